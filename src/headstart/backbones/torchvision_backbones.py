@@ -1,0 +1,206 @@
+"""torchvision's classifiers, cut into stages by hand."""
+
+import contextlib
+import http.client
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
+from headstart.backbones.weights import failed_download, file_sha256, load_weights_file
+from headstart.errors import ConfigError, nearest
+
+Stages = list[tuple[str, nn.Module]]
+Cut = Callable[[nn.Module], tuple[Stages, nn.Module]]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def torchvision_backbone(
+    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0
+) -> Backbone:
+    """One of torchvision's classifiers without its last layer.
+
+    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (torchvision's default ones), or a file.
+    """
+    if name not in CUTS:
+        raise ConfigError(f"There is no torchvision backbone '{name}'.{nearest(name, CUTS)}")
+    check_image_size(image_size)
+    enum = torchvision.models.get_model_weights(name).DEFAULT
+    preset = enum.transforms()
+    size = image_size or preset.crop_size[0]
+    kwargs: dict = {}
+    if name == "vit_b_16":
+        if size % 16:
+            raise ConfigError(f"dataset.image_size={size}: vit_b_16 needs a multiple of its patch size, 16 pixels.")
+        kwargs["image_size"] = size
+    if name == "googlenet":
+        kwargs |= {"aux_logits": False, "init_weights": True, "transform_input": False}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torchvision.models.get_model(name, weights=None, **kwargs)
+    without_classifier(network)
+    info = WeightsInfo()
+    if weights == "imagenet":
+        info = _load_imagenet(network, name, enum, size)
+    elif weights is not None:
+        info = load_weights_file(network, Path(weights), name)
+    stages, pool = CUTS[name](network)
+    # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
+    mean, std = (
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
+    )
+    preprocessing = Preprocessing(
+        size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
+    )
+    return Backbone(name, stages, pool, preprocessing, info)
+
+
+def without_classifier(network: nn.Module) -> None:
+    """Replace the last linear layer by the identity, in place: the network then gives its penultimate output."""
+    for attribute in ("fc", "classifier", "heads", "head"):
+        head = getattr(network, attribute, None)
+        if isinstance(head, nn.Linear):
+            setattr(network, attribute, nn.Identity())
+            return
+        if isinstance(head, nn.Sequential):
+            head[-1] = nn.Identity()
+            return
+    raise ConfigError(f"{type(network).__name__} has no classifier that headstart knows.")
+
+
+def _load_imagenet(network: nn.Module, name: str, enum: torchvision.models.WeightsEnum, size: int) -> WeightsInfo:
+    filename = enum.url.rsplit("/", 1)[-1]
+    target = Path(torch.hub.get_dir()) / "checkpoints" / filename
+    try:
+        state = enum.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError, http.client.HTTPException) as error:
+        with contextlib.suppress(OSError):
+            target.with_suffix(".partial").unlink(missing_ok=True)
+        raise failed_download(name, enum.url, str(target), error) from error
+    if name == "vit_b_16":
+        state = interpolate_embeddings(image_size=size, patch_size=16, model_state=state)
+    wanted = network.state_dict()
+    network.load_state_dict({key: state[key] for key in wanted})
+    return WeightsInfo(str(enum), file_sha256(target) if target.is_file() else None, enum.url, 1.0)
+
+
+def _seq(*modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*modules)
+
+
+def _fully_connected(net: nn.Module, bounds: list[int]) -> tuple[Stages, nn.Module]:
+    """AlexNet and VGG: groups of convolutions, then the two layers of 4096."""
+    convs: Stages = [
+        (f"conv{i + 1}", net.features[start:stop])  # type: ignore[index]
+        for i, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+    ]
+    fc6 = _seq(net.avgpool, nn.Flatten(), *net.classifier[:3])  # type: ignore[arg-type,index,misc]
+    return [*convs, ("fc6", fc6), ("fc7", net.classifier[3:6])], nn.Identity()  # type: ignore[index]
+
+
+def _googlenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    return [
+        ("stem", _seq(n.conv1, n.maxpool1)),
+        ("stage1", _seq(n.conv2, n.conv3, n.maxpool2)),
+        ("stage2", _seq(n.inception3a, n.inception3b, n.maxpool3)),
+        ("stage3", _seq(n.inception4a, n.inception4b, n.inception4c, n.inception4d, n.inception4e, n.maxpool4)),
+        ("stage4", _seq(n.inception5a, n.inception5b)),
+    ], _seq(n.avgpool, nn.Flatten())
+
+
+def _resnet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    return [
+        ("stem", _seq(n.conv1, n.bn1, n.relu, n.maxpool)),
+        *((f"stage{i}", getattr(n, f"layer{i}")) for i in range(1, 5)),
+    ], _seq(n.avgpool, nn.Flatten())
+
+
+def _densenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    f = n.features
+    return [
+        ("stem", _seq(f.conv0, f.norm0, f.relu0, f.pool0)),
+        ("stage1", _seq(f.denseblock1, f.transition1)),
+        ("stage2", _seq(f.denseblock2, f.transition2)),
+        ("stage3", _seq(f.denseblock3, f.transition3)),
+        ("stage4", _seq(f.denseblock4, f.norm5, nn.ReLU())),
+    ], _seq(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _mobilenet(bounds: list[int]) -> Cut:
+    def cut(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+        stages = _features(n, bounds)
+        # The hidden layer comes after the pooling, so both make a stage of their own.
+        return [*stages, ("neck", _seq(n.avgpool, nn.Flatten(), n.classifier[0], n.classifier[1]))], nn.Identity()
+
+    return cut
+
+
+def _features(n, bounds: list[int]) -> Stages:  # type: ignore[no-untyped-def]
+    names = ["stem", *(f"stage{i}" for i in range(1, len(bounds)))]
+    ends = [*bounds[1:], len(n.features)]
+    return [(name, n.features[a:b]) for name, a, b in zip(names, bounds, ends, strict=True)]
+
+
+def _efficientnet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    return _features(n, [0, 2, 3, 4, 6]), _seq(n.avgpool, nn.Flatten())
+
+
+def _convnext(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    neck = _seq(n.avgpool, n.classifier[0], nn.Flatten())
+    return [*_features(n, [0, 1, 2, 4, 6]), ("neck", neck)], nn.Identity()
+
+
+class _VitStem(nn.Module):
+    """Patches to tokens: the class token in front, positions added."""
+
+    def __init__(self, conv_proj: nn.Module, class_token: nn.Parameter, position: nn.Parameter, drop: nn.Module):
+        super().__init__()
+        self.conv_proj, self.dropout = conv_proj, drop
+        self.class_token, self.pos_embedding = class_token, position
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) to (N, 1 + patches, width)."""
+        tokens = self.conv_proj(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
+        return self.dropout(tokens + self.pos_embedding)
+
+
+class _FirstToken(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def _vit(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    e = n.encoder
+    quarter = len(e.layers) // 4
+    stages = [(f"stage{i + 1}", _seq(*e.layers[i * quarter : (i + 1) * quarter])) for i in range(4)]
+    stages[-1][1].append(e.ln)
+    return [("stem", _VitStem(n.conv_proj, n.class_token, e.pos_embedding, e.dropout)), *stages], _FirstToken()
+
+
+def _swin(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    stages = _features(n, [0, 1, 2, 4, 6])
+    stages[-1] = (stages[-1][0], _seq(*stages[-1][1].children(), n.norm, n.permute))
+    return stages, _seq(n.avgpool, nn.Flatten())
+
+
+CUTS: dict[str, Cut] = {
+    "alexnet": lambda n: _fully_connected(n, [0, 3, 6, 8, 10, 13]),
+    "vgg16": lambda n: _fully_connected(n, [0, 5, 10, 17, 24, 31]),
+    "googlenet": _googlenet,
+    "resnet18": _resnet,
+    "resnet34": _resnet,
+    "resnet50": _resnet,
+    "densenet121": _densenet,
+    "mobilenet_v3_small": _mobilenet([0, 1, 2, 4, 9]),
+    "mobilenet_v3_large": _mobilenet([0, 2, 4, 7, 13]),
+    "efficientnet_b0": _efficientnet,
+    "convnext_tiny": _convnext,
+    "vit_b_16": _vit,
+    "swin_t": _swin,
+}

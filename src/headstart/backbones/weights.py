@@ -1,0 +1,105 @@
+"""Weights from files: tensors only, and only if they fit."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from headstart.backbones.backbone import WeightsInfo
+from headstart.errors import WeightsError
+
+ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
+_NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
+_PREFIXES = ("module.", "model.", "backbone.", "encoder.", "network.", "_orig_mod.")
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """Hash of names, shapes and values, in hex."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(array.shape)} {array.dtype}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A state dict from a ``.safetensors`` file or one written by ``torch.save``; nothing but tensors is unpickled."""
+    if not path.is_file():
+        raise WeightsError(
+            f"backbone.weights={path}: there is no such file; give a state dict, a safetensors file,"
+            " 'imagenet', or null for random weights."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(_not_tensors(path)) from error
+    except Exception as error:  # safetensors raises its own class, which has no public parent
+        raise WeightsError(_not_tensors(path)) from error
+    for nest in _NESTS:
+        if isinstance(content, dict) and isinstance(content.get(nest), dict):
+            content = content[nest]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise WeightsError(_not_tensors(path))
+    return tensors
+
+
+def load_weights_file(network: nn.Module, path: Path, backbone: str) -> WeightsInfo:
+    """Fill a network from a file, in place; refuse a file that fills less than 90 % of its tensors."""
+    found = read_tensors(path)
+    wanted = network.state_dict()
+    fitting = max(
+        (_fitting(found, wanted, prefix) for prefix in _prefixes(found)), key=len, default=dict[str, Tensor]()
+    )
+    share = len(fitting) / max(len(wanted), 1)
+    if share < ENOUGH:
+        raise WeightsError(
+            f"backbone.weights={path} fills {share:.0%} of the tensors of {backbone} ({len(fitting)} of"
+            f" {len(wanted)}), at least {ENOUGH:.0%} are needed: is it for another network?"
+        )
+    network.load_state_dict(fitting, strict=False)
+    return WeightsInfo(name=path.name, sha256=file_sha256(path), source=str(path), matched=share)
+
+
+def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:
+    """The error for weights that cannot be fetched."""
+    return WeightsError(
+        f"The weights of {name} could not be downloaded ({type(error).__name__}): fetch {what} and put it at"
+        f" {where}, or set backbone.weights=FILE, or backbone.weights=null for random weights."
+    )
+
+
+def _fitting(found: dict[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    stripped = {name[len(prefix) :]: tensor for name, tensor in found.items() if name.startswith(prefix)}
+    return {k: v for k, v in stripped.items() if k in wanted and v.shape == wanted[k].shape}
+
+
+def _prefixes(found: dict[str, Tensor]) -> set[str]:
+    """Every chain of wrapper prefixes that occurs, the empty one included."""
+    chains = {""}
+    for name in found:
+        chain = ""
+        while (step := next((p for p in _PREFIXES if name[len(chain) :].startswith(p)), None)) is not None:
+            chain += step
+            chains.add(chain)
+    return chains
+
+
+def _not_tensors(path: Path) -> str:
+    return (
+        f"backbone.weights={path} is not a weights file: expected a state dict saved by torch.save (tensors only)"
+        " or a safetensors file."
+    )

@@ -1,0 +1,32 @@
+"""Errors that a user can act on: one sentence each, shown without a traceback, exit code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HeadstartError(Exception):
+    """Something the user asked for cannot be done; the message says what, and what would be valid."""
+
+
+class ConfigError(HeadstartError):
+    """A setting, or a combination of settings, is wrong."""
+
+
+class DataError(HeadstartError):
+    """A data set is missing, damaged or does not fit its settings."""
+
+
+class WeightsError(HeadstartError):
+    """A weights file is missing, unreadable or does not fit its backbone."""
+
+
+def nearest(name: object, options: Iterable[str], limit: int = 20) -> str:
+    """What to append to "there is no X": the closest valid name, else the list of valid names."""
+    choices = [str(option) for option in options]
+    close = difflib.get_close_matches(str(name), choices, n=1)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    if not choices:
+        return ""
+    more = f", and {len(choices) - limit} more" if len(choices) > limit else ""
+    return f" Choose one of: {', '.join(choices[:limit])}{more}."
