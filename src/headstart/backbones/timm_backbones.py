@@ -11,9 +11,7 @@ from headstart.backbones.weights import failed_download, load_weights_file, stat
 from headstart.errors import ConfigError, nearest
 
 
-def timm_backbone(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0
-) -> Backbone:
+def timm_backbone(name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0) -> Backbone:
     """One of timm's networks (any name ``timm.list_models()`` gives, with or without a tag) without its classifier.
 
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (timm's default ones for that name), or a file.

@@ -51,9 +51,7 @@ def torchvision_backbone(
         info = load_weights_file(network, Path(weights), name)
     stages, pool = CUTS[name](network)
     # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
-    mean, std = (
-        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
-    )
+    mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
     preprocessing = Preprocessing(
         size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
     )

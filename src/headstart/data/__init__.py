@@ -1,0 +1,8 @@
+"""Data sets, their splits, subsets and decoding; knows no model."""
+
+from headstart.data.embedded import Digits, Textures
+from headstart.data.files import CsvFile, ImageFolder
+from headstart.data.module import PictureData, PictureSplit
+from headstart.data.torchvision_sets import TorchvisionSet
+
+__all__ = ["CsvFile", "Digits", "ImageFolder", "PictureData", "PictureSplit", "Textures", "TorchvisionSet"]

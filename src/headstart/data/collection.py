@@ -1,0 +1,41 @@
+"""What a source of pictures hands over: names, targets and something to decode, split by split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Undecoded = Path | Image.Image | NDArray[np.uint8]
+Targets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Labelled pictures, none of them decoded yet."""
+
+    ids: list[str]  # unique in the collection; for files, the path below the root
+    targets: Targets  # (N,) index into the class names
+    pictures: Sequence[Undecoded]  # (N,), may open its entries only when asked
+
+    def take(self, indices: NDArray[np.int64]) -> "Collection":
+        """The entries at these positions, in this order."""
+        return Collection([self.ids[i] for i in indices], self.targets[indices], Chosen(self.pictures, indices))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Chosen(Sequence[Undecoded]):
+    """Some entries of another sequence, still not opened."""
+
+    def __init__(self, pictures: Sequence[Undecoded], indices: NDArray[np.int64]) -> None:
+        self.pictures, self.indices = pictures, indices
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.pictures[int(self.indices[index])]
+
+    def __len__(self) -> int:
+        return len(self.indices)

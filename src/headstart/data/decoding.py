@@ -1,0 +1,124 @@
+"""Files and arrays to RGB pictures whose short side fits the network, as uint8."""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from headstart.data.collection import Collection, Undecoded
+from headstart.errors import DataError
+
+Picture = NDArray[np.uint8]
+T = TypeVar("T")
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Upright RGB pictures, the short side resized to ``short_side`` pixels (antialiased), cut where far too long."""
+
+    short_side: int
+    interpolation: str = "bilinear"
+
+    def __call__(self, picture: Undecoded) -> Picture:
+        """(H, W, 3) uint8 with min(H, W) = short_side; raises one of UNREADABLE for what is no whole picture."""
+        return self.decode(_open(picture, self.short_side))
+
+    def with_digest(self, picture: Undecoded) -> tuple[Picture, bytes]:
+        """The picture, and the hash of what it was made from."""
+        if isinstance(picture, Path):
+            content = picture.read_bytes()
+            return self.decode(_open(io.BytesIO(content), self.short_side)), hashlib.sha256(content).digest()
+        array = np.ascontiguousarray(picture)
+        return self(picture), hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
+
+    def decode(self, image: Image.Image) -> Picture:
+        """Turn, convert and resize an opened picture."""
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I;16", "I;16B", "I;16L"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("RGB")
+        scale = self.short_side / min(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        if size != image.size:
+            image = image.resize(size, RESAMPLING[self.interpolation])
+        return np.asarray(image)
+
+
+def _open(picture: Undecoded | io.BytesIO, short_side: int) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    image = Image.open(picture)
+    # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
+    image.draft("RGB", (2 * short_side, 2 * short_side))
+    return image
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The outcome of one pass over a collection."""
+
+    kept: NDArray[np.int64]  # positions in the collection of those that could be read
+    pictures: list[Picture] | None  # None when they would not fit into memory
+    digest: str  # of names, targets and contents
+    skipped: list[str]
+
+
+def decode_all(
+    collection: Collection, decoder: Decoder, keep: bool, on_error: str, what: str, workers: int | None = None
+) -> Decoded:
+    """Decode every picture once, in threads: to check it, to hash it, and to keep it if asked.
+
+    Raises DataError at the first unreadable picture, unless ``on_error`` is "skip".
+    """
+
+    def one(index: int) -> tuple[Picture | None, bytes, str | None]:
+        try:
+            picture, digest = decoder.with_digest(collection.pictures[index])
+        except UNREADABLE as error:
+            return None, b"", _reason(error)
+        return (picture if keep else None), digest, None
+
+    pictures: list[Picture] = []
+    positions, skipped = [], []
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        results = pool.map(one, range(len(collection)))
+        for index, (picture, content, reason) in enumerate(progress(results, f"reading {what}", len(collection))):
+            name = collection.ids[index]
+            if reason is not None:
+                if on_error != "skip":
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise DataError(
+                        f"The picture '{name}' cannot be read ({reason}); replace it, or leave such pictures out"
+                        " with dataset.on_error=skip."
+                    )
+                skipped.append(name)
+                continue
+            positions.append(index)
+            digest.update(f"{name}\0{collection.targets[index]}\0".encode() + content)
+            if picture is not None:
+                pictures.append(picture)
+    return Decoded(np.array(positions, dtype=np.int64), pictures if keep else None, digest.hexdigest(), skipped)
+
+
+def progress(iterable: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """A progress bar that shows up only on a terminal and only after two seconds."""
+    return tqdm(iterable, desc=what, total=total, delay=2, disable=None, leave=False)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "not a picture that can be identified" if isinstance(error, UnidentifiedImageError) else text

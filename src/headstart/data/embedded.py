@@ -1,0 +1,111 @@
+"""Data sets that come with the packages: nothing to download."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from headstart.data.collection import Collection
+from headstart.data.module import PictureData
+from headstart.errors import ConfigError
+from headstart.seeds import generator
+
+PHOTOGRAPHS = {
+    "brick": "brick",
+    "cat": "cat",
+    "coffee": "coffee",
+    "coins": "coins",
+    "grass": "grass",
+    "gravel": "gravel",
+    "moon": "moon",
+    "motorcycle": "stereo_motorcycle",
+    "retina": "retina",
+    "stars": "hubble_deep_field",
+    "text": "text",
+    "tissue": "immunohistochemistry",
+}
+LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so that a patch shows some structure
+FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
+
+
+class Textures(PictureData):
+    """Patches of twelve photographs from scikit-image, one class a photograph, grey and of equal contrast.
+
+    Training patches come from the left half of a photograph, validation patches from the upper and test patches
+    from the lower part of the right half, so no pixel is in two splits. Colour and brightness, which would give the
+    class away, are taken out: each patch is grey with mean 128 and deviation 50.
+    """
+
+    name = "textures"
+
+    def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 8 <= patch <= 80:
+            raise ConfigError(
+                f"dataset.patch={patch}: expected 8 to 80 pixels, as the smallest photograph is 172 high."
+            )
+        self.patch, self.counts = patch, tuple(counts)
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """The same patches at every call."""
+        found: dict[str, tuple[list[str], list[int], list[NDArray[np.uint8]]]] = {}
+        for label, (name, photograph) in enumerate(PHOTOGRAPHS.items()):
+            parts = zip(("train", "validation", "test"), thirds(load_photograph(photograph)), self.counts, strict=True)
+            for split, part, count in parts:
+                patches = cut_patches(part, self.patch, count, generator("textures", label, len(split)))
+                ids, targets, pictures = found.setdefault(split, ([], [], []))
+                ids += [f"{split}/{name}/{number:03d}" for number in range(count)]
+                targets += [label] * count
+                pictures += patches
+        return list(PHOTOGRAPHS), {
+            split: Collection(ids, np.array(targets, dtype=np.int64), pictures)
+            for split, (ids, targets, pictures) in found.items()
+        }
+
+
+class Digits(PictureData):
+    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
+
+    name = "digits"
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """One collection; validation and test are split off."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        pictures = [np.round(image * (255 / 16)).astype(np.uint8) for image in digits.images]
+        ids = [f"{number:04d}" for number in range(len(pictures))]
+        return [str(digit) for digit in range(10)], {"train": Collection(ids, digits.target.astype(np.int64), pictures)}
+
+
+def load_photograph(name: str) -> NDArray[np.float32]:
+    """(H, W) grey, 0 to 255."""
+    import skimage.data
+
+    photograph = getattr(skimage.data, name)()
+    image = Image.fromarray(photograph[0] if isinstance(photograph, tuple) else photograph).convert("L")
+    scale = LONGEST_SHORT_SIDE / min(image.size)
+    if scale < 1:
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.float32)
+
+
+def thirds(photograph: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """The left half, and the upper and lower part of the right half; no pixel in two of them."""
+    height, width = photograph.shape
+    right = photograph[:, width // 2 :]
+    return photograph[:, : width // 2], right[: height // 2], right[height // 2 :]
+
+
+def cut_patches(part: NDArray[np.float32], size: int, count: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Square patches (size, size) from random places, normalised to mean 128 and deviation 50."""
+    patches: list[NDArray[np.uint8]] = []
+    while len(patches) < count:
+        top, left = (int(rng.integers(side - size + 1)) for side in part.shape)
+        patch = part[top : top + size, left : left + size]
+        if patch.std() < FLAT:
+            continue
+        normal = 128 + 50 * (patch - patch.mean()) / patch.std()
+        patches.append(np.clip(np.round(normal), 0, 255).astype(np.uint8))
+    return patches

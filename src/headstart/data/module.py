@@ -1,0 +1,276 @@
+"""The LightningDataModule that every data set shares: splits, decoding, loaders."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from headstart.data.collection import Collection, Undecoded
+from headstart.data.decoding import Decoder, Picture, decode_all
+from headstart.data.splits import few_per_class, split_off
+from headstart.errors import ConfigError, DataError, nearest
+from headstart.seeds import generator
+
+SPLITS = ("train", "validation", "test")
+KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
+Batch = tuple[Tensor, Tensor, Tensor]  # uint8 (N, 3, S, S), int64 (N,), int64 positions (N,)
+View = Callable[[Picture, np.random.Generator, int], Picture]
+
+
+class HasPreprocessing(Protocol):
+    """The part of a backbone's preprocessing that concerns decoding."""
+
+    image_size: int
+    interpolation: str
+    crop_fraction: float
+
+
+class PictureSplit(Dataset[Batch]):
+    """One split, ready to be loaded: whole batches by positions, so that nothing is copied twice."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        pictures: Sequence[Picture] | None,
+        decoder: Decoder,
+        size: int,
+        views: Sequence[View] = (),
+        view_seed: int = 0,
+    ) -> None:
+        self.ids, self.targets = collection.ids, collection.targets
+        self.undecoded: Sequence[Undecoded] = collection.pictures
+        self.pictures, self.decoder, self.size = pictures, decoder, size
+        self.views, self.view_seed = list(views), view_seed
+
+    def without_views(self) -> "PictureSplit":
+        """The same pictures, centre-cropped."""
+        collection = Collection(self.ids, self.targets, self.undecoded)
+        return PictureSplit(collection, self.pictures, self.decoder, self.size)
+
+    def picture(self, index: int, epoch: int = 0) -> Picture:
+        """(size, size, 3) uint8; the views are drawn from (seed, epoch, index), whatever process asks."""
+        image = self.pictures[index] if self.pictures is not None else self.decoder(self.undecoded[index])
+        rng = generator("augmentation", self.view_seed, epoch, index) if self.views else None
+        for view in self.views:
+            image = view(image, rng, self.size)  # type: ignore[arg-type]
+        return centre_crop(image, self.size)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        """Positions, or (epoch, position) pairs, to a batch whose memory is laid out channels-last."""
+        pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
+        images = np.stack([self.picture(index, epoch) for epoch, index in pairs])
+        indices = np.array([index for _, index in pairs], dtype=np.int64)
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return batch, torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+
+
+class EvenBatches:
+    """Shuffled (epoch, position) keys in batches that differ by one at most: no left-over of one for batch norm."""
+
+    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = generator("order", self.seed, self.epoch).permutation(self.length)
+        for part in np.array_split(order, len(self)):
+            yield [(self.epoch, int(index)) for index in part]
+
+
+class PictureData(pl.LightningDataModule):
+    """Train, validation and test pictures with integer targets; a subclass says where they come from.
+
+    ``prepare`` does the reading and every check; the loaders may be used after it.
+    """
+
+    name = "pictures"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        image_size: int | None = None,
+        batch_size: int = 32,
+        num_workers: int | str = "auto",
+        labels_per_class: int | None = None,
+        validation_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        test_split: str | None = None,
+        crop_fraction: float | None = None,
+        on_error: str = "raise",
+        split_seed: int = 0,
+        subset_seed: int = 0,
+        order_seed: int = 0,
+        augmentation_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_number("image_size", image_size, optional=True)
+        _check_number("batch_size", batch_size)
+        if num_workers != "auto" and (not isinstance(num_workers, int) or num_workers < 0):
+            raise ConfigError(f"dataset.num_workers={num_workers}: expected auto, or a whole number from 0 on.")
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(
+                f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}"
+            )
+        if crop_fraction is not None and not 0 < crop_fraction <= 1:
+            raise ConfigError(
+                f"dataset.crop_fraction={crop_fraction}: expected a share above 0 and at most 1, or null."
+            )
+        self.root, self.image_size, self.batch_size = root, image_size, batch_size
+        self.num_workers, self.labels_per_class = num_workers, labels_per_class
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.test_split, self.crop_fraction, self.on_error = test_split, crop_fraction, on_error
+        self.split_seed, self.subset_seed = split_seed, subset_seed
+        self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
+        self.class_names: list[str] = []
+        self.skipped: list[str] = []
+        self.fingerprint = ""
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """Class names and the splits that the source itself has, under its own names; "train" is always one."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def prepare(self, preprocessing: HasPreprocessing, views: Sequence[View] = ()) -> None:
+        """Find, split, check and decode the pictures. Raises DataError for whatever is wrong with them."""
+        self.class_names, found = self.collect()
+        splits = self._assign(found)
+        _check_classes(splits, self.class_names)
+        if self.labels_per_class is not None:
+            few = few_per_class(splits["train"].targets, self.labels_per_class, self.subset_seed, self.class_names)
+            splits["train"] = splits["train"].take(few)
+        size = preprocessing.image_size
+        decoder = Decoder(
+            round(size / (self.crop_fraction or preprocessing.crop_fraction)), preprocessing.interpolation
+        )
+        pictures_in_all = sum(len(split) for split in splits.values())
+        keep = pictures_in_all * decoder.short_side**2 * 4 <= KEEP_BYTES  # 3 bytes a pixel, a third more than a square
+        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        self.skipped = []
+        ready = {}
+        for name, collection in splits.items():
+            decoded = decode_all(collection, decoder, keep, self.on_error, f"{name} pictures")
+            digest.update(f"{name} {decoded.digest}".encode())
+            self.skipped += decoded.skipped
+            collection = collection if not decoded.skipped else collection.take(decoded.kept)
+            drawn = views if name == "train" else ()
+            ready[name] = PictureSplit(collection, decoded.pictures, decoder, size, drawn, self.augmentation_seed)
+        if self.skipped:
+            _check_classes({k: Collection(s.ids, s.targets, s.undecoded) for k, s in ready.items()}, self.class_names)
+        self.fingerprint = digest.hexdigest()
+        self.train, self.validation, self.test = (ready[name] for name in SPLITS)
+
+    def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
+        """The source's own splits to train, validation and test; what is missing is split off train."""
+        given = dict(found)
+        train = given.pop("train")
+        if self.test_split is not None:
+            if self.test_split not in given:
+                raise DataError(
+                    f"dataset.test_split={self.test_split}: {self.name} has no such split beside train."
+                    + nearest(self.test_split, given)
+                )
+            test: Collection | None = given[self.test_split]
+            validation = given.get("validation") if self.test_split != "validation" else None
+        else:
+            test, validation = given.get("test"), given.get("validation")
+        if test is None:
+            stay, off = split_off(train.targets, self.test_fraction, self.split_seed, self.class_names, "test")
+            train, test = train.take(stay), train.take(off)
+        if validation is None:
+            stay, off = split_off(
+                train.targets, self.validation_fraction, self.split_seed, self.class_names, "validation"
+            )
+            train, validation = train.take(stay), train.take(off)
+        return {"train": train, "validation": validation, "test": test}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled, with views."""
+        batches = EvenBatches(len(self.train), self.batch_size, self.order_seed)
+        return self._loader(self.train, batch_sampler=batches)
+
+    def train_eval_dataloader(self) -> DataLoader[Batch]:
+        """The training pictures in order, centre-cropped."""
+        return self._loader(self.train.without_views(), batch_size=self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation pictures in order."""
+        return self._loader(self.validation, batch_size=self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test pictures in order."""
+        return self._loader(self.test, batch_size=self.batch_size)
+
+    def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
+        workers = self.workers_for(split)
+        return DataLoader(
+            split,
+            num_workers=workers,
+            collate_fn=_as_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            **kwargs,
+        )
+
+    def workers_for(self, split: PictureSplit) -> int:
+        """Processes that load a split: none for pictures only copied, else one a core less one, at most 8."""
+        if isinstance(self.num_workers, int):
+            return self.num_workers
+        if split.pictures is not None and not split.views:
+            return 0
+        return min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
+    """The middle size x size pixels."""
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _check_number(key: str, value: int | None, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"dataset.{key}={value}: expected a whole number above 0, such as 64.")
+
+
+def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:
+    """Every class has a training picture, every split has pictures, and there are two classes to tell apart."""
+    if len(class_names) < 2:
+        raise DataError(f"There is only the class '{class_names[0]}'; at least two are needed to tell apart.")
+    counts = np.bincount(splits["train"].targets, minlength=len(class_names))
+    for label in np.flatnonzero(counts == 0):
+        held = [name for name in ("validation", "test") if (splits[name].targets == label).any()]
+        where = f", though {' and '.join(held)} ha{'ve' if len(held) > 1 else 's'} it" if held else ""
+        raise DataError(f"Class '{class_names[label]}' has no picture in train{where}; every class needs one there.")
+    for name, split in splits.items():
+        if not len(split):
+            raise DataError(f"The {name} split holds no picture.")

@@ -1,0 +1,52 @@
+"""Stratified splits and subsets, each from its own seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.data.collection import Targets
+from headstart.errors import DataError
+from headstart.seeds import generator
+
+Indices = NDArray[np.int64]
+
+
+def split_off(
+    targets: Targets, fraction: float, seed: int, class_names: list[str], what: str
+) -> tuple[Indices, Indices]:
+    """Positions that stay, and positions split off: ``fraction`` of each class, at least one, never all.
+
+    The choice depends on the seed, the class and the number of its pictures only.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"dataset.{what}_fraction={fraction}: expected a share between 0 and 1, such as 0.2.")
+    stay, off = [], []
+    for label, positions in _by_class(targets, len(class_names)):
+        if len(positions) < 2:
+            raise DataError(
+                f"Class '{class_names[label]}' has {len(positions)} picture{'' if len(positions) == 1 else 's'},"
+                f" too few to split off a {what} set: at least 2 are needed."
+            )
+        order = generator(f"split {what}", seed, label).permutation(positions)
+        count = min(max(1, round(fraction * len(order))), len(order) - 1)
+        off.append(order[:count])
+        stay.append(order[count:])
+    return np.sort(np.concatenate(stay)), np.sort(np.concatenate(off))
+
+
+def few_per_class(targets: Targets, count: int, seed: int, class_names: list[str]) -> Indices:
+    """Positions of ``count`` pictures of each class; a smaller count takes a part of a larger one's choice."""
+    if isinstance(count, bool) or count < 1:
+        raise DataError(f"dataset.labels_per_class={count}: expected a whole number above 0, or null for all.")
+    chosen = []
+    for label, positions in _by_class(targets, len(class_names)):
+        if len(positions) < count:
+            raise DataError(
+                f"dataset.labels_per_class={count}: class '{class_names[label]}' has only {len(positions)}"
+                " training pictures."
+            )
+        chosen.append(generator("subset", seed, label).permutation(positions)[:count])
+    return np.sort(np.concatenate(chosen))
+
+
+def _by_class(targets: Targets, classes: int) -> list[tuple[int, Indices]]:
+    return [(label, np.flatnonzero(targets == label)) for label in range(classes)]

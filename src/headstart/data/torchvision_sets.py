@@ -1,0 +1,173 @@
+"""torchvision's data sets: downloaded for those who have a network, else read from files put in place by hand."""
+
+import contextlib
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torchvision
+from numpy.typing import NDArray
+
+from headstart.data.collection import Collection, Undecoded
+from headstart.data.module import PictureData
+from headstart.errors import ConfigError, DataError, nearest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to open one of torchvision's data sets."""
+
+    cls: str
+    files: str  # what to fetch, for those who have to do it by hand
+    place: str  # where to put it, below the root
+    splits: dict[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})
+
+
+BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
+BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
+IN_THREE = {"train": {"split": "train"}, "validation": {"split": "val"}, "test": {"split": "test"}}
+CIFAR = "https://www.cs.toronto.edu/~kriz"
+VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+IDX = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+RECIPES = {
+    "fashion_mnist": Recipe(
+        "FashionMNIST",
+        f"{', '.join(f'{name}.gz' for name in IDX)} (http://fashion-mnist.s3-website.eu-central-1.amazonaws.com,"
+        " or Debian's package dataset-fashion-mnist)",
+        "FashionMNIST/raw",
+        BY_FLAG,
+    ),
+    "cifar10": Recipe("CIFAR10", f"{CIFAR}/cifar-10-python.tar.gz", "", BY_FLAG),
+    "cifar100": Recipe("CIFAR100", f"{CIFAR}/cifar-100-python.tar.gz", "", BY_FLAG),
+    "svhn": Recipe(
+        "SVHN", "train_32x32.mat and test_32x32.mat from http://ufldl.stanford.edu/housenumbers", "", BY_NAME
+    ),
+    "stl10": Recipe("STL10", "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "", BY_NAME),
+    "flowers102": Recipe(
+        "Flowers102",
+        f"102flowers.tgz, imagelabels.mat and setid.mat from {VGG}/flowers/102 (the archive unpacked)",
+        "flowers-102",
+        IN_THREE,
+    ),
+    "oxford_pets": Recipe(
+        "OxfordIIITPet",
+        f"images.tar.gz and annotations.tar.gz from {VGG}/pets/data (both unpacked)",
+        "oxford-iiit-pet",
+        {"train": {"split": "trainval"}, "test": {"split": "test"}},
+    ),
+    "dtd": Recipe("DTD", f"{VGG.replace('data', 'data/dtd')}/download/dtd-r1.0.1.tar.gz (unpacked)", "dtd", IN_THREE),
+    "eurosat": Recipe("EuroSAT", "https://huggingface.co/datasets/torchgeo/eurosat, EuroSAT.zip (unpacked)", "eurosat"),
+    "food101": Recipe("Food101", "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz (unpacked)", "", BY_NAME),
+    "caltech101": Recipe(
+        "Caltech101",
+        "caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, and from it"
+        " 101_ObjectCategories.tar.gz and Annotations.tar (both unpacked)",
+        "caltech101",
+    ),
+}
+
+
+class TorchvisionSet(PictureData):
+    """One of torchvision's data sets with the splits that its authors made.
+
+    ``download`` fetches what is not there; without a network the error names the files and their place.
+    """
+
+    def __init__(self, set_name: str, download: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if set_name not in RECIPES:
+            raise ConfigError(f"There is no torchvision data set '{set_name}'.{nearest(set_name, RECIPES)}")
+        self.name, self.recipe, self.download = set_name, RECIPES[set_name], download
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """The authors' splits under the names train, validation and test."""
+        root = Path(self.root or "data")
+        if self.name == "fashion_mnist" and (folder := find_idx(root)) is not None:
+            return list(torchvision.datasets.FashionMNIST.classes), read_idx_splits(folder)
+        sets = {split: self._open(root, arguments) for split, arguments in self.recipe.splits.items()}
+        class_names = _class_names(sets["train"])
+        return class_names, {split: as_collection(opened, split) for split, opened in sets.items()}
+
+    def _open(self, root: Path, arguments: dict[str, Any]) -> Any:
+        cls = getattr(torchvision.datasets, self.recipe.cls)
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):
+                with contextlib.suppress(RuntimeError, FileNotFoundError):
+                    return cls(str(root), download=False, **arguments)
+                if not self.download:
+                    raise FileNotFoundError("not there, and dataset.download=false")
+                root.mkdir(parents=True, exist_ok=True)
+                return cls(str(root), download=True, **arguments)
+        except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision each raise their own
+            raise DataError(
+                f"{self.name} is not in '{root}' and could not be downloaded ({_first_line(error)}): fetch"
+                f" {self.recipe.files} and put it into '{root / self.recipe.place}'."
+            ) from error
+
+
+class OpenedSet(Sequence[Undecoded]):
+    """The pictures of one of torchvision's data sets, opened one by one."""
+
+    def __init__(self, opened: Any) -> None:
+        self.opened = opened
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.opened[int(index)][0].convert("RGB")
+
+    def __len__(self) -> int:
+        return len(self.opened)
+
+
+def as_collection(opened: Any, split: str) -> Collection:
+    """Targets are found under the names that torchvision uses; pictures stay closed."""
+    names = ("targets", "labels", "_labels", "y")
+    targets = np.asarray(next(getattr(opened, name) for name in names if hasattr(opened, name)), dtype=np.int64)
+    ids = [f"{split}/{number:06d}" for number in range(len(opened))]
+    return Collection(ids, targets, OpenedSet(opened))
+
+
+def find_idx(root: Path) -> Path | None:
+    """The folder with MNIST's idx files, packed or not: the root itself, or where torchvision puts them."""
+    for folder in (root, root / "FashionMNIST" / "raw"):
+        if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in IDX):
+            return folder
+    return None
+
+
+def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
+    """An idx file of bytes (LeCun's format: two zeros, type, dimensions, lengths, values)."""
+    path = folder / name
+    try:
+        content = path.read_bytes() if path.is_file() else gzip.decompress((folder / f"{name}.gz").read_bytes())
+        dimensions = content[3]
+        shape = np.frombuffer(content, ">i4", dimensions, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"'{path}' is damaged: it is no whole idx file.") from error
+
+
+def read_idx_splits(folder: Path) -> dict[str, Collection]:
+    """Train and test of Fashion-MNIST."""
+    splits = {}
+    for split, part in (("train", "train"), ("test", "t10k")):
+        images = read_idx(folder, f"{part}-images-idx3-ubyte")
+        labels = read_idx(folder, f"{part}-labels-idx1-ubyte")
+        ids = [f"{split}/{number:06d}" for number in range(len(labels))]
+        splits[split] = Collection(ids, labels.astype(np.int64), list(images))
+    return splits
+
+
+def _class_names(opened: Any) -> list[str]:
+    for name in ("classes", "categories"):
+        if hasattr(opened, name):
+            return [str(value) for value in getattr(opened, name)]
+    return [str(label) for label in range(int(np.max(as_collection(opened, "train").targets)) + 1)]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

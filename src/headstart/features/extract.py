@@ -1,0 +1,33 @@
+"""One pass of pictures through a frozen network."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a frozen backbone says about a split."""
+
+    values: Tensor  # float32 (N, D), on the device
+    targets: Tensor  # int64 (N,), on the device
+
+
+@torch.inference_mode()
+def extract(
+    network: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    device: torch.device,
+    what: str = "features",
+) -> Features:
+    """Features of every picture, in the loader's order; ``network`` maps uint8 (N, 3, S, S) to (N, D)."""
+    values, targets = [], []
+    for images, labels, _ in tqdm(batches, desc=what, delay=2, disable=None, leave=False):
+        values.append(network(images.to(device, non_blocking=True)).float())
+        targets.append(labels.to(device))
+    # A copy made outside inference mode may take part in autograd.
+    with torch.inference_mode(False):
+        return Features(torch.cat(values).clone(), torch.cat(targets).clone())

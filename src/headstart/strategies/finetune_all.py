@@ -1,0 +1,11 @@
+"""Fine-tune every layer."""
+
+from headstart.strategies.strategy import Strategy
+
+
+class FinetuneAll(Strategy):
+    """Pretrained start; every stage trained, at ``backbone_lr_factor`` times the head's learning rate."""
+
+    def trained_stages(self) -> list[str]:
+        """All of them."""
+        return self.backbone.stage_names

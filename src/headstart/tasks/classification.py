@@ -1,0 +1,59 @@
+"""Telling classes apart: a linear head, cross-entropy, accuracy."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+
+from headstart.errors import ConfigError
+from headstart.seeds import stream
+
+
+class Classification:
+    """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are."""
+
+    def __init__(self, num_classes: int, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
+        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+
+    def make_head(self, feature_dim: int, seed: int) -> nn.Linear:
+        """A new output layer, initialised from the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream("head", seed))
+            return nn.Linear(feature_dim, self.num_classes)
+
+    def soft(self, targets: Tensor) -> Tensor:
+        """Labels (N,) to one-hot targets (N, classes) as floats."""
+        return F.one_hot(targets, self.num_classes).float()
+
+    def loss(self, logits: Tensor, targets: Tensor, training: bool = False) -> Tensor:
+        """Mean cross-entropy in nats; labels are smoothed in training only."""
+        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing if training else 0.0)
+
+
+class Scores(nn.Module):
+    """Loss and accuracy over an epoch.
+
+    With soft targets the accuracy is the expected one: the share of the predicted class in the target. With hard
+    targets that is the usual accuracy.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss, self.accuracy = MeanMetric(), MeanMetric()
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Add a batch: logits (N, classes), targets (N,) or (N, classes), its mean loss."""
+        predicted = logits.argmax(dim=1)
+        hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else (predicted == targets).float()
+        self.accuracy.update(hits)
+        self.loss.update(loss.detach(), len(logits))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The epoch's "loss" and "accuracy", starting afresh."""
+        values = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
+        self.loss.reset()
+        self.accuracy.reset()
+        return values
