@@ -37,8 +37,6 @@ class Textures(PictureData):
     class away, are taken out: each patch is grey with mean 128 and deviation 50.
     """
 
-    name = "textures"
-
     def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 8 <= patch <= 80:
@@ -66,8 +64,6 @@ class Textures(PictureData):
 
 class Digits(PictureData):
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
-
-    name = "digits"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """One collection; validation and test are split off."""

@@ -30,10 +30,12 @@ def split_name(name: str | None) -> str | None:
 class ImageFolder(PictureData):
     """One folder a class, either right below the root or below train, val and test folders (val and test optional)."""
 
-    name = "image_folder"
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "test_split": split_name(kwargs.get("test_split"))})
+
+    def default_name(self, root: str | None) -> str:
+        """The name of the folder."""
+        return Path(root).resolve().name if root else "image_folder"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Classes are the folders of train, by name."""
@@ -77,8 +79,6 @@ class CsvFile(PictureData):
     Paths are absolute, or relative to ``pictures`` (by default the file's own folder).
     """
 
-    name = "csv"
-
     def __init__(
         self,
         path_column: str = "path",
@@ -90,6 +90,10 @@ class CsvFile(PictureData):
         super().__init__(**{**kwargs, "test_split": split_name(kwargs.get("test_split"))})
         self.columns = (path_column, label_column)
         self.split_column, self.pictures = split_column, pictures
+
+    def default_name(self, root: str | None) -> str:
+        """The name of the file."""
+        return Path(root).resolve().stem if root else "csv"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Classes are the labels of train, by name; rows without a split, or without that column, are train."""

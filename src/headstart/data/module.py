@@ -104,11 +104,10 @@ class PictureData(pl.LightningDataModule):
     ``prepare`` does the reading and every check; the loaders may be used after it.
     """
 
-    name = "pictures"
-
     def __init__(
         self,
         root: str | None = None,
+        name: str | None = None,
         image_size: int | None = None,
         batch_size: int = 32,
         num_workers: int | str = "auto",
@@ -136,6 +135,7 @@ class PictureData(pl.LightningDataModule):
             raise ConfigError(
                 f"dataset.crop_fraction={crop_fraction}: expected a share above 0 and at most 1, or null."
             )
+        self.name = name or self.default_name(root)
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
         self.num_workers, self.labels_per_class = num_workers, labels_per_class
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
@@ -145,6 +145,10 @@ class PictureData(pl.LightningDataModule):
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.fingerprint = ""
+
+    def default_name(self, root: str | None) -> str:
+        """The name in tables, where dataset.name does not say another."""
+        return type(self).__name__.lower()
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Class names and the splits that the source itself has, under its own names; "train" is always one."""

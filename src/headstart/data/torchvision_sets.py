@@ -78,15 +78,15 @@ class TorchvisionSet(PictureData):
     """
 
     def __init__(self, set_name: str, download: bool = True, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "name": kwargs.get("name") or set_name})
         if set_name not in RECIPES:
             raise ConfigError(f"There is no torchvision data set '{set_name}'.{nearest(set_name, RECIPES)}")
-        self.name, self.recipe, self.download = set_name, RECIPES[set_name], download
+        self.set_name, self.recipe, self.download = set_name, RECIPES[set_name], download
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """The authors' splits under the names train, validation and test."""
         root = Path(self.root or "data")
-        if self.name == "fashion_mnist" and (folder := find_idx(root)) is not None:
+        if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return list(torchvision.datasets.FashionMNIST.classes), read_idx_splits(folder)
         sets = {split: self._open(root, arguments) for split, arguments in self.recipe.splits.items()}
         class_names = _class_names(sets["train"])
@@ -105,7 +105,7 @@ class TorchvisionSet(PictureData):
                 return cls(str(root), download=True, **arguments)
         except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision each raise their own
             raise DataError(
-                f"{self.name} is not in '{root}' and could not be downloaded ({_first_line(error)}): fetch"
+                f"{self.set_name} is not in '{root}' and could not be downloaded ({_first_line(error)}): fetch"
                 f" {self.recipe.files} and put it into '{root / self.recipe.place}'."
             ) from error
 

@@ -1,11 +1,9 @@
 """The training plan: which modules are trained, how fast and in which mode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
-
-FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
@@ -43,22 +41,24 @@ def check_partition(groups: Sequence[Group], whole: nn.Module) -> None:
         raise RuntimeError("The groups of the training plan do not hold every parameter.")
 
 
-def plan_rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+def plan_rows(groups: Sequence[Group], learning_rate_of: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the plan as a reader sees it."""
     header = ["group", "modules", "starts from", "parameters", "trained", "mode", "learning rate", "weight decay"]
-    rows = [
-        [
-            group.name,
-            ", ".join(group.modules),
-            group.started_from,
-            f"{group.size:,}",
-            "0 %" if group.frozen else f"{_share_trained(group):.0%}".replace("%", " %"),
-            "eval" if group.frozen else "train",
-            "–" if group.learning_rate is None else f"{group.learning_rate:g}",
-            "–" if group.weight_decay is None else f"{group.weight_decay:g}",
-        ]
-        for group in groups
-    ]
+    rows = []
+    for group in groups:
+        rate = learning_rate_of(group.name)
+        rows.append(
+            [
+                group.name,
+                ", ".join(group.modules),
+                group.started_from,
+                f"{group.size:,}",
+                f"{100 * _share_trained(group):.0f} %",
+                "eval" if group.frozen else "train",
+                rate,
+                "–" if group.weight_decay is None or rate == "L-BFGS" else f"{group.weight_decay:g}",
+            ]
+        )
     return header, rows
 
 

@@ -175,9 +175,23 @@ class Strategy(pl.LightningModule):
 
     # --- hooks
 
-    def fit(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
-        """Train on the data; a strategy without gradient steps on pictures does it its own way."""
+    def fit(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
+        """Train on the data, go back to the best epoch on validation, and say which it was.
+
+        A strategy without gradient steps on pictures does it in its own way.
+        """
         trainer.fit(self, datamodule=data)
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not best:
+            raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
+        content = torch.load(best, map_location="cpu", weights_only=True)
+        self.load_state_dict(content["state_dict"])
+        return int(content["epoch"])
+
+    def learning_rate_of(self, name: str) -> str:
+        """What the printed plan says about the learning rate of a group."""
+        rate = next(group.learning_rate for group in self.plan if group.name == name)
+        return "–" if rate is None else f"{rate:g}"
 
     def frozen_tensors(self) -> dict[str, Tensor]:
         """Parameters and statistics of the frozen stages, by name."""

@@ -1,0 +1,37 @@
+"""The command headstart: one word, then what that word takes."""
+
+import sys
+from collections.abc import Sequence
+
+from headstart import __version__
+
+HELP = """headstart: transfer-learning experiments on pictures
+
+  headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
+  headstart report DIR ...        compare runs: table, learning curves, Markdown page
+  headstart --version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch to a command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if command == "train":
+        from headstart.runs.command import train
+
+        return train(rest)
+    if command == "report":
+        from headstart.reports.command import report
+
+        return report(rest)
+    if command in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    from headstart.errors import nearest
+
+    print(f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report'])}", file=sys.stderr)
+    return 2

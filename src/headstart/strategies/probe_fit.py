@@ -1,0 +1,75 @@
+"""Softmax regressions on fixed features, one a regularisation strength, the best chosen on validation."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from headstart.features import Features
+from headstart.strategies.softmax_regression import Fit, fit_softmax
+
+log = logging.getLogger(__name__)
+STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear map on the features as they come, standardisation folded in."""
+
+    weight: Tensor  # float64 (classes, D)
+    bias: Tensor  # float64 (classes,)
+    number: int  # which strength, counted from the strongest
+    scores: dict[str, float]  # train/... and validation/..., and l2
+
+
+def fit_probe(
+    train: Features,
+    validation: Features,
+    classes: int,
+    strengths: Sequence[float] = STRENGTHS,
+    on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
+) -> Probe:
+    """Fit from the strongest to the weakest, each from the one before; best validation accuracy, then lowest loss.
+
+    ``on_row`` is told the scores of each strength.
+    """
+    strengths = sorted((float(strength) for strength in strengths), reverse=True)
+    mean, std = standardisation(train.values)
+    x, held_out = ((split.values.double() - mean) / std for split in (train, validation))
+    fit: Fit | None = None
+    best: Probe | None = None
+    for number, strength in enumerate(tqdm(strengths, desc="L2 strengths", delay=2, disable=None, leave=False)):
+        fit = fit_softmax(x, train.targets, classes, strength, start=fit)
+        if not fit.converged:
+            log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
+        row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
+        row |= scores("validation", fit.logits(held_out), validation.targets)
+        on_row(number, row)
+        if best is None or _rank(row) > _rank(best.scores):
+            weight = fit.weight / std
+            best = Probe(weight, fit.bias - weight @ mean, number, row)
+    if best is None:
+        raise ValueError("fit_probe needs at least one strength.")
+    if len(strengths) > 1 and best.scores["l2"] == strengths[-1]:
+        log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", strengths[-1])
+    return best
+
+
+def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
+    std, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    return mean, torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
+
+
+def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Mean cross-entropy in nats and accuracy, under the names of the split."""
+    accuracy = (logits.argmax(dim=1) == targets).double().mean()
+    return {f"{split}/loss": float(F.cross_entropy(logits, targets)), f"{split}/accuracy": float(accuracy)}
+
+
+def _rank(row: dict[str, float]) -> tuple[float, float]:
+    return row["validation/accuracy"], -row["validation/loss"]
