@@ -55,7 +55,7 @@ class Strategy(pl.LightningModule):
         )
         self.register_buffer("pixel_scale", 1 / std, persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)
-        self.scores = nn.ModuleDict({name: Scores() for name in ("train", "validation", "test")})
+        self.train_scores, self.validation_scores, self.test_scores = Scores(), Scores(), Scores()
         trained = self.trained_stages()
         self.frozen_stages = [name for name in backbone.stage_names if name not in trained]
         self.first_trained = next(
@@ -133,7 +133,7 @@ class Strategy(pl.LightningModule):
         x = images.to(self.pixel_scale.dtype)  # type: ignore[arg-type]
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return x * self.pixel_scale + self.pixel_shift  # type: ignore[operator]
+        return x * self.pixel_scale + self.pixel_shift
 
     def _features(self, x: Tensor) -> Tensor:
         if self.first_trained:
@@ -155,22 +155,22 @@ class Strategy(pl.LightningModule):
                 x, targets = mix(x, targets, rng)
         logits = self.head(self._features(x))
         loss = self.task.loss(logits, targets, training=True)
-        self.scores["train"].update(logits, targets, loss)  # type: ignore[operator]
+        self.train_scores.update(logits, targets, loss)
         self._epoch_samples += len(images)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the validation split."""
-        self._evaluate(batch, "validation")
+        self._evaluate(batch, self.validation_scores)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the test split and keep its logits."""
-        self.test_logits.append(self._evaluate(batch, "test").float().cpu())
+        self.test_logits.append(self._evaluate(batch, self.test_scores).float().cpu())
 
-    def _evaluate(self, batch: Batch, split: str) -> Tensor:
+    def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
         images, targets, _ = batch
         logits = self(images)
-        self.scores[split].update(logits, targets, self.task.loss(logits, targets))  # type: ignore[operator]
+        scores.update(logits, targets, self.task.loss(logits, targets))
         return logits
 
     # --- hooks
@@ -228,7 +228,7 @@ class Strategy(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training scores, speed and learning rates."""
         seconds = self._stop_clock()
-        scores = self.scores["train"].compute()  # type: ignore[operator]
+        scores = self.train_scores.compute()
         if not torch.isfinite(scores["loss"]):
             raise HeadstartError(
                 f"Training diverged: the loss of epoch {self.current_epoch + 1} is {float(scores['loss'])};"
@@ -244,7 +244,7 @@ class Strategy(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""
-        scores = self.scores["validation"].compute()  # type: ignore[operator]
+        scores = self.validation_scores.compute()
         self.log_dict({f"validation/{name}": value for name, value in scores.items()})
 
     def on_test_epoch_start(self) -> None:
@@ -253,7 +253,7 @@ class Strategy(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
-        self.log_dict({f"test/{name}": value for name, value in self.scores["test"].compute().items()})  # type: ignore[operator]
+        self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
     def _stop_clock(self) -> float:
         if self._epoch_start > 0:

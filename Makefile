@@ -1,0 +1,32 @@
+# Each target sets up what it needs: .venv, made from pyproject.toml with the versions in constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-fast check clean
+
+demo: .venv/.ready  ## five strategies on embedded pictures, and a report
+	rm -rf runs/demo
+	$(BIN)/headstart train experiment=demo
+	$(BIN)/headstart train experiment=demo_digits
+	$(BIN)/headstart report runs/demo
+
+test: .venv/.ready  ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: .venv/.ready  ## without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/.ready  ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headstart needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,17 @@
+"""Run directories in; tables, figures and pages out. Reads files only and never imports torch."""
+
+from headstart.reports.read import Problem, Run, RunSet, read_runs
+from headstart.reports.table import Group, Statistic, group_runs
+from headstart.reports.write import Report, write_report
+
+__all__ = [
+    "Group",
+    "Problem",
+    "Report",
+    "Run",
+    "RunSet",
+    "Statistic",
+    "group_runs",
+    "read_runs",
+    "write_report",
+]

@@ -1,0 +1,52 @@
+"""headstart report: compare runs on the terminal and on disk."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from headstart.errors import HeadstartError
+from headstart.reports.formats import table_cells
+from headstart.reports.panels import make_panels
+from headstart.reports.read import read_runs
+from headstart.reports.write import Report, findings, remarks, write_report
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Read the runs below the folders given, print the comparison, write the report; the exit code."""
+    parser = argparse.ArgumentParser(prog="headstart report", description="Compare the runs below some folders.")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
+    parser.add_argument("--output", type=Path, help="where to write (default: report/ in the first folder)")
+    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that make a row, such as strategy")
+    options = parser.parse_args(arguments)
+    try:
+        runs = read_runs(options.runs)
+        written = write_report(runs, options.output or options.runs[0] / "report", options.by)
+    except HeadstartError as error:
+        print(f"headstart: {error}", file=sys.stderr)
+        return 2
+    show(written)
+    for line in findings(make_panels(written.groups)):
+        print(line)
+    for line in remarks(runs):
+        print(f"note: {line}")
+    print(f"\nreport:   {written.page}\npicture:  {written.picture}")
+    print(f"curves:   tensorboard --logdir {' '.join(str(path) for path in options.runs[:1])}")
+    return 0
+
+
+def show(written: Report) -> None:
+    """The table on the terminal."""
+    header, rows, right = table_cells(written.groups)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, is_right in zip(header, right, strict=True):
+        grid.add_column(name, justify="right" if is_right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    width = max(100, shutil.get_terminal_size().columns)
+    Console(width=width, highlight=False).print(grid)

@@ -1,0 +1,122 @@
+"""Numbers, names and Markdown as a reader sees them; used by the terminal, the page and the figures."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headstart.reports.table import Group, Statistic, sort_value
+
+NOTHING = "–"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """0.913 -> "91.3"; NaN -> "–"."""
+    return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def accuracy(statistic: Statistic) -> str:
+    """Mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
+    return f"{percent(statistic.mean)} ± {percent(statistic.deviation)}" if statistic.count else NOTHING
+
+
+def amount(value: float) -> str:
+    """Three digits with a unit, as in "3.41 M"; NaN -> "–"."""
+    if math.isnan(value):
+        return NOTHING
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= 0.9995 * limit:
+            return f"{_three_digits(value / limit)}{unit}"
+    return f"{value:.0f}" if float(value).is_integer() else _three_digits(value)
+
+
+def setting(value: Any) -> str:
+    """One value of a key on one line; nothing set is "–"."""
+    return NOTHING if value is None else " ".join(str(value).split()) or '""'
+
+
+def key_names(keys: Sequence[str]) -> dict[str, str]:
+    """Short column names: the last part of a dotted key where that is unique."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
+
+
+def split_keys(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
+    """Keys worth a column (they differ between groups; the compared one always), and the rest with its one value."""
+    own = [group for group in groups if not group.reference] or list(groups)
+    keys = list(own[0].key) if own else []
+    values = {key: list(dict.fromkeys(group.key[key] for group in own)) for key in keys}
+    columns = [key for key in keys if len(values[key]) > 1 or key in ("dataset", "strategy")]
+    return columns, {key: values[key][0] for key in keys if key not in columns}
+
+
+def shared_settings(constant: Mapping[str, Any]) -> str:
+    """ "backbone resnet18, augmentation none", or nothing."""
+    names = key_names(list(constant))
+    return ", ".join(f"{names[key]} {setting(value)}" for key, value in constant.items())
+
+
+def escape_markdown(text: object) -> str:
+    """Plain text that Markdown shows as it is, also in a table cell; underscores inside words need no escape."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*\[\]<>|~$#&])", r"\\\1", line)
+    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", line)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A Markdown table with aligned source; `right` says which columns are numbers. Cells are escaped here."""
+    lines = [[escape_markdown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
+
+    def join(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(cells, widths, right, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + ":" if is_right else "-" * width for width, is_right in zip(widths, right, strict=True)]
+    return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
+
+
+def table_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Header, rows and which columns are numbers, for the terminal and the page alike."""
+    columns, _ = split_keys(groups)
+    names = key_names(columns)
+    header = [names[key] for key in columns]
+    right = [all(isinstance(group.key[key], int | float | None) for group in groups) for key in columns]
+    header += ["test (%)", "validation (%)", "runs", "train (s)", "trained", "samples/s"]
+    right += [True] * 6
+    rows = [
+        [
+            *(setting(group.key[key]) for key in columns),
+            accuracy(group.test),
+            accuracy(group.validation),
+            str(group.test.count),
+            amount(group.cost("train_seconds")),
+            amount(group.cost("trainable_parameters")),
+            amount(group.cost("samples_per_second")),
+        ]
+        for group in groups
+    ]
+    return header, rows, right
+
+
+def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """Title of one panel: the data set and whatever else differs between panels."""
+    parts = [setting(key["dataset"])]
+    names = key_names([name for name in shown if name != "dataset"])
+    for name, short in names.items():
+        value = setting(key[name])
+        parts.append(value if name in ("backbone", "augmentation") else f"{short} {value}")
+    return ", ".join(parts)
+
+
+def ordered_values(values: Sequence[Any]) -> list[Any]:
+    """Distinct values: numbers by size, then text by alphabet."""
+    return sorted(dict.fromkeys(values), key=sort_value)
+
+
+def _three_digits(value: float) -> str:
+    size = abs(value)
+    return f"{value:.2f}" if size < 9.995 else f"{value:.1f}" if size < 99.95 else f"{value:.0f}"

@@ -1,0 +1,275 @@
+"""Run directories to dataclasses; damaged and unfinished runs are named, never fatal."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from headstart.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+STATUSES = ("finished", "failed", "interrupted", "running")
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: accuracies are fractions of 1, times are seconds."""
+
+    directory: Path
+    id: str
+    backbone: str
+    dataset: str
+    augmentation: tuple[str, ...]
+    strategy: str
+    seed: int | None
+    metrics: Mapping[str, float]
+    cost: Mapping[str, float] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """config.yaml as one flat dictionary with dotted keys."""
+    skipped: int = 0
+    """Pictures that could not be read and were left out."""
+    finished_at: float = 0.0
+    """Seconds since 1970."""
+
+    def read_curve(self) -> pd.DataFrame:
+        """Read metrics.csv: one row an epoch (the last one written), or one row a strength with a column l2.
+
+        Raises DataError when the file is missing or damaged.
+        """
+        import pandas as pd
+
+        path = self.directory / "metrics.csv"
+        try:
+            curve = pd.read_csv(path)
+        except FileNotFoundError:
+            raise DataError("metrics.csv is missing") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"metrics.csv cannot be read ({first_line(error)})") from None
+        if "epoch" not in curve:
+            raise DataError("metrics.csv has no column 'epoch'")
+        curve = curve.apply(pd.to_numeric, errors="coerce").dropna(subset=["epoch"])
+        return curve.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about one run directory that a reader of the report has to know."""
+
+    directory: Path
+    status: str
+    reason: str
+    counted: bool = False
+    """Whether the run's results are in the report all the same."""
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """What was found: finished runs in a fixed order, problems, and directories that repeat a counted run."""
+
+    runs: tuple[Run, ...]
+    problems: tuple[Problem, ...] = ()
+    repeated: tuple[Path, ...] = ()
+
+
+def read_runs(paths: Iterable[Path | str]) -> RunSet:
+    """Read every run directory at or under the paths.
+
+    Of several finished runs with the same id only the latest counts. Raises DataError when a path does not exist.
+    """
+    runs: list[Run] = []
+    problems: list[Problem] = []
+    for directory in find_run_directories(paths):
+        found = read_run(directory)
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            problems.append(found)
+    latest: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.finished_at, str(run.directory))):
+        latest[run.id] = run
+    kept = sorted(latest.values(), key=run_order)
+    kept_directories = {run.directory for run in kept}
+    repeated = sorted(run.directory for run in runs if run.directory not in kept_directories)
+    problems = [
+        replace(problem, reason=f"{problem.reason} (repeated since: {latest[problem.id].directory.name} finished)")
+        if problem.id in latest
+        else problem
+        for problem in problems
+    ]
+    for run in kept:
+        problems.extend(_notes(run))
+    problems.sort(key=lambda problem: (problem.counted, str(problem.directory), problem.reason))
+    return RunSet(tuple(kept), tuple(problems), tuple(repeated))
+
+
+def run_order(run: Run) -> tuple[Any, ...]:
+    """Sort key that depends on what a run is, not on where it lies."""
+    seed = -1 if run.seed is None else run.seed
+    return run.dataset, run.backbone, run.augmentation, run.strategy, seed, run.id
+
+
+def find_run_directories(paths: Iterable[Path | str]) -> list[Path]:
+    """List the directories that hold a run.json at or under the paths, each real directory once, sorted."""
+    found: set[Path] = set()
+    for given in paths:
+        path = Path(given)
+        if path.name == "run.json" and path.is_file():
+            path = path.parent
+        if not path.is_dir():
+            raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
+        for folder, folders, files in os.walk(path):
+            if "run.json" in files:
+                found.add(Path(folder).resolve())
+                folders.clear()
+    return sorted(found)
+
+
+def read_run(directory: Path) -> Run | Problem:
+    """Read one run directory; a Problem when it is unfinished, damaged or of another schema."""
+    try:
+        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return Problem(directory, "damaged", f"run.json cannot be read ({first_line(error)})")
+    if not isinstance(content, dict):
+        return Problem(directory, "damaged", "run.json does not hold a JSON object")
+    identity = content["id"] if isinstance(content.get("id"), str) and content["id"] else None
+    if content.get("schema") != SCHEMA:
+        reason = f"run.json has schema {content.get('schema')!r}, this version reads {SCHEMA}"
+        return Problem(directory, "other schema", reason, id=identity)
+    status = content.get("status")
+    if status not in STATUSES:
+        return Problem(directory, "damaged", f"run.json has the unknown status {status!r}", id=identity)
+    if status != "finished":
+        return Problem(directory, status, _error_text(content.get("error")) or "not finished", id=identity)
+    try:
+        return _finished_run(directory, content, identity)
+    except DataError as error:
+        return Problem(directory, "damaged", str(error), id=identity)
+
+
+def first_line(value: object, limit: int = 160) -> str:
+    """First non-empty line of a text, cut to `limit` characters."""
+    lines = [line.strip() for line in str(value).splitlines() if line.strip()]
+    line = lines[0] if lines else type(value).__name__
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one mapping with dotted keys; an empty mapping stays a value."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{key}."))
+        else:
+            flat[key] = value
+    return flat
+
+
+def _finished_run(directory: Path, content: dict[str, Any], identity: str | None) -> Run:
+    names = {}
+    for name in ("backbone", "dataset", "strategy"):
+        if not isinstance(content.get(name), str):
+            raise DataError(f"run.json has no name of the {name}")
+        names[name] = content[name]
+    augmentation = content.get("augmentation") or []
+    if isinstance(augmentation, str):
+        augmentation = [augmentation]
+    if not isinstance(augmentation, list):
+        raise DataError("run.json has an augmentation that is not a list of names")
+    seed = content.get("seed")
+    if seed is not None and not isinstance(seed, int):
+        raise DataError(f"run.json has the seed {seed!r}, which is not a whole number")
+    metrics = _numbers(content.get("metrics"))
+    for name in ("test/accuracy", "validation/accuracy"):
+        if name not in metrics and name == "test/accuracy":
+            raise DataError(f"run.json has no {name}")
+        if name in metrics and not 0 <= metrics[name] <= 1:
+            raise DataError(f"run.json has a {name} of {metrics[name]}, which is not between 0 and 1")
+    references = content.get("references")
+    skipped = content.get("skipped")
+    config, _ = _read_config(directory)
+    return Run(
+        directory=directory,
+        id=identity or str(directory),
+        augmentation=tuple(str(name) for name in augmentation if name != "none"),
+        seed=seed,
+        metrics=metrics,
+        cost=_numbers(content.get("cost")),
+        references={str(name): _numbers(of) for name, of in references.items()} if isinstance(references, dict) else {},
+        config=config,
+        skipped=len(skipped) if isinstance(skipped, list) else 0,
+        finished_at=_finish_time(directory, content.get("finished_at")),
+        **names,
+    )
+
+
+def _read_config(directory: Path) -> tuple[dict[str, Any], str | None]:
+    """The flat config and, when it cannot be had, the reason."""
+    try:
+        with (directory / "config.yaml").open("rb") as file:
+            config = yaml.load(file, Loader=YAML_LOADER)
+    except FileNotFoundError:
+        return {}, "config.yaml is missing"
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        return {}, f"config.yaml cannot be read ({first_line(error)})"
+    if not isinstance(config, dict):
+        return {}, "config.yaml does not hold a mapping"
+    return flatten(config), None
+
+
+def _notes(run: Run) -> list[Problem]:
+    notes = []
+    if not run.config:
+        reason = _read_config(run.directory)[1] or "config.yaml is empty"
+        notes.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
+    if not (run.directory / "metrics.csv").is_file():
+        reason = "metrics.csv is missing, so its curve is not drawn"
+        notes.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
+    if run.skipped:
+        pictures = "1 picture was" if run.skipped == 1 else f"{run.skipped} pictures were"
+        notes.append(Problem(run.directory, "finished", f"{pictures} unreadable and skipped", counted=True, id=run.id))
+    return notes
+
+
+def _numbers(values: object) -> dict[str, float]:
+    """Keep the finite numbers of a mapping."""
+    if not isinstance(values, dict):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _error_text(error: object) -> str:
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("type")
+    return first_line(error) if error else ""
+
+
+def _finish_time(directory: Path, stated: object) -> float:
+    """Seconds since 1970: as stated in run.json (a number or an ISO date), else when run.json was written."""
+    if isinstance(stated, int | float):
+        return float(stated)
+    if isinstance(stated, str):
+        try:
+            return datetime.fromisoformat(stated).timestamp()
+        except ValueError:
+            pass
+    return (directory / "run.json").stat().st_mtime
