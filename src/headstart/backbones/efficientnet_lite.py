@@ -24,7 +24,7 @@ def efficientnet_lite(name: str, weights: str | None = None, image_size: int | N
         raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
     check_image_size(image_size)
     network = build(f"tf_{name}", seed)
-    network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # type: ignore[operator,union-attr]
+    network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     info = WeightsInfo()
     if weights == "imagenet":
         path = packaged_weights(name)

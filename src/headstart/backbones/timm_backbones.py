@@ -1,6 +1,7 @@
 """Any of timm's networks, cut into stages where its resolution falls, and checked against timm's own forward pass."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -31,7 +32,7 @@ def timm_backbone(name: str, weights: str | None = None, image_size: int | None 
     return as_backbone(name, network, image_size, info)
 
 
-def build(name: str, seed: int, pretrained: bool = False) -> nn.Module:
+def build(name: str, seed: int, pretrained: bool = False) -> Any:
     """A timm network without classifier, initialised from ``seed``; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -47,10 +48,10 @@ def build(name: str, seed: int, pretrained: bool = False) -> nn.Module:
             raise failed_download(name, f"model.safetensors from {what}", "a place of your choice", error) from error
 
 
-def as_backbone(name: str, network: nn.Module, image_size: int | None, info: WeightsInfo) -> Backbone:
+def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:
     """Cut a timm network (num_classes=0) into stages."""
     config = network.pretrained_cfg
-    native = int(config["input_size"][1])  # type: ignore[index,call-overload]
+    native = int(config["input_size"][1])
     size = image_size or native
     if size != native and hasattr(network, "set_input_size"):
         try:
@@ -59,19 +60,19 @@ def as_backbone(name: str, network: nn.Module, image_size: int | None, info: Wei
             raise ConfigError(f"{name} cannot take pictures of {size} x {size} pixels: {error}") from error
         native = size
     stages, pool = cut(name, network, native)
-    interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"  # type: ignore[index]
+    interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
     preprocessing = Preprocessing(
         size,
-        tuple(config["mean"]),  # type: ignore[index,arg-type]
-        tuple(config["std"]),  # type: ignore[index,arg-type]
+        tuple(config["mean"]),
+        tuple(config["std"]),
         interpolation,
-        float(config["crop_pct"]),  # type: ignore[index,arg-type]
+        float(config["crop_pct"]),
     )
     return Backbone(name, stages, pool, preprocessing, info)
 
 
 @torch.no_grad()
-def cut(name: str, network: nn.Module, size: int) -> tuple[list[tuple[str, nn.Module]], nn.Module]:
+def cut(name: str, network: Any, size: int) -> tuple[list[tuple[str, nn.Module]], nn.Module]:
     """Named stages and a pooling whose composition equals ``network``; refused if no such cut is found."""
     network.eval()
     with torch.random.fork_rng(devices=[]):
@@ -95,7 +96,7 @@ def cut(name: str, network: nn.Module, size: int) -> tuple[list[tuple[str, nn.Mo
 class _TransformerStem(nn.Module):
     """Patch embedding with class token and positions, as timm's vision transformers do it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.patch_embed, self.norm_pre = network.patch_embed, network.norm_pre
         self.patch_drop, self.pos_drop = network.patch_drop, network.pos_drop
@@ -113,7 +114,7 @@ class _TransformerStem(nn.Module):
 
 
 class _TransformerPool(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.kind, self.prefix = network.global_pool, network.num_prefix_tokens
 
@@ -121,18 +122,18 @@ class _TransformerPool(nn.Module):
         return x[:, 0] if self.kind == "token" else x[:, self.prefix :].mean(dim=1)
 
 
-def _is_transformer(network: nn.Module) -> bool:
+def _is_transformer(network: Any) -> bool:
     return isinstance(network, timm.models.vision_transformer.VisionTransformer)
 
 
-def _transformer_atoms(network: nn.Module) -> list[nn.Module]:
-    if network.attn_pool is not None or network.global_pool not in ("token", "avg"):  # type: ignore[truthy-bool]
+def _transformer_atoms(network: Any) -> list[nn.Module]:
+    if network.attn_pool is not None or network.global_pool not in ("token", "avg"):
         return []
     pool = _TransformerPool(network)
-    return [_TransformerStem(network), *network.blocks, network.norm, pool, network.fc_norm]  # type: ignore[misc,list-item]
+    return [_TransformerStem(network), *network.blocks, network.norm, pool, network.fc_norm]
 
 
-def _atoms_in_call_order(network: nn.Module, x: Tensor) -> list[nn.Module]:
+def _atoms_in_call_order(network: Any, x: Tensor) -> list[nn.Module]:
     """The network's direct children, containers opened, in the order in which a forward pass calls them."""
     atoms: list[nn.Module] = []
     for child in network.children():

@@ -2,8 +2,10 @@
 
 import contextlib
 import http.client
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -16,7 +18,7 @@ from headstart.backbones.weights import failed_download, file_sha256, load_weigh
 from headstart.errors import ConfigError, nearest
 
 Stages = list[tuple[str, nn.Module]]
-Cut = Callable[[nn.Module], tuple[Stages, nn.Module]]
+Cut = Callable[[Any], tuple[Stages, nn.Module]]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -48,7 +50,7 @@ def torchvision_backbone(
     if weights == "imagenet":
         info = _load_imagenet(network, name, enum, size)
     elif weights is not None:
-        info = load_weights_file(network, Path(weights), name)
+        info = load_weights_file(network, Path(weights), name, _fit_positions(size) if name == "vit_b_16" else None)
     stages, pool = CUTS[name](network)
     # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
     mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
@@ -58,7 +60,7 @@ def torchvision_backbone(
     return Backbone(name, stages, pool, preprocessing, info)
 
 
-def without_classifier(network: nn.Module) -> None:
+def without_classifier(network: Any) -> None:
     """Replace the last linear layer by the identity, in place: the network then gives its penultimate output."""
     for attribute in ("fc", "classifier", "heads", "head"):
         head = getattr(network, attribute, None)
@@ -71,7 +73,7 @@ def without_classifier(network: nn.Module) -> None:
     raise ConfigError(f"{type(network).__name__} has no classifier that headstart knows.")
 
 
-def _load_imagenet(network: nn.Module, name: str, enum: torchvision.models.WeightsEnum, size: int) -> WeightsInfo:
+def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum, size: int) -> WeightsInfo:
     filename = enum.url.rsplit("/", 1)[-1]
     target = Path(torch.hub.get_dir()) / "checkpoints" / filename
     try:
@@ -81,27 +83,39 @@ def _load_imagenet(network: nn.Module, name: str, enum: torchvision.models.Weigh
             target.with_suffix(".partial").unlink(missing_ok=True)
         raise failed_download(name, enum.url, str(target), error) from error
     if name == "vit_b_16":
-        state = interpolate_embeddings(image_size=size, patch_size=16, model_state=state)
+        state = _fit_positions(size)(state)
     wanted = network.state_dict()
     network.load_state_dict({key: state[key] for key in wanted})
     return WeightsInfo(str(enum), file_sha256(target) if target.is_file() else None, enum.url, 1.0)
+
+
+def _fit_positions(size: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Stretch a vision transformer's positions to another picture size."""
+
+    def adapt(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if "encoder.pos_embedding" not in state:
+            return state
+        fitted: dict[str, Tensor] = interpolate_embeddings(size, 16, OrderedDict(state))
+        return fitted
+
+    return adapt
 
 
 def _seq(*modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-def _fully_connected(net: nn.Module, bounds: list[int]) -> tuple[Stages, nn.Module]:
+def _fully_connected(net: Any, bounds: list[int]) -> tuple[Stages, nn.Module]:
     """AlexNet and VGG: groups of convolutions, then the two layers of 4096."""
     convs: Stages = [
-        (f"conv{i + 1}", net.features[start:stop])  # type: ignore[index]
+        (f"conv{i + 1}", net.features[start:stop])
         for i, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
     ]
-    fc6 = _seq(net.avgpool, nn.Flatten(), *net.classifier[:3])  # type: ignore[arg-type,index,misc]
-    return [*convs, ("fc6", fc6), ("fc7", net.classifier[3:6])], nn.Identity()  # type: ignore[index]
+    fc6 = _seq(net.avgpool, nn.Flatten(), *net.classifier[:3])
+    return [*convs, ("fc6", fc6), ("fc7", net.classifier[3:6])], nn.Identity()
 
 
-def _googlenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _googlenet(n: Any) -> tuple[Stages, nn.Module]:
     return [
         ("stem", _seq(n.conv1, n.maxpool1)),
         ("stage1", _seq(n.conv2, n.conv3, n.maxpool2)),
@@ -111,14 +125,14 @@ def _googlenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
     ], _seq(n.avgpool, nn.Flatten())
 
 
-def _resnet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _resnet(n: Any) -> tuple[Stages, nn.Module]:
     return [
         ("stem", _seq(n.conv1, n.bn1, n.relu, n.maxpool)),
         *((f"stage{i}", getattr(n, f"layer{i}")) for i in range(1, 5)),
     ], _seq(n.avgpool, nn.Flatten())
 
 
-def _densenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _densenet(n: Any) -> tuple[Stages, nn.Module]:
     f = n.features
     return [
         ("stem", _seq(f.conv0, f.norm0, f.relu0, f.pool0)),
@@ -130,7 +144,7 @@ def _densenet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
 
 
 def _mobilenet(bounds: list[int]) -> Cut:
-    def cut(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+    def cut(n: Any) -> tuple[Stages, nn.Module]:
         stages = _features(n, bounds)
         # The hidden layer comes after the pooling, so both make a stage of their own.
         return [*stages, ("neck", _seq(n.avgpool, nn.Flatten(), n.classifier[0], n.classifier[1]))], nn.Identity()
@@ -138,17 +152,17 @@ def _mobilenet(bounds: list[int]) -> Cut:
     return cut
 
 
-def _features(n, bounds: list[int]) -> Stages:  # type: ignore[no-untyped-def]
+def _features(n: Any, bounds: list[int]) -> Stages:
     names = ["stem", *(f"stage{i}" for i in range(1, len(bounds)))]
     ends = [*bounds[1:], len(n.features)]
     return [(name, n.features[a:b]) for name, a, b in zip(names, bounds, ends, strict=True)]
 
 
-def _efficientnet(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _efficientnet(n: Any) -> tuple[Stages, nn.Module]:
     return _features(n, [0, 2, 3, 4, 6]), _seq(n.avgpool, nn.Flatten())
 
 
-def _convnext(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _convnext(n: Any) -> tuple[Stages, nn.Module]:
     neck = _seq(n.avgpool, n.classifier[0], nn.Flatten())
     return [*_features(n, [0, 1, 2, 4, 6]), ("neck", neck)], nn.Identity()
 
@@ -173,7 +187,7 @@ class _FirstToken(nn.Module):
         return x[:, 0]
 
 
-def _vit(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _vit(n: Any) -> tuple[Stages, nn.Module]:
     e = n.encoder
     quarter = len(e.layers) // 4
     stages = [(f"stage{i + 1}", _seq(*e.layers[i * quarter : (i + 1) * quarter])) for i in range(4)]
@@ -181,7 +195,7 @@ def _vit(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
     return [("stem", _VitStem(n.conv_proj, n.class_token, e.pos_embedding, e.dropout)), *stages], _FirstToken()
 
 
-def _swin(n) -> tuple[Stages, nn.Module]:  # type: ignore[no-untyped-def]
+def _swin(n: Any) -> tuple[Stages, nn.Module]:
     stages = _features(n, [0, 1, 2, 4, 6])
     stages[-1] = (stages[-1][0], _seq(*stages[-1][1].children(), n.norm, n.permute))
     return stages, _seq(n.avgpool, nn.Flatten())

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,18 +58,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights_file(network: nn.Module, path: Path, backbone: str) -> WeightsInfo:
-    """Fill a network from a file, in place; refuse a file that fills less than 90 % of its tensors."""
+def load_weights_file(
+    network: nn.Module,
+    path: Path,
+    backbone: str,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> WeightsInfo:
+    """Fill a network from a file, in place; refuse a file that fills less than 90 % of its tensors.
+
+    ``adapt`` may change the tensors first, for another picture size. A tensor of the right name and the wrong shape
+    is refused as well: it would stay random.
+    """
     found = read_tensors(path)
     wanted = network.state_dict()
-    fitting = max(
-        (_fitting(found, wanted, prefix) for prefix in _prefixes(found)), key=len, default=dict[str, Tensor]()
-    )
+    candidates = [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
+    best = max(candidates, key=lambda candidate: len(wanted.keys() & candidate.keys()))
+    if adapt is not None:
+        best = adapt(best)
+    fitting = _fitting(best, wanted)
     share = len(fitting) / max(len(wanted), 1)
     if share < ENOUGH:
         raise WeightsError(
             f"backbone.weights={path} fills {share:.0%} of the tensors of {backbone} ({len(fitting)} of"
             f" {len(wanted)}), at least {ENOUGH:.0%} are needed: is it for another network?"
+        )
+    misshapen = next((name for name in wanted if name in best and name not in fitting), None)
+    if misshapen is not None:
+        raise WeightsError(
+            f"backbone.weights={path}: its tensor {misshapen} has shape {tuple(best[misshapen].shape)}, {backbone}"
+            f" needs {tuple(wanted[misshapen].shape)}; was it made for another dataset.image_size?"
         )
     network.load_state_dict(fitting, strict=False)
     return WeightsInfo(name=path.name, sha256=file_sha256(path), source=str(path), matched=share)
@@ -82,8 +100,11 @@ def failed_download(name: str, what: str, where: str, error: BaseException) -> W
     )
 
 
-def _fitting(found: dict[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    stripped = {name[len(prefix) :]: tensor for name, tensor in found.items() if name.startswith(prefix)}
+def _stripped(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+
+def _fitting(stripped: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in stripped.items() if k in wanted and v.shape == wanted[k].shape}
 
 

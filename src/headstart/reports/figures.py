@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from headstart.errors import DataError
 from headstart.files import write_atomically
@@ -89,7 +90,7 @@ def draw_curves(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
         if not math.isnan(level):
             axes.axhline(100 * level, color=colour, ls=style, lw=1.2, label=f"{label} (no epochs)")
     axes.set(title=panel.title, xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="#E5E5E5")
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=8, loc="best", title="validation (training dotted)", title_fontsize=8)

@@ -40,6 +40,10 @@ def fit_probe(
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values.double() - mean) / std for split in (train, validation))
+    # With an L2 penalty the weights lie in the span of the pictures: fewer pictures than features, fewer unknowns.
+    basis = torch.linalg.svd(x, full_matrices=False).Vh if len(x) < x.shape[1] else None
+    if basis is not None:
+        x, held_out = x @ basis.T, held_out @ basis.T
     fit: Fit | None = None
     best: Probe | None = None
     for number, strength in enumerate(tqdm(strengths, desc="L2 strengths", delay=2, disable=None, leave=False)):
@@ -50,7 +54,7 @@ def fit_probe(
         row |= scores("validation", fit.logits(held_out), validation.targets)
         on_row(number, row)
         if best is None or _rank(row) > _rank(best.scores):
-            weight = fit.weight / std
+            weight = (fit.weight if basis is None else fit.weight @ basis) / std
             best = Probe(weight, fit.bias - weight @ mean, number, row)
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from headstart.backbones import Backbone
@@ -27,6 +27,8 @@ class Strategy(pl.LightningModule):
     the training pictures are augmented in any way.
     """
 
+    pixel_scale: Tensor
+    pixel_shift: Tensor
     pretrained = True  # whether the backbone starts from weights learned elsewhere
 
     def __init__(
@@ -130,7 +132,7 @@ class Strategy(pl.LightningModule):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes to what the weights were learned on."""
-        x = images.to(self.pixel_scale.dtype)  # type: ignore[arg-type]
+        x = images.to(self.pixel_scale.dtype)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         return x * self.pixel_scale + self.pixel_shift

@@ -1,0 +1,116 @@
+"""Speed, as ratios measured in one run: python scripts/benchmark.py [--size 128] [--batch 32] [--rounds 5].
+
+Fine-tuning through headstart against a plain PyTorch loop with the same network, memory format, batch size and data,
+in turns, so that a noisy machine disturbs both alike. With a GPU both run there.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from headstart.backbones import Backbone, efficientnet_lite
+from headstart.data import Textures
+from headstart.runs.curves import CsvCurves, TensorBoardCurves
+from headstart.runs.run import quieten
+from headstart.strategies import FinetuneAll, cosine
+from headstart.tasks import Classification
+
+RATE = 0.001
+
+
+def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channels_last: bool = True) -> float:
+    """Samples a second of one epoch of what one would write by hand."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    network = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, data.num_classes))
+    network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    loader = data.train_dataloader()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    scheduler = cosine(optimizer, len(loader))
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in preprocessing_of(backbone))
+    start, seen = time.perf_counter(), 0
+    for images, targets, _ in loader:
+        x = images.to(device).float().contiguous(memory_format=memory_format).sub(mean).div(std)
+        loss = nn.functional.cross_entropy(network(x), targets.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        seen += len(images)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return seen / (time.perf_counter() - start)
+
+
+def preprocessing_of(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the pixels."""
+    return backbone.preprocessing.mean, backbone.preprocessing.std
+
+
+def through_headstart(backbone: Backbone, data: Textures, device: torch.device) -> float:
+    """Samples a second of one epoch of finetune_all with every logger on."""
+    strategy = FinetuneAll(
+        backbone=backbone,
+        task=Classification(data.num_classes),
+        optimizer=partial(torch.optim.AdamW, lr=RATE),
+        scheduler=cosine,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            logger=[CsvCurves(folder), TensorBoardCurves(folder)],
+            callbacks=[ModelCheckpoint(Path(folder) / "checkpoints", monitor="validation/accuracy", mode="max")],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10**6,
+            limit_val_batches=1,
+        )
+        strategy.fit(trainer, data)
+    return strategy.samples_trained / strategy.seconds_trained
+
+
+def main() -> None:
+    """Measure in turns and print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
+    parser.add_argument("--batch", type=int, default=32, help="pictures a batch")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    quieten()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=options.size)
+    data = Textures(batch_size=options.batch, labels_per_class=40, crop_fraction=1.0)
+    data.prepare(make().preprocessing)
+    ways = {
+        "plain loop": lambda: plain_loop(make(), data, device),
+        "plain loop, not channels_last": lambda: plain_loop(make(), data, device, channels_last=False),
+        "headstart": lambda: through_headstart(make(), data, device),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(options.rounds + 1):
+        for name, measure in ways.items():
+            speed = measure()
+            if number:  # the first round warms up
+                speeds[name].append(speed)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"finetune_all, efficientnet_lite0, {options.size} px, batches of {options.batch}, {where}")
+    for name, values in speeds.items():
+        print(f"  {name:30} {statistics.median(values):8.1f} samples/s")
+    pairs = zip(speeds["headstart"], speeds["plain loop"], strict=True)
+    print(f"  headstart / plain loop         {statistics.median(a / b for a, b in pairs):8.3f}")
+    pairs = zip(speeds["plain loop"], speeds["plain loop, not channels_last"], strict=True)
+    print(f"  channels_last / not            {statistics.median(a / b for a, b in pairs):8.3f}")
+
+
+if __name__ == "__main__":
+    main()
