@@ -27,9 +27,17 @@ View = Callable[[Picture, np.random.Generator, int], Picture]
 class HasPreprocessing(Protocol):
     """The part of a backbone's preprocessing that concerns decoding."""
 
-    image_size: int
-    interpolation: str
-    crop_fraction: float
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the network takes, in pixels."""
+
+    @property
+    def interpolation(self) -> str:
+        """ "bilinear" or "bicubic"."""
+
+    @property
+    def crop_fraction(self) -> float:
+        """Side of the centre crop over the short side after resizing."""
 
 
 class PictureSplit(Dataset[Batch]):

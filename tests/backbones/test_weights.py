@@ -1,0 +1,103 @@
+"""Weights files: tensors only, right ones only, and a word about every failure."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from headstart.backbones import timm_backbone, torchvision_backbone
+from headstart.errors import WeightsError
+
+
+def resnet(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torchvision.models.resnet18()
+
+
+WRAPPINGS: dict[str, Callable[[dict], Any]] = {
+    "plain": lambda state: state,
+    "nested": lambda state: {"state_dict": state, "epoch": 3},
+    "prefixed": lambda state: {"model": {f"module.backbone.{k}": v for k, v in state.items()}},
+}
+
+
+@pytest.mark.parametrize("wrapping", list(WRAPPINGS))
+def test_state_dicts_are_loaded_whole(wrapping: str, tmp_path: Path) -> None:
+    source = resnet(7)
+    torch.save(WRAPPINGS[wrapping](source.state_dict()), tmp_path / "w.pt")
+    backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert torch.equal(backbone.stages["stem"][0].weight, source.conv1.weight)  # type: ignore[index,union-attr]
+    assert torch.equal(backbone.stages["stage4"][1].bn2.running_var, source.layer4[1].bn2.running_var)  # type: ignore[index,union-attr]
+    assert backbone.weights.matched == 1
+    assert len(backbone.weights.sha256 or "") == 64
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    source = timm.create_model("resnet18", num_classes=0)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    backbone = timm_backbone("resnet18", weights=str(tmp_path / "w.safetensors"), image_size=64).eval()
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(backbone(x), source.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_poor_fit_is_refused_with_its_share(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "w.pt")
+    state = resnet(0).state_dict()
+    torch.save({k: v for k, v in state.items() if "layer4" not in k}, tmp_path / "half.pt")
+    with pytest.raises(WeightsError, match=r"fills \d+% of the tensors of resnet18"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "half.pt"), image_size=64)
+    with pytest.raises(WeightsError, match=r"fills \d+%"):
+        torchvision_backbone("vgg16", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
+    state = resnet(0).state_dict()
+    state["conv1.weight"] = torch.zeros(64, 3, 3, 3)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"conv1.weight has shape \(64, 3, 3, 3\)"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+@pytest.mark.slow
+def test_positions_are_stretched_to_another_size(tmp_path: Path) -> None:
+    torch.save(torchvision.models.vit_b_16().state_dict(), tmp_path / "w.pt")
+    backbone = torchvision_backbone("vit_b_16", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert backbone.weights.matched == 1
+    assert backbone(torch.zeros(1, 3, 64, 64)).shape == (1, 768)
+
+
+def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return Path.touch, (tmp_path / "ran",)  # type: ignore[return-value]
+
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"model": Evil()}, tmp_path / "w2.pt")
+    (tmp_path / "text.pt").write_text("just some text")
+    (tmp_path / "text.safetensors").write_text("just some text")
+    for name in ("w.pt", "w2.pt", "text.pt", "text.safetensors"):
+        with pytest.raises(WeightsError, match="not a weights file"):
+            torchvision_backbone("resnet18", weights=str(tmp_path / name), image_size=64)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(WeightsError, match="no such file"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "none.pt"), image_size=64)
+
+
+def test_a_failed_download_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fail)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(
+        WeightsError, match=r"https://download.pytorch.org/models/resnet18-\w+.pth and put it at .*checkpoints"
+    ):
+        torchvision_backbone("resnet18", weights="imagenet", image_size=64)

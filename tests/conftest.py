@@ -1,0 +1,99 @@
+"""Small pictures, a small backbone and a trainer for all tests."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from headstart.backbones import Backbone, Preprocessing, WeightsInfo
+from headstart.data import Digits
+from headstart.runs.curves import CsvCurves
+from headstart.strategies import Strategy, cosine
+from headstart.tasks import Classification
+
+SIZE = 16
+PREPROCESSING = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test writes into a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make class folders: make_folder({"train/red": 3, ...}) -> root."""
+
+    def make(counts: dict[str, int], name: str = "pictures", suffix: str = "jpg") -> Path:
+        rng = np.random.default_rng(0)
+        root = tmp_path / name
+        for number, (folder, count) in enumerate(sorted(counts.items())):
+            (root / folder).mkdir(parents=True)
+            for index in range(count):
+                noise = rng.integers(0, 80, (40, 32, 3)) + 40 * (number % 4)
+                Image.fromarray(noise.astype(np.uint8)).save(root / folder / f"{index}.{suffix}")
+        return root
+
+    return make
+
+
+def toy_backbone(seed: int = 0) -> Backbone:
+    """Four stages with batch norm; "pretrained" weights are those of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        widths = [3, 4, 6, 8, 8]
+        stages = [
+            (
+                f"stage{i}",
+                nn.Sequential(
+                    nn.Conv2d(widths[i], widths[i + 1], 3, stride=2 if i < 2 else 1, padding=1),
+                    nn.BatchNorm2d(widths[i + 1]),
+                    nn.ReLU(),
+                ),
+            )
+            for i in range(4)
+        ]
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Backbone("toy", stages, pool, PREPROCESSING, WeightsInfo(name="toy"))
+
+
+def make_strategy(cls: type[Strategy], lr: float = 0.01, **kwargs: Any) -> Strategy:
+    """A strategy on the toy backbone for ten classes."""
+    kwargs = {"backbone": toy_backbone(), "scheduler": cosine} | kwargs
+    optimizer = kwargs.pop("optimizer", partial(torch.optim.AdamW, lr=lr))
+    return cls(task=Classification(10), optimizer=optimizer, **kwargs)
+
+
+def make_trainer(folder: Path, epochs: int = 2) -> pl.Trainer:
+    """A trainer on the CPU that keeps the best epoch."""
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=[CsvCurves(folder)],
+        callbacks=[ModelCheckpoint(folder / "checkpoints", monitor="validation/accuracy", mode="max")],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """Eight labels a class, 16 pixels."""
+    data = Digits(labels_per_class=8, batch_size=16)
+    data.prepare(PREPROCESSING)
+    return data

@@ -1,0 +1,144 @@
+"""Folders and CSV files: every layout, and one sentence for everything that can be wrong with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.backbones import Preprocessing
+from headstart.data import CsvFile, ImageFolder, PictureData
+from headstart.errors import ConfigError, DataError
+
+P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
+Make = Callable[..., Path]
+
+
+def sizes(data: PictureData) -> tuple[int, int, int]:
+    data.prepare(P)
+    return len(data.train), len(data.validation), len(data.test)
+
+
+@pytest.mark.parametrize(
+    ("splits", "options", "expected"),
+    [
+        ([""], {}, (14, 2, 4)),
+        (["train/", "test/"], {}, (16, 4, 20)),
+        (["train/", "val/"], {}, (16, 20, 4)),
+        (["train/", "val/", "test/"], {}, (20, 20, 20)),
+        (["train/", "val/"], {"test_split": "val"}, (16, 4, 20)),
+    ],
+)
+def test_layouts(make_folder: Make, splits: list[str], options: dict, expected: tuple[int, int, int]) -> None:
+    root = make_folder({f"{split}{name}": 10 for split in splits for name in ("ants", "bees")})
+    data = ImageFolder(root=str(root), **options)
+    found = sizes(data)
+    assert sum(found) == 20 * len(splits)
+    assert found[2] == expected[2] or splits == [""]
+    assert found == expected or splits == [""]
+    assert data.class_names == ["ants", "bees"]
+    ids = [*data.train.ids, *data.validation.ids, *data.test.ids]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "message"),
+    [
+        ({"train/a": 3, "train/b": 0}, {}, "class folder .*b' is empty"),
+        ({"train/a": 3, "train/b": 3, "test/c": 3}, {}, "Class 'c' of test is missing in train"),
+        ({"train/a": 3}, {}, "only the class 'a'"),
+        ({"test/a": 3, "val/a": 3}, {}, "no train folder"),
+        ({"a": 3, "b": 3}, {"test_split": "tset"}, "test_split=tset"),
+        ({"a": 3, "b": 3}, {"labels_per_class": 50}, "has only"),
+    ],
+)
+def test_wrong_folders_get_a_sentence(make_folder: Make, counts: dict, options: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sizes(ImageFolder(root=str(make_folder(counts)), **options))
+
+
+def test_a_missing_folder_gets_the_nearest(make_folder: Make) -> None:
+    root = make_folder({"a": 3, "b": 3})
+    with pytest.raises(DataError, match=r"no such folder. Did you mean '.*pictures'"):
+        sizes(ImageFolder(root=str(root) + "x"))
+    with pytest.raises(ConfigError, match=r"dataset.root is not set"):
+        sizes(ImageFolder())
+
+
+def test_a_truncated_picture_stops_or_is_skipped(make_folder: Make) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    whole = (root / "a/3.jpg").read_bytes()
+    (root / "a/3.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "b/3.jpg").write_text("not a picture")
+    with pytest.raises(DataError, match=r"'[ab]/3.jpg' cannot be read .*on_error=skip"):
+        sizes(ImageFolder(root=str(root)))
+    data = ImageFolder(root=str(root), on_error="skip")
+    assert sum(sizes(data)) == 18
+    assert sorted(data.skipped) == ["a/3.jpg", "b/3.jpg"]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(make_folder: Make, mode: str) -> None:
+    root = make_folder({"a": 4, "b": 4}, suffix="png")
+    path = root / "a" / ("new.jpg" if mode == "CMYK" else "new.png")
+    if mode == "I;16":
+        Image.fromarray(np.full((30, 20), 40000, dtype=np.uint16)).save(path)
+    else:
+        Image.new("RGB", (20, 30), (200, 100, 0)).convert(mode).save(path)
+    data = ImageFolder(root=str(root))
+    data.prepare(P)
+    everything = [p for s in (data.train, data.validation, data.test) for p in map(s.picture, range(len(s)))]
+    assert {p.shape for p in everything} == {(16, 16, 3)}
+
+
+def test_exif_orientation_is_applied(make_folder: Make) -> None:
+    root = make_folder({"a": 4, "b": 4})
+    image = Image.new("RGB", (64, 32), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 64, 16))  # white above
+    exif = image.getexif()
+    exif[274] = 6  # turned: the stored top is the right side
+    image.save(root / "a/turned.jpg", exif=exif)
+    data = ImageFolder(root=str(root))
+    data.prepare(P)
+    split, index = next(
+        (s, s.ids.index("a/turned.jpg")) for s in (data.train, data.validation, data.test) if "a/turned.jpg" in s.ids
+    )
+    picture = split.picture(index)
+    assert picture[:, 12:].mean() > 200
+    assert picture[:, :4].mean() < 50
+
+
+def test_csv(make_folder: Make) -> None:
+    root = make_folder({"x": 20})
+    lines = ["path,label,split"] + [
+        f"x/{i}.jpg,{'ants' if i % 2 else 'bees'},{'test' if i > 15 else ''}" for i in range(20)
+    ]
+    file = root / "labels.csv"
+    file.write_text("\n".join(lines))
+    data = CsvFile(root=str(file))
+    assert sizes(data) == (14, 2, 4)
+    assert data.class_names == ["ants", "bees"]
+    assert data.test.ids == [f"x/{i}.jpg" for i in range(16, 20)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\nx/0.jpg,a", "no column 'path'"),
+        ("path,label\nx/99.jpg,a", r"Line 2 .* no such file"),
+        ("path,label\nx/0.jpg,", "Line 2 .* no label"),
+        ("path,label,split\nx/0.jpg,a,train\nx/1.jpg,b,test", "'b' of test is missing in train"),
+    ],
+)
+def test_wrong_csv_gets_a_sentence(make_folder: Make, text: str, message: str) -> None:
+    root = make_folder({"x": 2})
+    (root / "l.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        sizes(CsvFile(root=str(root / "l.csv")))
+
+
+@pytest.mark.parametrize("options", [{"image_size": 0}, {"batch_size": 0}, {"num_workers": -1}, {"on_error": "ignore"}])
+def test_wrong_numbers_are_refused_at_once(options: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        ImageFolder(root="x", **options)

@@ -1,0 +1,103 @@
+"""Loading: the same pictures whatever the workers, other views in other epochs and for other seeds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from headstart.augmentations import CropResize
+from headstart.backbones import Preprocessing
+from headstart.data import ImageFolder, Textures
+from headstart.data import module as module_under_test
+from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
+from headstart.data.module import EvenBatches
+
+P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
+
+
+def epoch_of(root: Path, epoch: int, seed: int = 0, workers: int | str = 0) -> tuple[Tensor, list[int]]:
+    data = ImageFolder(root=str(root), batch_size=4, num_workers=workers, augmentation_seed=seed, order_seed=seed)
+    data.prepare(P, [CropResize()])
+    loader = data.train_dataloader()
+    loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    batches = list(loader)
+    return torch.cat([b[0] for b in batches]), torch.cat([b[2] for b in batches]).tolist()
+
+
+def test_views_depend_on_seed_and_epoch_and_not_on_workers(make_folder: Callable[..., Path]) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    first, order = epoch_of(root, 0)
+    assert sorted(order) == list(range(16))
+    with_workers, same_order = epoch_of(root, 0, workers=2)
+    assert torch.equal(first, with_workers)
+    assert order == same_order
+    for other, other_order in (epoch_of(root, 1), epoch_of(root, 0, seed=1)):
+        assert order != other_order
+        by_index, others = (dict(zip(o, x, strict=True)) for o, x in ((order, first), (other_order, other)))
+        assert not any(torch.equal(by_index[i], others[i]) for i in by_index)
+
+
+def test_batches_have_their_form_and_evaluation_is_a_centre_crop(make_folder: Callable[..., Path]) -> None:
+    data = ImageFolder(root=str(make_folder({"a": 10, "b": 10}, suffix="png")), batch_size=3, image_size=16)
+    data.prepare(P)
+    images, targets, indices = next(iter(data.val_dataloader()))
+    assert images.shape == (3, 3, 16, 16)
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert targets.tolist() == data.validation.targets[indices].tolist()
+    with Image.open(Path(data.root or "") / data.validation.ids[0]) as opened:
+        resized = np.asarray(opened.resize((18, round(40 * 18 / 32)), Image.Resampling.BILINEAR))
+    top = (resized.shape[0] - 16) // 2
+    assert np.array_equal(images[0].permute(1, 2, 0).numpy(), resized[top : top + 16, 1:17])
+
+
+def test_pictures_that_do_not_fit_into_memory_are_decoded_when_asked(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder({"a": 6, "b": 6})
+    kept = ImageFolder(root=str(root))
+    kept.prepare(P)
+    monkeypatch.setattr(module_under_test, "KEEP_BYTES", 0)
+    decoded_late = ImageFolder(root=str(root))
+    decoded_late.prepare(P)
+    assert decoded_late.test.pictures is None
+    assert torch.equal(kept.test[0][0], decoded_late.test[0][0])
+    assert kept.fingerprint == decoded_late.fingerprint
+
+
+def test_batches_are_even_and_none_is_left_alone() -> None:
+    batches = list(EvenBatches(33, 16, 0))
+    assert [len(b) for b in batches] == [11, 11, 11]
+    assert sorted(i for b in batches for _, i in b) == list(range(33))
+
+
+def test_the_fingerprint_follows_content_and_labels(make_folder: Callable[..., Path]) -> None:
+    prints = set()
+    root = make_folder({"a": 6, "b": 6})
+    for change in (None, lambda: (root / "a/0.jpg").write_bytes((root / "a/1.jpg").read_bytes())):
+        if change:
+            change()
+        data = ImageFolder(root=str(root))
+        data.prepare(P)
+        prints.add(data.fingerprint)
+    data = ImageFolder(root=str(root), split_seed=1)
+    data.prepare(P)
+    assert len(prints | {data.fingerprint}) == 3
+
+
+def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:
+    data = Textures(labels_per_class=5)
+    data.prepare(Preprocessing(64, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0))
+    assert data.class_names == sorted(PHOTOGRAPHS)
+    assert np.bincount(data.train.targets).tolist() == [5] * 12
+    picture = data.train.picture(0).astype(float)
+    assert np.ptp(picture, axis=2).max() == 0
+    assert abs(picture.mean() - 128) < 10
+    photograph = load_photograph("cat")
+    marked = np.arange(photograph.size, dtype=np.float32).reshape(photograph.shape)
+    pixels = [set(part.ravel()) for part in thirds(marked)]
+    assert not pixels[0] & pixels[1] | pixels[0] & pixels[2] | pixels[1] & pixels[2]

@@ -1,0 +1,48 @@
+"""Splits and subsets are stratified, repeat with their seed, and lose nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.data.splits import few_per_class, split_off
+from headstart.errors import DataError
+
+COUNTS = st.lists(st.integers(2, 30), min_size=2, max_size=6)
+
+
+def targets_of(counts: list[int]) -> np.ndarray:
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@given(COUNTS, st.floats(0.05, 0.9), st.integers(0, 5))
+def test_a_split_is_a_stratified_partition(counts: list[int], fraction: float, seed: int) -> None:
+    targets, names = targets_of(counts), [str(i) for i in range(len(counts))]
+    stay, off = split_off(targets, fraction, seed, names, "test")
+    assert sorted([*stay, *off]) == list(range(len(targets)))
+    for label, count in enumerate(counts):
+        taken = int((targets[off] == label).sum())
+        assert 1 <= taken <= count - 1
+        assert abs(taken - fraction * count) <= 1
+    again = split_off(targets, fraction, seed, names, "test")
+    assert all(np.array_equal(a, b) for a, b in zip((stay, off), again, strict=True))
+
+
+@given(COUNTS, st.integers(0, 5))
+def test_a_smaller_subset_is_part_of_a_larger_one(counts: list[int], seed: int) -> None:
+    targets, names = targets_of(counts), [str(i) for i in range(len(counts))]
+    one, two = (few_per_class(targets, n, seed, names) for n in (1, 2))
+    assert set(one) < set(two)
+    assert np.bincount(targets[two]).tolist() == [2] * len(counts)
+
+
+def test_seeds_choose_differently_and_too_few_are_refused() -> None:
+    targets, names = targets_of([50, 50]), ["ants", "bees"]
+    assert not np.array_equal(few_per_class(targets, 5, 0, names), few_per_class(targets, 5, 1, names))
+    assert not np.array_equal(
+        split_off(targets, 0.2, 0, names, "test")[1], split_off(targets, 0.2, 1, names, "test")[1]
+    )
+    with pytest.raises(DataError, match="'ants' has only 50"):
+        few_per_class(targets, 51, 0, names)
+    with pytest.raises(DataError, match="'bees' has 1 picture,"):
+        split_off(targets_of([2, 1]), 0.2, 0, names, "test")

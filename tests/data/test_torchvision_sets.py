@@ -1,0 +1,74 @@
+"""torchvision's sets: the right arguments, Debian's idx files, and what to fetch when there is no network."""
+
+import gzip
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torchvision
+from PIL import Image
+
+from headstart.backbones import Preprocessing
+from headstart.data import TorchvisionSet
+from headstart.data.torchvision_sets import IDX, RECIPES
+from headstart.errors import DataError
+
+P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_arguments_fit_torchvision_and_a_failed_download_says_what_to_fetch(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPES[name]
+    cls = getattr(torchvision.datasets, recipe.cls)
+    for arguments in recipe.splits.values():
+        inspect.signature(cls).bind("root", download=True, **arguments)
+
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("socket.create_connection", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    with pytest.raises(DataError, match=rf"{name} is not in .* could not be downloaded .*: fetch .* put it into"):
+        TorchvisionSet(set_name=name, root=str(tmp_path)).prepare(P)
+
+
+@pytest.mark.parametrize("attribute", ["targets", "labels", "_labels", "y"])
+def test_pictures_and_targets_are_found(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        classes = ("ant", "bee")
+
+        def __init__(self, root: str, download: bool, split: str) -> None:
+            setattr(self, attribute, [0, 1] * (10 if split == "train" else 3))
+
+        def __len__(self) -> int:
+            return len(getattr(self, attribute))
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.new("L", (20, 20), 10 * index), getattr(self, attribute)[index]
+
+    monkeypatch.setattr(torchvision.datasets, "SVHN", Fake)
+    data = TorchvisionSet(set_name="svhn", root="anywhere")
+    data.prepare(P)
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 4, 6)
+    assert data.class_names == ["ant", "bee"]
+    assert data.test.picture(5).mean() == 50
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_fashion_mnist_from_idx_files(packed: bool, tmp_path: Path) -> None:
+    for name in IDX:
+        images = "images" in name
+        shape = (30, 28, 28) if images else (30,)
+        values = np.arange(np.prod(shape)) % 251 if images else np.arange(30) % 10
+        content = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes() + values.astype(np.uint8).tobytes()
+        (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+    data = TorchvisionSet(set_name="fashion_mnist", root=str(tmp_path))
+    data.prepare(P)
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 10, 30)
+    assert data.class_names[0] == "T-shirt/top"
+    assert data.test.targets.tolist() == [i % 10 for i in range(30)]

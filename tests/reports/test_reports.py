@@ -1,0 +1,116 @@
+"""Groups, statistics, page and picture from run directories made by hand."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from headstart.cli import main
+from headstart.errors import ConfigError
+from headstart.reports import group_runs, read_runs
+
+
+def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float = 0.1, **changes: object) -> Path:
+    folder = root / f"{strategy}-{seed}-{lr}"
+    folder.mkdir(parents=True)
+    content = {
+        "schema": 1, "status": "finished", "id": folder.name, "backbone": "resnet18", "dataset": "ants",
+        "augmentation": [], "strategy": strategy, "seed": seed, "skipped": [], "references": {},
+        "metrics": {"test/accuracy": accuracy, "validation/accuracy": accuracy - 0.01},
+        "cost": {"train_seconds": 10.0, "trainable_parameters": 1000, "samples_per_second": 99.5}, "error": None,
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(content | changes))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"optimizer": {"lr": lr}, "seed": seed, "output_dir": str(root)})
+    )
+    rows = [f"{e},{0.5 + 0.1 * e},{accuracy - 0.05 * (2 - e)}" for e in range(3)]
+    (folder / "metrics.csv").write_text("epoch,train/accuracy,validation/accuracy\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def test_groups_over_seeds(tmp_path: Path) -> None:
+    accuracies = [0.9, 0.85, 0.95]
+    for seed, accuracy in enumerate(accuracies):
+        write_run(tmp_path, "head_only", seed, accuracy)
+    write_run(tmp_path, "scratch", 0, 0.4)
+    best, scratch = group_runs(read_runs([tmp_path]).runs)
+    assert best.key["strategy"] == "head_only"
+    assert best.test.count == 3
+    assert best.test.mean == pytest.approx(statistics.mean(accuracies))
+    assert best.test.deviation == pytest.approx(statistics.stdev(accuracies))
+    assert scratch.test.count == 1
+
+
+def test_a_setting_that_differs_makes_rows_of_its_own(tmp_path: Path) -> None:
+    for lr in (0.1, 0.2):
+        write_run(tmp_path, "scratch", 0, lr, lr=lr)
+    runs = read_runs([tmp_path]).runs
+    assert sorted(group.key["optimizer.lr"] for group in group_runs(runs)) == [0.1, 0.2]
+    assert len(group_runs(runs, by=["strategy"])) == 1
+    with pytest.raises(ConfigError, match="No run has a setting 'lrx'"):
+        group_runs(runs, by=["lrx"])
+
+
+def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    for seed in (0, 1):
+        write_run(runs, "finetune_all", seed, 0.9 + 0.02 * seed, references={"raw_pixels": {"test/accuracy": 0.3}})
+        write_run(runs, "scratch", seed, 0.5)
+    write_run(runs, "head_only", 0, 0.8, status="failed", error="out of memory")
+    assert main(["report", str(runs)]) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        "finetune_all",
+        "91.0 ± 1.4",
+        "raw pixels",
+        "30.0",
+        "41.0 points above scratch",
+        "tensorboard --logdir",
+    ):
+        assert expected in said
+    page = (runs / "report/report.md").read_text()
+    assert "| finetune_all" in page
+    assert "out of memory" in page
+    assert "![" in page
+    table = pd.read_csv(runs / "report/report.csv")
+    assert table.loc[table.strategy == "finetune_all", "test_accuracy_mean"].item() == pytest.approx(0.91)
+    assert len(pd.read_csv(runs / "report/runs.csv")) == 4
+    with Image.open(runs / "report/report.png") as picture:
+        assert picture.width > 400
+        assert len(set(picture.convert("RGB").resize((200, 200)).getdata())) > 50
+    before = page
+    assert main(["report", str(runs)]) == 0
+    assert (runs / "report/report.md").read_text() == before
+
+
+def test_damage_is_named_and_not_fatal(tmp_path: Path) -> None:
+    write_run(tmp_path, "scratch", 0, 0.5)
+    (write_run(tmp_path, "scratch", 1, 0.5) / "run.json").write_text("{half")
+    (write_run(tmp_path, "scratch", 2, 0.5, skipped=["a.jpg"]) / "metrics.csv").unlink()
+    write_run(tmp_path, "scratch", 3, 0.5, schema=2)
+    found = read_runs([tmp_path])
+    assert len(found.runs) == 2
+    reasons = " ".join(problem.reason for problem in found.problems)
+    for expected in ("cannot be read", "schema 2", "1 picture was unreadable", "metrics.csv is missing"):
+        assert expected in reasons
+
+
+def test_a_repeated_run_counts_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "scratch", 0, 0.5, finished_at="2026-01-01T00:00:00+00:00")
+    write_run(tmp_path / "b", "scratch", 0, 0.6, finished_at="2026-01-02T00:00:00+00:00")
+    found = read_runs([tmp_path])
+    assert [run.metrics["test/accuracy"] for run in found.runs] == [0.6]
+    assert len(found.repeated) == 1
+
+
+def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(tmp_path / "gone")]) == 2
+    said = capsys.readouterr().err
+    assert "no finished run" in said
+    assert "There is no folder" in said
+    assert len(said.strip().splitlines()) == 2

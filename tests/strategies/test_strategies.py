@@ -1,0 +1,146 @@
+"""Which weights move and which do not, how fast, in which mode."""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import make_strategy, make_trainer, toy_backbone
+from torch import Tensor, nn
+
+from headstart.augmentations import Mixup
+from headstart.data import Digits
+from headstart.errors import ConfigError, HeadstartError
+from headstart.strategies import (
+    FinetuneAll,
+    FinetuneLower,
+    FinetuneUpper,
+    HeadOnly,
+    LinearProbe,
+    Scratch,
+    Strategy,
+)
+from headstart.strategies.plan import Group, check_partition
+
+TRAINED = {
+    Scratch: [0, 1, 2, 3],
+    FinetuneAll: [0, 1, 2, 3],
+    FinetuneLower: [0, 1],
+    FinetuneUpper: [2, 3],
+    HeadOnly: [],
+    LinearProbe: [],
+}
+
+
+def stage_states(strategy: Strategy) -> list[dict[str, Tensor]]:
+    return [{k: v.clone() for k, v in stage.state_dict().items()} for stage in strategy.backbone.stages.values()]
+
+
+@pytest.mark.parametrize("cls", list(TRAINED))
+def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(cls)
+    stages, head = stage_states(strategy), strategy.head.weight.detach().clone()
+    strategy.eval()  # left so by an earlier evaluation
+    strategy.fit(make_trainer(tmp_path), digits)
+    assert not torch.equal(head, strategy.head.weight)
+    for number, (before, after) in enumerate(zip(stages, stage_states(strategy), strict=True)):
+        for name, tensor in before.items():
+            # running statistics move with a trained stage and only with it
+            assert torch.equal(tensor, after[name]) == (number not in TRAINED[cls]), (number, name)
+
+
+@pytest.mark.parametrize("cls", list(TRAINED))
+def test_the_plan_is_what_happens(cls: type[Strategy]) -> None:
+    strategy = make_strategy(cls, backbone_lr_factor=0.1)
+    trained = sum(p.numel() for p in strategy.parameters() if p.requires_grad)
+    assert trained == sum(group.size for group in strategy.plan if not group.frozen)
+    assert sum(group.size for group in strategy.plan) == sum(p.numel() for p in strategy.parameters())
+    strategy.train()
+    for number, stage in enumerate(strategy.backbone.stages.values()):
+        assert {m.training for m in stage.modules()} == {number in TRAINED[cls]}
+        assert {p.requires_grad for p in stage.parameters()} == {number in TRAINED[cls]}
+
+
+def test_learning_rates_are_real(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(FinetuneAll, lr=0.01, backbone_lr_factor=0.1, scheduler=None)
+    strategy.fit(make_trainer(tmp_path, epochs=1), digits)
+    rates = {g["name"]: g["lr"] for g in strategy.optimizers().param_groups}  # type: ignore[union-attr]
+    assert rates == {"backbone": pytest.approx(0.001), "head": pytest.approx(0.01)}
+    row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
+    assert row["learning_rate/head"] == pytest.approx(10 * row["learning_rate/backbone"])
+
+
+def test_groups_go_by_identity() -> None:
+    one, equal = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    nn.init.zeros_(one.weight)
+    nn.init.zeros_(equal.weight)
+    whole = nn.ModuleList([one, equal])
+    groups = [Group("a", {"one": one}, 1.0, 0.0, "x"), Group("b", {"equal": equal}, 1.0, 0.0, "x")]
+    check_partition(groups, whole)
+    with pytest.raises(RuntimeError, match="every parameter"):
+        check_partition(groups[:1], whole)
+    with pytest.raises(RuntimeError, match="two groups"):
+        check_partition([*groups, groups[0]], whole)
+
+
+def test_the_best_epoch_on_validation_is_kept(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(Scratch, lr=0.05)
+    trainer = make_trainer(tmp_path, epochs=5)
+    epoch = strategy.fit(trainer, digits)
+    curve = pd.read_csv(tmp_path / "metrics.csv")["validation/accuracy"]
+    assert epoch == curve.idxmax()
+    again = trainer.validate(strategy, digits.val_dataloader(), verbose=False)[0]
+    assert again["validation/accuracy"] == pytest.approx(curve.max(), abs=1e-6)
+
+
+def test_a_frozen_tensor_that_moves_is_found(digits: Digits, tmp_path: Path) -> None:
+    class Careless(HeadOnly):
+        def on_train_batch_end(self, *args: object) -> None:
+            with torch.no_grad():
+                next(self.backbone.parameters()).add_(1e-7)
+
+    with pytest.raises(RuntimeError, match="frozen tensor stage0"):
+        make_strategy(Careless).fit(make_trainer(tmp_path, epochs=1), digits)
+
+
+def test_strategies_share_head_and_order(digits: Digits, tmp_path: Path) -> None:
+    heads = [make_strategy(cls, head_seed=3).head.weight for cls in TRAINED]
+    assert all(torch.equal(heads[0], head) for head in heads)
+    assert not torch.equal(heads[0], make_strategy(HeadOnly, head_seed=4).head.weight)
+
+
+def test_mixing_trains_on_soft_targets_and_evaluates_on_hard_ones(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(Scratch, mixes=[Mixup(1.0)], augmented=True)
+    seen = []
+    plain = strategy.task.loss
+    strategy.task.loss = lambda logits, targets, training=False: (  # type: ignore[method-assign]
+        seen.append((training, targets.ndim)) or plain(logits, targets, training)
+    )
+    strategy.fit(make_trainer(tmp_path, epochs=1), digits)
+    assert set(seen) == {(True, 2), (False, 1)}
+    assert 0 < pd.read_csv(tmp_path / "metrics.csv")["train/accuracy"][0] < 1
+
+
+def test_wrong_combinations_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"stages=4: toy has 4 stages .* finetune_all"):
+        make_strategy(FinetuneLower, stages=4)
+    with pytest.raises(ConfigError, match="no augmentation"):
+        make_strategy(LinearProbe, augmented=True)
+    with pytest.raises(ConfigError, match=r"optimizer.lr"):
+        make_strategy(HeadOnly, optimizer=partial(torch.optim.AdamW))
+
+
+def test_divergence_is_named(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(Scratch, optimizer=partial(torch.optim.SGD, lr=1e30))
+    with pytest.raises(HeadstartError, match="diverged"):
+        strategy.fit(make_trainer(tmp_path, epochs=2), digits)
+
+
+def test_normalisation_and_stages_make_the_forward_pass(digits: Digits) -> None:
+    strategy = make_strategy(FinetuneUpper, channels_last=False).eval()
+    images = next(iter(digits.val_dataloader()))[0]
+    x = (images.float() / 255 - 0.5) / 0.25
+    torch.testing.assert_close(strategy.features(images), toy_backbone().eval()(x), rtol=1e-4, atol=1e-5)
+    assert isinstance(strategy, pl.LightningModule)
