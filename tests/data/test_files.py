@@ -117,7 +117,7 @@ def test_csv(make_folder: Make) -> None:
     file = root / "labels.csv"
     file.write_text("\n".join(lines))
     data = CsvFile(root=str(file))
-    assert sizes(data) == (14, 2, 4)
+    assert sizes(data) == (12, 4, 4)
     assert data.class_names == ["ants", "bees"]
     assert data.test.ids == [f"x/{i}.jpg" for i in range(16, 20)]
 

@@ -70,7 +70,7 @@ class Strategy(pl.LightningModule):
         self.plan = self._make_plan()
         self.test_logits: list[Tensor] = []
         self.samples_trained, self.seconds_trained = 0, 0.0
-        self._epoch_samples, self._epoch_start = 0, 0.0
+        self._epoch_samples, self._epoch_start, self._epoch_seconds = 0, 0.0, 0.0
         self._start: dict[str, Tensor] = {}
 
     def trained_stages(self) -> list[str]:

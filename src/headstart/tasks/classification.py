@@ -41,7 +41,8 @@ class Scores(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss, self.accuracy = MeanMetric(), MeanMetric()
+        # A loss that is no number has to show: torchmetrics would drop it.
+        self.loss, self.accuracy = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
 
     @torch.no_grad()
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
