@@ -50,7 +50,7 @@ class Scores(nn.Module):
         predicted = logits.argmax(dim=1)
         hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else (predicted == targets).float()
         self.accuracy.update(hits)
-        self.loss.update(loss.detach(), len(logits))
+        self.loss.update(loss.detach().expand(len(logits)))
 
     def compute(self) -> dict[str, Tensor]:
         """The epoch's "loss" and "accuracy", starting afresh."""
