@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headstart.errors import DataError
+from headstart.settings import flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,18 +167,6 @@ def first_line(value: object, limit: int = 160) -> str:
     lines = [line.strip() for line in str(value).splitlines() if line.strip()]
     line = lines[0] if lines else type(value).__name__
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one mapping with dotted keys; an empty mapping stays a value."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{key}."))
-        else:
-            flat[key] = value
-    return flat
 
 
 def _finished_run(directory: Path, content: dict[str, Any], identity: str | None) -> Run:

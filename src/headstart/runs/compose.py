@@ -1,0 +1,131 @@
+"""From settings to the parts of a run: data, views and mixes, backbone, strategy, trainer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from headstart.augmentations import Mix, View, split_views_and_mixes
+from headstart.backbones import Backbone
+from headstart.data import PictureData
+from headstart.errors import ConfigError, HeadstartError
+from headstart.runs.curves import CsvCurves, Curves
+from headstart.strategies import Strategy
+
+WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
+
+
+def make(config: DictConfig, group: str, **given: Any) -> Any:
+    """The object that a group of settings describes, from them and from ``given``.
+
+    Raises ConfigError, in one sentence, for a setting that the class does not take.
+    """
+    try:
+        if not given:
+            return instantiate(config[group])
+        return instantiate(config[group], _partial_=True)(**given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, HeadstartError):
+            raise cause from None
+        if cause is None or isinstance(cause, WRONG_ARGUMENT):
+            raise ConfigError(f"{group}: {_line(cause or error)}.") from error
+        raise cause from error
+    except WRONG_ARGUMENT as error:
+        raise ConfigError(f"{group}: {_line(error)}.") from error
+
+
+def check_seeds(config: DictConfig) -> None:
+    """Every stream needs a whole number."""
+    for name, seed in {"seed": config.seed, **{f"seeds.{key}": value for key, value in config.seeds.items()}}.items():
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"{name}={seed}: expected a whole number.")
+
+
+def make_data(config: DictConfig) -> PictureData:
+    """The data set, nothing read yet."""
+    data: PictureData = make(config, "dataset")
+    return data
+
+
+def make_augmentation(config: DictConfig) -> tuple[list[View], list[Mix]]:
+    """Views and mixes in the order of the list."""
+    chosen = config.augmentation or DictConfig({})
+    return split_views_and_mixes([make(chosen, str(name)) for name in chosen])
+
+
+def starts_pretrained(config: DictConfig) -> bool:
+    """Whether the strategy wants weights learned elsewhere."""
+    try:
+        return bool(getattr(get_class(config.strategy._target_), "pretrained", True))
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"strategy._target_: {_line(error)}.") from error
+
+
+def make_backbone(config: DictConfig) -> Backbone:
+    """The network without its classifier, its weights loaded."""
+    backbone: Backbone = make(config, "backbone")
+    return backbone
+
+
+def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mixes: list[Mix]) -> Strategy:
+    """The LightningModule; needs the number of classes, so the data come first."""
+    strategy: Strategy = make(
+        config,
+        "strategy",
+        backbone=backbone,
+        task=make(config, "task", num_classes=data.num_classes),
+        optimizer=make(config, "optimizer"),
+        scheduler=make(config, "scheduler"),
+        mixes=mixes,
+        augmented=bool(config.augmentation),
+    )
+    return strategy
+
+
+def check_optimizer(config: DictConfig) -> None:
+    """Let optimizer and schedule refuse their settings now, and not after the data were read."""
+    rate = config.optimizer.get("lr")
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
+    optimizer: Any = None
+    for group, given in (("optimizer", [torch.nn.Parameter(torch.zeros(1))]), ("scheduler", None)):
+        try:
+            made = make(config, group)
+            optimizer = made(given) if optimizer is None else made(optimizer, total_steps=10)
+        except WRONG_ARGUMENT as error:
+            raise ConfigError(f"{group}: {_line(error)}.") from error
+
+
+def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves]]:
+    """Lightning's trainer with the loggers and callbacks of the settings.
+
+    metrics.csv and the checkpoint of the best epoch on validation belong to every run.
+    """
+    epochs = config.trainer.get("max_epochs")
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
+    loggers: list[Curves] = [CsvCurves(directory)]
+    loggers += [make(config.logger, name, folder=directory) for name in config.logger or {}]
+    callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks or {}]
+    best = ModelCheckpoint(
+        dirpath=directory / "checkpoints",
+        filename="best",
+        monitor="validation/accuracy",
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    trainer = make(config, "trainer", logger=loggers, callbacks=[*callbacks, best], default_root_dir=str(directory))
+    return trainer, loggers
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

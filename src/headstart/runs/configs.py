@@ -1,0 +1,80 @@
+"""Where the Hydra groups lie, and Hydra's errors as one sentence each; knows no torch."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+
+import headstart
+from headstart.errors import nearest
+from headstart.settings import flatten
+
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def conf_folder() -> Path:
+    """The folder of the Hydra groups: inside the package once installed, else at the top of the checkout."""
+    package = Path(headstart.__file__).resolve().parent
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parents[1] / "conf"
+
+
+def explain(error: Exception, arguments: Sequence[str] = ()) -> str:
+    """What was wrong with the settings, and the nearest valid choice; ``arguments`` are those of the command."""
+    if isinstance(error, MissingConfigException):
+        return _no_such_choice(error)
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' cannot be read as a setting; expected key=value, as in optimizer.lr=0.01."
+    if isinstance(error, MissingMandatoryValue):
+        key = getattr(error, "full_key", None) or _quoted(str(error)) or "a setting"
+        return f"{key} is not set; give it a value, as in {key}=..."
+    if isinstance(error, InterpolationResolutionError):
+        return f"{getattr(error, 'full_key', None) or 'A setting'} refers to what does not exist: {_line(error)}."
+    unknown = re.search(r"Could not (?:override|delete from config\.)\s*'([^']+)'", str(error))
+    if unknown:
+        key = unknown.group(1)
+        return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key), limit=8)}"
+    if str(error).startswith("Ambiguous value for argument"):
+        return f"'{_quoted(str(error))}' names several values: add -m to run each of them."
+    return f"{_line(error)}."
+
+
+def known_keys(arguments: Sequence[str], without: str) -> list[str]:
+    """Dotted keys of the config that the arguments choose, groups included."""
+    settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
+    for overrides in (kept, []):
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+                config = OmegaConf.to_container(compose("train", overrides), resolve=False)
+        except CONFIG_ERRORS:
+            continue
+        groups = [folder.name for folder in conf_folder().iterdir() if folder.is_dir()]
+        return [*groups, *flatten(config)]  # type: ignore[arg-type]
+    return []
+
+
+def _no_such_choice(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    if "/" not in missing:
+        return f"There is no config '{missing}'." + nearest(missing, error.options or [])
+    group, name = missing.rsplit("/", 1)
+    return f"There is no {group} '{name}'.{nearest(name, error.options or [])}"
+
+
+def _quoted(text: str) -> str | None:
+    found = re.search(r"'([^']+)'|Missing mandatory value: (\S+)", text)
+    return (found.group(1) or found.group(2)) if found else None
+
+
+def _line(error: Exception) -> str:
+    """The lines of a message that say something, joined."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    return " ".join(told[:2]).rstrip(".") if told else type(error).__name__

@@ -1,0 +1,77 @@
+"""What a run says: on the terminal and in its log."""
+
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
+# Said by Lightning, and meant so here: small data needs no workers, frozen stages stay in eval mode.
+MEANT = (
+    ".*does not have many workers.*",
+    ".*in eval mode at the start of training.*",
+    ".*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*",
+    ".*treespec.*",
+)
+
+
+class _Terminal(logging.Handler):
+    """Lines to standard output, above any progress bar; warnings are marked, tracebacks are for the file alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            return
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        tqdm.write(mark + record.getMessage(), file=sys.stdout)
+
+
+@contextmanager
+def talking(file: Path) -> Iterator[None]:
+    """What headstart logs goes to the terminal, and with the time of day to the file."""
+    logger = logging.getLogger("headstart")
+    written = logging.FileHandler(file, encoding="utf-8")
+    written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers: list[logging.Handler] = [_Terminal(), written]
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def quieten() -> None:
+    """Silence what Lightning says of itself; warnings that are news still show."""
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in MEANT:
+        warnings.filterwarnings("ignore", message)
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A table as plain text; ``right`` says which columns are numbers."""
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, is_right in zip(header, right, strict=True):
+        grid.add_column(name, justify="right" if is_right else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    text = io.StringIO()
+    Console(file=text, width=10_000, highlight=False, color_system=None).print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

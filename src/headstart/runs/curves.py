@@ -1,0 +1,124 @@
+"""Learning curves: metrics.csv for reading, TensorBoard for looking."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from headstart.files import write_atomically
+
+SPLITS = ("train", "validation", "test")
+
+
+class Curves(Logger):
+    """One row of numbers an epoch (or an L2 strength), gathered from however many calls Lightning makes.
+
+    Test scores are no curve: they come once, through ``finish``.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.rows: dict[int, dict[str, float]] = {}
+
+    @property
+    def name(self) -> str:
+        """What Lightning asks of a logger."""
+        return type(self).__name__
+
+    @property
+    def version(self) -> str:
+        """What Lightning asks of a logger."""
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """config.yaml holds them."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers of one epoch, counted from 0; ``step`` (batches) is not used."""
+        epoch = int(metrics["epoch"])
+        fresh = {name: float(value) for name, value in metrics.items() if name != "epoch" and not _is_test(name)}
+        if fresh:
+            self.rows.setdefault(epoch, {}).update(fresh)
+            self.write(epoch, fresh)
+
+    def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
+        """Put down what is new in an epoch's row."""
+        raise NotImplementedError
+
+    def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """The chosen epoch, the settings and the final scores, once."""
+
+
+class CsvCurves(Curves):
+    """``folder/metrics.csv``: the column epoch (from 0), then one a number."""
+
+    def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
+        """Write the table anew: it is small, and so it is whole at any time."""
+        names = sorted({name for row in self.rows.values() for name in row})
+        text = io.StringIO()
+        table = csv.DictWriter(text, ["epoch", *names], lineterminator="\n")
+        table.writeheader()
+        for number, row in sorted(self.rows.items()):
+            table.writerow({"epoch": number, **row})
+        write_atomically(self.folder / "metrics.csv", text.getvalue())
+
+
+class TensorBoardCurves(Curves):
+    """``folder/tensorboard/{train,validation,test}``: sub-runs that share tags, so that one chart overlays them."""
+
+    def __init__(self, folder: Path | str) -> None:
+        super().__init__(folder)
+        self.writers: dict[str, SummaryWriter] = {}
+
+    def writer(self, split: str) -> SummaryWriter:
+        """The sub-run of a split, opened when first written to."""
+        if split not in self.writers:
+            self.writers[split] = SummaryWriter(str(self.folder / "tensorboard" / split))
+        return self.writers[split]
+
+    def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
+        """Scores go to their split, all else (rates, speed, strengths) to train."""
+        for name, value in fresh.items():
+            split, _, score = name.partition("/")
+            if split in SPLITS:
+                self.writer(split).add_scalar(f"epoch_{score}", value, epoch)
+            else:
+                self.writer("train").add_scalar(name, value, epoch)
+
+    def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Test scores at the chosen epoch, and a line of the HParams tab."""
+        writer = self.writer("test")
+        final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
+        for name, value in metrics.items():
+            if _is_test(name):
+                writer.add_scalar(f"epoch_{name.partition('/')[2]}", value, epoch)
+        told = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+        for summary in hparams(told, final):
+            writer._get_file_writer().add_summary(summary)
+        for name, value in final.items():
+            writer.add_scalar(name, value, epoch)
+
+    def save(self) -> None:
+        """Flush, so that a board that is open shows each epoch."""
+        for writer in self.writers.values():
+            writer.flush()
+
+    def finalize(self, status: str) -> None:
+        """Called by Lightning after fit and after test; the writers open again when needed."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; a later number opens new ones."""
+        for writer in self.writers.values():
+            writer.close()
+        self.writers = {}
+
+
+def _is_test(name: str) -> bool:
+    return name.startswith("test/")

@@ -1,0 +1,72 @@
+"""What a run is: a hash of the settings that determine its result, and names made of it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Settings that say where, how fast or how visibly, but not what comes out.
+INDIFFERENT: dict[str, frozenset[str]] = {
+    "": frozenset({"output_dir", "logger", "references", "hydra", "seed"}),  # the seed acts through the streams
+    "dataset": frozenset({"root", "name", "pictures", "num_workers", "download", "on_error"}),
+    "trainer": frozenset(
+        "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
+        " enable_progress_bar enable_model_summary enable_checkpointing".split()
+    ),
+    "callbacks": frozenset({"progress"}),
+}
+
+
+def determining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that determine the result, in their order; the data themselves are told by their fingerprint.
+
+    A weights file counts by its content, not by its place.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in config.items():
+        if name in INDIFFERENT[""]:
+            continue
+        drop = INDIFFERENT.get(name, frozenset())
+        kept[name] = {k: v for k, v in value.items() if k not in drop} if isinstance(value, Mapping) else value
+    backbone = kept.get("backbone")
+    if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
+        with Path(weights).open("rb") as file:
+            backbone["weights"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return kept
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """64 hex digits; the order of settings does not matter, the order of augmentations does."""
+    kept = determining(config)
+    kept["augmentation"] = list((kept.get("augmentation") or {}).items())
+    return _digest(kept)
+
+
+def run_id(config: str, fingerprint: str | None, weights: str | None) -> str:
+    """64 hex digits from the hashes of settings, data and weights."""
+    return _digest([config, fingerprint, weights])
+
+
+def readable_name(*parts: str) -> str:
+    """Parts joined by hyphens, with nothing that a file system could mind."""
+    return "-".join(re.sub(r"[^\w.+]+", "_", part).strip("._") or "_" for part in parts)
+
+
+def make_run_directory(parent: Path, name: str) -> Path:
+    """A new folder; a second run of the same name gets a number, so that nothing is written over."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return path
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,27 @@
+"""predictions.csv: what the network said of every test picture."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from headstart.files import write_atomically
+
+
+def write_predictions(path: Path, ids: Sequence[str], targets: np.ndarray, logits: Tensor, classes: list[str]) -> None:
+    """One row a picture: id, target, prediction, and from the fourth column on the probability of each class, in order.
+
+    ``logits`` is (N, classes). When only the first pictures were tested (a limit of the trainer), only those are
+    listed. Probabilities are written so that float32 is read back exactly.
+    """
+    probabilities = logits.float().softmax(dim=1).numpy()
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "target", "prediction", *classes])
+    for row, (name, target) in enumerate(zip(ids[: len(logits)], targets[: len(logits)], strict=True)):
+        said = classes[int(probabilities[row].argmax())]
+        table.writerow([name, classes[int(target)], said, *(f"{value:.9g}" for value in probabilities[row])])
+    write_atomically(path, text.getvalue())

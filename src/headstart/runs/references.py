@@ -1,0 +1,57 @@
+"""What a run is compared with, made from its data alone: no network."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import torch
+from PIL import Image
+
+from headstart.data import PictureData, PictureSplit
+from headstart.errors import ConfigError, nearest
+from headstart.features import Features
+from headstart.strategies.probe_fit import fit_probe, scores
+
+log = logging.getLogger(__name__)
+SIDE = 32  # larger pictures are reduced to this many pixels a side
+
+
+def raw_pixels(data: PictureData) -> Mapping[str, float]:
+    """A softmax regression on the pixels themselves, its strength chosen on validation as for ``linear_probe``."""
+    train, validation, test = (pixels(split) for split in (data.train.without_views(), data.validation, data.test))
+    probe = fit_probe(train, validation, data.num_classes)
+    logits = test.values.double() @ probe.weight.T + probe.bias
+    kept = {name: value for name, value in probe.scores.items() if not name.startswith("train/")}
+    return kept | scores("test", logits, test.targets)
+
+
+def pixels(split: PictureSplit) -> Features:
+    """Bytes of the centre-cropped pictures, at most 32 x 32, as (N, pixels)."""
+    rows = []
+    for index in range(len(split)):
+        image = Image.fromarray(split.picture(index))
+        if image.width > SIDE:
+            image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+        rows.append(np.asarray(image, dtype=np.float32).reshape(-1))
+    return Features(torch.from_numpy(np.stack(rows)), torch.from_numpy(split.targets))
+
+
+REFERENCES: dict[str, Callable[[PictureData], Mapping[str, float]]] = {"raw_pixels": raw_pixels}
+
+
+def check_references(names: Iterable[str]) -> list[str]:
+    """The names, refused where there is no such reference."""
+    known = list(names)
+    for name in known:
+        if name not in REFERENCES:
+            raise ConfigError(f"There is no reference '{name}'.{nearest(name, REFERENCES)}")
+    return known
+
+
+def compute_references(names: Iterable[str], data: PictureData) -> dict[str, Mapping[str, float]]:
+    """Scores of each reference, under the names of metrics."""
+    found = {}
+    for name in names:
+        found[name] = REFERENCES[name](data)
+        log.info("%s, no network: test accuracy %.1f %%", name.replace("_", " "), 100 * found[name]["test/accuracy"])
+    return found

@@ -1,0 +1,229 @@
+"""One run: from settings to a run directory with everything that it found."""
+
+import logging
+import random
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.data import PictureData
+from headstart.errors import HeadstartError
+from headstart.files import write_atomically
+from headstart.runs import compose, identity, provenance
+from headstart.runs.console import quieten, table_text, talking
+from headstart.runs.curves import Curves
+from headstart.runs.manifest import Manifest
+from headstart.runs.predictions import write_predictions
+from headstart.runs.references import check_references, compute_references
+from headstart.seeds import stream
+from headstart.settings import flatten
+from headstart.strategies import Strategy
+from headstart.strategies.plan import plan_rows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, ready to train."""
+
+    data: PictureData
+    strategy: Strategy
+    trainer: pl.Trainer
+    loggers: list[Curves]
+
+
+def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
+    """Train, test and write a run directory below ``parent``; the validation accuracy of the chosen epoch.
+
+    ``choices`` are the names of the chosen config groups. However the run ends, run.json says it.
+    """
+    start = time.perf_counter()
+    quieten()
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if not compose.starts_pretrained(config):
+        config.backbone.weights = None  # said in config.yaml too
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    config = OmegaConf.create(settings)
+    names = {
+        "backbone": str(config.backbone.get("name") or choices["backbone"]),
+        "dataset": _dataset_name(config, str(choices["dataset"])),
+        "strategy": str(choices["strategy"]),
+    }
+    config_hash = identity.config_hash(settings)
+    name = identity.readable_name(
+        names["dataset"], names["backbone"], names["strategy"], f"seed{config.seed}", config_hash[:8]
+    )
+    directory = identity.make_run_directory(parent, name)
+    write_atomically(directory / "config.yaml", OmegaConf.to_yaml(config))
+    with talking(directory / "run.log"):
+        manifest = Manifest(
+            directory,
+            {
+                "id": identity.run_id(config_hash, None, None),
+                "config_hash": config_hash,
+                **names,
+                "augmentation": list(config.augmentation or {}),
+                "seed": config.seed,
+                "provenance": _provenance(),
+            },
+        )
+        try:
+            accuracy = _train_and_test(config, directory, manifest, start)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes the second of the first
+            manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
+            manifest.finish("interrupted" if stopped else "failed", error)
+            log.error("the run ended early", exc_info=error)
+            if isinstance(error, SystemExit):
+                raise KeyboardInterrupt from error
+            raise
+        log.info("run directory: %s\n", directory)
+    return accuracy
+
+
+def _dataset_name(config: DictConfig, choice: str) -> str:
+    """What tables call the data set; where its settings are refused, as they will be later on, its config's name."""
+    try:
+        return str(compose.make_data(config).name)
+    except HeadstartError:
+        return choice
+
+
+def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:
+    provenance.reset_peak_memory()
+    parts = _prepare(config, directory)
+    data, strategy, trainer = parts.data, parts.strategy, parts.trainer
+    manifest.content["provenance"] |= {
+        "dataset_fingerprint": data.fingerprint,
+        "weights": asdict(strategy.backbone.weights),
+    }
+    manifest.update(
+        id=identity.run_id(manifest.content["config_hash"], data.fingerprint, strategy.backbone.weights.sha256),
+        classes=data.class_names,
+        pictures={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        skipped=data.skipped,
+    )
+    _describe(parts)
+    references = compute_references(config.get("references") or [], data)
+
+    before = time.perf_counter()
+    epoch = strategy.fit(trainer, data)
+    train_seconds = time.perf_counter() - before
+    _keep_checkpoint(parts, epoch, directory / "checkpoints" / "best.ckpt")
+    trainer.test(strategy, dataloaders=data.test_dataloader(), verbose=False)
+    write_predictions(
+        directory / "predictions.csv",
+        data.test.ids,
+        data.test.targets,
+        torch.cat(strategy.test_logits),
+        data.class_names,
+    )
+
+    row = parts.loggers[0].rows[epoch]
+    metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
+    metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
+    for logger in parts.loggers:
+        logger.finish(epoch, flatten(identity.determining(OmegaConf.to_container(config))), metrics)  # type: ignore[arg-type]
+        logger.save()
+        logger.finalize("success")
+    manifest.content["cost"] = _cost(strategy, len(parts.loggers[0].rows), train_seconds, start)
+    manifest.content |= {"metrics": metrics, "references": references, "best_epoch": epoch}
+    manifest.finish("finished")
+    log.info(
+        "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
+        _chosen(row, epoch, len(parts.loggers[0].rows)),
+        100 * metrics["validation/accuracy"],
+        100 * metrics["test/accuracy"],
+    )
+    return metrics["validation/accuracy"]
+
+
+def _prepare(config: DictConfig, directory: Path) -> Parts:
+    """Everything that can be refused is refused here, cheap checks first."""
+    check_references(config.get("references") or [])
+    compose.check_seeds(config)
+    data = compose.make_data(config)
+    views, mixes = compose.make_augmentation(config)
+    compose.check_optimizer(config)
+    trainer, loggers = compose.make_trainer(config, directory)
+    _seed_everything(config.seeds.augmentation)
+    backbone = compose.make_backbone(config)
+    data.prepare(backbone.preprocessing, views)
+    strategy = compose.make_strategy(config, backbone, data, mixes)
+    return Parts(data, strategy, trainer, loggers)
+
+
+def _seed_everything(seed: int) -> None:
+    """Streams have generators of their own; this is for code that asks the global ones all the same."""
+    random.seed(stream("python", seed))
+    np.random.seed(stream("numpy", seed) % 2**32)  # noqa: NPY002
+    torch.manual_seed(stream("noise", seed))
+
+
+def _provenance() -> dict[str, Any]:
+    """What is known before the first step; data and weights follow once they are read."""
+    return {
+        **provenance.git_state(),
+        "packages": provenance.packages(),
+        "hardware": provenance.hardware(),
+        "command": sys.argv,
+        "dataset_fingerprint": None,
+        "weights": {"name": None, "sha256": None},
+    }
+
+
+def _describe(parts: Parts) -> None:
+    data, strategy = parts.data, parts.strategy
+    size = strategy.backbone.preprocessing.image_size
+    views = ", ".join(type(view).__name__ for view in data.train.views) or "none"
+    mixes = ", ".join(type(mix).__name__ for mix in strategy.mixes) or "none"
+    log.info(
+        "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels; views: %s; mixes: %s",
+        data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size, views, mixes,
+    )  # fmt: skip
+    if data.skipped:
+        log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
+    if strategy.pretrained and strategy.backbone.weights.name is None:
+        log.warning("the backbone starts from random weights, as backbone.weights is null")
+    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
+    right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
+    log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
+
+
+def _keep_checkpoint(parts: Parts, epoch: int, path: Path) -> None:
+    """A strategy that is not fitted by Lightning's loop has no checkpoint yet."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.cpu() for name, tensor in parts.strategy.state_dict().items()}
+        partial = path.with_suffix(".partial")
+        torch.save({"epoch": epoch, "state_dict": state}, partial)
+        partial.replace(path)
+
+
+def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -> dict[str, float]:
+    parameters = list(strategy.parameters())
+    return {
+        "wall_seconds": time.perf_counter() - start,
+        "train_seconds": train_seconds,
+        "epochs": epochs,
+        "samples_per_second": strategy.samples_trained / max(strategy.seconds_trained, 1e-9),
+        "peak_memory_bytes": provenance.peak_memory(strategy.device.type),
+        "total_parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }
+
+
+def _chosen(row: Mapping[str, float], epoch: int, count: int) -> str:
+    if "l2" in row:
+        return f"L2 strength {row['l2']:g}, the best of {count} on validation"
+    return f"epoch {epoch + 1} of {count}, the best on validation"
