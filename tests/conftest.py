@@ -1,5 +1,6 @@
-"""Small pictures, a small backbone and a trainer for all tests."""
+"""Small pictures, a small backbone, a trainer and small commands for all tests."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,16 @@ from headstart.strategies import Strategy, cosine
 from headstart.tasks import Classification
 
 SIZE = 16
+CHECKOUT = Path(__file__).parents[1]
+# A run of a second: twelve classes of a few small pictures, a network with random weights.
+TINY = [
+    "dataset.counts=[6,4,4]",
+    "dataset.image_size=32",
+    "dataset.num_workers=0",
+    "backbone.weights=null",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+]
 PREPROCESSING = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 
 
@@ -49,6 +60,11 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+def runs_below(folder: Path) -> list[dict[str, Any]]:
+    """Every run.json, by its path."""
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
 
 
 def toy_backbone(seed: int = 0) -> Backbone:

@@ -96,7 +96,7 @@ class AugMix(View):
         """Picture of any size to a picture of the same size."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            mixed = self.transform(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+            mixed = self.transform(torch.from_numpy(np.array(image)).permute(2, 0, 1))
         return mixed.permute(1, 2, 0).numpy()
 
 

@@ -16,6 +16,9 @@ from headstart.errors import HeadstartError
 from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+WITH_VALUE = (  # flags of Hydra's that take the next word
+    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
+)
 TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
 
 
@@ -38,7 +41,7 @@ def train(arguments: Sequence[str]) -> int:
         return result
 
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(task)
-    with _command_line(["headstart train", *arguments]):
+    with _command_line(["headstart train", *flags_first(arguments)]):
         try:
             command()
         except KeyboardInterrupt:
@@ -52,6 +55,18 @@ def train(arguments: Sequence[str]) -> int:
     if not failures:
         return DONE
     return WRONG if all(isinstance(error, TOLD) for error in failures) else FAILED
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's parser takes settings in one block only; people write -m anywhere."""
+    flags: list[str] = []
+    settings: list[str] = []
+    value_wanted = False
+    for argument in arguments:
+        is_flag = argument.startswith("-")
+        (flags if is_flag or value_wanted else settings).append(argument)
+        value_wanted = is_flag and argument in WITH_VALUE
+    return [*flags, *settings]
 
 
 def start(config: DictConfig) -> float:

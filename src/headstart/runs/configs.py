@@ -65,7 +65,8 @@ def _no_such_choice(error: MissingConfigException) -> str:
     if "/" not in missing:
         return f"There is no config '{missing}'." + nearest(missing, error.options or [])
     group, name = missing.rsplit("/", 1)
-    return f"There is no {group} '{name}'.{nearest(name, error.options or [])}"
+    options = error.options or sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+    return f"There is no {group} '{name}'.{nearest(name, options)}"
 
 
 def _quoted(text: str) -> str | None:

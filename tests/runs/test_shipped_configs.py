@@ -1,0 +1,105 @@
+"""Every config that ships runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision
+from conftest import TINY, runs_below
+from PIL import Image
+
+from headstart.cli import main
+from headstart.data.torchvision_sets import RECIPES
+from headstart.runs.configs import conf_folder
+
+FAST = ["debug=fast", "output_dir=o"]
+OWN_TESTS = {"backbone", "dataset", "experiment", "debug"}
+GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
+
+
+def choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+
+
+def one_run(*arguments: str) -> dict:
+    assert main(["train", *arguments, *FAST]) == 0
+    (found,) = runs_below(Path("o"))
+    assert found["status"] == "finished"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in GROUPS if group not in OWN_TESTS for name in choices(group)]
+)
+def test_small_groups(group: str, name: str) -> None:
+    found = one_run(*TINY, f"{group}={name}")
+    if group == "strategy":
+        assert found["strategy"] == name
+    if group == "augmentation":
+        assert found["augmentation"] == ([] if name == "none" else [name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", choices("backbone"))
+def test_backbones(name: str) -> None:
+    extra = ["backbone.name=convnext_atto"] if name == "timm" else []
+    size = 64 if name in ("alexnet", "timm") else 32
+    settings = [setting for setting in TINY if not setting.startswith("dataset.image_size")]
+    found = one_run(*settings, f"dataset.image_size={size}", f"backbone={name}", "backbone.weights=null", *extra)
+    assert found["backbone"] == (extra[0].split("=")[1] if extra else name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", choices("dataset"))
+def test_datasets(name: str, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [setting for setting in TINY if not setting.startswith("dataset.counts")]
+    if name in RECIPES:
+        monkeypatch.setattr(torchvision.datasets, RECIPES[name].cls, FakeSet)
+    elif name in ("image_folder", "csv"):
+        root = make_folder({"ants": 10, "bees": 10})
+        rows = [f"{path.relative_to(root)},{path.parent.name}" for path in root.rglob("*.jpg")]
+        (root / "labels.csv").write_text("\n".join(["path,label", *rows]))
+        settings.append(f"dataset.root={root / 'labels.csv' if name == 'csv' else root}")
+    found = one_run(*settings, f"dataset={name}")
+    assert found["dataset"] == {"image_folder": "pictures", "csv": "labels"}.get(name, name)
+
+
+class FakeSet:
+    """Takes what torchvision's sets take; holds twenty pictures of two classes."""
+
+    classes = ["ants", "bees"]
+
+    def __init__(self, root: str, download: bool, train: bool = True, split: str = "train") -> None:
+        self.targets = [0, 1] * 10
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        noise = np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        return Image.fromarray(noise), self.targets[index]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_experiments(name: str) -> None:
+    assert main(["train", f"experiment={name}", "dataset.labels_per_class=3", "trainer.accelerator=cpu", *FAST]) == 0
+    found = runs_below(Path("o"))
+    assert len(found) >= 3
+    assert {run["status"] for run in found} == {"finished"}
+    assert {"scratch", "finetune_all", "linear_probe"} <= {run["strategy"] for run in found}
+
+
+def test_debug() -> None:
+    assert choices("debug") == ["fast"]
+    settings = [setting for setting in TINY if not setting.startswith("trainer.max_epochs")]
+    assert one_run(*settings)["cost"]["epochs"] == 1
+
+
+def test_two_views_and_a_mix_keep_their_order() -> None:
+    assert one_run(*TINY, "augmentation=[augmix,crop_resize,cutmix]")["augmentation"] == [
+        "augmix",
+        "crop_resize",
+        "cutmix",
+    ]
