@@ -69,7 +69,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
         "raw pixels",
         "30.0",
         "41.0 points above scratch",
-        "tensorboard --logdir",
+        f"tensorboard --logdir {runs}",
     ):
         assert expected in said
     page = (runs / "report/report.md").read_text()

@@ -36,8 +36,16 @@ def report(arguments: Sequence[str]) -> int:
     for line in remarks(runs):
         print(f"note: {line}")
     print(f"\nreport:   {written.page}\npicture:  {written.picture}")
-    print(f"curves:   tensorboard --logdir {' '.join(str(path) for path in options.runs[:1])}")
+    print(f"curves:   {board()} --logdir {options.runs[0]}")
     return 0
+
+
+def board() -> str:
+    """How TensorBoard is called from here: by name, or where the environment is not activated by its place."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    if shutil.which("tensorboard") or not beside.exists():
+        return "tensorboard"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def show(written: Report) -> None:

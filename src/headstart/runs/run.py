@@ -132,8 +132,9 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     row = parts.loggers[0].rows[epoch]
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
     metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
+    settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
-        logger.finish(epoch, flatten(identity.determining(OmegaConf.to_container(config))), metrics)  # type: ignore[arg-type]
+        logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")
     manifest.content["cost"] = _cost(strategy, len(parts.loggers[0].rows), train_seconds, start)
@@ -198,6 +199,18 @@ def _describe(parts: Parts) -> None:
     header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
+
+
+def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What TensorBoard's HParams tab lists: the names, then every number that bears on the result."""
+    settings = flatten(identity.determining(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+    names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
+    numbers = {
+        key: value
+        for key, value in settings.items()
+        if isinstance(value, bool | int | float) and "seed" not in key and not key.endswith("_partial_")
+    }
+    return {**names, "augmentation": "+".join(manifest["augmentation"]) or "none", **numbers}
 
 
 def _keep_checkpoint(parts: Parts, epoch: int, path: Path) -> None:
