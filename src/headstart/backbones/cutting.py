@@ -1,0 +1,322 @@
+"""Any network as a chain of stages: its forward pass is traced, and cut where one tensor carries all that follows.
+
+Tracing goes through the network's own ``forward`` and through containers, while blocks stay whole. So what a network
+does between its blocks (class tokens, positions, reshapes) lands in the right stage without a word about its kind.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+DEPTHS = range(4)  # how far containers that are no nn.Sequential are opened, tried in this order
+BATCHES = (2, 3)  # two sizes tell what follows the batch from what does not
+
+Stages = list[tuple[str, nn.Module]]
+Values = dict[fx.Node, Any]
+
+
+class CannotCutError(Exception):
+    """The forward pass does not fall apart into a chain of four stages or more."""
+
+
+@torch.no_grad()
+def cut(network: nn.Module, size: int) -> tuple[Stages, nn.Module]:
+    """Named stages, lowest first, and a pooling without weights, whose composition equals ``network``.
+
+    ``network`` maps (N, 3, size, size) to (N, D); it is left in train mode, and the stages hold its own modules. A
+    new stage begins where the resolution falls; where it never does, as in vision transformers, the blocks are shared
+    out evenly. Raises CannotCutError.
+    """
+    network.eval()
+    reason = ""
+    for depth in DEPTHS:
+        try:
+            stages, pool = _Chain(network, size, depth).grouped()
+            _check(network, stages, pool, size)
+        except Exception as error:  # a forward pass that is traced may raise anything
+            reason = reason or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            continue
+        network.train()
+        return stages, pool
+    raise CannotCutError(reason)
+
+
+class _Chain:
+    """A traced network and the places where it can be cut."""
+
+    def __init__(self, network: nn.Module, size: int, depth: int) -> None:
+        self.root = _Root(network)
+        inputs = [_noise(batch, size) for batch in BATCHES]
+        graph = _Tracer(inputs[0], depth).trace(self.root)
+        _drop_unused(graph)
+        self.nodes = list(graph.nodes)
+        self.values = [_run(self.root, graph, x) for x in inputs]
+        self.weights = self._find_weights()
+        self.kept = [n for n in self.nodes if n.op != "output" and n not in self.weights and not self._is_known(n)]
+        self.cuts = self._find_cuts()
+
+    def value(self, node: fx.Node) -> Any:
+        """What the node gave for the first batch."""
+        return self.values[0][node]
+
+    def _find_weights(self) -> set[fx.Node]:
+        """Parameters, buffers, and what is made of them and of numbers alone: made anew wherever it is used."""
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            inputs = [n for n in node.all_input_nodes if not self._is_known(n)]
+            if node.op not in ("placeholder", "output") and not self._is_known(node) and found.issuperset(inputs):
+                found.add(node)
+        return found
+
+    def _is_known(self, node: fx.Node) -> bool:
+        """Numbers and shapes that need no computing: the same for every batch, or the size of the batch."""
+        return node.op != "output" and (self._is_constant(node) or self._is_batch_size(node) or self._is_shape(node))
+
+    def _is_constant(self, node: fx.Node) -> bool:
+        one, other = (values[node] for values in self.values)
+        return _is_plain(one) and one == other
+
+    def _is_batch_size(self, node: fx.Node) -> bool:
+        return tuple(values[node] for values in self.values) == BATCHES if _is_plain(self.value(node)) else False
+
+    def _is_shape(self, node: fx.Node) -> bool:
+        """A shape of which single lengths are taken."""
+        takes = all(user.target is operator.getitem and self._is_known(user) for user in node.users)
+        return isinstance(self.value(node), torch.Size) and takes
+
+    def _find_cuts(self) -> list[fx.Node]:
+        """Nodes behind which nothing else from before is needed, in order; the last gives the features."""
+        place = {node: number for number, node in enumerate(self.kept)}
+        last_use = dict.fromkeys(self.kept, -1)
+        for node in self.kept:
+            for needed in self._needs(node):
+                last_use[needed] = max(last_use[needed], place[node])
+        (result,) = next(node for node in self.nodes if node.op == "output").all_input_nodes
+        last_use[result] = len(self.kept)
+        cuts, open_until = [], -1  # open_until: the last use of anything before
+        for node in self.kept[1:]:
+            if open_until <= place[node] and isinstance(self.value(node), Tensor) and last_use[node] > place[node]:
+                cuts.append(node)
+            open_until = max(open_until, last_use[node])
+        return cuts[: cuts.index(result) + 1]
+
+    def _needs(self, node: fx.Node) -> list[fx.Node]:
+        """Kept nodes that a node uses, itself or through weights."""
+        found: list[fx.Node] = []
+        for needed in node.all_input_nodes:
+            if needed in self.weights:
+                found += self._needs(needed)
+            elif not self._is_known(needed):
+                found.append(needed)
+        return found
+
+    def grouped(self) -> tuple[Stages, nn.Module]:
+        """Segments between cuts, joined to stages."""
+        body = [node for node in self.cuts if not _is_pooled(self.value(node))]
+        groups: list[list[fx.Node]] = []
+        for node in body:
+            if not groups or _positions(self.value(node)) < _positions(self.value(groups[-1][-1])):
+                groups.append([])
+            groups[-1].append(node)
+        if len(groups) < 4:  # one resolution throughout: a stem, then quarters
+            bounds = [1 + round(quarter * (len(body) - 1) / 4) for quarter in range(5)]
+            groups = [body[:1], *(body[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))]
+        ends = [group[-1] for group in groups if group]
+        names = ["stem", *(f"stage{number}" for number in range(1, len(ends)))]
+        starts = [self.kept[0], *ends[:-1]]
+        owned: set[int] = set()
+        stages: Stages = [(name, self._segment(a, b, owned)) for name, a, b in zip(names, starts, ends, strict=True)]
+        if ends[-1] is self.cuts[-1]:
+            return stages, nn.Identity()
+        tail = self._segment(ends[-1], self.cuts[-1], owned)
+        if any(True for _ in tail.parameters()):
+            return [*stages, ("neck", tail)], nn.Identity()
+        return stages, tail
+
+    def _segment(self, start: fx.Node, end: fx.Node, owned: set[int]) -> fx.GraphModule:
+        """A module from the value of ``start`` to that of ``end``; buffers that an earlier one owns are copied."""
+        graph = fx.Graph()
+        copies: dict[fx.Node, Any] = {start: graph.placeholder("x")}
+
+        def copy(node: fx.Node) -> Any:
+            if node in copies:
+                return copies[node]
+            if self._is_constant(node):
+                return self.value(node)
+            if self._is_batch_size(node):
+                return graph.call_method("size", (copies[start], 0))
+            copies[node] = graph.node_copy(node, copy)
+            return copies[node]
+
+        first, last = self.kept.index(start), self.kept.index(end)
+        for node in self.kept[first + 1 : last + 1]:
+            copy(node)
+        graph.output(copies[end])
+        module = fx.GraphModule(self.root, graph)
+        _own_buffers(module, owned)
+        return module
+
+
+class _Root(nn.Module):
+    """Calls the network with pictures alone: its optional arguments are no inputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) to (N, D)."""
+        return self.network(x)
+
+
+class _Traced(fx.Proxy):
+    """A traced value that knows what it was, so that the code around it can branch on it and count with it."""
+
+    value: Any
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __index__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+class _Tracer(fx.Tracer):
+    """Traces with real pictures at hand. Blocks stay whole, and so does every module with weights of its own."""
+
+    def __init__(self, x: Tensor, depth: int) -> None:
+        super().__init__()
+        self.x, self.depth = x, depth
+        self.values: Values = {}
+        self.computing = False  # then nothing is traced
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """The network and sequences are opened, other containers down to the depth."""
+        assert isinstance(self.root, _Root)
+        if m is self.root.network or type(m).forward is nn.Sequential.forward:
+            return False
+        depth = sum(not part.isdigit() for part in module_qualified_name.split(".")) - 1
+        tensors = [*m.parameters(recurse=False), *m.buffers(recurse=False)]
+        return depth > self.depth or bool(tensors) or next(m.children(), None) is None
+
+    def proxy(self, node: fx.Node) -> "_Traced":
+        """Values are proxies that know themselves."""
+        return _Traced(node, self)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute each value as soon as it is traced."""
+        proxy: Any = super().create_proxy(*args, **kwargs)
+        self.computing = True
+        try:
+            proxy.value = _compute(self.root, proxy.node, self.values, self.x)
+        finally:
+            self.computing = False
+        return proxy
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Modules that run for the sake of their value are not traced."""
+        return forward(*args, **kwargs) if self.computing else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Likewise for their weights."""
+        return attr_val if self.computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Branches are taken as for the picture at hand."""
+        return bool(self.values[obj.node])
+
+    def iter(self, obj: Any) -> Iterator[Any]:
+        """A tuple is taken apart."""
+        return iter([obj[number] for number in range(len(self.values[obj.node]))])
+
+
+def _compute(root: nn.Module, node: fx.Node, values: Values, x: Tensor) -> Any:
+    """The value of a node, kept in ``values``."""
+
+    def known(needed: fx.Node) -> Any:
+        return values[needed] if needed in values else _compute(root, needed, values, x)
+
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), known)
+    target: Any = node.target
+    if node.op == "placeholder":
+        values[node] = x
+    elif node.op == "get_attr":
+        values[node] = operator.attrgetter(target)(root)
+    elif node.op == "call_function":
+        values[node] = target(*args, **kwargs)
+    elif node.op == "call_method":
+        values[node] = getattr(args[0], target)(*args[1:], **kwargs)
+    elif node.op == "call_module":
+        values[node] = root.get_submodule(target)(*args, **kwargs)
+    else:
+        values[node] = args[0]
+    return values[node]
+
+
+def _run(root: nn.Module, graph: fx.Graph, x: Tensor) -> Values:
+    values: Values = {}
+    for node in graph.nodes:
+        _compute(root, node, values, x)
+    return values
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    for node in reversed(list(graph.nodes)):
+        in_place = node.target is operator.setitem or (node.op == "call_method" and str(node.target).endswith("_"))
+        if not node.users and not in_place and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+
+
+def _own_buffers(module: nn.Module, owned: set[int]) -> None:
+    """Constants that several stages use, such as rotary positions: each stage gets its own."""
+    for part in module.modules():
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            if id(buffer) in owned:
+                setattr(part, name, buffer.clone())
+            owned.add(id(getattr(part, name)))
+
+
+def _check(network: nn.Module, stages: Stages, pool: nn.Module, size: int) -> None:
+    x = _noise(max(BATCHES) + 1, size)  # another batch size: nothing of the traced one may stick
+    y = x
+    for _, stage in stages:
+        y = stage(y)
+    if not torch.allclose(pool(y), network(x), rtol=1e-4, atol=1e-5):
+        raise CannotCutError("the stages do not compose to the network")
+    parts = [id(parameter) for _, stage in stages for parameter in stage.parameters()]
+    if len(stages) < 4:
+        raise CannotCutError(f"it has {len(stages)} stages that can be told apart")
+    if len(parts) != len(set(parts)) or any(id(parameter) not in set(parts) for parameter in network.parameters()):
+        raise CannotCutError("a weight is used in two stages, or in none")
+
+
+def _noise(batch: int, size: int) -> Tensor:
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(batch))
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers, and tuples of them."""
+    if isinstance(value, tuple | list):
+        return all(_is_plain(entry) for entry in value)
+    return value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device)
+
+
+def _is_pooled(y: Tensor) -> bool:
+    return y.ndim == 2 or (y.ndim == 4 and y.shape[2:] == (1, 1))
+
+
+def _positions(y: Tensor) -> int:
+    """Number of places at which a tensor has a feature vector."""
+    if y.ndim == 4:
+        channels_last = y.shape[1] == y.shape[2] != y.shape[3]
+        return y.shape[1] * y.shape[2] if channels_last else y.shape[2] * y.shape[3]
+    return y.shape[1] if y.ndim == 3 else 1
