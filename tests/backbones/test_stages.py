@@ -4,9 +4,11 @@ import pytest
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones import Backbone, WeightsInfo, efficientnet_lite, timm_backbone, torchvision_backbone
+from headstart.backbones.cutting import CannotCutError, cut
+from headstart.backbones.efficientnet_lite import packaged_weights
 from headstart.backbones.torchvision_backbones import CUTS
 from headstart.errors import ConfigError
 
@@ -52,19 +54,61 @@ def test_torchvision_stages_equal_the_penultimate_output(name: str) -> None:
     _check_parts(own)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["resnet18", "mobilenetv3_small_100", "convnext_atto", "vit_tiny_patch16_224", "regnety_002", "densenet121"],
-)
+def _perturbed(network: nn.Module) -> nn.Module:
+    """Many networks start with blocks that do nothing (a last gain of zero): make every block count."""
+    generator = torch.Generator().manual_seed(5)
+    for parameter in network.parameters():
+        if parameter.ndim <= 1:
+            parameter.add_(0.2 * torch.rand(parameter.shape, generator=generator) + 0.05)
+    return network
+
+
+# Class tokens, rotary positions, two branches, functional dropout, hybrids: whatever stands between blocks.
+TIMM = {
+    "resnet18": 96, "mobilenetv3_small_100": 96, "convnext_atto": 96, "vit_tiny_patch16_224": 96, "regnety_002": 96,
+    "densenet121": 96, "eva02_tiny_patch14_224": 224, "xcit_nano_12_p16_224": 96, "hrnet_w18_small": 64,
+    "ghostnet_050": 96, "repvit_m1": 96, "mobilevitv2_050": 96,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TIMM))
 @torch.no_grad()
 def test_timm_stages_equal_the_library(name: str) -> None:
-    backbone = timm_backbone(name, seed=3).eval()
+    size = TIMM[name]
+    backbone = timm_backbone(name, image_size=size, seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        reference = timm.create_model(name, num_classes=0).eval()
-    x = torch.randn(2, 3, 224, 224)
-    torch.testing.assert_close(backbone(x), reference(x), rtol=1e-4, atol=1e-5)
+        reference = timm.create_model(name, num_classes=0)
+    if hasattr(reference, "set_input_size"):
+        reference.set_input_size(img_size=(size, size))
+    assert sum(p.numel() for p in backbone.parameters()) == sum(p.numel() for p in reference.parameters())
+    x = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))
+    _perturbed(reference)
+    by_name = {key.split("network.", 1)[1]: value for key, value in backbone.named_parameters()}
+    for key, value in reference.named_parameters():
+        by_name[key].copy_(value)
+    for training in (False, True):
+        outputs = []
+        for network in (backbone.train(training), reference.train(training)):
+            torch.manual_seed(1)
+            outputs.append(network(x))
+        torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
     _check_parts(backbone)
+
+
+def test_what_is_no_chain_is_refused() -> None:
+    class Split(nn.Module):
+        """Two branches that meet at the end only."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.left(x).relu() + self.right(x)).mean(dim=(2, 3))
+
+    with pytest.raises(CannotCutError, match="can be cut in 0 places"):
+        cut(Split(), 16)
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
@@ -76,9 +120,21 @@ def test_lite_with_packaged_weights_equals_timm(variant: int) -> None:
     assert backbone.preprocessing.mean == pytest.approx((127 / 255,) * 3)
     assert backbone.feature_dim == 1280
     _check_parts(backbone)
-    random = efficientnet_lite(name, image_size=SIZE).eval()
+    # The package's file, put into timm's network by the names that both share: block by block, kind by kind.
+    reference = timm.create_model(f"tf_{name}", num_classes=0).eval()
+    state = torch.load(packaged_weights(name), map_location="cpu", weights_only=True)
+    convolutions = [value for value in state.values() if value.ndim == 4]
+    own = [module for module in reference.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in reference.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(convolutions) == len(own) == len(norms)
+    for module, value in zip(own, convolutions, strict=True):
+        module.weight.copy_(value)
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        vectors = [v for k, v in state.items() if k.endswith(f".{part}") and v.ndim == 1 and len(v) != 1000]
+        for module, value in zip(norms, vectors, strict=True):
+            getattr(module, part).copy_(value)
     x = torch.randn(1, 3, SIZE, SIZE)
-    assert not torch.allclose(random(x), backbone(x))
+    torch.testing.assert_close(backbone(x), reference(x), rtol=1e-4, atol=1e-5)
 
 
 def test_same_seed_same_weights_and_global_state_untouched() -> None:

@@ -1,6 +1,7 @@
 """Weights files: tensors only, right ones only, and a word about every failure."""
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from headstart.backbones import timm_backbone, torchvision_backbone
+from headstart.backbones import Backbone, efficientnet_lite, timm_backbone, torchvision_backbone
 from headstart.errors import WeightsError
 
 
@@ -63,6 +64,57 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"conv1.weight has shape \(64, 3, 3, 3\)"):
         torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+def old_format(name: str) -> dict[str, torch.Tensor]:
+    """As torchvision's own files are: without counters, DenseNet's layers under their old names."""
+    torch.manual_seed(4)
+    state = torchvision.models.get_model(name, weights=None).state_dict()
+    state = {key: value + 0.01 for key, value in state.items() if "num_batches_tracked" not in key}
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small"])
+@pytest.mark.parametrize("how", ["imagenet", "file"])
+def test_torchvision_files_of_old_are_loaded_whole(
+    name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = old_format(name)
+    assert name != "densenet121" or any(".norm.1.weight" in key for key in state)
+    torch.save(state, tmp_path / "w.pth")
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: state)
+    weights = "imagenet" if how == "imagenet" else str(tmp_path / "w.pth")
+    backbone = torchvision_backbone(name, weights=weights, image_size=64)
+    assert backbone.weights.matched == 1
+    assert backbone.weights.missing == ()
+    first = next(value for value in state.values() if value.ndim == 4)
+    assert torch.equal(next(backbone.parameters()), first)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **kwargs: torchvision_backbone("resnet18", image_size=64, **kwargs),
+        lambda **kwargs: timm_backbone("convnext_atto", image_size=64, **kwargs),
+        lambda **kwargs: efficientnet_lite("efficientnet_lite0", image_size=64, **kwargs),
+    ],
+)
+def test_the_checkpoint_of_a_run_is_a_weights_file(make: Callable[..., Backbone], tmp_path: Path) -> None:
+    source = make(seed=9)
+    state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 2)}, "epoch": 3}, tmp_path / "best.ckpt")
+    target = make(seed=1, weights=str(tmp_path / "best.ckpt"))
+    assert target.weights.matched == 1
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key
+
+
+def test_what_a_file_leaves_random_is_named(tmp_path: Path) -> None:
+    state = resnet(0).state_dict()
+    torch.save({key: value for key, value in state.items() if key != "bn1.bias"}, tmp_path / "w.pt")
+    backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert backbone.weights.missing == ("bn1.bias",)
+    assert backbone.weights.matched == pytest.approx(0.99, abs=0.005)
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ class WeightsInfo:
     sha256: str | None = None
     source: str | None = None
     matched: float | None = None  # share of the backbone's tensors that the file filled
+    missing: tuple[str, ...] = ()  # the tensors that it did not fill
 
 
 class Backbone(nn.Module):

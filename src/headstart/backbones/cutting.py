@@ -4,12 +4,15 @@ Tracing goes through the network's own ``forward`` and through containers, while
 does between its blocks (class tokens, positions, reshapes) lands in the right stage without a word about its kind.
 """
 
+import contextlib
+import io
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 DEPTHS = range(4)  # how far containers that are no nn.Sequential are opened, tried in this order
 BATCHES = (2, 3)  # two sizes tell what follows the batch from what does not
@@ -34,8 +37,9 @@ def cut(network: nn.Module, size: int) -> tuple[Stages, nn.Module]:
     reason = ""
     for depth in DEPTHS:
         try:
-            stages, pool = _Chain(network, size, depth).grouped()
-            _check(network, stages, pool, size)
+            with contextlib.redirect_stderr(io.StringIO()):  # fx prints a trace of its own before it raises
+                stages, pool = _Chain(network, size, depth).grouped()
+                _check(network, stages, pool, size)
         except Exception as error:  # a forward pass that is traced may raise anything
             reason = reason or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             continue
@@ -52,6 +56,7 @@ class _Chain:
         inputs = [_noise(batch, size) for batch in BATCHES]
         graph = _Tracer(inputs[0], depth).trace(self.root)
         _drop_unused(graph)
+        _as_modules(self.root, graph)
         self.nodes = list(graph.nodes)
         self.values = [_run(self.root, graph, x) for x in inputs]
         self.weights = self._find_weights()
@@ -121,6 +126,8 @@ class _Chain:
             if not groups or _positions(self.value(node)) < _positions(self.value(groups[-1][-1])):
                 groups.append([])
             groups[-1].append(node)
+        if len(body) < 4:
+            raise CannotCutError(f"its forward pass can be cut in {len(body)} places only")
         if len(groups) < 4:  # one resolution throughout: a stem, then quarters
             bounds = [1 + round(quarter * (len(body) - 1) / 4) for quarter in range(5)]
             groups = [body[:1], *(body[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))]
@@ -276,6 +283,17 @@ def _drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
+def _as_modules(root: nn.Module, graph: fx.Graph) -> None:
+    """Dropout called as a function would keep the mode that it was traced in: make it a module, which has modes."""
+    for number, node in enumerate(list(graph.nodes)):
+        if node.target is F.dropout:
+            share = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
+            root.add_module(f"dropout{number}", nn.Dropout(float(share)))
+            with graph.inserting_before(node):
+                node.replace_all_uses_with(graph.call_module(f"dropout{number}", (node.args[0],)))
+            graph.erase_node(node)
+
+
 def _own_buffers(module: nn.Module, owned: set[int]) -> None:
     """Constants that several stages use, such as rotary positions: each stage gets its own."""
     for part in module.modules():
@@ -286,17 +304,29 @@ def _own_buffers(module: nn.Module, owned: set[int]) -> None:
 
 
 def _check(network: nn.Module, stages: Stages, pool: nn.Module, size: int) -> None:
+    chain = nn.Sequential(*(stage for _, stage in stages), pool)
     x = _noise(max(BATCHES) + 1, size)  # another batch size: nothing of the traced one may stick
-    y = x
-    for _, stage in stages:
-        y = stage(y)
-    if not torch.allclose(pool(y), network(x), rtol=1e-4, atol=1e-5):
-        raise CannotCutError("the stages do not compose to the network")
+    for training in (False, True):
+        if not torch.allclose(_outcome(chain, x, training), _outcome(network, x, training), rtol=1e-4, atol=1e-5):
+            raise CannotCutError(f"its stages do not compose to it in {'train' if training else 'eval'} mode")
     parts = [id(parameter) for _, stage in stages for parameter in stage.parameters()]
     if len(stages) < 4:
         raise CannotCutError(f"it has {len(stages)} stages that can be told apart")
     if len(parts) != len(set(parts)) or any(id(parameter) not in set(parts) for parameter in network.parameters()):
         raise CannotCutError("a weight is used in two stages, or in none")
+
+
+def _outcome(network: nn.Module, x: Tensor, training: bool) -> Tensor:
+    """One forward pass from a fixed random state; statistics that it moves are put back."""
+    kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    network.train(training)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        y = network(x)
+    for buffer, value in kept:
+        buffer.copy_(value)
+    network.eval()
+    return y
 
 
 def _noise(batch: int, size: int) -> Tensor:

@@ -1,6 +1,5 @@
 """Any of timm's networks."""
 
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -8,7 +7,7 @@ import torch
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.cutting import CannotCutError, cut
-from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
+from headstart.backbones.weights import failed_download, is_own_checkpoint, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 
 
@@ -28,7 +27,7 @@ def timm_backbone(name: str, weights: str | None = None, image_size: int | None 
         tag = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
         info = WeightsInfo(tag, state_sha256(network.state_dict()), str(source), 1.0)
     elif weights is not None:
-        info = load_weights_file(network, Path(weights), name)
+        return from_file(name, network, image_size, weights)
     return as_backbone(name, network, image_size, info)
 
 
@@ -48,6 +47,15 @@ def build(name: str, seed: int, pretrained: bool = False) -> Any:
             raise failed_download(name, f"model.safetensors from {what}", "a place of your choice", error) from error
 
 
+def from_file(name: str, network: Any, image_size: int | None, weights: str) -> Backbone:
+    """A timm network with weights of its own names, or with the checkpoint of a run."""
+    if not is_own_checkpoint(weights):
+        return as_backbone(name, network, image_size, load_weights_file(network, weights, name))
+    backbone = as_backbone(name, network, image_size, WeightsInfo())
+    backbone.weights = load_weights_file(backbone, weights, name)
+    return backbone
+
+
 def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:
     """Cut a timm network (num_classes=0) into stages."""
     config = network.pretrained_cfg
@@ -58,11 +66,13 @@ def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsIn
             network.set_input_size(img_size=(size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{name} cannot take pictures of {size} x {size} pixels: {error}") from error
-        native = size
     try:
-        stages, pool = cut(network, native)
+        stages, pool = cut(network, size)
     except CannotCutError as error:
-        raise ConfigError(f"timm's '{name}' does not run as a chain of stages ({error}); choose another.") from error
+        raise ConfigError(
+            f"timm's '{name}' does not run as a chain of stages at {size} x {size} pixels ({error});"
+            " choose another network or another dataset.image_size."
+        ) from error
     interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
     preprocessing = Preprocessing(
         size,

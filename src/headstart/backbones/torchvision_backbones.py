@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,12 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
-from headstart.backbones.weights import failed_download, file_sha256, load_weights_file
+from headstart.backbones.weights import Adapt, failed_download, file_sha256, fill, is_own_checkpoint, load_weights_file
 from headstart.errors import ConfigError, nearest
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # "norm.1." was once allowed as a name
 
 
 def torchvision_backbone(
@@ -46,18 +47,21 @@ def torchvision_backbone(
         torch.manual_seed(seed)
         network = torchvision.models.get_model(name, weights=None, **kwargs)
     without_classifier(network)
-    info = WeightsInfo()
+    info, own = WeightsInfo(), weights is not None and weights != "imagenet" and is_own_checkpoint(weights)
     if weights == "imagenet":
         info = _load_imagenet(network, name, enum, size)
-    elif weights is not None:
-        info = load_weights_file(network, Path(weights), name, _fit_positions(size) if name == "vit_b_16" else None)
+    elif weights is not None and not own:
+        info = load_weights_file(network, weights, name, _adapt(name, size))
     stages, pool = CUTS[name](network)
     # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
     mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
     preprocessing = Preprocessing(
         size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
     )
-    return Backbone(name, stages, pool, preprocessing, info)
+    backbone = Backbone(name, stages, pool, preprocessing, info)
+    if own and weights is not None:
+        backbone.weights = load_weights_file(backbone, weights, name)
+    return backbone
 
 
 def without_classifier(network: Any) -> None:
@@ -82,21 +86,20 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
         with contextlib.suppress(OSError):
             target.with_suffix(".partial").unlink(missing_ok=True)
         raise failed_download(name, enum.url, str(target), error) from error
-    if name == "vit_b_16":
-        state = _fit_positions(size)(state)
-    wanted = network.state_dict()
-    network.load_state_dict({key: state[key] for key in wanted})
-    return WeightsInfo(str(enum), file_sha256(target) if target.is_file() else None, enum.url, 1.0)
+    matched, missing = fill(network, _adapt(name, size)(state), f"The file {filename}", name)
+    return WeightsInfo(str(enum), file_sha256(target) if target.is_file() else None, enum.url, matched, missing)
 
 
-def _fit_positions(size: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """Stretch a vision transformer's positions to another picture size."""
+def _adapt(name: str, size: int) -> Adapt:
+    """What torchvision does to its own files: new names for old ones, positions stretched to the picture size."""
 
     def adapt(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if "encoder.pos_embedding" not in state:
-            return state
-        fitted: dict[str, Tensor] = interpolate_embeddings(size, 16, OrderedDict(state))
-        return fitted
+        if name.startswith("densenet"):
+            return {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+        if name == "vit_b_16" and "encoder.pos_embedding" in state:
+            fitted: dict[str, Tensor] = interpolate_embeddings(size, 16, OrderedDict(state))
+            return fitted
+        return state
 
     return adapt
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from headstart.backbones.backbone import WeightsInfo
 from headstart.errors import WeightsError
 
+Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
 _NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "network.", "_orig_mod.")
@@ -58,38 +59,46 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights_file(
-    network: nn.Module,
-    path: Path,
-    backbone: str,
-    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
-) -> WeightsInfo:
-    """Fill a network from a file, in place; refuse a file that fills less than 90 % of its tensors.
-
-    ``adapt`` may change the tensors first, for another picture size. A tensor of the right name and the wrong shape
-    is refused as well: it would stay random.
-    """
-    found = read_tensors(path)
-    wanted = network.state_dict()
+def load_weights_file(network: nn.Module, path: str, backbone: str, adapt: Adapt | None = None) -> WeightsInfo:
+    """Fill a network from a file, in place; see ``fill``."""
+    file = Path(path).expanduser()
+    found = read_tensors(file)
     candidates = [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
-    best = max(candidates, key=lambda candidate: len(wanted.keys() & candidate.keys()))
-    if adapt is not None:
-        best = adapt(best)
-    fitting = _fitting(best, wanted)
-    share = len(fitting) / max(len(wanted), 1)
+    candidates = [adapt(candidate) for candidate in candidates] if adapt else candidates
+    best = max(candidates, key=lambda candidate: len(network.state_dict().keys() & candidate.keys()))
+    matched, missing = fill(network, best, f"backbone.weights={path}", backbone)
+    return WeightsInfo(file.name, file_sha256(file), str(file), matched, missing)
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: str) -> tuple[float, tuple[str, ...]]:
+    """Copy tensors into a network by name; the share that was filled and the names that were not.
+
+    Refused are tensors that fill less than 90 % of the network, and one of the right name and the wrong shape: it
+    would stay random. The counters of batch norm do not count: old files lack them, and nothing here reads them.
+    """
+    wanted = network.state_dict()
+    fitting = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
+    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    missing = tuple(name for name in needed if name not in fitting)
+    share = 1 - len(missing) / max(len(needed), 1)
     if share < ENOUGH:
         raise WeightsError(
-            f"backbone.weights={path} fills {share:.0%} of the tensors of {backbone} ({len(fitting)} of"
-            f" {len(wanted)}), at least {ENOUGH:.0%} are needed: is it for another network?"
+            f"{what} fills {share:.0%} of the tensors of {backbone} ({len(needed) - len(missing)} of"
+            f" {len(needed)}), at least {ENOUGH:.0%} are needed: is it for another network?"
         )
-    misshapen = next((name for name in wanted if name in best and name not in fitting), None)
+    misshapen = next((name for name in missing if name in tensors), None)
     if misshapen is not None:
         raise WeightsError(
-            f"backbone.weights={path}: its tensor {misshapen} has shape {tuple(best[misshapen].shape)}, {backbone}"
+            f"{what}: its tensor {misshapen} has shape {tuple(tensors[misshapen].shape)}, {backbone}"
             f" needs {tuple(wanted[misshapen].shape)}; was it made for another dataset.image_size?"
         )
     network.load_state_dict(fitting, strict=False)
-    return WeightsInfo(name=path.name, sha256=file_sha256(path), source=str(path), matched=share)
+    return share, missing
+
+
+def is_own_checkpoint(path: str) -> bool:
+    """Whether a file is the checkpoint of a run: its tensors go by the names of stages."""
+    return any(name.startswith("backbone.stages.") for name in read_tensors(Path(path).expanduser()))
 
 
 def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:
@@ -102,10 +111,6 @@ def failed_download(name: str, what: str, where: str, error: BaseException) -> W
 
 def _stripped(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in found.items() if name.startswith(prefix)}
-
-
-def _fitting(stripped: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v for k, v in stripped.items() if k in wanted and v.shape == wanted[k].shape}
 
 
 def _prefixes(found: dict[str, Tensor]) -> set[str]:
