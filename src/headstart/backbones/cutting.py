@@ -101,7 +101,7 @@ class _Chain:
                 last_use[needed] = max(last_use[needed], place[node])
         (result,) = next(node for node in self.nodes if node.op == "output").all_input_nodes
         last_use[result] = len(self.kept)
-        cuts, open_until = [], -1  # open_until: the last use of anything before
+        cuts, open_until = [], last_use[self.kept[0]]  # the last use of anything before
         for node in self.kept[1:]:
             if open_until <= place[node] and isinstance(self.value(node), Tensor) and last_use[node] > place[node]:
                 cuts.append(node)
@@ -127,7 +127,7 @@ class _Chain:
                 groups.append([])
             groups[-1].append(node)
         if len(body) < 4:
-            raise CannotCutError(f"its forward pass can be cut in {len(body)} places only")
+            raise CannotCutError(f"{len(body)} places to cut its forward pass are too few")
         if len(groups) < 4:  # one resolution throughout: a stem, then quarters
             bounds = [1 + round(quarter * (len(body) - 1) / 4) for quarter in range(5)]
             groups = [body[:1], *(body[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))]
