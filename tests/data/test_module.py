@@ -89,6 +89,13 @@ def test_the_fingerprint_follows_content_and_labels(make_folder: Callable[..., P
     assert len(prints | {data.fingerprint}) == 3
 
 
+def test_another_split_can_be_the_test_split() -> None:
+    data = Textures(counts=(4, 3, 2), test_split="val")
+    data.prepare(P)
+    assert len(data.test) == 3 * 12
+    assert all(name.startswith("validation/") for name in data.test.ids)
+
+
 def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:
     data = Textures(labels_per_class=5)
     data.prepare(Preprocessing(64, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0))

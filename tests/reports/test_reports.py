@@ -110,7 +110,12 @@ def test_a_repeated_run_counts_once(tmp_path: Path) -> None:
 def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert main(["report", str(tmp_path / "gone")]) == 2
+    run = write_run(tmp_path / "runs", "scratch", 0, 0.5)
+    assert main(["report", str(tmp_path / "runs"), "--output", str(run / "run.json")]) == 2
     said = capsys.readouterr().err
     assert "no finished run" in said
     assert "There is no folder" in said
-    assert len(said.strip().splitlines()) == 2
+    assert "cannot be written to" in said
+    assert len(said.strip().splitlines()) == 3
+    assert main(["report", str(run / "run.json")]) == 0
+    assert (run / "report" / "report.md").is_file()

@@ -13,6 +13,7 @@ import torch
 from conftest import TINY, runs_below
 
 from headstart.cli import main
+from headstart.runs.command import flags_first
 
 FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=0", "backbone.weights=null"]
 
@@ -41,6 +42,12 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["strategy._target_=headstart.strategies.Nothing"], r"strategy.*Nothing"),
         (["trainer.max_epochs=0"], r"trainer.max_epochs=0"),
         (["trainer.accelerator=quantum"], r"trainer: .*quantum"),
+        (["trainer.devices=2"], r"a run takes one device, not 2"),
+        (["+trainer.fast_dev_run=true"], r"debug=fast"),
+        (["+trainer.limit_val_batches=0"], r"limit_val_batches=0"),
+        (["+trainer.val_check_interval=0.5"], r"val_check_interval .* have to be 1"),
+        (["dataset.counts=[6,4]"], r"counts=\[6, 4\]: expected three"),
+        (["dataset.labels_per_class=all"], r"labels_per_class=all: expected a whole number"),
         (["references=[raw]"], r"no reference 'raw'"),
         (["strategy=linear_probe", "augmentation=mixup"], r"linear_probe .* takes no augmentation"),
         (["strategy=finetune_lower", "strategy.stages=9"], r"strategy.stages=9: .* expected 1 to 4"),
@@ -48,7 +55,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["backbone=timm", "backbone.name=resnet81x"], r"timm has no network 'resnet81x'. Did you mean 'resnet18"),
         (["backbone.weights=gone.pt"], r"backbone.weights=gone.pt: there is no such file"),
         (["backbone.weights=notes.txt"], r"backbone.weights=notes.txt is not a weights file"),
-        (["dataset=image_folder", "dataset.root=gone"], r"dataset.root=gone: there is no such folder"),
+        (["dataset=image_folder", "dataset.root=gone"], r"dataset.root=.*gone: there is no such folder"),
         (["--resolve"], r"--resolve"),
     ],
 )
@@ -134,6 +141,13 @@ def test_help_and_cfg_answer_without_torch(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "finetune_lower" in done.stdout or "strategy:" in done.stdout
+
+
+def test_flags_may_stand_anywhere() -> None:
+    assert flags_first(["a=1", "-m", "b=2"]) == ["-m", "a=1", "b=2"]
+    assert flags_first(["a=1", "--cfg", "job", "b=2"]) == ["--cfg", "job", "a=1", "b=2"]
+    assert flags_first(["a=1", "--info", "defaults"]) == ["--info", "defaults", "a=1"]
+    assert flags_first(["--info", "b=2"]) == ["--info", "b=2"]
 
 
 def test_nothing_that_was_on_disk_is_lost() -> None:

@@ -97,6 +97,10 @@ def test_debug() -> None:
     assert one_run(*settings)["cost"]["epochs"] == 1
 
 
+def test_nothing_chosen() -> None:
+    assert one_run(*TINY, "augmentation=[]", "~logger", "~callbacks")["augmentation"] == []
+
+
 def test_two_views_and_a_mix_keep_their_order() -> None:
     assert one_run(*TINY, "augmentation=[augmix,crop_resize,cutmix]")["augmentation"] == [
         "augmix",

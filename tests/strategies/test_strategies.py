@@ -109,6 +109,32 @@ def test_strategies_share_head_and_order(digits: Digits, tmp_path: Path) -> None
     heads = [make_strategy(cls, head_seed=3).head.weight for cls in TRAINED]
     assert all(torch.equal(heads[0], head) for head in heads)
     assert not torch.equal(heads[0], make_strategy(HeadOnly, head_seed=4).head.weight)
+    orders = []
+    for number, cls in enumerate((Scratch, HeadOnly, FinetuneLower)):
+        seen: list[list[int]] = []
+
+        class Watched(cls):  # type: ignore[misc, valid-type]
+            def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int, seen: list = seen) -> None:
+                seen.append([self.current_epoch, *batch[2].tolist()])
+
+        make_strategy(Watched).fit(make_trainer(tmp_path / str(number)), digits)
+        orders.append(seen)
+    assert orders[0] == orders[1] == orders[2]
+    epochs = [[row[1:] for row in orders[0] if row[0] == epoch] for epoch in (0, 1)]
+    assert epochs[0] != epochs[1]  # another order in another epoch
+    assert all(sorted(i for row in rows for i in row) == list(range(len(digits.train))) for rows in epochs)
+
+
+def test_workers_do_not_change_dropout(digits: Digits, tmp_path: Path) -> None:
+    curves = []
+    for workers in (0, 1):
+        backbone = toy_backbone()
+        backbone.stages["stage3"].append(nn.Dropout(0.5))  # type: ignore[operator]
+        digits.num_workers = workers
+        make_strategy(Scratch, backbone=backbone).fit(make_trainer(tmp_path / str(workers), epochs=3), digits)
+        curves.append(pd.read_csv(tmp_path / str(workers) / "metrics.csv")["train/loss"].tolist())
+    digits.num_workers = "auto"
+    assert curves[0] == curves[1]
 
 
 def test_mixing_trains_on_soft_targets_and_evaluates_on_hard_ones(digits: Digits, tmp_path: Path) -> None:

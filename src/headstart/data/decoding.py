@@ -20,6 +20,7 @@ from headstart.errors import DataError
 Picture = NDArray[np.uint8]
 T = TypeVar("T")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+LONGEST = 8  # a longer side than this many short ones is cut at both ends
 UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -48,11 +49,21 @@ class Decoder:
         if image.mode in ("I;16", "I;16B", "I;16L"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         image = image.convert("RGB")
+        image = _shortened(image)
         scale = self.short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         if size != image.size:
             image = image.resize(size, RESAMPLING[self.interpolation])
         return np.asarray(image)
+
+
+def _shortened(image: Image.Image) -> Image.Image:
+    """The middle of a strip: a 2 x 3000 picture would else grow to gigabytes when its short side is resized."""
+    longest = LONGEST * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    if not left and not top:
+        return image
+    return image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
 
 
 def _open(picture: Undecoded | io.BytesIO, short_side: int) -> Image.Image:

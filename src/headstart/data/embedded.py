@@ -39,10 +39,12 @@ class Textures(PictureData):
 
     def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 8 <= patch <= 80:
+        if not isinstance(patch, int) or not 8 <= patch <= 80:
             raise ConfigError(
                 f"dataset.patch={patch}: expected 8 to 80 pixels, as the smallest photograph is 172 high."
             )
+        if len(counts) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in counts):
+            raise ConfigError(f"dataset.counts={list(counts)}: expected three whole numbers, as in [100,20,50].")
         self.patch, self.counts = patch, tuple(counts)
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:

@@ -7,31 +7,14 @@ from typing import Any
 import numpy as np
 
 from headstart.data.collection import Collection
-from headstart.data.module import PictureData
+from headstart.data.module import SPLIT_NAMES, SPLITS, PictureData, split_name
 from headstart.errors import ConfigError, DataError, nearest
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def split_name(name: str | None) -> str | None:
-    """The usual spellings of train, validation and test to these words; other names as they are."""
-    return None if name is None else SPLIT_NAMES.get(name.lower(), name)
 
 
 class ImageFolder(PictureData):
     """One folder a class, either right below the root or below train, val and test folders (val and test optional)."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "test_split": split_name(kwargs.get("test_split"))})
 
     def default_name(self, root: str | None) -> str:
         """The name of the folder."""
@@ -87,7 +70,7 @@ class CsvFile(PictureData):
         pictures: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{**kwargs, "test_split": split_name(kwargs.get("test_split"))})
+        super().__init__(**kwargs)
         self.columns = (path_column, label_column)
         self.split_column, self.pictures = split_column, pictures
 
@@ -102,13 +85,23 @@ class CsvFile(PictureData):
             raise DataError(f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label.")
         base = Path(self.pictures) if self.pictures else file.parent
         rows: dict[str, list[tuple[str, str]]] = {}
+        lines: dict[Path, int] = {}
         for number, row in enumerate(_read_rows(file, self.columns), start=2):
             path, label = ((row[column] or "").strip() for column in self.columns)
-            split = split_name((row.get(self.split_column) or "").strip() or None) or "train"
+            split = split_name((row.get(self.split_column) or "").strip() or "train")
             if not path or not label:
                 raise DataError(f"Line {number} of '{file}' has no {'path' if not path else 'label'}.")
             if not (base / path).is_file():
                 raise DataError(f"Line {number} of '{file}' names '{base / path}', and there is no such file.")
+            if split not in (*SPLITS, self.test_split):
+                raise DataError(
+                    f"Line {number} of '{file}' has the split '{split}'; expected train, val or test, or the one that"
+                    f" dataset.test_split names.{nearest(split, ['train', 'val', 'test'])}"
+                )
+            place = (base / path).resolve()
+            if place in lines:
+                raise DataError(f"Line {number} of '{file}' lists '{path}' again, after line {lines[place]}; keep one.")
+            lines[place] = number
             rows.setdefault(split, []).append((path, label))
         if "train" not in rows:
             raise DataError(f"'{file}' lists no training picture.")

@@ -16,9 +16,18 @@ from headstart.data.collection import Collection, Undecoded
 from headstart.data.decoding import Decoder, Picture, decode_all
 from headstart.data.splits import few_per_class, split_off
 from headstart.errors import ConfigError, DataError, nearest
-from headstart.seeds import generator
+from headstart.seeds import generator, stream
 
 SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
 Batch = tuple[Tensor, Tensor, Tensor]  # uint8 (N, 3, S, S), int64 (N,), int64 positions (N,)
 View = Callable[[Picture, np.random.Generator, int], Picture]
@@ -133,13 +142,17 @@ class PictureData(pl.LightningDataModule):
         super().__init__()
         _check_number("image_size", image_size, optional=True)
         _check_number("batch_size", batch_size)
+        _check_number("labels_per_class", labels_per_class, optional=True)
+        for key, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+            if not _is_number(share) or not 0 < share < 1:
+                raise ConfigError(f"dataset.{key}={share}: expected a share between 0 and 1, such as 0.2.")
         if num_workers != "auto" and (not isinstance(num_workers, int) or num_workers < 0):
             raise ConfigError(f"dataset.num_workers={num_workers}: expected auto, or a whole number from 0 on.")
         if on_error not in ("raise", "skip"):
             raise ConfigError(
                 f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}"
             )
-        if crop_fraction is not None and not 0 < crop_fraction <= 1:
+        if crop_fraction is not None and not (_is_number(crop_fraction) and 0 < crop_fraction <= 1):
             raise ConfigError(
                 f"dataset.crop_fraction={crop_fraction}: expected a share above 0 and at most 1, or null."
             )
@@ -147,7 +160,8 @@ class PictureData(pl.LightningDataModule):
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
         self.num_workers, self.labels_per_class = num_workers, labels_per_class
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
-        self.test_split, self.crop_fraction, self.on_error = test_split, crop_fraction, on_error
+        self.test_split = split_name(str(test_split)) if test_split is not None else None
+        self.crop_fraction, self.on_error = crop_fraction, on_error
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
@@ -172,17 +186,16 @@ class PictureData(pl.LightningDataModule):
         self.class_names, found = self.collect()
         splits = self._assign(found)
         _check_classes(splits, self.class_names)
-        if self.labels_per_class is not None:
-            few = few_per_class(splits["train"].targets, self.labels_per_class, self.subset_seed, self.class_names)
-            splits["train"] = splits["train"].take(few)
         size = preprocessing.image_size
         decoder = Decoder(
             round(size / (self.crop_fraction or preprocessing.crop_fraction)), preprocessing.interpolation
         )
+        self.skipped = []
+        if self.labels_per_class is not None:
+            splits["train"] = self._few(splits["train"], decoder, self.labels_per_class)
         pictures_in_all = sum(len(split) for split in splits.values())
         keep = pictures_in_all * decoder.short_side**2 * 4 <= KEEP_BYTES  # 3 bytes a pixel, a third more than a square
         digest = hashlib.sha256("\0".join(self.class_names).encode())
-        self.skipped = []
         ready = {}
         for name, collection in splits.items():
             decoded = decode_all(collection, decoder, keep, self.on_error, f"{name} pictures")
@@ -195,6 +208,20 @@ class PictureData(pl.LightningDataModule):
             _check_classes({k: Collection(s.ids, s.targets, s.undecoded) for k, s in ready.items()}, self.class_names)
         self.fingerprint = digest.hexdigest()
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
+
+    def _few(self, train: Collection, decoder: Decoder, count: int) -> Collection:
+        """``count`` training pictures a class; with on_error=skip, of those that can be read."""
+        unreadable: set[int] = set()
+        while True:
+            few = few_per_class(train.targets, count, self.subset_seed, self.class_names, unreadable)
+            chosen = train.take(few)
+            if self.on_error != "skip":
+                return chosen
+            decoded = decode_all(chosen, decoder, False, "skip", "train pictures")
+            if not decoded.skipped:
+                return chosen
+            self.skipped += decoded.skipped
+            unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
 
     def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """The source's own splits to train, validation and test; what is missing is split off train."""
@@ -244,6 +271,8 @@ class PictureData(pl.LightningDataModule):
             num_workers=workers,
             collate_fn=_as_is,
             pin_memory=torch.cuda.is_available(),
+            # A loader draws a seed for its workers: from a generator of its own, or it would shift everyone else's.
+            generator=torch.Generator().manual_seed(stream("loader", self.order_seed)),
             persistent_workers=workers > 0,
             **kwargs,
         )
@@ -254,7 +283,18 @@ class PictureData(pl.LightningDataModule):
             return self.num_workers
         if split.pictures is not None and not split.views:
             return 0
-        return min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+        return min(8, max(1, usable_cores() - 1))
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def split_name(name: str) -> str:
+    """The usual spellings of train, validation and test to these words; other names as they are."""
+    return SPLIT_NAMES.get(name.lower(), name)
 
 
 def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
@@ -265,6 +305,10 @@ def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_number(key: str, value: int | None, optional: bool = False) -> None:

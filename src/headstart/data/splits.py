@@ -1,5 +1,7 @@
 """Stratified splits and subsets, each from its own seed."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,18 +35,25 @@ def split_off(
     return np.sort(np.concatenate(stay)), np.sort(np.concatenate(off))
 
 
-def few_per_class(targets: Targets, count: int, seed: int, class_names: list[str]) -> Indices:
-    """Positions of ``count`` pictures of each class; a smaller count takes a part of a larger one's choice."""
+def few_per_class(
+    targets: Targets, count: int, seed: int, class_names: list[str], without: Collection[int] = ()
+) -> Indices:
+    """Positions of ``count`` pictures of each class; a smaller count takes a part of a larger one's choice.
+
+    Positions in ``without`` are passed over, the next ones taken in their place.
+    """
     if isinstance(count, bool) or count < 1:
         raise DataError(f"dataset.labels_per_class={count}: expected a whole number above 0, or null for all.")
     chosen = []
     for label, positions in _by_class(targets, len(class_names)):
-        if len(positions) < count:
+        order = generator("subset", seed, label).permutation(positions)
+        order = order[~np.isin(order, list(without))]
+        if len(order) < count:
             raise DataError(
-                f"dataset.labels_per_class={count}: class '{class_names[label]}' has only {len(positions)}"
-                " training pictures."
+                f"dataset.labels_per_class={count}: class '{class_names[label]}' has only {len(order)}"
+                f" training pictures{' that can be read' if len(order) < len(positions) else ''}."
             )
-        chosen.append(generator("subset", seed, label).permutation(positions)[:count])
+        chosen.append(order[:count])
     return np.sort(np.concatenate(chosen))
 
 

@@ -26,7 +26,8 @@ def report(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         runs = read_runs(options.runs)
-        written = write_report(runs, options.output or options.runs[0] / "report", options.by)
+        first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        written = write_report(runs, options.output or first / "report", options.by)
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         return 2
@@ -36,7 +37,7 @@ def report(arguments: Sequence[str]) -> int:
     for line in remarks(runs):
         print(f"note: {line}")
     print(f"\nreport:   {written.page}\npicture:  {written.picture}")
-    print(f"curves:   {board()} --logdir {options.runs[0]}")
+    print(f"curves:   {board()} --logdir {written.directory.parent if options.output is None else options.runs[0]}")
     return 0
 
 

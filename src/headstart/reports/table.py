@@ -19,7 +19,7 @@ BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds"})
 IGNORED_NAMES = frozenset(
     "accelerator benchmark debug default_root_dir devices dirpath experiment filename log_every_n_steps name "
-    "num_nodes num_workers on_error output_dir profiler run_dir save_dir sweep_dir verbose".split()
+    "num_nodes num_workers on_error output_dir profiler references run_dir save_dir sweep_dir verbose".split()
 )
 # When two settings always change together, the one named first here stands for both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")

@@ -51,7 +51,10 @@ def write_report(runs: RunSet, directory: Path, by: Sequence[str] | None = None)
         raise DataError(f"There is no finished run here{lost}; start one with 'headstart train'.")
     groups = tuple(group_runs(runs.runs, by))
     panels = make_panels(groups)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The report cannot be written to '{directory}' ({error.strerror}); give --output.") from error
     report = Report(directory, groups, runs.problems)
     from headstart.reports.figures import draw  # matplotlib takes a second to load
 

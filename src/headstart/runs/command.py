@@ -19,6 +19,7 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
 WITH_VALUE = (  # flags of Hydra's that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
+OPTIONAL_VALUE = ("--info", "-i")
 TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
 
 
@@ -64,8 +65,9 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     value_wanted = False
     for argument in arguments:
         is_flag = argument.startswith("-")
-        (flags if is_flag or value_wanted else settings).append(argument)
-        value_wanted = is_flag and argument in WITH_VALUE
+        taken = value_wanted and not ("=" in argument and flags[-1] in OPTIONAL_VALUE)
+        (flags if is_flag or taken else settings).append(argument)
+        value_wanted = argument in (*WITH_VALUE, *OPTIONAL_VALUE)
     return [*flags, *settings]
 
 

@@ -56,8 +56,7 @@ def make_data(config: DictConfig) -> PictureData:
 
 def make_augmentation(config: DictConfig) -> tuple[list[View], list[Mix]]:
     """Views and mixes in the order of the list."""
-    chosen = config.augmentation or DictConfig({})
-    return split_views_and_mixes([make(chosen, str(name)) for name in chosen])
+    return split_views_and_mixes([make(config.augmentation, str(name)) for name in config.augmentation])
 
 
 def starts_pretrained(config: DictConfig) -> bool:
@@ -112,8 +111,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
     loggers: list[Curves] = [CsvCurves(directory)]
-    loggers += [make(config.logger, name, folder=directory) for name in config.logger or {}]
-    callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks or {}]
+    loggers += [make(config.logger, name, folder=directory) for name in config.logger]
+    callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     best = ModelCheckpoint(
         dirpath=directory / "checkpoints",
         filename="best",
@@ -122,8 +121,30 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         save_weights_only=True,
         enable_version_counter=False,
     )
-    trainer = make(config, "trainer", logger=loggers, callbacks=[*callbacks, best], default_root_dir=str(directory))
+    # The first checkpoint is the one that the strategy goes back to, whatever others the settings add.
+    callbacks = [best, *callbacks]
+    trainer = make(config, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(directory))
+    _check_trainer(trainer)
     return trainer, loggers
+
+
+def _check_trainer(trainer: pl.Trainer) -> None:
+    """Refuse what would leave an epoch without its validation, or a run without its pictures."""
+    if trainer.num_devices * trainer.num_nodes != 1:
+        raise ConfigError(
+            f"trainer.devices: a run takes one device, not {trainer.num_devices * trainer.num_nodes}; use"
+            " trainer.devices=1."
+        )
+    if getattr(trainer, "fast_dev_run", False):
+        raise ConfigError("trainer.fast_dev_run keeps no epoch to test; use debug=fast.")
+    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if getattr(trainer, name) == 0:
+            raise ConfigError(f"trainer.{name}=0: a run needs training, validation and test pictures.")
+    if trainer.check_val_every_n_epoch != 1 or trainer.val_check_interval != 1.0:
+        raise ConfigError(
+            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: every epoch is judged once,"
+            " at its end."
+        )
 
 
 def _line(error: BaseException) -> str:

@@ -66,6 +66,7 @@ class CsvCurves(Curves):
         table.writeheader()
         for number, row in sorted(self.rows.items()):
             table.writerow({"epoch": number, **row})
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "metrics.csv", text.getvalue())
 
 

@@ -52,6 +52,11 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
     OmegaConf.set_struct(config, False)
     if not compose.starts_pretrained(config):
         config.backbone.weights = None  # said in config.yaml too
+    for name in ("augmentation", "logger", "callbacks"):
+        if config.get(name) is None:  # as after augmentation=[]
+            config[name] = {}
+    if config.dataset.get("root"):
+        config.dataset.root = str(Path(config.dataset.root).expanduser().absolute())
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     config = OmegaConf.create(settings)
     names = {
@@ -72,7 +77,7 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
                 "id": identity.run_id(config_hash, None, None),
                 "config_hash": config_hash,
                 **names,
-                "augmentation": list(config.augmentation or {}),
+                "augmentation": list(config.augmentation),
                 "seed": config.seed,
                 "provenance": _provenance(),
             },
@@ -137,7 +142,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")
-    manifest.content["cost"] = _cost(strategy, len(parts.loggers[0].rows), train_seconds, start)
+    manifest.content["cost"] = _cost(strategy, 1 if "l2" in row else len(parts.loggers[0].rows), train_seconds, start)
     manifest.content |= {"metrics": metrics, "references": references, "best_epoch": epoch}
     manifest.finish("finished")
     log.info(
@@ -196,6 +201,12 @@ def _describe(parts: Parts) -> None:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
     if strategy.pretrained and strategy.backbone.weights.name is None:
         log.warning("the backbone starts from random weights, as backbone.weights is null")
+    if strategy.backbone.weights.missing:
+        missing = strategy.backbone.weights.missing
+        log.warning(
+            "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
+            100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
+        )  # fmt: skip
     header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))

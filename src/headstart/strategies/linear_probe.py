@@ -56,7 +56,7 @@ class LinearProbe(Strategy):
 
         probe = fit_probe(train, validation, self.task.num_classes, self.strengths, on_row)
         with torch.no_grad():
-            self.head.weight.copy_(probe.weight)
-            self.head.bias.copy_(probe.bias)
+            self.head.weight.copy_(probe.weight.float())
+            self.head.bias.copy_(probe.bias.float())
         self.check_frozen()
         return probe.number

@@ -37,6 +37,8 @@ def fit_probe(
 
     ``on_row`` is told the scores of each strength.
     """
+    if train.values.device.type == "mps":  # which has no float64
+        train, validation = (Features(s.values.cpu(), s.targets.cpu()) for s in (train, validation))
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values.double() - mean) / std for split in (train, validation))

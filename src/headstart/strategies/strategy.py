@@ -204,9 +204,8 @@ class Strategy(pl.LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        """Remember the frozen tensors; start the noise of dropout from its seed."""
+        """Remember the frozen tensors."""
         self._start = {name: tensor.detach().clone() for name, tensor in self.frozen_tensors().items()}
-        torch.manual_seed(stream("noise", self.noise_seed))
 
     def on_fit_end(self) -> None:
         """Hold every frozen tensor against its start, bit for bit."""
@@ -219,8 +218,9 @@ class Strategy(pl.LightningModule):
                 raise RuntimeError(f"The frozen tensor {name} has changed during training.")
 
     def on_train_epoch_start(self) -> None:
-        """Set every mode, whatever ran before, and start the clock."""
+        """Set every mode, whatever ran before, start the noise of dropout from its seed, and start the clock."""
         self.train()
+        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch))
         self._epoch_samples, self._epoch_start = 0, time.perf_counter()
 
     def on_validation_epoch_start(self) -> None:
