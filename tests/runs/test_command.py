@@ -127,7 +127,9 @@ def test_an_interrupted_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headstart.strategies.Strategy.on_train_epoch_end", stop)
     monkeypatch.setattr("signal.signal", lambda *args: None)  # Lightning would ignore Ctrl-C from here on
     assert main(["train", *TINY, "output_dir=o"]) == 130
-    assert runs_below(Path("o"))[0]["status"] == "interrupted"
+    (found,) = runs_below(Path("o"))
+    assert found["status"] == "interrupted"
+    assert found["error"]["type"] == "KeyboardInterrupt"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "strategy=scratch", "--resolve"]])

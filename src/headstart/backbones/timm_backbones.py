@@ -7,7 +7,7 @@ import torch
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.cutting import CannotCutError, cut
-from headstart.backbones.weights import failed_download, is_own_checkpoint, load_weights_file, state_sha256
+from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 
 
@@ -27,7 +27,7 @@ def timm_backbone(name: str, weights: str | None = None, image_size: int | None 
         tag = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
         info = WeightsInfo(tag, state_sha256(network.state_dict()), str(source), 1.0)
     elif weights is not None:
-        return from_file(name, network, image_size, weights)
+        info = load_weights_file(network, weights, name)
     return as_backbone(name, network, image_size, info)
 
 
@@ -45,15 +45,6 @@ def build(name: str, seed: int, pretrained: bool = False) -> Any:
                 raise ConfigError(f"timm has no weights for '{name}'; set backbone.weights=null or a file.") from error
             what = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
             raise failed_download(name, f"model.safetensors from {what}", "a place of your choice", error) from error
-
-
-def from_file(name: str, network: Any, image_size: int | None, weights: str) -> Backbone:
-    """A timm network with weights of its own names, or with the checkpoint of a run."""
-    if not is_own_checkpoint(weights):
-        return as_backbone(name, network, image_size, load_weights_file(network, weights, name))
-    backbone = as_backbone(name, network, image_size, WeightsInfo())
-    backbone.weights = load_weights_file(backbone, weights, name)
-    return backbone
 
 
 def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:

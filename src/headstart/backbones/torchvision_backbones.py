@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
-from headstart.backbones.weights import Adapt, failed_download, file_sha256, fill, is_own_checkpoint, load_weights_file
+from headstart.backbones.weights import Adapt, failed_download, file_sha256, fill, goes_by_stages, load_weights_file
 from headstart.errors import ConfigError, nearest
 
 Stages = list[tuple[str, nn.Module]]
@@ -47,7 +47,7 @@ def torchvision_backbone(
         torch.manual_seed(seed)
         network = torchvision.models.get_model(name, weights=None, **kwargs)
     without_classifier(network)
-    info, own = WeightsInfo(), weights is not None and weights != "imagenet" and is_own_checkpoint(weights)
+    info, own = WeightsInfo(), weights is not None and weights != "imagenet" and goes_by_stages(weights)
     if weights == "imagenet":
         info = _load_imagenet(network, name, enum, size)
     elif weights is not None and not own:

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from headstart.errors import WeightsError
 
 Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
+_TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
 _NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "network.", "_orig_mod.")
 
@@ -63,7 +65,9 @@ def load_weights_file(network: nn.Module, path: str, backbone: str, adapt: Adapt
     """Fill a network from a file, in place; see ``fill``."""
     file = Path(path).expanduser()
     found = read_tensors(file)
-    candidates = [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
+    # A traced network's checkpoint holds the network's own names; its stages may be called otherwise at another size.
+    candidates = [{_TRACED.sub("", name): tensor for name, tensor in found.items()}]
+    candidates += [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
     candidates = [adapt(candidate) for candidate in candidates] if adapt else candidates
     best = max(candidates, key=lambda candidate: len(network.state_dict().keys() & candidate.keys()))
     matched, missing = fill(network, best, f"backbone.weights={path}", backbone)
@@ -96,9 +100,10 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
     return share, missing
 
 
-def is_own_checkpoint(path: str) -> bool:
-    """Whether a file is the checkpoint of a run: its tensors go by the names of stages."""
-    return any(name.startswith("backbone.stages.") for name in read_tensors(Path(path).expanduser()))
+def goes_by_stages(path: str) -> bool:
+    """Whether a file is the checkpoint of a run whose network was cut by hand: its tensors are numbered by stage."""
+    names = read_tensors(Path(path).expanduser())
+    return any(name.startswith("backbone.stages.") and not _TRACED.match(name) for name in names)
 
 
 def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:

@@ -166,6 +166,7 @@ class PictureData(pl.LightningDataModule):
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
         self.skipped: list[str] = []
+        self.split_off: list[str] = []  # splits that the source does not have
         self.fingerprint = ""
 
     def default_name(self, root: str | None) -> str:
@@ -237,6 +238,7 @@ class PictureData(pl.LightningDataModule):
             validation = given.get("validation") if self.test_split != "validation" else None
         else:
             test, validation = given.get("test"), given.get("validation")
+        self.split_off = [name for name, split in (("validation", validation), ("test", test)) if split is None]
         if test is None:
             stay, off = split_off(train.targets, self.test_fraction, self.split_seed, self.class_names, "test")
             train, test = train.take(stay), train.take(off)

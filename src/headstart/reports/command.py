@@ -6,15 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from headstart.errors import HeadstartError
 from headstart.reports.formats import table_cells
 from headstart.reports.panels import make_panels
 from headstart.reports.read import read_runs
-from headstart.reports.write import Report, findings, remarks, write_report
+from headstart.reports.write import findings, remarks, write_report
+from headstart.tables import table_text
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -31,7 +28,7 @@ def report(arguments: Sequence[str]) -> int:
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         return 2
-    show(written)
+    print(table_text(*table_cells(written.groups)), end="\n\n")
     for line in findings(make_panels(written.groups)):
         print(line)
     for line in remarks(runs):
@@ -47,15 +44,3 @@ def board() -> str:
     if shutil.which("tensorboard") or not beside.exists():
         return "tensorboard"
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
-
-
-def show(written: Report) -> None:
-    """The table on the terminal."""
-    header, rows, right = table_cells(written.groups)
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, is_right in zip(header, right, strict=True):
-        grid.add_column(name, justify="right" if is_right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    width = max(100, shutil.get_terminal_size().columns)
-    Console(width=width, highlight=False).print(grid)

@@ -104,6 +104,8 @@ def findings(panels: Sequence[Panel]) -> list[str]:
     """One sentence a panel: the best, and what the start from pretrained weights brings."""
     lines = []
     for panel in panels:
+        if len(panel.groups) + len(panel.references) < 2:
+            continue
         ranked = sorted(panel.groups, key=lambda group: -group.test.mean)
         best = ranked[0]
         text = f"{panel.title}: {panel.label(best)} is best with {percent(best.test.mean)} %"

@@ -1,16 +1,12 @@
 """What a run says: on the terminal and in its log."""
 
-import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
@@ -63,15 +59,3 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in MEANT:
         warnings.filterwarnings("ignore", message)
-
-
-def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """A table as plain text; ``right`` says which columns are numbers."""
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, is_right in zip(header, right, strict=True):
-        grid.add_column(name, justify="right" if is_right else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
-    text = io.StringIO()
-    Console(file=text, width=10_000, highlight=False, color_system=None).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

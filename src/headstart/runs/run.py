@@ -18,7 +18,7 @@ from headstart.data import PictureData
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, provenance
-from headstart.runs.console import quieten, table_text, talking
+from headstart.runs.console import quieten, talking
 from headstart.runs.curves import Curves
 from headstart.runs.manifest import Manifest
 from headstart.runs.predictions import write_predictions
@@ -27,6 +27,7 @@ from headstart.seeds import stream
 from headstart.settings import flatten
 from headstart.strategies import Strategy
 from headstart.strategies.plan import plan_rows
+from headstart.tables import table_text
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,11 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes the second of the first
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
-            manifest.finish("interrupted" if stopped else "failed", error)
+            if stopped:
+                manifest.finish("interrupted", KeyboardInterrupt("stopped from outside"))
+                log.info("run directory: %s", directory)
+            else:
+                manifest.finish("failed", error)
             log.error("the run ended early", exc_info=error)
             if isinstance(error, SystemExit):
                 raise KeyboardInterrupt from error
@@ -143,7 +148,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         logger.save()
         logger.finalize("success")
     manifest.content["cost"] = _cost(strategy, 1 if "l2" in row else len(parts.loggers[0].rows), train_seconds, start)
-    manifest.content |= {"metrics": metrics, "references": references, "best_epoch": epoch}
+    manifest.content |= {"metrics": metrics, "references": references, "best_epoch": None if "l2" in row else epoch}
     manifest.finish("finished")
     log.info(
         "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
@@ -193,6 +198,8 @@ def _describe(parts: Parts) -> None:
     size = strategy.backbone.preprocessing.image_size
     views = ", ".join(type(view).__name__ for view in data.train.views) or "none"
     mixes = ", ".join(type(mix).__name__ for mix in strategy.mixes) or "none"
+    if data.split_off:
+        log.info("%s split off train, as there is none", " and ".join(data.split_off))
     log.info(
         "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels; views: %s; mixes: %s",
         data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size, views, mixes,
