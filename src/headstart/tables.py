@@ -17,4 +17,4 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequ
         grid.add_row(*row)
     text = io.StringIO()
     Console(file=text, width=10_000, highlight=False, color_system=None).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")

@@ -108,7 +108,8 @@ def findings(panels: Sequence[Panel]) -> list[str]:
             continue
         ranked = sorted(panel.groups, key=lambda group: -group.test.mean)
         best = ranked[0]
-        text = f"{panel.title}: {panel.label(best)} is best with {percent(best.test.mean)} %"
+        what = (panel.series or "run").rsplit(".", 1)[-1]
+        text = f"{panel.title}: {panel.label(best)} is the best {what} with {percent(best.test.mean)} %"
         scratch = next((group for group in panel.groups if setting(panel.label(group)) == "scratch"), None)
         if scratch is not None and scratch is not best:
             text += f", {percent(best.test.mean - scratch.test.mean)} points above scratch"
