@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
-from headstart.backbones.weights import Adapt, failed_download, file_sha256, fill, goes_by_stages, load_weights_file
+from headstart.backbones.weights import (
+    Adapt,
+    failed_download,
+    file_sha256,
+    fill,
+    fill_from,
+    goes_by_stages,
+    read_tensors,
+)
 from headstart.errors import ConfigError, nearest
 
 Stages = list[tuple[str, nn.Module]]
@@ -47,11 +55,13 @@ def torchvision_backbone(
         torch.manual_seed(seed)
         network = torchvision.models.get_model(name, weights=None, **kwargs)
     without_classifier(network)
-    info, own = WeightsInfo(), weights is not None and weights != "imagenet" and goes_by_stages(weights)
+    info = WeightsInfo()
+    file = Path(weights).expanduser() if weights is not None and weights != "imagenet" else None
+    found = read_tensors(file) if file is not None else {}
     if weights == "imagenet":
         info = _load_imagenet(network, name, enum, size)
-    elif weights is not None and not own:
-        info = load_weights_file(network, weights, name, _adapt(name, size))
+    elif file is not None and not goes_by_stages(found):
+        info = fill_from(network, found, file, name, _adapt(name, size))
     stages, pool = CUTS[name](network)
     # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
     mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
@@ -59,8 +69,8 @@ def torchvision_backbone(
         size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
     )
     backbone = Backbone(name, stages, pool, preprocessing, info)
-    if own and weights is not None:
-        backbone.weights = load_weights_file(backbone, weights, name)
+    if file is not None and goes_by_stages(found):
+        backbone.weights = fill_from(backbone, found, file, name)
     return backbone
 
 

@@ -61,16 +61,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights_file(network: nn.Module, path: str, backbone: str, adapt: Adapt | None = None) -> WeightsInfo:
+def load_weights_file(network: nn.Module, path: str, backbone: str) -> WeightsInfo:
     """Fill a network from a file, in place; see ``fill``."""
     file = Path(path).expanduser()
-    found = read_tensors(file)
+    return fill_from(network, read_tensors(file), file, backbone)
+
+
+def fill_from(
+    network: nn.Module, found: dict[str, Tensor], file: Path, backbone: str, adapt: Adapt | None = None
+) -> WeightsInfo:
+    """Fill a network from the tensors of a file, whatever wrapper's names they go by."""
     # A traced network's checkpoint holds the network's own names; its stages may be called otherwise at another size.
     candidates = [{_TRACED.sub("", name): tensor for name, tensor in found.items()}]
     candidates += [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
     candidates = [adapt(candidate) for candidate in candidates] if adapt else candidates
     best = max(candidates, key=lambda candidate: len(network.state_dict().keys() & candidate.keys()))
-    matched, missing = fill(network, best, f"backbone.weights={path}", backbone)
+    matched, missing = fill(network, best, f"backbone.weights={file}", backbone)
     return WeightsInfo(file.name, file_sha256(file), str(file), matched, missing)
 
 
@@ -100,10 +106,9 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
     return share, missing
 
 
-def goes_by_stages(path: str) -> bool:
-    """Whether a file is the checkpoint of a run whose network was cut by hand: its tensors are numbered by stage."""
-    names = read_tensors(Path(path).expanduser())
-    return any(name.startswith("backbone.stages.") and not _TRACED.match(name) for name in names)
+def goes_by_stages(found: dict[str, Tensor]) -> bool:
+    """Whether tensors are the checkpoint of a run whose network was cut by hand: they are numbered by stage."""
+    return any(name.startswith("backbone.stages.") and not _TRACED.match(name) for name in found)
 
 
 def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:

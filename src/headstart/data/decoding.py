@@ -105,7 +105,7 @@ def decode_all(
     pictures: list[Picture] = []
     positions, skipped = [], []
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         results = pool.map(one, range(len(collection)))
         for index, (picture, content, reason) in enumerate(progress(results, f"reading {what}", len(collection))):
             name = collection.ids[index]
@@ -123,6 +123,12 @@ def decode_all(
             if picture is not None:
                 pictures.append(picture)
     return Decoded(np.array(positions, dtype=np.int64), pictures if keep else None, digest.hexdigest(), skipped)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def progress(iterable: Iterable[T], what: str, total: int) -> Iterable[T]:

@@ -1,7 +1,6 @@
 """The LightningDataModule that every data set shares: splits, decoding, loaders."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from headstart.data.collection import Collection, Undecoded
-from headstart.data.decoding import Decoder, Picture, decode_all
+from headstart.data.decoding import Decoder, Picture, decode_all, usable_cores
 from headstart.data.splits import few_per_class, split_off
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.seeds import generator, stream
@@ -286,12 +285,6 @@ class PictureData(pl.LightningDataModule):
         if split.pictures is not None and not split.views:
             return 0
         return min(8, max(1, usable_cores() - 1))
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def split_name(name: str) -> str:

@@ -93,13 +93,13 @@ def check_optimizer(config: DictConfig) -> None:
     rate = config.optimizer.get("lr")
     if isinstance(rate, bool) or not isinstance(rate, int | float):
         raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
-    optimizer: Any = None
-    for group, given in (("optimizer", [torch.nn.Parameter(torch.zeros(1))]), ("scheduler", None)):
-        try:
-            made = make(config, group)
-            optimizer = made(given) if optimizer is None else made(optimizer, total_steps=10)
-        except WRONG_ARGUMENT as error:
-            raise ConfigError(f"{group}: {_line(error)}.") from error
+    group = "optimizer"
+    try:
+        optimizer = make(config, group)([torch.nn.Parameter(torch.zeros(1))])
+        group = "scheduler"
+        make(config, group)(optimizer, total_steps=10)
+    except WRONG_ARGUMENT as error:
+        raise ConfigError(f"{group}: {_line(error)}.") from error
 
 
 def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves]]:

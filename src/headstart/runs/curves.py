@@ -10,9 +10,8 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from headstart.data.module import SPLITS
 from headstart.files import write_atomically
-
-SPLITS = ("train", "validation", "test")
 
 
 class Curves(Logger):

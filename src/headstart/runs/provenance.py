@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import headstart
 
 PACKAGES = (
@@ -41,8 +43,6 @@ def packages() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores, threads, memory and accelerators."""
-    import torch
-
     found: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -57,8 +57,6 @@ def hardware() -> dict[str, Any]:
 
 def reset_peak_memory() -> None:
     """Start counting afresh, so that a run in a sweep is not charged with the one before (Linux and CUDA only)."""
-    import torch
-
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_available():
@@ -68,8 +66,6 @@ def reset_peak_memory() -> None:
 def peak_memory(device_type: str) -> int:
     """Bytes: the most that the device held for the run; on a CPU the most that the process held."""
     if device_type == "cuda":
-        import torch
-
         return int(torch.cuda.max_memory_allocated())
     try:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
