@@ -176,3 +176,10 @@ def test_wrong_csv_gets_a_sentence(make_folder: Make, text: str, message: str) -
 def test_wrong_numbers_are_refused_at_once(options: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         ImageFolder(root="x", **options)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_grey_picture_is_resized_as_its_colour_twin(interpolation: str) -> None:
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 57), dtype=np.uint8))
+    decoder = Decoder(18, interpolation)
+    assert np.array_equal(decoder(grey), decoder(grey.convert("RGB")))

@@ -15,6 +15,8 @@ from headstart.data import ImageFolder, Textures
 from headstart.data import module as module_under_test
 from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
 from headstart.data.module import EvenBatches
+from headstart.data.seen import Seen
+from headstart.errors import DataError
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 
@@ -64,7 +66,8 @@ def test_pictures_that_do_not_fit_into_memory_are_decoded_when_asked(
     monkeypatch.setattr(module_under_test, "KEEP_BYTES", 0)
     decoded_late = ImageFolder(root=str(root))
     decoded_late.prepare(P)
-    assert decoded_late.test.pictures is None
+    assert decoded_late.test.pictures.costly
+    assert not kept.test.pictures.costly
     assert torch.equal(kept.test[0][0], decoded_late.test[0][0])
     assert kept.fingerprint == decoded_late.fingerprint
 
@@ -108,3 +111,36 @@ def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:
     marked = np.arange(photograph.size, dtype=np.float32).reshape(photograph.shape)
     pixels = [set(part.ravel()) for part in thirds(marked)]
     assert not pixels[0] & pixels[1] | pixels[0] & pixels[2] | pixels[1] & pixels[2]
+
+
+def test_pictures_read_before_are_hashed_and_not_decoded(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    seen = Seen(tmp_path / "seen")
+
+    def prepared() -> ImageFolder:
+        data = ImageFolder(root=str(root))
+        data.prepare(P, seen=seen)
+        return data
+
+    first, second = prepared(), prepared()
+    assert not first.train.pictures.costly
+    assert second.train.pictures.costly
+    assert second.fingerprint == first.fingerprint
+    batch = next(iter(second.val_dataloader()))
+    assert not second.validation.pictures.costly  # a loader of pictures decodes them all
+    assert torch.equal(batch[0], next(iter(first.val_dataloader()))[0])
+    changed = next(root.rglob("*.jpg"))
+    changed.write_bytes(changed.read_bytes()[:100])
+    with pytest.raises(DataError, match=str(changed.relative_to(root))):
+        prepared()
+
+
+def test_a_picture_changed_under_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    for _ in range(2):
+        data = ImageFolder(root=str(root))
+        data.prepare(P, seen=Seen(tmp_path / "seen"))
+    name = data.train.ids[0]
+    Image.new("RGB", (20, 20)).save(root / name)
+    with pytest.raises(DataError, match=f"'{name}' was changed"):
+        data.train.picture(0)

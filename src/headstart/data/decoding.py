@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,21 +40,29 @@ class Decoder:
         if isinstance(picture, Path):
             content = picture.read_bytes()
             return self.decode(_open(io.BytesIO(content), self.short_side)), hashlib.sha256(content).digest()
-        array = np.ascontiguousarray(picture)
-        return self(picture), hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
+        return self(picture), content_hash(picture)
 
     def decode(self, image: Image.Image) -> Picture:
         """Turn, convert and resize an opened picture."""
         image = ImageOps.exif_transpose(image)
         if image.mode in ("I;16", "I;16B", "I;16L"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
+        if image.mode != "L":  # three equal channels are resized as one and multiplied afterwards
+            image = image.convert("RGB")
         image = _shortened(image)
         scale = self.short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         if size != image.size:
             image = image.resize(size, RESAMPLING[self.interpolation])
-        return np.asarray(image)
+        return np.asarray(image.convert("RGB"))
+
+
+def content_hash(picture: Undecoded) -> bytes:
+    """sha256 of a file's bytes, or of shape and pixels where there is no file."""
+    if isinstance(picture, Path):
+        return hashlib.sha256(picture.read_bytes()).digest()
+    array = np.ascontiguousarray(picture)
+    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
 
 
 def _shortened(image: Image.Image) -> Image.Image:
@@ -83,7 +91,7 @@ class Decoded:
 
     kept: NDArray[np.int64]  # positions in the collection of those that could be read
     pictures: list[Picture] | None  # None when they would not fit into memory
-    digest: str  # of names, targets and contents
+    contents: list[bytes]  # sha256 of each that could be read
     skipped: list[str]
 
 
@@ -97,32 +105,37 @@ def decode_all(
 
     def one(index: int) -> tuple[Picture | None, bytes, str | None]:
         try:
-            picture, digest = decoder.with_digest(collection.pictures[index])
+            picture, content = decoder.with_digest(collection.pictures[index])
         except UNREADABLE as error:
             return None, b"", _reason(error)
-        return (picture if keep else None), digest, None
+        return (picture if keep else None), content, None
 
     pictures: list[Picture] = []
-    positions, skipped = [], []
-    digest = hashlib.sha256()
+    positions, skipped, contents = [], [], []
+    for index, (picture, content, reason) in enumerate(decode_each(one, len(collection), f"reading {what}", workers)):
+        name = collection.ids[index]
+        if reason is not None:
+            if on_error != "skip":
+                raise DataError(
+                    f"The picture '{name}' cannot be read ({reason}); replace it, or leave such pictures out"
+                    " with dataset.on_error=skip."
+                )
+            skipped.append(name)
+            continue
+        positions.append(index)
+        contents.append(content)
+        if picture is not None:
+            pictures.append(picture)
+    return Decoded(np.array(positions, dtype=np.int64), pictures if keep else None, contents, skipped)
+
+
+def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:
+    """``one`` of every position, in order, in threads; the rest is called off if the caller stops early."""
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        results = pool.map(one, range(len(collection)))
-        for index, (picture, content, reason) in enumerate(progress(results, f"reading {what}", len(collection))):
-            name = collection.ids[index]
-            if reason is not None:
-                if on_error != "skip":
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise DataError(
-                        f"The picture '{name}' cannot be read ({reason}); replace it, or leave such pictures out"
-                        " with dataset.on_error=skip."
-                    )
-                skipped.append(name)
-                continue
-            positions.append(index)
-            digest.update(f"{name}\0{collection.targets[index]}\0".encode() + content)
-            if picture is not None:
-                pictures.append(picture)
-    return Decoded(np.array(positions, dtype=np.int64), pictures if keep else None, digest.hexdigest(), skipped)
+        try:
+            yield from progress(pool.map(one, range(count)), what, count)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def usable_cores() -> int:

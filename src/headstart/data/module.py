@@ -1,5 +1,6 @@
 """The LightningDataModule that every data set shares: splits, decoding, loaders."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -11,8 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from headstart.data.collection import Collection, Undecoded
-from headstart.data.decoding import Decoder, Picture, decode_all, usable_cores
+from headstart.data.collection import Collection, Targets
+from headstart.data.decoding import (
+    UNREADABLE,
+    Decoded,
+    Decoder,
+    Picture,
+    content_hash,
+    decode_all,
+    usable_cores,
+)
+from headstart.data.pictures import Pictures, content_digest
+from headstart.data.seen import Seen
 from headstart.data.splits import few_per_class, split_off
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.seeds import generator, stream
@@ -53,33 +64,34 @@ class PictureSplit(Dataset[Batch]):
 
     def __init__(
         self,
-        collection: Collection,
-        pictures: Sequence[Picture] | None,
-        decoder: Decoder,
+        pictures: Pictures,
+        targets: Targets,
         size: int,
         views: Sequence[View] = (),
         view_seed: int = 0,
     ) -> None:
-        self.ids, self.targets = collection.ids, collection.targets
-        self.undecoded: Sequence[Undecoded] = collection.pictures
-        self.pictures, self.decoder, self.size = pictures, decoder, size
+        self.pictures, self.targets, self.size = pictures, targets, size
         self.views, self.view_seed = list(views), view_seed
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the pictures, unique in the split."""
+        return self.pictures.ids
 
     def without_views(self) -> "PictureSplit":
         """The same pictures, centre-cropped."""
-        collection = Collection(self.ids, self.targets, self.undecoded)
-        return PictureSplit(collection, self.pictures, self.decoder, self.size)
+        return PictureSplit(self.pictures, self.targets, self.size)
 
     def picture(self, index: int, epoch: int = 0) -> Picture:
         """(size, size, 3) uint8; the views are drawn from (seed, epoch, index), whatever process asks."""
-        image = self.pictures[index] if self.pictures is not None else self.decoder(self.undecoded[index])
+        image = self.pictures[index]
         rng = generator("augmentation", self.view_seed, epoch, index) if self.views else None
         for view in self.views:
             image = view(image, rng, self.size)  # type: ignore[arg-type]
         return centre_crop(image, self.size)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.pictures)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         return self.__getitems__([key])
@@ -108,9 +120,13 @@ class EvenBatches:
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def positions(self) -> list[NDArray[np.int64]]:
+        """The positions of each batch of this epoch."""
         order = generator("order", self.seed, self.epoch).permutation(self.length)
-        for part in np.array_split(order, len(self)):
+        return np.array_split(order, len(self))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for part in self.positions():
             yield [(self.epoch, int(index)) for index in part]
 
 
@@ -181,8 +197,11 @@ class PictureData(pl.LightningDataModule):
         """Number of classes."""
         return len(self.class_names)
 
-    def prepare(self, preprocessing: HasPreprocessing, views: Sequence[View] = ()) -> None:
-        """Find, split, check and decode the pictures. Raises DataError for whatever is wrong with them."""
+    def prepare(self, preprocessing: HasPreprocessing, views: Sequence[View] = (), seen: Seen | None = None) -> None:
+        """Find, split and check the pictures. Raises DataError for whatever is wrong with them.
+
+        Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
+        """
         self.class_names, found = self.collect()
         splits = self._assign(found)
         _check_classes(splits, self.class_names)
@@ -198,16 +217,34 @@ class PictureData(pl.LightningDataModule):
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         ready = {}
         for name, collection in splits.items():
-            decoded = decode_all(collection, decoder, keep, self.on_error, f"{name} pictures")
-            digest.update(f"{name} {decoded.digest}".encode())
+            decoded = self._decoded(collection, decoder, keep, f"{name} pictures", seen)
             self.skipped += decoded.skipped
-            collection = collection if not decoded.skipped else collection.take(decoded.kept)
+            if decoded.skipped:
+                collection = splits[name] = collection.take(decoded.kept)
+            contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            digest.update(f"{name} {contents}".encode())
+            pictures = Pictures(collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures)
             drawn = views if name == "train" else ()
-            ready[name] = PictureSplit(collection, decoded.pictures, decoder, size, drawn, self.augmentation_seed)
+            ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
         if self.skipped:
-            _check_classes({k: Collection(s.ids, s.targets, s.undecoded) for k, s in ready.items()}, self.class_names)
+            _check_classes(splits, self.class_names)
         self.fingerprint = digest.hexdigest()
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
+
+    def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
+        """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
+        known = seen.digest(collection, decoder) if seen is not None else None
+        if known is not None:
+            with contextlib.suppress(*UNREADABLE):  # told below, picture by picture
+                contents = [content_hash(picture) for picture in collection.pictures]
+                if content_digest(collection.ids, collection.targets.tolist(), contents) == known:
+                    return Decoded(np.arange(len(collection)), None, contents, [])
+        decoded = decode_all(collection, decoder, keep, self.on_error, what)
+        if seen is not None and not decoded.skipped:
+            seen.note(
+                collection, decoder, content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            )
+        return decoded
 
     def _few(self, train: Collection, decoder: Decoder, count: int) -> Collection:
         """``count`` training pictures a class; with on_error=skip, of those that can be read."""
@@ -266,6 +303,7 @@ class PictureData(pl.LightningDataModule):
         return self._loader(self.test, batch_size=self.batch_size)
 
     def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
+        split.pictures.load("pictures")
         workers = self.workers_for(split)
         return DataLoader(
             split,
@@ -282,7 +320,7 @@ class PictureData(pl.LightningDataModule):
         """Processes that load a split: none for pictures only copied, else one a core less one, at most 8."""
         if isinstance(self.num_workers, int):
             return self.num_workers
-        if split.pictures is not None and not split.views:
+        if not split.pictures.costly and not split.views:
             return 0
         return min(8, max(1, usable_cores() - 1))
 

@@ -27,6 +27,7 @@ def raw_pixels(data: PictureData) -> Mapping[str, float]:
 
 def pixels(split: PictureSplit) -> Features:
     """Bytes of the centre-cropped pictures, at most 32 x 32, as (N, pixels)."""
+    split.pictures.load("pictures")
     rows = []
     for index in range(len(split)):
         image = Image.fromarray(split.picture(index))
