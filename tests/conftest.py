@@ -40,6 +40,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Each test writes into a folder of its own."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     yield
     os.environ.clear()
     os.environ.update(before)

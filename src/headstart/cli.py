@@ -9,6 +9,7 @@ HELP = """headstart: transfer-learning experiments on pictures
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
   headstart report DIR ...        compare runs: table, learning curves, Markdown page
+  headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
 
@@ -25,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from headstart.reports.command import report
 
         return report(rest)
+    if command == "features":
+        from headstart.features.command import features
+
+        return features(rest)
     if command in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -33,5 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from headstart.errors import nearest
 
-    print(f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report'])}", file=sys.stderr)
+    print(
+        f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report', 'features'])}",
+        file=sys.stderr,
+    )
     return 2

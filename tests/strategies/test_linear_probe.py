@@ -7,13 +7,19 @@ import pandas as pd
 import pytest
 import torch
 from conftest import make_strategy, make_trainer
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
 
 from headstart.data import Digits
-from headstart.features import Features
+from headstart.errors import ConfigError
+from headstart.features.extract import Features
 from headstart.strategies import LinearProbe
-from headstart.strategies.probe_fit import fit_probe
+from headstart.strategies.linear_fit import LOSSES, fit_linear
+from headstart.strategies.probe_fit import fit_probe, standardisation
 
 
 def blobs(count: int, dimension: int, seed: int) -> Features:
@@ -35,6 +41,57 @@ def test_agrees_with_scikit_learn(count: int, dimension: int, l2: float) -> None
     expected = reference.predict_proba(scaler.transform(held_out.values.double()))
     logits = held_out.values.double() @ probe.weight.T + probe.bias
     np.testing.assert_allclose(logits.softmax(1).numpy(), expected, atol=2e-4)
+
+
+def objective(loss: str, x: Tensor, targets: Tensor, weight: np.ndarray, bias: np.ndarray, l2: float) -> float:
+    logits = x @ torch.from_numpy(weight).T + torch.from_numpy(bias)
+    if loss == "logistic":
+        value = nn.functional.cross_entropy(logits, targets)
+    else:
+        signs = 2 * nn.functional.one_hot(targets) - 1
+        value = (1 - signs * logits).clamp_min(0).square().sum(dim=1).mean()
+    return float(value) + l2 / 2 * float((weight**2).sum())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    count=st.integers(20, 120),
+    dimension=st.integers(2, 80),
+    exponent=st.floats(-4, 2),
+    loss=st.sampled_from(["logistic", "hinge"]),
+)
+def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent: float, loss: str) -> None:
+    train, l2 = blobs(count, dimension, count), 10**exponent
+    assume(len(train.targets.unique()) == 3)
+    mean, std = standardisation(train.values)
+    x = (train.values.double() - mean) / std
+    probe = fit_probe(train, train, 3, [100 * l2, 10 * l2, l2], loss)
+    fitted = fit_linear(x, train.targets, 3, l2, None, LOSSES[loss])
+    if loss == "logistic":
+        reference = LogisticRegression(C=1 / (l2 * count), tol=1e-9, max_iter=20_000)
+    else:  # scikit-learn's SVM penalises the bias, unless its feature is a large constant
+        reference = LinearSVC(C=1 / (l2 * count), dual=False, intercept_scaling=1e3, tol=1e-9, max_iter=20_000)
+    reference.fit(x, train.targets)
+    best = objective(loss, x, train.targets, reference.coef_, reference.intercept_, l2)
+    assert fitted.value <= best * (1 + 1e-4)
+    assert objective(loss, x, train.targets, fitted.weight.numpy(), fitted.bias.numpy(), l2) == pytest.approx(
+        fitted.value, rel=1e-9
+    )
+    if probe.scores["l2"] == l2:  # found from stronger ones, and told on features as they come
+        weight = (probe.weight * std).numpy()
+        bias = (probe.bias + probe.weight @ mean).numpy()
+        assert objective(loss, x, train.targets, weight, bias, l2) <= best * (1 + 1e-4)
+
+
+def test_hinge_is_an_option(digits: Digits, tmp_path: Path) -> None:
+    heads = {}
+    for loss in ("logistic", "hinge"):
+        strategy = make_strategy(LinearProbe, l2=[0.1], loss=loss)
+        strategy.fit(make_trainer(tmp_path / loss), digits)
+        heads[loss] = strategy.head.weight.detach()
+    assert not torch.allclose(heads["logistic"], heads["hinge"], rtol=0.1)
+    with pytest.raises(ConfigError, match=r"strategy.loss=hinges.*Did you mean 'hinge'"):
+        make_strategy(LinearProbe, loss="hinges")
 
 
 def test_the_strength_is_the_best_on_validation() -> None:

@@ -1,5 +1,5 @@
-"""Features of a frozen backbone, computed once."""
+"""Features of the frozen part of a network: computed once, fast, and kept."""
 
-from headstart.features.extract import Features, extract
+from headstart.features.settings import FeatureSettings
 
-__all__ = ["Features", "extract"]
+__all__ = ["FeatureSettings"]

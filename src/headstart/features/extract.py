@@ -1,4 +1,4 @@
-"""One pass of pictures through a frozen network."""
+"""One pass of batches through a frozen network into one tensor."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ def extract(
     device: torch.device,
     what: str = "features",
 ) -> Features:
-    """Features of every picture, in the loader's order; ``network`` maps uint8 (N, 3, S, S) to (N, D)."""
+    """Features of every picture, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
     values, targets = [], []
-    for images, labels, _ in tqdm(batches, desc=what, delay=2, disable=None, leave=False):
-        values.append(network(images.to(device, non_blocking=True)).float())
+    for inputs, labels, _ in tqdm(batches, desc=what, delay=2, disable=None, leave=False):
+        values.append(network(inputs.to(device, non_blocking=True)).float())
         targets.append(labels.to(device))
     # A copy made outside inference mode may take part in autograd.
     with torch.inference_mode(False):

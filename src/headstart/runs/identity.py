@@ -16,6 +16,7 @@ INDIFFERENT: dict[str, frozenset[str]] = {
         " enable_progress_bar enable_model_summary enable_checkpointing".split()
     ),
     "callbacks": frozenset({"progress"}),
+    "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
 }
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from headstart.data import PictureData, PictureSplit
 from headstart.errors import ConfigError, nearest
-from headstart.features import Features
+from headstart.features.extract import Features
 from headstart.strategies.probe_fit import fit_probe, scores
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.data import PictureData
+from headstart.data.seen import Seen
 from headstart.errors import HeadstartError
+from headstart.features import FeatureSettings
+from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, provenance
 from headstart.runs.console import quieten, talking
@@ -23,6 +26,7 @@ from headstart.runs.curves import Curves
 from headstart.runs.manifest import Manifest
 from headstart.runs.predictions import write_predictions
 from headstart.runs.references import check_references, compute_references
+from headstart.runs.reuse import check_views, frozen_data
 from headstart.seeds import stream
 from headstart.settings import flatten
 from headstart.strategies import Strategy
@@ -40,6 +44,8 @@ class Parts:
     strategy: Strategy
     trainer: pl.Trainer
     loggers: list[Curves]
+    features: FeatureSettings
+    store: Path
 
 
 def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
@@ -127,10 +133,12 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     references = compute_references(config.get("references") or [], data)
 
     before = time.perf_counter()
-    epoch = strategy.fit(trainer, data)
+    reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
+    epoch = strategy.fit(trainer, reused or data)
     train_seconds = time.perf_counter() - before
     _keep_checkpoint(parts, epoch, directory / "checkpoints" / "best.ckpt")
-    trainer.test(strategy, dataloaders=data.test_dataloader(), verbose=False)
+    trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
+    manifest.content["features"] = _told(reused)
     write_predictions(
         directory / "predictions.csv",
         data.test.ids,
@@ -168,10 +176,29 @@ def _prepare(config: DictConfig, directory: Path) -> Parts:
     compose.check_optimizer(config)
     trainer, loggers = compose.make_trainer(config, directory)
     _seed_everything(config.seeds.augmentation)
+    features: FeatureSettings = compose.make(config, "features")
+    store = features.folder(config.output_dir)
     backbone = compose.make_backbone(config)
-    data.prepare(backbone.preprocessing, views)
+    data.prepare(backbone.preprocessing, views, Seen(store / "pictures") if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, mixes)
-    return Parts(data, strategy, trainer, loggers)
+    check_views(features, strategy)
+    return Parts(data, strategy, trainer, loggers, features, store)
+
+
+def _told(reused: FrozenData | None) -> dict[str, Any] | None:
+    """What run.json says of features, and the terminal of the time that they saved."""
+    if reused is None:
+        return None
+    record = reused.record()
+    if record["splits"]:
+        log.info(
+            "features: %s, %.1f MB; %.1f s spent on them, %.1f s saved",
+            "all found" if record["hit"] else "computed",
+            record["bytes"] / 1e6,
+            record["seconds"],
+            record["seconds_saved"],
+        )
+    return record
 
 
 def _seed_everything(seed: int) -> None:

@@ -7,21 +7,25 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from headstart.errors import ConfigError
-from headstart.features import extract
+from headstart.errors import ConfigError, nearest
+from headstart.features.extract import extract
+from headstart.strategies.linear_fit import LOSSES
 from headstart.strategies.probe_fit import STRENGTHS, fit_probe
 from headstart.strategies.strategy import Strategy
 
 
 class LinearProbe(Strategy):
-    """Features are computed once, standardised, and a softmax regression is fitted for each strength in ``l2``.
+    """Features are computed once, standardised, and a linear classifier is fitted for each strength in ``l2``.
 
-    The strength is the one with the best validation accuracy. Standardisation is folded into the head, so that the
-    network takes pictures like any other. No augmentation: the features are fixed.
+    ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the rest: a linear SVM). The strength
+    is the one with the best validation accuracy. Standardisation is folded into the head, so that the network takes
+    pictures like any other. No augmentation: the features are fixed.
     """
 
-    def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if loss not in LOSSES:
+            raise ConfigError(f"strategy.loss={loss}: there is no such loss.{nearest(loss, LOSSES)}")
         if self.augmented:
             raise ConfigError(
                 "strategy=linear_probe works on features computed once, so it takes no augmentation:"
@@ -29,7 +33,7 @@ class LinearProbe(Strategy):
             )
         if not l2 or any(not strength > 0 for strength in l2):
             raise ConfigError(f"strategy.l2={list(l2)}: expected one or more numbers above 0.")
-        self.strengths = list(l2)
+        self.strengths, self.loss = list(l2), loss
 
     def trained_stages(self) -> list[str]:
         """None."""
@@ -47,16 +51,16 @@ class LinearProbe(Strategy):
         self.on_fit_start()
         start = time.perf_counter()
         train = extract(self.features, data.train_eval_dataloader(), device, "train features")
-        self.seconds_trained, self.samples_trained = time.perf_counter() - start, len(train.targets)
         validation = extract(self.features, data.val_dataloader(), device, "validation features")
 
         def on_row(number: int, row: dict[str, float]) -> None:
             for logger in trainer.loggers:
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
-        probe = fit_probe(train, validation, self.task.num_classes, self.strengths, on_row)
+        probe = fit_probe(train, validation, self.task.num_classes, self.strengths, self.loss, on_row)
         with torch.no_grad():
             self.head.weight.copy_(probe.weight.float())
             self.head.bias.copy_(probe.bias.float())
         self.check_frozen()
+        self.seconds_trained, self.samples_trained = time.perf_counter() - start, len(train.targets)
         return probe.number

@@ -1,4 +1,4 @@
-"""Softmax regressions on fixed features, one a regularisation strength, the best chosen on validation."""
+"""Linear classifiers on fixed features, one a regularisation strength, the best chosen on validation."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from headstart.features import Features
-from headstart.strategies.softmax_regression import Fit, fit_softmax
+from headstart.features.extract import Features
+from headstart.strategies.linear_fit import LOSSES, Fit, fit_linear
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
@@ -31,32 +31,32 @@ def fit_probe(
     validation: Features,
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
+    loss: str = "logistic",
     on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
 ) -> Probe:
     """Fit from the strongest to the weakest, each from the one before; best validation accuracy, then lowest loss.
 
-    ``on_row`` is told the scores of each strength.
+    ``loss`` is "logistic" or "hinge"; the scores are accuracy and cross-entropy for both. ``on_row`` is told the
+    scores of each strength.
     """
     if train.values.device.type == "mps":  # which has no float64
         train, validation = (Features(s.values.cpu(), s.targets.cpu()) for s in (train, validation))
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values.double() - mean) / std for split in (train, validation))
-    # With an L2 penalty the weights lie in the span of the pictures: fewer pictures than features, fewer unknowns.
-    basis = torch.linalg.svd(x, full_matrices=False).Vh if len(x) < x.shape[1] else None
-    if basis is not None:
-        x, held_out = x @ basis.T, held_out @ basis.T
+    basis = principal_axes(x)
+    x, held_out = x @ basis.T, held_out @ basis.T
     fit: Fit | None = None
     best: Probe | None = None
     for number, strength in enumerate(tqdm(strengths, desc="L2 strengths", delay=2, disable=None, leave=False)):
-        fit = fit_softmax(x, train.targets, classes, strength, start=fit)
+        fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss])
         if not fit.converged:
             log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
         row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
         row |= scores("validation", fit.logits(held_out), validation.targets)
         on_row(number, row)
         if best is None or _rank(row) > _rank(best.scores):
-            weight = (fit.weight if basis is None else fit.weight @ basis) / std
+            weight = fit.weight @ basis / std
             best = Probe(weight, fit.bias - weight @ mean, number, row)
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
@@ -69,6 +69,16 @@ def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
     std, mean = torch.std_mean(values.double(), dim=0, correction=0)
     return mean, torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
+
+
+def principal_axes(x: Tensor) -> Tensor:
+    """Orthonormal rows that span ``x``, along which it is uncorrelated: (min(N, D), D).
+
+    With an L2 penalty the weights lie in that span: fewer pictures than features, fewer unknowns.
+    """
+    if len(x) < x.shape[1]:
+        return torch.linalg.svd(x, full_matrices=False).Vh
+    return torch.linalg.eigh(x.T @ x).eigenvectors.T
 
 
 def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:

@@ -17,7 +17,8 @@ from headstart.strategies.plan import Group, check_partition
 from headstart.tasks import Classification, Scores
 
 Mix = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
-Batch = tuple[Tensor, Tensor, Tensor]  # uint8 pictures (N, 3, S, S), labels (N,), positions (N,)
+# uint8 pictures (N, 3, S, S), or floats that leave the frozen prefix; labels (N,); positions (N,)
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Strategy(pl.LightningModule):
@@ -25,6 +26,9 @@ class Strategy(pl.LightningModule):
 
     ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
     the training pictures are augmented in any way.
+
+    The stages below ``first_trained`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
+    prefix, floating: the same, computed earlier.
     """
 
     pixel_scale: Tensor
@@ -122,13 +126,15 @@ class Strategy(pl.LightningModule):
 
     # --- forward
 
-    def features(self, images: Tensor) -> Tensor:
-        """Pictures uint8 (N, 3, S, S) to features (N, D)."""
-        return self._features(self.normalise(images))
+    def features(self, inputs: Tensor) -> Tensor:
+        """Pictures uint8 (N, 3, S, S), or what leaves the frozen prefix, to features (N, D)."""
+        if inputs.is_floating_point():
+            return self._upper(inputs if self.channels_last else inputs.contiguous())
+        return self._features(self.normalise(inputs))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Pictures uint8 (N, 3, S, S) to logits (N, classes)."""
-        return self.head(self.features(images))
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Pictures uint8 (N, 3, S, S), or what leaves the frozen prefix, to logits (N, classes)."""
+        return self.head(self.features(inputs))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes to what the weights were learned on."""
@@ -138,27 +144,35 @@ class Strategy(pl.LightningModule):
         return x * self.pixel_scale + self.pixel_shift
 
     def _features(self, x: Tensor) -> Tensor:
-        if self.first_trained:
-            with torch.no_grad():  # nothing below is trained, so no activation has to be kept
-                x = self.backbone.forward_stages(x, 0, self.first_trained)
-        x = self.backbone.forward_stages(x, self.first_trained)
-        return self.backbone.pool(x)
+        with torch.no_grad():  # nothing below is trained, so no activation has to be kept
+            x = self.backbone.forward_stages(x, 0, self.first_trained)
+        if self.first_trained == len(self.backbone.stages):
+            x = self.backbone.pool(x)
+        return self._upper(x)
+
+    def _upper(self, x: Tensor) -> Tensor:
+        """From what leaves the frozen prefix: a map, or features where every stage is frozen."""
+        if self.first_trained == len(self.backbone.stages):
+            return x
+        return self.backbone.pool(self.backbone.forward_stages(x, self.first_trained))
 
     # --- steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy on a batch, mixed first if asked."""
-        images, targets, _ = batch
-        x = self.normalise(images)
+        inputs, targets, _ = batch
         if self.mixes:
+            x = self.normalise(inputs)
             rng = generator("mix", self.noise_seed, self.current_epoch, batch_idx)
             targets = self.task.soft(targets)
             for mix in self.mixes:
                 x, targets = mix(x, targets, rng)
-        logits = self.head(self._features(x))
+            logits = self.head(self._features(x))
+        else:
+            logits = self(inputs)
         loss = self.task.loss(logits, targets, training=True)
         self.train_scores.update(logits, targets, loss)
-        self._epoch_samples += len(images)
+        self._epoch_samples += len(inputs)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -170,8 +184,8 @@ class Strategy(pl.LightningModule):
         self.test_logits.append(self._evaluate(batch, self.test_scores).float().cpu())
 
     def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
-        images, targets, _ = batch
-        logits = self(images)
+        inputs, targets, _ = batch
+        logits = self(inputs)
         scores.update(logits, targets, self.task.loss(logits, targets))
         return logits
 

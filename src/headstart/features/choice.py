@@ -1,0 +1,175 @@
+"""Which engine runs a prefix on this machine: asked for, remembered, or timed."""
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.data.decoding import usable_cores
+from headstart.errors import ConfigError
+from headstart.features.engines import CompiledEngine, Engine, EngineError, OnnxEngine, TorchEngine, engine_version
+from headstart.features.prefix import FrozenPrefix, reference
+from headstart.features.rows import as_stored
+from headstart.features.store import digest_of
+from headstart.files import write_atomically
+
+log = logging.getLogger(__name__)
+WORTH_TIMING = 256 * 128**2  # pixels in all; below, PyTorch is through before another engine is ready
+WORTH_COMPILING = 120  # seconds that PyTorch would take
+TOLERANCE, HALF_TOLERANCE = 1e-4, 0.03  # largest error over largest value, at full precision and at half
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be computed, and where."""
+
+    prefix: FrozenPrefix
+    device: torch.device
+    autocast: torch.dtype | None  # None: full precision
+    pictures: int  # in all splits
+    sample: Callable[[int], NDArray[np.uint8]]  # so many real pictures, uint8 (n, S, S, 3)
+
+    @property
+    def tolerance(self) -> float:
+        """How far an engine may be from PyTorch, as largest error over largest value."""
+        return TOLERANCE if self.autocast is None else HALF_TOLERANCE
+
+
+class Choice:
+    """The engine's name is known as soon as it is needed for a key; the engine itself is made only to compute."""
+
+    def __init__(self, work: Work, wanted: str) -> None:
+        self.work, self.wanted = work, wanted
+        self.made: Engine | None = None
+        self.name = wanted if wanted != "auto" else self._chosen()
+
+    def engine(self) -> Engine:
+        """The engine, checked against PyTorch on real pictures.
+
+        Raises ConfigError if it was asked for and fails; one that was remembered and fails makes way for PyTorch.
+        """
+        if self.made is None:
+            try:
+                self.made = make_engine(self.name, self.work)
+            except EngineError as error:
+                if self.wanted != "auto" or self.name == "torch":
+                    raise ConfigError(f"features.engine={self.name}: {error}; use features.engine=torch.") from error
+                log.warning("the engine %s, the fastest before, now fails: %s; torch is used", self.name, error)
+                self.name = "torch"
+                return self.engine()
+        return self.made
+
+    def _chosen(self) -> str:
+        names = self._candidates()
+        if len(names) == 1:
+            return names[0]
+        memory = remembered_in(self._machine_and_task())
+        try:
+            before = str(json.loads(memory.read_text())["engine"])
+        except (OSError, ValueError, KeyError, TypeError):
+            before = ""
+        return before if before in names else self._fastest(names, memory)
+
+    def _candidates(self) -> list[str]:
+        work = self.work
+        if not work.prefix.pooled:  # what is trained on top would make rounding differences grow
+            return ["torch"]
+        if work.device.type == "cpu" and work.autocast is None:
+            enough = work.pictures * work.prefix.image_size**2 >= WORTH_TIMING
+            return ["torch", "onnxruntime"] if enough else ["torch"]
+        return ["torch", "compile"] if work.device.type == "cuda" and work.pictures >= 10_000 else ["torch"]
+
+    def _machine_and_task(self) -> dict[str, Any]:
+        work = self.work
+        return {
+            "machine": [platform.node(), platform.machine(), usable_cores()],
+            "device": torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else work.device.type,
+            "autocast": str(work.autocast),
+            "network": [work.prefix.name, work.prefix.stage_names, work.prefix.pooled, work.prefix.image_size],
+            "versions": [torch.__version__, engine_version("onnxruntime")],
+        }
+
+    def _fastest(self, names: list[str], memory: Path) -> str:
+        speeds: dict[str, float] = {}
+        engines: dict[str, Engine] = {}
+        for name in names:
+            if name == "compile" and self.work.pictures / speeds["torch"] < WORTH_COMPILING:
+                continue
+            try:
+                engines[name] = make_engine(name, self.work)
+            except EngineError as error:
+                log.info("the engine %s is left out: %s", name, error)
+                continue
+            speeds[name] = speed(engines[name], self.work)
+        best = max(speeds, key=speeds.__getitem__)
+        told = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
+        log.info("features.engine=auto chooses %s (pictures/s: %s)", best, told)
+        self.made = engines[best]
+        remember(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
+        return best
+
+
+def make_engine(name: str, work: Work) -> Engine:
+    """The engine of that name, held against PyTorch on a batch of real pictures. Raises EngineError."""
+    if name == "onnxruntime" and (work.device.type != "cpu" or work.autocast is not None):
+        raise EngineError("ONNX Runtime is used on the CPU and at full precision only")
+    engine: Engine
+    if name == "onnxruntime":
+        engine = OnnxEngine(work.prefix)
+    else:
+        engine = {"torch": TorchEngine, "compile": CompiledEngine}[name](work.prefix, work.device, work.autocast)
+    pictures = work.sample(engine.batch)
+    expected = reference(work.prefix.to(work.device), torch.from_numpy(pictures).to(work.device), work.autocast)
+    try:
+        values = engine(pictures)
+    except Exception as error:  # a compiler or a runtime that fails does so in its own way
+        raise EngineError(f"it fails on real pictures ({error})") from error
+    error_found = relative_error(values, as_stored(expected).cpu().numpy())
+    if not error_found < work.tolerance:
+        raise EngineError(f"its output differs from PyTorch's (relative error {error_found:.1e})")
+    return engine
+
+
+def relative_error(values: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest difference over largest value; infinite where shapes differ or numbers are none."""
+    if values.shape != expected.shape or not np.isfinite(values).all():
+        return float("inf")
+    return float(np.abs(values - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+
+
+def speed(engine: Engine, work: Work, rounds: int = 3) -> float:
+    """Pictures a second, all lanes busy, the best of some rounds."""
+    pictures = work.sample(engine.batch)
+    seconds = []
+    with ThreadPoolExecutor(engine.lanes) as pool:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for future in [pool.submit(engine, pictures) for _ in range(2 * engine.lanes)]:
+                future.result()
+            seconds.append(time.perf_counter() - start)
+    return 2 * engine.lanes * engine.batch / min(seconds)
+
+
+def remembered_in(task: dict[str, Any]) -> Path:
+    """The file that holds the choice for a task on this machine."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "headstart" / "engines" / f"{digest_of(task)[:32]}.json"
+
+
+def remember(file: Path, content: dict[str, Any]) -> None:
+    """Keep the choice, so that a repeated run computes the same bits."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        log.warning("the choice of engine cannot be remembered (%s); set features.engine to repeat it exactly", error)

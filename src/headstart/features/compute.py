@@ -1,0 +1,57 @@
+"""One pass of pictures through an engine: decoding, and computing while the next pictures are decoded."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from headstart.data import PictureSplit
+from headstart.data.decoding import usable_cores
+from headstart.features.engines import Engine
+
+Key = tuple[int, int]  # epoch, position: what a view is drawn from
+
+
+def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str) -> Generator[NDArray[Any], None, None]:
+    """Rows of these pictures in order, some at a time.
+
+    Every batch has the engine's size, the last one filled up, so that a row does not depend on how many were asked for.
+    """
+    batches = [keys[start : start + engine.batch] for start in range(0, len(keys), engine.batch)]
+
+    def load(batch: Sequence[Key]) -> NDArray[np.uint8]:
+        return stacked(split, batch, engine.batch)
+
+    if engine.lanes > 1:
+        results = ahead(lambda batch: engine(load(batch)), batches, engine.lanes, 2 * engine.lanes)
+    else:
+        results = (engine(pictures) for pictures in ahead(load, batches, usable_cores(), 2 * usable_cores()))
+    with tqdm(total=len(keys), desc=what, delay=2, disable=None, leave=False) as bar:
+        for batch, values in zip(batches, results, strict=True):
+            yield values[: len(batch)]
+            bar.update(len(batch))
+
+
+def stacked(split: PictureSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
+    """uint8 (size, S, S, 3): these pictures, repeated until there are enough."""
+    pictures = [split.picture(position, epoch) for epoch, position in keys]
+    return np.stack([pictures[index % len(pictures)] for index in range(size)])
+
+
+def ahead(work: Callable[[Any], Any], items: Sequence[Any], threads: int, window: int) -> Generator[Any, None, None]:
+    """``work`` of each item in order, by some threads that are at most ``window`` items ahead of the caller."""
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future[Any]] = deque()
+        try:
+            for item in items:
+                running.append(pool.submit(work, item))
+                if len(running) >= window:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

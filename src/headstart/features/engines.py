@@ -1,0 +1,173 @@
+"""Ways of running a frozen prefix: the same numbers up to rounding, at different speeds."""
+
+import copy
+import importlib.metadata
+import importlib.util
+import io
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.fx.experimental.optimization import fuse
+
+from headstart.data.decoding import usable_cores
+from headstart.features.prefix import FrozenPrefix
+from headstart.features.rows import as_stored
+
+CPU_BATCH = 8  # what the caches of a core hold; larger batches were slower at every size tried
+GPU_PIXELS = 256 * 224**2  # a batch on a GPU
+MOST_LANES = 16
+
+
+class EngineError(Exception):
+    """An engine cannot run this prefix; the message says why."""
+
+
+class Engine(Protocol):
+    """Runs batches of one size."""
+
+    name: str
+    batch: int
+    lanes: int  # how many threads may call it at once
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+        """uint8 (batch, S, S, 3) to rows as they are stored: channels last."""
+
+
+class TorchEngine:
+    """PyTorch, in mixed precision if asked for.
+
+    With all stages frozen, batch norm is folded into the convolutions and channels come last. With layers trained on
+    top, the stages run as they are: rounding differences grow in training, and so the run gives the very numbers that
+    it gives without stored features.
+    """
+
+    name = "torch"
+    lanes = 1
+
+    def __init__(self, prefix: FrozenPrefix, device: torch.device, autocast: torch.dtype | None = None) -> None:
+        self.device, self.autocast = device, autocast
+        network = copy.deepcopy(prefix)
+        if prefix.pooled:
+            network.channels_last = True
+            network.stages = nn.ModuleList([_folded(stage) for stage in network.stages])
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Any = network.eval().to(device)
+        on_gpu = device.type != "cpu"
+        self.batch = max(1, min(256, GPU_PIXELS // prefix.image_size**2)) if on_gpu else CPU_BATCH
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+        """Runs on the device, comes back to the CPU."""
+        images = torch.from_numpy(pictures)
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
+        ):
+            values = self.network(images.to(self.device, non_blocking=True))
+            return as_stored(values.float()).contiguous().cpu().numpy()
+
+
+class CompiledEngine(TorchEngine):
+    """The same through torch.compile: the first batch takes long, the others less."""
+
+    name = "compile"
+
+    def __init__(self, prefix: FrozenPrefix, device: torch.device, autocast: torch.dtype | None = None) -> None:
+        super().__init__(prefix, device, autocast)
+        self.network = torch.compile(self.network, dynamic=False)
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU: one thread a batch, as many batches at once as there are cores.
+
+    So the numbers depend neither on the number of cores nor on which pictures share a batch.
+    """
+
+    name = "onnxruntime"
+    batch = CPU_BATCH
+
+    def __init__(self, prefix: FrozenPrefix) -> None:
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise EngineError("onnxruntime is not installed")
+        import onnxruntime
+
+        model = _exported(prefix, self.batch)
+        cores = usable_cores()
+        self.lanes = min(cores, MOST_LANES)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = max(1, cores // self.lanes)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no public parent
+            raise EngineError(f"ONNX Runtime refuses the network ({_first_line(error)})") from error
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+        """May be called by several threads at once."""
+        return self.session.run(None, {self.input: pictures})[0]
+
+
+def engine_version(name: str) -> str | None:
+    """What of an engine is not already told by the version of PyTorch."""
+    return importlib.metadata.version("onnxruntime") if name == "onnxruntime" else None
+
+
+class _Stored(nn.Module):
+    """The prefix with its output as it is stored."""
+
+    def __init__(self, prefix: FrozenPrefix) -> None:
+        super().__init__()
+        self.prefix = prefix
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return as_stored(self.prefix(pictures))
+
+
+def _exported(prefix: FrozenPrefix, batch: int) -> bytes:
+    """The prefix as an ONNX model for batches of one size."""
+    network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
+    example = torch.zeros(batch, prefix.image_size, prefix.image_size, 3, dtype=torch.uint8)
+    reasons = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Tracing takes a tenth of the time of torch.export, which is the one that stays.
+        for modern in (False, True):
+            try:
+                return _export(network, example, modern)
+            except Exception as error:  # whatever the exporters raise: the network is not for them
+                reasons.append(_first_line(error))
+    raise EngineError(f"the network cannot be exported to ONNX ({'; '.join(dict.fromkeys(reasons))})")
+
+
+def _export(network: nn.Module, example: Tensor, modern: bool) -> bytes:
+    if not modern:
+        buffer = io.BytesIO()
+        torch.onnx.export(network, (example,), buffer, input_names=["pictures"], dynamo=False)  # type: ignore[arg-type]
+        return buffer.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "prefix.onnx"
+        torch.onnx.export(
+            network, (example,), path, input_names=["pictures"], dynamo=True, external_data=False, verbose=False
+        )
+        return path.read_bytes()
+
+
+def _folded(stage: nn.Module) -> nn.Module:
+    """The stage with each batch norm folded into the convolution before it; as it is where it cannot be traced."""
+    try:
+        return fuse(stage.eval(), no_trace=isinstance(stage, fx.GraphModule))
+    except Exception:  # tracing fails in as many ways as there are networks; folding only saves time
+        return stage
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

@@ -1,0 +1,96 @@
+"""Data as the trained part of a network sees them: what is the same in every epoch is computed once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from headstart.data import PictureData, PictureSplit
+from headstart.data.module import EvenBatches
+from headstart.features.keeping import Keeper, Outcome
+from headstart.features.loaders import FeatureBatches
+
+POOLED_BATCH = 1024  # rows a step of evaluation where nothing but the head has to run
+
+
+class FrozenData(pl.LightningDataModule):
+    """The loaders of ``data``, with features in place of pictures wherever the frozen prefix always gives the same.
+
+    Training pictures that are augmented stay pictures, new in every epoch, unless ``views`` asks for a fixed number of
+    views that take turns; validation and test are always features. Where features can neither be kept nor held in
+    memory, pictures are given.
+    """
+
+    def __init__(self, data: PictureData, keeper: Keeper, views: int | None = None, mixed: bool = False) -> None:
+        super().__init__()
+        self.data, self.keeper, self.views = data, keeper, views
+        self.mixed = mixed  # whether batches of training pictures are mixed afterwards
+        self.outcomes: dict[str, Outcome] = {}
+        self.loaders: list[tuple[str, FeatureBatches]] = []
+
+    def train_dataloader(self) -> Any:
+        """Shuffled; pictures where they differ from epoch to epoch."""
+        data = self.data
+        views = (self.views or 0) if data.train.views else 1
+        rows = self._get("train", data.train, views).rows if views and not self.mixed else None
+        if rows is None:
+            return data.train_dataloader()
+        shuffled = EvenBatches(len(data.train), data.batch_size, data.order_seed)
+        return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
+
+    def train_eval_dataloader(self) -> Any:
+        """The training pictures in order, not augmented."""
+        name = "train, not augmented" if self.data.train.views else "train"
+        return self._evaluated(name, self.data.train.without_views(), self.data.train_eval_dataloader)
+
+    def val_dataloader(self) -> Any:
+        """The validation pictures in order."""
+        return self._evaluated("validation", self.data.validation, self.data.val_dataloader)
+
+    def test_dataloader(self) -> Any:
+        """The test pictures in order."""
+        return self._evaluated("test", self.data.test, self.data.test_dataloader)
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says of features: hit or miss, bytes, and the time saved at this engine's speed."""
+        splits = {}
+        for name, outcome in self.outcomes.items():
+            passes = sum(loader.passes for split, loader in self.loaders if split == name)
+            saved = max(0.0, outcome.seconds_a_row * self._pictures(name) * passes - outcome.seconds)
+            splits[name] = {
+                "rows": outcome.total,
+                "found": outcome.found,
+                "hit": outcome.found == outcome.total,
+                "kept": outcome.kept,
+                "bytes": outcome.nbytes,
+                "seconds": outcome.seconds,
+                "seconds_saved": saved,
+            }
+        return {
+            "up_to": self.keeper.prefix.label,
+            "engine": self.keeper.choice.name,
+            "hit": all(split["hit"] for split in splits.values()),
+            "bytes": sum(split["bytes"] for split in splits.values()),
+            "seconds": sum(split["seconds"] for split in splits.values()),
+            "seconds_saved": sum(split["seconds_saved"] for split in splits.values()),
+            "splits": splits,
+        }
+
+    def _pictures(self, name: str) -> int:
+        return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
+
+    def _evaluated(self, name: str, split: PictureSplit, pictures: Callable[[], Any]) -> Any:
+        rows = self._get(name, split).rows
+        if rows is None:
+            return pictures()
+        size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
+        return self._told(name, FeatureBatches(rows, split.targets, size))
+
+    def _get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
+        if name not in self.outcomes:
+            self.outcomes[name] = self.keeper.get(name, split, views)
+        return self.outcomes[name]
+
+    def _told(self, name: str, loader: FeatureBatches) -> FeatureBatches:
+        self.loaders.append((name, loader))
+        return loader

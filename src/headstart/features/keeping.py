@@ -1,0 +1,293 @@
+"""Features of a split: found where they were kept, else computed and kept."""
+
+import hashlib
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.data import PictureSplit
+from headstart.errors import HeadstartError
+from headstart.features.choice import Choice, Work, relative_error
+from headstart.features.compute import Key, compute, stacked
+from headstart.features.engines import Engine, engine_version
+from headstart.features.prefix import FrozenPrefix, code_version, reference
+from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
+from headstart.features.settings import FeatureSettings
+from headstart.features.store import DamagedError, Entry, Names, Part, PartWriter, Store, open_part, remove, row_names
+
+log = logging.getLogger(__name__)
+PART_BYTES = 1024**3  # a long computation is kept in parts of this size: a killed run loses one at most
+PROBED = 4  # rows computed again when features are found
+_PROBED: set[Path] = set()  # parts that passed in this process
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Features of a split, and what they took."""
+
+    rows: Rows | None  # None where they can neither be kept nor held in memory
+    total: int
+    found: int
+    nbytes: int
+    seconds: float  # spent here, on finding or computing
+    seconds_a_row: float  # what computing one takes with this engine
+    kept: bool  # on disk
+
+
+class Keeper:
+    """Gets the features of one frozen prefix: from its store, or from an engine into its store."""
+
+    def __init__(
+        self,
+        prefix: FrozenPrefix,
+        settings: FeatureSettings,
+        store: Store,
+        device: torch.device,
+        autocast: torch.dtype | None,
+        sample_from: PictureSplit,
+        pictures: int,
+    ) -> None:
+        self.prefix, self.settings, self.store = prefix.to(device), settings, store
+        self.device, self.autocast = device, autocast
+        self.work = Work(
+            prefix,
+            device,
+            autocast,
+            pictures,
+            lambda count: stacked(sample_from, [(0, i) for i in range(min(count, len(sample_from)))], count),
+        )
+        self.choice = Choice(self.work, settings.engine)
+        self.prefix_key = prefix.key()
+        self.keeping = True
+
+    def get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
+        """Features of all pictures, ``views`` each: a whole pass of the first view, then one of the second.
+
+        Raises HeadstartError where what was kept is not what the prefix computes.
+        """
+        start = time.perf_counter()
+        keys = [(epoch, position) for epoch in range(views) for position in range(len(split))]
+        names = row_names([row_digest(split, key) for key in keys])
+        entry = self.entry(split)
+        found = locate(entry, names)
+        if found.missing.any():
+            engine = self.choice.engine()
+            entry = self.entry(split)  # the engine may have made way for another
+            with self._alone(entry):
+                found = locate(entry, names)  # by now another run may have computed them
+                self._probe(entry, found, split, keys)
+                if found.missing.any():
+                    return self._compute(name, split, keys, names, entry, found, engine, start)
+        self._probe(entry, found, split, keys)
+        rows, seconds = self._held(found), time.perf_counter() - start
+        log.info(
+            "%s: %s of %d pictures found in %s, %.1f MB; computing them takes %.1f s",
+            name, self.prefix.label, len(keys), entry.folder, found.nbytes / 1e6, found.seconds_a_row * len(keys),
+        )  # fmt: skip
+        return Outcome(rows, len(keys), len(keys), found.nbytes, seconds, found.seconds_a_row, True)
+
+    def entry(self, split: PictureSplit) -> Entry:
+        """Where rows of these pictures are kept: under all that determines them but the pictures themselves."""
+        decoder = split.pictures.decoder
+        key = self.prefix_key | {
+            "engine": [self.choice.name, engine_version(self.choice.name)],
+            "precision": str(self.autocast or torch.float32),
+            "decoder": [decoder.short_side, decoder.interpolation],
+        }
+        if split.views:
+            key["views"] = [f"{type(view).__module__}.{type(view).__qualname__} {vars(view)}" for view in split.views]
+            key["view_seed"] = split.view_seed
+            key["view_code"] = code_version("augmentations")
+        return self.store.entry(key)
+
+    def _compute(
+        self,
+        name: str,
+        split: PictureSplit,
+        keys: Sequence[Key],
+        names: Names,
+        entry: Entry,
+        found: "Located",
+        engine: Engine,
+        start: float,
+    ) -> Outcome:
+        began = time.perf_counter()
+        missing = np.flatnonzero(found.missing)
+        batches = compute(split, [keys[int(i)] for i in missing], engine, f"{name} features")
+        first = next(batches)
+        shape, dtype = first.shape[1:], first.dtype
+        nbytes = len(keys) * first[0].nbytes
+        values = np.empty((len(keys), *shape), dtype) if nbytes <= self.settings.memory_bytes() else None
+        writer = Writer(entry, names[missing], shape, dtype) if self.keeping else None
+        done = 0
+        try:
+            for batch in itertools.chain([first], batches):
+                if values is not None:
+                    values[missing[done : done + len(batch)]] = batch
+                done += len(batch)
+                if writer is not None:
+                    try:
+                        writer.put(batch)
+                    except OSError as error:
+                        self._cannot_keep(error)
+                        writer.abandon()
+                        writer = None
+                if writer is None and values is None:
+                    log.warning("the features of %s fit neither memory nor disk: they are not reused", name)
+                    return Outcome(None, len(keys), 0, 0, time.perf_counter() - start, 0.0, False)
+        except BaseException:
+            if writer is not None:
+                writer.abandon()
+            raise
+        finally:
+            batches.close()
+        a_row = (time.perf_counter() - began) / len(missing)
+        rows: Rows
+        if values is not None:
+            if len(here := np.flatnonzero(~found.missing)):
+                values[here] = found.read(here)
+            rows = self._on_device(InMemory(torch.from_numpy(values)))
+        else:
+            rows = locate(entry, names)
+        before = f"{len(keys) - len(missing)} found, " if len(missing) < len(keys) else ""
+        log.info(
+            "%s: %s of %d pictures, %s%d computed in %.1f s with %s; %.1f MB %s",
+            name, self.prefix.label, len(keys), before, len(missing), time.perf_counter() - start, engine.name,
+            nbytes / 1e6, f"kept in {entry.folder}" if writer is not None else "held in memory",
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        return Outcome(rows, len(keys), len(keys) - len(missing), nbytes, seconds, a_row, writer is not None)
+
+    def _alone(self, entry: Entry) -> ExitStack:
+        """Hold the entry's lock, after waiting for whoever holds it; without a lock where there can be none."""
+        stack = ExitStack()
+        if self.keeping:
+            try:
+                if not stack.enter_context(entry.locked(wait=False)):
+                    log.info("another run is computing features of this network; waiting for it")
+                    stack.enter_context(entry.locked())
+                entry.clean()
+            except OSError as error:
+                self._cannot_keep(error)
+        return stack
+
+    def _cannot_keep(self, error: OSError) -> None:
+        self.keeping = False
+        log.warning("features cannot be kept in %s (%s): this run computes its own", self.store.folder, error)
+
+    def _probe(self, entry: Entry, found: "Located", split: PictureSplit, keys: Sequence[Key]) -> None:
+        """Compute a few of the rows found again, with PyTorch itself; once a part and process."""
+        unknown = [number for number, part in enumerate(found.parts) if part.path not in _PROBED]
+        candidates = np.flatnonzero(np.isin(found.part_of, unknown))
+        if not len(candidates):
+            return
+        # Other rows each time: no result depends on which.
+        positions = np.sort(np.random.default_rng().choice(candidates, min(PROBED, len(candidates)), replace=False))
+        pictures = torch.from_numpy(stacked(split, [keys[int(p)] for p in positions], len(positions))).to(self.device)
+        expected = as_stored(reference(self.prefix.to(self.device), pictures, self.autocast)).cpu().numpy()
+        error = relative_error(found.read(positions), expected)
+        if not error < 10 * self.work.tolerance:
+            raise HeadstartError(
+                f"The features kept in {entry.folder} are not what {self.prefix.name} computes (relative error"
+                f" {error:.1e}): remove them with 'headstart features clear {entry.name} --dir {self.store.folder}'."
+            )
+        _PROBED.update(found.parts[number].path for number in unknown)
+
+    def _held(self, found: "Located") -> Rows:
+        """In memory if the settings allow it."""
+        if found.nbytes > self.settings.memory_bytes():
+            return found
+        return self._on_device(InMemory(found.in_memory()))
+
+    def _on_device(self, rows: InMemory) -> InMemory:
+        if self.device.type == "cuda" and rows.values.nbytes < torch.cuda.mem_get_info(self.device)[0] // 2:
+            return InMemory(rows.values.to(self.device))
+        return rows
+
+
+class Located(OnDisk):
+    """Rows on disk, as far as they are there."""
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which are not."""
+        return self.part_of < 0
+
+    @property
+    def seconds_a_row(self) -> float:
+        """What computing one took."""
+        return sum(part.seconds for part in self.parts) / max(1, sum(len(part) for part in self.parts))
+
+
+def locate(entry: Entry, names: Names) -> Located:
+    """Where in an entry these rows are; a part that is damaged is removed."""
+    parts: list[Part] = []
+    part_of, row_of = np.full(len(names), -1), np.full(len(names), -1)
+    for folder in entry.part_folders():
+        wanted = np.flatnonzero(part_of < 0)
+        if not len(wanted):
+            break
+        try:
+            part = open_part(folder)
+            rows = part.find(names[wanted])
+            if (rows < 0).all():
+                continue
+            part.check()
+        except FileNotFoundError:  # dropped by another run in this moment
+            continue
+        except DamagedError as error:
+            log.warning("%s: it is removed, and its features are computed again", error)
+            remove(folder)
+            continue
+        part.touch()
+        part_of[wanted[rows >= 0]], row_of[wanted[rows >= 0]] = len(parts), rows[rows >= 0]
+        parts.append(part)
+    return Located(parts, part_of, row_of)
+
+
+class Writer:
+    """Rows in order into as many parts as it takes."""
+
+    def __init__(self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.entry, self.names, self.shape, self.dtype = entry, names, shape, dtype
+        self.rows_a_part = max(1, PART_BYTES // (int(np.prod(shape, dtype=np.int64)) * dtype.itemsize))
+        self.part: PartWriter | None = None
+        self.start, self.room, self.done = 0.0, 0, 0
+
+    def put(self, values: NDArray[Any]) -> None:
+        """The next rows. Raises OSError where the disk does not take them."""
+        while len(values):
+            if self.part is None:
+                names = self.names[self.done : self.done + self.rows_a_part]
+                self.part, self.room, self.start = self._open(names), len(names), time.perf_counter()
+            now = values[: self.room]
+            self.part.put(now)
+            self.room, self.done = self.room - len(now), self.done + len(now)
+            values = values[len(now) :]
+            if not self.room:
+                self.part.commit(time.perf_counter() - self.start)
+                self.part = None
+
+    def _open(self, names: Names) -> PartWriter:
+        return self.entry.writer(names, self.shape, self.dtype)
+
+    def abandon(self) -> None:
+        """Leave nothing half-written behind; whole parts stay."""
+        if self.part is not None:
+            self.part.abandon()
+
+
+def row_digest(split: PictureSplit, key: Key) -> bytes:
+    """What names a row: the picture's content; for a view also what it was drawn from."""
+    epoch, position = key
+    content = split.pictures.contents[position]
+    return hashlib.sha256(content + f" {epoch} {position}".encode()).digest() if split.views else content

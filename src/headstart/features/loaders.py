@@ -1,0 +1,57 @@
+"""Batches of features for the trainer, without a DataLoader: index operations on rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.data.module import EvenBatches
+from headstart.features.compute import ahead
+from headstart.features.rows import InMemory, Rows
+
+Batch = tuple[Tensor, Tensor, Tensor]  # features (N, ...), labels (N,), positions (N,)
+
+
+class FeatureBatches:
+    """(features, labels, positions) as a loader of pictures gives (pictures, labels, positions).
+
+    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows a picture stand behind
+    each other, a whole pass of the first view, then one of the second, and take turns by epoch.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        targets: NDArray[np.int64],
+        batch_size: int,
+        shuffled: EvenBatches | None = None,
+        views: int = 1,
+    ) -> None:
+        self.rows, self.targets, self.views = rows, targets, views
+        self.labels = torch.from_numpy(targets)
+        self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
+        self.passes = 0  # how often all rows were asked for
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler) if self.batch_sampler is not None else -(-len(self.targets) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.passes += 1
+        positions = self._positions()
+        if isinstance(self.rows, InMemory):
+            return map(self._batch, positions)
+        return ahead(self._batch, positions, 1, 4)  # the disk is read while the network computes
+
+    def _positions(self) -> list[NDArray[np.int64]]:
+        if self.batch_sampler is not None:
+            return self.batch_sampler.positions()
+        everything = np.arange(len(self.targets))
+        return [everything[start : start + self.batch_size] for start in range(0, len(everything), self.batch_size)]
+
+    def _batch(self, positions: NDArray[np.int64]) -> Batch:
+        view = self.batch_sampler.epoch % self.views if self.batch_sampler is not None else 0
+        values = self.rows.take(positions + view * len(self.targets))
+        indices = torch.from_numpy(positions)
+        return values, self.labels[indices], indices

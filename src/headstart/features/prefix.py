@@ -1,0 +1,97 @@
+"""The frozen part of a network, from bytes to what its trained part takes, and all that determines what comes out."""
+
+import functools
+import hashlib
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+import headstart
+from headstart.backbones import Backbone
+from headstart.backbones.weights import state_sha256
+
+CODE = ("backbones", "features", "data/decoding.py", "data/module.py", "data/pictures.py", "seeds.py")
+
+
+class FrozenPrefix(nn.Module):
+    """Normalisation and the lowest stages of a backbone; the pooling too, if no stage is left out.
+
+    Takes pictures as they lie in memory, uint8 (N, S, S, 3).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, backbone: Backbone, stop: int, scale: Tensor, shift: Tensor, channels_last: bool = True) -> None:
+        super().__init__()
+        self.channels_last = channels_last
+        names = backbone.stage_names[:stop]
+        self.name, self.stage_names = backbone.name, names
+        self.pooled = stop == len(backbone.stage_names)
+        self.stages = nn.ModuleList([backbone.stages[name] for name in names])
+        self.pool = backbone.pool if self.pooled else nn.Identity()
+        self.image_size = backbone.preprocessing.image_size
+        self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer("shift", shift.detach().clone())
+        self.eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """uint8 (N, S, S, 3) to whatever leaves the last frozen stage."""
+        x = pictures.permute(0, 3, 1, 2)
+        x = (x if self.channels_last else x.contiguous()).to(self.scale.dtype) * self.scale + self.shift
+        for stage in self.stages:
+            x = stage(x)
+        return self.pool(x)
+
+    @property
+    def label(self) -> str:
+        """Up to where the network is frozen, for people."""
+        return "pooled features" if self.pooled else f"output of {self.stage_names[-1]}"
+
+    def key(self) -> dict[str, Any]:
+        """Structure, weights, preprocessing and code: two prefixes of equal keys give equal rows."""
+        return {
+            "backbone": self.name,
+            "stages": self.stage_names,
+            "pooled": self.pooled,
+            "image_size": self.image_size,
+            "channels_last": self.channels_last,
+            "structure": hashlib.sha256(_structure(self).encode()).hexdigest(),
+            "tensors": state_sha256(self.state_dict()),
+            "code": code_version(*CODE),
+            "packages": {name: _version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
+        }
+
+
+def _structure(module: nn.Module) -> str:
+    """Every layer with its settings; for what was traced, the forward pass itself."""
+    traced = [part.code for part in module.modules() if isinstance(part, fx.GraphModule)]
+    return "\n".join([repr(module), *traced])
+
+
+@functools.cache
+def code_version(*places: str) -> str:
+    """Hash of headstart's own source in these files and folders."""
+    root = Path(headstart.__file__).parent
+    digest = hashlib.sha256()
+    for name in places:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def reference(prefix: FrozenPrefix, pictures: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+    """What PyTorch makes of pictures, layer by layer: what every engine is held against."""
+    with torch.inference_mode(), torch.autocast(pictures.device.type, autocast, enabled=autocast is not None):
+        return prefix(pictures).float()

@@ -1,0 +1,75 @@
+"""What a user may say about features: the group ``features`` of the settings."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.errors import ConfigError, nearest
+
+ENGINES = ("auto", "torch", "onnxruntime", "compile")
+_UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{unit}": base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for unit, base in (("", 1024), ("B", 1000), ("iB", 1024))
+}
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Whether, where and how the output of the frozen stages is kept."""
+
+    enabled: bool = True
+    dir: str | None = None
+    engine: str = "auto"
+    views: int | None = None
+    memory_limit: int | str = "auto"
+    max_size: int | str = "20GB"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.enabled, bool):
+            raise ConfigError(f"features.enabled={self.enabled}: expected true or false.")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"features.engine={self.engine}: there is no such engine.{nearest(self.engine, ENGINES)}")
+        if self.views is not None and (
+            isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 1
+        ):
+            raise ConfigError(
+                f"features.views={self.views}: expected how many augmented views of a picture to keep, such as 4,"
+                " or null for new ones in every epoch."
+            )
+        if self.memory_limit != "auto":
+            bytes_of("features.memory_limit", self.memory_limit)
+        bytes_of("features.max_size", self.max_size)
+
+    def folder(self, output_dir: object) -> Path:
+        """Where features are kept."""
+        return Path(str(self.dir)).expanduser() if self.dir is not None else Path(str(output_dir)) / ".features"
+
+    def memory_bytes(self) -> int:
+        """Features of up to this many bytes a split are held in memory."""
+        if self.memory_limit == "auto":
+            return free_memory() // 4
+        return bytes_of("features.memory_limit", self.memory_limit)
+
+    def max_bytes(self) -> int:
+        """What all features together may take on disk."""
+        return bytes_of("features.max_size", self.max_size)
+
+
+def bytes_of(name: str, size: int | float | str) -> int:
+    """A size such as 500000, 2GB or 1.5GiB in bytes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(size))
+    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
+    if isinstance(size, bool) or found is None or found[2].lower() not in units:
+        raise ConfigError(f"{name}={size}: expected a size such as 2GB, 500MB, or a number of bytes.")
+    return int(float(found[1]) * units[found[2].lower()])
+
+
+def free_memory() -> int:
+    """Bytes that processes may still take; half of all where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

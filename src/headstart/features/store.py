@@ -1,0 +1,342 @@
+"""Rows of numbers kept on disk, each under a key that holds all that determines it. Knows numpy, not torch.
+
+    FOLDER/<entry>/entry.json   one way of computing rows, spelled out; the entry is named by its hash
+    FOLDER/<entry>/lock         held by whoever computes rows of this entry
+    FOLDER/<entry>/<part>/      some rows: values.npy, rows.npy (their 128-bit names), part.json
+
+A part is written under another name, renamed when it is whole, and never changed: a reader sees all of it or nothing.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from headstart.files import write_atomically
+
+SCHEMA = 1
+BLOCK = 1024**2  # bytes that share a checksum
+CHECKED_WHOLE = 256  # a part of up to this many blocks is checked whole when opened, a longer one in as many places
+PARTIAL, REMOVED = ".partial-", ".removed-"
+_CHECKED: set[tuple[int, ...]] = set()
+Names = NDArray[np.uint64]  # (N, 2)
+
+
+class DamagedError(Exception):
+    """A part does not hold what was written."""
+
+
+def digest_of(content: Any) -> str:
+    """Hash of anything that JSON can hold, in hex; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def row_names(digests: list[bytes]) -> Names:
+    """The first 128 bits of each hash."""
+    return np.frombuffer(b"".join(digest[:16] for digest in digests), dtype="<u8").reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of an entry, checked and open: it can be read even after it was evicted."""
+
+    path: Path
+    file: IO[bytes]
+    names: Names
+    shape: tuple[int, ...]  # of a row
+    dtype: np.dtype[Any]
+    offset: int  # bytes before the first row
+    sums: tuple[int, ...]  # a checksum a block
+    seconds: float  # what computing it took
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def find(self, names: Names) -> NDArray[np.int64]:
+        """Where each name stands in this part, -1 where it does not."""
+        order = np.argsort(self.names[:, 0], kind="stable")
+        place = np.searchsorted(self.names[order, 0], names[:, 0])
+        found = order[np.minimum(place, len(order) - 1)]
+        return np.where((self.names[found] == names).all(axis=1), found, -1)
+
+    def touch(self) -> None:
+        """Note that it is used now, which keeps it from being dropped."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path / "part.json")
+
+    def check(self) -> None:
+        """Hold the values against their checksums; raises DamagedError. Read once a process."""
+        about = os.fstat(self.file.fileno())
+        identity = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
+        if identity in _CHECKED:
+            return
+        length, count = len(self) * self.row_bytes, len(self.sums)
+        places = range(count) if count <= CHECKED_WHOLE else np.linspace(0, count - 1, CHECKED_WHOLE, dtype=int)
+        for number in map(int, places):
+            size = min(BLOCK, length - number * BLOCK)
+            if zlib.crc32(os.pread(self.file.fileno(), size, self.offset + number * BLOCK)) != self.sums[number]:
+                raise DamagedError(f"{self.path}: values.npy does not hold what was written")
+        _CHECKED.add(identity)
+
+    def mapped(self) -> NDArray[Any]:
+        """All rows as a memory map, private to this process where written to."""
+        return np.memmap(self.file, self.dtype, "c", self.offset, (len(self), *self.shape))
+
+    def read(self, row: int, into: memoryview) -> None:
+        """One row, past any memory map: the pages do not count as this process's."""
+        if os.preadv(self.file.fileno(), [into], self.offset + row * self.row_bytes) != self.row_bytes:
+            raise DamagedError(f"{self.path} ends early")
+
+
+class Store:
+    """A folder of entries that stays below ``max_bytes`` by dropping the parts unused for longest."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+
+    def entry(self, key: Mapping[str, Any]) -> "Entry":
+        """The entry of a key, there or not."""
+        return Entry(self, self.folder / digest_of(key)[:16], dict(key))
+
+    def entries(self) -> list["Entry"]:
+        """All that are there, by name."""
+        found = []
+        for path in sorted(self.folder.glob("[!.]*/entry.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(Entry(self, path.parent, dict(json.loads(path.read_text())["key"])))
+        return found
+
+    def parts(self) -> list[Path]:
+        """Folders of all whole parts."""
+        return [path.parent for path in self.folder.glob("[!.]*/[!.]*/part.json")]
+
+    def leftovers(self) -> list[Path]:
+        """What is no entry: half-removed ones, and the notes on pictures read before."""
+        return [path for path in self.folder.iterdir() if path.is_dir() and not (path / "entry.json").exists()]
+
+    def make_room(self, wanted: int) -> None:
+        """Drop what was unused for longest until ``wanted`` bytes may be added. Raises OSError if they never may."""
+        if wanted > self.max_bytes:
+            raise OSError(f"{wanted} bytes are more than features.max_size={self.max_bytes}")
+        for entry in self.entries():
+            entry.sweep()
+        parts = {path: size_of(path) for path in self.parts()}
+        total = sum(parts.values())
+        for path in sorted(parts, key=_last_used):
+            if total + wanted <= self.max_bytes:
+                return
+            total -= parts[path]
+            remove(path)
+
+
+class Entry:
+    """Rows computed in one way."""
+
+    def __init__(self, store: Store, folder: Path, key: dict[str, Any]) -> None:
+        self.store, self.folder, self.key = store, folder, key
+
+    @property
+    def name(self) -> str:
+        """What the entry is called on disk."""
+        return self.folder.name
+
+    def part_folders(self) -> list[Path]:
+        """Whole parts."""
+        return sorted(path for path in self.folder.glob("[!.]*") if path.is_dir())
+
+    def parts(self) -> list["Kept"]:
+        """What its parts hold, told without opening them; of a damaged one nothing."""
+        found = []
+        for path in self.part_folders():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                about = path / "part.json"
+                rows = int(json.loads(about.read_text())["rows"])
+                found.append(Kept(rows, size_of(path), about.stat().st_mtime))
+        return found
+
+    @contextlib.contextmanager
+    def locked(self, wait: bool = True) -> Iterator[bool]:
+        """Hold the entry's lock; without ``wait`` say whether it was free. The system frees it if this process dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def clean(self) -> None:
+        """Remove what a killed run has left half-written; for the one who holds the lock."""
+        for path in self.folder.glob(".*-*"):
+            if path.name.startswith((PARTIAL, REMOVED)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """The same, if nobody is writing."""
+        with contextlib.suppress(OSError), self.locked(wait=False) as free:
+            if free:
+                self.clean()
+
+    def writer(self, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "PartWriter":
+        """A new part for these rows, to be filled in their order. Raises OSError where it cannot be."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "entry.json").exists():
+            write_atomically(
+                self.folder / "entry.json", json.dumps({"schema": SCHEMA, "key": self.key}, indent=2) + "\n"
+            )
+        self.store.make_room(len(names) * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        return PartWriter(self.folder, names, shape, dtype)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A part, for lists."""
+
+    rows: int
+    size: int  # bytes
+    used: float  # when last, in seconds since 1970
+
+
+class PartWriter:
+    """Writes rows in order; nobody sees them before ``commit``."""
+
+    def __init__(self, folder: Path, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.final = folder / f"{digest_of(names.tobytes().hex())[:16]}"
+        self.partial = folder / f"{PARTIAL}{uuid.uuid4().hex}"
+        self.partial.mkdir()
+        self.names, self.shape, self.dtype = names, shape, dtype
+        self.sums: list[int] = []
+        self.pending = bytearray()
+        self.written = 0
+        try:
+            np.save(self.partial / "rows.npy", names)
+            self.file = (self.partial / "values.npy").open("wb")
+            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(names), *shape)}
+            npy.write_array_header_1_0(self.file, header)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def put(self, values: NDArray[Any]) -> None:
+        """The next rows."""
+        self.written += len(values)
+        self.pending += np.ascontiguousarray(values, dtype=self.dtype).tobytes()
+        while len(self.pending) >= BLOCK:
+            self._flush(BLOCK)
+
+    def commit(self, seconds: float) -> Path:
+        """Make the part visible; ``seconds`` is what computing it took."""
+        if self.written != len(self.names):
+            raise ValueError(f"{len(self.names)} rows were announced, {self.written} written.")
+        self._flush(len(self.pending))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        about = {
+            "schema": SCHEMA,
+            "rows": len(self.names),
+            "shape": list(self.shape),
+            "dtype": self.dtype.str,
+            "seconds": seconds,
+            "blocks": self.sums,
+            "names": zlib.crc32(self.names.tobytes()),
+        }
+        write_atomically(self.partial / "part.json", json.dumps(about))
+        if self.final.exists():  # written meanwhile by a run that could not lock
+            self.abandon()
+        else:
+            self.partial.rename(self.final)
+        return self.final
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        if hasattr(self, "file"):
+            with contextlib.suppress(OSError):
+                self.file.close()
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _flush(self, count: int) -> None:
+        block = bytes(self.pending[:count])
+        del self.pending[:count]
+        if block:
+            self.file.write(block)
+            self.sums.append(zlib.crc32(block))
+
+
+def open_part(folder: Path) -> Part:
+    """Open a part; raises DamagedError where its files do not fit each other, FileNotFoundError where it has gone."""
+    try:
+        about = json.loads((folder / "part.json").read_text())
+        names = np.load(folder / "rows.npy")
+        file = (folder / "values.npy").open("rb")
+    except (OSError, ValueError, EOFError) as error:
+        if not folder.exists():
+            raise FileNotFoundError(folder) from error
+        raise DamagedError(f"{folder} cannot be read ({error})") from error
+    try:
+        part = _part(folder, file, about, names)
+    except (OSError, ValueError, KeyError, TypeError, DamagedError) as error:
+        file.close()
+        raise DamagedError(str(error)) from error
+    return part
+
+
+def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names) -> Part:
+    shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
+    npy.read_magic(file)
+    written = npy.read_array_header_1_0(file)
+    part = Part(folder, file, names, shape, dtype, file.tell(), tuple(about["blocks"]), float(about["seconds"]))
+    if written[0] != (about["rows"], *shape) or written[2] != dtype or names.shape != (about["rows"], 2):
+        raise DamagedError(f"{folder}: its files do not fit each other")
+    if os.fstat(file.fileno()).st_size != part.offset + len(part) * part.row_bytes:
+        raise DamagedError(f"{folder}: values.npy has the wrong length")
+    if zlib.crc32(names.tobytes()) != about["names"]:
+        raise DamagedError(f"{folder}: rows.npy does not hold what was written")
+    return part
+
+
+def remove(folder: Path) -> int:
+    """Take a part or an entry away; the bytes it held. Those who have it open can go on reading."""
+    size = size_of(folder)
+    hidden = folder.with_name(f"{REMOVED}{uuid.uuid4().hex}")
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return 0
+    shutil.rmtree(hidden, ignore_errors=True)
+    return size
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _last_used(part: Path) -> float:
+    try:
+        return (part / "part.json").stat().st_mtime
+    except OSError:
+        return time.time()

@@ -1,0 +1,89 @@
+"""Linear classifiers with L2 penalty, fitted to the minimum of their convex objective."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn import functional as F
+
+# Logits (N, classes) and one-hot targets to the mean loss, N times its gradient, and a typical second derivative.
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The minimum and how it was reached."""
+
+    weight: Tensor  # float64 (classes, D)
+    bias: Tensor  # float64 (classes,)
+    value: float  # of the objective
+    iterations: int
+    converged: bool
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, D) to (N, classes)."""
+        return x @ self.weight.T + self.bias
+
+
+def logistic(logits: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Multinomial cross-entropy in nats."""
+    log_probabilities = F.log_softmax(logits, dim=1)
+    probabilities = log_probabilities.exp()
+    curvature = (probabilities * (1 - probabilities)).mean()
+    return -(one_hot * log_probabilities).sum() / len(logits), probabilities - one_hot, curvature
+
+
+def hinge(logits: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared hinge, each class against the rest: the linear SVM of "CNN Features off-the-shelf" (arXiv:1403.6382)."""
+    signs = 2 * one_hot - 1
+    slack = F.relu(1 - signs * logits)
+    return slack.square().sum() / len(logits), -2 * signs * slack, 2 * (slack > 0).double().mean()
+
+
+LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
+
+
+def fit_linear(
+    x: Tensor,
+    targets: Tensor,
+    classes: int,
+    l2: float,
+    start: Fit | None = None,
+    loss: Loss = logistic,
+    max_iterations: int = 1000,
+) -> Fit:
+    """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is free.
+
+    ``x`` is float64 (N, D). scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start`` changes only the
+    time that it takes. It takes least where the columns of ``x`` are uncorrelated: each variable is scaled by the
+    square root of its own curvature at the start, which makes the problem nearly round.
+    """
+    size = x.shape[1]
+    one_hot = F.one_hot(targets, classes).to(x)
+    weight, bias = (x.new_zeros(classes, size), x.new_zeros(classes)) if start is None else (start.weight, start.bias)
+    value, _, curvature = loss(x @ weight.T + bias, one_hot)
+    curvature = curvature.clamp_min(1e-12)
+    scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
+    unit = max(float(value + 0.5 * l2 * weight.square().sum()), 1e-300)  # so that tolerances are relative
+
+    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        parameters = torch.from_numpy(flat).to(x.device).view(classes, size + 1) * scale
+        weight, bias = parameters[:, :size], parameters[:, size]
+        value, slope, _ = loss(x @ weight.T + bias, one_hot)
+        value = value + 0.5 * l2 * weight.square().sum()
+        slope = slope / len(x)
+        gradient = torch.cat([slope.T @ x + l2 * weight, slope.sum(dim=0)[:, None]], dim=1) * scale
+        return float(value) / unit, (gradient / unit).reshape(-1).cpu().numpy()
+
+    initial = (torch.cat([weight, bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-7}
+    # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
+    with threadpool_limits(1, user_api="blas"):
+        found: Any = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
+    parameters = torch.from_numpy(found.x).to(x.device).view(classes, size + 1) * scale
+    return Fit(parameters[:, :size], parameters[:, size], found.fun * unit, int(found.nit), bool(found.success))
