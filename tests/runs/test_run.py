@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from headstart.backbones import efficientnet_lite
 from headstart.cli import main
 from headstart.data import PictureData
+from headstart.features.frozen_data import FrozenData
 
 PRETRAINED = [setting for setting in TINY if not setting.startswith("backbone.weights")]
 
@@ -124,12 +125,13 @@ def test_scratch_starts_from_random_weights_and_says_so() -> None:
     assert json.loads((folder / "run.json").read_text())["provenance"]["weights"]["name"] is None
 
 
-def test_test_pictures_are_read_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "stored"), [(PictureData, "false"), (FrozenData, "true")])
+def test_test_pictures_are_read_once_and_last(source: type, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        plain = getattr(PictureData, name)
-        monkeypatch.setattr(PictureData, name, lambda self, n=name, f=plain: (seen.append(n), f(self))[1])
-    train("strategy=head_only")
+        plain = getattr(source, name)
+        monkeypatch.setattr(source, name, lambda self, n=name, f=plain: (seen.append(n), f(self))[1])
+    train("strategy=head_only", f"features.enabled={stored}")
     assert seen.count("test_dataloader") == 1
     assert seen[-1] == "test_dataloader"
 

@@ -294,9 +294,12 @@ def open_part(folder: Path) -> Part:
         raise DamagedError(f"{folder} cannot be read ({error})") from error
     try:
         part = _part(folder, file, about, names)
-    except (OSError, ValueError, KeyError, TypeError, DamagedError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         file.close()
-        raise DamagedError(str(error)) from error
+        raise DamagedError(f"{folder} cannot be read ({error})") from error
+    except DamagedError:
+        file.close()
+        raise
     return part
 
 

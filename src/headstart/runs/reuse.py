@@ -37,7 +37,8 @@ def frozen_data(
     """The data with features in place of pictures; None where nothing is frozen from below, or it is turned off."""
     if not settings.enabled or not strategy.first_trained:
         return None
-    if any(getattr(trainer, name) != 1.0 for name in LIMITS):
+    limits = [getattr(trainer, name) for name in LIMITS]
+    if any(isinstance(limit, int) or limit != 1.0 for limit in limits):  # 1 is a batch, 1.0 all of them
         log.info("features are not kept, as the trainer's limit_..._batches leaves pictures out")
         return None
     precision = str(trainer.precision)

@@ -1,7 +1,8 @@
 """Linear classifiers with L2 penalty, fitted to the minimum of their convex objective."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 
 # Logits (N, classes) and one-hot targets to the mean loss, N times its gradient, and a typical second derivative.
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+GAIN = 1e-7  # of the objective: starting anew has to bring more than this share
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,30 @@ def fit_linear(
 
     ``x`` is float64 (N, D). scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start`` changes only the
     time that it takes. It takes least where the columns of ``x`` are uncorrelated: each variable is scaled by the
-    square root of its own curvature at the start, which makes the problem nearly round.
+    square root of its own curvature, which makes the problem nearly round. L-BFGS starts anew, scaled anew, until that
+    gains nothing more.
     """
-    size = x.shape[1]
     one_hot = F.one_hot(targets, classes).to(x)
-    weight, bias = (x.new_zeros(classes, size), x.new_zeros(classes)) if start is None else (start.weight, start.bias)
-    value, _, curvature = loss(x @ weight.T + bias, one_hot)
+    if start is None:
+        start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), math.inf, 0, False)
+    fit = start
+    iterations = 0
+    while True:
+        last = fit
+        fit = _descend(x, one_hot, l2, loss, last, max_iterations - iterations)
+        iterations += fit.iterations
+        done = last is not start and last.value - fit.value <= GAIN * last.value
+        if done or iterations >= max_iterations:
+            return replace(fit, iterations=iterations, converged=done)
+
+
+def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_iterations: int) -> Fit:
+    """Until L-BFGS makes no step that is worth it."""
+    classes, size = start.weight.shape
+    value, _, curvature = loss(start.logits(x), one_hot)
     curvature = curvature.clamp_min(1e-12)
     scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
-    unit = max(float(value + 0.5 * l2 * weight.square().sum()), 1e-300)  # so that tolerances are relative
+    unit = max(float(value + 0.5 * l2 * start.weight.square().sum()), 1e-300)  # so that tolerances are relative
 
     def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         parameters = torch.from_numpy(flat).to(x.device).view(classes, size + 1) * scale
@@ -80,10 +99,10 @@ def fit_linear(
         gradient = torch.cat([slope.T @ x + l2 * weight, slope.sum(dim=0)[:, None]], dim=1) * scale
         return float(value) / unit, (gradient / unit).reshape(-1).cpu().numpy()
 
-    initial = (torch.cat([weight, bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-7}
+    initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-8}
     # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
         found: Any = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
     parameters = torch.from_numpy(found.x).to(x.device).view(classes, size + 1) * scale
-    return Fit(parameters[:, :size], parameters[:, size], found.fun * unit, int(found.nit), bool(found.success))
+    return Fit(parameters[:, :size], parameters[:, size], float(found.fun) * unit, max(1, int(found.nit)), False)

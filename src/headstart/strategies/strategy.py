@@ -139,8 +139,7 @@ class Strategy(pl.LightningModule):
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes to what the weights were learned on."""
         x = images.to(self.pixel_scale.dtype)
-        if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         return x * self.pixel_scale + self.pixel_shift
 
     def _features(self, x: Tensor) -> Tensor:
