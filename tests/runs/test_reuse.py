@@ -57,6 +57,15 @@ def test_a_sweep_shares_what_is_frozen() -> None:
     assert len(list(Path("sweep/.features").glob("*/entry.json"))) == 1
 
 
+def test_a_run_starts_from_an_untouched_network() -> None:
+    """The network of one run, trained, is not where the next one in the process starts."""
+    runs = [trained("strategy=finetune_all", "trainer.max_epochs=1", "optimizer.lr=0.1")[0] for _ in range(2)]
+    assert runs[0]["metrics"] == runs[1]["metrics"]
+    assert runs[0]["provenance"]["weights"] == runs[1]["provenance"]["weights"]
+    other, _ = trained("strategy=finetune_all", "trainer.max_epochs=1", "optimizer.lr=0.1", "seeds.backbone=5")
+    assert other["metrics"] != runs[0]["metrics"]
+
+
 def test_where_nothing_is_frozen_from_below_nothing_is_kept() -> None:
     for strategy in ("finetune_all", "finetune_lower"):
         assert trained(f"strategy={strategy}", "trainer.max_epochs=1")[0]["features"] is None

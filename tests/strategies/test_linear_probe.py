@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
-from headstart.strategies import LinearProbe
+from headstart.strategies import LinearProbe, probe_fit
 from headstart.strategies.linear_fit import LOSSES, fit_linear
 from headstart.strategies.probe_fit import fit_probe, standardisation
 
@@ -81,6 +81,28 @@ def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent
         weight = (probe.weight * std).numpy()
         bias = (probe.bias + probe.weight @ mean).numpy()
         assert objective(loss, x, train.targets, weight, bias, l2) <= best * (1 + 1e-4)
+
+
+def test_the_same_fit_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held_out = blobs(40, 30, 3), blobs(50, 30, 4)
+    fits = []
+    plain = probe_fit.fit_linear
+    monkeypatch.setattr(probe_fit, "fit_linear", lambda *args: (fits.append(args[3]), plain(*args))[1])
+    results = []
+    for classes, strengths, loss, other in (
+        (3, [1.0, 0.1], "logistic", 0.0),
+        (3, [1.0, 0.1], "logistic", 0.0),  # the same again
+        (3, [1.0], "logistic", 0.0),
+        (3, [1.0, 0.1], "hinge", 0.0),
+        (3, [1.0, 0.1], "logistic", 1e-6),
+    ):
+        rows: dict[int, dict[str, float]] = {}
+        features = Features(train.values + other, train.targets)
+        probe = probe_fit.fit_probe_once(features, held_out, classes, strengths, loss, rows.__setitem__)
+        results.append((probe, rows))
+    assert fits == [1.0, 0.1, 1.0, 1.0, 0.1, 1.0, 0.1]
+    assert results[0] == results[1]
+    assert results[0][1] != results[3][1]
 
 
 def test_hinge_is_an_option(digits: Digits, tmp_path: Path) -> None:

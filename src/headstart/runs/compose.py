@@ -1,5 +1,7 @@
 """From settings to the parts of a run: data, views and mixes, backbone, strategy, trainer."""
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -18,6 +20,7 @@ from headstart.errors import ConfigError, HeadstartError
 from headstart.runs.curves import CsvCurves, Curves
 from headstart.strategies import Strategy
 
+_UNTOUCHED: dict[str, Backbone] = {}
 WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
 
 
@@ -68,9 +71,19 @@ def starts_pretrained(config: DictConfig) -> bool:
 
 
 def make_backbone(config: DictConfig) -> Backbone:
-    """The network without its classifier, its weights loaded."""
-    backbone: Backbone = make(config, "backbone")
-    return backbone
+    """The network without its classifier, its weights loaded.
+
+    The last one made is remembered untouched: the runs of a sweep mostly start from the same.
+    """
+    settings: Any = OmegaConf.to_container(config.backbone)
+    weights = Path(str(settings.get("weights"))).expanduser()
+    state = weights.stat() if weights.is_file() else None
+    key = json.dumps([settings, state and [state.st_ino, state.st_mtime_ns, state.st_size]], sort_keys=True)
+    if key not in _UNTOUCHED:
+        backbone: Backbone = make(config, "backbone")
+        _UNTOUCHED.clear()
+        _UNTOUCHED[key] = backbone
+    return copy.deepcopy(_UNTOUCHED[key])
 
 
 def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mixes: list[Mix]) -> Strategy:

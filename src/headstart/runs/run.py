@@ -1,5 +1,6 @@
 """One run: from settings to a run directory with everything that it found."""
 
+import io
 import logging
 import random
 import sys
@@ -136,7 +137,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
     epoch = strategy.fit(trainer, reused or data)
     train_seconds = time.perf_counter() - before
-    _keep_checkpoint(parts, epoch, directory / "checkpoints" / "best.ckpt")
+    _keep_checkpoint(strategy, epoch, directory / "checkpoints" / "best.ckpt")
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
     manifest.content["features"] = _told(reused)
     write_predictions(
@@ -258,14 +259,13 @@ def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[
     return {**names, "augmentation": "+".join(manifest["augmentation"]) or "none", **numbers}
 
 
-def _keep_checkpoint(parts: Parts, epoch: int, path: Path) -> None:
-    """A strategy that is not fitted by Lightning's loop has no checkpoint yet."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.cpu() for name, tensor in parts.strategy.state_dict().items()}
-        partial = path.with_suffix(".partial")
-        torch.save({"epoch": epoch, "state_dict": state}, partial)
-        partial.replace(path)
+def _keep_checkpoint(strategy: Strategy, epoch: int, path: Path) -> None:
+    """The chosen network, whole: checkpoints of epochs leave out what is frozen, and the probe has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.cpu() for name, tensor in strategy.state_dict().items()}
+    content = io.BytesIO()
+    torch.save({"epoch": epoch, "state_dict": state}, content)
+    write_atomically(path, content.getvalue())
 
 
 def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -> dict[str, float]:

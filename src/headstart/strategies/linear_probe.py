@@ -10,7 +10,7 @@ import torch
 from headstart.errors import ConfigError, nearest
 from headstart.features.extract import extract
 from headstart.strategies.linear_fit import LOSSES
-from headstart.strategies.probe_fit import STRENGTHS, fit_probe
+from headstart.strategies.probe_fit import STRENGTHS, fit_probe_once
 from headstart.strategies.strategy import Strategy
 
 
@@ -57,7 +57,7 @@ class LinearProbe(Strategy):
             for logger in trainer.loggers:
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
-        probe = fit_probe(train, validation, self.task.num_classes, self.strengths, self.loss, on_row)
+        probe = fit_probe_once(train, validation, self.task.num_classes, self.strengths, self.loss, on_row)
         with torch.no_grad():
             self.head.weight.copy_(probe.weight.float())
             self.head.bias.copy_(probe.bias.float())

@@ -1,5 +1,6 @@
 """Linear classifiers on fixed features, one a regularisation strength, the best chosen on validation."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
 
 
+MOST_FITTED = 8
+
+
 @dataclass(frozen=True)
 class Probe:
     """A linear map on the features as they come, standardisation folded in."""
@@ -24,6 +28,9 @@ class Probe:
     bias: Tensor  # float64 (classes,)
     number: int  # which strength, counted from the strongest
     scores: dict[str, float]  # train/... and validation/..., and l2
+
+
+_FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
 
 def fit_probe(
@@ -63,6 +70,39 @@ def fit_probe(
     if len(strengths) > 1 and best.scores["l2"] == strengths[-1]:
         log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", strengths[-1])
     return best
+
+
+def fit_probe_once(
+    train: Features,
+    validation: Features,
+    classes: int,
+    strengths: Sequence[float],
+    loss: str,
+    on_row: Callable[[int, dict[str, float]], None],
+) -> Probe:
+    """``fit_probe``; or what it gave, where this process has fitted the very same before."""
+    digest = hashlib.sha256(f"{classes} {list(strengths)} {loss}".encode())
+    for split in (train, validation):
+        for tensor in (split.values, split.targets):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    key = digest.hexdigest()
+    if key in _FITTED:
+        log.info("the fit is that of an earlier run on the same features")
+        for number, row in enumerate(_FITTED[key][1]):
+            on_row(number, row)
+    else:
+        rows: list[dict[str, float]] = []
+
+        def told(number: int, row: dict[str, float]) -> None:
+            rows.append(row)
+            on_row(number, row)
+
+        probe = fit_probe(train, validation, classes, strengths, loss, told)
+        if len(_FITTED) >= MOST_FITTED:
+            del _FITTED[next(iter(_FITTED))]
+        _FITTED[key] = probe, rows
+    return _FITTED[key][0]
 
 
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:

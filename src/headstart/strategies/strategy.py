@@ -200,8 +200,13 @@ class Strategy(pl.LightningModule):
         if not best:
             raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
         content = torch.load(best, map_location="cpu", weights_only=True)
-        self.load_state_dict(content["state_dict"])
+        self.load_state_dict(self.state_dict() | content["state_dict"])
         return int(content["epoch"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """An epoch's checkpoint leaves out what cannot have changed; the run writes a complete one at the end."""
+        frozen = {f"backbone.stages.{name}" for name in self.frozen_tensors()}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 
     def learning_rate_of(self, name: str) -> str:
         """What the printed plan says about the learning rate of a group."""

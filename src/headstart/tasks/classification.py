@@ -43,18 +43,24 @@ class Scores(nn.Module):
         super().__init__()
         # A loss that is no number has to show: torchmetrics would drop it.
         self.loss, self.accuracy = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+        self._batches: list[tuple[Tensor, Tensor]] = []  # handed over once an epoch, which is much faster
 
     @torch.no_grad()
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: logits (N, classes), targets (N,) or (N, classes), its mean loss."""
         predicted = logits.argmax(dim=1)
         hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else (predicted == targets).float()
-        self.accuracy.update(hits)
-        self.loss.update(loss.detach().expand(len(logits)))
+        self._batches.append((loss.detach().expand(len(logits)), hits))
 
     def compute(self) -> dict[str, Tensor]:
         """The epoch's "loss" and "accuracy", starting afresh."""
-        values = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
-        self.loss.reset()
-        self.accuracy.reset()
+        # A value a picture: torchmetrics drops weights where it is told to keep what is no number.
+        values = {}
+        for name, metric, batches in zip(
+            ("loss", "accuracy"), (self.loss, self.accuracy), zip(*self._batches, strict=True), strict=True
+        ):
+            metric.update(torch.cat(batches))
+            values[name] = metric.compute()
+            metric.reset()
+        self._batches = []
         return values
