@@ -1,115 +1,58 @@
-"""Speed, as ratios measured in one run: python scripts/benchmark.py [--size 128] [--batch 32] [--rounds 5].
+"""Speed and memory, as ratios measured in one run: python scripts/benchmark.py [QUESTION ...] [--root FOLDER].
 
-Fine-tuning through headstart against a plain PyTorch loop with the same network, memory format, batch size and data,
-in turns, so that a noisy machine disturbs both alike. With a GPU both run there.
+Both sides of a ratio run here and now, whole commands in processes of their own; medians of --rounds. The table in
+docs/benchmarks.md is what this prints. With a GPU, runs take it by themselves:
+--backbone resnet50 --size 224 --set trainer.precision=bf16-mixed.
 """
 
 import argparse
-import statistics
-import tempfile
-import time
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
+from benchmarks import frozen, memory, overhead, probe
+from benchmarks.measured import Row
 
-from headstart.backbones import Backbone, efficientnet_lite
-from headstart.data import Textures
-from headstart.runs.curves import CsvCurves, TensorBoardCurves
-from headstart.runs.run import quieten
-from headstart.strategies import FinetuneAll, cosine
-from headstart.tasks import Classification
-
-RATE = 0.001
-
-
-def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channels_last: bool = True) -> float:
-    """Samples a second of one epoch of what one would write by hand."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    network = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, data.num_classes))
-    network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
-    loader = data.train_dataloader()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
-    scheduler = cosine(optimizer, len(loader))
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in preprocessing_of(backbone))
-    start, seen = time.perf_counter(), 0
-    for images, targets, _ in loader:
-        x = images.to(device).float().contiguous(memory_format=memory_format).sub(mean).div(std)
-        loss = nn.functional.cross_entropy(network(x), targets.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        seen += len(images)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return seen / (time.perf_counter() - start)
-
-
-def preprocessing_of(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the pixels."""
-    return backbone.preprocessing.mean, backbone.preprocessing.std
-
-
-def through_headstart(backbone: Backbone, data: Textures, device: torch.device) -> float:
-    """Samples a second of one epoch of finetune_all with every logger on."""
-    strategy = FinetuneAll(
-        backbone=backbone,
-        task=Classification(data.num_classes),
-        optimizer=partial(torch.optim.AdamW, lr=RATE),
-        scheduler=cosine,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(
-            max_epochs=1,
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            logger=[CsvCurves(folder), TensorBoardCurves(folder)],
-            callbacks=[ModelCheckpoint(Path(folder) / "checkpoints", monitor="validation/accuracy", mode="max")],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=10**6,
-            limit_val_batches=1,
-        )
-        strategy.fit(trainer, data)
-    return strategy.samples_trained / strategy.seconds_trained
+from headstart.runs.provenance import hardware
 
 
 def main() -> None:
-    """Measure in turns and print medians and ratios."""
+    """Ask the questions named, all of them by default, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead"]
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
+    parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
     parser.add_argument("--batch", type=int, default=32, help="pictures a batch")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more settings of headstart train")
     options = parser.parse_args()
-    quieten()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=options.size)
-    data = Textures(batch_size=options.batch, labels_per_class=40, crop_fraction=1.0)
-    data.prepare(make().preprocessing)
-    ways = {
-        "plain loop": lambda: plain_loop(make(), data, device),
-        "plain loop, not channels_last": lambda: plain_loop(make(), data, device, channels_last=False),
-        "headstart": lambda: through_headstart(make(), data, device),
+    if unknown := [name for name in options.questions if name not in names]:
+        parser.error(f"there is no question {unknown[0]}; choose of {', '.join(names)}")
+    data = ["dataset=textures"]
+    if options.root:
+        data = ["dataset=image_folder", f"dataset.root={Path(options.root).resolve()}"]
+    settings = [*data, f"backbone={options.backbone}", f"dataset.image_size={options.size}"]
+    settings += [f"dataset.batch_size={options.batch}", *options.set]
+    questions: dict[str, Callable[[], list[Row]]] = {
+        "head_only": partial(frozen.head_only, settings, options.rounds),
+        "linear_probe": partial(probe.linear_probe, settings, options.rounds),
+        "finetune_upper": partial(frozen.finetune_upper, settings, options.rounds),
+        "sweep": partial(frozen.sweep, settings, options.rounds),
+        "memory": partial(memory.flat, settings, options.rounds),
+        "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(options.rounds + 1):
-        for name, measure in ways.items():
-            speed = measure()
-            if number:  # the first round warms up
-                speeds[name].append(speed)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"finetune_all, efficientnet_lite0, {options.size} px, batches of {options.batch}, {where}")
-    for name, values in speeds.items():
-        print(f"  {name:30} {statistics.median(values):8.1f} samples/s")
-    pairs = zip(speeds["headstart"], speeds["plain loop"], strict=True)
-    print(f"  headstart / plain loop         {statistics.median(a / b for a, b in pairs):8.3f}")
-    pairs = zip(speeds["plain loop"], speeds["plain loop, not channels_last"], strict=True)
-    print(f"  channels_last / not            {statistics.median(a / b for a, b in pairs):8.3f}")
+    machine = hardware()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{machine['threads']} threads, no GPU"
+    print(f"{options.backbone}, {options.size} px; {machine['processor']}, {device}; torch {torch.__version__}\n")
+    print("| ratio | measured | aim | figures |\n|---|---:|---:|---|")
+    for name in options.questions or names:
+        for row in questions[name]():
+            print(f"| {row.what} | {row.ratio} | {row.aim} | {row.figures} |")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_agrees_with_scikit_learn(count: int, dimension: int, l2: float) -> None
     reference.fit(scaler.transform(train.values.double()), train.targets)
     expected = reference.predict_proba(scaler.transform(held_out.values.double()))
     logits = held_out.values.double() @ probe.weight.T + probe.bias
-    np.testing.assert_allclose(logits.softmax(1).numpy(), expected, atol=2e-4)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), expected, atol=1e-3)
 
 
 def objective(loss: str, x: Tensor, targets: Tensor, weight: np.ndarray, bias: np.ndarray, l2: float) -> float:

@@ -20,6 +20,7 @@ from headstart.errors import DataError
 Picture = NDArray[np.uint8]
 T = TypeVar("T")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+AT_ONCE = 16  # pictures a task of a thread
 LONGEST = 8  # a longer side than this many short ones is cut at both ends
 UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -43,18 +44,18 @@ class Decoder:
         return self(picture), content_hash(picture)
 
     def decode(self, image: Image.Image) -> Picture:
-        """Turn, convert and resize an opened picture."""
-        image = ImageOps.exif_transpose(image)
+        """Turn, convert and resize an opened picture, which may be changed."""
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode in ("I;16", "I;16B", "I;16L"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.mode != "L":  # three equal channels are resized as one and multiplied afterwards
+        if image.mode not in ("RGB", "L"):  # three equal channels are resized as one and multiplied afterwards
             image = image.convert("RGB")
         image = _shortened(image)
         scale = self.short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         if size != image.size:
             image = image.resize(size, RESAMPLING[self.interpolation])
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def content_hash(picture: Undecoded) -> bytes:
@@ -76,7 +77,7 @@ def _shortened(image: Image.Image) -> Image.Image:
 
 def _open(picture: Undecoded | io.BytesIO, short_side: int) -> Image.Image:
     if isinstance(picture, Image.Image):
-        return picture
+        return picture.copy()  # as it is turned in place
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     image = Image.open(picture)
@@ -131,9 +132,14 @@ def decode_all(
 
 def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:
     """``one`` of every position, in order, in threads; the rest is called off if the caller stops early."""
+
+    def some(start: int) -> list[T]:
+        return [one(index) for index in range(start, min(start + AT_ONCE, count))]
+
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
         try:
-            yield from progress(pool.map(one, range(count)), what, count)
+            groups = pool.map(some, range(0, count, AT_ONCE))
+            yield from progress((result for group in groups for result in group), what, count)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-GAIN = 1e-7  # of the objective: starting anew has to bring more than this share
+GAIN = 1e-6  # of the objective: starting anew has to bring more than this share
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_
         return float(value) / unit, (gradient / unit).reshape(-1).cpu().numpy()
 
     initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-8}
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-7}
     # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
         found: Any = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]

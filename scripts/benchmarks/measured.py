@@ -1,0 +1,84 @@
+"""Commands run in processes of their own, and the figures that come out of them."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: one ratio and what it was made of."""
+
+    what: str
+    ratio: str
+    aim: str
+    figures: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One command."""
+
+    wall: float  # seconds, start-up included
+    runs: list[dict[str, Any]]  # every run.json
+
+    @property
+    def train(self) -> float:
+        """Seconds of the fit: features, training, validation."""
+        return float(self.runs[0]["cost"]["train_seconds"])
+
+    @property
+    def accuracy(self) -> float:
+        """On test."""
+        return float(self.runs[0]["metrics"]["test/accuracy"])
+
+
+@dataclass
+class Place:
+    """A folder for runs and for what a machine remembers, empty at first."""
+
+    folder: Path
+    settings: Sequence[str]
+    count: int = field(default=0)
+
+    def train(self, *settings: str) -> Outcome:
+        """scripts/train.py with these settings, as a user calls it."""
+        self.count += 1
+        output = self.folder / f"out{self.count}"
+        command = [sys.executable, str(SCRIPTS / "train.py"), *self.settings, *settings]
+        command += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
+        wall = self.run(command)
+        runs = [json.loads(path.read_text()) for path in sorted(output.rglob("run.json"))]
+        return Outcome(wall, runs)
+
+    def run(self, command: Sequence[str]) -> float:
+        """Seconds that a command took."""
+        environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
+        start = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+        return time.perf_counter() - start
+
+
+@contextmanager
+def fresh(settings: Sequence[str]) -> Iterator[Place]:
+    """An empty place: nothing stored, no engine chosen yet."""
+    with TemporaryDirectory(prefix="benchmark-") as folder:
+        yield Place(Path(folder), settings)
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)

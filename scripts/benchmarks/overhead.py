@@ -1,0 +1,108 @@
+"""What the framework costs: fine-tuning through headstart against a plain PyTorch loop.
+
+Same network, memory format, batch size and data, in turns, so that a noisy machine disturbs both alike. With a GPU both
+run there.
+"""
+
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from benchmarks.measured import Row
+from headstart.backbones import Backbone, efficientnet_lite
+from headstart.data import Textures
+from headstart.runs.console import quieten
+from headstart.runs.curves import CsvCurves, TensorBoardCurves
+from headstart.strategies import FinetuneAll, cosine
+from headstart.tasks import Classification
+
+RATE = 0.001
+
+
+def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channels_last: bool = True) -> float:
+    """Samples a second of one epoch of what one would write by hand."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    network = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, data.num_classes))
+    network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    loader = data.train_dataloader()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    scheduler = cosine(optimizer, len(loader))
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in preprocessing_of(backbone))
+    start, seen = time.perf_counter(), 0
+    for images, targets, _ in loader:
+        x = images.to(device).float().contiguous(memory_format=memory_format).sub(mean).div(std)
+        loss = nn.functional.cross_entropy(network(x), targets.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        seen += len(images)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return seen / (time.perf_counter() - start)
+
+
+def preprocessing_of(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the pixels."""
+    return backbone.preprocessing.mean, backbone.preprocessing.std
+
+
+def through_headstart(backbone: Backbone, data: Textures, device: torch.device) -> float:
+    """Samples a second of one epoch of finetune_all with every logger on."""
+    strategy = FinetuneAll(
+        backbone=backbone,
+        task=Classification(data.num_classes),
+        optimizer=partial(torch.optim.AdamW, lr=RATE),
+        scheduler=cosine,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            logger=[CsvCurves(folder), TensorBoardCurves(folder)],
+            callbacks=[ModelCheckpoint(Path(folder) / "checkpoints", monitor="validation/accuracy", mode="max")],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10**6,
+            limit_val_batches=1,
+        )
+        strategy.fit(trainer, data)
+    return strategy.samples_trained / strategy.seconds_trained
+
+
+def finetune_all(size: int, batch: int, rounds: int) -> list[Row]:
+    """Measure in turns; medians and ratios."""
+    quieten()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=size)
+    data = Textures(batch_size=batch, labels_per_class=40, crop_fraction=1.0)
+    data.prepare(make().preprocessing)
+    ways = {
+        "plain": lambda: plain_loop(make(), data, device),
+        "not channels_last": lambda: plain_loop(make(), data, device, channels_last=False),
+        "headstart": lambda: through_headstart(make(), data, device),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, measure in ways.items():
+            speed = measure()
+            if number:  # the first round warms up
+                speeds[name].append(speed)
+    middle = {name: statistics.median(values) for name, values in speeds.items()}
+    rows = []
+    for one, other, aim in (("headstart", "plain", "0.95"), ("plain", "not channels_last", "")):
+        ratio = statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))
+        figures = f"{middle[one]:.1f} / {middle[other]:.1f} pictures/s, medians of {rounds}"
+        names = {"plain": "plain loop", "not channels_last": "the same without channels_last"}
+        what = f"finetune_all, {size} px, batches of {batch}: {names.get(one, one)} / {names[other]}"
+        rows.append(Row(what, f"{ratio:.3f}", aim, figures))
+    return rows

@@ -1,0 +1,35 @@
+"""linear_probe from cold against timm and scikit-learn, as one would write it by hand."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measured import Row, fresh, median
+
+
+def linear_probe(settings: Sequence[str], rounds: int) -> list[Row]:
+    """Whole commands, start-up included; test accuracies."""
+    said = dict(setting.split("=", 1) for setting in settings)
+    if said["backbone"] != "efficientnet_lite0" or "dataset.root" not in said:
+        return []
+    ours, theirs, accuracies = [], [], []
+    for _ in range(rounds):
+        with fresh([*settings, "strategy=linear_probe"]) as place:
+            run = place.train()
+            ours.append(run.wall)
+            result = place.folder / "result.json"
+            script = str(Path(__file__).with_name("by_hand.py"))
+            theirs.append(
+                place.run([sys.executable, script, said["dataset.root"], said["dataset.image_size"], str(result)])
+            )
+            accuracies.append((run.accuracy, json.loads(result.read_text())["accuracy"]))
+    one, other = accuracies[0]
+    return [
+        Row(
+            "linear_probe, whole command, cold / timm + scikit-learn",
+            f"{median(theirs) / median(ours):.1f}",
+            "3",
+            f"{median(theirs):.1f} s / {median(ours):.1f} s; test accuracy {100 * other:.1f} % / {100 * one:.1f} %",
+        )
+    ]
