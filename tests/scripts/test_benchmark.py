@@ -1,4 +1,4 @@
-"""The benchmark measures both ways and prints their ratio."""
+"""The benchmark measures both ways and prints a table of ratios."""
 
 import re
 import subprocess
@@ -10,8 +10,34 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
+def lines(*arguments: str) -> list[str]:
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+
+
 @pytest.mark.slow
 def test_it_prints_ratios() -> None:
-    command = [sys.executable, str(SCRIPT), "--size", "32", "--rounds", "1", "--batch", "64"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert re.search(r"headstart / plain loop +\d\.\d{3}", done.stdout)
+    rows = lines("overhead", "--size", "32", "--rounds", "2", "--batch", "64")
+    assert re.match(r"\| finetune_all, 32 px, batches of 64: headstart / plain loop \| \d\.\d{3} \| 0.95 \|", rows[0])
+
+
+@pytest.mark.slow
+def test_commands_are_measured_from_a_cold_and_a_warm_store() -> None:
+    tiny = ["--set", "dataset.counts=[4,2,2]", "backbone.weights=null", "dataset.num_workers=0"]
+    rows = lines("head_only", "finetune_upper", "--size", "32", "--rounds", "1", *tiny)
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| head_only, 20 epochs: fit, cold store",
+        "| the same, warm store",
+        "| the same, whole command, cold",
+        "| finetune_upper, last stage, 10 epochs: fit, cold store",
+    ]
+    ratios = [float(row.split(" | ")[1]) for row in rows]
+    assert all(ratio > 0 for ratio in ratios)
+    assert "metrics equal bit for bit" in rows[-1]
+
+
+def test_an_unknown_question_is_refused() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT), "speed"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no question speed" in done.stderr

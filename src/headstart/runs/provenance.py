@@ -16,7 +16,7 @@ import headstart
 
 PACKAGES = (
     "headstart torch torchvision pytorch-lightning torchmetrics hydra-core omegaconf timm numpy scipy scikit-learn"
-    " scikit-image pillow tensorboard"
+    " scikit-image pillow tensorboard onnxruntime"
 ).split()
 STATUS = Path("/proc/self/status")
 
