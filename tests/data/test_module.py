@@ -142,5 +142,7 @@ def test_a_picture_changed_under_the_run_is_refused(make_folder: Callable[..., P
         data.prepare(P, seen=Seen(tmp_path / "seen"))
     name = data.train.ids[0]
     Image.new("RGB", (20, 20)).save(root / name)
-    with pytest.raises(DataError, match=f"'{name}' was changed"):
-        data.train.picture(0)
+    for change in (lambda path: None, lambda path: path.write_text("no picture"), lambda path: path.unlink()):
+        change(root / name)
+        with pytest.raises(DataError, match=f"'{name}' was changed or removed"):
+            data.train.picture(0)

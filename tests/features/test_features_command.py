@@ -49,9 +49,11 @@ def test_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not entries[0].folder.exists()
     assert entries[1].folder.exists()
     (folder / "pictures").mkdir()
+    (folder / "2026-11-24" / "run").mkdir(parents=True)  # somebody's runs: the folder was named by mistake
     assert main(["features", "clear", "--dir", str(folder)]) == 0
-    assert "2 entries removed" in capsys.readouterr().out
-    assert list(folder.iterdir()) == []
+    assert "2 entries removed, 2.0 MB freed" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["2026-11-24"]
+    assert (folder / "2026-11-24" / "run").is_dir()
     assert main(["features", "list", "--dir", str(folder)]) == 0
     assert "no features" in capsys.readouterr().out
 

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import TINY, runs_below
 
+from headstart.backbones import efficientnet_lite
 from headstart.cli import main
 from headstart.features import keeping, store
 
 COUNTER = itertools.count()
 
 
-def trained(*settings: str) -> tuple[dict[str, Any], pd.DataFrame]:
+def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, Any], pd.DataFrame]:
     folder = Path(f"out{next(COUNTER)}")
-    assert main(["train", *TINY, "features.dir=kept", *settings, f"output_dir={folder}"]) == 0
+    assert main(["train", *TINY, into, *settings, f"output_dir={folder}"]) == 0
     [found] = runs_below(folder)
     [curve] = folder.rglob("metrics.csv")
     return found, pd.read_csv(curve)
@@ -94,6 +96,35 @@ def test_views_and_mixes_exclude_each_other(capsys: pytest.CaptureFixture[str]) 
     assert main(arguments) == 2
     assert "features.views=2 keeps views of single pictures, mixup mixes batches" in capsys.readouterr().err
     assert main([*arguments, "strategy=finetune_all"]) == 0  # nothing is frozen, so nothing is kept
+
+
+@pytest.mark.parametrize("setting", ["debug=fast", "trainer.precision=64-true", "features.enabled=false"])
+def test_views_that_cannot_be_kept_are_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "features.views=2", "augmentation=crop_resize", setting]) == 2
+    assert re.search(r"features.views=2 (cannot be kept|needs features.enabled=true)", capsys.readouterr().err)
+
+
+def test_views_without_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["augmentation=crop_resize", "features.views=2", "features.max_size=10", "features.memory_limit=0"]
+    assert main(["train", *TINY, *settings]) == 2
+    assert "2 views a picture fit neither memory nor disk" in capsys.readouterr().err
+
+
+def test_no_group_of_features_means_none() -> None:
+    assert trained("trainer.max_epochs=1", into="~features")[0]["features"] is None
+
+
+def test_checkpoints_are_whole(tmp_path: Path) -> None:
+    """However the epochs were kept meanwhile."""
+    trained("strategy=finetune_upper", "trainer.max_epochs=2")
+    [checkpoint] = Path().rglob("checkpoints/*")
+    assert checkpoint.name == "best.ckpt"
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    start = efficientnet_lite("efficientnet_lite0", None, 32).state_dict()
+    assert {f"backbone.{name}" for name in start} <= state.keys()
+    assert main(["train", *TINY, f"backbone.weights={checkpoint}", "output_dir=next", "trainer.max_epochs=1"]) == 0
+    [found] = runs_below(Path("next"))
+    assert found["provenance"]["weights"]["matched"] == 1.0
 
 
 @pytest.mark.parametrize("setting", ["+trainer.limit_train_batches=1", "debug=fast", "trainer.precision=64-true"])

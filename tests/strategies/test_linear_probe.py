@@ -19,7 +19,7 @@ from headstart.errors import ConfigError
 from headstart.features.extract import Features
 from headstart.strategies import LinearProbe, probe_fit
 from headstart.strategies.linear_fit import LOSSES, fit_linear
-from headstart.strategies.probe_fit import fit_probe, standardisation
+from headstart.strategies.probe_fit import fit_probe, principal_axes, standardisation
 
 
 def blobs(count: int, dimension: int, seed: int) -> Features:
@@ -66,7 +66,12 @@ def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent
     mean, std = standardisation(train.values)
     x = (train.values.double() - mean) / std
     probe = fit_probe(train, train, 3, [100 * l2, 10 * l2, l2], loss)
-    fitted = fit_linear(x, train.targets, 3, l2, None, LOSSES[loss])
+    x = x @ principal_axes(x).T
+    fitted = None
+    for strength in (100 * l2, 10 * l2, l2):
+        fitted = fit_linear(x, train.targets, 3, strength, fitted, LOSSES[loss])
+    assert fitted is not None
+    assert fitted.converged
     if loss == "logistic":
         reference = LogisticRegression(C=1 / (l2 * count), tol=1e-9, max_iter=20_000)
     else:  # scikit-learn's SVM penalises the bias, unless its feature is a large constant
@@ -77,7 +82,8 @@ def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent
     assert objective(loss, x, train.targets, fitted.weight.numpy(), fitted.bias.numpy(), l2) == pytest.approx(
         fitted.value, rel=1e-9
     )
-    if probe.scores["l2"] == l2:  # found from stronger ones, and told on features as they come
+    if probe.scores["l2"] == l2:  # told on features as they come
+        x = (train.values.double() - mean) / std
         weight = (probe.weight * std).numpy()
         bias = (probe.bias + probe.weight @ mean).numpy()
         assert objective(loss, x, train.targets, weight, bias, l2) <= best * (1 + 1e-4)

@@ -63,7 +63,10 @@ def content_hash(picture: Undecoded) -> bytes:
     if isinstance(picture, Path):
         return hashlib.sha256(picture.read_bytes()).digest()
     array = np.ascontiguousarray(picture)
-    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
+    form = f"{array.shape}"
+    if isinstance(picture, Image.Image) and picture.mode not in ("L", "RGB"):
+        form += f"{picture.mode} {array.dtype} {picture.getpalette()}"
+    return hashlib.sha256(form.encode() + array.tobytes()).digest()
 
 
 def _shortened(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from headstart.data.decoding import (
     Picture,
     content_hash,
     decode_all,
+    decode_each,
     usable_cores,
 )
 from headstart.data.pictures import Pictures, content_digest
@@ -236,7 +237,8 @@ class PictureData(pl.LightningDataModule):
         known = seen.digest(collection, decoder) if seen is not None else None
         if known is not None:
             with contextlib.suppress(*UNREADABLE):  # told below, picture by picture
-                contents = [content_hash(picture) for picture in collection.pictures]
+                one = lambda index: content_hash(collection.pictures[index])  # noqa: E731
+                contents = list(decode_each(one, len(collection), f"hashing {what}"))
                 if content_digest(collection.ids, collection.targets.tolist(), contents) == known:
                     return Decoded(np.arange(len(collection)), None, contents, [])
         decoded = decode_all(collection, decoder, keep, self.on_error, what)

@@ -1,10 +1,11 @@
 """The pictures of a split: decoded all at once and kept, or one at a time when asked."""
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 
 from headstart.data.collection import Undecoded
-from headstart.data.decoding import Decoder, Picture, decode_each
+from headstart.data.decoding import UNREADABLE, Decoder, Picture, decode_each
 from headstart.errors import DataError
 
 
@@ -31,10 +32,11 @@ class Pictures:
         """(H, W, 3) uint8."""
         if self.decoded is not None:
             return self.decoded[index]
-        picture, content = self.decoder.with_digest(self.undecoded[index])
-        if content != self.contents[index]:
-            raise DataError(f"The picture '{self.ids[index]}' was changed while the run was using it.")
-        return picture
+        with contextlib.suppress(*UNREADABLE):
+            picture, content = self.decoder.with_digest(self.undecoded[index])
+            if content == self.contents[index]:
+                return picture
+        raise DataError(f"The picture '{self.ids[index]}' was changed or removed while the run was using it.")
 
     def load(self, what: str) -> None:
         """Decode all of them in threads, if they may be kept and are not yet."""

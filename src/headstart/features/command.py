@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.errors import HeadstartError, nearest
-from headstart.features.store import Entry, Store, remove, size_of
+from headstart.features.store import Entry, Store, remove
 from headstart.tables import table_text
 
 DEFAULT = Path("runs/.features")
@@ -31,6 +31,9 @@ def features(arguments: Sequence[str]) -> int:
             print(listed(store))
         else:
             print(cleared(store, options.entries))
+    except OSError as error:
+        print(f"headstart: {options.dir} cannot be changed ({error.strerror}).", file=sys.stderr)
+        return 2
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         return 2
@@ -79,9 +82,7 @@ def cleared(store: Store, wanted: Sequence[str]) -> str:
         entries = list(chosen.values())
         freed = sum(remove(entry.folder) for entry in entries)
     else:
-        freed = size_of(store.folder)
-        for path in [*(entry.folder for entry in entries), *store.leftovers()]:
-            remove(path)
+        freed = sum(remove(path) for path in [*(entry.folder for entry in entries), *store.leftovers()])
     return f"{counted(len(entries))} removed, {freed / 1e6:.1f} MB freed in {store.folder}"
 
 

@@ -1,8 +1,6 @@
 """Ways of running a frozen prefix: the same numbers up to rounding, at different speeds."""
 
 import copy
-import importlib.metadata
-import importlib.util
 import io
 import tempfile
 import warnings
@@ -16,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from headstart.data.decoding import usable_cores
-from headstart.features.prefix import FrozenPrefix
+from headstart.features.prefix import FrozenPrefix, package_version
 from headstart.features.rows import as_stored
 
 CPU_BATCH = 8  # what the caches of a core hold; larger batches were slower at every size tried
@@ -50,10 +48,12 @@ class TorchEngine:
     name = "torch"
     lanes = 1
 
-    def __init__(self, prefix: FrozenPrefix, device: torch.device, autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self, prefix: FrozenPrefix, device: torch.device, autocast: torch.dtype | None = None, fold: bool = True
+    ) -> None:
         self.device, self.autocast = device, autocast
         network = copy.deepcopy(prefix)
-        if prefix.pooled:
+        if prefix.pooled and fold:
             network.channels_last = True
             network.stages = nn.ModuleList([_folded(stage) for stage in network.stages])
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,18 +85,16 @@ class CompiledEngine(TorchEngine):
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU: one thread a batch, as many batches at once as there are cores.
-
-    So the numbers depend neither on the number of cores nor on which pictures share a batch.
-    """
+    """ONNX Runtime on the CPU: one thread a batch, as many batches at once as there are cores, up to 16."""
 
     name = "onnxruntime"
     batch = CPU_BATCH
 
     def __init__(self, prefix: FrozenPrefix) -> None:
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise EngineError("onnxruntime is not installed")
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EngineError("onnxruntime is not installed") from error
 
         model = _exported(prefix, self.batch)
         cores = usable_cores()
@@ -118,7 +116,7 @@ class OnnxEngine:
 
 def engine_version(name: str) -> str | None:
     """What of an engine is not already told by the version of PyTorch."""
-    return importlib.metadata.version("onnxruntime") if name == "onnxruntime" else None
+    return package_version("onnxruntime") if name == "onnxruntime" else None
 
 
 class _Stored(nn.Module):

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 
 from headstart.data import PictureData, PictureSplit
 from headstart.data.module import EvenBatches
+from headstart.errors import HeadstartError
 from headstart.features.keeping import Keeper, Outcome
 from headstart.features.loaders import FeatureBatches
 
@@ -33,6 +34,11 @@ class FrozenData(pl.LightningDataModule):
         data = self.data
         views = (self.views or 0) if data.train.views else 1
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
+        if rows is None and views and data.train.views and not self.mixed:
+            raise HeadstartError(
+                f"features.views={views}: {views} views a picture fit neither memory nor disk; ask for fewer, or make"
+                " room with features.max_size or features.dir."
+            )
         if rows is None:
             return data.train_dataloader()
         shuffled = EvenBatches(len(data.train), data.batch_size, data.order_seed)

@@ -1,7 +1,10 @@
 """Features of a split: found where they were kept, else computed and kept."""
 
+import contextlib
 import hashlib
+import inspect
 import itertools
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -15,18 +18,29 @@ import torch
 from numpy.typing import NDArray
 
 from headstart.data import PictureSplit
-from headstart.errors import HeadstartError
+from headstart.errors import ConfigError, HeadstartError
 from headstart.features.choice import Choice, Work, relative_error
 from headstart.features.compute import Key, compute, stacked
 from headstart.features.engines import Engine, engine_version
 from headstart.features.prefix import FrozenPrefix, code_version, reference
 from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
 from headstart.features.settings import FeatureSettings
-from headstart.features.store import DamagedError, Entry, Names, Part, PartWriter, Store, open_part, remove, row_names
+from headstart.features.store import (
+    DamagedError,
+    Entry,
+    Names,
+    Part,
+    PartWriter,
+    Store,
+    TooLargeError,
+    open_part,
+    remove,
+    row_names,
+)
 
 log = logging.getLogger(__name__)
 PART_BYTES = 1024**3  # a long computation is kept in parts of this size: a killed run loses one at most
-PROBED = 4  # rows computed again when features are found
+PROBED, MOST_PROBED = 4, 16  # rows computed again when features are found; of as many parts, one each
 _PROBED: set[Path] = set()  # parts that passed in this process
 
 
@@ -101,10 +115,11 @@ class Keeper:
         key = self.prefix_key | {
             "engine": [self.choice.name, engine_version(self.choice.name)],
             "precision": str(self.autocast or torch.float32),
+            "device": device_key(self.device),
             "decoder": [decoder.short_side, decoder.interpolation],
         }
         if split.views:
-            key["views"] = [f"{type(view).__module__}.{type(view).__qualname__} {vars(view)}" for view in split.views]
+            key["views"] = [view_key(view) for view in split.views]
             key["view_seed"] = split.view_seed
             key["view_code"] = code_version("augmentations")
         return self.store.entry(key)
@@ -127,7 +142,7 @@ class Keeper:
         shape, dtype = first.shape[1:], first.dtype
         nbytes = len(keys) * first[0].nbytes
         values = np.empty((len(keys), *shape), dtype) if nbytes <= self.settings.memory_bytes() else None
-        writer = Writer(entry, names[missing], shape, dtype) if self.keeping else None
+        writer = Writer(entry, names[missing], shape, dtype, found.parts) if self.keeping else None
         done = 0
         try:
             for batch in itertools.chain([first], batches):
@@ -142,8 +157,7 @@ class Keeper:
                         writer.abandon()
                         writer = None
                 if writer is None and values is None:
-                    log.warning("the features of %s fit neither memory nor disk: they are not reused", name)
-                    return Outcome(None, len(keys), 0, 0, time.perf_counter() - start, 0.0, False)
+                    return self._given_up(name, len(keys), start)
         except BaseException:
             if writer is not None:
                 writer.abandon()
@@ -157,7 +171,9 @@ class Keeper:
                 values[here] = found.read(here)
             rows = self._on_device(InMemory(torch.from_numpy(values)))
         else:
-            rows = locate(entry, names)
+            rows = located = locate(entry, names)
+            if located.missing.any():  # dropped by another run meanwhile
+                return self._given_up(name, len(keys), start)
         before = f"{len(keys) - len(missing)} found, " if len(missing) < len(keys) else ""
         log.info(
             "%s: %s of %d pictures, %s%d computed in %.1f s with %s; %.1f MB %s",
@@ -166,6 +182,16 @@ class Keeper:
         )  # fmt: skip
         seconds = time.perf_counter() - start
         return Outcome(rows, len(keys), len(keys) - len(missing), nbytes, seconds, a_row, writer is not None)
+
+    def _given_up(self, name: str, total: int, start: float) -> Outcome:
+        log.warning("the features of %s fit neither memory nor disk: they are not reused", name)
+        return Outcome(None, total, 0, 0, time.perf_counter() - start, 0.0, False)
+
+    def check(self, split: PictureSplit) -> None:
+        """Hold what is kept of a split that is wanted later against the network now. Raises HeadstartError."""
+        keys = [(0, position) for position in range(len(split))]
+        entry = self.entry(split)
+        self._probe(entry, locate(entry, row_names([row_digest(split, key) for key in keys])), split, keys)
 
     def _alone(self, entry: Entry) -> ExitStack:
         """Hold the entry's lock, after waiting for whoever holds it; without a lock where there can be none."""
@@ -181,21 +207,22 @@ class Keeper:
         return stack
 
     def _cannot_keep(self, error: OSError) -> None:
-        self.keeping = False
+        self.keeping = isinstance(error, TooLargeError)  # a smaller split may still fit
         log.warning("features cannot be kept in %s (%s): this run computes its own", self.store.folder, error)
 
     def _probe(self, entry: Entry, found: "Located", split: PictureSplit, keys: Sequence[Key]) -> None:
         """Compute a few of the rows found again, with PyTorch itself; once a part and process."""
-        unknown = [number for number, part in enumerate(found.parts) if part.path not in _PROBED]
-        candidates = np.flatnonzero(np.isin(found.part_of, unknown))
-        if not len(candidates):
+        unknown = [number for number, part in enumerate(found.parts) if part.path not in _PROBED][:MOST_PROBED]
+        if not unknown:
             return
-        # Other rows each time: no result depends on which.
-        positions = np.sort(np.random.default_rng().choice(candidates, min(PROBED, len(candidates)), replace=False))
+        rng = np.random.default_rng()  # other rows each time: no result depends on which
+        each = max(1, PROBED // len(unknown))
+        rows = [np.flatnonzero(found.part_of == number) for number in unknown]
+        positions = np.concatenate([rng.choice(some, min(each, len(some)), replace=False) for some in rows])
         pictures = torch.from_numpy(stacked(split, [keys[int(p)] for p in positions], len(positions))).to(self.device)
         expected = as_stored(reference(self.prefix.to(self.device), pictures, self.autocast)).cpu().numpy()
         error = relative_error(found.read(positions), expected)
-        if not error < 10 * self.work.tolerance:
+        if not error < min(10 * self.work.tolerance, 0.1):
             raise HeadstartError(
                 f"The features kept in {entry.folder} are not what {self.prefix.name} computes (relative error"
                 f" {error:.1e}): remove them with 'headstart features clear {entry.name} --dir {self.store.folder}'."
@@ -209,7 +236,7 @@ class Keeper:
         return self._on_device(InMemory(found.in_memory()))
 
     def _on_device(self, rows: InMemory) -> InMemory:
-        if self.device.type == "cuda" and rows.values.nbytes < torch.cuda.mem_get_info(self.device)[0] // 2:
+        if self.device.type == "cuda" and rows.values.nbytes < torch.cuda.mem_get_info(self.device)[0] // 4:
             return InMemory(rows.values.to(self.device))
         return rows
 
@@ -246,7 +273,11 @@ def locate(entry: Entry, names: Names) -> Located:
             continue
         except DamagedError as error:
             log.warning("%s: it is removed, and its features are computed again", error)
-            remove(folder)
+            with contextlib.suppress(OSError):
+                remove(folder)
+            continue
+        except OSError as error:
+            log.warning("%s cannot be read (%s): its features are computed again", folder, error)
             continue
         part.touch()
         part_of[wanted[rows >= 0]], row_of[wanted[rows >= 0]] = len(parts), rows[rows >= 0]
@@ -257,8 +288,11 @@ def locate(entry: Entry, names: Names) -> Located:
 class Writer:
     """Rows in order into as many parts as it takes."""
 
-    def __init__(self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], found: Sequence[Part] = ()
+    ) -> None:
         self.entry, self.names, self.shape, self.dtype = entry, names, shape, dtype
+        self.needed = [part.path for part in found]  # which must not be dropped to make room
         self.rows_a_part = max(1, PART_BYTES // (int(np.prod(shape, dtype=np.int64)) * dtype.itemsize))
         self.part: PartWriter | None = None
         self.start, self.room, self.done = 0.0, 0, 0
@@ -266,6 +300,9 @@ class Writer:
     def put(self, values: NDArray[Any]) -> None:
         """The next rows. Raises OSError where the disk does not take them."""
         while len(values):
+            if not self.done and self.part is None:  # all or nothing
+                row = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+                self.entry.store.make_room(len(self.names) * row, self.needed)
             if self.part is None:
                 names = self.names[self.done : self.done + self.rows_a_part]
                 self.part, self.room, self.start = self._open(names), len(names), time.perf_counter()
@@ -274,11 +311,11 @@ class Writer:
             self.room, self.done = self.room - len(now), self.done + len(now)
             values = values[len(now) :]
             if not self.room:
-                self.part.commit(time.perf_counter() - self.start)
+                self.needed.append(self.part.commit(time.perf_counter() - self.start))
                 self.part = None
 
     def _open(self, names: Names) -> PartWriter:
-        return self.entry.writer(names, self.shape, self.dtype)
+        return self.entry.writer(names, self.shape, self.dtype, self.needed)
 
     def abandon(self) -> None:
         """Leave nothing half-written behind; whole parts stay."""
@@ -291,3 +328,37 @@ def row_digest(split: PictureSplit, key: Key) -> bytes:
     epoch, position = key
     content = split.pictures.contents[position]
     return hashlib.sha256(content + f" {epoch} {position}".encode()).digest() if split.views else content
+
+
+def device_key(device: torch.device) -> list[Any]:
+    """What of a machine shows in the last bits."""
+    if device.type == "cuda":
+        flags = [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+        return [device.type, torch.cuda.get_device_name(device), *flags]
+    return [device.type, torch.backends.cpu.get_cpu_capability()]
+
+
+def view_key(view: Any) -> list[str]:
+    """A view's class, its source and its settings. Raises ConfigError where they cannot be told."""
+    kind = type(view)
+    try:
+        return [
+            f"{kind.__module__}.{kind.__qualname__}",
+            inspect.getsource(kind),
+            json.dumps(vars(view), default=_told),
+        ]
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"features.views: the settings of the view {kind.__name__} cannot be put into a key ({error}); use"
+            " features.views=null."
+        ) from error
+
+
+def _told(value: Any) -> Any:
+    """A value that JSON does not know, by what it prints, where that is more than its place in memory."""
+    text = repr(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if " at 0x" in text:
+        raise TypeError(f"{type(value).__name__} does not tell its value")
+    return text

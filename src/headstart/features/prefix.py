@@ -62,7 +62,7 @@ class FrozenPrefix(nn.Module):
             "structure": hashlib.sha256(_structure(self).encode()).hexdigest(),
             "tensors": state_sha256(self.state_dict()),
             "code": code_version(*CODE),
-            "packages": {name: _version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
+            "packages": {name: package_version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
         }
 
 
@@ -84,7 +84,8 @@ def code_version(*places: str) -> str:
     return digest.hexdigest()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Its version; None where it is not installed under this name."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -50,6 +50,8 @@ class OnDisk:
 
     def read(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """(len(positions), ...) as they are stored."""
+        if (self.part_of[positions] < 0).any():
+            raise IndexError("A row was asked for that is not there.")
         first = self.parts[0]
         values = np.empty((len(positions), *first.shape), first.dtype)
         flat = values.reshape(len(positions), -1).view(np.uint8)

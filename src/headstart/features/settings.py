@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart.errors import ConfigError, nearest
 
+CGROUP = Path("/sys/fs/cgroup")
 ENGINES = ("auto", "torch", "onnxruntime", "compile")
 _UNITS = {"": 1, "B": 1} | {
     f"{prefix}{unit}": base**power
@@ -31,6 +32,10 @@ class FeatureSettings:
             raise ConfigError(f"features.enabled={self.enabled}: expected true or false.")
         if self.engine not in ENGINES:
             raise ConfigError(f"features.engine={self.engine}: there is no such engine.{nearest(self.engine, ENGINES)}")
+        if self.dir is not None and not str(self.dir).strip():
+            raise ConfigError("features.dir is empty: give a folder, or null for .features in output_dir.")
+        if self.views is not None and not self.enabled:
+            raise ConfigError(f"features.views={self.views} needs features.enabled=true.")
         if self.views is not None and (
             isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 1
         ):
@@ -70,6 +75,11 @@ def free_memory() -> int:
     """Bytes that processes may still take; half of all where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:  # a container may have less than its machine
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):
+        return free
+    return max(0, min(free, limit - used))

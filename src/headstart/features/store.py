@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,12 +31,17 @@ SCHEMA = 1
 BLOCK = 1024**2  # bytes that share a checksum
 CHECKED_WHOLE = 256  # a part of up to this many blocks is checked whole when opened, a longer one in as many places
 PARTIAL, REMOVED = ".partial-", ".removed-"
+PICTURES = "pictures"  # the folder of notes on pictures read before
 _CHECKED: set[tuple[int, ...]] = set()
 Names = NDArray[np.uint64]  # (N, 2)
 
 
 class DamagedError(Exception):
     """A part does not hold what was written."""
+
+
+class TooLargeError(OSError):
+    """Rows that the store's limit leaves no room for."""
 
 
 def digest_of(content: Any) -> str:
@@ -129,18 +134,23 @@ class Store:
         return [path.parent for path in self.folder.glob("[!.]*/[!.]*/part.json")]
 
     def leftovers(self) -> list[Path]:
-        """What is no entry: half-removed ones, and the notes on pictures read before."""
-        return [path for path in self.folder.iterdir() if path.is_dir() and not (path / "entry.json").exists()]
+        """What else is the store's own: half-removed entries, and the notes on pictures read before."""
+        notes = self.folder / PICTURES
+        ours = [notes] if notes.is_dir() and all(_is_note(path) for path in notes.iterdir()) else []
+        return [*ours, *(path for path in self.folder.glob(f"{REMOVED}*") if path.is_dir())]
 
-    def make_room(self, wanted: int) -> None:
-        """Drop what was unused for longest until ``wanted`` bytes may be added. Raises OSError if they never may."""
-        if wanted > self.max_bytes:
-            raise OSError(f"{wanted} bytes are more than features.max_size={self.max_bytes}")
+    def make_room(self, wanted: int, needed: Collection[Path] = ()) -> None:
+        """Drop parts, but none that is ``needed``, the longest unused first, until ``wanted`` bytes may be added.
+
+        Raises TooLargeError where that is not enough.
+        """
         for entry in self.entries():
             entry.sweep()
         parts = {path: size_of(path) for path in self.parts()}
         total = sum(parts.values())
-        for path in sorted(parts, key=_last_used):
+        if sum(parts[path] for path in parts if path in needed) + wanted > self.max_bytes:
+            raise TooLargeError(f"{wanted / 1e6:.1f} MB more do not fit into features.max_size")
+        for path in sorted(parts.keys() - set(needed), key=_last_used):
             if total + wanted <= self.max_bytes:
                 return
             total -= parts[path]
@@ -159,7 +169,7 @@ class Entry:
         return self.folder.name
 
     def part_folders(self) -> list[Path]:
-        """Whole parts."""
+        """Where its parts are."""
         return sorted(path for path in self.folder.glob("[!.]*") if path.is_dir())
 
     def parts(self) -> list["Kept"]:
@@ -196,14 +206,19 @@ class Entry:
             if free:
                 self.clean()
 
-    def writer(self, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "PartWriter":
-        """A new part for these rows, to be filled in their order. Raises OSError where it cannot be."""
+    def writer(
+        self, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], needed: Collection[Path] = ()
+    ) -> "PartWriter":
+        """A new part for these rows, to be filled in their order; the parts ``needed`` are not dropped for it.
+
+        Raises OSError where it cannot be.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "entry.json").exists():
             write_atomically(
                 self.folder / "entry.json", json.dumps({"schema": SCHEMA, "key": self.key}, indent=2) + "\n"
             )
-        self.store.make_room(len(names) * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        self.store.make_room(len(names) * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, needed)
         return PartWriter(self.folder, names, shape, dtype)
 
 
@@ -283,27 +298,33 @@ class PartWriter:
 
 
 def open_part(folder: Path) -> Part:
-    """Open a part; raises DamagedError where its files do not fit each other, FileNotFoundError where it has gone."""
+    """Open a part.
+
+    Raises DamagedError where its files do not fit each other, FileNotFoundError where it has gone, another OSError
+    where the system does not let it be read.
+    """
     try:
         about = json.loads((folder / "part.json").read_text())
         names = np.load(folder / "rows.npy")
         file = (folder / "values.npy").open("rb")
-    except (OSError, ValueError, EOFError) as error:
+    except (FileNotFoundError, ValueError, EOFError) as error:
         if not folder.exists():
             raise FileNotFoundError(folder) from error
         raise DamagedError(f"{folder} cannot be read ({error})") from error
     try:
         part = _part(folder, file, about, names)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         file.close()
         raise DamagedError(f"{folder} cannot be read ({error})") from error
-    except DamagedError:
+    except BaseException:
         file.close()
         raise
     return part
 
 
 def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names) -> Part:
+    if about["schema"] != SCHEMA:
+        raise DamagedError(f"{folder} was written by another version of headstart")
     shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
     npy.read_magic(file)
     written = npy.read_array_header_1_0(file)
@@ -336,6 +357,10 @@ def size_of(folder: Path) -> int:
         with contextlib.suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def _is_note(path: Path) -> bool:
+    return path.is_file() and len(path.name) == 32
 
 
 def _last_used(part: Path) -> float:

@@ -10,13 +10,14 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from headstart.augmentations import Mix, View, split_views_and_mixes
 from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError
+from headstart.features import FeatureSettings
+from headstart.runs.checkpoints import BestEpoch
 from headstart.runs.curves import CsvCurves, Curves
 from headstart.strategies import Strategy
 
@@ -80,10 +81,17 @@ def make_backbone(config: DictConfig) -> Backbone:
     state = weights.stat() if weights.is_file() else None
     key = json.dumps([settings, state and [state.st_ino, state.st_mtime_ns, state.st_size]], sort_keys=True)
     if key not in _UNTOUCHED:
-        backbone: Backbone = make(config, "backbone")
         _UNTOUCHED.clear()
-        _UNTOUCHED[key] = backbone
+        _UNTOUCHED[key] = make(config, "backbone")
     return copy.deepcopy(_UNTOUCHED[key])
+
+
+def make_features(config: DictConfig) -> FeatureSettings:
+    """What the settings say about features; without the group, nothing is kept."""
+    if config.get("features") is None:
+        return FeatureSettings(enabled=False)
+    features: FeatureSettings = make(config, "features")
+    return features
 
 
 def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mixes: list[Mix]) -> Strategy:
@@ -118,7 +126,7 @@ def check_optimizer(config: DictConfig) -> None:
 def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves]]:
     """Lightning's trainer with the loggers and callbacks of the settings.
 
-    metrics.csv and the checkpoint of the best epoch on validation belong to every run.
+    metrics.csv and the best epoch on validation belong to every run.
     """
     epochs = config.trainer.get("max_epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
@@ -126,9 +134,9 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
-    best = ModelCheckpoint(
+    best = BestEpoch(
         dirpath=directory / "checkpoints",
-        filename="best",
+        filename="epoch",
         monitor="validation/accuracy",
         mode="max",
         save_weights_only=True,

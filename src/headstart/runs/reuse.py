@@ -21,14 +21,29 @@ AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.flo
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
-def check_views(settings: FeatureSettings, strategy: Strategy) -> None:
-    """A mix of whole batches leaves no view of a picture that could be kept."""
-    if settings.enabled and settings.views is not None and strategy.first_trained and strategy.mixes:
+def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Trainer) -> None:
+    """Views that were asked for are kept, or the run is refused: without them it would be another one."""
+    if settings.views is None or not strategy.first_trained or not strategy.augmented:
+        return
+    if strategy.mixes:
         names = ", ".join(type(mix).__name__.lower() for mix in strategy.mixes)
         raise ConfigError(
             f"features.views={settings.views} keeps views of single pictures, {names} mixes batches of them: leave one"
             " of the two out."
         )
+    if reason := hindrance(trainer):
+        raise ConfigError(f"features.views={settings.views} cannot be kept, {reason}; use features.views=null.")
+
+
+def hindrance(trainer: pl.Trainer) -> str | None:
+    """Why features cannot stand for pictures in this trainer; None where they can."""
+    limits = [getattr(trainer, name) for name in LIMITS]
+    if any(isinstance(limit, int) or limit != 1.0 for limit in limits):  # 1 is a batch, 1.0 all of them
+        return "as the trainer's limit_..._batches leaves pictures out"
+    if str(trainer.precision) not in AUTOCAST:
+        return f"as trainer.precision is {trainer.precision}"
+    device: Any = trainer.strategy.root_device
+    return f"as the device is {device.type}" if device.type not in ("cpu", "cuda") else None
 
 
 def frozen_data(
@@ -37,25 +52,20 @@ def frozen_data(
     """The data with features in place of pictures; None where nothing is frozen from below, or it is turned off."""
     if not settings.enabled or not strategy.first_trained:
         return None
-    limits = [getattr(trainer, name) for name in LIMITS]
-    if any(isinstance(limit, int) or limit != 1.0 for limit in limits):  # 1 is a batch, 1.0 all of them
-        log.info("features are not kept, as the trainer's limit_..._batches leaves pictures out")
-        return None
-    precision = str(trainer.precision)
-    if precision not in AUTOCAST:
-        log.info("features are not kept at trainer.precision=%s", precision)
-        return None
-    device: Any = trainer.strategy.root_device
-    if device.type == "mps":
-        log.info("features are not kept on this device")
+    if reason := hindrance(trainer):
+        log.info("features are not kept, %s", reason)
         return None
     prefix = FrozenPrefix(
         strategy.backbone, strategy.first_trained, strategy.pixel_scale, strategy.pixel_shift, strategy.channels_last
     )
     everything = len(data.train) + len(data.validation) + len(data.test)
     store = Store(folder, settings.max_bytes())
-    sample = data.train.without_views()
-    keeper = Keeper(prefix, settings, store, device, AUTOCAST[precision], sample, everything)
-    if data.train.views and not strategy.mixes and settings.views is not None:
-        log.info("features.views=%d: views of the first %d epochs are kept and take turns", *[settings.views] * 2)
-    return FrozenData(data, keeper, settings.views, mixed=bool(strategy.mixes))
+    device: Any = trainer.strategy.root_device
+    autocast = AUTOCAST[str(trainer.precision)]
+    keeper = Keeper(prefix, settings, store, device, autocast, data.train.without_views(), everything)
+    keeper.check(data.test)  # now, and not after the training
+    views = settings.views if data.train.views and not strategy.mixes else None
+    if views is not None:
+        views = min(views, trainer.max_epochs or views)
+        log.info("features.views=%d: views of the first %d epochs are kept and take turns", settings.views, views)
+    return FrozenData(data, keeper, views, mixed=bool(strategy.mixes))

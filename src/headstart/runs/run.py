@@ -1,6 +1,5 @@
 """One run: from settings to a run directory with everything that it found."""
 
-import io
 import logging
 import os
 import random
@@ -21,8 +20,10 @@ from headstart.data.seen import Seen
 from headstart.errors import HeadstartError
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
+from headstart.features.store import PICTURES
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, provenance
+from headstart.runs.checkpoints import keep_network
 from headstart.runs.console import quieten, talking
 from headstart.runs.curves import Curves
 from headstart.runs.manifest import Manifest
@@ -139,7 +140,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
     epoch = strategy.fit(trainer, reused or data)
     train_seconds = time.perf_counter() - before
-    _keep_checkpoint(strategy, epoch, directory / "checkpoints" / "best.ckpt")
+    keep_network(strategy, epoch, directory / "checkpoints")
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
     manifest.content["features"] = _told(reused)
     write_predictions(
@@ -179,12 +180,12 @@ def _prepare(config: DictConfig, directory: Path) -> Parts:
     compose.check_optimizer(config)
     trainer, loggers = compose.make_trainer(config, directory)
     _seed_everything(config.seeds.augmentation)
-    features: FeatureSettings = compose.make(config, "features")
+    features = compose.make_features(config)
     store = features.folder(config.output_dir)
     backbone = compose.make_backbone(config)
-    data.prepare(backbone.preprocessing, views, Seen(store / "pictures") if features.enabled else None)
+    data.prepare(backbone.preprocessing, views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, mixes)
-    check_views(features, strategy)
+    check_views(features, strategy, trainer)
     return Parts(data, strategy, trainer, loggers, features, store)
 
 
@@ -265,15 +266,6 @@ def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[
         if isinstance(value, bool | int | float) and "seed" not in key and not key.endswith("_partial_")
     }
     return {**names, "augmentation": "+".join(manifest["augmentation"]) or "none", **numbers}
-
-
-def _keep_checkpoint(strategy: Strategy, epoch: int, path: Path) -> None:
-    """The chosen network, whole: checkpoints of epochs leave out what is frozen, and the probe has none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.cpu() for name, tensor in strategy.state_dict().items()}
-    content = io.BytesIO()
-    torch.save({"epoch": epoch, "state_dict": state}, content)
-    write_atomically(path, content.getvalue())
 
 
 def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -> dict[str, float]:

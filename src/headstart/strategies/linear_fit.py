@@ -16,7 +16,8 @@ from torch.nn import functional as F
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-GAIN = 1e-6  # of the objective: starting anew has to bring more than this share
+GAIN = 1e-6  # of the objective: SPAN steps, or starting anew, have to bring more than this share
+SPAN = 10
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def fit_linear(
 
 
 def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_iterations: int) -> Fit:
-    """Until L-BFGS makes no step that is worth it."""
+    """Until L-BFGS makes no more steps that are worth it."""
     classes, size = start.weight.shape
     value, _, curvature = loss(start.logits(x), one_hot)
     curvature = curvature.clamp_min(1e-12)
@@ -99,10 +100,19 @@ def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_
         gradient = torch.cat([slope.T @ x + l2 * weight, slope.sum(dim=0)[:, None]], dim=1) * scale
         return float(value) / unit, (gradient / unit).reshape(-1).cpu().numpy()
 
+    values = [1.0]
+
+    def enough(intermediate_result: Any) -> None:
+        values.append(float(intermediate_result.fun))
+        if len(values) > SPAN and values[-1 - SPAN] - values[-1] <= GAIN * values[-1]:
+            raise StopIteration
+
     initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-9, "ftol": 1e-7}
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-12, "ftol": 1e-15}
     # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
-        found: Any = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
+        found: Any = minimize(  # type: ignore[call-overload]
+            value_and_gradient, initial, jac=True, method="L-BFGS-B", callback=enough, options=options
+        )
     parameters = torch.from_numpy(found.x).to(x.device).view(classes, size + 1) * scale
     return Fit(parameters[:, :size], parameters[:, size], float(found.fun) * unit, max(1, int(found.nit)), False)

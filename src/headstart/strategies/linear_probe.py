@@ -50,8 +50,9 @@ class LinearProbe(Strategy):
         self.train()
         self.on_fit_start()
         start = time.perf_counter()
-        train = extract(self.features, data.train_eval_dataloader(), device, "train features")
-        validation = extract(self.features, data.val_dataloader(), device, "validation features")
+        with trainer.precision_plugin.forward_context():
+            train = extract(self.features, data.train_eval_dataloader(), device, "train features")
+            validation = extract(self.features, data.val_dataloader(), device, "validation features")
 
         def on_row(number: int, row: dict[str, float]) -> None:
             for logger in trainer.loggers:

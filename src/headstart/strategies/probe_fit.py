@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
 
 
-MOST_FITTED = 8
+MOST_FITTED = 8  # remembered, for sweeps over what a fit does not depend on
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,6 @@ def fit_probe(
             best = Probe(weight, fit.bias - weight @ mean, number, row)
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    if len(strengths) > 1 and best.scores["l2"] == strengths[-1]:
-        log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", strengths[-1])
     return best
 
 
@@ -102,7 +100,10 @@ def fit_probe_once(
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
-    return _FITTED[key][0]
+    probe = _FITTED[key][0]
+    if len(strengths) > 1 and probe.scores["l2"] == min(strengths):
+        log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", min(strengths))
+    return probe
 
 
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """The base of all strategies: it owns loss, metrics, modes and learning rates; a subclass says what is trained."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class Strategy(pl.LightningModule):
         self.samples_trained, self.seconds_trained = 0, 0.0
         self._epoch_samples, self._epoch_start, self._epoch_seconds = 0, 0.0, 0.0
         self._start: dict[str, Tensor] = {}
+        self._whole = True  # whether checkpoints hold what is frozen, too
 
     def trained_stages(self) -> list[str]:
         """Names of the backbone's stages that are trained."""
@@ -203,8 +205,19 @@ class Strategy(pl.LightningModule):
         self.load_state_dict(self.state_dict() | content["state_dict"])
         return int(content["epoch"])
 
+    @contextmanager
+    def saving_without_frozen(self) -> Iterator[None]:
+        """Checkpoints written meanwhile leave out what cannot have changed."""
+        self._whole = False
+        try:
+            yield
+        finally:
+            self._whole = True
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """An epoch's checkpoint leaves out what cannot have changed; the run writes a complete one at the end."""
+        """Leave out what is frozen, if asked to."""
+        if self._whole:
+            return
         frozen = {f"backbone.stages.{name}" for name in self.frozen_tensors()}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 

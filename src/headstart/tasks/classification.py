@@ -1,5 +1,7 @@
 """Telling classes apart: a linear head, cross-entropy, accuracy."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,7 +55,9 @@ class Scores(nn.Module):
         self._batches.append((loss.detach().expand(len(logits)), hits))
 
     def compute(self) -> dict[str, Tensor]:
-        """The epoch's "loss" and "accuracy", starting afresh."""
+        """The epoch's "loss" and "accuracy", starting afresh; no number where there was no batch."""
+        if not self._batches:
+            return {name: torch.tensor(math.nan) for name in ("loss", "accuracy")}
         # A value a picture: torchmetrics drops weights where it is told to keep what is no number.
         values = {}
         for name, metric, batches in zip(
