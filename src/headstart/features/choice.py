@@ -176,7 +176,7 @@ def relative_error(values: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.abs(values - expected).max() / max(float(np.abs(expected).max()), 1e-12))
 
 
-def speed(engine: Engine, work: Work, seconds: float = 0.2) -> float:
+def speed(engine: Engine, work: Work, seconds: float = 0.12) -> float:
     """Pictures a second, all lanes busy: the best of the rounds that fit into some time, one at least."""
     pictures = work.sample(engine.batch)
     rounds: list[float] = []

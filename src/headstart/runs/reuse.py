@@ -63,7 +63,6 @@ def frozen_data(
     device: Any = trainer.strategy.root_device
     autocast = AUTOCAST[str(trainer.precision)]
     keeper = Keeper(prefix, settings, store, device, autocast, data.train.without_views(), everything)
-    keeper.check(data.test)  # now, and not after the training
     views = settings.views if data.train.views and not strategy.mixes else None
     if views is not None:
         views = min(views, trainer.max_epochs or views)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-GAIN = 1e-6  # of the objective: SPAN steps, or starting anew, have to bring more than this share
+GAIN = 1e-5  # of the objective: SPAN steps, or starting anew, have to bring more than this share
 SPAN = 10
 
 
