@@ -34,7 +34,8 @@ class WeightsInfo:
 class Backbone(nn.Module):
     """Stages from the input upward, then a pooling to one feature vector.
 
-    Every parameter and buffer lives in exactly one stage; the pooling owns none.
+    Every parameter and buffer lives in exactly one stage; the pooling owns none. ``pool`` takes the outputs of the
+    stages numbered ``taps``, rising and ending with the last one, which is the only one by default: then
     ``pool(stages(x))`` is the penultimate output of the original network.
     """
 
@@ -45,6 +46,7 @@ class Backbone(nn.Module):
         pool: nn.Module,
         preprocessing: Preprocessing,
         weights: WeightsInfo,
+        taps: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -52,6 +54,7 @@ class Backbone(nn.Module):
         self.pool = pool
         self.preprocessing = preprocessing
         self.weights = weights
+        self.taps = tuple(taps) if taps is not None else (len(self.stages) - 1,)
         self.feature_dim = self._dry_run()
 
     @property
@@ -65,9 +68,22 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures (N, 3, S, S) to features (N, feature_dim)."""
-        return self.pool(self.forward_stages(x))
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """What enters stage ``start``, as from 0 normalised pictures (N, 3, S, S), to features (N, feature_dim)."""
+        return read(list(self.stages.values()), self.taps, self.pool, x, start)
+
+    @torch.no_grad()
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each stage's output for one picture, without the batch."""
+        size = self.preprocessing.image_size
+        was_training = self.training
+        self.eval()
+        x, shapes = torch.zeros(1, 3, size, size), []
+        for stage in self.stages.values():
+            x = stage(x)
+            shapes.append(tuple(x.shape[1:]))
+        self.train(was_training)
+        return shapes
 
     @torch.no_grad()
     def _dry_run(self) -> int:
@@ -87,6 +103,21 @@ class Backbone(nn.Module):
         if features.ndim != 2:
             raise ConfigError(f"{self.name} does not end in one feature vector a picture.")
         return int(features.shape[1])
+
+
+def read(stages: Sequence[nn.Module], taps: Sequence[int], pool: nn.Module, x: Tensor, start: int = 0) -> Tensor:
+    """Run stages from ``start`` on and pool what leaves those numbered ``taps``: features (N, D).
+
+    ``x`` enters stage ``start``: it is itself the output of the stage below, which may be the lowest tap.
+    """
+    if taps[0] < start - 1:
+        raise ValueError(f"The output of stage {taps[0]} is wanted, but the pass starts at stage {start}.")
+    outputs = [x] if taps[0] == start - 1 else []
+    for number in range(start, len(stages)):
+        x = stages[number](x)
+        if number in taps:
+            outputs.append(x)
+    return pool(*outputs)
 
 
 def check_image_size(image_size: int | None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 import headstart
 from headstart.backbones import Backbone
+from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
 
 CODE = ("backbones", "features", "data/decoding.py", "data/module.py", "data/pictures.py", "seeds.py")
@@ -31,6 +32,7 @@ class FrozenPrefix(nn.Module):
         names = backbone.stage_names[:stop]
         self.name, self.stage_names = backbone.name, names
         self.pooled = stop == len(backbone.stage_names)
+        self.taps = backbone.taps if self.pooled else ()
         self.stages = nn.ModuleList([backbone.stages[name] for name in names])
         self.pool = backbone.pool if self.pooled else nn.Identity()
         self.image_size = backbone.preprocessing.image_size
@@ -42,9 +44,11 @@ class FrozenPrefix(nn.Module):
         """uint8 (N, S, S, 3) to whatever leaves the last frozen stage."""
         x = pictures.permute(0, 3, 1, 2)
         x = (x if self.channels_last else x.contiguous()).to(self.scale.dtype) * self.scale + self.shift
+        if self.pooled:
+            return read(list(self.stages), self.taps, self.pool, x)
         for stage in self.stages:
             x = stage(x)
-        return self.pool(x)
+        return x
 
     @property
     def label(self) -> str:
@@ -57,6 +61,7 @@ class FrozenPrefix(nn.Module):
             "backbone": self.name,
             "stages": self.stage_names,
             "pooled": self.pooled,
+            "taps": list(self.taps),
             "image_size": self.image_size,
             "channels_last": self.channels_last,
             "structure": hashlib.sha256(_structure(self).encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""Telling classes apart: a linear head, cross-entropy, accuracy."""
+"""Telling classes apart: a head, cross-entropy, accuracy."""
 
 import math
 
@@ -8,22 +8,21 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
 from headstart.errors import ConfigError
-from headstart.seeds import stream
+from headstart.tasks.heads import LinearHead
 
 
 class Classification:
     """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are."""
 
-    def __init__(self, num_classes: int, label_smoothing: float = 0.0) -> None:
+    def __init__(self, num_classes: int, label_smoothing: float = 0.0, head: LinearHead | None = None) -> None:
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.head = head or LinearHead()
 
-    def make_head(self, feature_dim: int, seed: int) -> nn.Linear:
-        """A new output layer, initialised from the seed alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream("head", seed))
-            return nn.Linear(feature_dim, self.num_classes)
+    def make_head(self, feature_dim: int, seed: int) -> nn.Module:
+        """New output layers, initialised from the seed alone."""
+        return self.head.make(feature_dim, self.num_classes, seed)
 
     def soft(self, targets: Tensor) -> Tensor:
         """Labels (N,) to one-hot targets (N, classes) as floats."""

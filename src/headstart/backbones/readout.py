@@ -1,0 +1,103 @@
+"""Where features are read: from the top of a backbone, from a lower stage, or from several at once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headstart.backbones.backbone import Backbone
+from headstart.errors import ConfigError, nearest
+
+POOLINGS = ("avg", "max", "avgmax", "gem")
+
+
+class Pool(nn.Module):
+    """A map to a vector a picture; vectors are left as they are.
+
+    ``kind`` is "avg", "max", "avgmax" (both, one behind the other) or "gem": the generalised mean
+    ``mean(max(x, 0)^p)^(1/p)``, between average (p = 1) and maximum (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
+    A map is (N, C, H, W), or (N, H, W, C) where ``channels_last_dim``, or tokens (N, T, C).
+    """
+
+    def __init__(self, kind: str, channels_last_dim: bool = False, gem_p: float = 3.0) -> None:
+        super().__init__()
+        if kind not in POOLINGS:
+            raise ConfigError(f"head.pooling={kind}: there is no such pooling.{nearest(kind, POOLINGS)}")
+        if not gem_p > 0:
+            raise ConfigError(f"head.gem_p={gem_p}: expected a number above 0, such as 3.")
+        self.kind, self.channels_last_dim, self.gem_p = kind, channels_last_dim, float(gem_p)
+
+    def extra_repr(self) -> str:
+        """Shown by print, and part of the key of kept features."""
+        return f"{self.kind}, channels_last_dim={self.channels_last_dim}, gem_p={self.gem_p}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), (N, H, W, C), (N, T, C) or (N, D) to (N, D)."""
+        if x.ndim == 2:
+            return x
+        space = (2, 3) if x.ndim == 4 and not self.channels_last_dim else tuple(range(1, x.ndim - 1))
+        if self.kind == "avg":
+            return x.mean(dim=space)
+        if self.kind == "max":
+            return x.amax(dim=space)
+        if self.kind == "avgmax":
+            return torch.cat([x.mean(dim=space), x.amax(dim=space)], dim=1)
+        return x.clamp(min=1e-6).pow(self.gem_p).mean(dim=space).pow(1 / self.gem_p)
+
+
+class Joined(nn.Module):
+    """The outputs of several stages, each pooled, one behind the other: a hypercolumn (arXiv:1411.5752)."""
+
+    def __init__(self, pools: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList(pools)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """As many maps as there are pools to (N, sum of their D)."""
+        return torch.cat([pool(x) for pool, x in zip(self.pools, maps, strict=True)], dim=1)
+
+
+def read_from(
+    backbone: Backbone, stages: Sequence[str] | None = None, pooling: str | None = None, gem_p: float = 3.0
+) -> Backbone:
+    """The same network, its features read from these stages; stages above the highest of them are left out.
+
+    ``stages`` None is the last one; ``pooling`` None is the backbone's own there, and the average elsewhere. Raises
+    ConfigError for a stage that does not exist and for a pooling where there is nothing to pool.
+    """
+    names = backbone.stage_names
+    if stages is None:
+        chosen = [names[-1]]
+    else:
+        for name in stages:
+            if name not in names:
+                raise ConfigError(f"head.stages: {backbone.name} has no stage '{name}'.{nearest(name, names)}")
+        if not stages or len(set(stages)) < len(stages):
+            raise ConfigError(f"head.stages={list(stages)}: expected one or more stages, each once.")
+        chosen = [name for name in names if name in stages]  # in the order of the network
+    if pooling is None and chosen == [names[-1]]:
+        return backbone
+    taps = [names.index(name) for name in chosen]
+    shapes = backbone.output_shapes()
+    if pooling is not None and all(len(shapes[tap]) == 1 for tap in taps):
+        raise ConfigError(
+            f"head.pooling={pooling}: {backbone.name} gives a vector there, nothing is left to pool; leave it null,"
+            " or read a lower stage with head.stages."
+        )
+    pools: list[nn.Module] = []
+    for tap in taps:
+        own = pooling is None and tap == len(names) - 1
+        pools.append(backbone.pool if own else Pool(pooling or "avg", _channels_last_dim(shapes[tap]), gem_p))
+    kept = [(name, backbone.stages[name]) for name in names[: taps[-1] + 1]]
+    pool = pools[0] if len(pools) == 1 else Joined(pools)
+    return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps)
+
+
+def truncated(backbone: Backbone, count: int) -> Backbone:
+    """The lowest ``count`` stages, their map averaged to a vector."""
+    return read_from(backbone, [backbone.stage_names[count - 1]])
+
+
+def _channels_last_dim(shape: Sequence[int]) -> bool:
+    """Whether a map (a, b, c) of a square picture is (H, W, C): its first two sides are equal, its last is not."""
+    return len(shape) == 3 and shape[0] == shape[1] != shape[2]

@@ -1,0 +1,174 @@
+"""New output layers: linear, a small network, cosine; what they read, and where their weights start."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.backbones import Backbone, read_from
+from headstart.errors import ConfigError, nearest
+from headstart.seeds import stream
+
+INITS = ("default", "zeros", "gaussian", "class_means")
+GAUSSIAN_STD = 0.01
+
+
+class LinearLayer(nn.Linear):
+    """Dropout, then a linear map: features (N, D) to logits (N, classes)."""
+
+    def __init__(self, feature_dim: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__(feature_dim, classes)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) to (N, classes)."""
+        return super().forward(F.dropout(x, self.dropout, self.training) if self.dropout else x)
+
+
+class CosineLayer(nn.Module):
+    """Cosine of the angle to a vector a class, times a learned scale (Gidaris & Komodakis 2018, arXiv:1804.09458)."""
+
+    def __init__(self, feature_dim: int, classes: int, dropout: float = 0.0, scale: float = 20.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, feature_dim) / feature_dim**0.5)
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) to (N, classes)."""
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return self.scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+
+
+class LinearHead:
+    """Settings of a linear head, and of what it reads.
+
+    ``stages`` names the stages whose pooled outputs are joined (None: the last), ``pooling`` is the backbone's own
+    (None), "avg", "max", "avgmax" or "gem" with exponent ``gem_p``. ``init`` of the output layer: "default" (PyTorch's
+    uniform), "zeros", "gaussian" (deviation 0.01), or "class_means" of the training features.
+    """
+
+    kind = "linear"
+    inits: tuple[str, ...] = INITS
+
+    def __init__(
+        self,
+        stages: Sequence[str] | None = None,
+        pooling: str | None = None,
+        gem_p: float = 3.0,
+        dropout: float = 0.0,
+        init: str = "default",
+    ) -> None:
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"head.dropout={dropout}: expected a share of at least 0 and below 1.")
+        if init not in self.inits:
+            raise ConfigError(f"head.init={init}: a {self.kind} head does not start so.{nearest(init, self.inits)}")
+        self.stages = list(stages) if stages is not None else None
+        self.pooling, self.gem_p, self.dropout, self.init = pooling, gem_p, dropout, init
+
+    def read(self, backbone: Backbone) -> Backbone:
+        """The network as this head reads it."""
+        return read_from(backbone, self.stages, self.pooling, self.gem_p)
+
+    def make(self, feature_dim: int, classes: int, seed: int) -> nn.Module:
+        """The layers, initialised from the seed alone; "class_means" has to wait for features."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream("head", seed))
+            head = self._layers(feature_dim, classes)
+            weight, bias = output_layer(head).weight, getattr(output_layer(head), "bias", None)
+            with torch.no_grad():
+                if self.init == "gaussian":
+                    weight.normal_(std=GAUSSIAN_STD)
+                if self.init == "zeros":
+                    weight.zero_()
+                if self.init in ("gaussian", "zeros") and bias is not None:
+                    bias.zero_()
+        return head
+
+    def _layers(self, feature_dim: int, classes: int) -> nn.Module:
+        return LinearLayer(feature_dim, classes, self.dropout)
+
+
+class MlpHead(LinearHead):
+    """One or two hidden layers with ReLU and dropout: the small network on extracted features."""
+
+    kind = "mlp"
+    inits = ("default", "zeros", "gaussian")
+
+    def __init__(self, hidden: Sequence[int] = (256,), **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        sizes = list(hidden) if isinstance(hidden, Sequence) else [hidden]
+        if len(sizes) not in (1, 2) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
+            raise ConfigError(f"head.hidden={hidden}: expected one or two widths, as in [256] or [512,128].")
+        self.hidden = sizes
+
+    def _layers(self, feature_dim: int, classes: int) -> nn.Module:
+        widths = [feature_dim, *self.hidden]
+        layers: list[nn.Module] = []
+        for number in range(len(self.hidden)):
+            layers += [LinearLayer(widths[number], widths[number + 1], self.dropout if number else 0.0), nn.ReLU()]
+        return nn.Sequential(*layers, LinearLayer(widths[-1], classes, self.dropout))
+
+
+class CosineHead(LinearHead):
+    """Cosines to a vector a class: blind to the length of features."""
+
+    kind = "cosine"
+    inits = ("default", "gaussian", "class_means")
+
+    def __init__(self, scale: float = 20.0, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        if not scale > 0:
+            raise ConfigError(f"head.scale={scale}: expected a number above 0, such as 20.")
+        self.scale = scale
+
+    def _layers(self, feature_dim: int, classes: int) -> nn.Module:
+        return CosineLayer(feature_dim, classes, self.dropout, self.scale)
+
+
+def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
+    """The layer that gives the logits."""
+    last = head[-1] if isinstance(head, nn.Sequential) else head
+    assert isinstance(last, LinearLayer | CosineLayer)
+    return last
+
+
+def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """The mean feature vector of each class, float64 (classes, D); values (N, D), targets (N,)."""
+    one_hot = F.one_hot(targets, classes).double()
+    return one_hot.T @ values.double() / one_hot.sum(dim=0).clamp(min=1)[:, None]
+
+
+def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The nearest-class-mean classifier on standardised features as a linear map: weight (classes, D), bias (classes,).
+
+    Half the squared distance to a mean differs between classes by ``mean . x - |mean|^2 / 2``, which is linear (Mensink
+    et al. 2013, eq. 5). It is scaled, which changes no decision, so that cross-entropy on ``values`` is least.
+    """
+    std, centre = torch.std_mean(values.double(), dim=0, correction=0)
+    std = torch.where(std > 1e-8 * (1 + centre.abs()), std, torch.ones_like(std))
+    means = class_means((values.double() - centre) / std, targets, classes)
+    weight = means / std
+    bias = -0.5 * means.square().sum(dim=1) - weight @ centre
+    scale = best_scale(values.double() @ weight.T + bias, targets)
+    return scale * weight, scale * bias
+
+
+def best_scale(logits: Tensor, targets: Tensor) -> float:
+    """The factor, from 1e-5 to 1e4, with which these logits (N, classes) have the least cross-entropy."""
+    scales = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()
+    return min(scales, key=lambda scale: float(F.cross_entropy(scale * logits, targets)))
+
+
+def start_from_class_means(head: nn.Module, values: Tensor, targets: Tensor) -> None:
+    """Put the means of the classes into the output layer; values (N, D), targets (N,)."""
+    layer = output_layer(head)
+    classes = len(layer.weight)
+    with torch.no_grad():
+        if isinstance(layer, CosineLayer):
+            layer.weight.copy_(F.normalize(class_means(values, targets, classes), dim=1))
+        else:
+            weight, bias = nearest_mean(values, targets, classes)
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)

@@ -1,0 +1,86 @@
+"""Features are read where they are said to be read."""
+
+import pytest
+import torch
+from conftest import toy_backbone
+
+from headstart.backbones import Backbone, read_from, torchvision_backbone, truncated
+from headstart.backbones.readout import Pool
+from headstart.errors import ConfigError
+from headstart.features.prefix import FrozenPrefix
+
+
+def pictures(backbone: Backbone, count: int = 3) -> torch.Tensor:
+    size = backbone.preprocessing.image_size
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_stages_are_pooled_and_joined_in_the_order_of_the_network() -> None:
+    plain = toy_backbone().eval()
+    joined = read_from(plain, ["stage3", "stage1"]).eval()
+    x = pictures(plain)
+    maps = [plain.forward_stages(x, 0, stop) for stop in (2, 4)]
+    expected = torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
+    torch.testing.assert_close(joined(x), expected)
+    assert joined.feature_dim == expected.shape[1]
+
+
+@pytest.mark.parametrize("stop", range(3))
+def test_a_pass_may_start_at_or_below_the_lowest_stage_that_is_read(stop: int) -> None:
+    joined = read_from(toy_backbone(), ["stage1", "stage3"]).eval()
+    x = pictures(joined)
+    torch.testing.assert_close(joined(joined.forward_stages(x, 0, stop), stop), joined(x))
+    with pytest.raises(ValueError, match="output of stage 1"):
+        joined(joined.forward_stages(x, 0, 3), 3)
+
+
+def test_stages_above_the_highest_one_read_are_left_out() -> None:
+    short = truncated(toy_backbone(), 2)
+    assert short.stage_names == ["stage0", "stage1"]
+    assert short.feature_dim == 6
+
+
+def test_poolings() -> None:
+    x = torch.randn(2, 5, 4, 4).abs()
+    torch.testing.assert_close(Pool("gem", gem_p=1.0)(x), Pool("avg")(x))
+    torch.testing.assert_close(Pool("gem", gem_p=60.0)(x), Pool("max")(x), rtol=0.06, atol=0.02)
+    torch.testing.assert_close(Pool("avgmax")(x), torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))
+    torch.testing.assert_close(Pool("max", channels_last_dim=True)(x.permute(0, 2, 3, 1)), Pool("max")(x))
+    tokens = x.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(Pool("avg")(tokens), Pool("avg")(x))
+    assert torch.equal(Pool("max")(x[:, :, 0, 0]), x[:, :, 0, 0])
+
+
+@pytest.mark.parametrize(("name", "size"), [("swin_t", 64), ("vit_b_16", 32)])
+def test_layouts_of_transformers(name: str, size: int) -> None:
+    backbone = torchvision_backbone(name, image_size=size)
+    stages = backbone.stage_names[-3:]
+    joined = read_from(backbone, stages).eval()
+    widths = [backbone.forward_stages(pictures(backbone, 1), 0, n + 1).shape for n in range(5)][-3:]
+    channels = [shape[-1] if len(shape) == 3 or shape[1] == shape[2] else shape[1] for shape in widths]
+    assert joined.feature_dim == sum(channels)
+
+
+def test_the_frozen_prefix_gives_the_joined_features() -> None:
+    joined = read_from(toy_backbone(), ["stage0", "stage2"], pooling="max").eval()
+    prefix = FrozenPrefix(joined, 3, torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1))
+    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    torch.testing.assert_close(prefix(images), joined(images.permute(0, 3, 1, 2).float()))
+    other = FrozenPrefix(
+        read_from(toy_backbone(), ["stage1", "stage2"], pooling="max"),
+        3,
+        torch.ones(1, 3, 1, 1),
+        torch.zeros(1, 3, 1, 1),
+    )
+    assert prefix.key() != other.key()
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no stage 'stage4'.* Did you mean 'stage3'\?|no stage 'stage4'"):
+        read_from(toy_backbone(), ["stage4"])
+    with pytest.raises(ConfigError, match="each once"):
+        read_from(toy_backbone(), ["stage1", "stage1"])
+    with pytest.raises(ConfigError, match="no such pooling"):
+        read_from(toy_backbone(), pooling="median")
+    with pytest.raises(ConfigError, match="nothing is left to pool"):
+        read_from(torchvision_backbone("alexnet", image_size=64), pooling="max")
