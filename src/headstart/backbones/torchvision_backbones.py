@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
+from headstart.backbones.drop_path import check_drop_path, set_torchvision_rate
 from headstart.backbones.weights import (
     Adapt,
     failed_download,
@@ -32,15 +33,17 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # "
 
 
 def torchvision_backbone(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0
+    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
 ) -> Backbone:
     """One of torchvision's classifiers without its last layer.
 
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (torchvision's default ones), or a file.
+    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     if name not in CUTS:
         raise ConfigError(f"There is no torchvision backbone '{name}'.{nearest(name, CUTS)}")
     check_image_size(image_size)
+    drop_path = check_drop_path(drop_path)
     enum = torchvision.models.get_model_weights(name).DEFAULT
     preset = enum.transforms()
     size = image_size or preset.crop_size[0]
@@ -54,6 +57,7 @@ def torchvision_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = torchvision.models.get_model(name, weights=None, **kwargs)
+    set_torchvision_rate(network, name, drop_path)
     without_classifier(network)
     info = WeightsInfo()
     file = Path(weights).expanduser() if weights is not None and weights != "imagenet" else None
