@@ -18,3 +18,12 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequ
     text = io.StringIO()
     Console(file=text, width=10_000, highlight=False, color_system=None).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def share_text(share: float) -> str:
+    """A share of 0 to 1: –, 0.4 %, 45 %, 100 %, the last only if it is everything."""
+    if share in (0, 1):
+        return "100 %" if share else "–"
+    if share < 0.0005:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %" if share < 0.0995 else f"{min(99, round(100 * share))} %"

@@ -26,7 +26,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["experiment=demoo"], r"no experiment 'demoo'"),
         (["stratgy=scratch"], r"no setting 'stratgy'. Did you mean 'strategy'\?"),
         (["optimizer.lrr=1"], r"no setting 'optimizer.lrr'. Did you mean 'optimizer.lr'\?"),
-        (["strategy=scratch", "strategy.bakbone_lr_factor=1"], r"Did you mean 'strategy.backbone_lr_factor'\?"),
+        (["strategy=scratch", "strategy.head_lr_multiplyer=1"], r"Did you mean 'strategy.head_lr_multiplier'\?"),
         (["strategy=scratch,head_only"], r"several values: add -m"),
         (["scratch"], r"'scratch' cannot be read as a setting; expected key=value"),
         (["seed=${nothing}"], r"seed refers to what does not exist"),

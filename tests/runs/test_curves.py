@@ -41,8 +41,17 @@ def test_sub_runs_share_tags(tmp_path: Path) -> None:
     assert train["epoch_accuracy"] == [(0, 0.6), (1, 0.6)]
     assert validation["epoch_accuracy"] == [(0, 0.5), (1, 0.6)]
     assert test["epoch_accuracy"] == [(1, 0.4)]
-    assert train["learning_rate/head"] == [(0, 0.1), (1, 0.09)]
+    assert "learning_rate/head" not in train  # it comes by step
     assert "epoch_loss" in validation
+
+
+def test_learning_rates_come_by_step(tmp_path: Path) -> None:
+    curves = TensorBoardCurves(tmp_path)
+    curves.log_steps("learning_rate", [(0, {"head": 0.1, "backbone": 0.01}), (1, {"head": 0.2, "backbone": 0.02})])
+    curves.finalize("success")
+    train = scalars(tmp_path / "tensorboard" / "train")
+    assert train["learning_rate/head"] == [(0, 0.1), (1, 0.2)]
+    assert train["learning_rate/backbone"] == [(0, 0.01), (1, 0.02)]
 
 
 def test_the_hparams_tab_gets_settings_and_real_final_metrics(tmp_path: Path) -> None:

@@ -14,13 +14,20 @@ from headstart.augmentations import Mixup
 from headstart.data import Digits
 from headstart.errors import ConfigError, HeadstartError
 from headstart.strategies import (
+    L2SP,
+    BiasOnly,
     FinetuneAll,
     FinetuneLower,
     FinetuneUpper,
     HeadOnly,
     LinearProbe,
+    LpFt,
+    NearestCentroid,
+    NormOnly,
+    Ridge,
     Scratch,
     Strategy,
+    Surgical,
 )
 from headstart.strategies.plan import Group, check_partition
 
@@ -31,7 +38,13 @@ TRAINED = {
     FinetuneUpper: [2, 3],
     HeadOnly: [],
     LinearProbe: [],
+    NearestCentroid: [],
+    Ridge: [],
+    LpFt: [0, 1, 2, 3],
+    L2SP: [0, 1, 2, 3],
+    Surgical: [0, 1, 2, 3],
 }
+GIVEN = {LpFt: {"batch_norm": "update"}}
 
 
 def stage_states(strategy: Strategy) -> list[dict[str, Tensor]]:
@@ -40,7 +53,7 @@ def stage_states(strategy: Strategy) -> list[dict[str, Tensor]]:
 
 @pytest.mark.parametrize("cls", list(TRAINED))
 def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(cls)
+    strategy = make_strategy(cls, **GIVEN.get(cls, {}))
     stages, head = stage_states(strategy), strategy.head.weight.detach().clone()
     strategy.eval()  # left so by an earlier evaluation
     strategy.fit(make_trainer(tmp_path), digits)
@@ -53,9 +66,9 @@ def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_pat
 
 @pytest.mark.parametrize("cls", list(TRAINED))
 def test_the_plan_is_what_happens(cls: type[Strategy]) -> None:
-    strategy = make_strategy(cls, backbone_lr_factor=0.1)
+    strategy = make_strategy(cls, **GIVEN.get(cls, {}))
     trained = sum(p.numel() for p in strategy.parameters() if p.requires_grad)
-    assert trained == sum(group.size for group in strategy.plan if not group.frozen)
+    assert trained == sum(group.size_trained for group in strategy.plan)
     assert sum(group.size for group in strategy.plan) == sum(p.numel() for p in strategy.parameters())
     strategy.train()
     for number, stage in enumerate(strategy.backbone.stages.values()):
@@ -63,8 +76,45 @@ def test_the_plan_is_what_happens(cls: type[Strategy]) -> None:
         assert {p.requires_grad for p in stage.parameters()} == {number in TRAINED[cls]}
 
 
+def test_any_stages_may_be_chosen(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(Surgical, train_stages=["stage2", "*0"])
+    stages = stage_states(strategy)
+    strategy.fit(make_trainer(tmp_path), digits)
+    for number, (before, after) in enumerate(zip(stages, stage_states(strategy), strict=True)):
+        assert {torch.equal(tensor, after[name]) for name, tensor in before.items()} == {number not in (0, 2)}
+    assert make_strategy(Surgical, train_stages=["stage2", "stage3"]).frozen_stages == ["stage0", "stage1"]
+    assert make_strategy(FinetuneUpper, stages=2).train_stages == ["stage2", "stage3"]
+
+
+@pytest.mark.parametrize(("cls", "kinds"), [(BiasOnly, {"bias"}), (NormOnly, {"weight", "bias"})])
+def test_one_kind_of_weights_moves(cls: type[Strategy], kinds: set[str], digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(cls, lr=0.05, train_stages=["stage1", "stage2"], batch_norm="frozen")
+    stages = stage_states(strategy)
+    strategy.fit(make_trainer(tmp_path), digits)
+    moved = [
+        (number, name)
+        for number, (before, after) in enumerate(zip(stages, stage_states(strategy), strict=True))
+        for name, tensor in before.items()
+        if not torch.equal(tensor, after[name])
+    ]
+    norms = [(number, f"1.{kind}") for number in (1, 2) for kind in ("weight", "bias") if kind in kinds]
+    convolutions = [(number, "0.bias") for number in (1, 2)] if cls is BiasOnly else []
+    assert sorted(moved) == sorted(norms + convolutions)
+    trained = sum(p.numel() for p in strategy.backbone.parameters() if p.requires_grad)
+    assert trained == next(group for group in strategy.plan if group.name == "backbone").size_trained
+
+
+def test_wrong_stage_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'stag2' is no stage of toy, .* Did you mean 'stage2'\?"):
+        make_strategy(Surgical, train_stages=["stag2"])
+    with pytest.raises(ConfigError, match=r"stage1 is named twice, by 'stage1' and by 'stage\*'"):
+        make_strategy(Surgical, train_stages=["stage1", "stage*"])
+    with pytest.raises(ConfigError, match=r"'neck\*' is no stage"):
+        make_strategy(Surgical, train_stages=["neck*"])
+
+
 def test_learning_rates_are_real(digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(FinetuneAll, lr=0.01, backbone_lr_factor=0.1, scheduler=None)
+    strategy = make_strategy(FinetuneAll, lr=0.01, head_lr_multiplier=10, scheduler=None)
     strategy.fit(make_trainer(tmp_path, epochs=1), digits)
     rates = {g["name"]: g["lr"] for g in strategy.optimizers().param_groups}  # type: ignore[union-attr]
     assert rates == {"backbone": pytest.approx(0.001), "head": pytest.approx(0.01)}
@@ -77,7 +127,7 @@ def test_groups_go_by_identity() -> None:
     nn.init.zeros_(one.weight)
     nn.init.zeros_(equal.weight)
     whole = nn.ModuleList([one, equal])
-    groups = [Group("a", {"one": one}, 1.0, 0.0, "x"), Group("b", {"equal": equal}, 1.0, 0.0, "x")]
+    groups = [Group(n, n, list(m.parameters()), 1.0, 0.0, "x") for n, m in (("a", one), ("b", equal))]
     check_partition(groups, whole)
     with pytest.raises(RuntimeError, match="every parameter"):
         check_partition(groups[:1], whole)

@@ -83,6 +83,10 @@ class PictureSplit(Dataset[Batch]):
         """The same pictures, centre-cropped."""
         return PictureSplit(self.pictures, self.targets, self.size)
 
+    def with_views(self, views: Sequence[View], seed: int) -> "PictureSplit":
+        """The same pictures, seen through these views."""
+        return PictureSplit(self.pictures, self.targets, self.size, views, seed)
+
     def picture(self, index: int, epoch: int = 0) -> Picture:
         """(size, size, 3) uint8; the views are drawn from (seed, epoch, index), whatever process asks."""
         image = self.pictures[index]
@@ -129,6 +133,16 @@ class EvenBatches:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for part in self.positions():
             yield [(self.epoch, int(index)) for index in part]
+
+
+class Mixed(EvenBatches):
+    """One shuffled order that is the same in every pass: for batches that should not hold one class only."""
+
+    def __init__(self, length: int, batch_size: int) -> None:
+        super().__init__(length, batch_size, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """There is one order only."""
 
 
 class PictureData(pl.LightningDataModule):
@@ -184,6 +198,7 @@ class PictureData(pl.LightningDataModule):
         self.skipped: list[str] = []
         self.split_off: list[str] = []  # splits that the source does not have
         self.fingerprint = ""
+        self.mixed_evaluation = False  # whether validation and test come in mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
         """The name in tables, where dataset.name does not say another."""
@@ -294,15 +309,24 @@ class PictureData(pl.LightningDataModule):
 
     def train_eval_dataloader(self) -> DataLoader[Batch]:
         """The training pictures in order, centre-cropped."""
-        return self._loader(self.train.without_views(), batch_size=self.batch_size)
+        return self._in_order(self.train.without_views())
+
+    def mixed_dataloader(self) -> DataLoader[Batch]:
+        """The training pictures in mixed order, centre-cropped."""
+        return self._loader(self.train.without_views(), batch_sampler=Mixed(len(self.train), self.batch_size))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation pictures in order."""
-        return self._loader(self.validation, batch_size=self.batch_size)
+        return self._in_order(self.validation)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test pictures in order."""
-        return self._loader(self.test, batch_size=self.batch_size)
+        return self._in_order(self.test)
+
+    def _in_order(self, split: PictureSplit) -> DataLoader[Batch]:
+        if self.mixed_evaluation:
+            return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
+        return self._loader(split, batch_size=self.batch_size)
 
     def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
         split.pictures.load("pictures")

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from headstart.data import PictureData, PictureSplit
-from headstart.data.module import EvenBatches
+from headstart.data.module import EvenBatches, Mixed
 from headstart.errors import HeadstartError
 from headstart.features.keeping import Keeper, Outcome
 from headstart.features.loaders import FeatureBatches
+from headstart.features.rows import InMemory, Rows
 
 POOLED_BATCH = 1024  # rows a step of evaluation where nothing but the head has to run
 
@@ -20,10 +22,20 @@ class FrozenData(pl.LightningDataModule):
     Training pictures that are augmented stay pictures, new in every epoch, unless ``views`` asks for a fixed number of
     views that take turns; validation and test are always features. Where features can neither be kept nor held in
     memory, pictures are given.
+
+    With ``averaged``, each row is the mean over so many views of its picture, for training, validation and test alike.
     """
 
-    def __init__(self, data: PictureData, keeper: Keeper, views: int | None = None, mixed: bool = False) -> None:
+    def __init__(
+        self,
+        data: PictureData,
+        keeper: Keeper,
+        views: int | None = None,
+        mixed: bool = False,
+        averaged: int | None = None,
+    ) -> None:
         super().__init__()
+        self.averaged = averaged
         self.data, self.keeper, self.views = data, keeper, views
         self.mixed = mixed  # whether batches of training pictures are mixed afterwards
         self.outcomes: dict[str, Outcome] = {}
@@ -46,7 +58,7 @@ class FrozenData(pl.LightningDataModule):
 
     def train_eval_dataloader(self) -> Any:
         """The training pictures in order, not augmented."""
-        name = "train, not augmented" if self.data.train.views else "train"
+        name = "train, not augmented" if self.data.train.views and not self.averaged else "train"
         return self._evaluated(name, self.data.train.without_views(), self.data.train_eval_dataloader)
 
     def val_dataloader(self) -> Any:
@@ -86,11 +98,28 @@ class FrozenData(pl.LightningDataModule):
         return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
 
     def _evaluated(self, name: str, split: PictureSplit, pictures: Callable[[], Any]) -> Any:
-        rows = self._get(name, split).rows
+        rows = self._mean(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
             return pictures()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
-        return self._told(name, FeatureBatches(rows, split.targets, size))
+        mixed = Mixed(len(split), size) if self.data.mixed_evaluation else None
+        return self._told(name, FeatureBatches(rows, split.targets, size, mixed))
+
+    def _mean(self, name: str, split: PictureSplit) -> Rows:
+        """Features averaged over views of each picture."""
+        count = self.averaged or 1
+        seen = split.with_views(self.data.train.views, self.data.augmentation_seed)
+        rows = self._get(name, seen, count).rows
+        if rows is None:
+            raise HeadstartError(
+                f"strategy.views={count}: {count} views a picture fit neither memory nor disk; ask for fewer, or make"
+                " room with features.max_size or features.dir."
+            )
+        everything = np.arange(len(split))
+        total = rows.take(everything).clone()
+        for view in range(1, count):
+            total += rows.take(everything + view * len(split))
+        return InMemory(total / count)
 
     def _get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
         if name not in self.outcomes:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.reports.panels import Panel
+from headstart.reports.read import TRIED
 from headstart.reports.table import Group
 
 # Okabe & Ito's palette, told apart by readers who do not see all colours; a strategy keeps its colour everywhere.
@@ -60,7 +61,7 @@ def curve_statistics(group: Group, column: str) -> pd.DataFrame:
             curve = run.read_curve()
         except DataError:
             continue
-        if column in curve and "l2" not in curve:
+        if column in curve and not set(TRIED) & set(curve):
             curves.append(curve.set_index("epoch")[column])
     if not curves:
         return pd.DataFrame(columns=["mean", "deviation"])

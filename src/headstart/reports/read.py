@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+TRIED = ("l2", "neighbours", "candidate")  # columns of metrics.csv where a row is a setting, not an epoch
 STATUSES = ("finished", "failed", "interrupted", "running")
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -46,7 +47,7 @@ class Run:
     """Seconds since 1970."""
 
     def read_curve(self) -> pd.DataFrame:
-        """Read metrics.csv: one row an epoch (the last one written), or one row a strength with a column l2.
+        """Read metrics.csv: one row an epoch (the last one written), or one row a setting with a column of ``TRIED``.
 
         Raises DataError when the file is missing or damaged.
         """

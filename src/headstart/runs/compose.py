@@ -17,9 +17,11 @@ from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings
+from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import BestEpoch
 from headstart.runs.curves import CsvCurves, Curves
 from headstart.strategies import Strategy
+from headstart.tasks import Classification
 
 _UNTOUCHED: dict[str, Backbone] = {}
 WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
@@ -96,17 +98,30 @@ def make_features(config: DictConfig) -> FeatureSettings:
 
 def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mixes: list[Mix]) -> Strategy:
     """The LightningModule; needs the number of classes, so the data come first."""
+    wanted = {}
+    if getattr(get_class(config.strategy._target_), "wants_random", False):
+        without = config.copy()
+        without.backbone.weights = None
+        wanted["random_backbone"] = make(without, "backbone")
     strategy: Strategy = make(
         config,
         "strategy",
+        **wanted,
         backbone=backbone,
-        task=make(config, "task", num_classes=data.num_classes),
+        task=make_task(config, data.num_classes),
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
         mixes=mixes,
         augmented=bool(config.augmentation),
     )
     return strategy
+
+
+def make_task(config: DictConfig, num_classes: int) -> Classification:
+    """Head, loss and metrics for so many classes; without the group head, a linear one."""
+    head = make(config, "head") if config.get("head") else None
+    task: Classification = make(config, "task", num_classes=num_classes, head=head)
+    return task
 
 
 def check_optimizer(config: DictConfig) -> None:
@@ -131,9 +146,13 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     epochs = config.trainer.get("max_epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
+    clip = config.trainer.get("gradient_clip_val")
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0):
+        raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
+    check_one_average(callbacks)
     best = BestEpoch(
         dirpath=directory / "checkpoints",
         filename="epoch",

@@ -7,11 +7,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 import headstart
-from headstart.errors import nearest
+from headstart.errors import ConfigError, nearest
 from headstart.settings import flatten
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
@@ -22,6 +22,23 @@ def conf_folder() -> Path:
     package = Path(headstart.__file__).resolve().parent
     shipped = package / "conf"
     return shipped if shipped.is_dir() else package.parents[1] / "conf"
+
+
+def composed(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The settings of one run, and the names of the chosen groups; ``arguments`` are key=value. Open to changes.
+
+    Raises ConfigError for what is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
+    """
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", list(arguments), return_hydra_config=True)
+    choices = {str(group): str(name) for group, name in config.hydra.runtime.choices.items()}
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, choices
 
 
 def explain(error: Exception, arguments: Sequence[str] = ()) -> str:

@@ -32,12 +32,14 @@ class _Terminal(logging.Handler):
 
 
 @contextmanager
-def talking(file: Path) -> Iterator[None]:
-    """What headstart logs goes to the terminal, and with the time of day to the file."""
+def talking(file: Path | None = None) -> Iterator[None]:
+    """What headstart logs goes to the terminal, and with the time of day to the file, if there is one."""
     logger = logging.getLogger("headstart")
-    written = logging.FileHandler(file, encoding="utf-8")
-    written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [_Terminal(), written]
+    handlers: list[logging.Handler] = [_Terminal()]
+    if file is not None:
+        written = logging.FileHandler(file, encoding="utf-8")
+        written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(written)
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -2,10 +2,13 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -50,6 +53,12 @@ class Curves(Logger):
         """Put down what is new in an epoch's row."""
         raise NotImplementedError
 
+    def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
+        """Numbers of single steps, by name, for each step counted from 0 over all epochs; kept where there is room."""
+
+    def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
+        """The curve of a learning-rate range test, and the rate that was taken; kept where there is room."""
+
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """The chosen epoch, the settings and the final scores, once."""
 
@@ -83,13 +92,36 @@ class TensorBoardCurves(Curves):
         return self.writers[split]
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
-        """Scores go to their split, all else (rates, speed, strengths) to train."""
+        """Scores go to their split, all else (speed, strengths) to train; learning rates come by step."""
         for name, value in fresh.items():
             split, _, score = name.partition("/")
+            if split == "learning_rate":
+                continue
             if split in SPLITS:
                 self.writer(split).add_scalar(f"epoch_{score}", value, epoch)
             else:
                 self.writer("train").add_scalar(name, value, epoch)
+
+    def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
+        """One scalar a name, ``what/name``, over steps."""
+        writer = self.writer("train")
+        for step, values in steps:
+            for name, value in values.items():
+                writer.add_scalar(f"{what}/{name}", value, step)
+
+    def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
+        """The smoothed loss and the rate over steps, and both as a picture."""
+        writer = self.writer("train")
+        for step, (rate, loss) in enumerate(zip(rates.tolist(), losses.tolist(), strict=True)):
+            writer.add_scalar("lr_finder/loss", loss, step)
+            writer.add_scalar("lr_finder/learning_rate", rate, step)
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.semilogx(rates, losses, color="#0072B2")
+        axes.axvline(found, color="#D55E00", linestyle="--", label=f"taken: {found:.2g}")
+        axes.set(xlabel="learning rate of the head", ylabel="smoothed training loss (nats)")
+        axes.legend()
+        writer.add_figure("lr_finder", figure)
 
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Test scores at the chosen epoch, and a line of the HParams tab."""

@@ -23,7 +23,19 @@ LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Trainer) -> None:
     """Views that were asked for are kept, or the run is refused: without them it would be another one."""
-    if settings.views is None or not strategy.first_trained or not strategy.augmented:
+    if strategy.averaged_views is not None:
+        reason = hindrance(trainer) if settings.enabled else "as features.enabled is false"
+        if reason is None and not strategy.prefix_end:
+            reason = f"as strategy.batch_norm is {strategy.batch_norm}"
+        if reason:
+            raise ConfigError(
+                f"strategy.views={strategy.averaged_views} averages kept features, but none are kept, {reason}."
+            )
+        if settings.views is not None:
+            raise ConfigError(
+                "strategy.views averages views, features.views lets them take turns: leave one of them out."
+            )
+    if settings.views is None or not strategy.prefix_end or not strategy.augmented:
         return
     if strategy.mixes:
         names = ", ".join(type(mix).__name__.lower() for mix in strategy.mixes)
@@ -47,17 +59,24 @@ def hindrance(trainer: pl.Trainer) -> str | None:
 
 
 def frozen_data(
-    settings: FeatureSettings, folder: Path, strategy: Strategy, data: PictureData, trainer: pl.Trainer
+    settings: FeatureSettings,
+    folder: Path,
+    strategy: Strategy,
+    data: PictureData,
+    trainer: pl.Trainer,
+    whole: bool = False,
 ) -> FrozenData | None:
-    """The data with features in place of pictures; None where nothing is frozen from below, or it is turned off."""
-    if not settings.enabled or not strategy.first_trained:
+    """The data with features in place of pictures; None where nothing is frozen from below, or it is turned off.
+
+    With ``whole`` the features of the whole network as it is now, whatever of it will be trained.
+    """
+    stop = len(strategy.backbone.stages) if whole else strategy.prefix_end
+    if not settings.enabled or not stop or (whole and strategy.batch_norm == "batch"):
         return None
     if reason := hindrance(trainer):
         log.info("features are not kept, %s", reason)
         return None
-    prefix = FrozenPrefix(
-        strategy.backbone, strategy.first_trained, strategy.pixel_scale, strategy.pixel_shift, strategy.channels_last
-    )
+    prefix = FrozenPrefix(strategy.backbone, stop, strategy.pixel_scale, strategy.pixel_shift, strategy.channels_last)
     everything = len(data.train) + len(data.validation) + len(data.test)
     store = Store(folder, settings.max_bytes())
     device: Any = trainer.strategy.root_device
@@ -67,4 +86,4 @@ def frozen_data(
     if views is not None:
         views = min(views, trainer.max_epochs or views)
         log.info("features.views=%d: views of the first %d epochs are kept and take turns", settings.views, views)
-    return FrozenData(data, keeper, views, mixed=bool(strategy.mixes))
+    return FrozenData(data, keeper, views, mixed=bool(strategy.mixes), averaged=strategy.averaged_views)

@@ -33,6 +33,7 @@ from headstart.runs.reuse import check_views, frozen_data
 from headstart.seeds import stream
 from headstart.settings import flatten
 from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
 from headstart.tables import table_text
 
@@ -58,21 +59,12 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
     """
     start = time.perf_counter()
     quieten()
-    _settle_on_the_cpu()
-    config = config.copy()
-    OmegaConf.set_struct(config, False)
-    if not compose.starts_pretrained(config):
-        config.backbone.weights = None  # said in config.yaml too
-    for name in ("augmentation", "logger", "callbacks"):
-        if config.get(name) is None:  # as after augmentation=[]
-            config[name] = {}
-    if config.dataset.get("root"):
-        config.dataset.root = str(Path(config.dataset.root).expanduser().absolute())
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    settle_on_the_cpu()
+    settings = settled(config)
     config = OmegaConf.create(settings)
     names = {
         "backbone": str(config.backbone.get("name") or choices["backbone"]),
-        "dataset": _dataset_name(config, str(choices["dataset"])),
+        "dataset": dataset_name(config, str(choices["dataset"])),
         "strategy": str(choices["strategy"]),
     }
     config_hash = identity.config_hash(settings)
@@ -111,7 +103,22 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
     return accuracy
 
 
-def _dataset_name(config: DictConfig, choice: str) -> str:
+def settled(config: DictConfig) -> dict[str, Any]:
+    """The settings with nothing left open: what refers to others is filled in, the folder of pictures is absolute."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if not compose.starts_pretrained(config):
+        config.backbone.weights = None  # said in config.yaml too
+    for name in ("augmentation", "logger", "callbacks"):
+        if config.get(name) is None:  # as after augmentation=[]
+            config[name] = {}
+    if config.dataset.get("root"):
+        config.dataset.root = str(Path(config.dataset.root).expanduser().absolute())
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return settings
+
+
+def dataset_name(config: DictConfig, choice: str) -> str:
     """What tables call the data set; where its settings are refused, as they will be later on, its config's name."""
     try:
         return str(compose.make_data(config).name)
@@ -121,7 +128,7 @@ def _dataset_name(config: DictConfig, choice: str) -> str:
 
 def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:
     provenance.reset_peak_memory()
-    parts = _prepare(config, directory)
+    parts = prepare(config, directory)
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     manifest.content["provenance"] |= {
         "dataset_fingerprint": data.fingerprint,
@@ -137,12 +144,17 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     references = compute_references(config.get("references") or [], data)
 
     before = time.perf_counter()
+    device: Any = trainer.strategy.root_device
+    strategy.begin(data, device)
     reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
+    start_data = reused
+    if strategy.wants_start_features and strategy.prefix_end < len(strategy.backbone.stages):
+        start_data = frozen_data(parts.features, parts.store, strategy, data, trainer, whole=True)
     train_seconds = time.perf_counter() - before
     if reused is not None:  # belongs to the test pass, but should not fail after the training
         reused.keeper.check(data.test)
     before = time.perf_counter()
-    epoch = strategy.fit(trainer, reused or data)
+    epoch = strategy.fit(trainer, reused or data, start_data)
     train_seconds += time.perf_counter() - before
     keep_network(strategy, epoch, directory / "checkpoints")
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
@@ -151,32 +163,43 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         directory / "predictions.csv",
         data.test.ids,
         data.test.targets,
-        torch.cat(strategy.test_logits),
+        strategy.test_logits,
         data.class_names,
     )
 
     row = parts.loggers[0].rows[epoch]
+    tried = len(parts.loggers[0].rows)
+    epochs = None if isinstance(strategy, FeatureClassifier) else tried
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
+    metrics |= strategy.selected.get("metrics", {})  # of what was made from that epoch
     metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")
-    manifest.content["cost"] = _cost(strategy, 1 if "l2" in row else len(parts.loggers[0].rows), train_seconds, start)
-    manifest.content |= {"metrics": metrics, "references": references, "best_epoch": None if "l2" in row else epoch}
+    manifest.content["cost"] = _cost(strategy, epochs or 1, train_seconds, start)
+    manifest.content |= {
+        "metrics": metrics,
+        "references": references,
+        "best_epoch": epoch if epochs else None,
+        "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
+    }
     manifest.finish("finished")
     log.info(
         "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
-        _chosen(row, epoch, len(parts.loggers[0].rows)),
+        strategy.describe_choice(epoch, row, tried),
         100 * metrics["validation/accuracy"],
         100 * metrics["test/accuracy"],
     )
     return metrics["validation/accuracy"]
 
 
-def _prepare(config: DictConfig, directory: Path) -> Parts:
-    """Everything that can be refused is refused here, cheap checks first."""
+def prepare(config: DictConfig, directory: Path, every_stage: bool = False) -> Parts:
+    """Everything that can be refused is refused here, cheap checks first.
+
+    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some.
+    """
     check_references(config.get("references") or [])
     compose.check_seeds(config)
     data = compose.make_data(config)
@@ -187,6 +210,8 @@ def _prepare(config: DictConfig, directory: Path) -> Parts:
     features = compose.make_features(config)
     store = features.folder(config.output_dir)
     backbone = compose.make_backbone(config)
+    if every_stage and config.head.stages is None:
+        config.head.stages = backbone.stage_names
     data.prepare(backbone.preprocessing, views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, mixes)
     check_views(features, strategy, trainer)
@@ -209,7 +234,7 @@ def _told(reused: FrozenData | None) -> dict[str, Any] | None:
     return record
 
 
-def _settle_on_the_cpu() -> None:
+def settle_on_the_cpu() -> None:
     """Without a GPU, tell PyTorch so for good: its optimizers else look for a driver at every step, 0.2 ms each."""
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -247,6 +272,14 @@ def _describe(parts: Parts) -> None:
     )  # fmt: skip
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
+    warn_of_weights(strategy)
+    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
+    right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
+    log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
+
+
+def warn_of_weights(strategy: Strategy) -> None:
+    """Say where a network that should be pretrained is not, or not all of it."""
     if strategy.pretrained and strategy.backbone.weights.name is None:
         log.warning("the backbone starts from random weights, as backbone.weights is null")
     if strategy.backbone.weights.missing:
@@ -255,9 +288,6 @@ def _describe(parts: Parts) -> None:
             "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
             100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
         )  # fmt: skip
-    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
-    right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
-    log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,19 +303,12 @@ def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[
 
 
 def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -> dict[str, float]:
-    parameters = list(strategy.parameters())
     return {
         "wall_seconds": time.perf_counter() - start,
         "train_seconds": train_seconds,
         "epochs": epochs,
         "samples_per_second": strategy.samples_trained / max(strategy.seconds_trained, 1e-9),
         "peak_memory_bytes": provenance.peak_memory(strategy.device.type),
-        "total_parameters": sum(parameter.numel() for parameter in parameters),
-        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "total_parameters": sum(group.size for group in strategy.plan),
+        "trainable_parameters": sum(group.size_trained for group in strategy.plan),
     }
-
-
-def _chosen(row: Mapping[str, float], epoch: int, count: int) -> str:
-    if "l2" in row:
-        return f"L2 strength {row['l2']:g}, the best of {count} on validation"
-    return f"epoch {epoch + 1} of {count}, the best on validation"

@@ -1,35 +1,43 @@
-"""The training plan: which modules are trained, how fast and in which mode."""
+"""The training plan: which weights are trained, how fast and in which mode."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+
+from headstart.strategies.rates import split_by_decay
+from headstart.tables import share_text
 
 
 @dataclass(frozen=True)
 class Group:
-    """Modules that are treated alike."""
+    """Weights that are treated alike."""
 
     name: str
-    modules: dict[str, nn.Module]
+    where: str  # the modules, as people read them
+    parameters: Sequence[nn.Parameter]
     learning_rate: float | None  # None: frozen
     weight_decay: float | None
     started_from: str
+    trained: Sequence[nn.Parameter] = ()  # of its parameters
+    statistics: str | None = None  # of batch norm; None where there is none
+    since: int = 1  # the epoch from which it is trained
 
     @property
     def frozen(self) -> bool:
-        """No gradient and eval mode."""
+        """Nothing of it is trained."""
         return self.learning_rate is None
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters of all its modules."""
-        return [parameter for module in self.modules.values() for parameter in module.parameters()]
 
     @property
     def size(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.parameters)
+
+    @property
+    def size_trained(self) -> int:
+        """Number of weights that are trained."""
+        return sum(parameter.numel() for parameter in self.trained)
 
 
 def check_partition(groups: Sequence[Group], whole: nn.Module) -> None:
@@ -39,29 +47,41 @@ def check_partition(groups: Sequence[Group], whole: nn.Module) -> None:
         raise RuntimeError("A parameter is in two groups of the training plan.")
     if set(listed) != {id(parameter) for parameter in whole.parameters()}:
         raise RuntimeError("The groups of the training plan do not hold every parameter.")
+    trained = {id(parameter) for group in groups for parameter in group.trained}
+    if not trained <= set(listed) or any(group.frozen and group.trained for group in groups):
+        raise RuntimeError("The training plan trains what it does not hold, or what it calls frozen.")
+
+
+def optimizer_groups(groups: Sequence[Group], decay_norm_bias: bool) -> list[dict[str, Any]]:
+    """What the optimizer takes: what is trained, one or two entries a group, as biases and norms may not decay."""
+    entries = []
+    for group in groups:
+        decayed, others = (list(group.trained), []) if decay_norm_bias else split_by_decay(group.trained)
+        for parameters, decay in ((decayed, group.weight_decay), (others, 0.0)):
+            if parameters:
+                entries.append(
+                    {"params": parameters, "lr": group.learning_rate, "weight_decay": decay, "name": group.name}
+                )
+    return entries
 
 
 def plan_rows(groups: Sequence[Group], learning_rate_of: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the plan as a reader sees it."""
-    header = ["group", "modules", "starts from", "parameters", "trained", "mode", "learning rate", "weight decay"]
+    header = "group,modules,starts from,parameters,trained,mode,batch norm,learning rate,weight decay".split(",")
     rows = []
     for group in groups:
         rate = learning_rate_of(group.name)
         rows.append(
             [
                 group.name,
-                ", ".join(group.modules),
+                group.where,
                 group.started_from,
                 f"{group.size:,}",
-                f"{100 * _share_trained(group):.0f} %",
-                "eval" if group.frozen else "train",
+                share_text(group.size_trained / max(1, group.size)),
+                "eval" if group.frozen else "train" if group.since == 1 else f"train from epoch {group.since}",
+                group.statistics or "–",
                 rate,
                 "–" if group.weight_decay is None or rate == "L-BFGS" else f"{group.weight_decay:g}",
             ]
         )
     return header, rows
-
-
-def _share_trained(group: Group) -> float:
-    trained = sum(parameter.numel() for parameter in group.parameters if parameter.requires_grad)
-    return trained / max(1, group.size)

@@ -46,11 +46,10 @@ def fit_probe(
     ``loss`` is "logistic" or "hinge"; the scores are accuracy and cross-entropy for both. ``on_row`` is told the
     scores of each strength.
     """
-    if train.values.device.type == "mps":  # which has no float64
-        train, validation = (Features(s.values.cpu(), s.targets.cpu()) for s in (train, validation))
+    train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
-    x, held_out = ((split.values.double() - mean) / std for split in (train, validation))
+    x, held_out = ((split.values - mean) / std for split in (train, validation))
     basis = principal_axes(x)
     x, held_out = x @ basis.T, held_out @ basis.T
     fit: Fit | None = None
@@ -62,7 +61,7 @@ def fit_probe(
         row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
         row |= scores("validation", fit.logits(held_out), validation.targets)
         on_row(number, row)
-        if best is None or _rank(row) > _rank(best.scores):
+        if best is None or rank(row) > rank(best.scores):
             weight = fit.weight @ basis / std
             best = Probe(weight, fit.bias - weight @ mean, number, row)
     if best is None:
@@ -106,6 +105,13 @@ def fit_probe_once(
     return probe
 
 
+def in_double(split: Features) -> Features:
+    """With values in float64; on the CPU where the device has none."""
+    if split.values.device.type == "mps":
+        return Features(split.values.cpu().double(), split.targets.cpu())
+    return Features(split.values.double(), split.targets)
+
+
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
     std, mean = torch.std_mean(values.double(), dim=0, correction=0)
@@ -128,5 +134,6 @@ def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
     return {f"{split}/loss": float(F.cross_entropy(logits, targets)), f"{split}/accuracy": float(accuracy)}
 
 
-def _rank(row: dict[str, float]) -> tuple[float, float]:
+def rank(row: dict[str, float]) -> tuple[float, float]:
+    """What is best on validation: accuracy first, then loss."""
     return row["validation/accuracy"], -row["validation/loss"]

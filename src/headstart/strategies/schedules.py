@@ -1,18 +1,16 @@
-"""Learning-rate schedules by step; each takes the optimizer and the number of steps in all."""
+"""Learning-rate schedules; each takes the optimizer and the number of steps in all, and moves all groups alike."""
 
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from headstart.errors import ConfigError
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> LambdaLR:
     """A linear rise over the share ``warmup`` of all steps, then half a cosine to zero (arXiv:1608.03983)."""
-    if not 0 <= warmup < 1:
-        raise ConfigError(f"scheduler.warmup={warmup}: expected a share of the steps of at least 0 and below 1.")
-    rise = round(warmup * total_steps)
+    rise = _rise(total_steps, warmup)
 
     def factor(step: int) -> float:
         if step < rise:
@@ -24,7 +22,53 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> Lambd
 
 def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LambdaLR:
     """A linear rise over the share ``warmup`` of all steps, then no change."""
+    rise = _rise(total_steps, warmup)
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (rise + 1)))
+
+
+def one_cycle(
+    optimizer: Optimizer, total_steps: int, warmup: float = 0.3, start_factor: float = 0.04, end_factor: float = 1e-5
+) -> OneCycleLR:
+    """One cycle (arXiv:1708.07120): up along half a cosine to each group's rate, then down; momentum the other way.
+
+    ``start_factor`` and ``end_factor`` are the first and the last rate over the highest.
+    """
+    total_steps = max(total_steps, 2)
+    _rise(total_steps, warmup)
+    for key, factor in (("start_factor", start_factor), ("end_factor", end_factor)):
+        if not 0 < factor <= 1:
+            raise ConfigError(f"scheduler.{key}={factor}: expected a number above 0 and at most 1.")
+    options = optimizer.param_groups[0]
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=total_steps,
+        pct_start=warmup if warmup * total_steps > 1 else 0.0,  # OneCycleLR divides by the steps of the rise less one
+        div_factor=1 / start_factor,
+        final_div_factor=start_factor / end_factor,
+        cycle_momentum=bool(options.get("momentum") or options.get("betas")),  # none is not to become some
+    )
+
+
+def plateau(
+    optimizer: Optimizer, total_steps: int, factor: float = 0.1, patience: int = 2, min_factor: float = 1e-3
+) -> ReduceLROnPlateau:
+    """Rates fall by ``factor`` when the validation loss has not fallen for more than ``patience`` epochs.
+
+    They do not go below ``min_factor`` of what they were. The number of steps is not used.
+    """
+    if not 0 < factor < 1:
+        raise ConfigError(f"scheduler.factor={factor}: expected a number between 0 and 1.")
+    if not 0 <= min_factor < 1:
+        raise ConfigError(f"scheduler.min_factor={min_factor}: expected a number of at least 0 and below 1.")
+    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 0:
+        raise ConfigError(f"scheduler.patience={patience}: expected a whole number of epochs of at least 0.")
+    least = [min_factor * group["lr"] for group in optimizer.param_groups]
+    # By default a change of less than 1e-8 is not made: groups of small rates would fall behind the others.
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=least, eps=0.0)
+
+
+def _rise(total_steps: int, warmup: float) -> int:
     if not 0 <= warmup < 1:
         raise ConfigError(f"scheduler.warmup={warmup}: expected a share of the steps of at least 0 and below 1.")
-    rise = round(warmup * total_steps)
-    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (rise + 1)))
+    return round(warmup * total_steps)

@@ -1,25 +1,41 @@
 """The base of all strategies: it owns loss, metrics, modes and learning rates; a subclass says what is trained."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError, HeadstartError
+from headstart.features.extract import Features, extract
 from headstart.seeds import generator, stream
-from headstart.strategies.plan import Group, check_partition
+from headstart.strategies import norms
+from headstart.strategies.lr_finder import find_lr
+from headstart.strategies.plan import Group, check_partition, optimizer_groups
+from headstart.strategies.rates import check_above_zero, stage_rates
 from headstart.tasks import Classification, Scores
+from headstart.tasks.heads import start_from_class_means
 
+log = logging.getLogger(__name__)
 Mix = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 # uint8 pictures (N, 3, S, S), or floats that leave the frozen prefix; labels (N,); positions (N,)
 Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@runtime_checkable
+class StepLogger(Protocol):
+    """A logger that takes numbers of single steps."""
+
+    def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
+        """The numbers by name, for each step, counted from 0 over all epochs."""
 
 
 class Strategy(pl.LightningModule):
@@ -28,13 +44,24 @@ class Strategy(pl.LightningModule):
     ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
     the training pictures are augmented in any way.
 
-    The stages below ``first_trained`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
+    ``lr`` is the head's learning rate: a number, None for the optimizer's own, or "auto" for one found by a range
+    test. The backbone's is ``lr / head_lr_multiplier``, falling by ``layer_decay`` a stage from the top downward;
+    ``stage_lr`` sets single stages. The head's biases get ``head_bias_lr_multiplier`` times the backbone's rate, if
+    that is given. Biases and normalisation have no weight decay unless ``decay_norm_bias``.
+
+    ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated anew on the target's training
+    pictures, then stored), "batch" (always those of the batch), or "auto": update where a stage is trained, frozen
+    elsewhere.
+
+    The stages below ``prefix_end`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
     prefix, floating: the same, computed earlier.
     """
 
     pixel_scale: Tensor
     pixel_shift: Tensor
     pretrained = True  # whether the backbone starts from weights learned elsewhere
+    by_stage = False  # whether each stage is a group of its own, whatever its rate
+    averaged_views: int | None = None  # features are means over so many views of a picture
 
     def __init__(
         self,
@@ -44,86 +71,227 @@ class Strategy(pl.LightningModule):
         scheduler: Callable[..., Any] | None = None,
         mixes: Sequence[Mix] = (),
         augmented: bool = False,
-        backbone_lr_factor: float = 1.0,
+        lr: float | str | None = None,
+        head_lr_multiplier: float = 1.0,
+        head_bias_lr_multiplier: float | None = None,
+        layer_decay: float = 1.0,
+        stage_lr: Mapping[str, float] | None = None,
+        decay_norm_bias: bool = False,
+        batch_norm: str = "auto",
         channels_last: bool = True,
         head_seed: int = 0,
         noise_seed: int = 0,
     ) -> None:
         super().__init__()
-        if backbone_lr_factor <= 0:
-            raise ConfigError(f"strategy.backbone_lr_factor={backbone_lr_factor}: expected a number above 0.")
-        self.backbone, self.task = backbone, task
+        self.backbone = backbone = task.head.read(backbone)
+        self.task = task
         self.head = task.make_head(backbone.feature_dim, head_seed)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixes, self.augmented, self.noise_seed = list(mixes), augmented, noise_seed
-        self.backbone_lr_factor, self.channels_last = backbone_lr_factor, channels_last
+        self.channels_last = channels_last
+        self._take_rates(lr, head_lr_multiplier, head_bias_lr_multiplier, layer_decay, stage_lr)
+        self.decay_norm_bias = decay_norm_bias
+        norms.check_mode(batch_norm, backbone, backbone.name)
+        self.batch_norm = batch_norm
         mean, std = (
             torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (backbone.preprocessing.mean, backbone.preprocessing.std)
         )
         self.register_buffer("pixel_scale", 1 / std, persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)
         self.train_scores, self.validation_scores, self.test_scores = Scores(), Scores(), Scores()
-        trained = self.trained_stages()
-        self.frozen_stages = [name for name in backbone.stage_names if name not in trained]
-        self.first_trained = next(
-            (i for i, name in enumerate(backbone.stage_names) if name in trained), len(backbone.stage_names)
-        )
-        for name, stage in backbone.stages.items():
-            stage.requires_grad_(name in trained)
+        self.change_layers()
+        self._choose_trained()
         if channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan = self._make_plan()
-        self.test_logits: list[Tensor] = []
+        self.test_logits = torch.empty(0)
+        self._test_batches: list[tuple[Tensor, Tensor]] = []
+        self.selected: dict[str, Any] = {}  # what was chosen besides the epoch, for the record
         self.samples_trained, self.seconds_trained = 0, 0.0
         self._epoch_samples, self._epoch_start, self._epoch_seconds = 0, 0.0, 0.0
         self._start: dict[str, Tensor] = {}
+        self._rates: list[tuple[int, dict[str, float]]] = []
+        self._begun = False
         self._whole = True  # whether checkpoints hold what is frozen, too
 
+    # --- what a subclass says
+
     def trained_stages(self) -> list[str]:
-        """Names of the backbone's stages that are trained."""
+        """Names of the backbone's stages that are trained, or of which something is."""
         raise NotImplementedError
+
+    def trains(self, layer: nn.Module, name: str) -> bool:
+        """Whether a layer's own parameter of this name is trained, where its stage is."""
+        return True
+
+    def change_layers(self) -> None:
+        """Put in layers of the strategy's own, before it is settled what is trained."""
+
+    def started_from(self, stage: str) -> str:
+        """Where the weights of a stage come from."""
+        return self.backbone.weights.name or "random"
+
+    def head_started_from(self) -> str:
+        """Where the weights of the head come from."""
+        init = self.task.head.init
+        return "random" if init == "default" else init.replace("_", " ")
+
+    def backbone_weight_decay(self) -> float:
+        """Of every trained stage."""
+        return self.weight_decay
+
+    def trained_since(self, stage: str) -> int:
+        """The epoch, counted from 1, from which a stage is trained if it is."""
+        return 1
+
+    def frozen_now(self) -> list[str]:
+        """The stages that are frozen in this epoch."""
+        return self.frozen_stages
+
+    def penalty(self) -> Tensor | None:
+        """What is added to the loss in training."""
+        return None
+
+    @property
+    def wants_start_features(self) -> bool:
+        """Whether the head starts from features of the training pictures."""
+        return self.task.head.init == "class_means"
+
+    def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
+        """Put weights into the head, from features of the network as it starts."""
+        start_from_class_means(self.head, train.values, train.targets)
+
+    def finish(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
+        """What is left to do once the best epoch is back."""
+
+    def describe_choice(self, number: int, row: dict[str, float], count: int) -> str:
+        """Which of ``count`` rows of scores was chosen, for people."""
+        return f"epoch {number + 1} of {count}, the best on validation"
 
     # --- what is trained, and how fast
 
-    def _make_plan(self) -> list[Group]:
-        base = dict(getattr(self.make_optimizer, "keywords", {}))
-        if "lr" not in base:
+    def _take_rates(
+        self,
+        lr: float | str | None,
+        head_lr_multiplier: float,
+        head_bias_lr_multiplier: float | None,
+        layer_decay: float,
+        stage_lr: Mapping[str, float] | None,
+    ) -> None:
+        own = dict(getattr(self.make_optimizer, "keywords", {}))
+        if "lr" not in own:
             raise ConfigError("optimizer.lr is not set: every strategy derives its learning rates from it.")
-        start = self.backbone.weights.name if self.backbone.weights.name else "random"
+        self.weight_decay = own.get("weight_decay", 0.0)
+        self.lr_wanted = lr == "auto"
+        if self.lr_wanted and stage_lr:
+            raise ConfigError("strategy.stage_lr sets rates as numbers, so strategy.lr cannot be auto.")
+        if isinstance(lr, str) and not self.lr_wanted:
+            raise ConfigError(f"strategy.lr={lr}: expected a number above 0, auto, or null for optimizer.lr.")
+        self.lr = 1.0 if self.lr_wanted else check_above_zero("strategy.lr", own["lr"] if lr is None else lr)
+        self.head_lr_multiplier = check_above_zero("strategy.head_lr_multiplier", head_lr_multiplier)
+        self.head_bias_lr_multiplier = (
+            None
+            if head_bias_lr_multiplier is None
+            else check_above_zero("strategy.head_bias_lr_multiplier", head_bias_lr_multiplier)
+        )
+        self.layer_decay = check_above_zero("strategy.layer_decay", layer_decay)
+        if self.layer_decay > 1:
+            raise ConfigError(f"strategy.layer_decay={layer_decay}: expected a number above 0 and at most 1.")
+        self.stage_lr = stage_lr
+
+    def _choose_trained(self) -> None:
+        """Settle which stages are frozen, what of the others is trained, and where the frozen prefix ends."""
+        backbone, trained = self.backbone, self.trained_stages()
+        for name, stage in backbone.stages.items():
+            for layer in stage.modules():
+                for key, parameter in layer.named_parameters(recurse=False):
+                    parameter.requires_grad_(name in trained and self.trains(layer, key))
+        self.frozen_stages = [
+            name for name, stage in backbone.stages.items() if not any(p.requires_grad for p in stage.parameters())
+        ]
+        auto = self.batch_norm == "auto"
+        self.statistics = {
+            name: ("frozen" if name in self.frozen_stages else "update") if auto else self.batch_norm
+            for name, stage in backbone.stages.items()
+            if norms.batch_norms(stage)
+        }
+        moving = [
+            number
+            for number, name in enumerate(backbone.stage_names)
+            if name not in self.frozen_stages or self.statistics.get(name) in ("update", "batch")
+        ]
+        self.prefix_end = min([*moving, backbone.taps[0] + 1]) if moving else len(backbone.stages)
+
+    def _make_plan(self) -> list[Group]:
+        backbone = self.backbone
+        trained = [name for name in backbone.stage_names if name not in self.frozen_stages]
+        rates = stage_rates(
+            backbone.stage_names, trained, self.lr / self.head_lr_multiplier, self.layer_decay, self.stage_lr,
+            backbone.name,
+        )  # fmt: skip
+        apart = self.by_stage or len(set(rates.values())) > 1
+        grouped: dict[tuple[Any, ...], list[str]] = {}
+        for name in backbone.stage_names:
+            label = (name if apart else "backbone") if name in rates else "frozen"
+            key = (label, rates.get(name), self.started_from(name))
+            grouped.setdefault(key, []).append(name)
         groups = []
-        for name, frozen in (("backbone", False), ("frozen", True)):
-            stages = {k: v for k, v in self.backbone.stages.items() if (k in self.frozen_stages) == frozen}
-            if stages:
-                rate = None if frozen else float(base["lr"]) * self.backbone_lr_factor
-                decay = None if frozen else base.get("weight_decay", 0.0)
-                groups.append(Group(name, stages, rate, decay, start))
-        groups.append(Group("head", {"head": self.head}, float(base["lr"]), base.get("weight_decay", 0.0), "random"))
+        for (label, rate, start), stages in grouped.items():
+            alike = sum(key[0] == label for key in grouped) > 1  # as where some stages start from elsewhere
+            parameters = [p for name in stages for p in backbone.stages[name].parameters()]
+            groups.append(
+                Group(
+                    f"{label} {'+'.join(stages)}" if alike else label,
+                    ", ".join(stages),
+                    parameters,
+                    rate,
+                    None if rate is None else self.backbone_weight_decay(),
+                    start,
+                    [p for p in parameters if p.requires_grad],
+                    ", ".join(dict.fromkeys(self.statistics[n] for n in stages if n in self.statistics)) or None,
+                    self.trained_since(stages[0]),
+                )
+            )
+        groups += self._head_groups()
         check_partition(groups, self)
         return groups
 
-    def configure_optimizers(self) -> Any:
-        """One parameter group for each trained group of the plan, each with a learning rate of its own."""
-        groups = [
-            {
-                "params": group.parameters,
-                "lr": group.learning_rate,
-                "weight_decay": group.weight_decay,
-                "name": group.name,
-            }
-            for group in self.plan
-            if not group.frozen and group.size
+    def _head_groups(self) -> list[Group]:
+        named = dict(self.head.named_parameters())
+        biases = [p for name, p in named.items() if name.rpartition(".")[2] == "bias"]
+        start = self.head_started_from()
+        where = type(self.head).__name__ if len(list(self.head.children())) == 0 else self.task.head.kind
+        if self.head_bias_lr_multiplier is None or not biases:
+            everything = list(named.values())
+            return [Group("head", where, everything, self.lr, self.weight_decay, start, everything)]
+        weights = [p for p in named.values() if not any(p is bias for bias in biases)]
+        bias_rate = self.lr / self.head_lr_multiplier * self.head_bias_lr_multiplier
+        return [
+            Group("head", where, weights, self.lr, self.weight_decay, start, weights),
+            Group("head bias", where, biases, bias_rate, self.weight_decay, start, biases),
         ]
-        optimizer = self.make_optimizer(groups)
+
+    def configure_optimizers(self) -> Any:
+        """Parameter groups with a learning rate of their own for each trained group of the plan."""
+        optimizer = self.make_optimizer(optimizer_groups(self.plan, self.decay_norm_bias))
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            told = {"scheduler": scheduler, "interval": "epoch", "monitor": "validation/loss"}
+        else:
+            told = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": told}
 
     def train(self, mode: bool = True) -> "Strategy":
-        """Frozen stages stay in eval mode, whoever calls this: their statistics are used and not moved."""
+        """Frozen stages stay in eval mode, whoever calls this; batch norm goes by its own mode."""
         super().train(mode)
-        for name in self.frozen_stages:
+        for name in self.frozen_now():
             self.backbone.stages[name].eval()
+        for name, statistics in self.statistics.items():
+            if self.batch_norm == "auto" and name in self.frozen_now():
+                statistics = "frozen"
+            norms.set_statistics(norms.batch_norms(self.backbone.stages[name]), statistics, mode)
         return self
 
     # --- forward
@@ -146,21 +314,21 @@ class Strategy(pl.LightningModule):
 
     def _features(self, x: Tensor) -> Tensor:
         with torch.no_grad():  # nothing below is trained, so no activation has to be kept
-            x = self.backbone.forward_stages(x, 0, self.first_trained)
-        if self.first_trained == len(self.backbone.stages):
-            x = self.backbone.pool(x)
+            if self.prefix_end == len(self.backbone.stages):
+                return self.backbone(x)
+            x = self.backbone.forward_stages(x, 0, self.prefix_end)
         return self._upper(x)
 
     def _upper(self, x: Tensor) -> Tensor:
         """From what leaves the frozen prefix: a map, or features where every stage is frozen."""
-        if self.first_trained == len(self.backbone.stages):
+        if self.prefix_end == len(self.backbone.stages):
             return x
-        return self.backbone.pool(self.backbone.forward_stages(x, self.first_trained))
+        return self.backbone(x, self.prefix_end)
 
     # --- steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy on a batch, mixed first if asked."""
+        """Cross-entropy on a batch, mixed first if asked, and the strategy's penalty."""
         inputs, targets, _ = batch
         if self.mixes:
             x = self.normalise(inputs)
@@ -174,7 +342,8 @@ class Strategy(pl.LightningModule):
         loss = self.task.loss(logits, targets, training=True)
         self.train_scores.update(logits, targets, loss)
         self._epoch_samples += len(inputs)
-        return loss
+        penalty = self.penalty()
+        return loss if penalty is None else loss + penalty
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the validation split."""
@@ -182,7 +351,7 @@ class Strategy(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the test split and keep its logits."""
-        self.test_logits.append(self._evaluate(batch, self.test_scores).float().cpu())
+        self._test_batches.append((self._evaluate(batch, self.test_scores).float().cpu(), batch[2].cpu()))
 
     def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
         inputs, targets, _ = batch
@@ -192,18 +361,59 @@ class Strategy(pl.LightningModule):
 
     # --- hooks
 
-    def fit(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
+    def begin(self, data: Any, device: torch.device) -> None:
+        """What comes before anything is computed: statistics of batch norm are estimated anew, if asked for."""
+        if self._begun:
+            return
+        self._begun = True
+        data.mixed_evaluation = self.batch_norm == "batch"
+        if self.batch_norm == "adapt":
+            self.to(device)
+            pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
+            norms.adapt_statistics(self.backbone, pictures)
+            log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))
+
+    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None) -> int:
         """Train on the data, go back to the best epoch on validation, and say which it was.
 
-        A strategy without gradient steps on pictures does it in its own way.
+        ``start`` gives the features of the network as it starts, if they are wanted and kept. A strategy without
+        gradient steps on pictures does it in its own way.
         """
+        device: Any = trainer.strategy.root_device
+        self.begin(data, device)
+        self.to(device)
+        with trainer.precision_plugin.forward_context():
+            if self.wants_start_features:
+                train, validation = self.start_features(start or data, device, whole=start is not None)
+                self.start_head(train, validation)
+            if self.lr_wanted:
+                self.lr = find_lr(self, data.train_dataloader(), device, trainer.loggers)
+                self.lr_wanted = False
+                self.selected["lr"] = self.lr
+                self.plan = self._make_plan()
         trainer.fit(self, datamodule=data)
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not best:
             raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
         content = torch.load(best, map_location="cpu", weights_only=True)
         self.load_state_dict(self.state_dict() | content["state_dict"])
+        self.finish(trainer, data)
         return int(content["epoch"])
+
+    def start_features(
+        self, data: Any, device: torch.device, whole: bool = False
+    ) -> tuple[Features, Callable[[], Features]]:
+        """Features of the training pictures, and how to get those of validation.
+
+        ``whole``: what is floating in ``data`` has passed the whole network, and not only the frozen prefix.
+        """
+        self.eval()
+
+        def network(inputs: Tensor) -> Tensor:
+            return inputs if whole and inputs.is_floating_point() else self.features(inputs)
+
+        train = extract(network, data.train_eval_dataloader(), device, "train features")
+        return train, lambda: extract(network, data.val_dataloader(), device, "validation features")
 
     @contextmanager
     def saving_without_frozen(self) -> Iterator[None]:
@@ -224,14 +434,21 @@ class Strategy(pl.LightningModule):
     def learning_rate_of(self, name: str) -> str:
         """What the printed plan says about the learning rate of a group."""
         rate = next(group.learning_rate for group in self.plan if group.name == name)
-        return "–" if rate is None else f"{rate:g}"
+        if rate is None:
+            return "–"
+        return f"auto x {rate:g}" if self.lr_wanted else f"{rate:g}"
 
     def frozen_tensors(self) -> dict[str, Tensor]:
-        """Parameters and statistics of the frozen stages, by name."""
+        """Parameters that are not trained and statistics that do not move, by name."""
+        free = {id(parameter) for group in self.plan for parameter in group.trained}
+        for name, mode in self.statistics.items():
+            if mode == "update":
+                free |= {id(b) for layer in norms.batch_norms(self.backbone.stages[name]) for b in layer.buffers()}
         return {
             f"{name}.{key}": tensor
-            for name in self.frozen_stages
-            for key, tensor in self.backbone.stages[name].state_dict().items()
+            for name, stage in self.backbone.stages.items()
+            for key, tensor in stage.state_dict(keep_vars=True).items()
+            if id(tensor) not in free
         }
 
     def on_fit_start(self) -> None:
@@ -272,8 +489,20 @@ class Strategy(pl.LightningModule):
         self.samples_trained += self._epoch_samples
         self.seconds_trained += seconds
         self._epoch_start = 0.0
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            self.log(f"learning_rate/{group['name']}", float(group["lr"]))
+        for name, rate in self.learning_rates(self.optimizers()).items():
+            self.log(f"learning_rate/{name}", rate)
+        for logger in self.loggers:
+            if isinstance(logger, StepLogger):
+                logger.log_steps("learning_rate", self._rates)
+        self._rates = []
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Note with which learning rates this step is made."""
+        self._rates.append((self.global_step, self.learning_rates(optimizer)))
+
+    def learning_rates(self, optimizer: Any) -> dict[str, float]:
+        """The rate of each trained group of the plan at this moment; 0 for what is frozen in this epoch."""
+        return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""
@@ -282,10 +511,12 @@ class Strategy(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Forget the logits of an earlier pass."""
-        self.test_logits = []
+        self._test_batches = []
 
     def on_test_epoch_end(self) -> None:
-        """Log the test scores."""
+        """Log the test scores, and put the logits into the order of the pictures."""
+        logits, positions = (torch.cat(parts) for parts in zip(*self._test_batches, strict=True))
+        self.test_logits = logits[positions.argsort()]
         self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
     def _stop_clock(self) -> float:

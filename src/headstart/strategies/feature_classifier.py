@@ -1,0 +1,95 @@
+"""Classifiers on fixed features: computed, not trained by gradient steps on pictures."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from headstart.backbones import Backbone
+from headstart.errors import ConfigError
+from headstart.features.extract import Features
+from headstart.strategies.linear_head import check_linear_head
+from headstart.strategies.strategy import Strategy
+from headstart.tasks import Classification
+
+OnRow = Callable[[int, dict[str, float]], None]
+
+
+class FeatureClassifier(Strategy):
+    """The backbone frozen; a classifier computed from the features of the training pictures.
+
+    A subclass tries settings in turn, writes a row of scores for each and keeps the best on validation: accuracy
+    first, then loss. ``views`` is how many augmented views of a picture are averaged in feature space, for training,
+    validation and test alike ("CNN Features off-the-shelf", arXiv:1403.6382, does it with crops and turns).
+    """
+
+    picked = ""  # the setting that is chosen on validation: its column in metrics.csv
+    solver = ""  # stands in the plan in place of a learning rate
+
+    def __init__(
+        self, backbone: Backbone, task: Classification, *args: Any, views: int | None = None, **kwargs: Any
+    ) -> None:
+        who = f"strategy={self.config_name()}"
+        if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
+            raise ConfigError(f"strategy.views={views}: expected a whole number above 0, or null.")
+        if task.head.dropout:
+            raise ConfigError(f"{who} trains nothing by gradient steps, so head.dropout has to stay 0.")
+        check_linear_head(task, who)
+        super().__init__(backbone, task, *args, **kwargs)
+        if self.augmented and (views is None or self.mixes):
+            raise ConfigError(
+                f"{who} works on features computed once, so it takes no augmentation as such: use augmentation=none, or"
+                " strategy=head_only, or strategy.views=8 to average so many views of each picture (not of a mix)."
+            )
+        if views is not None and not self.augmented:
+            raise ConfigError(f"strategy.views={views}: views of what? Name one, as in augmentation=crop_resize.")
+        if self.batch_norm == "update":
+            raise ConfigError(
+                f"{who} makes no training step in which statistics could move: use strategy.batch_norm=adapt."
+            )
+        self.averaged_views = views
+
+    @classmethod
+    def config_name(cls) -> str:
+        """What the settings call it."""
+        raise NotImplementedError
+
+    def trained_stages(self) -> list[str]:
+        """None."""
+        return []
+
+    def learning_rate_of(self, name: str) -> str:
+        """There is none: what computes the head stands there."""
+        return self.solver if name == "head" else super().learning_rate_of(name)
+
+    def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
+        """Put the best classifier into the head, after a row of scores for each that was tried; its number."""
+        raise NotImplementedError
+
+    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None) -> int:
+        """Compute features, then the head; the number of the row that was chosen."""
+        device: Any = trainer.strategy.root_device
+        self.begin(data, device)
+        self.to(device)
+        self.train()
+        self.on_fit_start()
+        begun = time.perf_counter()
+        with trainer.precision_plugin.forward_context():
+            train, validation = self.start_features(data, device)
+            held_out = validation()
+
+        def on_row(number: int, row: dict[str, float]) -> None:
+            for logger in trainer.loggers:
+                logger.log_metrics({"epoch": number, **row}, step=number)
+
+        number = self.compute_head(train, held_out, on_row)
+        self.check_frozen()
+        self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)
+        return number
+
+    def describe_choice(self, number: int, row: dict[str, float], count: int) -> str:
+        """What was chosen, for people."""
+        if count == 1:
+            return self.solver
+        return f"{self.picked} {row[self.picked]:g}, the best of {count} on validation"

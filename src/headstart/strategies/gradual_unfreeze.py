@@ -1,0 +1,59 @@
+"""Thaw a stage more every few epochs, from the top downward."""
+
+from typing import Any
+
+from headstart.backbones import Backbone
+from headstart.errors import ConfigError
+from headstart.strategies.names import check_count
+from headstart.strategies.strategy import Strategy
+
+
+class GradualUnfreeze(Strategy):
+    """The head alone at first; every ``epochs_per_stage`` epochs one stage more (ULMFiT, arXiv:1801.06146).
+
+    ``stages`` is how many are thawed at most, all by default. The optimizer knows every stage from the start, and what
+    is frozen follows from the number of the epoch alone: so a run that is taken up again goes on as it would have.
+    """
+
+    by_stage = True
+
+    def __init__(
+        self, backbone: Backbone, *args: Any, epochs_per_stage: int = 1, stages: int | None = None, **kwargs: Any
+    ) -> None:
+        names = backbone.stage_names
+        if isinstance(epochs_per_stage, bool) or not isinstance(epochs_per_stage, int) or epochs_per_stage < 1:
+            raise ConfigError(f"strategy.epochs_per_stage={epochs_per_stage}: expected a whole number above 0.")
+        self.epochs_per_stage = epochs_per_stage
+        self.most = (
+            len(names)
+            if stages is None
+            else check_count("strategy.stages", stages, 1, len(names), backbone.name, names)
+        )
+        super().__init__(backbone, *args, **kwargs)
+
+    def trained_stages(self) -> list[str]:
+        """Those that are thawed in the end."""
+        return self.backbone.stage_names[max(0, len(self.backbone.stage_names) - self.most) :]
+
+    def trained_since(self, stage: str) -> int:
+        """The highest stage thaws first."""
+        names = self.backbone.stage_names
+        return 1 + self.epochs_per_stage * (len(names) - names.index(stage))
+
+    def frozen_now(self) -> list[str]:
+        """All but the highest ones whose turn it was."""
+        names = self.backbone.stage_names
+        thawed = min(self.most, self.current_epoch // self.epochs_per_stage)
+        return names[: len(names) - thawed]
+
+    def on_train_epoch_start(self) -> None:
+        """Thaw what is due."""
+        frozen = self.frozen_now()
+        for name, stage in self.backbone.stages.items():
+            stage.requires_grad_(name not in frozen)
+        super().on_train_epoch_start()
+
+    def learning_rates(self, optimizer: Any) -> dict[str, float]:
+        """0 for what is frozen."""
+        frozen = self.frozen_now()
+        return {name: 0.0 if name in frozen else rate for name, rate in super().learning_rates(optimizer).items()}

@@ -1,0 +1,104 @@
+"""The nearest training pictures vote."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.errors import ConfigError
+from headstart.features.extract import Features
+from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
+from headstart.strategies.probe_fit import rank, scores
+
+NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
+CHUNK = 1024  # pictures compared at once
+LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is finite
+
+
+class NearestNeighbours(nn.Module):
+    """A head that remembers the training pictures: features (N, D) to logarithms of the classes' shares of votes.
+
+    Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
+    arXiv:1805.01978, section 3.4).
+    """
+
+    memory: Tensor  # float32 (M, D), rows of length 1
+    labels: Tensor  # int64 (M,)
+
+    def __init__(self, memory: Tensor, labels: Tensor, classes: int, neighbours: int, temperature: float) -> None:
+        super().__init__()
+        self.register_buffer("memory", F.normalize(memory.float(), dim=1))
+        self.register_buffer("labels", labels)
+        self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
+
+    def extra_repr(self) -> str:
+        """Shown by print."""
+        return f"{len(self.memory)} pictures, neighbours={self.neighbours}, temperature={self.temperature}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) to (N, classes)."""
+        return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
+
+    def nearest(self, x: Tensor, count: int, itself: bool = False) -> tuple[Tensor, Tensor]:
+        """Cosines and labels of the nearest pictures, (N, count) each; with ``itself`` row i is not its own one."""
+        cosines, labels = [], []
+        for start in range(0, len(x), CHUNK):
+            chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ self.memory.T
+            if itself:
+                rows = torch.arange(len(chunk), device=chunk.device)
+                chunk[rows, rows + start] = -torch.inf
+            values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
+            cosines.append(values)
+            labels.append(self.labels[indices])
+        return torch.cat(cosines), torch.cat(labels)
+
+    def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
+        """Logits (N, classes) from the first ``count`` columns of what ``nearest`` gives."""
+        weights = (cosines[:, :count] / self.temperature).softmax(dim=1)
+        shares = weights.new_zeros(len(weights), self.classes).scatter_add_(1, labels[:, :count], weights)
+        return ((1 - self.classes * LEAST) * shares + LEAST).log()
+
+
+class Knn(FeatureClassifier):
+    """k nearest neighbours on the features as they come; ``neighbours`` lists the k to choose from on validation.
+
+    A k above the number of training pictures is left out. Training scores leave each picture itself out.
+    """
+
+    picked, solver = "neighbours", "votes"
+
+    def __init__(
+        self, *args: Any, neighbours: Sequence[int] = NEIGHBOURS, temperature: float = 0.07, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not neighbours or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in neighbours):
+            raise ConfigError(f"strategy.neighbours={list(neighbours)}: expected one or more whole numbers above 0.")
+        if not temperature > 0:
+            raise ConfigError(f"strategy.temperature={temperature}: expected a number above 0, such as 0.07.")
+        self.candidates, self.temperature = sorted(neighbours), float(temperature)
+
+    @classmethod
+    def config_name(cls) -> str:
+        """What the settings call it."""
+        return "knn"
+
+    def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
+        """Remember the training pictures, choose k."""
+        candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
+        memory = NearestNeighbours(
+            train.values, train.targets, self.task.num_classes, candidates[-1], self.temperature
+        ).to(train.values.device)
+        own = memory.nearest(train.values, candidates[-1], itself=True)
+        held_out = memory.nearest(validation.values, candidates[-1])
+        rows = []
+        for number, count in enumerate(candidates):
+            row = {"neighbours": float(count), **scores("train", memory.votes(*own, count), train.targets)}
+            row |= scores("validation", memory.votes(*held_out, count), validation.targets)
+            on_row(number, row)
+            rows.append(row)
+        best = max(range(len(rows)), key=lambda number: rank(rows[number]))
+        memory.neighbours = candidates[best]
+        self.head = memory
+        return best

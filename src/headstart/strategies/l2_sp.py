@@ -1,0 +1,40 @@
+"""Fine-tune with a pull towards the start."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstart.errors import ConfigError
+from headstart.strategies.finetune_all import FinetuneAll
+
+
+class L2SP(FinetuneAll):
+    """The start is what weight decay pulls to: L2-SP (Li et al. 2018, arXiv:1802.01483, eq. 4 and 5).
+
+    Added to the loss are ``alpha / 2`` times the squared distance of the backbone's weights from where they started,
+    and ``beta / 2`` times the squared norm of the head's. The backbone has no weight decay besides.
+    """
+
+    def __init__(self, *args: Any, alpha: float = 0.01, beta: float = 0.01, **kwargs: Any) -> None:
+        for key, value in (("alpha", alpha), ("beta", beta)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise ConfigError(f"strategy.{key}={value}: expected a number of at least 0.")
+        super().__init__(*args, **kwargs)
+        self.alpha, self.beta = float(alpha), float(beta)
+        # Kept from here on, not from the first step: a run that is taken up again has to find the same start.
+        for number, parameter in enumerate(self.backbone.parameters()):
+            self.register_buffer(f"start{number}", parameter.detach().clone(), persistent=False)
+
+    def backbone_weight_decay(self) -> float:
+        """The penalty takes its place."""
+        return 0.0
+
+    def penalty(self) -> Tensor:
+        """Equation 5 of the paper."""
+        moved = [p - getattr(self, f"start{number}") for number, p in enumerate(self.backbone.parameters())]
+        return 0.5 * self.alpha * _squares(moved) + 0.5 * self.beta * _squares(list(self.head.parameters()))
+
+
+def _squares(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(tensors)).square().sum()

@@ -1,0 +1,45 @@
+"""Copy the lower layers, let the others start from random: how transferable is each layer?"""
+
+from typing import Any
+
+from headstart.backbones import Backbone
+from headstart.errors import ConfigError
+from headstart.strategies.names import check_count
+from headstart.strategies.strategy import Strategy
+
+
+class LayerTransfer(Strategy):
+    """The lowest ``stages`` stages copied, the rest random (Yosinski et al. 2014, arXiv:1411.1792).
+
+    With weights learned on a source A these are the networks AnB (``tuned`` false: the copy is frozen) and AnB+
+    (``tuned`` true: it is trained on). With weights learned on the target B itself they are BnB and BnB+, the
+    controls. The whole network trains at one rate.
+    """
+
+    wants_random = True  # a second backbone, from random weights
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *args: Any,
+        random_backbone: Backbone,
+        stages: int = 3,
+        tuned: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        names = backbone.stage_names
+        if not isinstance(tuned, bool):
+            raise ConfigError(f"strategy.tuned={tuned}: expected true or false.")
+        count = check_count("strategy.stages", stages, 0, len(names), backbone.name, names)
+        self.copied, self.tuned = names[:count], tuned
+        for name in names[count:]:
+            backbone.stages[name] = random_backbone.stages[name]
+        super().__init__(backbone, *args, **kwargs)
+
+    def trained_stages(self) -> list[str]:
+        """The random ones, and the copied ones where they are tuned."""
+        return [name for name in self.backbone.stage_names if self.tuned or name not in self.copied]
+
+    def started_from(self, stage: str) -> str:
+        """The weights for what is copied."""
+        return super().started_from(stage) if stage in self.copied else "random"

@@ -1,0 +1,59 @@
+"""Probe first, then fine-tune from the probe's head."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from headstart.backbones import Backbone
+from headstart.features.extract import Features
+from headstart.strategies.finetune_all import FinetuneAll
+from headstart.strategies.linear_head import check_linear_head, put_into
+from headstart.strategies.probe_fit import STRENGTHS, fit_probe_once
+from headstart.strategies.rates import check_above_zero
+from headstart.tasks import Classification
+
+
+class LpFt(FinetuneAll):
+    """A linear probe, then everything trained from there: LP-FT (Kumar et al. 2022, arXiv:2202.10054).
+
+    A random head bends good features before it is any good itself; the probe's does not. All rates are ``lr_factor``
+    times the optimizer's, unless ``lr`` is given: the head is no beginner here. ``l2`` are the probe's strengths.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Classification,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        *args: Any,
+        l2: Sequence[float] = STRENGTHS,
+        lr: float | str | None = None,
+        lr_factor: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        check_linear_head(task, "strategy=lp_ft")
+        own = getattr(optimizer, "keywords", {}).get("lr")
+        if lr is None and own is not None:
+            lr = own * check_above_zero("strategy.lr_factor", lr_factor)
+        kwargs["lr"] = lr
+        super().__init__(backbone, task, optimizer, *args, **kwargs)
+        self.strengths = list(l2)
+
+    @property
+    def wants_start_features(self) -> bool:
+        """For the probe."""
+        return True
+
+    def head_started_from(self) -> str:
+        """The probe."""
+        return "linear probe"
+
+    def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
+        """Fit the probe and take its weights."""
+        probe = fit_probe_once(
+            train, validation(), self.task.num_classes, self.strengths, "logistic", lambda number, row: None
+        )
+        put_into(self.head, probe.weight, probe.bias)
+        self.selected["l2"] = probe.scores["l2"]
+        self.selected["probe_validation_accuracy"] = probe.scores["validation/accuracy"]

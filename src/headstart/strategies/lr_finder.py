@@ -1,0 +1,107 @@
+"""A learning rate from a range test: it rises from step to step, and the loss tells where it is best."""
+
+import copy
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.errors import HeadstartError
+from headstart.seeds import stream
+from headstart.strategies.plan import optimizer_groups
+
+if TYPE_CHECKING:
+    from headstart.strategies.strategy import Strategy
+
+log = logging.getLogger(__name__)
+LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100  # of the head's rate
+SMOOTHING = 0.9  # share of what was before in the smoothed loss
+DIVERGED = 4.0  # the test stops where the smoothed loss is so many times its least
+SKIPPED = 10  # steps at the start that tell of the smoothing only
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The curve of a range test, a point a step."""
+
+    rates: NDArray[np.float64]  # of the head
+    losses: NDArray[np.float64]  # smoothed, in nats
+    suggestion: float
+
+
+def find_lr(strategy: "Strategy", batches: Iterable[Any], device: torch.device, loggers: Sequence[Any] = ()) -> float:
+    """The head's rate at which the loss falls fastest, all groups rising alike (Smith 2017, arXiv:1506.01186).
+
+    Trains for up to 100 steps on the batches, from 1e-6 to 1 in equal ratios, then puts everything back: weights,
+    statistics, modes and the random state. The curve goes to the loggers that take one. Raises HeadstartError where
+    the loss never falls.
+    """
+    kept = copy.deepcopy(strategy.state_dict())
+    modes = {module: module.training for module in strategy.modules()}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            found = _range_test(strategy, batches, device)
+        finally:
+            strategy.load_state_dict(kept)
+            strategy.zero_grad(set_to_none=True)
+            for module, mode in modes.items():
+                module.training = mode
+            strategy.train_scores.compute()  # forgets what the test has trained on
+    log.info("learning rate found: %.3g, where the loss fell fastest in %d steps", found.suggestion, len(found.rates))
+    for logger in loggers:
+        if hasattr(logger, "log_range_test"):
+            logger.log_range_test(found.rates, found.losses, found.suggestion)
+    return found.suggestion
+
+
+def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.device) -> RangeTest:
+    torch.manual_seed(stream("lr finder", strategy.noise_seed))
+    strategy.train()
+    optimizer = strategy.make_optimizer(optimizer_groups(strategy.plan, strategy.decay_norm_bias))
+    relative = [group["lr"] for group in optimizer.param_groups]  # the plan's rates, the head's being 1
+    ratio = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
+    rates: list[float] = []
+    losses: list[float] = []
+    average = 0.0
+    for step, batch in zip(range(STEPS), _endless(batches), strict=False):
+        rate = LOWEST * ratio**step
+        for group, share in zip(optimizer.param_groups, relative, strict=True):
+            group["lr"] = rate * share
+        inputs, targets, positions = (part.to(device) for part in batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss: Tensor = strategy.training_step((inputs, targets, positions), step)
+        loss.backward()
+        optimizer.step()
+        average = SMOOTHING * average + (1 - SMOOTHING) * float(loss.detach())
+        smooth = average / (1 - SMOOTHING ** (step + 1))
+        if not math.isfinite(smooth):
+            break
+        rates.append(rate)
+        losses.append(smooth)
+        if step > SKIPPED and smooth > DIVERGED * min(losses):
+            break
+    return RangeTest(np.array(rates), np.array(losses), suggest(rates, losses))
+
+
+def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The rate of the steepest descent before the minimum, the loss taken over the logarithm of the rate.
+
+    Raises HeadstartError where there is none.
+    """
+    told = np.asarray(losses[SKIPPED:], dtype=np.float64)
+    end = int(np.argmin(told)) + 1 if len(told) else 0
+    if end < 3:
+        raise HeadstartError("strategy.lr=auto: the loss does not fall at any learning rate; set strategy.lr yourself.")
+    slopes = np.gradient(told[:end], np.log(np.asarray(rates[SKIPPED : SKIPPED + end])))
+    return float(rates[SKIPPED + int(np.argmin(slopes))])
+
+
+def _endless(batches: Iterable[Any]) -> Iterable[Any]:
+    while True:
+        yield from batches

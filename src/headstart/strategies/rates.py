@@ -1,0 +1,48 @@
+"""Learning rates by stage, and which weights decay."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from headstart.errors import ConfigError
+from headstart.strategies.names import matching
+
+
+def check_above_zero(key: str, value: object) -> float:
+    """The value as a float; raises ConfigError if it is no number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"{key}={value}: expected a number above 0.")
+    return float(value)
+
+
+def stage_rates(
+    names: Sequence[str],
+    trained: Sequence[str],
+    rate: float,
+    layer_decay: float,
+    stage_lr: Mapping[str, float] | None,
+    network: str,
+) -> dict[str, float]:
+    """The learning rate of each trained stage.
+
+    A stage that lies k stages below the head gets ``rate * layer_decay ** k``; ``stage_lr`` sets the rates of the
+    stages that it names or matches. Raises ConfigError where it names no stage, one twice, or one that is frozen.
+    """
+    rates = {name: rate * layer_decay ** (len(names) - number) for number, name in enumerate(names) if name in trained}
+    given = dict(stage_lr or {})
+    for pattern, hits in zip(given, matching(given, names, "strategy.stage_lr", network), strict=True):
+        value = check_above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
+        frozen = [name for name in hits if name not in rates]
+        if frozen:
+            raise ConfigError(
+                f"strategy.stage_lr: {', '.join(frozen)} would get a learning rate, but the strategy keeps it frozen;"
+                f" trained are: {', '.join(rates) or 'none'}."
+            )
+        rates.update(dict.fromkeys(hits, value))
+    return rates
+
+
+def split_by_decay(parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those that weight decay is for, and the others: biases, and scales and shifts of normalisation, are vectors."""
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    return decayed, [parameter for parameter in parameters if parameter.ndim <= 1]

@@ -1,0 +1,60 @@
+"""Fine-tune chosen stages: any set of them, the lowest, or the highest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.backbones import Backbone
+from headstart.errors import ConfigError
+from headstart.strategies.names import matching
+from headstart.strategies.strategy import Strategy
+
+
+class Surgical(Strategy):
+    """Pretrained start; the head and the stages that ``train_stages`` names or matches trained, the others frozen.
+
+    Which stages pay depends on how the target differs (Lee et al. 2023, arXiv:2210.11466). Frozen stages above a
+    trained one pass gradients on, but do not change.
+    """
+
+    def __init__(self, backbone: Backbone, *args: Any, train_stages: Sequence[str] = ("*",), **kwargs: Any) -> None:
+        self.train_stages = list(train_stages)
+        super().__init__(backbone, *args, **kwargs)
+
+    def trained_stages(self) -> list[str]:
+        """Those that are named."""
+        hits = matching(self.train_stages, self.backbone.stage_names, "strategy.train_stages", self.backbone.name)
+        return [name for names in hits for name in names]
+
+
+class FinetuneSome(Surgical):
+    """The head and ``stages`` stages at one end."""
+
+    def __init__(self, backbone: Backbone, *args: Any, stages: int = 2, **kwargs: Any) -> None:
+        names = backbone.stage_names
+        most = len(names) - 1
+        if isinstance(stages, bool) or not isinstance(stages, int) or not 1 <= stages <= most:
+            raise ConfigError(
+                f"strategy.stages={stages}: {backbone.name} has {most + 1} stages ({', '.join(names)}), so expected 1"
+                f" to {most}; for all of them use finetune_all."
+            )
+        super().__init__(backbone, *args, train_stages=self.choose(names, stages), **kwargs)
+
+    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+        """Which of the stages are trained."""
+        raise NotImplementedError
+
+
+class FinetuneLower(FinetuneSome):
+    """The head and the lowest stages trained, the upper ones frozen."""
+
+    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+        """The lowest ones."""
+        return names[:count]
+
+
+class FinetuneUpper(FinetuneSome):
+    """The head and the highest stages trained, the lower ones frozen."""
+
+    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+        """The highest ones."""
+        return names[len(names) - count :]

@@ -1,0 +1,70 @@
+"""Mix the weights of the network before and after fine-tuning."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstart.errors import ConfigError
+from headstart.strategies.lp_ft import LpFt
+from headstart.tasks import Scores
+
+log = logging.getLogger(__name__)
+MIXES = tuple(number / 10 for number in range(11))
+
+
+class WiseFt(LpFt):
+    """LP-FT, then ``(1 - mix) * start + mix * tuned`` for every weight: WiSE-FT (arXiv:2109.01903).
+
+    The start is the pretrained network with the probe's head, where the paper has a zero-shot head. Of ``mixes`` the
+    one with the best validation accuracy is taken, then the lowest loss.
+    """
+
+    def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:
+        if not mixes_tried or any(not 0 <= mix <= 1 for mix in mixes_tried):
+            raise ConfigError(f"strategy.mixes_tried={list(mixes_tried)}: expected one or more shares from 0 to 1.")
+        super().__init__(*args, **kwargs)
+        self.mixes_tried = [float(mix) for mix in mixes_tried]
+        self._before: dict[str, Tensor] = {}
+
+    def on_fit_start(self) -> None:
+        """Keep the start."""
+        super().on_fit_start()
+        self._before = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    def finish(self, trainer: Any, data: Any) -> None:
+        """Try every mix on validation and keep the best."""
+        after = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+        loader = data.val_dataloader()
+        device: Any = trainer.strategy.root_device
+        self.to(device)
+        rows = []
+        for mix in self.mixes_tried:
+            self.load_state_dict(mixed(self._before, after, mix))
+            rows.append({"mix": mix, **self._validated(loader, device, trainer)})
+        best = max(rows, key=lambda row: (row["accuracy"], -row["loss"]))
+        self.load_state_dict(mixed(self._before, after, best["mix"]))
+        self.selected |= {"mix": best["mix"], "mixes": rows}
+        self.selected["metrics"] = {f"validation/{name}": best[name] for name in ("accuracy", "loss")}
+        log.info("weights mixed: %g of the tuned network, the best of %d on validation", best["mix"], len(rows))
+
+    @torch.inference_mode()
+    def _validated(self, loader: Any, device: torch.device, trainer: Any) -> dict[str, float]:
+        self.eval()
+        scores = Scores().to(device)
+        with trainer.precision_plugin.forward_context():
+            for inputs, targets, _ in loader:
+                logits = self(inputs.to(device))
+                targets = targets.to(device)
+                scores.update(logits, targets, self.task.loss(logits, targets))
+        return {name: float(value) for name, value in scores.compute().items()}
+
+
+def mixed(before: dict[str, Tensor], after: dict[str, Tensor], mix: float) -> dict[str, Tensor]:
+    """Weights and statistics between two states of one network; counters are those after."""
+    return {
+        name: torch.lerp(before[name], tensor, mix) if tensor.is_floating_point() else tensor
+        for name, tensor in after.items()
+    }

@@ -1,0 +1,144 @@
+"""Classifiers on fixed features agree with scikit-learn's."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY, make_strategy, make_trainer, runs_below
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestCentroid as SklearnCentroid
+from sklearn.preprocessing import StandardScaler
+
+from headstart.cli import main
+from headstart.data import Digits
+from headstart.errors import ConfigError
+from headstart.features.extract import Features, extract
+from headstart.strategies import Knn, LinearProbe, NearestCentroid, Ridge
+from headstart.strategies.feature_classifier import FeatureClassifier
+from headstart.strategies.knn import NearestNeighbours
+from headstart.strategies.ridge import solve
+from headstart.tasks import Classification, LinearHead, MlpHead
+
+
+def some_features(count: int, seed: int, dim: int = 20) -> Features:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(count) % 4
+    centres = torch.randn(4, dim, generator=torch.Generator().manual_seed(99))
+    values = centres[targets] + 2 * torch.randn(count, dim, generator=generator) * torch.linspace(0.1, 2, dim)
+    return Features(values, targets)
+
+
+@pytest.mark.parametrize("count", [15, 200])  # fewer and more pictures than features
+def test_ridge_solutions_are_scikit_learns(count: int) -> None:
+    train = some_features(count, 0)
+    values = train.values.double()
+    scaled = StandardScaler().fit_transform(values.numpy())
+    one_hot = np.eye(4)[train.targets.numpy()]
+    for strength, weight, bias in solve(values, train.targets, 4, [10.0, 0.1, 1e-3]):
+        theirs = SklearnRidge(alpha=strength * count, solver="svd").fit(scaled, one_hot)
+        np.testing.assert_allclose((values @ weight.T + bias).numpy(), theirs.predict(scaled), atol=1e-8)
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 17])
+def test_neighbours_vote_as_scikit_learns_do(neighbours: int) -> None:
+    train, test = some_features(120, 0), some_features(60, 1)
+    head = NearestNeighbours(train.values, train.targets, 4, neighbours, temperature=0.07)
+    theirs = KNeighborsClassifier(
+        neighbours, metric="cosine", weights=lambda distance: np.exp(-distance / 0.07), algorithm="brute"
+    ).fit(train.values.numpy(), train.targets.numpy())
+    np.testing.assert_allclose(head(test.values).exp().numpy(), theirs.predict_proba(test.values.numpy()), atol=1e-4)
+
+
+def test_training_scores_of_neighbours_leave_the_picture_itself_out(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(Knn, neighbours=[1])
+    strategy.fit(make_trainer(tmp_path), digits)
+    assert pd.read_csv(tmp_path / "metrics.csv")["train/accuracy"][0] < 1
+    values = extract(strategy.features, digits.train_eval_dataloader(), torch.device("cpu"))
+    assert torch.equal(strategy.head(values.values).argmax(dim=1), values.targets)  # each is its own nearest
+
+
+@pytest.mark.parametrize("cls", [Knn, Ridge, NearestCentroid, LinearProbe])
+def test_the_best_on_validation_is_kept(cls: type[FeatureClassifier], digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(cls)
+    trainer = make_trainer(tmp_path)
+    number = strategy.fit(trainer, digits)
+    rows = pd.read_csv(tmp_path / "metrics.csv")
+    best = rows.sort_values(["validation/accuracy", "validation/loss"], ascending=[False, True]).iloc[0]
+    assert number == best["epoch"]
+    told = trainer.validate(strategy, digits.val_dataloader(), verbose=False)[0]
+    assert told["validation/accuracy"] == pytest.approx(best["validation/accuracy"], abs=1e-6)
+    assert told["validation/loss"] == pytest.approx(best["validation/loss"], rel=1e-3)
+
+
+def test_nearest_centroid_is_scikit_learns(digits: Digits, tmp_path: Path) -> None:
+    strategy = make_strategy(NearestCentroid)
+    strategy.fit(make_trainer(tmp_path), digits)
+    train, test = (
+        extract(strategy.features, loader, torch.device("cpu"))
+        for loader in (digits.train_eval_dataloader(), digits.test_dataloader())
+    )
+    scaler = StandardScaler().fit(train.values.double().numpy())
+    theirs = SklearnCentroid().fit(scaler.transform(train.values.double().numpy()), train.targets.numpy())
+    ours = strategy.head(test.values).argmax(dim=1).numpy()
+    assert (ours == theirs.predict(scaler.transform(test.values.double().numpy()))).mean() > 0.99
+
+
+def test_averaged_views_are_means_over_views_of_the_same_pictures() -> None:
+    common = [*TINY, "augmentation=crop_resize", "strategy=nearest_centroid"]
+    assert main(["train", "-m", *common, "strategy.views=1,4", "output_dir=many"]) == 0
+    one, four = sorted(runs_below(Path("many")), key=lambda run: run["features"]["splits"]["test"]["rows"])
+    assert four["features"]["splits"]["test"]["rows"] == 4 * one["features"]["splits"]["test"]["rows"]
+    assert four["metrics"]["test/loss"] != one["metrics"]["test/loss"]
+    # asked again, all is found, and the numbers are the very same
+    assert main(["train", *common, "strategy.views=4", "output_dir=many"]) == 0
+    again = max(runs_below(Path("many")), key=lambda run: run["provenance"].get("started", run["features"]["hit"]))
+    assert again["features"]["hit"]
+    assert again["metrics"] == four["metrics"]
+
+
+def test_hypercolumns_feed_a_probe(digits: Digits, tmp_path: Path) -> None:
+    task = Classification(10, head=LinearHead(stages=["stage1", "stage3"], pooling="avgmax"))
+    strategy = LinearProbe(**_arguments(), task=task)
+    assert strategy.head.in_features == 2 * (6 + 8)
+    strategy.fit(make_trainer(tmp_path), digits)
+    plain = make_strategy(LinearProbe)
+    plain.fit(make_trainer(tmp_path / "plain"), digits)
+    loss = pd.read_csv(tmp_path / "metrics.csv")["validation/loss"].min()
+    assert loss != pd.read_csv(tmp_path / "plain" / "metrics.csv")["validation/loss"].min()
+
+
+def _arguments() -> dict[str, object]:
+    strategy = make_strategy(LinearProbe)
+    return {"backbone": strategy.backbone, "optimizer": strategy.make_optimizer}
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "message"),
+    [
+        (Knn, {"augmented": True}, "averag"),
+        (Knn, {"views": 4}, "Name one"),
+        (Knn, {"views": 0, "augmented": True}, "strategy.views=0"),
+        (Knn, {"neighbours": [0]}, "strategy.neighbours"),
+        (Knn, {"temperature": 0}, "strategy.temperature"),
+        (Ridge, {"l2": []}, "strategy.l2"),
+        (LinearProbe, {"l2": [-1]}, "strategy.l2"),
+    ],
+)
+def test_wrong_settings_are_refused(cls: type[FeatureClassifier], kwargs: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_strategy(cls, **kwargs)
+
+
+@pytest.mark.parametrize("head", [MlpHead(), LinearHead(dropout=0.5), LinearHead(init="zeros")])
+def test_only_a_plain_linear_head_is_computed(head: LinearHead) -> None:
+    with pytest.raises(ConfigError, match=r"strategy=ridge"):
+        Ridge(**_arguments(), task=Classification(10, head=head))
+
+
+def test_views_need_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*TINY, "augmentation=crop_resize", "strategy=ridge", "strategy.views=2", "features.enabled=false"]
+    assert main(["train", *command]) == 2
+    assert "features.enabled is false" in capsys.readouterr().err
