@@ -9,6 +9,8 @@ HELP = """headstart: transfer-learning experiments on pictures
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
   headstart report DIR ...        compare runs: table, learning curves, Markdown page
+  headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
+  headstart inspect layers ...    which stage of a network transfers best to a data set
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
@@ -26,6 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from headstart.reports.command import report
 
         return report(rest)
+    if command == "inspect":
+        if rest[:1] == ["layers"]:
+            from headstart.runs.inspect_layers import inspect_layers
+
+            return inspect_layers(rest[1:])
+        from headstart.runs.inspect import inspect
+
+        return inspect(rest)
     if command == "features":
         from headstart.features.command import features
 
@@ -39,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from headstart.errors import nearest
 
     print(
-        f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report', 'features'])}",
+        f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report', 'inspect', 'features'])}",
         file=sys.stderr,
     )
     return 2
