@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
+from headstart.data.files import EXTENSIONS
 from headstart.seeds import generator
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def shifted(image: Image.Image, blur: float, noise: float, rng: np.random.Generator) -> Image.Image:
     """Gaussian blur of ``blur`` pixels, then Gaussian noise of ``noise`` times the range of values."""
-    blurred = np.asarray(image.convert("RGB").filter(ImageFilter.GaussianBlur(blur)), dtype=np.float64)
+    upright = ImageOps.exif_transpose(image)
+    blurred = np.asarray(upright.convert("RGB").filter(ImageFilter.GaussianBlur(blur)), dtype=np.float64)
     noisy = blurred + 255 * noise * rng.standard_normal(blurred.shape)
     return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 
@@ -33,11 +33,11 @@ def shift(source: Path, target: Path, splits: Sequence[str], blur: float, noise:
             (target / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
             continue
         for name in sorted(path for path in folder.iterdir() if path.is_dir()):
-            pictures = sorted(path for path in name.iterdir() if path.suffix.lower() in SUFFIXES)
+            pictures = sorted(path for path in name.iterdir() if path.suffix.lower() in EXTENSIONS)
             for path in pictures[: most or None]:
                 relative = path.relative_to(source)
                 rng = generator(f"shift {relative.as_posix()}", seed)
-                place = (target / relative).with_suffix(".png")
+                place = target / relative.with_name(relative.name + ".png")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with Image.open(path) as image:
                     shifted(image, blur, noise, rng).save(place)

@@ -1,6 +1,8 @@
 """Classifiers on fixed features agree with scikit-learn's."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +14,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neighbors import NearestCentroid as SklearnCentroid
 from sklearn.preprocessing import StandardScaler
 
+from headstart.augmentations import CropResize
 from headstart.cli import main
 from headstart.data import Digits
 from headstart.errors import ConfigError
+from headstart.features import FeatureSettings
 from headstart.features.extract import Features, extract
+from headstart.runs.reuse import frozen_data
 from headstart.strategies import Knn, LinearProbe, NearestCentroid, Ridge
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.knn import NearestNeighbours
@@ -100,14 +105,32 @@ def test_averaged_views_are_means_over_views_of_the_same_pictures() -> None:
 
 
 def test_hypercolumns_feed_a_probe(digits: Digits, tmp_path: Path) -> None:
-    task = Classification(10, head=LinearHead(stages=["stage1", "stage3"], pooling="avgmax"))
-    strategy = LinearProbe(**_arguments(), task=task)
-    assert strategy.head.in_features == 2 * (6 + 8)
-    strategy.fit(make_trainer(tmp_path), digits)
-    plain = make_strategy(LinearProbe)
-    plain.fit(make_trainer(tmp_path / "plain"), digits)
-    loss = pd.read_csv(tmp_path / "metrics.csv")["validation/loss"].min()
-    assert loss != pd.read_csv(tmp_path / "plain" / "metrics.csv")["validation/loss"].min()
+    def features(**head: Any) -> torch.Tensor:
+        strategy = LinearProbe(**_arguments(), task=Classification(10, head=LinearHead(**head)))
+        strategy.fit(make_trainer(tmp_path / str(head)), digits)
+        return extract(strategy.features, digits.val_dataloader(), torch.device("cpu")).values
+
+    joined = features(stages=["stage1", "stage3"], pooling="max")
+    single = [features(stages=[name], pooling="max") for name in ("stage1", "stage3")]
+    torch.testing.assert_close(joined, torch.cat(single, dim=1))
+
+
+def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
+    split = digits.train.with_views([CropResize()], 7)
+    data = copy.copy(digits)
+    data.train, data.augmentation_seed = split, 7
+    strategy = make_strategy(NearestCentroid, augmented=True, views=3)
+    frozen = frozen_data(FeatureSettings(), tmp_path / "store", strategy, data, make_trainer(tmp_path))
+    assert frozen is not None
+    for name, seen in (("train_eval", split), ("val", digits.validation.with_views([CropResize()], 7))):
+        rows = extract(lambda x: x, getattr(frozen, f"{name}_dataloader")(), torch.device("cpu")).values
+        pictures = [
+            torch.from_numpy(np.stack([seen.picture(i, epoch) for i in range(len(seen))])).permute(0, 3, 1, 2)
+            for epoch in range(3)
+        ]
+        with torch.no_grad():
+            expected = sum(strategy.eval().features(view) for view in pictures) / 3
+        torch.testing.assert_close(rows, expected, rtol=1e-3, atol=1e-4)
 
 
 def _arguments() -> dict[str, object]:
@@ -142,3 +165,9 @@ def test_views_need_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
     command = [*TINY, "augmentation=crop_resize", "strategy=ridge", "strategy.views=2", "features.enabled=false"]
     assert main(["train", *command]) == 2
     assert "features.enabled is false" in capsys.readouterr().err
+
+
+def test_neighbours_have_nothing_to_train() -> None:
+    plan = make_strategy(Knn).plan
+    assert sum(group.size_trained for group in plan) == 0
+    assert next(group for group in plan if group.name == "head").size == 0

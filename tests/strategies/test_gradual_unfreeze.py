@@ -1,15 +1,17 @@
 """Stages thaw in turn, and a run that was killed goes on as it would have."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_strategy, make_trainer
+from conftest import make_strategy, make_trainer, toy_backbone
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.strategies import GradualUnfreeze
+from headstart.strategies import GradualUnfreeze, HeadOnly
+from headstart.tasks import Classification
 
 
 class Watch(Callback):
@@ -77,3 +79,19 @@ def test_counts_beyond_the_network_are_refused() -> None:
         make_strategy(GradualUnfreeze, stages=5)
     with pytest.raises(ConfigError, match="epochs_per_stage=0"):
         make_strategy(GradualUnfreeze, epochs_per_stage=0)
+
+
+def test_stages_whose_turn_never_comes_are_told(
+    digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_strategy(GradualUnfreeze, epochs_per_stage=2).fit(make_trainer(tmp_path, epochs=3), digits)
+    assert "stage0, stage1, stage2 would thaw only after the last of 3 epochs" in caplog.text
+
+
+def test_a_range_test_is_made_in_the_first_phase(digits: Digits, tmp_path: Path) -> None:
+    found = {}
+    for cls in (GradualUnfreeze, HeadOnly):
+        strategy = cls(toy_backbone(), Classification(10), partial(torch.optim.SGD, lr=0.1), lr="auto")
+        strategy.fit(make_trainer(tmp_path / cls.__name__, epochs=1), digits)
+        found[cls] = strategy.selected["lr"]
+    assert found[GradualUnfreeze] == found[HeadOnly]

@@ -1,5 +1,6 @@
 """Which statistics batch norm uses, and which of them move."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,13 @@ from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.strategies import FinetuneAll, HeadOnly, Knn, LinearProbe, Strategy
 from headstart.strategies.norms import batch_norms
+
+
+@pytest.fixture(autouse=True)
+def _in_order_again(digits: Digits) -> Iterator[None]:
+    """The data are shared between tests."""
+    yield
+    digits.mixed_evaluation = False
 
 
 def statistics(strategy: Strategy) -> list[Tensor]:
@@ -30,7 +38,6 @@ def test_what_moves(cls: type[Strategy], mode: str, moves: bool, digits: Digits,
     before = statistics(strategy)
     strategy.fit(make_trainer(tmp_path), digits)
     assert all(torch.equal(a, b) != moves for a, b in zip(before, statistics(strategy), strict=True))
-    digits.mixed_evaluation = False
 
 
 def test_auto_follows_what_is_trained() -> None:
@@ -87,7 +94,6 @@ def test_predictions_of_mixed_batches_come_in_the_order_of_the_pictures(digits: 
     with torch.no_grad():
         for inputs, _, positions in digits.test_dataloader():
             logits[positions] = strategy(inputs)
-    digits.mixed_evaluation = False
     assert [int(p) for p in positions] != sorted(int(p) for p in positions)
     torch.testing.assert_close(strategy.test_logits, logits)
 

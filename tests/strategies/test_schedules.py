@@ -133,3 +133,33 @@ def test_a_fit_whose_loss_does_not_fall_slows_down(rate: float, falls: bool, dig
     assert falls != (table["validation/loss"].diff()[1:] < 0).all()
     assert (table["learning_rate/head"] / rate).tolist() == pytest.approx(expected)
     assert (table["learning_rate/backbone"] / rate).tolist() == pytest.approx([value / 10 for value in expected])
+
+
+def test_plateau_rises_first_and_falls_afterwards() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [parameters[0]], "lr": 1.0}, {"params": [parameters[1]], "lr": 0.1}], lr=1)
+    rising, falling = plateau(optimizer, total_steps=20, warmup=0.2, factor=0.5, patience=0)  # type: ignore[misc]
+    seen = []
+    for step in range(20):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        rising.step()
+        if step % 5 == 4:
+            falling.step(1.0)  # the loss never falls
+    assert [row[0] for row in seen[:6]] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert [seen[step][0] for step in (9, 10, 15)] == pytest.approx([1.0, 0.5, 0.25])
+    assert all(row[1] == pytest.approx(0.1 * row[0]) for row in seen)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.05, 0.5, 0.9])
+def test_momentum_cycles_below_the_optimizers_own(momentum: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=momentum)
+    scheduler = one_cycle(optimizer, total_steps=20)
+    seen = []
+    for _ in range(20):
+        seen.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        scheduler.step()
+    assert seen[0] == pytest.approx(momentum)
+    assert max(seen) == pytest.approx(momentum)
+    assert min(seen) == pytest.approx(max(0.0, momentum - 0.1), abs=0.02)

@@ -19,6 +19,7 @@ from headstart.strategies import (
     FinetuneAll,
     FinetuneLower,
     FinetuneUpper,
+    GradualUnfreeze,
     HeadOnly,
     LinearProbe,
     LpFt,
@@ -30,6 +31,7 @@ from headstart.strategies import (
     Surgical,
 )
 from headstart.strategies.plan import Group, check_partition
+from headstart.tasks import Classification, CosineHead, LinearHead
 
 TRAINED = {
     Scratch: [0, 1, 2, 3],
@@ -102,6 +104,49 @@ def test_one_kind_of_weights_moves(cls: type[Strategy], kinds: set[str], digits:
     assert sorted(moved) == sorted(norms + convolutions)
     trained = sum(p.numel() for p in strategy.backbone.parameters() if p.requires_grad)
     assert trained == next(group for group in strategy.plan if group.name == "backbone").size_trained
+
+
+def test_counts_are_of_the_stages_that_the_head_reads() -> None:
+    task = Classification(10, head=LinearHead(stages=["stage0", "stage2"]))
+    given = {"optimizer": partial(torch.optim.SGD, lr=0.1), "task": task}
+    upper = FinetuneUpper(toy_backbone(), stages=1, **given)
+    assert (upper.train_stages, upper.prefix_end) == (["stage2"], 1)  # stage0 is read below
+    assert FinetuneLower(toy_backbone(), stages=1, **given).train_stages == ["stage0"]
+    with pytest.raises(ConfigError, match=r"stages=3: toy has 3 stages"):
+        FinetuneUpper(toy_backbone(), stages=3, **given)
+    with pytest.raises(ConfigError, match=r"stages=4: toy has 3 stages"):
+        GradualUnfreeze(toy_backbone(), stages=4, **given)
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "message"),
+    [
+        (LpFt, {"l2": [-1]}, r"strategy.l2=\[-1\]"),
+        (LpFt, {"l2": []}, r"strategy.l2=\[\]"),
+        (Ridge, {"l2": ["a"]}, r"strategy.l2=\['a'\]"),
+        (Surgical, {"train_stages": None}, r"strategy.train_stages=None"),
+        (FinetuneAll, {"stage_lr": 0.1}, r"strategy.stage_lr=0.1: expected rates by stage"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_named(cls: type[Strategy], kwargs: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_strategy(cls, **kwargs)
+
+
+def test_a_rate_that_is_no_number_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"strategy.lr=fast: expected a number above 0, auto, or null"):
+        FinetuneAll(toy_backbone(), Classification(10), partial(torch.optim.SGD, lr=0.1), lr="fast")
+
+
+def test_one_value_may_stand_for_a_list() -> None:
+    assert make_strategy(Surgical, train_stages="stage2").trained_stages() == ["stage2"]
+    assert make_strategy(LinearProbe, l2=0.5).strengths == [0.5]
+
+
+def test_a_head_without_biases_takes_no_rate_for_them() -> None:
+    task = Classification(10, head=CosineHead())
+    with pytest.raises(ConfigError, match="the cosine head has no biases"):
+        FinetuneAll(toy_backbone(), task, partial(torch.optim.SGD, lr=0.1), head_bias_lr_multiplier=20)
 
 
 def test_wrong_stage_names_are_refused() -> None:

@@ -144,6 +144,7 @@ class StochasticAverage(AveragedWeights):
 
     def settle(self, trainer: pl.Trainer, strategy: Strategy) -> None:
         """Estimate the statistics of the mean network."""
+        strategy.stop_clock()  # no training step is made in here
         if self._loader is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._loader = data.train_dataloader()

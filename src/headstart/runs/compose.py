@@ -127,7 +127,7 @@ def make_task(config: DictConfig, num_classes: int) -> Classification:
 def check_optimizer(config: DictConfig) -> None:
     """Let optimizer and schedule refuse their settings now, and not after the data were read."""
     rate = config.optimizer.get("lr")
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
         raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
     group = "optimizer"
     try:

@@ -25,7 +25,7 @@ def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Train
     """Views that were asked for are kept, or the run is refused: without them it would be another one."""
     if strategy.averaged_views is not None:
         reason = hindrance(trainer) if settings.enabled else "as features.enabled is false"
-        if reason is None and not strategy.prefix_end:
+        if reason is None and strategy.prefix_end < len(strategy.backbone.stages):
             reason = f"as strategy.batch_norm is {strategy.batch_norm}"
         if reason:
             raise ConfigError(

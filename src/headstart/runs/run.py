@@ -310,5 +310,5 @@ def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -
         "samples_per_second": strategy.samples_trained / max(strategy.seconds_trained, 1e-9),
         "peak_memory_bytes": provenance.peak_memory(strategy.device.type),
         "total_parameters": sum(group.size for group in strategy.plan),
-        "trainable_parameters": sum(group.size_trained for group in strategy.plan),
+        "trainable_parameters": sum(group.size_trained for group in strategy.plan if group.since <= epochs),
     }

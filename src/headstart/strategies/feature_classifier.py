@@ -63,6 +63,10 @@ class FeatureClassifier(Strategy):
         """There is none: what computes the head stands there."""
         return self.solver if name == "head" else super().learning_rate_of(name)
 
+    def head_started_from(self) -> str:
+        """Where its weights come from."""
+        return "features"
+
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Put the best classifier into the head, after a row of scores for each that was tried; its number."""
         raise NotImplementedError

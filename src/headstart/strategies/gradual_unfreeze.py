@@ -1,11 +1,14 @@
 """Thaw a stage more every few epochs, from the top downward."""
 
+import logging
 from typing import Any
 
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.strategies.names import check_count
 from headstart.strategies.strategy import Strategy
+
+log = logging.getLogger(__name__)
 
 
 class GradualUnfreeze(Strategy):
@@ -20,20 +23,18 @@ class GradualUnfreeze(Strategy):
     def __init__(
         self, backbone: Backbone, *args: Any, epochs_per_stage: int = 1, stages: int | None = None, **kwargs: Any
     ) -> None:
-        names = backbone.stage_names
         if isinstance(epochs_per_stage, bool) or not isinstance(epochs_per_stage, int) or epochs_per_stage < 1:
             raise ConfigError(f"strategy.epochs_per_stage={epochs_per_stage}: expected a whole number above 0.")
-        self.epochs_per_stage = epochs_per_stage
-        self.most = (
-            len(names)
-            if stages is None
-            else check_count("strategy.stages", stages, 1, len(names), backbone.name, names)
-        )
+        self.epochs_per_stage, self.stages = epochs_per_stage, stages
+        self.most = 0
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
         """Those that are thawed in the end."""
-        return self.backbone.stage_names[max(0, len(self.backbone.stage_names) - self.most) :]
+        names = self.backbone.stage_names
+        wanted = len(names) if self.stages is None else self.stages
+        self.most = check_count("strategy.stages", wanted, 1, len(names), self.backbone.name, names)
+        return names[len(names) - self.most :]
 
     def trained_since(self, stage: str) -> int:
         """The highest stage thaws first."""
@@ -46,12 +47,19 @@ class GradualUnfreeze(Strategy):
         thawed = min(self.most, self.current_epoch // self.epochs_per_stage)
         return names[: len(names) - thawed]
 
-    def on_train_epoch_start(self) -> None:
+    def open_phase(self) -> None:
         """Thaw what is due."""
         frozen = self.frozen_now()
         for name, stage in self.backbone.stages.items():
             stage.requires_grad_(name not in frozen)
-        super().on_train_epoch_start()
+
+    def on_fit_start(self) -> None:
+        """Say which stages will not have their turn."""
+        super().on_fit_start()
+        epochs = self.trainer.max_epochs or 0
+        late = [group.name for group in self.plan if group.since > epochs]
+        if late:
+            log.warning("%s would thaw only after the last of %d epochs", ", ".join(late), epochs)
 
     def learning_rates(self, optimizer: Any) -> dict[str, float]:
         """0 for what is frozen."""

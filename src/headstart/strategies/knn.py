@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import ConfigError
 from headstart.features.extract import Features
+from headstart.strategies.checks import above_zero, counts
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.probe_fit import rank, scores
 
@@ -73,16 +73,18 @@ class Knn(FeatureClassifier):
         self, *args: Any, neighbours: Sequence[int] = NEIGHBOURS, temperature: float = 0.07, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        if not neighbours or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in neighbours):
-            raise ConfigError(f"strategy.neighbours={list(neighbours)}: expected one or more whole numbers above 0.")
-        if not temperature > 0:
-            raise ConfigError(f"strategy.temperature={temperature}: expected a number above 0, such as 0.07.")
-        self.candidates, self.temperature = sorted(neighbours), float(temperature)
+        self.candidates = sorted(counts("strategy.neighbours", neighbours))
+        self.temperature = above_zero("strategy.temperature", temperature)
 
     @classmethod
     def config_name(cls) -> str:
         """What the settings call it."""
         return "knn"
+
+    def change_layers(self) -> None:
+        """A head that remembers nothing yet: it has no weights to train."""
+        nothing = torch.empty(0, self.backbone.feature_dim), torch.empty(0, dtype=torch.int64)
+        self.head = NearestNeighbours(*nothing, self.task.num_classes, 1, 1.0)
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Remember the training pictures, choose k."""

@@ -13,7 +13,7 @@ class L2SP(FinetuneAll):
     """The start is what weight decay pulls to: L2-SP (Li et al. 2018, arXiv:1802.01483, eq. 4 and 5).
 
     Added to the loss are ``alpha / 2`` times the squared distance of the backbone's weights from where they started,
-    and ``beta / 2`` times the squared norm of the head's. The backbone has no weight decay besides.
+    and ``beta / 2`` times the squared norm of the head's, a cosine head's scale apart. No weight decay comes on top.
     """
 
     def __init__(self, *args: Any, alpha: float = 0.01, beta: float = 0.01, **kwargs: Any) -> None:
@@ -26,14 +26,15 @@ class L2SP(FinetuneAll):
         for number, parameter in enumerate(self.backbone.parameters()):
             self.register_buffer(f"start{number}", parameter.detach().clone(), persistent=False)
 
-    def backbone_weight_decay(self) -> float:
+    def decay(self) -> float:
         """The penalty takes its place."""
         return 0.0
 
     def penalty(self) -> Tensor:
         """Equation 5 of the paper."""
         moved = [p - getattr(self, f"start{number}") for number, p in enumerate(self.backbone.parameters())]
-        return 0.5 * self.alpha * _squares(moved) + 0.5 * self.beta * _squares(list(self.head.parameters()))
+        head = [p for p in self.head.parameters() if p.ndim]
+        return 0.5 * self.alpha * _squares(moved) + 0.5 * self.beta * _squares(head)
 
 
 def _squares(tensors: list[Tensor]) -> Tensor:

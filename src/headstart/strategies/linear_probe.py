@@ -5,6 +5,7 @@ from typing import Any
 
 from headstart.errors import ConfigError, nearest
 from headstart.features.extract import Features
+from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_fit import LOSSES
 from headstart.strategies.linear_head import put_into
@@ -25,7 +26,7 @@ class LinearProbe(FeatureClassifier):
         super().__init__(*args, **kwargs)
         if loss not in LOSSES:
             raise ConfigError(f"strategy.loss={loss}: there is no such loss.{nearest(loss, LOSSES)}")
-        self.strengths, self.loss = checked_strengths(l2), loss
+        self.strengths, self.loss = numbers_above_zero("strategy.l2", l2), loss
 
     @classmethod
     def config_name(cls) -> str:
@@ -37,10 +38,3 @@ class LinearProbe(FeatureClassifier):
         probe = fit_probe_once(train, validation, self.task.num_classes, self.strengths, self.loss, on_row)
         put_into(self.head, probe.weight, probe.bias)
         return probe.number
-
-
-def checked_strengths(l2: Sequence[float]) -> list[float]:
-    """L2 strengths as given; raises ConfigError unless all are above 0."""
-    if not l2 or any(not strength > 0 for strength in l2):
-        raise ConfigError(f"strategy.l2={list(l2)}: expected one or more numbers above 0.")
-    return list(l2)

@@ -7,10 +7,10 @@ import torch
 
 from headstart.backbones import Backbone
 from headstart.features.extract import Features
+from headstart.strategies.checks import above_zero, numbers_above_zero
 from headstart.strategies.finetune_all import FinetuneAll
 from headstart.strategies.linear_head import check_linear_head, put_into
 from headstart.strategies.probe_fit import STRENGTHS, fit_probe_once
-from headstart.strategies.rates import check_above_zero
 from headstart.tasks import Classification
 
 
@@ -35,10 +35,10 @@ class LpFt(FinetuneAll):
         check_linear_head(task, "strategy=lp_ft")
         own = getattr(optimizer, "keywords", {}).get("lr")
         if lr is None and own is not None:
-            lr = own * check_above_zero("strategy.lr_factor", lr_factor)
+            lr = own * above_zero("strategy.lr_factor", lr_factor)
         kwargs["lr"] = lr
         super().__init__(backbone, task, optimizer, *args, **kwargs)
-        self.strengths = list(l2)
+        self.strengths = numbers_above_zero("strategy.l2", l2)
 
     @property
     def wants_start_features(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart.errors import HeadstartError
 from headstart.seeds import stream
@@ -35,18 +35,40 @@ class RangeTest:
     suggestion: float
 
 
-def find_lr(strategy: "Strategy", batches: Iterable[Any], device: torch.device, loggers: Sequence[Any] = ()) -> float:
+@dataclass(frozen=True)
+class Clip:
+    """How the trainer clips gradients."""
+
+    value: float | None = None
+    algorithm: str = "norm"
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
+        """In place."""
+        if self.value and self.algorithm == "value":
+            nn.utils.clip_grad_value_(parameters, self.value)
+        elif self.value:
+            nn.utils.clip_grad_norm_(parameters, self.value)
+
+
+def find_lr(
+    strategy: "Strategy",
+    batches: Iterable[Any],
+    device: torch.device,
+    loggers: Sequence[Any] = (),
+    clip: Clip = Clip(),
+) -> float:
     """The head's rate at which the loss falls fastest, all groups rising alike (Smith 2017, arXiv:1506.01186).
 
     Trains for up to 100 steps on the batches, from 1e-6 to 1 in equal ratios, then puts everything back: weights,
-    statistics, modes and the random state. The curve goes to the loggers that take one. Raises HeadstartError where
-    the loss never falls.
+    statistics, modes and the random state. A step is one batch, without the scaling of losses in 16-bit training; a
+    strategy that trains in phases is in its first one. The curve goes to the loggers that take one. Raises
+    HeadstartError where the loss never falls.
     """
     kept = copy.deepcopy(strategy.state_dict())
     modes = {module: module.training for module in strategy.modules()}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            found = _range_test(strategy, batches, device)
+            found = _range_test(strategy, batches, device, clip)
         finally:
             strategy.load_state_dict(kept)
             strategy.zero_grad(set_to_none=True)
@@ -60,8 +82,9 @@ def find_lr(strategy: "Strategy", batches: Iterable[Any], device: torch.device, 
     return found.suggestion
 
 
-def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.device) -> RangeTest:
+def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.device, clip: Clip) -> RangeTest:
     torch.manual_seed(stream("lr finder", strategy.noise_seed))
+    strategy.open_phase()
     strategy.train()
     optimizer = strategy.make_optimizer(optimizer_groups(strategy.plan, strategy.decay_norm_bias))
     relative = [group["lr"] for group in optimizer.param_groups]  # the plan's rates, the head's being 1
@@ -77,6 +100,7 @@ def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.devi
         optimizer.zero_grad(set_to_none=True)
         loss: Tensor = strategy.training_step((inputs, targets, positions), step)
         loss.backward()
+        clip(strategy.parameters())
         optimizer.step()
         average = SMOOTHING * average + (1 - SMOOTHING) * float(loss.detach())
         smooth = average / (1 - SMOOTHING ** (step + 1))

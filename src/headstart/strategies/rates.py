@@ -5,14 +5,8 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from headstart.errors import ConfigError
+from headstart.strategies.checks import above_zero
 from headstart.strategies.names import matching
-
-
-def check_above_zero(key: str, value: object) -> float:
-    """The value as a float; raises ConfigError if it is no number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{key}={value}: expected a number above 0.")
-    return float(value)
 
 
 def stage_rates(
@@ -29,9 +23,11 @@ def stage_rates(
     stages that it names or matches. Raises ConfigError where it names no stage, one twice, or one that is frozen.
     """
     rates = {name: rate * layer_decay ** (len(names) - number) for number, name in enumerate(names) if name in trained}
+    if stage_lr is not None and not isinstance(stage_lr, Mapping):
+        raise ConfigError(f"strategy.stage_lr={stage_lr}: expected rates by stage, as in {{stem: 1e-5, stage*: 1e-4}}.")
     given = dict(stage_lr or {})
     for pattern, hits in zip(given, matching(given, names, "strategy.stage_lr", network), strict=True):
-        value = check_above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
+        value = above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
         frozen = [name for name in hits if name not in rates]
         if frozen:
             raise ConfigError(

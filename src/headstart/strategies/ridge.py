@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.features.extract import Features
+from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.linear_probe import checked_strengths
 from headstart.strategies.probe_fit import in_double, rank, scores, standardisation
 from headstart.tasks.heads import best_scale
 
@@ -31,7 +31,7 @@ class Ridge(FeatureClassifier):
 
     def __init__(self, *args: Any, l2: Sequence[float] = RIDGE_STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.strengths = checked_strengths(l2)
+        self.strengths = numbers_above_zero("strategy.l2", l2)
 
     @classmethod
     def config_name(cls) -> str:

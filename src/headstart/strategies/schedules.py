@@ -3,7 +3,7 @@
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from headstart.errors import ConfigError
 
@@ -31,6 +31,7 @@ def one_cycle(
 ) -> OneCycleLR:
     """One cycle (arXiv:1708.07120): up along half a cosine to each group's rate, then down; momentum the other way.
 
+    Momentum falls from the optimizer's own by 0.1 and comes back; without any it stays so.
     ``start_factor`` and ``end_factor`` are the first and the last rate over the highest.
     """
     total_steps = max(total_steps, 2)
@@ -38,7 +39,7 @@ def one_cycle(
     for key, factor in (("start_factor", start_factor), ("end_factor", end_factor)):
         if not 0 < factor <= 1:
             raise ConfigError(f"scheduler.{key}={factor}: expected a number above 0 and at most 1.")
-    options = optimizer.param_groups[0]
+    momentum = _momentum(optimizer)
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
@@ -46,17 +47,26 @@ def one_cycle(
         pct_start=warmup if warmup * total_steps > 1 else 0.0,  # OneCycleLR divides by the steps of the rise less one
         div_factor=1 / start_factor,
         final_div_factor=start_factor / end_factor,
-        cycle_momentum=bool(options.get("momentum") or options.get("betas")),  # none is not to become some
+        cycle_momentum=momentum > 0,  # none is not to become some
+        base_momentum=max(0.0, momentum - 0.1),
+        max_momentum=momentum,
     )
 
 
 def plateau(
-    optimizer: Optimizer, total_steps: int, factor: float = 0.1, patience: int = 2, min_factor: float = 1e-3
-) -> ReduceLROnPlateau:
+    optimizer: Optimizer,
+    total_steps: int,
+    factor: float = 0.1,
+    patience: int = 2,
+    min_factor: float = 1e-3,
+    warmup: float = 0.0,
+) -> ReduceLROnPlateau | tuple[LinearLR, ReduceLROnPlateau]:
     """Rates fall by ``factor`` when the validation loss has not fallen for more than ``patience`` epochs.
 
-    They do not go below ``min_factor`` of what they were. The number of steps is not used.
+    They do not go below ``min_factor`` of what they were. With ``warmup`` they first rise in a line over that share of
+    the steps.
     """
+    rise = _rise(total_steps, warmup)
     if not 0 < factor < 1:
         raise ConfigError(f"scheduler.factor={factor}: expected a number between 0 and 1.")
     if not 0 <= min_factor < 1:
@@ -65,7 +75,16 @@ def plateau(
         raise ConfigError(f"scheduler.patience={patience}: expected a whole number of epochs of at least 0.")
     least = [min_factor * group["lr"] for group in optimizer.param_groups]
     # By default a change of less than 1e-8 is not made: groups of small rates would fall behind the others.
-    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=least, eps=0.0)
+    falling = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=least, eps=0.0)
+    if not rise:
+        return falling
+    # It multiplies the rates as they are, so that both may act on them.
+    return LinearLR(optimizer, start_factor=1 / (rise + 1), total_iters=rise), falling
+
+
+def _momentum(optimizer: Optimizer) -> float:
+    options = optimizer.param_groups[0]
+    return float(options["betas"][0] if "betas" in options else options.get("momentum", 0.0))
 
 
 def _rise(total_steps: int, warmup: float) -> int:

@@ -18,9 +18,10 @@ from headstart.errors import ConfigError, HeadstartError
 from headstart.features.extract import Features, extract
 from headstart.seeds import generator, stream
 from headstart.strategies import norms
-from headstart.strategies.lr_finder import find_lr
+from headstart.strategies.checks import above_zero
+from headstart.strategies.lr_finder import Clip, find_lr
 from headstart.strategies.plan import Group, check_partition, optimizer_groups
-from headstart.strategies.rates import check_above_zero, stage_rates
+from headstart.strategies.rates import stage_rates
 from headstart.tasks import Classification, Scores
 from headstart.tasks.heads import start_from_class_means
 
@@ -136,8 +137,8 @@ class Strategy(pl.LightningModule):
         init = self.task.head.init
         return "random" if init == "default" else init.replace("_", " ")
 
-    def backbone_weight_decay(self) -> float:
-        """Of every trained stage."""
+    def decay(self) -> float:
+        """The weight decay of all that is trained."""
         return self.weight_decay
 
     def trained_since(self, stage: str) -> int:
@@ -147,6 +148,9 @@ class Strategy(pl.LightningModule):
     def frozen_now(self) -> list[str]:
         """The stages that are frozen in this epoch."""
         return self.frozen_stages
+
+    def open_phase(self) -> None:
+        """Settle what is trained in this epoch, where that changes."""
 
     def penalty(self) -> Tensor | None:
         """What is added to the loss in training."""
@@ -187,14 +191,14 @@ class Strategy(pl.LightningModule):
             raise ConfigError("strategy.stage_lr sets rates as numbers, so strategy.lr cannot be auto.")
         if isinstance(lr, str) and not self.lr_wanted:
             raise ConfigError(f"strategy.lr={lr}: expected a number above 0, auto, or null for optimizer.lr.")
-        self.lr = 1.0 if self.lr_wanted else check_above_zero("strategy.lr", own["lr"] if lr is None else lr)
-        self.head_lr_multiplier = check_above_zero("strategy.head_lr_multiplier", head_lr_multiplier)
+        self.lr = 1.0 if self.lr_wanted else above_zero("strategy.lr", own["lr"] if lr is None else lr)
+        self.head_lr_multiplier = above_zero("strategy.head_lr_multiplier", head_lr_multiplier)
         self.head_bias_lr_multiplier = (
             None
             if head_bias_lr_multiplier is None
-            else check_above_zero("strategy.head_bias_lr_multiplier", head_bias_lr_multiplier)
+            else above_zero("strategy.head_bias_lr_multiplier", head_bias_lr_multiplier)
         )
-        self.layer_decay = check_above_zero("strategy.layer_decay", layer_decay)
+        self.layer_decay = above_zero("strategy.layer_decay", layer_decay)
         if self.layer_decay > 1:
             raise ConfigError(f"strategy.layer_decay={layer_decay}: expected a number above 0 and at most 1.")
         self.stage_lr = stage_lr
@@ -245,7 +249,7 @@ class Strategy(pl.LightningModule):
                     ", ".join(stages),
                     parameters,
                     rate,
-                    None if rate is None else self.backbone_weight_decay(),
+                    None if rate is None else self.decay(),
                     start,
                     [p for p in parameters if p.requires_grad],
                     ", ".join(dict.fromkeys(self.statistics[n] for n in stages if n in self.statistics)) or None,
@@ -261,14 +265,19 @@ class Strategy(pl.LightningModule):
         biases = [p for name, p in named.items() if name.rpartition(".")[2] == "bias"]
         start = self.head_started_from()
         where = type(self.head).__name__ if len(list(self.head.children())) == 0 else self.task.head.kind
-        if self.head_bias_lr_multiplier is None or not biases:
+        if self.head_bias_lr_multiplier is not None and not biases:
+            raise ConfigError(
+                f"strategy.head_bias_lr_multiplier={self.head_bias_lr_multiplier:g}: the {self.task.head.kind} head has"
+                " no biases; leave it null."
+            )
+        if self.head_bias_lr_multiplier is None:
             everything = list(named.values())
-            return [Group("head", where, everything, self.lr, self.weight_decay, start, everything)]
+            return [Group("head", where, everything, self.lr, self.decay(), start, everything)]
         weights = [p for p in named.values() if not any(p is bias for bias in biases)]
         bias_rate = self.lr / self.head_lr_multiplier * self.head_bias_lr_multiplier
         return [
-            Group("head", where, weights, self.lr, self.weight_decay, start, weights),
-            Group("head bias", where, biases, bias_rate, self.weight_decay, start, biases),
+            Group("head", where, weights, self.lr, self.decay(), start, weights),
+            Group("head bias", where, biases, bias_rate, self.decay(), start, biases),
         ]
 
     def configure_optimizers(self) -> Any:
@@ -276,12 +285,14 @@ class Strategy(pl.LightningModule):
         optimizer = self.make_optimizer(optimizer_groups(self.plan, self.decay_norm_bias))
         if self.make_scheduler is None:
             return optimizer
-        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        if isinstance(scheduler, ReduceLROnPlateau):
-            told = {"scheduler": scheduler, "interval": "epoch", "monitor": "validation/loss"}
-        else:
-            told = {"scheduler": scheduler, "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": told}
+        made = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        told = [
+            {"scheduler": scheduler, "interval": "epoch", "monitor": "validation/loss"}
+            if isinstance(scheduler, ReduceLROnPlateau)
+            else {"scheduler": scheduler, "interval": "step"}
+            for scheduler in (made if isinstance(made, tuple) else (made,))
+        ]
+        return [optimizer], told
 
     def train(self, mode: bool = True) -> "Strategy":
         """Frozen stages stay in eval mode, whoever calls this; batch norm goes by its own mode."""
@@ -387,7 +398,8 @@ class Strategy(pl.LightningModule):
                 train, validation = self.start_features(start or data, device, whole=start is not None)
                 self.start_head(train, validation)
             if self.lr_wanted:
-                self.lr = find_lr(self, data.train_dataloader(), device, trainer.loggers)
+                clip = Clip(trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm"))
+                self.lr = find_lr(self, data.train_dataloader(), device, trainer.loggers, clip)
                 self.lr_wanted = False
                 self.selected["lr"] = self.lr
                 self.plan = self._make_plan()
@@ -467,17 +479,18 @@ class Strategy(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set every mode, whatever ran before, start the noise of dropout from its seed, and start the clock."""
+        self.open_phase()
         self.train()
         torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch))
         self._epoch_samples, self._epoch_start = 0, time.perf_counter()
 
     def on_validation_epoch_start(self) -> None:
         """Training of this epoch is over when its validation begins."""
-        self._stop_clock()
+        self.stop_clock()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training scores, speed and learning rates."""
-        seconds = self._stop_clock()
+        seconds = self.stop_clock()
         scores = self.train_scores.compute()
         if not torch.isfinite(scores["loss"]):
             raise HeadstartError(
@@ -519,7 +532,8 @@ class Strategy(pl.LightningModule):
         self.test_logits = logits[positions.argsort()]
         self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
-    def _stop_clock(self) -> float:
+    def stop_clock(self) -> float:
+        """The steps of an epoch are made; the seconds that they took, whoever asks again."""
         if self._epoch_start > 0:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)

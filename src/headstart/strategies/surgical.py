@@ -5,6 +5,7 @@ from typing import Any
 
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
+from headstart.strategies.checks import names
 from headstart.strategies.names import matching
 from headstart.strategies.strategy import Strategy
 
@@ -17,7 +18,7 @@ class Surgical(Strategy):
     """
 
     def __init__(self, backbone: Backbone, *args: Any, train_stages: Sequence[str] = ("*",), **kwargs: Any) -> None:
-        self.train_stages = list(train_stages)
+        self.train_stages = names("strategy.train_stages", train_stages)
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
@@ -30,16 +31,21 @@ class FinetuneSome(Surgical):
     """The head and ``stages`` stages at one end."""
 
     def __init__(self, backbone: Backbone, *args: Any, stages: int = 2, **kwargs: Any) -> None:
-        names = backbone.stage_names
-        most = len(names) - 1
-        if isinstance(stages, bool) or not isinstance(stages, int) or not 1 <= stages <= most:
-            raise ConfigError(
-                f"strategy.stages={stages}: {backbone.name} has {most + 1} stages ({', '.join(names)}), so expected 1"
-                f" to {most}; for all of them use finetune_all."
-            )
-        super().__init__(backbone, *args, train_stages=self.choose(names, stages), **kwargs)
+        self.count = stages
+        super().__init__(backbone, *args, **kwargs)
 
-    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+    def trained_stages(self) -> list[str]:
+        """So many of them."""
+        stages, most = self.backbone.stage_names, len(self.backbone.stage_names) - 1
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or not 1 <= self.count <= most:
+            raise ConfigError(
+                f"strategy.stages={self.count}: {self.backbone.name} has {most + 1} stages ({', '.join(stages)}), so"
+                f" expected 1 to {most}; for all of them use finetune_all."
+            )
+        self.train_stages = list(self.choose(stages, self.count))
+        return super().trained_stages()
+
+    def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
         """Which of the stages are trained."""
         raise NotImplementedError
 
@@ -47,14 +53,14 @@ class FinetuneSome(Surgical):
 class FinetuneLower(FinetuneSome):
     """The head and the lowest stages trained, the upper ones frozen."""
 
-    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+    def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
         """The lowest ones."""
-        return names[:count]
+        return stages[:count]
 
 
 class FinetuneUpper(FinetuneSome):
     """The head and the highest stages trained, the lower ones frozen."""
 
-    def choose(self, names: Sequence[str], count: int) -> Sequence[str]:
+    def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
         """The highest ones."""
-        return names[len(names) - count :]
+        return stages[len(stages) - count :]

@@ -1,13 +1,14 @@
 """Mix the weights of the network before and after fine-tuning."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from headstart.errors import ConfigError
+from headstart.features.extract import Features
+from headstart.strategies.checks import shares
 from headstart.strategies.lp_ft import LpFt
 from headstart.tasks import Scores
 
@@ -23,15 +24,13 @@ class WiseFt(LpFt):
     """
 
     def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:
-        if not mixes_tried or any(not 0 <= mix <= 1 for mix in mixes_tried):
-            raise ConfigError(f"strategy.mixes_tried={list(mixes_tried)}: expected one or more shares from 0 to 1.")
+        self.mixes_tried = shares("strategy.mixes_tried", mixes_tried)
         super().__init__(*args, **kwargs)
-        self.mixes_tried = [float(mix) for mix in mixes_tried]
         self._before: dict[str, Tensor] = {}
 
-    def on_fit_start(self) -> None:
-        """Keep the start."""
-        super().on_fit_start()
+    def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
+        """Keep the start: here, as a fit that is taken up again begins with other weights."""
+        super().start_head(train, validation)
         self._before = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
     def finish(self, trainer: Any, data: Any) -> None:

@@ -15,7 +15,8 @@ class Classification:
     """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are."""
 
     def __init__(self, num_classes: int, label_smoothing: float = 0.0, head: LinearHead | None = None) -> None:
-        if not 0 <= label_smoothing < 1:
+        number = isinstance(label_smoothing, int | float) and not isinstance(label_smoothing, bool)
+        if not number or not 0 <= label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.head = head or LinearHead()

@@ -60,11 +60,11 @@ class LinearHead:
         dropout: float = 0.0,
         init: str = "default",
     ) -> None:
-        if not 0 <= dropout < 1:
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise ConfigError(f"head.dropout={dropout}: expected a share of at least 0 and below 1.")
         if init not in self.inits:
             raise ConfigError(f"head.init={init}: a {self.kind} head does not start so.{nearest(init, self.inits)}")
-        self.stages = list(stages) if stages is not None else None
+        self.stages = [stages] if isinstance(stages, str) else list(stages) if stages is not None else None
         self.pooling, self.gem_p, self.dropout, self.init = pooling, gem_p, dropout, init
 
     def read(self, backbone: Backbone) -> Backbone:

@@ -1,0 +1,53 @@
+"""Settings that have to be numbers or names: one sentence each where they are not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.errors import ConfigError
+
+
+def above_zero(key: str, value: object) -> float:
+    """The value as a float; raises ConfigError if it is no number above 0."""
+    if not _is_number(value) or not value > 0:  # type: ignore[operator]
+        raise ConfigError(f"{key}={value}: expected a number above 0.")
+    return float(value)  # type: ignore[arg-type]
+
+
+def numbers_above_zero(key: str, values: object) -> list[float]:
+    """One number or several, as a list; raises ConfigError unless there is one and all are above 0."""
+    listed = _listed(values)
+    if not listed or any(not _is_number(value) or not value > 0 for value in listed):
+        raise ConfigError(f"{key}={values}: expected one or more numbers above 0.")
+    return [float(value) for value in listed]
+
+
+def shares(key: str, values: object) -> list[float]:
+    """One share or several, from 0 to 1, as a list; raises ConfigError."""
+    listed = _listed(values)
+    if not listed or any(not _is_number(value) or not 0 <= value <= 1 for value in listed):
+        raise ConfigError(f"{key}={values}: expected one or more shares from 0 to 1.")
+    return [float(value) for value in listed]
+
+
+def counts(key: str, values: object) -> list[int]:
+    """One whole number or several, as a list; raises ConfigError unless there is one and all are above 0."""
+    listed = _listed(values)
+    if not listed or any(isinstance(value, bool) or not isinstance(value, int) or value < 1 for value in listed):
+        raise ConfigError(f"{key}={values}: expected one or more whole numbers above 0.")
+    return [int(value) for value in listed]
+
+
+def names(key: str, values: object) -> list[str]:
+    """One name or several, as a list, which may be empty; raises ConfigError."""
+    listed = _listed(values)
+    if any(not isinstance(value, str) for value in listed):
+        raise ConfigError(f"{key}={values}: expected names in brackets, as in [stage2,stage3].")
+    return [str(value) for value in listed]
+
+
+def _listed(values: object) -> list[Any]:
+    return list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
