@@ -89,7 +89,7 @@ def smooth(strategy: Strategy) -> list[str]:
 
 
 def test_a_run_ends_with_the_moving_average_of_its_best_epoch(digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(FinetuneAll, lr=0.02, scheduler=None)
+    strategy = make_strategy(FinetuneAll, batch_norm="update", lr=0.02, scheduler=None)
     epoch, seen = fit(strategy, digits, tmp_path, ExponentialAverage(decay=0.9))
     names = smooth(strategy)
     assert "backbone.stages.stage3.1.running_var" in names  # statistics are averaged, too
@@ -106,14 +106,14 @@ def test_a_run_ends_with_the_moving_average_of_its_best_epoch(digits: Digits, tm
 
 @pytest.mark.parametrize("average", [ExponentialAverage(0.9), StochasticAverage(0.0)])
 def test_training_does_not_notice(average: AveragedWeights, digits: Digits, tmp_path: Path) -> None:
-    _, plain = fit(make_strategy(FinetuneAll), digits, tmp_path / "plain", None, epochs=3)
-    _, averaged = fit(make_strategy(FinetuneAll), digits, tmp_path / "averaged", average, epochs=3)
+    _, plain = fit(make_strategy(FinetuneAll, batch_norm="update"), digits, tmp_path / "plain", None, epochs=3)
+    _, averaged = fit(make_strategy(FinetuneAll, batch_norm="update"), digits, tmp_path / "averaged", average, epochs=3)
     for one, other in zip(plain.steps, averaged.steps, strict=True):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_swa_is_the_mean_of_the_last_epochs(digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(FinetuneAll, lr=0.02, scheduler=constant)
+    strategy = make_strategy(FinetuneAll, batch_norm="update", lr=0.02, scheduler=constant)
     epoch, seen = fit(strategy, digits, tmp_path, StochasticAverage(start=0.5), epochs=6)
     weights = [name for name, _ in strategy.named_parameters()]
     for number in range(3):  # not yet: the network as it is
@@ -126,7 +126,7 @@ def test_swa_is_the_mean_of_the_last_epochs(digits: Digits, tmp_path: Path) -> N
 
 
 def test_swa_estimates_the_statistics_of_the_mean_network(digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(FinetuneAll, lr=0.02, scheduler=constant)
+    strategy = make_strategy(FinetuneAll, batch_norm="update", lr=0.02, scheduler=constant)
     _, seen = fit(strategy, digits, tmp_path, StochasticAverage(start=0.0), epochs=2)
     strategy.load_state_dict(seen.validated[-1])
     strategy.eval()
@@ -144,7 +144,7 @@ def test_swa_estimates_the_statistics_of_the_mean_network(digits: Digits, tmp_pa
 @pytest.mark.parametrize("average", [ExponentialAverage, lambda: StochasticAverage(start=0.0)])
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneUpper, GradualUnfreeze])
 def test_what_is_frozen_stays(average: Any, cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
-    strategy = make_strategy(cls)
+    strategy = make_strategy(cls, batch_norm="update")
     before = {name: tensor.clone() for name, tensor in strategy.frozen_tensors().items()}
     fit(strategy, digits, tmp_path, average(), epochs=2)
     strategy.check_frozen()
@@ -165,7 +165,7 @@ def test_accumulated_gradients_are_one_step(digits: Digits, tmp_path: Path) -> N
 @pytest.mark.parametrize("make", [ExponentialAverage, lambda: StochasticAverage(start=0.25)])
 def test_a_fit_that_is_taken_up_again_ends_the_same(make: Any, digits: Digits, tmp_path: Path) -> None:
     def trained(folder: Path, epochs: int, resumed_from: Path | None = None) -> Strategy:
-        strategy = make_strategy(FinetuneAll, scheduler=None)
+        strategy = make_strategy(FinetuneAll, batch_norm="update", scheduler=None)
         last = pl.callbacks.ModelCheckpoint(folder, "last")
         options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0}
         options |= {"enable_progress_bar": False, "enable_model_summary": False}

@@ -55,7 +55,9 @@ def fit(strategy: Any, data: Digits, epochs: int, *callbacks: pl.Callback, **kwa
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss(name: str, digits: Digits) -> None:
     optimizer = make(composed(f"optimizer={name}"), "optimizer")
-    strategy = make_strategy(FinetuneAll, optimizer=optimizer, scheduler=None, head_lr_multiplier=1)
+    strategy = make_strategy(
+        FinetuneAll, batch_norm="update", optimizer=optimizer, scheduler=None, head_lr_multiplier=1
+    )
     groups = {group.name: [parameter.detach().clone() for parameter in group.trained] for group in strategy.plan}
     losses = Losses()
     fit(strategy, digits, 12, losses)
@@ -110,7 +112,9 @@ def clipped(digits: Digits, folder: Path, *overrides: str) -> Steps:
         composed("optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "optimizer.nesterov=false"), "optimizer"
     )
     optimizer.keywords["weight_decay"] = 0.0
-    strategy = make_strategy(FinetuneAll, optimizer=optimizer, scheduler=None, head_lr_multiplier=1)
+    strategy = make_strategy(
+        FinetuneAll, batch_norm="update", optimizer=optimizer, scheduler=None, head_lr_multiplier=1
+    )
     trainer.fit(strategy, datamodule=digits)
     return steps
 

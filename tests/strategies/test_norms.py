@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_strategy, make_trainer
+from conftest import make_strategy, make_trainer, toy_backbone
 from torch import Tensor
 
+from headstart.backbones import WeightsInfo
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.strategies import FinetuneAll, HeadOnly, Knn, LinearProbe, Strategy
+from headstart.strategies import FinetuneAll, HeadOnly, Knn, LayerTransfer, LinearProbe, Scratch, Strategy
 from headstart.strategies.norms import batch_norms
 
 
@@ -40,9 +41,16 @@ def test_what_moves(cls: type[Strategy], mode: str, moves: bool, digits: Digits,
     assert all(torch.equal(a, b) != moves for a, b in zip(before, statistics(strategy), strict=True))
 
 
-def test_auto_follows_what_is_trained() -> None:
-    assert set(make_strategy(FinetuneAll).statistics.values()) == {"update"}
-    assert set(make_strategy(HeadOnly).statistics.values()) == {"frozen"}
+def test_auto_updates_only_what_is_trained_from_random_weights() -> None:
+    assert set(make_strategy(Scratch).statistics.values()) == {"update"}
+    for cls in (FinetuneAll, HeadOnly):
+        assert set(make_strategy(cls).statistics.values()) == {"frozen"}
+    for tuned in (False, True):
+        half = make_strategy(LayerTransfer, random_backbone=toy_backbone(1), stages=2, tuned=tuned)
+        assert list(half.statistics.values()) == ["frozen", "frozen", "update", "update"]
+    backbone = toy_backbone()
+    backbone.weights = WeightsInfo()  # random: there are no statistics to keep
+    assert set(make_strategy(FinetuneAll, backbone=backbone).statistics.values()) == {"update"}
 
 
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneAll])

@@ -33,7 +33,7 @@ class L2SP(FinetuneAll):
     def penalty(self) -> Tensor:
         """Equation 5 of the paper."""
         moved = [p - getattr(self, f"start{number}") for number, p in enumerate(self.backbone.parameters())]
-        head = [p for p in self.head.parameters() if p.ndim]
+        head: list[Tensor] = [p for p in self.head.parameters() if p.ndim]
         return 0.5 * self.alpha * _squares(moved) + 0.5 * self.beta * _squares(head)
 
 

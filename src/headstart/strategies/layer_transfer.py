@@ -5,7 +5,7 @@ from typing import Any
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.strategies.names import check_count
-from headstart.strategies.strategy import Strategy
+from headstart.strategies.strategy import RANDOM, Strategy
 
 
 class LayerTransfer(Strategy):
@@ -42,4 +42,4 @@ class LayerTransfer(Strategy):
 
     def started_from(self, stage: str) -> str:
         """The weights for what is copied."""
-        return super().started_from(stage) if stage in self.copied else "random"
+        return super().started_from(stage) if stage in self.copied else RANDOM

@@ -26,6 +26,7 @@ from headstart.tasks import Classification, Scores
 from headstart.tasks.heads import start_from_class_means
 
 log = logging.getLogger(__name__)
+RANDOM = "random"
 Mix = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 # uint8 pictures (N, 3, S, S), or floats that leave the frozen prefix; labels (N,); positions (N,)
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -51,8 +52,8 @@ class Strategy(pl.LightningModule):
     that is given. Biases and normalisation have no weight decay unless ``decay_norm_bias``.
 
     ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated anew on the target's training
-    pictures, then stored), "batch" (always those of the batch), or "auto": update where a stage is trained, frozen
-    elsewhere.
+    pictures, then stored), "batch" (always those of the batch), or "auto": update in stages that are trained from
+    random weights, frozen elsewhere, as statistics that fit the weights are worth more than those of a few batches.
 
     The stages below ``prefix_end`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
     prefix, floating: the same, computed earlier.
@@ -130,7 +131,7 @@ class Strategy(pl.LightningModule):
 
     def started_from(self, stage: str) -> str:
         """Where the weights of a stage come from."""
-        return self.backbone.weights.name or "random"
+        return (self.backbone.weights.name if self.pretrained else None) or RANDOM
 
     def head_started_from(self) -> str:
         """Where the weights of the head come from."""
@@ -213,9 +214,8 @@ class Strategy(pl.LightningModule):
         self.frozen_stages = [
             name for name, stage in backbone.stages.items() if not any(p.requires_grad for p in stage.parameters())
         ]
-        auto = self.batch_norm == "auto"
         self.statistics = {
-            name: ("frozen" if name in self.frozen_stages else "update") if auto else self.batch_norm
+            name: self._own_statistics(name) if self.batch_norm == "auto" else self.batch_norm
             for name, stage in backbone.stages.items()
             if norms.batch_norms(stage)
         }
@@ -225,6 +225,10 @@ class Strategy(pl.LightningModule):
             if name not in self.frozen_stages or self.statistics.get(name) in ("update", "batch")
         ]
         self.prefix_end = min([*moving, backbone.taps[0] + 1]) if moving else len(backbone.stages)
+
+    def _own_statistics(self, stage: str) -> str:
+        """The mode of batch norm that suits a stage."""
+        return "update" if stage not in self.frozen_stages and self.started_from(stage) == RANDOM else "frozen"
 
     def _make_plan(self) -> list[Group]:
         backbone = self.backbone
