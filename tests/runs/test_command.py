@@ -34,7 +34,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["dataset.image_size=0"], r"dataset.image_size=0: expected a whole number above 0"),
         (["dataset.batch_size=many"], r"dataset.batch_size=many: expected a whole number"),
         (["dataset.labels_per_class=5000"], r"labels_per_class=5000: class 'brick' has only 6"),
-        (["optimizer.lr=-1"], r"optimizer: .*-1"),
+        (["optimizer.lr=-1"], r"optimizer.lr=-1: expected a number above 0"),
         (["optimizer.lr=fast"], r"optimizer.lr=fast: expected a number"),
         (["+optimizer.lrate=1"], r"optimizer: .*unexpected keyword argument 'lrate'"),
         (["scheduler.warmup=2"], r"scheduler.warmup=2"),
