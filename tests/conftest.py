@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -66,6 +68,13 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 def runs_below(folder: Path) -> list[dict[str, Any]]:
     """Every run.json, by its path."""
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
+
+
+def answer_of(code: str) -> str:
+    """What Python code prints in a process of its own, where nothing is imported yet; it has to end well."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def toy_backbone(seed: int = 0) -> Backbone:

@@ -1,13 +1,12 @@
 """headstart inspect prints what a network is made of and what each strategy trains of it."""
 
 import re
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 
 import pytest
 import torch
+from conftest import answer_of
 
 from headstart.cli import main
 from headstart.runs.configs import conf_folder
@@ -114,9 +113,7 @@ def test_help_answers_without_torch() -> None:
         "assert main(['inspect', '--help']) == 0; assert main(['inspect', 'backbone=resnet5']) == 2\n"
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "headstart inspect backbone=resnet50" in done.stdout
+    assert "headstart inspect backbone=resnet50" in answer_of(code)
 
 
 def test_inspecting_leaves_the_global_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:

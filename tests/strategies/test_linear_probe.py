@@ -19,7 +19,8 @@ from headstart.errors import ConfigError
 from headstart.features.extract import Features
 from headstart.strategies import LinearProbe, probe_fit
 from headstart.strategies.linear_fit import LOSSES, fit_linear
-from headstart.strategies.probe_fit import fit_probe, principal_axes, standardisation
+from headstart.strategies.probe_fit import fit_probe, principal_axes
+from headstart.tasks.heads import standardisation
 
 
 def blobs(count: int, dimension: int, seed: int) -> Features:

@@ -87,7 +87,7 @@ def read_from(
     pools: list[nn.Module] = []
     for tap in taps:
         own = pooling is None and tap == len(names) - 1
-        pools.append(backbone.pool if own else Pool(pooling or "avg", _channels_last_dim(shapes[tap]), gem_p))
+        pools.append(backbone.pool if own else Pool(pooling or "avg", channels_last_dim(shapes[tap]), gem_p))
     kept = [(name, backbone.stages[name]) for name in names[: taps[-1] + 1]]
     pool = pools[0] if len(pools) == 1 else Joined(pools)
     return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps)
@@ -98,6 +98,6 @@ def truncated(backbone: Backbone, count: int) -> Backbone:
     return read_from(backbone, [backbone.stage_names[count - 1]])
 
 
-def _channels_last_dim(shape: Sequence[int]) -> bool:
+def channels_last_dim(shape: Sequence[int]) -> bool:
     """Whether a map (a, b, c) of a square picture is (H, W, C): its first two sides are equal, its last is not."""
     return len(shape) == 3 and shape[0] == shape[1] != shape[2]

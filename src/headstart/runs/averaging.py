@@ -1,6 +1,6 @@
 """Averages of the weights that training passes through: what is validated, kept and tested, while training goes on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headstart.errors import ConfigError
 from headstart.strategies import Strategy
-from headstart.strategies.norms import batch_norms
+from headstart.strategies.norms import batch_norms, estimate_statistics
 
 
 class AveragedWeights(pl.Callback):
@@ -150,33 +150,15 @@ class StochasticAverage(AveragedWeights):
             self._loader = data.train_dataloader()
         batches = islice(self._loader, trainer.num_training_batches)  # type: ignore[arg-type]
         with trainer.precision_plugin.forward_context():
-            estimate_statistics(strategy, (inputs.to(strategy.device) for inputs, _, _ in batches))
+            strategy.train()  # to see which statistics move
+            moving = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]
+            estimate_statistics(strategy, moving, (inputs.to(strategy.device) for inputs, _, _ in batches))
 
 
 def moving_tensors(strategy: Strategy) -> dict[str, Tensor]:
     """What training moves, by its name in a checkpoint: trained parameters and statistics that follow the batches."""
     frozen = {f"backbone.stages.{name}" for name in strategy.frozen_tensors()}
     return {name: tensor for name, tensor in strategy.state_dict(keep_vars=True).items() if name not in frozen}
-
-
-def estimate_statistics(strategy: Strategy, batches: Iterable[Tensor]) -> None:
-    """Put into batch norm, where its statistics move in training, the averages over these batches of inputs.
-
-    All else is in eval mode meanwhile and afterwards.
-    """
-    strategy.train()
-    layers = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]
-    strategy.eval()
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain average over batches
-        layer.train()
-    for batch in batches if layers else ():
-        strategy(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-        layer.eval()
 
 
 def check_one_average(callbacks: Sequence[pl.Callback]) -> None:

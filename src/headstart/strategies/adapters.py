@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from headstart.backbones.readout import channels_last_dim
 from headstart.errors import ConfigError
 from headstart.seeds import stream
+from headstart.strategies.checks import count
 from headstart.strategies.surgical import Surgical
 
 
@@ -24,9 +26,7 @@ class Adapters(Surgical):
     """
 
     def __init__(self, *args: Any, reduction: int = 8, head_seed: int = 0, **kwargs: Any) -> None:
-        if isinstance(reduction, bool) or not isinstance(reduction, int) or reduction < 1:
-            raise ConfigError(f"strategy.reduction={reduction}: expected a whole number above 0, such as 8.")
-        self.reduction = reduction
+        self.reduction = count("strategy.reduction", reduction, ", such as 8")
         self.seed = stream("adapters", head_seed)
         super().__init__(*args, head_seed=head_seed, **kwargs)
 
@@ -83,7 +83,7 @@ class Adapter(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], reduction: int) -> None:
         super().__init__()
-        is_map = len(shape) == 4 and not shape[1] == shape[2] != shape[3]
+        is_map = len(shape) == 4 and not channels_last_dim(shape[1:])
         width = shape[1] if is_map else shape[-1]
         narrow = max(1, width // reduction)
         self.down = nn.Conv2d(width, narrow, 1) if is_map else nn.Linear(width, narrow)

@@ -37,6 +37,13 @@ def counts(key: str, values: object) -> list[int]:
     return [int(value) for value in listed]
 
 
+def count(key: str, value: object, hint: str = "") -> int:
+    """The value, if it is a whole number above 0; raises ConfigError, with a hint at its end."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{key}={value}: expected a whole number above 0{hint}.")
+    return value
+
+
 def names(key: str, values: object) -> list[str]:
     """One name or several, as a list, which may be empty; raises ConfigError."""
     listed = _listed(values)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
+from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Classification
@@ -31,8 +32,8 @@ class FeatureClassifier(Strategy):
         self, backbone: Backbone, task: Classification, *args: Any, views: int | None = None, **kwargs: Any
     ) -> None:
         who = f"strategy={self.config_name()}"
-        if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
-            raise ConfigError(f"strategy.views={views}: expected a whole number above 0, or null.")
+        if views is not None:
+            count("strategy.views", views, ", or null")
         if task.head.dropout:
             raise ConfigError(f"{who} trains nothing by gradient steps, so head.dropout has to stay 0.")
         check_linear_head(task, who)
@@ -92,8 +93,8 @@ class FeatureClassifier(Strategy):
         self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)
         return number
 
-    def describe_choice(self, number: int, row: dict[str, float], count: int) -> str:
+    def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
         """What was chosen, for people."""
-        if count == 1:
+        if tried == 1:
             return self.solver
-        return f"{self.picked} {row[self.picked]:g}, the best of {count} on validation"
+        return f"{self.picked} {row[self.picked]:g}, the best of {tried} on validation"

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from headstart.backbones import Backbone
-from headstart.errors import ConfigError
+from headstart.strategies.checks import count
 from headstart.strategies.names import check_count
 from headstart.strategies.strategy import Strategy
 
@@ -23,18 +23,16 @@ class GradualUnfreeze(Strategy):
     def __init__(
         self, backbone: Backbone, *args: Any, epochs_per_stage: int = 1, stages: int | None = None, **kwargs: Any
     ) -> None:
-        if isinstance(epochs_per_stage, bool) or not isinstance(epochs_per_stage, int) or epochs_per_stage < 1:
-            raise ConfigError(f"strategy.epochs_per_stage={epochs_per_stage}: expected a whole number above 0.")
-        self.epochs_per_stage, self.stages = epochs_per_stage, stages
-        self.most = 0
+        self.epochs_per_stage = count("strategy.epochs_per_stage", epochs_per_stage)
+        self.stages = stages
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
         """Those that are thawed in the end."""
         names = self.backbone.stage_names
         wanted = len(names) if self.stages is None else self.stages
-        self.most = check_count("strategy.stages", wanted, 1, len(names), self.backbone.name, names)
-        return names[len(names) - self.most :]
+        most = check_count("strategy.stages", wanted, 1, len(names), self.backbone.name, names)
+        return names[len(names) - most :]
 
     def trained_since(self, stage: str) -> int:
         """The highest stage thaws first."""
@@ -44,7 +42,8 @@ class GradualUnfreeze(Strategy):
     def frozen_now(self) -> list[str]:
         """All but the highest ones whose turn it was."""
         names = self.backbone.stage_names
-        thawed = min(self.most, self.current_epoch // self.epochs_per_stage)
+        most = len(names) - len(self.frozen_stages)
+        thawed = min(most, self.current_epoch // self.epochs_per_stage)
         return names[: len(names) - thawed]
 
     def open_phase(self) -> None:

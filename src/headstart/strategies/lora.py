@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.seeds import stream
-from headstart.strategies.checks import above_zero
+from headstart.strategies.checks import above_zero, count
 from headstart.strategies.surgical import Surgical
 
 IN_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -46,11 +46,10 @@ class Lora(Surgical):
         head_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise ConfigError(f"strategy.rank={rank}: expected a whole number above 0, such as 8.")
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise ConfigError(f"strategy.dropout={dropout}: expected a share from 0 to below 1, such as 0.1.")
-        self.rank, self.alpha, self.dropout = rank, above_zero("strategy.alpha", alpha), float(dropout)
+        self.rank = count("strategy.rank", rank, ", such as 8")
+        self.alpha, self.dropout = above_zero("strategy.alpha", alpha), float(dropout)
         self.seed = stream("lora", head_seed)
         self.updates: set[int] = set()
         super().__init__(*args, head_seed=head_seed, **kwargs)

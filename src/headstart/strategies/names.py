@@ -28,10 +28,13 @@ def matching(patterns: Iterable[str], names: Sequence[str], key: str, network: s
     return found
 
 
-def check_count(key: str, count: object, least: int, most: int, network: str, names: Sequence[str]) -> int:
-    """A number of stages between ``least`` and ``most``; raises ConfigError that says which stages there are."""
+def check_count(
+    key: str, count: object, least: int, most: int, network: str, names: Sequence[str], hint: str = ""
+) -> int:
+    """A number of stages from ``least`` to ``most``; raises ConfigError that says which there are, and a hint."""
     if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= most:
         raise ConfigError(
-            f"{key}={count}: {network} has {len(names)} stages ({', '.join(names)}), so expected {least} to {most}."
+            f"{key}={count}: {network} has {len(names)} stages ({', '.join(names)}), so expected {least} to"
+            f" {most}{hint}."
         )
     return count

@@ -1,10 +1,10 @@
 """Which statistics batch norm uses: stored, moving, re-estimated, or those of the batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 
 from headstart.errors import ConfigError, nearest
 
@@ -47,22 +47,21 @@ def set_statistics(layers: Iterable[_BatchNorm], mode: str, training: bool) -> N
         layer.track_running_stats = mode != "batch"
 
 
-def adapt_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate all stored statistics anew, as averages over these normalised pictures (AdaBN, arXiv:1603.04779)."""
-    layers = batch_norms(network)
+@torch.no_grad()
+def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
+    """Put into these layers of a network the averages over batches of its inputs (AdaBN, arXiv:1603.04779).
+
+    All else is in eval mode meanwhile, and everything afterwards: torch's ``update_bn`` would train with dropout.
+    """
+    network.eval()
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.track_running_stats = True
-    other = {part: part.training for part in network.modules()}
-    update_bn(_without_noise(network, batches), network)
-    for part, mode in other.items():
-        part.training = mode
-
-
-def _without_noise(network: nn.Module, batches: Iterable[Tensor]) -> Iterable[Tensor]:
-    """``update_bn`` has put everything into train mode by now: only batch norm should be in it."""
-    for number, batch in enumerate(batches):
-        if number == 0:
-            network.eval()
-            for layer in batch_norms(network):
-                layer.train()
-        yield batch
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average over batches
+        layer.train()
+    for batch in batches if layers else ():
+        network(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.eval()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from headstart.features.extract import Features
 from headstart.strategies.linear_fit import LOSSES, Fit, fit_linear
+from headstart.tasks.heads import standardisation
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
@@ -110,12 +111,6 @@ def in_double(split: Features) -> Features:
     if split.values.device.type == "mps":
         return Features(split.values.cpu().double(), split.targets.cpu())
     return Features(split.values.double(), split.targets)
-
-
-def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
-    std, mean = torch.std_mean(values.double(), dim=0, correction=0)
-    return mean, torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
 
 
 def principal_axes(x: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from headstart.features.extract import Features
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import in_double, rank, scores, standardisation
-from headstart.tasks.heads import best_scale
+from headstart.strategies.probe_fit import in_double, rank, scores
+from headstart.tasks.heads import best_scale, standardisation
 
 log = logging.getLogger(__name__)
 RIDGE_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  # 10,000 down to 0.01

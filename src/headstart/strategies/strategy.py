@@ -169,9 +169,9 @@ class Strategy(pl.LightningModule):
     def finish(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
         """What is left to do once the best epoch is back."""
 
-    def describe_choice(self, number: int, row: dict[str, float], count: int) -> str:
-        """Which of ``count`` rows of scores was chosen, for people."""
-        return f"epoch {number + 1} of {count}, the best on validation"
+    def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
+        """Which of ``tried`` rows of scores was chosen, for people."""
+        return f"epoch {number + 1} of {tried}, the best on validation"
 
     # --- what is trained, and how fast
 
@@ -385,7 +385,7 @@ class Strategy(pl.LightningModule):
         if self.batch_norm == "adapt":
             self.to(device)
             pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
-            norms.adapt_statistics(self.backbone, pictures)
+            norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
             log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))
 
     def fit(self, trainer: pl.Trainer, data: Any, start: Any = None) -> int:

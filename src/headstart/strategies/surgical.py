@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.backbones import Backbone
-from headstart.errors import ConfigError
 from headstart.strategies.checks import names
-from headstart.strategies.names import matching
+from headstart.strategies.names import check_count, matching
 from headstart.strategies.strategy import Strategy
 
 
@@ -36,12 +35,8 @@ class FinetuneSome(Surgical):
 
     def trained_stages(self) -> list[str]:
         """So many of them."""
-        stages, most = self.backbone.stage_names, len(self.backbone.stage_names) - 1
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or not 1 <= self.count <= most:
-            raise ConfigError(
-                f"strategy.stages={self.count}: {self.backbone.name} has {most + 1} stages ({', '.join(stages)}), so"
-                f" expected 1 to {most}; for all of them use finetune_all."
-            )
+        stages, hint = self.backbone.stage_names, "; for all of them use finetune_all"
+        check_count("strategy.stages", self.count, 1, len(stages) - 1, self.backbone.name, stages, hint)
         self.train_stages = list(self.choose(stages, self.count))
         return super().trained_stages()
 

@@ -19,8 +19,8 @@ MIXES = tuple(number / 10 for number in range(11))
 class WiseFt(LpFt):
     """LP-FT, then ``(1 - mix) * start + mix * tuned`` for every weight: WiSE-FT (arXiv:2109.01903).
 
-    The start is the pretrained network with the probe's head, where the paper has a zero-shot head. Of ``mixes`` the
-    one with the best validation accuracy is taken, then the lowest loss.
+    The start is the pretrained network with the probe's head, where the paper has a zero-shot head. Of
+    ``mixes_tried`` the one with the best validation accuracy is taken, then the lowest loss.
     """
 
     def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:
@@ -54,10 +54,8 @@ class WiseFt(LpFt):
         self.eval()
         scores = Scores().to(device)
         with trainer.precision_plugin.forward_context():
-            for inputs, targets, _ in loader:
-                logits = self(inputs.to(device))
-                targets = targets.to(device)
-                scores.update(logits, targets, self.task.loss(logits, targets))
+            for inputs, targets, positions in loader:
+                self._evaluate((inputs.to(device), targets.to(device), positions), scores)
         return {name: float(value) for name, value in scores.compute().items()}
 
 

@@ -134,6 +134,12 @@ def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
     return last
 
 
+def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
+    std, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    return mean, torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
+
+
 def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:
     """The mean feature vector of each class, float64 (classes, D); values (N, D), targets (N,)."""
     one_hot = F.one_hot(targets, classes).double()
@@ -146,8 +152,7 @@ def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor,
     Half the squared distance to a mean differs between classes by ``mean . x - |mean|^2 / 2``, which is linear (Mensink
     et al. 2013, eq. 5). It is scaled, which changes no decision, so that cross-entropy on ``values`` is least.
     """
-    std, centre = torch.std_mean(values.double(), dim=0, correction=0)
-    std = torch.where(std > 1e-8 * (1 + centre.abs()), std, torch.ones_like(std))
+    centre, std = standardisation(values)
     means = class_means((values.double() - centre) / std, targets, classes)
     weight = means / std
     bias = -0.5 * means.square().sum(dim=1) - weight @ centre
