@@ -16,7 +16,7 @@ from headstart.data import module as module_under_test
 from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
 from headstart.data.module import EvenBatches
 from headstart.data.seen import Seen
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 
@@ -97,6 +97,36 @@ def test_another_split_can_be_the_test_split() -> None:
     data.prepare(P)
     assert len(data.test) == 3 * 12
     assert all(name.startswith("validation/") for name in data.test.ids)
+
+
+def test_folds_pool_training_and_validation_and_leave_the_test_pictures_unread() -> None:
+    tested = []
+    for fold in range(3):
+        data = Textures(counts=(4, 2, 2), folds=3, fold=fold)
+        data.prepare(P)
+        ids = [*data.train.ids, *data.validation.ids, *data.test.ids]
+        assert len(set(ids)) == len(ids) == 6 * 12
+        assert not any(name.startswith("test/") for name in ids)
+        assert np.bincount(data.test.targets).tolist() == [2] * 12
+        tested += data.test.ids
+    assert len(set(tested)) == 6 * 12
+    other = Textures(counts=(4, 2, 2), folds=3, split_seed=1)
+    other.prepare(P)
+    assert set(other.test.ids) != set(tested[:24])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"fold": 1}, "Add dataset.folds"),
+        ({"folds": 1}, "folds=1: expected a whole number above 1"),
+        ({"folds": 3, "fold": 3}, "from 0 to 2"),
+        ({"folds": 3, "test_split": "val"}, "leave one of them out"),
+    ],
+)
+def test_impossible_folds_are_refused(settings: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Textures(**settings)
 
 
 def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.data.splits import few_per_class, split_off
+from headstart.data.splits import few_per_class, fold_of, split_off
 from headstart.errors import DataError
 
 COUNTS = st.lists(st.integers(2, 30), min_size=2, max_size=6)
@@ -34,6 +34,21 @@ def test_a_smaller_subset_is_part_of_a_larger_one(counts: list[int], seed: int) 
     one, two = (few_per_class(targets, n, seed, names) for n in (1, 2))
     assert set(one) < set(two)
     assert np.bincount(targets[two]).tolist() == [2] * len(counts)
+
+
+@given(COUNTS, st.integers(2, 5), st.integers(0, 5))
+def test_folds_are_stratified_and_cover_every_picture_once(counts: list[int], folds: int, seed: int) -> None:
+    targets, names = targets_of(counts), [str(i) for i in range(len(counts))]
+    if min(counts) < folds:
+        with pytest.raises(DataError, match=f"dataset.folds={folds}: class"):
+            fold_of(targets, folds, 0, seed, names)
+        return
+    parts = [fold_of(targets, folds, fold, seed, names) for fold in range(folds)]
+    assert sorted(np.concatenate([off for _, off in parts])) == list(range(len(targets)))
+    for stay, off in parts:
+        assert sorted([*stay, *off]) == list(range(len(targets)))
+        for label, count in enumerate(counts):
+            assert count // folds <= (targets[off] == label).sum() <= -(-count // folds)
 
 
 def test_seeds_choose_differently_and_too_few_are_refused() -> None:

@@ -40,7 +40,8 @@ def test_the_directory_is_complete(finished: Path) -> None:
     found = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if "tfevents" not in path.name}
     boards = {"tensorboard", *(f"tensorboard/{split}" for split in ("train", "validation", "test"))}
     assert found == boards | {
-        "config.yaml", "run.json", "metrics.csv", "predictions.csv", "run.log", "checkpoints", "checkpoints/best.ckpt",
+        "config.yaml", "run.json", "metrics.csv", "predictions.csv", "validation_predictions.csv", "run.log",
+        "checkpoints", "checkpoints/best.ckpt",
     }  # fmt: skip
     assert finished.name.startswith("textures-efficientnet_lite0-finetune_lower-seed0-")
     assert "finetune" in (finished / "run.log").read_text().lower()
@@ -65,6 +66,10 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert len(provenance["dataset_fingerprint"]) == 64
     assert provenance["packages"]["torch"] == torch.__version__.split("+")[0]
     assert {"git_commit", "git_dirty", "hardware", "weights"} <= provenance.keys()
+    assert provenance["split_fingerprints"].keys() == {"train", "validation", "test"}
+    assert "strategy=finetune_lower" in provenance["overrides"]
+    assert run["selection"]["on"] == "validation/accuracy"
+    assert run["selection"]["tried"] == 2
     assert 0 < run["references"]["raw_pixels"]["test/accuracy"] < 1
 
 
@@ -75,17 +80,18 @@ def test_the_config_is_resolved_and_repeats_the_run(finished: Path) -> None:
     assert config["dataset"]["image_size"] == config["backbone"]["image_size"] == 32
 
 
-def test_predictions_agree_with_the_metrics(finished: Path) -> None:
+@pytest.mark.parametrize(("file", "split"), [("predictions.csv", "test"), ("validation_predictions.csv", "validation")])
+def test_predictions_agree_with_the_metrics(finished: Path, file: str, split: str) -> None:
     run = json.loads((finished / "run.json").read_text())
-    table = pd.read_csv(finished / "predictions.csv", float_precision="round_trip")
+    table = pd.read_csv(finished / file, float_precision="round_trip")
     assert list(table.columns) == ["id", "target", "prediction", *run["classes"]]
-    assert len(table) == run["pictures"]["test"] == 4 * 12
+    assert len(table) == run["pictures"][split] == 4 * 12
     probabilities = table[run["classes"]].to_numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert (table[run["classes"]].idxmax(axis=1) == table["prediction"]).all()
-    assert accuracy_score(table["target"], table["prediction"]) == pytest.approx(run["metrics"]["test/accuracy"])
+    assert accuracy_score(table["target"], table["prediction"]) == pytest.approx(run["metrics"][f"{split}/accuracy"])
     assert log_loss(table["target"], probabilities, labels=run["classes"]) == pytest.approx(
-        run["metrics"]["test/loss"], rel=1e-4
+        run["metrics"][f"{split}/loss"], rel=1e-4
     )
 
 

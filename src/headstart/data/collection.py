@@ -28,6 +28,29 @@ class Collection:
         return len(self.ids)
 
 
+def joined(parts: Sequence[Collection]) -> Collection:
+    """Collections of one set of classes, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    ids = [name for part in parts for name in part.ids]
+    return Collection(ids, np.concatenate([part.targets for part in parts]), Behind([part.pictures for part in parts]))
+
+
+class Behind(Sequence[Undecoded]):
+    """Sequences one behind the other, still not opened."""
+
+    def __init__(self, parts: Sequence[Sequence[Undecoded]]) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[number][int(index) - (int(self.ends[number - 1]) if number else 0)]
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+
 class Chosen(Sequence[Undecoded]):
     """Some entries of another sequence, still not opened."""
 

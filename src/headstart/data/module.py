@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from headstart.data.collection import Collection, Targets
+from headstart.data.collection import Collection, Targets, joined
 from headstart.data.decoding import (
     UNREADABLE,
     Decoded,
@@ -25,7 +25,7 @@ from headstart.data.decoding import (
 )
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.seen import Seen
-from headstart.data.splits import few_per_class, split_off
+from headstart.data.splits import few_per_class, fold_of, split_off
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.seeds import generator, stream
 
@@ -162,6 +162,8 @@ class PictureData(pl.LightningDataModule):
         validation_fraction: float = 0.2,
         test_fraction: float = 0.2,
         test_split: str | None = None,
+        folds: int | None = None,
+        fold: int = 0,
         crop_fraction: float | None = None,
         on_error: str = "raise",
         split_seed: int = 0,
@@ -173,6 +175,7 @@ class PictureData(pl.LightningDataModule):
         _check_number("image_size", image_size, optional=True)
         _check_number("batch_size", batch_size)
         _check_number("labels_per_class", labels_per_class, optional=True)
+        _check_folds(folds, fold, test_split)
         for key, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
             if not _is_number(share) or not 0 < share < 1:
                 raise ConfigError(f"dataset.{key}={share}: expected a share between 0 and 1, such as 0.2.")
@@ -191,13 +194,15 @@ class PictureData(pl.LightningDataModule):
         self.num_workers, self.labels_per_class = num_workers, labels_per_class
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.test_split = split_name(str(test_split)) if test_split is not None else None
+        self.folds, self.fold = folds, fold
         self.crop_fraction, self.on_error = crop_fraction, on_error
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
         self.skipped: list[str] = []
-        self.split_off: list[str] = []  # splits that the source does not have
+        self.splits_made = ""  # what a person should know of splits that the source does not have
         self.fingerprint = ""
+        self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
         self.mixed_evaluation = False  # whether validation and test come in mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
@@ -239,6 +244,7 @@ class PictureData(pl.LightningDataModule):
                 collection = splits[name] = collection.take(decoded.kept)
             contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
             digest.update(f"{name} {contents}".encode())
+            self.split_fingerprints[name] = contents
             pictures = Pictures(collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures)
             drawn = views if name == "train" else ()
             ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
@@ -281,6 +287,8 @@ class PictureData(pl.LightningDataModule):
         """The source's own splits to train, validation and test; what is missing is split off train."""
         given = dict(found)
         train = given.pop("train")
+        if self.folds is not None:
+            return self._folded(train, given)
         if self.test_split is not None:
             if self.test_split not in given:
                 raise DataError(
@@ -291,7 +299,8 @@ class PictureData(pl.LightningDataModule):
             validation = given.get("validation") if self.test_split != "validation" else None
         else:
             test, validation = given.get("test"), given.get("validation")
-        self.split_off = [name for name, split in (("validation", validation), ("test", test)) if split is None]
+        made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
+        self.splits_made = f"{' and '.join(made)} split off train, as there is none" if made else ""
         if test is None:
             stay, off = split_off(train.targets, self.test_fraction, self.split_seed, self.class_names, "test")
             train, test = train.take(stay), train.take(off)
@@ -301,6 +310,15 @@ class PictureData(pl.LightningDataModule):
             )
             train, validation = train.take(stay), train.take(off)
         return {"train": train, "validation": validation, "test": test}
+
+    def _folded(self, train: Collection, given: dict[str, Collection]) -> dict[str, Collection]:
+        """One part of the training and validation pictures is test; the source's own test pictures stay unread."""
+        pooled = joined([train, *(split for name, split in given.items() if name == "validation")])
+        self.splits_made = f"test is fold {self.fold} of {self.folds} of the pictures; validation split off the rest"
+        stay, off = fold_of(pooled.targets, self.folds or 0, self.fold, self.split_seed, self.class_names)
+        rest, test = pooled.take(stay), pooled.take(off)
+        stay, off = split_off(rest.targets, self.validation_fraction, self.split_seed, self.class_names, "validation")
+        return {"train": rest.take(stay), "validation": rest.take(off), "test": test}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, with views."""
@@ -375,6 +393,21 @@ def _check_number(key: str, value: int | None, optional: bool = False) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"dataset.{key}={value}: expected a whole number above 0, such as 64.")
+
+
+def _check_folds(folds: int | None, fold: int, test_split: str | None) -> None:
+    if folds is None:
+        if fold != 0:
+            raise ConfigError(f"dataset.fold={fold}: of how many? Add dataset.folds, as in dataset.folds=5.")
+        return
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
+        raise ConfigError(f"dataset.folds={folds}: expected a whole number above 1, such as 5, or null.")
+    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < folds:
+        raise ConfigError(
+            f"dataset.fold={fold}: expected a whole number from 0 to {folds - 1}, as dataset.folds={folds}."
+        )
+    if test_split is not None:
+        raise ConfigError("dataset.folds and dataset.test_split both say what is tested on: leave one of them out.")
 
 
 def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:

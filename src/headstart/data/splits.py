@@ -35,6 +35,25 @@ def split_off(
     return np.sort(np.concatenate(stay)), np.sort(np.concatenate(off))
 
 
+def fold_of(targets: Targets, folds: int, fold: int, seed: int, class_names: list[str]) -> tuple[Indices, Indices]:
+    """Positions outside and inside of one of ``folds`` stratified parts; every position is inside exactly one.
+
+    Parts of a class differ by one picture at most, and those with one more take turns by class.
+    """
+    stay, off = [], []
+    for label, positions in _by_class(targets, len(class_names)):
+        if len(positions) < folds:
+            raise DataError(
+                f"dataset.folds={folds}: class '{class_names[label]}' has only {len(positions)}"
+                f" picture{'' if len(positions) == 1 else 's'}; each fold needs one."
+            )
+        parts = np.array_split(generator("split fold", seed, label).permutation(positions), folds)
+        inside = (fold + label) % folds
+        off.append(parts[inside])
+        stay += [part for number, part in enumerate(parts) if number != inside]
+    return np.sort(np.concatenate(stay)), np.sort(np.concatenate(off))
+
+
 def few_per_class(
     targets: Targets, count: int, seed: int, class_names: list[str], without: Collection[int] = ()
 ) -> Indices:

@@ -78,7 +78,8 @@ def start(config: DictConfig) -> float:
         from headstart.runs.run import run
 
     told = HydraConfig.get()
-    return run(config, Path(told.runtime.output_dir), dict(told.runtime.choices))
+    overrides = [str(override) for override in told.overrides.task]
+    return run(config, Path(told.runtime.output_dir), dict(told.runtime.choices), overrides)
 
 
 @contextmanager

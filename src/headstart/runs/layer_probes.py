@@ -106,8 +106,8 @@ def _describe(parts: Parts) -> None:
         strategy.backbone.name, data.name, data.num_classes, len(data.train), len(data.validation), len(data.test),
         size, size,
     )  # fmt: skip
-    if data.split_off:
-        log.info("%s split off train, as there is none", " and ".join(data.split_off))
+    if data.splits_made:
+        log.info("%s", data.splits_made)
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)

@@ -1,4 +1,4 @@
-"""predictions.csv: what the network said of every test picture."""
+"""predictions.csv and validation_predictions.csv: what the network said of every picture."""
 
 import csv
 import io

@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from headstart.settings import flatten
 from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
+from headstart.strategies.strategy import in_order
 from headstart.tables import table_text
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,11 @@ class Parts:
     store: Path
 
 
-def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
+def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
     """Train, test and write a run directory below ``parent``; the validation accuracy of the chosen epoch.
 
-    ``choices`` are the names of the chosen config groups. However the run ends, run.json says it.
+    ``choices`` are the names of the chosen config groups, ``overrides`` the settings given for this run. However it
+    ends, run.json says so.
     """
     start = time.perf_counter()
     quieten()
@@ -82,7 +84,7 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any]) -> float:
                 **names,
                 "augmentation": list(config.augmentation),
                 "seed": config.seed,
-                "provenance": _provenance(),
+                "provenance": _provenance(overrides),
             },
         )
         try:
@@ -132,6 +134,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     manifest.content["provenance"] |= {
         "dataset_fingerprint": data.fingerprint,
+        "split_fingerprints": data.split_fingerprints,
         "weights": asdict(strategy.backbone.weights),
     }
     manifest.update(
@@ -157,15 +160,14 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     epoch = strategy.fit(trainer, reused or data, start_data)
     train_seconds += time.perf_counter() - before
     keep_network(strategy, epoch, directory / "checkpoints")
+    said = trainer.predict(strategy, dataloaders=(reused or data).val_dataloader())
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
     manifest.content["features"] = _told(reused)
-    write_predictions(
-        directory / "predictions.csv",
-        data.test.ids,
-        data.test.targets,
-        strategy.test_logits,
-        data.class_names,
-    )
+    for file, split, logits in (
+        ("predictions.csv", data.test, strategy.test_logits),
+        ("validation_predictions.csv", data.validation, in_order(said)),  # type: ignore[arg-type]
+    ):
+        write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
 
     row = parts.loggers[0].rows[epoch]
     tried = len(parts.loggers[0].rows)
@@ -183,6 +185,11 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         "metrics": metrics,
         "references": references,
         "best_epoch": epoch if epochs else None,
+        "selection": {
+            "on": "validation/accuracy",
+            "tried": tried,
+            "rule": strategy.describe_choice(epoch, row, tried),
+        },
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
     manifest.finish("finished")
@@ -247,13 +254,14 @@ def _seed_everything(seed: int) -> None:
     torch.manual_seed(stream("noise", seed))
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(overrides: Sequence[str]) -> dict[str, Any]:
     """What is known before the first step; data and weights follow once they are read."""
     return {
         **provenance.git_state(),
         "packages": provenance.packages(),
         "hardware": provenance.hardware(),
         "command": sys.argv,
+        "overrides": list(overrides),
         "dataset_fingerprint": None,
         "weights": {"name": None, "sha256": None},
     }
@@ -264,8 +272,8 @@ def _describe(parts: Parts) -> None:
     size = strategy.backbone.preprocessing.image_size
     views = ", ".join(type(view).__name__ for view in data.train.views) or "none"
     mixes = ", ".join(type(mix).__name__ for mix in strategy.mixes) or "none"
-    if data.split_off:
-        log.info("%s split off train, as there is none", " and ".join(data.split_off))
+    if data.splits_made:
+        log.info("%s", data.splits_made)
     log.info(
         "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels; views: %s; mixes: %s",
         data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size, views, mixes,

@@ -368,6 +368,10 @@ class Strategy(pl.LightningModule):
         """Score a batch of the test split and keep its logits."""
         self._test_batches.append((self._evaluate(batch, self.test_scores).float().cpu(), batch[2].cpu()))
 
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
+        """Logits of a batch, and the positions of its pictures."""
+        return self(batch[0]).float().cpu(), batch[2].cpu()
+
     def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
         inputs, targets, _ = batch
         logits = self(inputs)
@@ -532,8 +536,7 @@ class Strategy(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores, and put the logits into the order of the pictures."""
-        logits, positions = (torch.cat(parts) for parts in zip(*self._test_batches, strict=True))
-        self.test_logits = logits[positions.argsort()]
+        self.test_logits = in_order(self._test_batches)
         self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
     def stop_clock(self) -> float:
@@ -544,3 +547,9 @@ class Strategy(pl.LightningModule):
             self._epoch_seconds = time.perf_counter() - self._epoch_start
             self._epoch_start = 0.0
         return self._epoch_seconds
+
+
+def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Logits (N, classes) in the order of the pictures, from batches of logits and positions."""
+    logits, positions = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return logits[positions.argsort()]
