@@ -1,55 +1,58 @@
 """The command headstart: one word, then what that word takes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from headstart import __version__
 
 HELP = """headstart: transfer-learning experiments on pictures
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
-  headstart report DIR ...        compare runs: table, learning curves, Markdown page
+  headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
+  headstart board DIR ...         TensorBoard on runs, and on their means by strategy
+  headstart explain RUN ...       a run's mistakes, Grad-CAM on them, its features in two dimensions
+  headstart reproduce RUN         run it again: bit-equal, within the interval, or different?
+  headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
   headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
   headstart inspect layers ...    which stage of a network transfers best to a data set
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
+# Each word and the function that takes the rest; it is imported only when called, as some of them load torch.
+COMMANDS = {
+    "train": "headstart.runs.command:train",
+    "report": "headstart.reports.command:report",
+    "board": "headstart.reports.board_command:board",
+    "explain": "headstart.runs.explain.command:explain",
+    "reproduce": "headstart.runs.reproduce:reproduce",
+    "diff": "headstart.reports.diff_command:diff",
+    "inspect": "headstart.runs.inspect:inspect",
+    "features": "headstart.features.command:features",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to a command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command == "train":
-        from headstart.runs.command import train
-
-        return train(rest)
-    if command == "report":
-        from headstart.reports.command import report
-
-        return report(rest)
-    if command == "inspect":
-        if rest[:1] == ["layers"]:
-            from headstart.runs.inspect_layers import inspect_layers
-
-            return inspect_layers(rest[1:])
-        from headstart.runs.inspect import inspect
-
-        return inspect(rest)
-    if command == "features":
-        from headstart.features.command import features
-
-        return features(rest)
     if command in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
     if command == "--version":
         print(__version__)
         return 0
+    if command == "inspect" and rest[:1] == ["layers"]:
+        return _function("headstart.runs.inspect_layers:inspect_layers")(rest[1:])
+    if command in COMMANDS:
+        return _function(COMMANDS[command])(rest)
     from headstart.errors import nearest
 
-    print(
-        f"headstart: there is no command '{command}'.{nearest(command, ['train', 'report', 'inspect', 'features'])}",
-        file=sys.stderr,
-    )
+    print(f"headstart: there is no command '{command}'.{nearest(command, COMMANDS)}", file=sys.stderr)
     return 2
+
+
+def _function(place: str) -> Callable[[Sequence[str]], int]:
+    module, name = place.split(":")
+    function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
+    return function

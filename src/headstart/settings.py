@@ -1,7 +1,19 @@
-"""Nested settings as one flat mapping."""
+"""Nested settings as one flat mapping, and which of them bear on a result."""
 
 from collections.abc import Mapping
 from typing import Any
+
+# Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top.
+INDIFFERENT: dict[str, frozenset[str]] = {
+    "": frozenset({"output_dir", "logger", "references", "hydra", "seed"}),  # the seed acts through the streams
+    "dataset": frozenset({"root", "name", "pictures", "num_workers", "download", "on_error"}),
+    "trainer": frozenset(
+        "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
+        " enable_progress_bar enable_model_summary enable_checkpointing".split()
+    ),
+    "callbacks": frozenset({"progress"}),
+    "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
+}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -14,3 +26,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def is_indifferent(key: str) -> bool:
+    """Whether the setting of this dotted key does not determine the result."""
+    group, _, rest = key.partition(".")
+    return group in INDIFFERENT[""] or rest.split(".")[0] in INDIFFERENT.get(group, ())
+
+
+def is_seed(key: str) -> bool:
+    """Whether the setting of this dotted key is a seed: the run's, a stream's, or what a part was given of one."""
+    name = key.rsplit(".", 1)[-1]
+    return key.startswith("seeds.") or name == "seed" or name.endswith("_seed")

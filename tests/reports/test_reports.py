@@ -1,35 +1,16 @@
 """Groups, statistics, page and picture from run directories made by hand."""
 
-import json
 import statistics
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from made_runs import write_run
 from PIL import Image
 
 from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
-
-
-def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float = 0.1, **changes: object) -> Path:
-    folder = root / f"{strategy}-{seed}-{lr}"
-    folder.mkdir(parents=True)
-    content = {
-        "schema": 1, "status": "finished", "id": folder.name, "backbone": "resnet18", "dataset": "ants",
-        "augmentation": [], "strategy": strategy, "seed": seed, "skipped": [], "references": {},
-        "metrics": {"test/accuracy": accuracy, "validation/accuracy": accuracy - 0.01},
-        "cost": {"train_seconds": 10.0, "trainable_parameters": 1000, "samples_per_second": 99.5}, "error": None,
-    }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps(content | changes))
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump({"optimizer": {"lr": lr}, "seed": seed, "output_dir": str(root)})
-    )
-    rows = [f"{e},{0.5 + 0.1 * e},{accuracy - 0.05 * (2 - e)}" for e in range(3)]
-    (folder / "metrics.csv").write_text("epoch,train/accuracy,validation/accuracy\n" + "\n".join(rows) + "\n")
-    return folder
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -69,7 +50,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
         "raw pixels",
         "30.0",
         "41.0 points above scratch",
-        f"tensorboard --logdir {runs}",
+        f"headstart board {runs}",
     ):
         assert expected in said
     page = (runs / "report/report.md").read_text()

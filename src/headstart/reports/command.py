@@ -1,46 +1,94 @@
 """headstart report: compare runs on the terminal and on disk."""
 
 import argparse
-import shutil
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.errors import HeadstartError
-from headstart.reports.formats import table_cells
-from headstart.reports.panels import make_panels
+from headstart.reports.analysis import Analysis, Options, analyse
+from headstart.reports.findings import averages, findings, remarks
+from headstart.reports.formats import accuracy, table_cells
 from headstart.reports.read import read_runs
-from headstart.reports.write import findings, remarks, write_report
+from headstart.reports.write import write_report
 from headstart.tables import table_text
+
+MOST_LINES = 24
+EXAMPLES = """examples:
+  headstart report runs
+  headstart report runs --by strategy --compare dataset --where augmentation=none --out paper
+  headstart report runs --by strategy --tune optimizer.lr --baseline scratch
+"""
 
 
 def report(arguments: Sequence[str]) -> int:
     """Read the runs below the folders given, print the comparison, write the report; the exit code."""
-    parser = argparse.ArgumentParser(prog="headstart report", description="Compare the runs below some folders.")
-    parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
-    parser.add_argument("--output", type=Path, help="where to write (default: report/ in the first folder)")
-    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that make a row, such as strategy")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
     try:
-        runs = read_runs(options.runs)
+        analysis = analyse(read_runs(options.runs), wanted)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
-        written = write_report(runs, options.output or first / "report", options.by)
+        command = shlex.join(["headstart", "report", *map(str, arguments)])
+        written = write_report(analysis, options.out or first / "report", command, not options.no_figures)
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         return 2
-    print(table_text(*table_cells(written.groups)), end="\n\n")
-    for line in findings(make_panels(written.groups)):
-        print(line)
-    for line in remarks(runs):
-        print(f"note: {line}")
-    print(f"\nreport:   {written.page}\npicture:  {written.picture}")
-    print(f"curves:   {board()} --logdir {written.directory.parent if options.output is None else options.runs[0]}")
+    print(summary(analysis))
+    print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
+    print(f"figures: {written.picture}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))
+    print(f"curves:  headstart board {shlex.join(map(str, options.runs))}")
     return 0
 
 
-def board() -> str:
-    """How TensorBoard is called from here: by name, or where the environment is not activated by its place."""
-    beside = Path(sys.executable).with_name("tensorboard")
-    if shutil.which("tensorboard") or not beside.exists():
-        return "tensorboard"
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+def summary(analysis: Analysis) -> str:
+    """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
+    parts = []
+    table = analysis.pivot
+    if len(table.columns) > 1 and len(table.rows) > 1:
+        rows = [
+            [label, *("–" if group is None else accuracy(group.test) for group in groups)]
+            for label, groups in zip(table.rows, table.cells, strict=True)
+        ]
+        parts += [
+            table_text([analysis.panels[0].what, *table.columns], rows, [False, *[True] * len(table.columns)]),
+            "",
+        ]
+    else:
+        parts += [table_text(*table_cells(analysis.groups)), ""]
+    parts += _first(findings(analysis))
+    parts += [f"note: {line}" for line in (*averages(analysis), *_first(remarks(analysis.found)))]
+    return "\n".join(parts)
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return list(lines) if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more, in the report"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headstart report",
+        description="Compare the runs below some folders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
+    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that make a row (default: strategy)")
+    parser.add_argument(
+        "--compare", nargs="+", metavar="SETTING", help="settings that stand side by side (default: all that vary)"
+    )
+    parser.add_argument(
+        "--where", nargs="+", default=[], action="extend", metavar="CONDITION", help="as in augmentation=none, seed=0,1"
+    )
+    parser.add_argument(
+        "--tune",
+        nargs="+",
+        default=[],
+        metavar="SETTING",
+        help="settings whose best value on validation stands for all that were tried",
+    )
+    parser.add_argument("--baseline", metavar="ROW", help="compare with this row (default: every pair)")
+    parser.add_argument("--out", "--output", type=Path, help="where to write (default: report/ in the first folder)")
+    parser.add_argument("--no-figures", action="store_true", help="draw the overview only")
+    return parser

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.reports.table import Group, Statistic, sort_value
+from headstart.reports.keys import short_names
+from headstart.reports.table import Group, Statistic
 
 NOTHING = "–"
 
@@ -35,24 +36,19 @@ def setting(value: Any) -> str:
     return NOTHING if value is None else " ".join(str(value).split()) or '""'
 
 
-def key_names(keys: Sequence[str]) -> dict[str, str]:
-    """Short column names: the last part of a dotted key where that is unique."""
-    last = [key.rsplit(".", 1)[-1] for key in keys]
-    return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
-
-
 def split_keys(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
     """Keys worth a column (they differ between groups; the compared one always), and the rest with its one value."""
     own = [group for group in groups if not group.reference] or list(groups)
     keys = list(own[0].key) if own else []
     values = {key: list(dict.fromkeys(group.key[key] for group in own)) for key in keys}
-    columns = [key for key in keys if len(values[key]) > 1 or key in ("dataset", "strategy")]
+    by = own[0].by if own else ()
+    columns = [key for key in keys if len(values[key]) > 1 or key == "dataset" or key in by]
     return columns, {key: values[key][0] for key in keys if key not in columns}
 
 
 def shared_settings(constant: Mapping[str, Any]) -> str:
     """ "backbone resnet18, augmentation none", or nothing."""
-    names = key_names(list(constant))
+    names = short_names(list(constant))
     return ", ".join(f"{names[key]} {setting(value)}" for key, value in constant.items())
 
 
@@ -79,42 +75,46 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: 
     return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
 
 
+def key_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """The columns that tell the rows apart: header, cells, and which are numbers."""
+    columns, _ = split_keys(groups)
+    names = short_names(columns)
+    right = [all(isinstance(group.key[key], int | float | None) for group in groups) for key in columns]
+    return [names[key] for key in columns], [[setting(group.key[key]) for key in columns] for group in groups], right
+
+
 def table_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], list[bool]]:
     """Header, rows and which columns are numbers, for the terminal and the page alike."""
-    columns, _ = split_keys(groups)
-    names = key_names(columns)
-    header = [names[key] for key in columns]
-    right = [all(isinstance(group.key[key], int | float | None) for group in groups) for key in columns]
-    header += ["test (%)", "validation (%)", "runs", "train (s)", "trained", "samples/s"]
+    header, rows, right = key_cells(groups)
+    header += ["test (%)", "95 % interval", "validation (%)", "runs", "train (s)", "trained"]
     right += [True] * 6
-    rows = [
-        [
-            *(setting(group.key[key]) for key in columns),
+    for row, group in zip(rows, groups, strict=True):
+        row += [
             accuracy(group.test),
+            interval(*group.test.interval),
             accuracy(group.validation),
             str(group.test.count),
             amount(group.cost("train_seconds")),
             amount(group.cost("trainable_parameters")),
-            amount(group.cost("samples_per_second")),
         ]
-        for group in groups
-    ]
     return header, rows, right
 
 
+def interval(low: float, high: float, digits: int = 1) -> str:
+    """ "[90.1, 92.5]" in percent; "–" where there is none."""
+    return NOTHING if math.isnan(low) else f"[{percent(low, digits)}, {percent(high, digits)}]"
+
+
 def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
-    """Title of one panel: the data set and whatever else differs between panels."""
-    parts = [setting(key["dataset"])]
-    names = key_names([name for name in shown if name != "dataset"])
+    """Title of one panel: the settings that differ between panels; with none, the data set."""
+    names = short_names(list(shown))
+    parts = []
     for name, short in names.items():
         value = setting(key[name])
-        parts.append(value if name in ("backbone", "augmentation") else f"{short} {value}")
+        parts.append(value if name in ("dataset", "backbone", "augmentation") else f"{short.replace('_', ' ')} {value}")
+    if not parts:
+        parts = [setting(key["dataset"])] if "dataset" in key else ["all runs"]
     return ", ".join(parts)
-
-
-def ordered_values(values: Sequence[Any]) -> list[Any]:
-    """Distinct values: numbers by size, then text by alphabet."""
-    return sorted(dict.fromkeys(values), key=sort_value)
 
 
 def _three_digits(value: float) -> str:

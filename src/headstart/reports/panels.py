@@ -1,35 +1,42 @@
 """Groups to panels: what is compared side by side in one picture and one finding."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headstart.reports.formats import panel_title
-from headstart.reports.table import Group, series_key, sort_value
+from headstart.reports.keys import short_names, sort_value
+from headstart.reports.table import Group
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Groups that differ in the compared key only, best first, with the references that belong to them."""
+    """Groups that differ in the compared keys only, best first, with the references that belong to them."""
 
     title: str
-    series: str | None
+    by: tuple[str, ...]
     groups: tuple[Group, ...]
     references: tuple[Group, ...]
+    key: Mapping[str, Any]
+    """The settings that make the panel."""
+
+    @property
+    def what(self) -> str:
+        """What a row is, in a word: strategy, lr, ..."""
+        return " and ".join(short_names(self.by).values()) or "run"
 
     def label(self, group: Group) -> str:
         """Name of the group inside this panel."""
-        return "all runs" if self.series is None else str(group.key[self.series])
+        return group.label
 
 
 def make_panels(groups: Sequence[Group]) -> list[Panel]:
-    """One panel for every combination of the keys other than the compared one, in a fixed order."""
+    """One panel for every combination of the keys other than the compared ones, in a fixed order."""
     own = [group for group in groups if not group.reference]
     if not own:
         return []
-    keys = list(own[0].key)
-    series = series_key(keys)
-    panel_keys = [key for key in keys if key != series]
+    by = own[0].by
+    panel_keys = [key for key in own[0].key if key not in by]
     members: dict[tuple[Any, ...], list[Group]] = {}
     for group in own:
         members.setdefault(tuple(group.key[key] for key in panel_keys), []).append(group)
@@ -38,7 +45,7 @@ def make_panels(groups: Sequence[Group]) -> list[Panel]:
     for values in sorted(members, key=lambda values: [sort_value(value) for value in values]):
         key = dict(zip(panel_keys, values, strict=True))
         references = [group for group in groups if group.reference and _belongs(group, key)]
-        panels.append(Panel(panel_title(key, shown), series, tuple(members[values]), tuple(references)))
+        panels.append(Panel(panel_title(key, shown), by, tuple(members[values]), tuple(references), key))
     return panels
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,16 +42,26 @@ class Run:
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     """config.yaml as one flat dictionary with dotted keys."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """run.json as it stands."""
     skipped: int = 0
     """Pictures that could not be read and were left out."""
     finished_at: float = 0.0
     """Seconds since 1970."""
 
-    def read_curve(self) -> pd.DataFrame:
-        """Read metrics.csv: one row an epoch (the last one written), or one row a setting with a column of ``TRIED``.
+    @property
+    def pair(self) -> tuple[Any, ...]:
+        """What two runs share that are compared as a pair: seed, every stream's seed, and the fold."""
+        streams = sorted((key, value) for key, value in self.config.items() if key.startswith("seeds."))
+        return self.seed, self.fold, *streams
 
-        Raises DataError when the file is missing or damaged.
-        """
+    @property
+    def fold(self) -> int | None:
+        """The fold that was tested on; None without cross-validation."""
+        return self.config.get("dataset.fold") if self.config.get("dataset.folds") is not None else None
+
+    @cached_property
+    def _curve(self) -> pd.DataFrame:
         import pandas as pd
 
         path = self.directory / "metrics.csv"
@@ -62,8 +73,17 @@ class Run:
             raise DataError(f"metrics.csv cannot be read ({first_line(error)})") from None
         if "epoch" not in curve:
             raise DataError("metrics.csv has no column 'epoch'")
-        curve = curve.apply(pd.to_numeric, errors="coerce").dropna(subset=["epoch"])
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in curve.dtypes):
+            curve = curve.apply(pd.to_numeric, errors="coerce")
+        curve = curve.dropna(subset=["epoch"])
         return curve.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
+
+    def read_curve(self) -> pd.DataFrame:
+        """metrics.csv, read once: a row an epoch (the last one written), or a row a setting with a column of ``TRIED``.
+
+        Raises DataError when the file is missing or damaged.
+        """
+        return self._curve
 
 
 @dataclass(frozen=True)
@@ -202,6 +222,7 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
         cost=_numbers(content.get("cost")),
         references={str(name): _numbers(of) for name, of in references.items()} if isinstance(references, dict) else {},
         config=config,
+        record=content,
         skipped=len(skipped) if isinstance(skipped, list) else 0,
         finished_at=_finish_time(directory, content.get("finished_at")),
         **names,

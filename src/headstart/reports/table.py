@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError
+from headstart.reports.keys import BASE_KEYS, resolve_key, short_names, sort_value, value_of, varying_keys
 from headstart.reports.read import Run, run_order
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
-# Settings that do not change what a run computes, or that are what a group averages over.
-IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds"})
-IGNORED_NAMES = frozenset(
-    "accelerator benchmark debug default_root_dir devices dirpath experiment filename log_every_n_steps name "
-    "num_nodes num_workers on_error output_dir profiler references run_dir save_dir sweep_dir verbose".split()
-)
-# When two settings always change together, the one named first here stands for both.
-PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
 
 
 @dataclass(frozen=True)
@@ -46,6 +33,33 @@ class Statistic:
         squares = math.fsum((number - mean) ** 2 for number in numbers)
         return cls(mean, math.sqrt(squares / (count - 1)), count)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the mean lies with 95 % confidence, by Student's t; NaN below two values."""
+        if self.count < 2:
+            return math.nan, math.nan
+        from scipy.special import stdtrit  # scipy.stats takes half a second to load
+
+        half = float(stdtrit(self.count - 1, 0.975)) * self.deviation / math.sqrt(self.count)
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which settings make the rows of a table, and which make tables of their own."""
+
+    by: tuple[str, ...]
+    """Keys whose values are compared with each other."""
+    compare: tuple[str, ...]
+    """Keys whose values stand side by side; the data set is always a key."""
+    tune: tuple[str, ...] = ()
+    """Keys whose best value on validation stands for all that were tried."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys of a group."""
+        return (*self.compare, *self.by)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -56,6 +70,12 @@ class Group:
     test: Statistic
     validation: Statistic
     reference: bool = False
+    by: tuple[str, ...] = ("strategy",)
+    """The part of the key that tells it from others of its panel."""
+    tried: tuple[Run, ...] = ()
+    """All runs from which these were chosen on validation, themselves included."""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that were chosen so."""
 
     def cost(self, name: str) -> float:
         """Mean of a cost over the runs; NaN when none has it."""
@@ -63,84 +83,96 @@ class Group:
             return math.nan
         return Statistic.of(run.cost[name] for run in self.runs if name in run.cost).mean
 
-
-def value_of(run: Run, key: str) -> Any:
-    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key."""
-    if key == "augmentation":
-        return "+".join(run.augmentation) or "none"
-    if key in ("dataset", "backbone", "strategy", "seed"):
-        return getattr(run, key)
-    value = run.config.get(key)
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
-
-
-def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing."""
-    first: dict[tuple[Any, ...], Run] = {}
-    keys: dict[str, None] = {}
-    with_config = [run for run in sorted(runs, key=run_order) if run.config]
-    for run in with_config:
-        other = first.setdefault(_base(run), run)
-        for key in run.config.keys() | other.config.keys():
-            if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
-                keys[key] = None
-    chosen: list[str] = []
-    seen: set[tuple[Any, ...]] = set()
-    for key in sorted(keys, key=_preference):
-        pattern = _pattern([value_of(run, key) for run in with_config])
-        if pattern not in seen:
-            seen.add(pattern)
-            chosen.append(key)
-    return chosen
+    @property
+    def label(self) -> str:
+        """Its name inside its panel: the value of the first key, others with their names."""
+        names = short_names(self.by)
+        told = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
+        plain = {"strategy", "augmentation", "backbone", "dataset"}
+        if len(self.by) == 1:
+            plain.add(self.by[0])
+        parts = [str(value) if key in plain else f"{names[key]} {value}" for key, value in told]
+        return ", ".join(parts) or "all runs"
 
 
-def resolve_key(name: str, runs: Sequence[Run]) -> str:
-    """Full key for a name given by a user: the name itself or the one config key that ends with it."""
-    known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
-    if name in known:
-        return name
-    endings = sorted(key for key in known if key.endswith(f".{name}"))
-    if len(endings) == 1:
-        return endings[0]
-    if endings:
-        raise ConfigError(f"'{name}' is not one setting but {len(endings)}: choose one of {', '.join(endings)}.")
-    raise ConfigError(f"No run has a setting '{name}' to group by.{nearest(name, sorted(known))}")
+def layout_of(
+    runs: Sequence[Run],
+    by: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
+    tune: Sequence[str] = (),
+) -> Layout:
+    """Rows and panels: as asked, else strategies as rows and a panel for each combination of all that varies besides.
 
-
-def group_keys(runs: Sequence[Run], by: Sequence[str] | None = None) -> list[str]:
-    """Keys that make a row: the base keys and every setting that varies, or the dataset and those in `by`."""
-    if by is None:
-        return [*BASE_KEYS, *varying_keys(runs)]
-    return list(dict.fromkeys(["dataset", *(resolve_key(name, runs) for name in by)]))
-
-
-def group_runs(runs: Sequence[Run], by: Sequence[str] | None = None) -> list[Group]:
-    """Group runs over seeds; sorted by dataset, then best test accuracy first.
-
-    Raises ConfigError when `by` names a key that no run has.
+    Where all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
+    no setting of any run.
     """
-    keys = group_keys(runs, by)
+    tuned = [resolve_key(name, runs) for name in tune]
+    free = [key for key in (*BASE_KEYS, *varying_keys(runs)) if key not in tuned]
+    rows = [resolve_key(name, runs) for name in by] if by is not None else None
+    panels = [resolve_key(name, runs) for name in compare] if compare is not None else None
+    if both := sorted({*(rows or ()), *(panels or ())} & set(tuned)) or sorted(set(rows or ()) & set(panels or ())):
+        raise ConfigError(f"'{both[0]}' is asked for twice: --by, --compare and --tune each take other settings.")
+    if rows is None:
+        rows = [_rows_by(runs, [key for key in free if key not in (panels or ())])]
+        if panels is not None:
+            rows += [key for key in varying_keys(runs) if key not in (*rows, *panels, *tuned)]
+    if panels is None:
+        panels = [key for key in free if key not in rows] if by is None else []
+    if "dataset" not in (*rows, *panels):
+        panels = ["dataset", *panels]
+    return Layout(tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(panels)), tuple(dict.fromkeys(tuned)))
+
+
+def _rows_by(runs: Sequence[Run], keys: Sequence[str]) -> str:
+    """The setting whose values are compared where none was named."""
+    wanted = ["strategy", "augmentation", *(key for key in keys if key.startswith("strategy.")), "backbone"]
+    others = [key for key in keys if key not in wanted and not key.startswith("dataset")]
+    for key in (*wanted, *others):
+        if key in keys and len({value_of(run, key) for run in runs}) > 1:
+            return key
+    return "strategy" if "strategy" in keys else next((key for key in keys if key != "dataset"), "strategy")
+
+
+def group_runs(
+    runs: Sequence[Run],
+    by: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
+    tune: Sequence[str] = (),
+) -> list[Group]:
+    """Group runs over seeds and folds; sorted by panel, then best test accuracy first.
+
+    With ``tune``, of the runs that differ in these settings only, those with the best mean validation accuracy stand
+    for all; the others count in ``tried``. Raises ConfigError when a name is no setting of any run.
+    """
+    layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}
     for run in sorted(runs, key=run_order):
-        members.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
-    groups = [
-        Group(
-            dict(zip(keys, values, strict=True)),
-            tuple(group),
-            test=_metric(group, "test/accuracy"),
-            validation=_metric(group, "validation/accuracy"),
-        )
-        for values, group in members.items()
-    ]
-    groups.extend(_references(runs, keys))
-    return sorted(groups, key=_group_order)
+        members.setdefault(tuple(value_of(run, key) for key in layout.keys), []).append(run)
+    groups = [_group(dict(zip(layout.keys, values, strict=True)), tried, layout) for values, tried in members.items()]
+    groups.extend(_references(runs, layout))
+    return sorted(groups, key=lambda group: _group_order(group, layout))
 
 
-def series_key(keys: Sequence[str]) -> str | None:
-    """The key whose values are compared with each other: the strategy, else the first that is not the dataset."""
-    if "strategy" in keys:
-        return "strategy"
-    return next((key for key in keys if key != "dataset"), None)
+def _group(key: dict[str, Any], tried: Sequence[Run], layout: Layout) -> Group:
+    chosen, tuned = tried, {}
+    if layout.tune:
+        settings: dict[tuple[Any, ...], list[Run]] = {}
+        for run in tried:
+            settings.setdefault(tuple(value_of(run, name) for name in layout.tune), []).append(run)
+        scored = {values: _metric(of, "validation/accuracy") for values, of in settings.items()}
+        if missing := [values for values, score in scored.items() if not score.count]:
+            raise ConfigError(f"--tune chooses on validation, but runs with {missing[0]} have no validation accuracy.")
+        best = max(settings, key=lambda values: scored[values].mean)
+        chosen, tuned = settings[best], dict(zip(layout.tune, best, strict=True))
+    return Group(
+        key,
+        tuple(chosen),
+        test=_metric(chosen, "test/accuracy"),
+        validation=_metric(chosen, "validation/accuracy"),
+        by=layout.by,
+        tried=tuple(tried),
+        tuned=tuned,
+    )
 
 
 def averaged_over(groups: Sequence[Group]) -> dict[str, list[str]]:
@@ -156,94 +188,15 @@ def averaged_over(groups: Sequence[Group]) -> dict[str, list[str]]:
     return {key: sorted(values) for key, values in mixed.items()}
 
 
-def group_frame(groups: Sequence[Group]) -> pd.DataFrame:
-    """One row a group: its keys, number of runs, accuracies (fractions of 1) and mean costs."""
-    import pandas as pd
-
-    rows = [
-        {
-            **group.key,
-            "reference": group.reference,
-            "runs": group.test.count,
-            "test_accuracy_mean": group.test.mean,
-            "test_accuracy_deviation": group.test.deviation,
-            "validation_accuracy_mean": group.validation.mean,
-            "validation_accuracy_deviation": group.validation.deviation,
-            "train_seconds": group.cost("train_seconds"),
-            "trainable_parameters": group.cost("trainable_parameters"),
-            "total_parameters": group.cost("total_parameters"),
-            "samples_per_second": group.cost("samples_per_second"),
-        }
-        for group in groups
-    ]
-    return pd.DataFrame(rows)
-
-
-def runs_frame(runs: Sequence[Run], keys: Sequence[str] = BASE_KEYS) -> pd.DataFrame:
-    """One row a run: id, keys, seed, metrics, costs, references and directory."""
-    import pandas as pd
-
-    rows = []
-    for run in sorted(runs, key=run_order):
-        row: dict[str, Any] = {"id": run.id}
-        row.update({key: value_of(run, key) for key in dict.fromkeys([*BASE_KEYS, *keys, "seed"])})
-        row.update(run.metrics)
-        row.update(run.cost)
-        for name, values in run.references.items():
-            row.update({f"references/{name}/{metric}": value for metric, value in values.items()})
-        row["skipped"] = run.skipped
-        row["directory"] = str(run.directory)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def sort_value(value: Any) -> tuple[int, float, str]:
-    """Sort key for mixed values: numbers by size, then text, then nothing."""
-    if value is None:
-        return 2, 0.0, ""
-    if isinstance(value, int | float):
-        return 0, float(value), ""
-    return 1, 0.0, str(value)
-
-
-def _base(run: Run) -> tuple[Any, ...]:
-    return tuple(value_of(run, key) for key in BASE_KEYS)
-
-
-def _ignored(key: str) -> bool:
-    parts = key.split(".")
-    name = parts[-1]
-    return (
-        name in IGNORED_NAMES
-        or name == "seed"
-        or name.endswith("_seed")
-        or name.startswith("enable_")
-        or not IGNORED_PARTS.isdisjoint(parts)
-    )
-
-
-def _preference(key: str) -> tuple[int, int, str]:
-    top = key.split(".")[0]
-    rank = PREFERRED.index(top) if top in PREFERRED else len(PREFERRED)
-    return rank, key.count("."), key
-
-
-def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
-    """Which runs share a value, whatever the value: equal for keys that always change together."""
-    numbers: dict[Any, int] = {}
-    return tuple(numbers.setdefault(value, len(numbers)) for value in values)
-
-
 def _metric(runs: Iterable[Run], name: str) -> Statistic:
     return Statistic.of(run.metrics[name] for run in runs if name in run.metrics)
 
 
-def _references(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
+def _references(runs: Sequence[Run], layout: Layout) -> list[Group]:
     """One group a reference and data set (with the data set's settings); runs of one seed count once."""
-    series = series_key(keys)
-    if series is None:
+    data_keys = [key for key in layout.keys if key == "dataset" or key.startswith("dataset.")]
+    if not set(layout.by) - set(data_keys):
         return []
-    data_keys = [key for key in keys if key == "dataset" or key.startswith("dataset.")]
     members: dict[tuple[Any, ...], list[Run]] = {}
     for run in sorted(runs, key=run_order):
         for name, values in run.references.items():
@@ -251,10 +204,9 @@ def _references(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
                 members.setdefault((name, *(value_of(run, key) for key in data_keys)), []).append(run)
     groups = []
     for (name, *data_values), carriers in members.items():
-        key: dict[str, Any] = dict.fromkeys(keys)
+        key: dict[str, Any] = dict.fromkeys(layout.keys)
         key.update(zip(data_keys, data_values, strict=True))
-        if series not in data_keys:
-            key[series] = str(name).replace("_", " ")
+        key[next(by for by in layout.by if by not in data_keys)] = str(name).replace("_", " ")
         groups.append(
             Group(
                 key,
@@ -262,6 +214,7 @@ def _references(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
                 test=_reference_metric(carriers, name, "test/accuracy"),
                 validation=_reference_metric(carriers, name, "validation/accuracy"),
                 reference=True,
+                by=layout.by,
             )
         )
     return groups
@@ -275,6 +228,6 @@ def _reference_metric(runs: Sequence[Run], reference: str, metric: str) -> Stati
     return Statistic.of(Statistic.of(values).mean for values in by_seed.values())
 
 
-def _group_order(group: Group) -> tuple[Any, ...]:
+def _group_order(group: Group, layout: Layout) -> tuple[Any, ...]:
     mean = group.test.mean if group.test.count else -math.inf
-    return group.key["dataset"], -mean, [sort_value(value) for value in group.key.values()]
+    return group.key["dataset"], -mean, [sort_value(group.key[key]) for key in layout.keys]

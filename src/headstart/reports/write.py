@@ -1,132 +1,77 @@
-"""A set of runs to files: table, page and picture."""
+"""An analysis to files: pages, tables and figures."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
 from headstart.files import write_atomically
-from headstart.reports.formats import (
-    escape_markdown,
-    markdown_table,
-    percent,
-    setting,
-    shared_settings,
-    split_keys,
-    table_cells,
-)
-from headstart.reports.panels import Panel, make_panels
-from headstart.reports.read import Problem, RunSet
-from headstart.reports.table import Group, averaged_over, group_frame, group_runs, runs_frame
+from headstart.reports.analysis import Analysis
+from headstart.reports.latex import latex_table
+from headstart.reports.markdown import markdown_page
+from headstart.reports.page.render import render
+from headstart.reports.page_content import page_of
+from headstart.reports.style import styles_of
+from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, and what it is about."""
+    """Where a report was written."""
 
     directory: Path
-    groups: tuple[Group, ...]
-    problems: tuple[Problem, ...]
 
     @property
     def page(self) -> Path:
+        """The page for a browser: tables that can be sorted, curves, figures, every run."""
+        return self.directory / "report.html"
+
+    @property
+    def text(self) -> Path:
         """The Markdown page."""
         return self.directory / "report.md"
 
     @property
+    def table(self) -> Path:
+        """The LaTeX table."""
+        return self.directory / "report.tex"
+
+    @property
     def picture(self) -> Path:
-        """Curves and test accuracies."""
+        """Curves and test accuracies in one."""
         return self.directory / "report.png"
 
 
-def write_report(runs: RunSet, directory: Path, by: Sequence[str] | None = None) -> Report:
-    """Write report.md, report.png, report.csv (a row a group) and runs.csv (a row a run).
+def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
+    """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
-    Raises DataError when no run has finished, ConfigError when ``by`` names no setting.
+    ``command`` is what made it, for readers who want to repeat it. Raises DataError where nothing can be written.
     """
-    if not runs.runs:
-        lost = f" ({len(runs.problems)} did not finish or cannot be read)" if runs.problems else ""
-        raise DataError(f"There is no finished run here{lost}; start one with 'headstart train'.")
-    groups = tuple(group_runs(runs.runs, by))
-    panels = make_panels(groups)
+    from headstart.reports.drawing import draw_figures  # matplotlib takes a while to load
+
+    report = Report(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The report cannot be written to '{directory}' ({error.strerror}); give --output.") from error
-    report = Report(directory, groups, runs.problems)
-    from headstart.reports.figures import draw  # matplotlib takes a second to load
-
-    draw(panels, report.picture)
-    _write_csv(group_frame(groups), directory / "report.csv")
-    _write_csv(runs_frame(runs.runs, list(groups[0].key)), directory / "runs.csv")
-    write_atomically(report.page, page(runs, groups, panels))
+        raise DataError(f"The report cannot be written to '{directory}' ({error.strerror}); give --out.") from error
+    styles = styles_of([group.label for panel in analysis.panels for group in panel.groups])
+    drawn = draw_figures(analysis, styles, directory, figures)
+    _write_csv(group_frame(analysis), directory / "report.csv")
+    _write_csv(runs_frame(analysis), directory / "runs.csv")
+    _write_csv(comparisons_frame(analysis), directory / "comparisons.csv")
+    _write_csv(recalls_frame(analysis), directory / "recalls.csv")
+    files = [(one.title, one.png.relative_to(directory)) for one in drawn]
+    write_atomically(report.text, markdown_page(analysis, files))
+    note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"
+    write_atomically(report.table, latex_table(analysis.pivot, analysis.panels[0].what, note))
+    pictures = [one.picture(directory) for one in drawn]
+    write_atomically(report.page, render(page_of(analysis, pictures, styles, command)))
     return report
-
-
-def page(runs: RunSet, groups: Sequence[Group], panels: Sequence[Panel]) -> str:
-    """The Markdown page."""
-    _, constant = split_keys(groups)
-    count = len(runs.runs)
-    parts = ["# Comparison of runs", f"{count} finished run{'' if count == 1 else 's'}. {describe(constant)}".strip()]
-    parts.append(markdown_table(*table_cells(groups)))
-    parts.append(
-        "Accuracies are means over runs in percent, ± one sample deviation. The epoch, or the L2 strength, is chosen"
-        " on validation; test is read once."
-    )
-    parts += [f"- {escape_markdown(line)}" for line in findings(panels)]
-    mixed = averaged_over(groups)
-    if mixed:
-        listed = "; ".join(f"{key} ({', '.join(values)})" for key, values in mixed.items())
-        parts.append(escape_markdown(f"Rows average over different settings: {listed}."))
-    parts.append("![Learning curves above, test accuracy below](report.png)")
-    if runs.problems or runs.repeated:
-        parts.append("## Left out, or to be known")
-        parts += [f"- {escape_markdown(line)}" for line in remarks(runs)]
-    blocks: list[str] = []
-    for part in parts:  # list items stand together, all else apart
-        joined = blocks and part.startswith("- ") and blocks[-1].splitlines()[-1].startswith("- ")
-        if joined:
-            blocks[-1] += f"\n{part}"
-        else:
-            blocks.append(part)
-    return "\n\n".join(blocks) + "\n"
-
-
-def describe(constant: dict[str, object]) -> str:
-    """What all runs share."""
-    shared = shared_settings(constant)
-    return escape_markdown(f"All with {shared}.") if shared else ""
-
-
-def findings(panels: Sequence[Panel]) -> list[str]:
-    """One sentence a panel: the best, and what the start from pretrained weights brings."""
-    lines = []
-    for panel in panels:
-        if len(panel.groups) + len(panel.references) < 2:
-            continue
-        ranked = sorted(panel.groups, key=lambda group: -group.test.mean)
-        best = ranked[0]
-        what = (panel.series or "run").rsplit(".", 1)[-1]
-        text = f"{panel.title}: {panel.label(best)} is the best {what} with {percent(best.test.mean)} %"
-        scratch = next((group for group in panel.groups if setting(panel.label(group)) == "scratch"), None)
-        if scratch is not None and scratch is not best:
-            text += f", {percent(best.test.mean - scratch.test.mean)} points above scratch"
-        for reference in panel.references:
-            difference = best.test.mean - reference.test.mean
-            side = "above" if difference >= 0 else "below"
-            text += f", {percent(abs(difference))} points {side} {panel.label(reference)} without any network"
-        lines.append(text + ".")
-    return lines
-
-
-def remarks(runs: RunSet) -> list[str]:
-    """Runs that are not counted, and what to know about those that are."""
-    lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in runs.problems]
-    if runs.repeated:
-        lines.append(f"{len(runs.repeated)} earlier repetition(s) of a run, not counted")
-    return lines
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -3,18 +3,42 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from pytorch_lightning.loggers import Logger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from headstart.data.module import SPLITS
 from headstart.files import write_atomically
+
+# The tab Custom Scalars: titles, charts and the tags of each, as regular expressions that match from the start.
+# TensorBoard draws a chart for all runs that are ticked, so the sub-runs of one run lie over each other.
+LAYOUT = {
+    "learning curves": {
+        "accuracy (train, validation)": ["Multiline", ["epoch_accuracy$"]],
+        "loss (train, validation)": ["Multiline", ["epoch_loss$"]],
+    },
+    "learning rates": {"learning rate of each group": ["Multiline", ["learning_rate/"]]},
+}
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values fall between edges: ``counts[i]`` of them from ``edges[i]`` to ``edges[i + 1]``."""
+
+    counts: NDArray[np.float64]  # (bins,)
+    edges: NDArray[np.float64]  # (bins + 1,), rising
+    total: float  # the sum of the values
+    squares: float  # the sum of their squares
 
 
 class Curves(Logger):
@@ -22,6 +46,8 @@ class Curves(Logger):
 
     Test scores are no curve: they come once, through ``finish``.
     """
+
+    keeps_pictures = False  # whether pictures and histograms have a place here: they cost time to make
 
     def __init__(self, folder: Path | str) -> None:
         super().__init__()
@@ -59,6 +85,12 @@ class Curves(Logger):
     def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
         """The curve of a learning-rate range test, and the rate that was taken; kept where there is room."""
 
+    def log_pictures(self, tag: str, pictures: NDArray[np.uint8]) -> None:
+        """One picture (H, W, 3) of the training, such as a grid of many; kept where there is room."""
+
+    def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
+        """Histograms of the network after an epoch, counted from 0, by name; kept where there is room."""
+
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """The chosen epoch, the settings and the final scores, once."""
 
@@ -81,14 +113,21 @@ class CsvCurves(Curves):
 class TensorBoardCurves(Curves):
     """``folder/tensorboard/{train,validation,test}``: sub-runs that share tags, so that one chart overlays them."""
 
+    keeps_pictures = True
+
     def __init__(self, folder: Path | str) -> None:
         super().__init__(folder)
         self.writers: dict[str, SummaryWriter] = {}
+        self.laid_out = False
 
     def writer(self, split: str) -> SummaryWriter:
         """The sub-run of a split, opened when first written to."""
         if split not in self.writers:
             self.writers[split] = SummaryWriter(str(self.folder / "tensorboard" / split))
+        if split == "train" and not self.laid_out:
+            # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
+            self.laid_out = True
+            self.writers[split].add_custom_scalars(LAYOUT)
         return self.writers[split]
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
@@ -123,16 +162,49 @@ class TensorBoardCurves(Curves):
         axes.legend()
         writer.add_figure("lr_finder", figure)
 
+    def log_pictures(self, tag: str, pictures: NDArray[np.uint8]) -> None:
+        """An image of the sub-run train; flushed, as processes may be forked off soon."""
+        height, width, channels = pictures.shape
+        content = io.BytesIO()  # add_image would compress four times as long, to save a hundredth
+        Image.fromarray(pictures).save(content, format="PNG", compress_level=1)
+        image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content.getvalue())
+        writer = self.writer("train")
+        writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), 0)
+        writer.flush()
+
+    def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
+        """Histograms of the sub-run train, a slice an epoch."""
+        writer = self.writer("train")
+        for name, histogram in histograms.items():
+            edges = histogram.edges
+            writer.add_histogram_raw(
+                name,
+                min=float(edges[0]),
+                max=float(edges[-1]),
+                num=int(histogram.counts.sum()),
+                sum=histogram.total,
+                sum_squares=histogram.squares,
+                bucket_limits=edges[1:].tolist(),
+                bucket_counts=histogram.counts.tolist(),
+                global_step=epoch,
+            )
+
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Test scores at the chosen epoch, and a line of the HParams tab."""
+        """Test scores at the chosen epoch, and a line of the HParams tab.
+
+        No description of the experiment is written (SummaryWriter.add_hparams and Keras do): TensorBoard takes its
+        columns from the first that it finds, and would drop what only other runs have. Without one it takes those of
+        all runs, and shows the settings that differ first.
+        """
         writer = self.writer("test")
         final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
         for name, value in metrics.items():
             if _is_test(name):
                 writer.add_scalar(f"epoch_{name.partition('/')[2]}", value, epoch)
         told = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
-        for summary in hparams(told, final):
-            writer._get_file_writer().add_summary(summary)
+        file = writer._get_file_writer()
+        file.add_summary(hparams_pb(told, trial_id=self.folder.absolute().name))
+        file.add_summary(hparams({}, {})[2])  # the session has ended well
         for name, value in final.items():
             writer.add_scalar(name, value, epoch)
 

@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Settings that say where, how fast or how visibly, but not what comes out.
-INDIFFERENT: dict[str, frozenset[str]] = {
-    "": frozenset({"output_dir", "logger", "references", "hydra", "seed"}),  # the seed acts through the streams
-    "dataset": frozenset({"root", "name", "pictures", "num_workers", "download", "on_error"}),
-    "trainer": frozenset(
-        "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
-        " enable_progress_bar enable_model_summary enable_checkpointing".split()
-    ),
-    "callbacks": frozenset({"progress"}),
-    "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
-}
+from headstart.settings import INDIFFERENT
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:

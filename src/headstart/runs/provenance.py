@@ -1,6 +1,8 @@
 """With what a run was made: code, packages, machine, memory."""
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,21 +15,44 @@ from typing import Any
 import torch
 
 import headstart
+from headstart.features.prefix import code_version
 
 PACKAGES = (
     "headstart torch torchvision pytorch-lightning torchmetrics hydra-core omegaconf timm numpy scipy scikit-learn"
     " scikit-image pillow tensorboard onnxruntime"
 ).split()
 STATUS = Path("/proc/self/status")
+PACKAGE = Path(headstart.__file__).resolve().parent
+READERS = ("cli.py", "reports")  # parts of headstart that no result depends on
 
 
+@functools.cache
 def git_state() -> dict[str, Any]:
-    """Commit of headstart's own source, and whether it was changed since; null for an installed package."""
-    package = Path(headstart.__file__).resolve().parent
-    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return {"git_commit": None, "git_dirty": None}
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
-    return {"git_commit": _git(package, "rev-parse", "HEAD"), "git_dirty": bool(changes)}
+    """Which code runs: what git says of headstart's own source, and a hash of that source.
+
+    ``git_commit``, ``git_dirty`` (changed since?) and ``git_diff_sha256`` (of the changes, null where there are none)
+    are null for an installed package; ``source_sha256`` always tells. Found once: the code that runs is the one that
+    was loaded, whatever is edited meanwhile.
+    """
+    source = source_sha256()
+    if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return {"git_commit": None, "git_dirty": None, "git_diff_sha256": None, "source_sha256": source}
+    changes = _git(PACKAGE, "status", "--porcelain", "--untracked-files=no")
+    patch = _git(PACKAGE, "diff", "HEAD") if changes else None
+    return {
+        "git_commit": _git(PACKAGE, "rev-parse", "HEAD"),
+        "git_dirty": bool(changes),
+        "git_diff_sha256": hashlib.sha256(patch.encode()).hexdigest() if patch else None,
+        "source_sha256": source,
+    }
+
+
+def source_sha256() -> str:
+    """64 hex digits from headstart's own source, but for what only reads results."""
+    parts = sorted(
+        entry.name for entry in PACKAGE.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()
+    )
+    return code_version(*(name for name in parts if name not in READERS))
 
 
 def packages() -> dict[str, str]:
@@ -52,6 +77,7 @@ def hardware() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"], found["cudnn"] = torch.version.cuda, torch.backends.cudnn.version()
     return found
 
 

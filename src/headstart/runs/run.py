@@ -23,6 +23,7 @@ from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, provenance
+from headstart.runs.batch_pictures import log_batch
 from headstart.runs.checkpoints import keep_network
 from headstart.runs.console import quieten, talking
 from headstart.runs.curves import Curves
@@ -144,6 +145,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         skipped=data.skipped,
     )
     _describe(parts)
+    log_batch(strategy, data, parts.loggers)
     references = compute_references(config.get("references") or [], data)
 
     before = time.perf_counter()

@@ -1,0 +1,138 @@
+"""Runs to everything that a report shows: groups, panels, scores, comparisons, sources of variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from headstart.errors import DataError
+from headstart.reports.budget import Budget, budget_of
+from headstart.reports.comparison import Comparison, check_baseline, compare
+from headstart.reports.evidence import Evidence, gather
+from headstart.reports.fair import check_selection, check_test_sets
+from headstart.reports.keys import value_of
+from headstart.reports.panels import Panel, make_panels
+from headstart.reports.pivot import Pivot, pivot
+from headstart.reports.read import Run, RunSet
+from headstart.reports.statistics import VarianceSources, variance_sources
+from headstart.reports.table import Group, Statistic, averaged_over, group_runs
+from headstart.reports.where import choose
+
+STREAMS = ("split", "subset", "head", "backbone", "order", "augmentation")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report is asked to show."""
+
+    by: Sequence[str] | None = None
+    compare: Sequence[str] | None = None
+    where: Sequence[str] = ()
+    tune: Sequence[str] = ()
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that is known, before it takes a form."""
+
+    found: RunSet
+    groups: tuple[Group, ...]
+    panels: tuple[Panel, ...]
+    evidence: Mapping[str, Evidence]
+    comparisons: Mapping[str, Sequence[Comparison]]
+    """By the title of the panel."""
+    baseline: str | None = None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that are counted."""
+        return self.found.runs
+
+    @cached_property
+    def pivot(self) -> Pivot:
+        """Rows by panels."""
+        return pivot(self.panels, self.comparisons)
+
+    @cached_property
+    def averaged(self) -> dict[str, list[str]]:
+        """Settings that differ inside rows."""
+        return averaged_over(self.groups)
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Of each group, in their order."""
+        return tuple(budget_of(group) for group in self.groups)
+
+    def score(self, group: Group, name: str) -> Statistic:
+        """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""
+        if group.reference:
+            return Statistic.of([])
+        numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
+        return Statistic.of(of[name] for of in numbers if name in of)
+
+    def recalls(self, group: Group) -> tuple[tuple[str, ...], np.ndarray] | None:
+        """Class names and recall (C,) averaged over the runs of a group; None where no predictions are kept."""
+        known = [self.evidence[run.id] for run in group.runs if run.id in self.evidence and not group.reference]
+        if not known:
+            return None
+        alike = [one.scores.recall for one in known if one.classes == known[0].classes]
+        return known[0].classes, np.mean(alike, axis=0)
+
+    @cached_property
+    def variances(self) -> list[tuple[Panel, Group, VarianceSources]]:
+        """Where single streams were varied: the share of each in the variance of the test accuracy."""
+        found = []
+        for panel in self.panels:
+            for group in panel.groups:
+                settings = {stream: [value_of(run, f"seeds.{stream}") for run in group.runs] for stream in STREAMS}
+                sources = variance_sources([run.metrics["test/accuracy"] for run in group.runs], settings)
+                if sources.streams:
+                    found.append((panel, group, sources))
+        return found
+
+
+def analyse(found: RunSet, options: Options = Options()) -> Analysis:
+    """Choose, group and compare the runs.
+
+    Raises DataError when no run has finished, or where a comparison would not be fair (other test pictures, selection
+    on test); ConfigError for names and conditions that fit no run.
+    """
+    if not found.runs:
+        lost = f" ({len(found.problems)} did not finish or cannot be read)" if found.problems else ""
+        raise DataError(f"There is no finished run here{lost}; start one with 'headstart train'.")
+    runs = choose(found.runs, options.where)
+    groups = group_runs(runs, options.by, options.compare, options.tune)
+    panels = make_panels(groups)
+    check_baseline(panels, options.baseline)
+    evidence, without = gather(runs)
+    check_selection(runs, evidence)
+    check_test_sets(panels, evidence)
+    kept = {run.id for run in runs}
+    problems = [problem for problem in found.problems if not problem.counted or problem.id in kept]
+    return Analysis(
+        found=replace(found, runs=tuple(runs), problems=(*problems, *without)),
+        groups=tuple(groups),
+        panels=tuple(panels),
+        evidence=evidence,
+        comparisons={panel.title: compare(panel, evidence, options.baseline) for panel in panels},
+        baseline=options.baseline,
+    )
+
+
+def numeric_keys(panels: Sequence[Panel]) -> list[str]:
+    """Settings with three or more numbers, by which accuracy can be drawn: of panels, or of rows."""
+    keys: dict[str, set[Any]] = {}
+    for panel in panels:
+        for group in panel.groups:
+            for key, value in group.key.items():
+                keys.setdefault(key, set()).add(value)
+    return [key for key, values in keys.items() if len(values) > 2 and all(_is_number(value) for value in values)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,164 @@
+"""Which of two groups is better, by how much, and whether the difference is real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import ConfigError, nearest
+from headstart.reports.evidence import Evidence
+from headstart.reports.panels import Panel
+from headstart.reports.read import Run
+from headstart.reports.statistics import (
+    PairedDifference,
+    holm,
+    paired_both,
+    paired_runs,
+    sample_needed,
+    verdict,
+)
+from headstart.reports.table import Group
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; differences are fractions of 1."""
+
+    panel: str
+    a: str
+    b: str
+    result: PairedDifference
+    p_adjusted: float
+    verdict: str
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return bool(self.p_adjusted < ALPHA)
+
+
+def compare(panel: Panel, evidence: Mapping[str, Evidence], baseline: str | None = None) -> list[Comparison]:
+    """Every pair of a panel's groups, or the baseline against each other one; p-values corrected by Holm over them.
+
+    Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. Raises
+    ConfigError for a baseline that is in no panel of that name.
+    """
+    groups = list(panel.groups)
+    if baseline is None:
+        pairs = list(combinations(groups, 2))
+    else:
+        known = {group.label: group for group in groups}
+        if baseline not in known:
+            return []
+        pairs = [(known[baseline], group) for group in groups if group.label != baseline]
+    results = [(a, b, difference(a, b, evidence)) for a, b in pairs]
+    ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
+    corrected = holm(np.array([result.p_value for _, _, result in ordered]))
+    made = []
+    for (a, b, result), p_adjusted in zip(ordered, corrected, strict=True):
+        needed = sample_needed(result, alpha=ALPHA / len(ordered))
+        told = verdict(a.label, b.label, result, float(p_adjusted), needed, _pairs_are(a))
+        made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), told))
+    return made
+
+
+def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
+    """Raise ConfigError for a baseline that is in no panel."""
+    labels = sorted({group.label for panel in panels for group in panel.groups})
+    if baseline is not None and baseline not in labels:
+        raise ConfigError(f"--baseline {baseline}: there is no such row.{nearest(baseline, labels)}")
+
+
+def difference(a: Group, b: Group, evidence: Mapping[str, Evidence]) -> PairedDifference | None:
+    """``a`` minus ``b`` on the runs that pair up; None where none do.
+
+    Runs on one test set: seeds and pictures are both samples. Folds or redrawn test sets: the corrected resampled
+    t-test over their accuracies.
+    """
+    first, second = paired(a.runs), paired(b.runs)
+    shared = [pair for pair in first if pair in second]
+    if not shared:
+        return None
+    overlap = _overlap([run for pair in shared for run in first[pair]])
+    if overlap is None and (stacks := _stacks(first, second, shared, evidence)) is not None:
+        return paired_both(*stacks)
+    mine, theirs = (
+        np.array([np.mean([run.metrics["test/accuracy"] for run in of[pair]]) for pair in shared])
+        for of in (first, second)
+    )
+    return paired_runs(mine, theirs, overlap=overlap)
+
+
+def paired(runs: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """Runs by what makes a pair; several of one kind are averaged."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.pair, []).append(run)
+    return found
+
+
+def _stacks(
+    first: Mapping[tuple[Any, ...], list[Run]],
+    second: Mapping[tuple[Any, ...], list[Run]],
+    shared: Sequence[tuple[Any, ...]],
+    evidence: Mapping[str, Evidence],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Right answers (pairs, pictures) of both sides; None unless every run shows them for the same pictures."""
+    runs = [run for pair in shared for run in (*first[pair], *second[pair])]
+    if any(run.id not in evidence for run in runs):
+        return None
+    if any(not evidence[run.id].same_test(evidence[runs[0].id]) for run in runs):
+        return None
+    a, b = (
+        np.stack([np.mean([evidence[run.id].correct for run in of[pair]], axis=0) for pair in shared])
+        for of in (first, second)
+    )
+    return a, b
+
+
+def _pairs_are(group: Group) -> str:
+    """What is paired, in a word."""
+    folds, seeds = ({getattr(run, name) for run in group.runs} for name in ("fold", "seed"))
+    if len(folds) > 1:
+        return "folds" if len(seeds) == 1 else "folds and seeds"
+    splits = {run.config.get("seeds.split") for run in group.runs}
+    return "splits" if len(splits) > 1 and len(seeds) == 1 else "seeds"
+
+
+def _overlap(runs: Sequence[Run]) -> float | None:
+    """Test over training pictures where training sets of different test sets overlap; None for one test set."""
+    drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
+    counts = [run.record.get("pictures") for run in runs]
+    known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]
+    tests = {_test_digest(run) for run in runs}
+    if len(drawn) < 2 or len(tests) < 2 or not known:
+        return None
+    return float(np.mean([count["test"] / (count["train"] + count.get("validation", 0)) for count in known]))
+
+
+def _test_digest(run: Run) -> Any:
+    provenance = run.record.get("provenance")
+    fingerprints = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
+    return fingerprints.get("test") if isinstance(fingerprints, dict) else (run.fold, run.config.get("seeds.split"))
+
+
+def turned(result: PairedDifference) -> PairedDifference:
+    """The same, seen from the other side."""
+    other = dict(result.other)
+    if "bootstrap_low" in other:
+        other["bootstrap_low"], other["bootstrap_high"] = -other["bootstrap_high"], -other["bootstrap_low"]
+    return replace(
+        result,
+        difference=-result.difference,
+        low=-result.high,
+        high=-result.low,
+        effect_size=-result.effect_size,
+        other=other,
+    )

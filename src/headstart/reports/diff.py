@@ -1,0 +1,463 @@
+"""What differs between two runs: settings, seeds, code, data, weights, packages, hardware, results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from headstart.errors import DataError, nearest
+from headstart.reports.predictions import read_predictions
+from headstart.reports.read import SCHEMA, YAML_LOADER, find_run_directories, first_line
+from headstart.settings import flatten, is_indifferent, is_seed
+
+ABSENT = "–"  # stands for a value that only the other run has
+NO_BEARING = "does not bear on the result"
+LAST_BITS = "may change the last bits"
+BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware that may
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a run, whatever its status: run.json and config.yaml, or the same of a run yet to come."""
+
+    directory: Path
+    content: Mapping[str, Any]
+    """run.json."""
+    config: Mapping[str, Any]
+    """config.yaml as one flat dictionary with dotted keys; empty when it is missing or damaged."""
+
+    def get(self, *path: str) -> Any:
+        """An entry of run.json by its path; None where there is none."""
+        value: Any = self.content
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.content.get("status") == "finished"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The finite numbers among the metrics."""
+        found = self.get("metrics")
+        numbers = found.items() if isinstance(found, Mapping) else ()
+        return {
+            str(name): float(value)
+            for name, value in numbers
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that differs."""
+
+    name: str
+    a: Any
+    b: Any
+    note: str = ""
+    """What a reader should know of it, such as that it does not bear on the result."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of things, compared."""
+
+    title: str
+    rows: tuple[Row, ...] = ()
+    """What differs."""
+    equal: bool | None = True
+    """Whether it is the same as far as the result depends on it; None when that was not recorded."""
+    said: str = ""
+    """What both have, in short; or why it cannot be told."""
+    notes: tuple[str, ...] = ()
+    """Sentences that belong below the rows."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two files of predictions for the same N pictures, compared picture by picture."""
+
+    pictures: int
+    changed: int
+    """Pictures of which the two say different classes."""
+    only_a: int
+    """Pictures that only the first has right."""
+    only_b: int
+    largest: float | None = field(default=None)
+    """The largest difference of a probability; None when the classes have other columns."""
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the second less that of the first, as a fraction of 1."""
+        return (self.only_b - self.only_a) / self.pictures
+
+    @cached_property
+    def p_value(self) -> float:
+        """McNemar's test, exact: of the pictures that one alone has right, does either have more than by chance?"""
+        from scipy.stats import binomtest
+
+        discordant = self.only_a + self.only_b
+        return float(binomtest(self.only_a, discordant, 0.5).pvalue) if discordant else 1.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference over test pictures, paired.
+
+        Wald's interval with half a picture added to each of the four cells: Agresti and Min, "Simple improved
+        confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005).
+        """
+        count = self.pictures + 2
+        centre = (self.only_b - self.only_a) / count
+        variance = ((self.only_a + self.only_b + 1) / count - centre**2) / count
+        reach = 1.959964 * math.sqrt(variance)
+        return centre - reach, centre + reach
+
+
+def read_record(path: Path) -> Record:
+    """Read one run directory, finished or not. Raises DataError, in one sentence, where there is none to read."""
+    directory = path.parent if path.name == "run.json" else path
+    file = directory / "run.json"
+    if not file.is_file():
+        raise DataError(_no_run(directory))
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"'{file}' cannot be read ({first_line(error)}).") from None
+    if not isinstance(content, dict):
+        raise DataError(f"'{file}' does not hold a JSON object.")
+    if content.get("schema") != SCHEMA:
+        raise DataError(f"'{file}' has schema {content.get('schema')!r}; this version reads {SCHEMA}.")
+    return Record(directory, content, _flat_config(directory / "config.yaml"))
+
+
+def compare_predictions(a: Path, b: Path) -> Pairs:
+    """Compare two files picture by picture. Raises DataError where one cannot be read or they list other pictures."""
+    if same_bytes(a, b):
+        return Pairs(len(read_predictions(a).ids), 0, 0, 0, 0.0)
+    first, second = read_predictions(a), read_predictions(b)
+    order = {name: position for position, name in enumerate(second.ids)}
+    if len(first.ids) != len(second.ids) or order.keys() != set(first.ids):
+        common = len(order.keys() & set(first.ids))
+        raise DataError(
+            f"{a.name} lists other pictures: {len(first.ids)} and {len(second.ids)}, of which {common} are the same"
+        )
+    at = np.array([order[name] for name in first.ids])
+    names_a, names_b = np.array(first.classes), np.array(second.classes)
+    if (names_a[first.targets] != names_b[second.targets[at]]).any():
+        raise DataError(f"{a.name} lists the same pictures with other targets")
+    right_a, right_b = first.correct, second.correct[at]
+    same_columns = list(first.classes) == list(second.classes)
+    return Pairs(
+        pictures=len(at),
+        changed=int((names_a[first.said] != names_b[second.said[at]]).sum()),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        largest=float(np.abs(first.probabilities - second.probabilities[at]).max()) if same_columns else None,
+    )
+
+
+def same_bytes(a: Path, b: Path) -> bool:
+    """Whether both files are there and equal."""
+    try:
+        return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
+    except OSError:
+        return False
+
+
+def differences(a: Record, b: Record) -> list[Section]:
+    """Everything that two runs can differ in, a section each; the results come last."""
+    return [*circumstances(a, b), compare_results(a, b)]
+
+
+def circumstances(a: Record, b: Record) -> list[Section]:
+    """What was given to two runs: all but the results."""
+    weights = compare_weights(a, b)
+    return [
+        compare_settings(a, b, weights),
+        compare_seeds(a, b),
+        compare_code(a, b),
+        compare_data(a, b),
+        weights,
+        compare_packages(a, b),
+        compare_hardware(a, b),
+    ]
+
+
+def compare_settings(a: Record, b: Record, weights: Section) -> Section:
+    """config.yaml but for the seeds, by dotted key; where one is missing, only the hashes can tell."""
+    if unknown := _without_config(a, b):
+        same = _hash(a) is not None and _hash(a) == _hash(b)
+        return Section("settings", equal=same or None, said="by their hash" if same else unknown)
+    rows = []
+    for row in _changed(a.config, b.config):
+        same_weights = row.name == "backbone.weights" and weights.equal and a.get("provenance", "weights", "sha256")
+        if is_indifferent(row.name) or same_weights:
+            row = replace(row, note=NO_BEARING)
+        if not is_seed(row.name):
+            rows.append(row)
+    if _order(a) != _order(b) and not any(row.name.startswith("augmentation") for row in rows):
+        rows.append(Row("augmentation, in order", _order(a), _order(b)))
+    count = sum(not is_seed(key) for key in a.config.keys() | b.config.keys())
+    return Section("settings", tuple(rows), not _bearing(rows), f"all {count}")
+
+
+def compare_seeds(a: Record, b: Record) -> Section:
+    """The seed, its streams, and where a part was given another seed than its stream's."""
+    if unknown := _without_config(a, b):
+        same = _hash(a) is not None and _hash(a) == _hash(b)
+        rows = [Row("seed", a.get("seed"), b.get("seed"))] if a.get("seed") != b.get("seed") else []
+        return Section("seeds", tuple(rows), same or None, "by the hash of the settings" if same else unknown)
+    found = [row for row in _changed(a.config, b.config) if is_seed(row.name)]
+    streams = [row for row in found if row.name.startswith("seeds.")]
+    told = {(row.a, row.b) for row in streams}
+    parts = [row for row in found if row.name != "seed" and row not in streams and (row.a, row.b) not in told]
+    rows = [row for row in found if row.name == "seed"] + streams + parts
+    if rows and not streams and not parts:
+        rows = [replace(rows[0], note=f"{NO_BEARING}: all streams were set alone")]
+    return Section("seeds", tuple(rows), not _bearing(rows), f"seed {a.config.get('seed')}, and every stream of it")
+
+
+def compare_code(a: Record, b: Record) -> Section:
+    """Commit, changes since, and the source itself; where both hashed it, that alone decides."""
+    names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
+    of_a, of_b = ({name: record.get("provenance", name) for name in names} for record in (a, b))
+    source_a, source_b = of_a["source_sha256"], of_b["source_sha256"]
+    hashed, commits = source_a and source_b, of_a["git_commit"] and of_b["git_commit"]
+    rows = [row for row in _changed(of_a, of_b) if hashed or row.name != "source_sha256"]
+    if hashed:
+        equal: bool | None = source_a == source_b
+        rows = [replace(row, note=NO_BEARING) if equal else row for row in rows]
+    elif commits and of_a["git_commit"] != of_b["git_commit"]:
+        equal = False
+    elif commits and (of_a["git_diff_sha256"] or not of_a["git_dirty"]):
+        equal = not rows
+    else:
+        return Section("code", tuple(rows), None, "neither a commit without changes nor a hash of the source in both")
+    commit = of_a["git_commit"] or (source_a or "")
+    said = f"{'commit' if of_a['git_commit'] else 'source'} {commit[:12]}"
+    return Section("code", tuple(rows), equal, f"{said}, with the same changes" if of_a["git_dirty"] else said)
+
+
+def compare_data(a: Record, b: Record) -> Section:
+    """Fingerprints, of all and of each split; numbers of pictures, classes, and what was left out as unreadable."""
+    of_a, of_b = (record.get("provenance", "dataset_fingerprint") for record in (a, b))
+    rows = [Row("dataset_fingerprint", of_a, of_b)] if of_a != of_b else []
+    for name in ("split_fingerprints", "pictures"):
+        first, second = (
+            record.get("provenance", name) if name.startswith("split") else record.get(name) for record in (a, b)
+        )
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            rows += [replace(row, name=f"{name}.{row.name}") for row in _changed(first, second)]
+    for name in ("classes", "skipped"):
+        lists = [record.get(name) for record in (a, b)]
+        if all(isinstance(entries, Sequence) for entries in lists) and lists[0] != lists[1]:
+            rows.append(_listed(name, *lists))
+    if not (of_a and of_b):
+        return Section("data", tuple(rows), None, _missing("no data were read", a, b, bool(of_a), bool(of_b)))
+    pictures = a.get("pictures") or {}
+    counts = ", ".join(f"{count} {split}" for split, count in pictures.items()) if isinstance(pictures, Mapping) else ""
+    return Section("data", tuple(rows), of_a == of_b, f"{of_a[:12]}{f': {counts} pictures' if counts else ''}")
+
+
+def compare_weights(a: Record, b: Record) -> Section:
+    """Name and content of the weights that the backbone started from."""
+    first, second = (record.get("provenance", "weights") for record in (a, b))
+    loaded = [bool(record.get("provenance", "dataset_fingerprint")) for record in (a, b)]  # read at the same time
+    if not isinstance(first, Mapping) or not isinstance(second, Mapping) or not all(loaded):
+        return Section("weights", (), None, _missing("no weights were read", a, b, *loaded))
+    names = ("name", "sha256", "matched")
+    rows = _changed({name: first.get(name) for name in names}, {name: second.get(name) for name in names})
+    equal = first.get("sha256") == second.get("sha256") and first.get("matched") == second.get("matched")
+    if first.get("sha256") is None and second.get("sha256") is None and first.get("name") != second.get("name"):
+        return Section("weights", tuple(rows), None, "no hash of them")
+    if equal:
+        rows = [replace(row, note=NO_BEARING) for row in rows]
+    return Section("weights", tuple(rows), equal, str(first.get("name") or "random, from the seed"))
+
+
+def compare_packages(a: Record, b: Record) -> Section:
+    """Versions of Python and of the packages that bear on results."""
+    first, second = (record.get("provenance", "packages") for record in (a, b))
+    if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
+        return Section("packages", (), None, _missing("no versions", a, b, bool(first), bool(second)))
+    rows = _changed(first, second)
+    return Section("packages", tuple(rows), not rows, f"all {len(first)}")
+
+
+def compare_hardware(a: Record, b: Record) -> Section:
+    """Processor, threads, accelerators, and what computed frozen features: none should matter beyond rounding."""
+    first, second = (record.get("provenance", "hardware") for record in (a, b))
+    if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
+        return Section("hardware", (), None, _missing("no hardware", a, b, bool(first), bool(second)))
+    rows = [replace(row, note=LAST_BITS if row.name in BITS else NO_BEARING) for row in _changed(first, second)]
+    engines = [record.get("features", "engine") for record in (a, b)]
+    if all(engines) and engines[0] != engines[1]:
+        rows.append(Row("engine of the features", engines[0], engines[1], LAST_BITS))
+    return Section("hardware", tuple(rows), not _bearing(rows), str(first.get("processor")))
+
+
+def compare_results(a: Record, b: Record) -> Section:
+    """Metrics, the chosen epoch or setting, and the predictions for each test picture."""
+    if not (a.finished and b.finished):
+        told = " and ".join(
+            f"{name} is {record.get('status')}" for name, record in (("A", a), ("B", b)) if not record.finished
+        )
+        return Section("results", (), None, told)
+    rows = [replace(row, note=difference_text(row.name, row.a, row.b)) for row in _changed(a.metrics, b.metrics)]
+    for name, path in (("best epoch", ("best_epoch",)), ("selected", ("selection", "rule"))):
+        first, second = a.get(*path), b.get(*path)
+        if first != second:
+            rows.append(Row(name, first, second))
+    files = [record.directory / "predictions.csv" for record in (a, b)]
+    try:
+        pairs = compare_predictions(*files)
+    except DataError as error:
+        there = all(file.is_file() for file in files)
+        note = f"Predictions cannot be compared: {error}."
+        return Section("results", tuple(rows), False if rows or there else None, "predictions are missing", (note,))
+    equal = not rows and same_bytes(*files)
+    notes = () if equal else (pairs_text(pairs),)
+    return Section("results", tuple(rows), equal, f"every metric, and predictions for {pairs.pictures} pictures", notes)
+
+
+def difference_text(name: str, a: Any, b: Any) -> str:
+    """B less A: points for accuracies, else a number."""
+    if not isinstance(a, float) or not isinstance(b, float):
+        return ""
+    return f"{100 * (b - a):+.2f} points" if name.endswith("accuracy") else f"{b - a:+.4g}"
+
+
+def pairs_text(pairs: Pairs, names: tuple[str, str] = ("in A", "in B")) -> str:
+    """Two files of predictions in one sentence."""
+    if not pairs.changed:
+        largest = "" if pairs.largest is None else f", and no probability moves by more than {pairs.largest:.2g}"
+        return f"All {pairs.pictures} test pictures are predicted the same{largest}."
+    low, high = (100 * end for end in pairs.interval)
+    return (
+        f"{pairs.changed} of {pairs.pictures} test pictures are predicted differently; {pairs.only_a} are right only"
+        f" {names[0]}, {pairs.only_b} only {names[1]} (exact McNemar p = {pairs.p_value:.2g}):"
+        f" {100 * pairs.difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} over test pictures."
+    )
+
+
+def conclusion(sections: Sequence[Section]) -> str:
+    """One sentence: should the two give the same result, and did they?"""
+    given = {section.title: section for section in sections}
+    results, hardware = given.pop("results"), given.pop("hardware")
+    other = [title for title, section in given.items() if section.equal is False]
+    unknown = [title for title, section in given.items() if section.equal is None]
+    if other:
+        should = f"The two need not give the same result, as {_and(other)} {_differ(other)}"
+    elif unknown:
+        should = f"Whether the two should give the same result cannot be told (too little is recorded: {_and(unknown)})"
+    elif any(row.note == LAST_BITS for row in hardware.rows):
+        should = "The two should give the same result but for rounding, as only the hardware differs"
+    else:
+        should = "The two should give the same result"
+    if results.equal is None:
+        return f"{should}; whether they did cannot be told, as {results.said}."
+    join = ";" if unknown and not other else ", and" if results.equal != bool(other) else ", but"
+    return f"{should}{join} they {'did' if results.equal else 'did not'}."
+
+
+def _no_run(directory: Path) -> str:
+    if not directory.is_dir():
+        near = [str(entry) for entry in directory.parent.iterdir()] if directory.parent.is_dir() else []
+        hint = nearest(str(directory), near)
+        return f"There is no folder '{directory}'.{hint if hint.startswith(' Did') else ''}"
+    below = find_run_directories([directory])
+    hint = f"; it holds {len(below)} runs: name one, such as '{below[0]}'" if below else ""
+    return f"'{directory}' is no run directory, as it has no run.json{hint}."
+
+
+def _flat_config(file: Path) -> dict[str, Any]:
+    """Empty where the file is missing or damaged: a diff then tells what run.json does."""
+    try:
+        with file.open("rb") as opened:
+            config = yaml.load(opened, Loader=YAML_LOADER)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return flatten(config) if isinstance(config, dict) else {}
+
+
+def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
+    """One row for each key whose values differ, in the order of the first mapping, then of the second."""
+    keys = [*a, *(key for key in b if key not in a)]
+    pairs = ((str(key), a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys)
+    return [Row(*pair) for pair in pairs if _plain(pair[1]) != _plain(pair[2])]
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, default=str, sort_keys=True)
+
+
+def _bearing(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if not row.note.startswith((NO_BEARING, LAST_BITS))]
+
+
+def _hash(record: Record) -> str | None:
+    found = record.get("config_hash")
+    return found if isinstance(found, str) else None
+
+
+def _order(record: Record) -> list[str]:
+    """Augmentations in their order, which does bear on the result."""
+    found = record.get("augmentation")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _without_config(a: Record, b: Record) -> str:
+    return "" if a.config and b.config else _missing("no readable config.yaml", a, b, bool(a.config), bool(b.config))
+
+
+def _missing(what: str, a: Record, b: Record, in_a: bool, in_b: bool) -> str:
+    """Which of the two lacks something."""
+    names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
+    return f"{what} in {' and '.join(names)}"
+
+
+def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> Row:
+    """Two lists: how many they are, and the first few that only one of them has."""
+    in_a, in_b = set(a), set(b)
+    only_a, only_b = [entry for entry in a if entry not in in_b], [entry for entry in b if entry not in in_a]
+    note = "" if only_a or only_b else "in another order"
+    return Row(name, f"{len(a)}{_few(only_a)}", f"{len(b)}{_few(only_b)}", note)
+
+
+def _few(names: Sequence[Any], limit: int = 3) -> str:
+    shown = ", ".join(str(name) for name in names[:limit])
+    return f", with {shown}{', …' if len(names) > limit else ''}" if names else ""
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _differ(names: Sequence[str]) -> str:
+    plural = len(names) > 1 or names[0] in ("settings", "seeds", "weights", "packages", "data")
+    return "differ" if plural else "differs"
+
+
+def told(sections: Sequence[Section]) -> Iterator[tuple[Section, str]]:
+    """Each section with how it stands, in words: differs, the same, or not recorded."""
+    for section in sections:
+        if section.equal is None:
+            yield section, f"{section.title}: cannot be told ({section.said})"
+        elif section.rows or section.notes:
+            bears = (
+                "" if section.title == "results" or _bearing(section.rows) else ", nothing that determines the result"
+            )
+            yield section, f"{section.title}{bears}"
+        else:
+            yield section, f"the same: {section.title} ({section.said})"

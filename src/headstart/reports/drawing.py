@@ -1,0 +1,265 @@
+"""Which figures a report draws, from what; drawn by two processes where there are two cores."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from headstart.reports.analysis import Analysis, numeric_keys
+from headstart.reports.comparison import Comparison
+from headstart.reports.curves import Curves, read_curves
+from headstart.reports.figures import (
+    Point,
+    draw_by_number,
+    draw_confusion,
+    draw_cost,
+    draw_critical_difference,
+    draw_forest,
+    draw_learning_curves,
+    draw_overview,
+    draw_reliability,
+    save,
+)
+from headstart.reports.findings import verdicts
+from headstart.reports.keys import short_names
+from headstart.reports.page.content import Picture
+from headstart.reports.panels import Panel
+from headstart.reports.predictions import Predictions, read_predictions
+from headstart.reports.read import Run
+from headstart.reports.scores import confusion_counts, reliability_bins, scaled
+from headstart.reports.statistics import cliques, friedman_nemenyi
+from headstart.reports.style import Style
+from headstart.reports.table import Group
+
+FOREST_ROWS = 20
+PANELS = 6
+"""Figures of single panels are drawn for the first so many panels."""
+EXPLAINED = {"mistakes": "Most confident mistakes", "grad_cam": "Grad-CAM", "embedding": "Embedding"}
+Styles = Mapping[str, Style]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk, as PNG and as PDF."""
+
+    title: str
+    note: str
+    png: Path
+    pdf: Path
+
+    def picture(self, directory: Path) -> Picture:
+        """For the page in ``directory``."""
+        return Picture(self.title, self.note, self.png.read_bytes(), [self.pdf.relative_to(directory).as_posix()])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A figure that will be drawn: its file's name, and how."""
+
+    name: str
+    title: str
+    note: str
+    draw: Callable[[], Figure]
+
+
+def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything: bool = True) -> list[Drawn]:
+    """Draw the overview as ``directory``/report.png and .pdf, and unless told otherwise the rest into figures/."""
+    curves = [read_curves(panel) for panel in analysis.panels]
+    overview = Plan(
+        "report",
+        "Overview",
+        "Accuracy by epoch (training dotted) above test accuracy, mean and deviation over runs.",
+        lambda: draw_overview(analysis.panels, curves),
+    )
+    plans = [(directory, overview)]
+    if everything:
+        folder = directory / "figures"
+        folder.mkdir(exist_ok=True)
+        plans += [(folder, plan) for plan in planned(analysis, curves, styles)]
+    drawn = _draw_all(plans)
+    return [*drawn, *explained(analysis.runs)]
+
+
+def planned(analysis: Analysis, curves: Sequence[Mapping[str, Curves]], styles: Styles) -> list[Plan]:
+    """The figures that there is something to draw for."""
+    plans = [*_by_number(analysis), *_critical_difference(analysis)]
+    for number, panel in enumerate(analysis.panels[:PANELS]):
+        slug = f"{number + 1}-{_slug(panel.title)}"
+        plans += _of_panel(analysis, panel, curves[number], styles, slug)
+    return plans
+
+
+def _of_panel(
+    analysis: Analysis, panel: Panel, curves: Mapping[str, Curves], styles: Styles, slug: str
+) -> Iterable[Plan]:
+    title = panel.title
+    if any(curves.values()):
+        yield Plan(
+            f"curves-{slug}",
+            f"Learning curves: {title}",
+            "Mean and one deviation over runs.",
+            lambda: draw_learning_curves(curves, title, styles),
+        )
+    points = [
+        Point(group.label, group.test.mean, group.cost("train_seconds"), group.cost("trainable_parameters"))
+        for group in panel.groups
+    ]
+    if len(points) > 1 and all(math.isfinite(point.seconds + point.parameters) for point in points):
+        yield Plan(
+            f"cost-{slug}",
+            f"Accuracy against cost: {title}",
+            "The line joins what nothing cheaper beats (Pareto front).",
+            lambda: draw_cost(points, title, styles),
+        )
+    if rows := _forest_rows(analysis, panel):
+        yield Plan(
+            f"differences-{slug}",
+            f"Differences: {title}",
+            "Paired, with 95 % intervals; filled where told apart after Holm's correction.",
+            lambda: draw_forest(rows, title),
+        )
+    best = max(panel.groups, key=lambda group: group.test.mean)
+    runs = [run for run in best.runs if run.id in analysis.evidence]
+    if runs:
+        yield Plan(
+            f"confusion-{slug}",
+            f"Confusion: {title}, {best.label}",
+            "Share of each true class, averaged over runs.",
+            lambda: _confusion(runs, f"{title}: {best.label}"),
+        )
+        yield Plan(
+            f"reliability-{slug}",
+            f"Reliability: {title}, {best.label}",
+            "Confidence against accuracy, before and after temperature scaling on validation.",
+            lambda: _reliability(runs, analysis, f"{title}: {best.label}"),
+        )
+
+
+def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, float, float, bool]]:
+    made: Sequence[Comparison] = analysis.comparisons.get(panel.title, ())
+    if len(made) > FOREST_ROWS:
+        made = verdicts(panel, max(panel.groups, key=lambda group: group.test.mean), analysis)
+    return [
+        (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.told_apart)
+        for one in made
+        if math.isfinite(one.result.low)
+    ]
+
+
+def _confusion(runs: Sequence[Run], title: str) -> Figure:
+    found = [read_predictions(run.directory / "predictions.csv") for run in runs]
+    found = [one for one in found if list(one.classes) == list(found[0].classes)]
+    counts = [confusion_counts(one.targets, one.said, len(one.classes)) for one in found]
+    return draw_confusion(counts, list(found[0].classes), title)
+
+
+def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
+    before, after = [], []
+    for run in runs:
+        found: Predictions = read_predictions(run.directory / "predictions.csv")
+        before.append(reliability_bins(found.targets, found.probabilities))
+        temperature = analysis.evidence[run.id].scores.temperature
+        if temperature is not None:
+            after.append(reliability_bins(found.targets, scaled(found.probabilities, temperature)))
+    return draw_reliability(before, after if len(after) == len(before) else [], title)
+
+
+def _by_number(analysis: Analysis) -> Iterable[Plan]:
+    """Accuracy against each setting that takes three or more numbers; what else tells panels apart makes figures."""
+    for key in numeric_keys(analysis.panels):
+        short = short_names([key])[key]
+        charts: dict[tuple[Any, ...], dict[str, list[tuple[float, float, float, float]]]] = {}
+        for panel in analysis.panels:
+            others = tuple(value for name, value in panel.key.items() if name != key)
+            for group in panel.groups:
+                low, high = (group.test.mean if math.isnan(end) else end for end in group.test.interval)
+                place = (float(group.key[key]), group.test.mean, low, high)
+                charts.setdefault(others, {}).setdefault(_label_without(group, key), []).append(place)
+        for number, (others, lines) in enumerate(charts.items()):
+            if max(len({place[0] for place in line}) for line in lines.values()) < 3:
+                continue
+            title = ", ".join(str(value) for value in _telling(others, list(charts)))
+            yield Plan(
+                f"by-{_slug(short)}-{number + 1}",
+                f"Test accuracy by {short.replace('_', ' ')}{f': {title}' if title else ''}",
+                "Means with 95 % intervals (Student's t over runs).",
+                lambda lines=lines, title=title, short=short: draw_by_number(lines, short.replace("_", " "), title),  # type: ignore[misc]
+            )
+
+
+def _telling(values: tuple[Any, ...], every: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The values that differ between figures, the first (the data set) always."""
+    return [value for place, value in enumerate(values) if place == 0 or len({other[place] for other in every}) > 1]
+
+
+def _label_without(group: Group, key: str) -> str:
+    by = [name for name in group.by if name != key]
+    if len(by) == len(group.by):
+        return group.label
+    names = short_names(by)
+    return ", ".join(f"{names[name]} {group.key[name]}" for name in by) or "all runs"
+
+
+def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
+    """Demšar's diagram over the panels, of rows that all of them have; it takes five panels and three rows."""
+    labels = [{group.label: group.test.mean for group in panel.groups} for panel in analysis.panels]
+    shared = [label for label in analysis.pivot.rows if all(label in of for of in labels)]
+    if len(labels) < 5 or len(shared) < 3:
+        return
+    found = friedman_nemenyi(np.array([[of[label] for label in shared] for of in labels]))
+    groups = [[shared[index] for index in of] for of in cliques(found.average_ranks, found.critical_difference)]
+    yield Plan(
+        "critical-difference",
+        "Average ranks",
+        f"Over {len(labels)} panels; bars join what Nemenyi's test does not tell apart at 5 %"
+        f" (Friedman's p = {found.p_value:.2g}).",
+        lambda: draw_critical_difference(shared, found.average_ranks.tolist(), found.critical_difference, groups),
+    )
+
+
+def explained(runs: Sequence[Run]) -> list[Drawn]:
+    """Pictures that 'headstart explain' left in run directories."""
+    found = []
+    for run in runs:
+        for name, title in EXPLAINED.items():
+            png, pdf = (run.directory / "explain" / f"{name}.{ending}" for ending in ("png", "pdf"))
+            if png.is_file() and pdf.is_file():
+                found.append(Drawn(f"{title}: {run.directory.name}", "", png, pdf))
+    return found
+
+
+def _draw_all(plans: Sequence[tuple[Path, Plan]]) -> list[Drawn]:
+    """Draw and save; figures take some 0.2 s each, so they are shared out where processes can be forked."""
+    global _PLANS
+    _PLANS = plans
+    processes = min(2, len(plans), len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
+    try:
+        if processes < 2:
+            return [_draw(number) for number in range(len(plans))]
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            return pool.map(_draw, range(len(plans)), chunksize=1)
+    finally:
+        _PLANS = ()
+
+
+_PLANS: Sequence[tuple[Path, Plan]] = ()  # forked processes find here what cannot be pickled
+
+
+def _draw(number: int) -> Drawn:
+    directory, plan = _PLANS[number]
+    png, pdf = save(plan.draw(), directory, plan.name)
+    return Drawn(plan.title, plan.note, png, pdf)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "all"

@@ -1,0 +1,90 @@
+"""What the predictions of runs show: which test pictures were right, and scores beyond accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import DataError
+from headstart.reports.predictions import Predictions, read_predictions
+from headstart.reports.read import Problem, Run
+from headstart.reports.scores import Scores, test_scores
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The predictions of one run on N test pictures, boiled down."""
+
+    correct: NDArray[np.bool_]  # (N,)
+    pictures: str
+    """A digest of names and targets of the test pictures, in their order."""
+    content: str
+    """A digest of what is in them; empty where run.json does not say."""
+    shared: int
+    """Test pictures that validated, too: there should be none."""
+    classes: tuple[str, ...]
+    scores: Scores
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The scores beyond accuracy by name; those of temperature scaling only where validation predictions are."""
+        scores = self.scores
+        numbers = {"balanced_accuracy": scores.balanced_accuracy, "macro_f1": scores.macro_f1, **vars(scores.unscaled)}
+        if scores.scaled is not None and scores.temperature is not None:
+            numbers["temperature"] = scores.temperature
+            numbers |= {f"scaled_{name}": value for name, value in vars(scores.scaled).items()}
+        return numbers
+
+    def same_test(self, other: Evidence) -> bool:
+        """Whether both were tested on the same pictures, as far as it is known."""
+        known = self.content and other.content
+        return self.pictures == other.pictures and (not known or self.content == other.content)
+
+
+def gather(runs: Iterable[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
+    """The evidence of each run by its id, and the runs that have none, with the reason."""
+    found: dict[str, Evidence] = {}
+    problems = []
+    for run in runs:
+        try:
+            found[run.id] = judge(run)
+        except DataError as error:
+            reason = f"{error}, so it is compared by its accuracy alone"
+            problems.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
+    return found, problems
+
+
+def judge(run: Run) -> Evidence:
+    """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
+    test = read_predictions(run.directory / "predictions.csv")
+    accuracy = float(test.correct.mean())
+    told = run.metrics["test/accuracy"]
+    if abs(accuracy - told) > 1e-4:
+        raise DataError(f"predictions.csv has {100 * accuracy:.2f} % right, run.json says {100 * told:.2f} %")
+    validation: Predictions | None = None
+    if (run.directory / "validation_predictions.csv").is_file():
+        validation = read_predictions(run.directory / "validation_predictions.csv")
+    return Evidence(
+        correct=test.correct,
+        pictures=test.pictures,
+        content=_fingerprints(run).get("test", ""),
+        shared=_shared(run, test, validation),
+        classes=tuple(test.classes),
+        scores=test_scores(test, validation),
+    )
+
+
+def _shared(run: Run, test: Predictions, validation: Predictions | None) -> int:
+    fingerprints = _fingerprints(run)
+    if "test" in fingerprints and fingerprints.get("validation") == fingerprints["test"]:
+        return len(test.ids)
+    return len(set(test.ids) & set(validation.ids)) if validation is not None else 0
+
+
+def _fingerprints(run: Run) -> Mapping[str, str]:
+    provenance = run.record.get("provenance")
+    found = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
+    return found if isinstance(found, dict) else {}

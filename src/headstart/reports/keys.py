@@ -1,0 +1,106 @@
+"""Settings of runs as keys: their values, their short names, which of them vary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.errors import ConfigError, nearest
+from headstart.reports.read import Run, run_order
+
+BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
+# Settings that do not change what a run computes, or that are what a group averages over.
+IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds"})
+IGNORED_NAMES = frozenset(
+    "accelerator benchmark debug default_root_dir devices dirpath experiment filename fold log_every_n_steps name "
+    "num_nodes num_workers on_error output_dir profiler references run_dir save_dir sweep_dir verbose".split()
+)
+# When two settings always change together, the one named first here stands for both.
+PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
+
+
+def value_of(run: Run, key: str) -> Any:
+    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key."""
+    if key == "augmentation":
+        return "+".join(run.augmentation) or "none"
+    if key in ("dataset", "backbone", "strategy", "seed"):
+        return getattr(run, key)
+    value = run.config.get(key)
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
+
+
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing."""
+    first: dict[tuple[Any, ...], Run] = {}
+    keys: dict[str, None] = {}
+    with_config = [run for run in sorted(runs, key=run_order) if run.config]
+    for run in with_config:
+        other = first.setdefault(_base(run), run)
+        for key in run.config.keys() | other.config.keys():
+            if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
+                keys[key] = None
+    chosen: list[str] = []
+    seen: set[tuple[Any, ...]] = set()
+    for key in sorted(keys, key=_preference):
+        pattern = _pattern([value_of(run, key) for run in with_config])
+        if pattern not in seen:
+            seen.add(pattern)
+            chosen.append(key)
+    return chosen
+
+
+def resolve_key(name: str, runs: Sequence[Run]) -> str:
+    """Full key for a name given by a user: the name itself or the one config key that ends with it."""
+    known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
+    if name in known:
+        return name
+    endings = sorted(key for key in known if key.endswith(f".{name}"))
+    if len(endings) == 1:
+        return endings[0]
+    if endings:
+        raise ConfigError(f"'{name}' is not one setting but {len(endings)}: choose one of {', '.join(endings)}.")
+    raise ConfigError(f"No run has a setting '{name}'.{nearest(name, sorted(known))}")
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Short names: the last part of a dotted key where that is unique."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
+
+
+def sort_value(value: Any) -> tuple[int, float, str]:
+    """Sort key for mixed values: numbers by size, then text, then nothing."""
+    if value is None:
+        return 2, 0.0, ""
+    if isinstance(value, int | float):
+        return 0, float(value), ""
+    return 1, 0.0, str(value)
+
+
+def _base(run: Run) -> tuple[Any, ...]:
+    return tuple(value_of(run, key) for key in BASE_KEYS)
+
+
+def _ignored(key: str) -> bool:
+    parts = key.split(".")
+    name = parts[-1]
+    return (
+        name in IGNORED_NAMES
+        or name == "seed"
+        or name.endswith("_seed")
+        or name.startswith("enable_")
+        or not IGNORED_PARTS.isdisjoint(parts)
+    )
+
+
+def _preference(key: str) -> tuple[int, int, str]:
+    top = key.split(".")[0]
+    rank = PREFERRED.index(top) if top in PREFERRED else len(PREFERRED)
+    return rank, key.count("."), key
+
+
+def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
+    """Which runs share a value, whatever the value: equal for keys that always change together."""
+    numbers: dict[Any, int] = {}
+    return tuple(numbers.setdefault(value, len(numbers)) for value in values)

@@ -1,0 +1,51 @@
+"""The pivot table as LaTeX, for the package booktabs."""
+
+import math
+from collections.abc import Mapping
+
+from headstart.reports.formats import percent
+from headstart.reports.pivot import Pivot
+from headstart.reports.table import Group
+
+SPECIAL: Mapping[str, str] = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}  # fmt: skip
+
+
+def escape_latex(text: object) -> str:
+    """Plain text that LaTeX prints as it is."""
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
+
+
+def latex_table(table: Pivot, what: str, note: str) -> str:
+    """A tabular with booktabs rules: mean and deviation in percent, the best and its ties in bold.
+
+    ``what`` names the first column; ``note`` goes above as a comment.
+    """
+    head = [what, *table.columns]
+    lines = [
+        *(f"% {line}" for line in note.splitlines()),
+        r"% \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join(escape_latex(name) for name in head) + r" \\",
+        r"\midrule",
+    ]
+    references = False
+    for label, groups in zip(table.rows, table.cells, strict=True):
+        if any(group is not None and group.reference for group in groups) and not references:
+            references = True
+            lines.append(r"\midrule")
+        cells = [_cell(group, label in best) for group, best in zip(groups, table.best, strict=True)]
+        lines.append(" & ".join([escape_latex(label), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _cell(group: Group | None, bold: bool) -> str:
+    if group is None or not group.test.count:
+        return "--"
+    mean, deviation = percent(group.test.mean), group.test.deviation
+    value = rf"\mathbf{{{mean}}}" if bold else mean
+    return f"${value}$" if math.isnan(deviation) else rf"${value} \pm {percent(deviation)}$"

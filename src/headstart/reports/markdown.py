@@ -1,0 +1,169 @@
+"""The report as a Markdown page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headstart.reports.analysis import Analysis
+from headstart.reports.findings import averages, findings, remarks
+from headstart.reports.formats import (
+    NOTHING,
+    accuracy,
+    amount,
+    escape_markdown,
+    interval,
+    key_cells,
+    markdown_table,
+    percent,
+    shared_settings,
+    split_keys,
+    table_cells,
+)
+from headstart.reports.table import Group
+
+BEYOND = {  # name in Scores, heading, whether it is a share
+    "balanced_accuracy": ("balanced acc. (%)", True),
+    "macro_f1": ("macro F1 (%)", True),
+    "nll": ("NLL (nats)", False),
+    "scaled_nll": ("scaled NLL", False),
+    "brier": ("Brier", False),
+    "scaled_brier": ("scaled Brier", False),
+    "ece": ("ECE (%)", True),
+    "scaled_ece": ("scaled ECE (%)", True),
+}
+
+
+def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
+    """The page; ``figures`` are titles and the files that show them, seen from the page."""
+    _, constant = split_keys(analysis.groups)
+    shared = shared_settings(constant)
+    count = len(analysis.runs)
+    parts = [
+        "# Comparison of runs",
+        f"{count} finished run{'' if count == 1 else 's'}."
+        + (f" {escape_markdown(f'All with {shared}.')}" if shared else ""),
+    ]
+    if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
+        parts += [_pivot(analysis), "Test accuracy in percent; in bold the best and what is not told apart from it."]
+    parts.append(markdown_table(*table_cells(analysis.groups)))
+    parts.append(
+        "Accuracies are means over runs in percent, ± one sample deviation; intervals are Student's, over runs. The"
+        " epoch, or the setting of a classifier, is chosen on validation; test is read once."
+    )
+    parts += [f"- {escape_markdown(line)}" for line in findings(analysis)]
+    parts += [escape_markdown(line) for line in averages(analysis)]
+    parts += _comparisons(analysis)
+    parts += _beyond_accuracy(analysis)
+    parts += _budgets(analysis)
+    parts += _variances(analysis)
+    for title, file in figures:
+        parts += [f"## {escape_markdown(title)}", f"![{escape_markdown(title)}]({file.as_posix()})"]
+    if lines := remarks(analysis.found):
+        parts.append("## Left out, or to be known")
+        parts += [f"- {escape_markdown(line)}" for line in lines]
+    return joined(parts)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Blocks apart from each other, items of one list together."""
+    blocks: list[str] = []
+    for part in parts:
+        if blocks and part.startswith("- ") and blocks[-1].splitlines()[-1].startswith("- "):
+            blocks[-1] += f"\n{part}"
+        else:
+            blocks.append(part)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _pivot(analysis: Analysis) -> str:
+    table = analysis.pivot
+    rows = []
+    for label, groups in zip(table.rows, table.cells, strict=True):
+        cells = [accuracy(group.test) if group is not None else NOTHING for group in groups]
+        bold = [f"**{cell}**" if label in best else cell for cell, best in zip(cells, table.best, strict=True)]
+        rows.append([label, *bold])
+    text = markdown_table([analysis.panels[0].what, *table.columns], rows, [False, *(True for _ in table.columns)])
+    return text.replace("\\*\\*", "**")
+
+
+def _comparisons(analysis: Analysis) -> list[str]:
+    parts = []
+    for panel in analysis.panels:
+        made = analysis.comparisons.get(panel.title, ())
+        if not made:
+            continue
+        rows = [
+            [
+                f"{one.a} – {one.b}",
+                percent(one.result.difference),
+                interval(one.result.low, one.result.high),
+                p_text(one.result.p_value),
+                p_text(one.p_adjusted),
+                f"{one.result.effect_size:.2f}" if math.isfinite(one.result.effect_size) else NOTHING,
+                str(one.result.pairs),
+            ]
+            for one in made
+        ]
+        header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (Holm)", "effect (d)", "pairs"]
+        parts.append(markdown_table(header, rows, [False, *[True] * 6]))
+    if not parts:
+        return []
+    methods = sorted({one.result.method for made in analysis.comparisons.values() for one in made})
+    return ["## Differences", f"Paired by seed and fold: {escape_markdown('; '.join(methods))}.", *parts]
+
+
+def _beyond_accuracy(analysis: Analysis) -> list[str]:
+    header, rows, right = key_cells(analysis.groups)
+    shown = [name for name in BEYOND if any(analysis.score(group, name).count for group in analysis.groups)]
+    if not shown:
+        return []
+    header += [BEYOND[name][0] for name in shown]
+    kept = []
+    for row, group in zip(rows, analysis.groups, strict=True):
+        if not group.reference:
+            kept.append([*row, *(score_text(analysis, group, name) for name in shown)])
+    note = (
+        "Means over runs. NLL: negative log-likelihood; ECE: expected calibration error in 15 bins; scaled: after"
+        " temperature scaling on validation."
+    )
+    return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note]
+
+
+def score_text(analysis: Analysis, group: Group, name: str) -> str:
+    """A score beyond accuracy as the tables show it."""
+    mean = analysis.score(group, name).mean
+    if math.isnan(mean):
+        return NOTHING
+    return percent(mean) if BEYOND[name][1] else f"{mean:.3f}"
+
+
+def _budgets(analysis: Analysis) -> list[str]:
+    header, rows, right = key_cells(analysis.groups)
+    header += ["runs tried", "seconds in all", "chosen"]
+    kept = [
+        [*row, str(budget.runs), amount(budget.seconds), budget.rule]
+        for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True)
+        if not group.reference
+    ]
+    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, False])]
+
+
+def _variances(analysis: Analysis) -> list[str]:
+    lines = []
+    for panel, group, sources in analysis.variances:
+        told = ", ".join(
+            f"{name} ± {percent(source.deviation, 2)} ({source.runs} runs)" for name, source in sources.streams.items()
+        )
+        lines.append(f"- {escape_markdown(f'{panel.title}, {group.label}: {told}')}")
+    if not lines:
+        return []
+    return ["## What the seeds are worth", "Deviation of the test accuracy, in points, from one stream alone:", *lines]
+
+
+def p_text(value: float) -> str:
+    """ "0.012", "<0.001"; "–" for none."""
+    return NOTHING if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,153 @@
+"""What is on a page: plain data, checked when it is put together, and ignorant of HTML.
+
+Texts may hold any characters; the page shows them as they are. Numbers that are not finite count as missing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Number = float | None
+Kind = Literal["text", "number"]
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers stand on the right and are sorted as numbers."""
+
+    name: str
+    kind: Kind = "text"
+    help: str = ""
+    """One sentence that explains the column, below the table; may be empty."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, what it is sorted by, and which runs are behind it."""
+
+    text: str
+    value: float | str | None = None
+    """Sort key. None means the text in a column of texts, and missing (sorted last) in a column of numbers."""
+    runs: tuple[int, ...] = ()
+    """Places in Page.runs, counted from 0."""
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below a heading; the rows come in the order in which they are first shown."""
+
+    id: str
+    title: str
+    note: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"Table '{self.id}' has {len(self.columns)} columns, but a row of {len(row)} cells.")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart with its band; all sequences have one length N, in the units of the chart's axes.
+
+    ``low`` and ``high`` may both be empty: then there is no band. A missing value leaves a gap.
+    """
+
+    label: str
+    """What the legend shows; series of one label are switched on and off together."""
+    colour: str
+    """``#rrggbb``."""
+    dash: str
+    """As in reports.style.Style: "solid", or lengths of line and gap such as "6px,2px". Training is always dotted."""
+    x: Sequence[float]
+    y: Sequence[Number]
+    low: Sequence[Number] = ()
+    high: Sequence[Number] = ()
+    kind: Split = "validation"
+    symbol: str = "circle"
+    """Marker, as reports.style.Style.symbol; drawn where a line has few points."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.x), len(self.y)}
+        if self.low or self.high:
+            lengths |= {len(self.low), len(self.high)}
+        if len(lengths) > 1:
+            raise ValueError(f"Series '{self.label}' has sequences of different lengths: {sorted(lengths)}.")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one x axis, which may be logarithmic."""
+
+    id: str
+    title: str
+    x_title: str
+    y_title: str
+    series: Sequence[Series]
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """One run as a reader wants to trace and repeat it."""
+
+    name: str
+    directory: str
+    repeat_command: str
+    """Repeats the run from its directory; may be empty."""
+    train_command: str
+    """Trains the same anew from its settings; may be empty."""
+    config: str
+    """YAML text."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Names as in run.json, such as test/accuracy; names that end in accuracy are fractions of 1."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure, and the names of files beside the page that hold it as vectors."""
+
+    title: str
+    note: str
+    png: bytes
+    files: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.png.startswith(b"\x89PNG\r\n\x1a\n"):
+            raise ValueError(f"Picture '{self.title}' is not a PNG.")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page, in reading order: summary, problems, tables, charts, pictures, runs."""
+
+    title: str
+    summary: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+    pictures: Sequence[Picture] = ()
+    runs: Sequence[RunCard] = ()
+    problems: Sequence[str] = ()
+    """What a reader has to know about runs that failed, are damaged or lack something: a sentence each."""
+
+    def __post_init__(self) -> None:
+        _check_distinct("table", [table.id for table in self.tables])
+        _check_distinct("chart", [chart.id for chart in self.charts])
+        for table in self.tables:
+            named = {run for row in table.rows for cell in row for run in cell.runs}
+            unknown = sorted(run for run in named if not 0 <= run < len(self.runs))
+            if unknown:
+                raise ValueError(f"Table '{table.id}' names run {unknown[0]}, but there are {len(self.runs)} runs.")
+
+
+def _check_distinct(what: str, ids: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise ValueError(f"Two {what}s have the id '{name}'; expected ids of their own.")
+        seen.add(name)

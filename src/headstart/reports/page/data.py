@@ -1,0 +1,106 @@
+"""What the page's script reads: runs with their configs, and charts, as JSON that is safe inside HTML."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from headstart.reports.page.content import Chart, Page, RunCard, Series
+
+DIGITS = 6  # significant, of what is drawn; the files beside the page hold the numbers in full
+BLOCK_START = re.compile(r"(?m)^(?=[^\s#\-])")
+
+
+def script_data(page: Page) -> str:
+    """Everything the script needs, as the text of a <script type="application/json">."""
+    blocks, configs = split_configs(run.config for run in page.runs)
+    return safe_json(
+        {
+            "blocks": blocks,
+            "runs": [_run(run, config) for run, config in zip(page.runs, configs, strict=True)],
+            "charts": [_chart(chart) for chart in page.charts],
+        }
+    )
+
+
+def split_configs(texts: Iterable[str]) -> tuple[list[str], list[list[int]]]:
+    """Cut each YAML text at its top-level keys: every distinct block once, and the numbers of each text's blocks.
+
+    Runs of one sweep share most blocks. Joining a text's blocks gives back the text exactly, whatever it holds.
+    """
+    numbers: dict[str, int] = {}
+    texts_in_numbers = [
+        [numbers.setdefault(block, len(numbers)) for block in BLOCK_START.split(text) if block] for text in texts
+    ]
+    return list(numbers), texts_in_numbers
+
+
+def safe_json(value: Any) -> str:
+    """JSON without characters that HTML or JavaScript could take for an end or a tag; ASCII only."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def metric_name(name: str) -> str:
+    """test/balanced_accuracy -> "test balanced accuracy (%)"."""
+    words = name.replace("/", " ").replace("_", " ")
+    return f"{words} (%)" if _is_fraction(name) else words
+
+
+def metric_text(name: str, value: float) -> str:
+    """Accuracies in percent with one decimal, all else with four digits; what is not finite is "–"."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}" if _is_fraction(name) else f"{value:.4g}"
+
+
+def _is_fraction(name: str) -> bool:
+    return name.endswith("accuracy")
+
+
+def _run(run: RunCard, config: list[int]) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "directory": run.directory,
+        "repeat": run.repeat_command,
+        "train": run.train_command,
+        "config": config,
+        # pairs, as an object of JavaScript's moves keys that look like numbers to the front
+        "facts": list(run.facts.items()),
+        "metrics": [(metric_name(name), metric_text(name, value)) for name, value in run.metrics.items()],
+    }
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    return {
+        "id": chart.id,
+        "title": chart.title,
+        "x_title": chart.x_title,
+        "y_title": chart.y_title,
+        "log_x": chart.log_x,
+        "series": [_series(series) for series in chart.series],
+    }
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "label": series.label,
+        "colour": series.colour,
+        "dash": "dot" if series.kind == "train" else series.dash,
+        "symbol": series.symbol,
+        "kind": series.kind,
+        "x": _rounded(series.x),
+        "y": _rounded(series.y),
+        "low": _rounded(series.low),
+        "high": _rounded(series.high),
+    }
+
+
+def _rounded(values: Sequence[float | None]) -> list[float | int | None]:
+    return [None if value is None or not math.isfinite(value) else _short(value) for value in values]
+
+
+def _short(value: float) -> float | int:
+    rounded = float(f"{value:.{DIGITS}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded

@@ -1,0 +1,275 @@
+"""An analysis as the content of the HTML page: every number with the runs that it comes from."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.reports.analysis import Analysis
+from headstart.reports.curves import band
+from headstart.reports.findings import averages, findings, remarks
+from headstart.reports.formats import NOTHING, accuracy, amount, interval, key_cells, percent, split_keys
+from headstart.reports.keys import value_of
+from headstart.reports.markdown import BEYOND, p_text
+from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
+from headstart.reports.panels import Panel
+from headstart.reports.read import Run
+from headstart.reports.style import Style
+
+
+def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str) -> Page:
+    """What the page shows; ``command`` made it."""
+    numbers = {run.id: number for number, run in enumerate(analysis.runs)}
+    _, constant = split_keys(analysis.groups)
+    count = len(analysis.runs)
+    shared = ", ".join(f"{key} {value}" for key, value in constant.items())
+    summary = [f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"]
+    summary += [*findings(analysis), *averages(analysis), f"Made by: {command}"]
+    tables = [_main(analysis, numbers)]
+    if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
+        tables.insert(0, _pivot(analysis, numbers))
+    tables += [*_differences(analysis, numbers), *_beyond(analysis, numbers), _budgets(analysis, numbers)]
+    tables += _recalls(analysis, numbers)
+    return Page(
+        title="Comparison of runs",
+        summary=summary,
+        tables=tables,
+        charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
+        pictures=list(pictures),
+        runs=[_card(run) for run in analysis.runs],
+        problems=remarks(analysis.found),
+    )
+
+
+def _of(runs: Sequence[Run], numbers: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(numbers[run.id] for run in runs if run.id in numbers)
+
+
+def _cell(text: str, value: float | str | None, runs: tuple[int, ...] = (), bold: bool = False) -> Cell:
+    if isinstance(value, float) and math.isnan(value):
+        value = None
+    return Cell(text, value, runs, bold)
+
+
+def _keys(analysis: Analysis, numbers: Mapping[str, int]) -> tuple[list[Column], list[list[Cell]]]:
+    header, rows, right = key_cells(analysis.groups)
+    columns = [Column(name, "number" if is_right else "text") for name, is_right in zip(header, right, strict=True)]
+    keys, _ = split_keys(analysis.groups)
+    cells = [
+        [
+            Cell(text, value if isinstance(value, int | float) else text)
+            for text, value in zip(row, (group.key[key] for key in keys), strict=True)
+        ]
+        for row, group in zip(rows, analysis.groups, strict=True)
+    ]
+    return columns, cells
+
+
+def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+    columns, rows = _keys(analysis, numbers)
+    columns += [
+        Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
+        Column("95 % interval", "number", "Where the mean lies, by Student's t over runs."),
+        Column("validation (%)", "number", "Accuracy of the chosen epoch or setting."),
+        Column("runs", "number"),
+        Column("train (s)", "number", "Features, training and validation of one run, on average."),
+        Column("trained", "number", "Parameters that are trained."),
+        Column("samples/s", "number"),
+    ]
+    best = {panel.title: names for panel, names in zip(analysis.panels, analysis.pivot.best, strict=True)}
+    bold = {id(group): group.label in best[panel.title] for panel in analysis.panels for group in panel.groups}
+    for row, group in zip(rows, analysis.groups, strict=True):
+        runs = _of(group.runs, numbers)
+        low, high = group.test.interval
+        row += [
+            _cell(accuracy(group.test), group.test.mean, runs, bold.get(id(group), False)),
+            _cell(interval(low, high), low, runs),
+            _cell(accuracy(group.validation), group.validation.mean, runs),
+            _cell(str(group.test.count), float(group.test.count), runs),
+            *(
+                _cell(amount(group.cost(name)), group.cost(name), runs)
+                for name in ("train_seconds", "trainable_parameters", "samples_per_second")
+            ),
+        ]
+    note = "In bold the best of its kind and what is not told apart from it. Click a number for its runs."
+    return Table("accuracy", "Accuracy and cost", note, columns, rows)
+
+
+def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+    table = analysis.pivot
+    columns = [Column(analysis.panels[0].what, "text"), *(Column(title, "number") for title in table.columns)]
+    rows = []
+    for label, groups in zip(table.rows, table.cells, strict=True):
+        row = [Cell(label, label)]
+        for group, best in zip(groups, table.best, strict=True):
+            if group is None:
+                row.append(Cell(NOTHING))
+            else:
+                row.append(_cell(accuracy(group.test), group.test.mean, _of(group.runs, numbers), label in best))
+        rows.append(row)
+    return Table("side-by-side", "Side by side", "Test accuracy (%), ± one sample deviation.", columns, rows)
+
+
+def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+    columns = [
+        Column("panel", "text"),
+        Column("better", "text"),
+        Column("other", "text"),
+        Column("points", "number", "Difference of the mean test accuracies on the runs that pair up."),
+        Column("95 % interval", "number"),
+        Column("p", "number"),
+        Column("p (Holm)", "number", "Corrected for the number of comparisons in the panel."),
+        Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs)."),
+        Column("pairs", "number"),
+        Column("verdict", "text"),
+    ]
+    rows = []
+    for panel in analysis.panels:
+        groups = {group.label: group for group in panel.groups}
+        for one in analysis.comparisons.get(panel.title, ()):
+            runs = _of([*groups[one.a].runs, *groups[one.b].runs], numbers)
+            result = one.result
+            effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
+            rows.append(
+                [
+                    Cell(panel.title, panel.title),
+                    Cell(one.a, one.a),
+                    Cell(one.b, one.b),
+                    _cell(percent(result.difference), result.difference, runs, one.told_apart),
+                    _cell(interval(result.low, result.high), result.low, runs),
+                    _cell(p_text(result.p_value), result.p_value, runs),
+                    _cell(p_text(one.p_adjusted), one.p_adjusted, runs),
+                    _cell(effect, result.effect_size if effect != NOTHING else None, runs),
+                    _cell(str(result.pairs), float(result.pairs), runs),
+                    Cell(one.verdict, one.verdict),
+                ]
+            )
+    note = "Paired by seed and fold. In bold: told apart at 5 % after Holm's correction."
+    return [Table("differences", "Differences", note, columns, rows)] if rows else []
+
+
+def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+    columns, rows = _keys(analysis, numbers)
+    shown = [name for name in BEYOND if any(analysis.score(group, name).count for group in analysis.groups)]
+    if not shown:
+        return []
+    columns += [Column(BEYOND[name][0], "number") for name in shown]
+    kept = []
+    for row, group in zip(rows, analysis.groups, strict=True):
+        if group.reference:
+            continue
+        means = [(name, analysis.score(group, name).mean) for name in shown]
+        runs = _of(group.runs, numbers)
+        texts = [
+            percent(mean) if BEYOND[name][1] else NOTHING if math.isnan(mean) else f"{mean:.3f}" for name, mean in means
+        ]
+        kept.append([*row, *(_cell(text, mean, runs) for text, (_, mean) in zip(texts, means, strict=True))])
+    note = (
+        "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
+        " validation."
+    )
+    return [Table("beyond-accuracy", "Beyond accuracy", note, columns, kept)]
+
+
+def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+    columns, rows = _keys(analysis, numbers)
+    columns += [Column("runs tried", "number"), Column("seconds in all", "number"), Column("chosen", "text")]
+    kept = []
+    for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True):
+        if group.reference:
+            continue
+        runs = _of(group.tried or group.runs, numbers)
+        kept.append(
+            [
+                *row,
+                _cell(str(budget.runs), float(budget.runs), runs),
+                _cell(amount(budget.seconds), budget.seconds, runs),
+                Cell(budget.rule, budget.rule),
+            ]
+        )
+    return Table("budget", "What finding them took", "Tuning budget of each row.", columns, kept)
+
+
+def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+    tables = []
+    for number, panel in enumerate(analysis.panels):
+        known = [(group, found) for group in panel.groups if (found := analysis.recalls(group)) is not None]
+        known = [(group, found) for group, found in known if found[0] == known[0][1][0]]
+        if not known:
+            continue
+        columns = [Column("class", "text"), *(Column(group.label, "number") for group, _ in known)]
+        rows = [
+            [
+                Cell(name, name),
+                *(
+                    _cell(percent(float(recalls[index])), float(recalls[index]), _of(group.runs, numbers))
+                    for group, (_, recalls) in known
+                ),
+            ]
+            for index, name in enumerate(known[0][1][0])
+        ]
+        title = f"Recall by class: {panel.title}"
+        tables.append(Table(f"recall-{number}", title, "Share of a class's test pictures told (%).", columns, rows))
+    return tables
+
+
+def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Chart]:
+    charts = []
+    for score, name, scale in (("accuracy", "accuracy (%)", 100.0), ("loss", "loss (nats)", 1.0)):
+        series: list[Series] = []
+        for group in panel.groups:
+            style = styles[group.label]
+            for split in ("validation", "train"):
+                curve = band(group, f"{split}/{score}")
+                if curve is None:
+                    continue
+                series.append(
+                    Series(
+                        label=group.label,
+                        colour=style.colour,
+                        dash=style.dash,
+                        x=[float(epoch) for epoch in curve.epochs],
+                        y=[scale * value for value in curve.mean],
+                        low=[scale * value for value in curve.low],
+                        high=[scale * value for value in curve.high],
+                        kind=split,
+                    )
+                )
+        if series:
+            title = f"{score.capitalize()} by epoch: {panel.title}"
+            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series))
+    return charts
+
+
+def _card(run: Run) -> RunCard:
+    provenance: Any = run.record.get("provenance") or {}
+    overrides = provenance.get("overrides") if isinstance(provenance, dict) else None
+    where = shlex.quote(str(_near(run.directory)))
+    facts = {key: str(value_of(run, key)) for key in ("dataset", "backbone", "augmentation", "strategy", "seed")}
+    selection = run.record.get("selection")
+    if isinstance(selection, dict) and selection.get("rule"):
+        facts["chosen"] = str(selection["rule"])
+    return RunCard(
+        name=run.directory.name,
+        directory=str(_near(run.directory)),
+        repeat_command=f"headstart reproduce {where}",
+        train_command=shlex.join(["headstart", "train", *overrides]) if overrides is not None else "",
+        config=_config_text(run),
+        facts=facts,
+        metrics=dict(run.metrics),
+    )
+
+
+def _config_text(run: Run) -> str:
+    try:
+        return (run.directory / "config.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _near(directory: Path) -> Path:
+    here = Path.cwd()
+    return directory.relative_to(here) if directory.is_relative_to(here) else directory

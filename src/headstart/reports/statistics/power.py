@@ -1,0 +1,147 @@
+"""How many seeds, or test pictures, a difference would need to be told from zero.
+
+All of it takes the observed difference and deviations for the true ones, which few runs know poorly: the numbers say
+how far away an answer is (a few seeds, hundreds, never), not that it will come out in favour of either.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headstart.reports.statistics.arrays import check_share
+from headstart.reports.statistics.paired import PairedDifference, satterthwaite
+
+MOST_RUNS = 10_000
+MOST_PICTURES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Standard deviations of the effects in ``paired_both``'s two-way model, in the unit of the difference."""
+
+    seeds: float
+    pictures: float
+    rest: float
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Runs needed with the pictures there are, and pictures needed with the runs there are; None: no number does."""
+
+    runs: int | None
+    pictures: int | None
+
+
+def runs_needed(
+    difference: float, deviation: float, power: float = 0.8, alpha: float = 0.05, overlap: float = 0.0
+) -> int | None:
+    """Pairs of runs with which a two-sided paired t-test finds a true difference with probability ``power``.
+
+    ``deviation`` is that of the differences between paired runs, ``overlap`` as in ``paired_runs``. None above 10,000
+    and for no difference. Without overlap it is statsmodels' ``TTestPower().solve_power``, rounded up.
+    """
+
+    def enough(runs: int) -> bool:
+        return t_power(difference, deviation * math.sqrt(1 / runs + overlap), runs - 1, alpha) >= power
+
+    _check(difference, (deviation, overlap), power, alpha)
+    return _smallest(enough, MOST_RUNS) if difference else None
+
+
+def runs_needed_both(
+    difference: float, deviations: Deviations, pictures: int, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Pairs of runs that the test of ``paired_both`` needs on ``pictures`` test pictures.
+
+    None where more than 10,000 would be needed; above all where the pictures alone keep the difference from being told
+    from zero, whatever the number of seeds: then see ``pictures_needed``.
+    """
+
+    def enough(runs: int) -> bool:
+        return two_way_power(difference, deviations, runs, pictures, alpha) >= power
+
+    _check(difference, (deviations.seeds, deviations.pictures, deviations.rest), power, alpha)
+    return _smallest(enough, MOST_RUNS) if difference else None
+
+
+def pictures_needed(
+    difference: float, deviations: Deviations, runs: int, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Test pictures that the test of ``paired_both`` needs with ``runs`` pairs of runs; None above ten million.
+
+    None above all where the deviation over seeds alone keeps the difference from being told from zero.
+    """
+
+    def enough(pictures: int) -> bool:
+        return two_way_power(difference, deviations, runs, pictures, alpha) >= power
+
+    _check(difference, (deviations.seeds, deviations.pictures, deviations.rest), power, alpha)
+    return _smallest(enough, MOST_PICTURES) if difference else None
+
+
+def sample_needed(difference: PairedDifference, power: float = 0.8, alpha: float = 0.05) -> Needed | None:
+    """What a comparison by ``paired_runs`` or ``paired_both`` would need; None for one pair of runs, which cannot tell.
+
+    ``alpha`` divided by the number of comparisons stands for Holm's adjustment (and is a little strict).
+    """
+    found, size = difference.other, difference.difference
+    if "deviation_rest" in found:
+        deviations = Deviations(found["deviation_seeds"], found["deviation_pictures"], found["deviation_rest"])
+        assert difference.pictures is not None
+        return Needed(
+            runs_needed_both(size, deviations, difference.pictures, power, alpha),
+            pictures_needed(size, deviations, difference.pairs, power, alpha),
+        )
+    if "deviation" in found:
+        return Needed(runs_needed(size, found["deviation"], power, alpha, found.get("overlap", 0.0)), None)
+    return None
+
+
+def t_power(difference: float, error: float, degrees: float, alpha: float) -> float:
+    """Probability that a two-sided t-test at ``alpha`` finds a true difference, given the standard error.
+
+    A rejection in the wrong direction finds nothing and does not count, unlike in statsmodels.
+    """
+    from scipy.special import chdtrc, nctdtr, ndtr, stdtrit
+
+    if error == 0:
+        return 1.0
+    bound, shift = float(-stdtrit(degrees, alpha / 2)), abs(difference) / error
+    # t = (normal + shift) / √(χ²/degrees) misses the bound only if the normal falls below -shift/2 or the root exceeds
+    # shift / (2 bound). Where both together are rarer than one in a million, the library may answer NaN.
+    if ndtr(-shift / 2) + chdtrc(degrees, degrees * (shift / (2 * bound)) ** 2) < 1e-6:
+        return 1.0
+    return float(1 - nctdtr(degrees, shift, bound))
+
+
+def two_way_power(difference: float, deviations: Deviations, runs: int, pictures: int, alpha: float) -> float:
+    """Power of ``paired_both``'s t-test, from the expected mean squares; ValueError below two runs or pictures."""
+    if runs < 2 or pictures < 2:
+        raise ValueError(f"There are {runs} pairs of runs and {pictures} pictures, expected at least two of each.")
+    of_rest = deviations.rest**2
+    beyond_seeds, beyond_pictures = pictures * deviations.seeds**2, runs * deviations.pictures**2
+    total = beyond_seeds + beyond_pictures + of_rest
+    if total == 0:
+        return 1.0
+    degrees = satterthwaite(
+        total,
+        (beyond_seeds + of_rest, runs - 1),
+        (beyond_pictures + of_rest, pictures - 1),
+        (of_rest, (runs - 1) * (pictures - 1)),
+    )
+    return t_power(difference, math.sqrt(total / (runs * pictures)), degrees, alpha)
+
+
+def _smallest(enough: Callable[[int], bool], most: int) -> int | None:
+    """Smallest number from 2 to ``most`` that is enough, by bisection: more is never worse."""
+    numbers = range(2, most + 1)
+    place = bisect_left(numbers, True, key=enough)
+    return numbers[place] if place < len(numbers) else None
+
+
+def _check(difference: float, sizes: tuple[float, ...], power: float, alpha: float) -> None:
+    check_share(power, "The power")
+    check_share(alpha, "Alpha")
+    if not math.isfinite(difference) or not all(0 <= size < math.inf for size in sizes):
+        raise ValueError("The difference or a deviation is negative, NaN or infinite, expected finite deviations.")

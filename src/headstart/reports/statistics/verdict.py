@@ -1,0 +1,90 @@
+"""One comparison as one plain sentence."""
+
+import math
+from dataclasses import replace
+
+from headstart.reports.statistics.paired import PairedDifference
+from headstart.reports.statistics.power import MOST_RUNS, Needed
+
+
+def verdict(
+    name_a: str,
+    name_b: str,
+    difference: PairedDifference,
+    p_adjusted: float | None = None,
+    needed: Needed | None = None,
+    word: str = "seeds",
+    alpha: float = 0.05,
+) -> str:
+    """Say which of two is better, or what is missing to tell; no full stop at the end.
+
+    ``difference`` is a - b in fractions of 1; ``p_adjusted`` is its p after Holm, where several were compared;
+    ``needed`` comes from ``sample_needed``; ``word`` is what was paired, in the plural.
+    """
+    if difference.difference < 0:
+        name_a, name_b, difference = name_b, name_a, _turned(difference)
+    p = difference.p_value if p_adjusted is None else p_adjusted
+    adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
+    p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
+    if difference.pairs == 1:
+        return _one(name_a, name_b, difference, p_text, word)
+    if difference.low == difference.high == 0:
+        alike = "score the same" if difference.pictures is None else "are right on the same test pictures"
+        return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
+    size, interval = f"{_points(difference.difference)} points", _interval(difference)
+    if p < alpha:
+        return f"{name_a} beats {name_b} by {size}{interval}{p_text}"
+    missing = _missing(difference, needed, word)
+    return f"{difference.pairs} {word} cannot separate {name_a} (+{size}{interval}) from {name_b}{p_text}{missing}"
+
+
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, word: str) -> str:
+    """The sentence for a single pair of runs."""
+    place = "here" if difference.pictures is None else f"on these {difference.pictures:,} test pictures"
+    start = f"one {word.removesuffix('s')} says nothing about other {word}: {place}"
+    if difference.low == difference.high == 0:
+        return f"{start} {name_a} and {name_b} are right on the same ones"
+    if difference.difference == 0:
+        return f"{start} {name_a} and {name_b} are equally good{_interval(difference)}{p_text}"
+    ahead = f"{_points(difference.difference)} points ahead of {name_b}"
+    return f"{start} {name_a} is {ahead}{_interval(difference)}{p_text}"
+
+
+def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
+    """What would be enough to tell them apart; nothing where that is not known or is there already."""
+    if needed is None or difference.difference == 0:
+        return ""
+    if needed.runs is not None:
+        return f": about {_about(needed.runs)} would" if needed.runs > difference.pairs else ""
+    if difference.pictures is None:
+        return f", and {MOST_RUNS:,} would not either"
+    if needed.pictures is None:
+        return f", and neither more {word} nor more test pictures alone would"
+    too_few = f"the {difference.pictures:,} test pictures are too few, about {_about(needed.pictures)} would do"
+    return f", and more {word} would not: {too_few}"
+
+
+def _turned(difference: PairedDifference) -> PairedDifference:
+    """b - a; ``other`` is not read here and stays."""
+    return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
+
+
+def _interval(difference: PairedDifference) -> str:
+    if math.isnan(difference.low):
+        return ""
+    return f" [{_points(difference.low)}, {_points(difference.high)}]"
+
+
+def _points(value: float) -> str:
+    """0.018 -> "1.8"; never "-0.0"."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def _about(number: int) -> str:
+    """Two digits are enough for an estimate: 11 -> "11", 857 -> "860"."""
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return f"{math.ceil(number / unit) * unit:,}"

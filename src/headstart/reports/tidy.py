@@ -1,0 +1,112 @@
+"""Tables for other programs: a row a group, a run, a comparison, a class; accuracies are fractions of 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headstart.reports.analysis import Analysis
+from headstart.reports.keys import BASE_KEYS, value_of
+from headstart.reports.markdown import BEYOND
+from headstart.reports.read import run_order
+from headstart.reports.statistics import bootstrap_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def group_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a group: its keys, accuracies with both intervals, scores beyond accuracy, costs and budget."""
+    import pandas as pd
+
+    rows = []
+    for group, budget in zip(analysis.groups, analysis.budgets, strict=True):
+        low, high = group.test.interval
+        accuracies = [run.metrics["test/accuracy"] for run in group.runs if not group.reference]
+        drawn = bootstrap_mean(accuracies) if accuracies else None
+        rows.append(
+            {
+                **group.key,
+                "reference": group.reference,
+                "runs": group.test.count,
+                "test_accuracy_mean": group.test.mean,
+                "test_accuracy_deviation": group.test.deviation,
+                "test_accuracy_low": low,
+                "test_accuracy_high": high,
+                "test_accuracy_bootstrap_low": drawn.low if drawn else None,
+                "test_accuracy_bootstrap_high": drawn.high if drawn else None,
+                "validation_accuracy_mean": group.validation.mean,
+                "validation_accuracy_deviation": group.validation.deviation,
+                **{f"test_{name}_mean": analysis.score(group, name).mean for name in BEYOND},
+                **{
+                    name: group.cost(name)
+                    for name in ("train_seconds", "trainable_parameters", "total_parameters", "samples_per_second")
+                },
+                "runs_tried": budget.runs,
+                "settings_tried": budget.settings,
+                "seconds_tried": budget.seconds,
+                "chosen": budget.rule,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def runs_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a run: id, keys, seeds, metrics, scores beyond accuracy, costs, references and directory."""
+    import pandas as pd
+
+    keys = dict.fromkeys([*BASE_KEYS, *analysis.groups[0].key, "seed"])
+    streams = sorted({key for run in analysis.runs for key in run.config if key.startswith("seeds.")})
+    rows = []
+    for run in sorted(analysis.runs, key=run_order):
+        row: dict[str, Any] = {"id": run.id}
+        row.update({key: value_of(run, key) for key in (*keys, *streams)})
+        row["fold"] = run.fold
+        row.update(run.metrics)
+        if run.id in analysis.evidence:
+            row.update({f"test/{name}": value for name, value in analysis.evidence[run.id].numbers.items()})
+        row.update(run.cost)
+        for name, values in run.references.items():
+            row.update({f"references/{name}/{metric}": value for metric, value in values.items()})
+        row["skipped"] = run.skipped
+        row["directory"] = str(run.directory)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a comparison: difference, interval, p before and after Holm, effect size, and other tests' answers."""
+    import pandas as pd
+
+    rows = [
+        {
+            **panel.key,
+            "a": one.a,
+            "b": one.b,
+            "difference": one.result.difference,
+            "low": one.result.low,
+            "high": one.result.high,
+            "p": one.result.p_value,
+            "p_holm": one.p_adjusted,
+            "effect_size": one.result.effect_size,
+            "pairs": one.result.pairs,
+            "pictures": one.result.pictures,
+            "method": one.result.method,
+            **one.result.other,
+            "verdict": one.verdict,
+        }
+        for panel in analysis.panels
+        for one in analysis.comparisons.get(panel.title, ())
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["a", "b", "difference", "p", "p_holm", "verdict"])
+
+
+def recalls_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a class and group: recall averaged over its runs."""
+    import pandas as pd
+
+    rows = []
+    for group in analysis.groups:
+        found = analysis.recalls(group)
+        if found is not None:
+            rows += [{**group.key, "class": name, "recall": recall} for name, recall in zip(*found, strict=True)]
+    return pd.DataFrame(rows, columns=None if rows else ["class", "recall"])

@@ -1,0 +1,355 @@
+"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out."""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.errors import ConfigError, DataError, HeadstartError, nearest
+from headstart.files import write_atomically
+from headstart.reports.diff import (
+    Record,
+    circumstances,
+    compare_predictions,
+    compare_results,
+    pairs_text,
+    read_record,
+    same_bytes,
+)
+from headstart.reports.diff_command import describe, section_lines
+from headstart.reports.predictions import read_predictions
+from headstart.reports.read import first_line
+from headstart.runs.configs import CONFIG_ERRORS, explain
+from headstart.runs.targets import check_targets
+from headstart.settings import flatten, is_indifferent, is_seed
+
+BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
+SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+GROUPS = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")
+THEN_NOW = ("then", "now")
+ROUNDING = 1e-5  # accuracies in run.json are of single precision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of the three words, and the figures that it rests on, a sentence each."""
+
+    word: str
+    reasons: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the run was reproduced, else 1."""
+        return OTHER if self.word == DIFFERENT else SAME
+
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Run what a run directory describes once more and compare; the exit code.
+
+    0: bit-equal, or the difference is within its interval; 1: different, or the run failed with a traceback; 2: there
+    is nothing to reproduce, told in one sentence; 130: interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return _reproduced(options)
+    except KeyboardInterrupt:
+        print("headstart: interrupted; the original is untouched.", file=sys.stderr)
+        return INTERRUPTED
+    except CONFIG_ERRORS as error:
+        print(f"headstart: {explain(error)}", file=sys.stderr)
+    except HeadstartError as error:
+        print(f"headstart: {error}", file=sys.stderr)
+    except Exception as error:
+        traceback.print_exception(error)
+        return OTHER
+    return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headstart reproduce",
+        description="Run a finished run once more, from its own config.yaml, and say whether the same comes out.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory (a folder with a run.json)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to run (default: reproduced/ beside the run)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the pictures are now (dataset.root)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="where the weights file is now (backbone.weights)")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package of your own that config.yaml may name",
+    )
+    return parser
+
+
+def _reproduced(options: argparse.Namespace) -> int:
+    original = _original(options.run)
+    config = read_config(original.directory)
+    output = options.output or original.directory.resolve().parent / "reproduced"
+    place(config, original, output, options.root, options.weights)
+    check_targets(OmegaConf.to_container(config), options.trust)
+
+    print(f"original: {describe(original)}\n")
+    repeated = _repeated(original, config, output)
+    result = verdict(original, repeated)
+    reasons = [*result.reasons, *sister_lines(original, repeated)]
+    told = {"run": str(original.directory.resolve()), "id": original.content.get("id"), "verdict": result.word}
+    text = json.dumps({**told, "reasons": reasons}, indent=2, ensure_ascii=False)
+    write_atomically(repeated.directory / "reproduction.json", f"{text}\n")
+    if result.word != BIT_EQUAL:
+        print(*section_lines([replace(compare_results(original, repeated), notes=())], THEN_NOW), "", sep="\n")
+    print(*reasons, sep="\n")
+    print(f"\nreproduced in: {repeated.directory}\nverdict: {result.word}")
+    return result.exit_code
+
+
+def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
+    """Say what is not as it was, then run."""
+    from headstart.runs.run import run  # from here on with torch
+
+    if config.get("features") is not None and config.features.get("engine") == "auto":
+        config.features.engine = engine_of(original) or "auto"
+    with _threads_of(original):
+        now = today(config, output)
+        for line in section_lines(circumstances(original, now), THEN_NOW):
+            print(line)
+        if original.content.get("config_hash") != now.content["config_hash"]:
+            print("\nwarning: config.yaml does not give the config_hash of run.json: it was changed after the run, or")
+            print("this version of headstart counts other settings than the one that wrote it.")
+        print(flush=True)
+        before = set(output.iterdir()) if output.is_dir() else set()
+        choices = {name: original.content[name] for name in ("backbone", "dataset", "strategy")}
+        run(config, output, choices, _overrides(original))
+    return _made_since(before, output, config)
+
+
+def _original(path: Path) -> Record:
+    """The run to repeat: finished, with its names and predictions."""
+    record = read_record(path)
+    if not record.finished:
+        raise DataError(
+            f"'{record.directory}' is {record.content.get('status')}, so there is no result to reproduce; expected a"
+            " finished run."
+        )
+    for name in ("backbone", "dataset", "strategy"):
+        if not isinstance(record.content.get(name), str):
+            raise DataError(f"'{record.directory / 'run.json'}' has no name of the {name}.")
+    if "test/accuracy" not in record.metrics:
+        raise DataError(f"'{record.directory / 'run.json'}' has no test/accuracy to compare with.")
+    try:
+        read_predictions(record.directory / "predictions.csv")
+    except DataError as error:
+        raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
+    return record
+
+
+def read_config(directory: Path) -> DictConfig:
+    """The settings as the run wrote them, nothing open. Raises DataError for a file that is missing or damaged."""
+    file = directory / "config.yaml"
+    try:
+        config = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise DataError(f"'{file}' is missing, and without it the run cannot be repeated.") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, *CONFIG_ERRORS) as error:
+        raise DataError(f"'{file}' cannot be read ({first_line(error)}).") from None
+    if not isinstance(config, DictConfig):
+        raise DataError(f"'{file}' does not hold a mapping.")
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for name in GROUPS:
+        if not isinstance(plain.get(name), dict):
+            raise DataError(f"'{file}' is damaged: it has no group '{name}'.")
+    for key, value in flatten(plain).items():
+        if "${" in str(value):  # a reference could stand for anything, and a run writes none
+            raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
+    return config
+
+
+def place(config: DictConfig, original: Record, output: Path, root: Path | None, weights: Path | None) -> None:
+    """Change, in place, where things are; nothing that determines the result.
+
+    Features are computed anew, in ``output``: a run that only repeats what an earlier one kept would prove little.
+    """
+    config.output_dir = str(output)
+    if config.get("features") is not None:
+        config.features.dir = None
+    if weights is not None:
+        config.backbone.weights = str(weights)
+    given = config.dataset.get("root")
+    if root is not None and given is None:
+        raise ConfigError(f"--root {root}: the pictures of {original.content['dataset']} are in no folder.")
+    if root is not None:
+        config.dataset.root = str(root)
+        config.dataset.name = original.content["dataset"]  # which may come from the folder's name
+    now = config.dataset.get("root")
+    if now is None or Path(now).expanduser().exists() or (root is None and config.dataset.get("download")):
+        return
+    if root is not None:
+        near = nearest(str(root), [str(entry) for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
+        raise DataError(f"--root {root}: there is no such folder.{near if near.startswith(' Did') else ''}")
+    raise DataError(f"The pictures are no longer at '{now}': say where they are now, with --root DIR.")
+
+
+def engine_of(original: Record) -> str | None:
+    """What computed the features then, where it can do so now: left to choose, another might be faster today."""
+    from headstart.features.engines import engine_version
+    from headstart.runs import provenance
+
+    name, now = original.get("features", "engine"), provenance.hardware()
+    same_kind = bool(original.get("provenance", "hardware", "gpus")) == bool(now.get("gpus"))
+    there = name == "torch" or (name == "onnxruntime" and engine_version(name)) or name == "compile"
+    return str(name) if same_kind and there else None
+
+
+@contextmanager
+def _threads_of(original: Record) -> Iterator[None]:
+    """As many threads as then, where there are cores for them: sums over other parts round differently."""
+    import torch
+
+    wanted, before = original.get("provenance", "hardware", "threads"), torch.get_num_threads()
+    if not isinstance(wanted, int) or not 1 <= wanted <= (os.cpu_count() or 1):
+        wanted = before
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def today(config: DictConfig, output: Path) -> Record:
+    """What the run would be made of if it began now: its data and weights are read, nothing is trained."""
+    from headstart.runs import identity, provenance
+    from headstart.runs.console import quieten
+    from headstart.runs.run import prepare, settle_on_the_cpu, settled
+
+    quieten()
+    settle_on_the_cpu()
+    settings = settled(config)
+    parts = prepare(OmegaConf.create(settings), output)
+    data = parts.data
+    content = {
+        "config_hash": identity.config_hash(settings),
+        "augmentation": list(settings["augmentation"]),
+        "seed": settings.get("seed"),
+        "classes": data.class_names,
+        "pictures": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        "skipped": data.skipped,
+        "provenance": {
+            **provenance.git_state(),
+            "packages": provenance.packages(),
+            "hardware": provenance.hardware(),
+            "dataset_fingerprint": data.fingerprint,
+            "split_fingerprints": data.split_fingerprints,
+            "weights": asdict(parts.strategy.backbone.weights),
+        },
+    }
+    return Record(output, content, flatten(settings))
+
+
+def _overrides(original: Record) -> list[str]:
+    found = original.get("provenance", "overrides")
+    return [str(override) for override in found] if isinstance(found, list) else []
+
+
+def _made_since(before: set[Path], output: Path, config: DictConfig) -> Record:
+    """The run directory that was just written; others may write into the same folder meanwhile."""
+    from headstart.runs import identity
+    from headstart.runs.run import settled
+
+    wanted = identity.config_hash(settled(config))
+    fresh = [read_record(folder) for folder in set(output.iterdir()) - before if (folder / "run.json").is_file()]
+    own = [record for record in fresh if record.content.get("config_hash") == wanted]
+    return max(own, key=lambda record: str(record.content.get("started_at")))
+
+
+def verdict(original: Record, repeated: Record) -> Verdict:
+    """Whether a finished run came out the same once more.
+
+    ``bit-equal``: every metric is equal and the predictions are, byte by byte. ``within the interval``: they are not,
+    but the 95 % interval of the difference in test accuracy, paired over test pictures, includes 0. ``different``: it
+    does not, or the data were others, or what is compared contradicts itself.
+    """
+    data = [record.get("provenance", "dataset_fingerprint") for record in (original, repeated)]
+    figures = [_figures(original, repeated)]
+    if all(data) and data[0] != data[1]:
+        return Verdict(DIFFERENT, ("The data are not the same, so the results cannot be expected to be.", *figures))
+    then, now = (record.directory / "predictions.csv" for record in (original, repeated))
+    if original.metrics == repeated.metrics and same_bytes(then, now):
+        return Verdict(BIT_EQUAL, ("Every metric and every prediction is equal to the last bit.", *figures))
+    try:
+        for record in (original, repeated):
+            _check_agreement(record)
+        pairs = compare_predictions(then, now)
+    except DataError as error:
+        return Verdict(DIFFERENT, (f"The test pictures cannot be compared one by one: {error}.", *figures))
+    low, high = pairs.interval
+    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, THEN_NOW)))
+
+
+def _check_agreement(record: Record) -> None:
+    """run.json and predictions.csv have to tell of the same result. Raises DataError."""
+    counted = float(read_predictions(record.directory / "predictions.csv").correct.mean())
+    stated = record.metrics.get("test/accuracy", -1.0)
+    if abs(counted - stated) > ROUNDING:
+        raise DataError(
+            f"in '{record.directory}' run.json states a test accuracy of {100 * stated:.2f} %, predictions.csv counts"
+            f" {100 * counted:.2f} %"
+        )
+
+
+def _figures(original: Record, repeated: Record) -> str:
+    then, now = (record.metrics["test/accuracy"] for record in (original, repeated))
+    if then == now:
+        return f"Test accuracy: {100 * then:.2f} %, then and now."
+    return f"Test accuracy: {100 * then:.2f} % then, {100 * now:.2f} % now, {100 * (now - then):+.2f} points."
+
+
+def sister_lines(original: Record, repeated: Record) -> list[str]:
+    """How much the seeds alone move the result, where runs that differ in nothing else stand beside the original."""
+    accuracies = [record.metrics["test/accuracy"] for record in (original, *sisters(original))]
+    if len(accuracies) < 2:
+        return []
+    mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    line = f"Over {len(accuracies)} seeds, the original's among them: {100 * mean:.2f} ± {100 * deviation:.2f} %"
+    difference = repeated.metrics["test/accuracy"] - original.metrics["test/accuracy"]
+    if difference and deviation:
+        line += f"; the difference is {abs(difference) / deviation:.2g} of that deviation"
+    return [f"{line}."]
+
+
+def sisters(original: Record) -> list[Record]:
+    """Finished runs in the same folder whose settings are those of the original but for the seeds, one a seed."""
+    home = original.directory.resolve()
+    wanted, found = _settings(original.config), {_seeds(original.config): original}
+    for folder in sorted(home.parent.iterdir()):
+        if folder == home or not (folder / "run.json").is_file():
+            continue
+        try:
+            record = read_record(folder)
+        except DataError:
+            continue
+        if record.finished and "test/accuracy" in record.metrics and _settings(record.config) == wanted:
+            found.setdefault(_seeds(record.config), record)
+    return list(found.values())[1:]
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """What determines a result beside the seeds."""
+    kept = [(key, value) for key, value in config.items() if not is_seed(key) and not is_indifferent(key)]
+    augmentations = [key for key, _ in kept if key.startswith("augmentation")]  # whose order counts
+    return json.dumps([sorted(kept, key=lambda pair: pair[0]), augmentations], default=str)
+
+
+def _seeds(config: Mapping[str, Any]) -> str:
+    return json.dumps(sorted((key, value) for key, value in config.items() if is_seed(key)), default=str)

@@ -1,0 +1,53 @@
+"""Run directories made by hand, as small as the contract allows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+CLASSES = ["ants", "bees", "cats"]
+
+
+def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float = 0.1, **changes: object) -> Path:
+    """A finished run without predictions; ``changes`` go into run.json, ``config`` into config.yaml."""
+    config = {"optimizer": {"lr": lr}, "seed": seed, "output_dir": str(root)} | changes.pop("config", {})  # type: ignore[operator]
+    folder = root / f"{strategy}-{seed}-{lr}"
+    folder.mkdir(parents=True)
+    content = {
+        "schema": 1, "status": "finished", "id": folder.name, "backbone": "resnet18", "dataset": "ants",
+        "augmentation": [], "strategy": strategy, "seed": seed, "skipped": [], "references": {},
+        "metrics": {"test/accuracy": accuracy, "validation/accuracy": accuracy - 0.01},
+        "cost": {"train_seconds": 10.0, "trainable_parameters": 1000, "samples_per_second": 99.5}, "error": None,
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(content | changes))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = [f"{e},{0.5 + 0.1 * e},{accuracy - 0.05 * (2 - e)}" for e in range(3)]
+    (folder / "metrics.csv").write_text("epoch,train/accuracy,validation/accuracy\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def write_tested_run(
+    root: Path, strategy: str, seed: int, right: np.ndarray, validation_right: np.ndarray | None = None, **changes: Any
+) -> Path:
+    """A run that told the pictures in ``right`` (N,), bool; it is 70 % sure of whatever it says."""
+    ids = changes.pop("ids", [f"test/{number}.jpg" for number in range(len(right))])
+    folder = write_run(root, strategy, seed, float(np.mean(right)), **changes)
+    write_predictions(folder / "predictions.csv", ids, right)
+    if validation_right is not None:
+        held_out = changes.get("validation_ids", [f"val/{number}.jpg" for number in range(len(validation_right))])
+        write_predictions(folder / "validation_predictions.csv", held_out, validation_right)
+    return folder
+
+
+def write_predictions(path: Path, ids: list[str], right: np.ndarray) -> None:
+    """Targets take turns; what is wrong is the next class."""
+    lines = [",".join(["id", "target", "prediction", *CLASSES])]
+    for number, (name, told) in enumerate(zip(ids, right, strict=True)):
+        target = number % 3
+        said = target if told else (target + 1) % 3
+        shares = [0.15] * 3
+        shares[said] = 0.7
+        lines.append(",".join([name, CLASSES[target], CLASSES[said], *map(str, shares)]))
+    path.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,68 @@
+"""Which settings make rows and panels, and which value stands for all that were tried."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import write_run
+
+from headstart.errors import ConfigError
+from headstart.reports import read_runs
+from headstart.reports.panels import make_panels
+from headstart.reports.table import group_runs, layout_of
+
+
+def sweep(root: Path) -> tuple:
+    """Two strategies, two data sets, two learning rates of which validation prefers 0.2 for one of them."""
+    for dataset, gain in (("ants", 0.0), ("birds", 0.05)):
+        for seed in (0, 1):
+            for strategy, lr, accuracy in (
+                ("head_only", 0.1, 0.7),
+                ("head_only", 0.2, 0.8),
+                ("scratch", 0.1, 0.5),
+                ("scratch", 0.2, 0.4),
+            ):
+                folder = root / dataset
+                write_run(
+                    folder, strategy, seed, accuracy + gain, lr=lr, dataset=dataset, id=f"{dataset}{strategy}{lr}{seed}"
+                )
+    return read_runs([root]).runs
+
+
+def test_by_default_strategies_are_compared_where_all_else_is_equal(tmp_path: Path) -> None:
+    panels = make_panels(group_runs(sweep(tmp_path)))
+    assert len(panels) == 4
+    assert {panel.title for panel in panels} == {f"{name}, lr {lr}" for name in ("ants", "birds") for lr in (0.1, 0.2)}
+    assert all([group.label for group in panel.groups] == ["head_only", "scratch"] for panel in panels)
+
+
+def test_one_strategy_is_split_by_what_varies(tmp_path: Path) -> None:
+    runs = [run for run in sweep(tmp_path) if run.strategy == "scratch"]
+    assert layout_of(runs).by == ("optimizer.lr",)
+    panels = make_panels(group_runs(runs))
+    assert [group.label for group in panels[0].groups] == ["0.1", "0.2"]
+
+
+def test_rows_and_panels_as_asked(tmp_path: Path) -> None:
+    runs = sweep(tmp_path)
+    panels = make_panels(group_runs(runs, by=["strategy", "lr"], compare=["dataset"]))
+    assert [panel.title for panel in panels] == ["ants", "birds"]
+    assert [group.label for group in panels[0].groups][:2] == ["head_only, lr 0.2", "head_only, lr 0.1"]
+    only = make_panels(group_runs(runs, compare=["dataset", "lr"]))
+    assert len(only) == 4
+    with pytest.raises(ConfigError, match="'strategy' is asked for twice"):
+        layout_of(runs, by=["strategy"], compare=["strategy"])
+
+
+def test_tuning_chooses_on_validation_and_counts_all(tmp_path: Path) -> None:
+    runs = sweep(tmp_path)
+    # Validation prefers 0.1 for scratch on birds, though test would not.
+    for run in runs:
+        if run.strategy == "scratch" and run.config["optimizer.lr"] == 0.2:
+            run.metrics["test/accuracy"] = 0.99
+    groups = {(group.key["dataset"], group.label): group for group in group_runs(runs, by=["strategy"], tune=["lr"])}
+    chosen = groups["birds", "scratch"]
+    assert chosen.tuned == {"optimizer.lr": 0.1}
+    assert chosen.test.mean == pytest.approx(0.55)
+    assert len(chosen.runs) == 2
+    assert len(chosen.tried) == 4
+    assert groups["ants", "head_only"].tuned == {"optimizer.lr": 0.2}
