@@ -66,3 +66,22 @@ def test_tuning_chooses_on_validation_and_counts_all(tmp_path: Path) -> None:
     assert len(chosen.runs) == 2
     assert len(chosen.tried) == 4
     assert groups["ants", "head_only"].tuned == {"optimizer.lr": 0.2}
+
+
+def test_of_several_endings_the_one_that_varies_is_meant(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        config = {"dataset": {"image_size": 64 + seed, "k": 1}, "backbone": {"image_size": 64 + seed, "k": 2}}
+        write_run(tmp_path, "scratch", seed, 0.5, config=config)
+    runs = read_runs([tmp_path]).runs
+    assert layout_of(runs, by=["image_size"]).by == ("dataset.image_size",)
+    with pytest.raises(ConfigError, match="'k' is not one setting but 2"):
+        layout_of(runs, by=["k"])
+
+
+def test_long_values_are_cut_in_labels_and_stay_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        weights = f"/some/where/{name}/a-long-name-of-a-run/checkpoints/best.ckpt"
+        write_run(tmp_path / name, "scratch", 0, 0.5, id=name, config={"backbone": {"weights": weights}})
+    groups = group_runs(read_runs([tmp_path]).runs, by=["strategy", "weights"])
+    assert len({group.label for group in groups}) == 2
+    assert all(len(group.label) < 50 and "best.ckpt" in group.label for group in groups)

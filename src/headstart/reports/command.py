@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from headstart.errors import HeadstartError
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.findings import averages, findings, remarks
@@ -26,6 +28,7 @@ def report(arguments: Sequence[str]) -> int:
     """Read the runs below the folders given, print the comparison, write the report; the exit code."""
     options = _parser().parse_args(arguments)
     wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
+    threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
     try:
         analysis = analyse(read_runs(options.runs), wanted)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
@@ -34,6 +37,8 @@ def report(arguments: Sequence[str]) -> int:
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         return 2
+    finally:
+        threads.restore_original_limits()
     print(summary(analysis))
     print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
     print(f"figures: {written.picture}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))

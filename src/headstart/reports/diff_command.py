@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 from headstart.errors import HeadstartError
 from headstart.reports.diff import Record, Row, Section, conclusion, differences, read_record, told
 from headstart.tables import table_text

@@ -1,12 +1,9 @@
-"""Which figures a report draws, from what; drawn by two processes where there are two cores."""
+"""Which figures a report draws, and from what."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +28,11 @@ from headstart.reports.figures import (
     save,
 )
 from headstart.reports.findings import verdicts
-from headstart.reports.keys import short_names
+from headstart.reports.keys import short_names, short_word
 from headstart.reports.page.content import Picture
 from headstart.reports.panels import Panel
 from headstart.reports.predictions import Predictions, read_predictions
+from headstart.reports.processes import shared
 from headstart.reports.read import Run
 from headstart.reports.scores import confusion_counts, reliability_bins, scaled
 from headstart.reports.statistics import cliques, friedman_nemenyi
@@ -86,7 +84,7 @@ def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything
         folder = directory / "figures"
         folder.mkdir(exist_ok=True)
         plans += [(folder, plan) for plan in planned(analysis, curves, styles)]
-    drawn = _draw_all(plans)
+    drawn = shared(lambda number: _draw(*plans[number]), len(plans))  # some 0.2 s each
     return [*drawn, *explained(analysis.runs)]
 
 
@@ -207,7 +205,7 @@ def _label_without(group: Group, key: str) -> str:
     if len(by) == len(group.by):
         return group.label
     names = short_names(by)
-    return ", ".join(f"{names[name]} {group.key[name]}" for name in by) or "all runs"
+    return ", ".join(f"{names[name]} {short_word(group.key[name])}" for name in by) or "all runs"
 
 
 def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
@@ -238,25 +236,7 @@ def explained(runs: Sequence[Run]) -> list[Drawn]:
     return found
 
 
-def _draw_all(plans: Sequence[tuple[Path, Plan]]) -> list[Drawn]:
-    """Draw and save; figures take some 0.2 s each, so they are shared out where processes can be forked."""
-    global _PLANS
-    _PLANS = plans
-    processes = min(2, len(plans), len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
-    try:
-        if processes < 2:
-            return [_draw(number) for number in range(len(plans))]
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            return pool.map(_draw, range(len(plans)), chunksize=1)
-    finally:
-        _PLANS = ()
-
-
-_PLANS: Sequence[tuple[Path, Plan]] = ()  # forked processes find here what cannot be pickled
-
-
-def _draw(number: int) -> Drawn:
-    directory, plan = _PLANS[number]
+def _draw(directory: Path, plan: Plan) -> Drawn:
     png, pdf = save(plan.draw(), directory, plan.name)
     return Drawn(plan.title, plan.note, png, pdf)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.reports.predictions import Predictions, read_predictions
+from headstart.reports.processes import shared
 from headstart.reports.read import Problem, Run
 from headstart.reports.scores import Scores, test_scores
+
+MANY = 40
+"""From here on, reading predictions is worth a second process."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,28 @@ class Evidence:
         return self.pictures == other.pictures and (not known or self.content == other.content)
 
 
-def gather(runs: Iterable[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
+def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
     """The evidence of each run by its id, and the runs that have none, with the reason."""
+    import pandas as pd  # noqa: F401  # before processes are forked, so that each need not load it
+
     found: dict[str, Evidence] = {}
     problems = []
-    for run in runs:
-        try:
-            found[run.id] = judge(run)
-        except DataError as error:
-            reason = f"{error}, so it is compared by its accuracy alone"
+    one_by_one = len(runs) < MANY
+    judged = [_try(run) for run in runs] if one_by_one else shared(lambda n: _try(runs[n]), len(runs), chunk=8)
+    for run, result in zip(runs, judged, strict=True):
+        if isinstance(result, Evidence):
+            found[run.id] = result
+        else:
+            reason = f"{result}, so it is compared by its accuracy alone"
             problems.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
     return found, problems
+
+
+def _try(run: Run) -> Evidence | str:
+    try:
+        return judge(run)
+    except DataError as error:
+        return str(error)
 
 
 def judge(run: Run) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -51,11 +52,21 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def resolve_key(name: str, runs: Sequence[Run]) -> str:
-    """Full key for a name given by a user: the name itself or the one config key that ends with it."""
+    """Full key for a name given by a user: the name itself, or the config key that ends with it.
+
+    Of several endings, those that vary count, and of those that always change together the preferred one.
+    """
     known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
     if name in known:
         return name
     endings = sorted(key for key in known if key.endswith(f".{name}"))
+    if len(endings) > 1:
+        patterns: dict[tuple[int, ...], str] = {}
+        for key in sorted(endings, key=_preference):
+            pattern = _pattern([value_of(run, key) for run in runs])
+            if len(set(pattern)) > 1:
+                patterns.setdefault(pattern, key)
+        endings = list(patterns.values()) or endings
     if len(endings) == 1:
         return endings[0]
     if endings:
@@ -67,6 +78,19 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Short names: the last part of a dotted key where that is unique."""
     last = [key.rsplit(".", 1)[-1] for key in keys]
     return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
+
+
+def word(value: Any) -> str:
+    """A value as it is written in a config file."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short_word(value: Any, limit: int = 40) -> str:
+    """The same; of a long one, such as a path, the end, and four digits that tell it from others with this end."""
+    text = word(value)
+    if len(text) <= limit:
+        return text
+    return f"…{text[len(text) - limit // 2 :]} ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
 
 
 def sort_value(value: Any) -> tuple[int, float, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import ConfigError
-from headstart.reports.keys import BASE_KEYS, resolve_key, short_names, sort_value, value_of, varying_keys
+from headstart.reports.keys import BASE_KEYS, resolve_key, short_names, short_word, sort_value, value_of, varying_keys
 from headstart.reports.read import Run, run_order
 
 
@@ -91,7 +91,7 @@ class Group:
         plain = {"strategy", "augmentation", "backbone", "dataset"}
         if len(self.by) == 1:
             plain.add(self.by[0])
-        parts = [str(value) if key in plain else f"{names[key]} {value}" for key, value in told]
+        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in told]
         return ", ".join(parts) or "all runs"
 
 

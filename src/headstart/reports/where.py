@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from headstart.errors import ConfigError
-from headstart.reports.keys import resolve_key, value_of
+from headstart.reports.keys import resolve_key, value_of, word
 from headstart.reports.read import Run
 
 ORDERED: dict[str, Callable[[Any, Any], bool]] = {
@@ -34,7 +34,7 @@ def choose(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         before = kept
         kept = [run for run in kept if _meets(value_of(run, key), sign, text, condition)]
         if not kept:
-            values = ", ".join(sorted({_word(value_of(run, key)) for run in before})[:12])
+            values = ", ".join(sorted({word(value_of(run, key)) for run in before})[:12])
             raise ConfigError(f"--where '{condition}' leaves no run; {found[1]} is {values}.")
     return kept
 
@@ -46,20 +46,15 @@ def _meets(value: Any, sign: str, text: str, condition: str) -> bool:
             raise ConfigError(f"--where '{condition}': '{text}' is no number to compare with.")
         return isinstance(value, int | float) and not isinstance(value, bool) and ORDERED[sign](value, limit)
     wanted = [text, *text.split(",")]  # a value may hold commas itself
-    hit = any(_equal(value, word.strip()) for word in wanted)
+    hit = any(_equal(value, one.strip()) for one in wanted)
     return hit if sign == "=" else not hit
 
 
-def _equal(value: Any, word: str) -> bool:
-    if word in (str(value), _word(value)):
+def _equal(value: Any, text: str) -> bool:
+    if text in (str(value), word(value)):
         return True
-    number = _scalar(word)
+    number = _scalar(text)
     return _is_number(number) and _is_number(value) and bool(number == value)
-
-
-def _word(value: Any) -> str:
-    """As it is written in a config file."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_number(value: object) -> bool:

@@ -9,6 +9,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from headstart.errors import DataError
 from headstart.reports.figures.canvas import (
+    LEAST,
     POINT,
     WIDTH,
     add_legend,
@@ -49,7 +50,7 @@ def draw_by_number(
     head = 0.32 if title else 0.12
     height = max(HEIGHT, legend_height(labels) + head + 0.1)
     figure = new_figure(WIDTH, height)
-    width = WIDTH - 0.65 - 0.2 - legend_width(labels)
+    width = max(WIDTH - 0.65 - 0.2 - legend_width(labels), LEAST)
     top = height - head
     axes = place(figure, 0.6, 0.5, width, top - 0.5)
     for number, label in enumerate(labels):

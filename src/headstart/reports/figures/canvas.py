@@ -56,6 +56,10 @@ styled = mpl.rc_context(
 """Decorator of what makes or saves a figure."""
 
 
+LEAST = 1.0
+"""Inches of a plot beside very long names."""
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     return Figure(figsize=(width, height))

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from headstart.errors import DataError
 from headstart.reports.curves import Curves
 from headstart.reports.figures.canvas import (
+    LEAST,
     WIDTH,
     add_legend,
     epochs_axis,
@@ -43,7 +44,7 @@ def draw_learning_curves(
     high = max(HEIGHT, legend_height(list(curves)) + head + 0.1)
     figure = new_figure(WIDTH, high)
     last = max(int(band.epochs[-1]) for of in curves.values() for band in of.values())
-    width = (WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2
+    width = max((WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2, LEAST)
     top = high - head
     height = (top - 0.45 - 0.2) / 2
     for row, (metric, (factor, name)) in enumerate(ROWS.items()):

@@ -33,6 +33,8 @@ ACROSS = 4
 """Panels side by side; more go below."""
 COLUMN, UPPER, LOWER = 4.9, 3.3, 2.0
 """Width of a panel, height of its curves and least height of its bars, in inches."""
+PLOT = 2.4
+"""Inches that are left to a plot beside the longest name, at least."""
 BAR = 0.22
 TITLE = "validation (training dotted)"
 
@@ -55,12 +57,13 @@ def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]
     height = UPPER + lower + 1.45
     down = math.ceil(len(panels) / ACROSS)
     across = math.ceil(len(panels) / down)
-    figure = new_figure(COLUMN * across + 0.2, height * down)
     left = max(0.55, text_width([name for of in names for name in of]) + 0.15)
+    column = max(COLUMN, left + PLOT)
+    figure = new_figure(column * across + 0.2, height * down)
     for number, (panel, of_panel) in enumerate(zip(panels, curves, strict=True)):
-        x = 0.1 + COLUMN * (number % across) + left
+        x = 0.1 + column * (number % across) + left
         y = height * (down - 1 - number // across)
-        width = COLUMN - left - 0.2
+        width = column - left - 0.2
         above = place(figure, x, y + lower + 1.1, width, UPPER)
         draw_curves(above, panel, of_panel, styles)
         draw_bars(place(figure, x, y + 0.5, width, lower), panel, styles)

@@ -1,0 +1,36 @@
+"""Work shared out to two processes, where processes can be forked and there are two cores."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+Result = TypeVar("Result")
+_WORK: Callable[[int], Any] | None = None  # forked processes find it here, as closures cannot be sent
+
+
+def shared(work: Callable[[int], Result], count: int, chunk: int = 1) -> list[Result]:
+    """``work`` of 0, 1, ... count - 1, in that order; what it returns is pickled."""
+    global _WORK
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    if min(cores, count) < 2:
+        return [work(number) for number in range(count)]
+    _WORK = work
+    try:
+        with multiprocessing.get_context("fork").Pool(2, _one_thread) as pool:
+            return pool.map(_do, range(count), chunksize=chunk)
+    finally:
+        _WORK = None
+
+
+def _one_thread() -> None:
+    """Arrays here are small: threads would only wait for each other."""
+    threadpool_limits(1)
+
+
+def _do(number: int) -> Any:
+    assert _WORK is not None
+    return _WORK(number)

@@ -1,0 +1,147 @@
+"""headstart explain: pictures that explain finished runs; torch is loaded for them alone."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.files import write_atomically
+from headstart.reports.read import Run, find_run_directories, read_run
+from headstart.runs.command import DONE, INTERRUPTED, WRONG
+from headstart.runs.configs import CONFIG_ERRORS
+from headstart.runs.configs import explain as told
+
+PICTURES, MOST_PICTURES = 12, 60
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are one sentence, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message.rstrip('.')}; see headstart explain --help.")
+
+
+def explain(arguments: Sequence[str]) -> int:
+    """Write RUN/explain for each run that the arguments name; the exit code.
+
+    0: all are written; 2: an argument is wrong, or a run cannot be explained, each told in one sentence, and the other
+    runs go on; 130: interrupted.
+    """
+    wrong = False
+    try:
+        options = _parser().parse_args(list(arguments))
+        _check(options)
+        directories = [run_directory(path) for path in options.runs]
+        for directory in dict.fromkeys(directories):
+            try:
+                _explain_run(directory, options)
+            except (HeadstartError, *CONFIG_ERRORS) as error:
+                said = str(error) if isinstance(error, HeadstartError) else told(error)
+                print(f"headstart: {directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}", file=sys.stderr)
+                wrong = True
+    except HeadstartError as error:
+        print(f"headstart: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("headstart: interrupted; what was written is whole.", file=sys.stderr)
+        return INTERRUPTED
+    return WRONG if wrong else DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="headstart explain",
+        description="The most confident mistakes of finished runs, Grad-CAM on them, and the features of the test"
+        " pictures in the plane. Everything is written to RUN/explain, the same bytes every time.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    parser.add_argument(
+        "--pictures", type=int, default=PICTURES, metavar="K", help=f"how many mistakes (default: {PICTURES})"
+    )
+    parser.add_argument(
+        "--stage",
+        metavar="NAME",
+        help="where Grad-CAM looks (default: the last stage that gives a map of 4 x 4 or more)",
+    )
+    parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="how features become points (pca)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the pictures are now (dataset.root)")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="a package of yours that config.yaml may name"
+    )
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    from headstart.runs.explain.embedding import check_method
+
+    if not 1 <= options.pictures <= MOST_PICTURES:
+        raise ConfigError(f"--pictures {options.pictures}: expected a whole number from 1 to {MOST_PICTURES}.")
+    check_method(options.embedding)
+
+
+def run_directory(path: Path) -> Path:
+    """The directory of one run. Raises DataError for anything else."""
+    found = find_run_directories([path])
+    itself = path.parent if path.name == "run.json" and path.is_file() else path
+    if found == [itself.resolve()]:
+        return itself
+    below = f", it holds {len(found)} of them; name one, such as '{found[0]}'" if found else ""
+    raise DataError(f"'{path}' is no run directory{below or ': there is no run.json'}.")
+
+
+def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+    run = read_run(directory)
+    if not isinstance(run, Run):
+        raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
+    files = files_of_run(run, options)
+    folder = directory / "explain"
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        raise DataError(f"'{folder}' cannot be written to ({error.strerror}).") from error
+    for name in files:
+        print(folder / name, flush=True)
+
+
+def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str]:
+    """Everything that explains a run, by file name, drawn when all of it is known to be right."""
+    from headstart.runs.console import quieten
+    from headstart.runs.explain import embedding as plane
+    from headstart.runs.explain import grad_cam, mistakes
+    from headstart.runs.explain.drawing import files_of, style
+    from headstart.runs.explain.network import rebuild
+    from headstart.runs.run import settle_on_the_cpu
+
+    quieten()
+    settle_on_the_cpu()
+    rebuilt = rebuild(run, options.root, options.trust)
+    if options.stage is not None:  # refused before all pictures pass
+        grad_cam.find_stage(grad_cam.stage_maps(rebuilt.strategy.backbone), rebuilt.strategy.backbone, options.stage)
+    predictions = rebuilt.predictions
+    rows = plane.stratified(predictions.targets)
+    features = rebuilt.verified_features(rows)
+    chosen = mistakes.choose(predictions, options.pictures)
+    maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
+    points = plane.embed(features, rows, options.embedding)
+    shown = [rebuilt.data.test.picture(int(position)) for position in rebuilt.positions[chosen.rows]]
+    title = title_of(run)
+    accuracy = f"{title}: test accuracy {100 * predictions.correct.mean():.1f} %"
+    with style():
+        return {
+            **files_of(mistakes.draw_mistakes(predictions, chosen, shown, accuracy), "mistakes"),
+            **files_of(grad_cam.draw_class_maps(predictions, chosen, shown, maps, title), "grad_cam"),
+            **files_of(plane.draw_embedding(predictions, points, title), "embedding"),
+            "mistakes.csv": mistakes.mistakes_csv(predictions, chosen),
+            "embedding.csv": plane.embedding_csv(predictions, points),
+        }
+
+
+def title_of(run: Run) -> str:
+    """What a run is, for people."""
+    augmentation = f", {'+'.join(run.augmentation)}" if run.augmentation else ""
+    seed = "" if run.seed is None else f", seed {run.seed}"
+    return f"{run.strategy} of {run.backbone} on {run.dataset}{augmentation}{seed}"

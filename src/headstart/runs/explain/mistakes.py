@@ -1,0 +1,100 @@
+"""The most confident mistakes of a run, picture by picture."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.reports.predictions import Predictions
+from headstart.runs.explain.drawing import SAID, TRUE, frame, percent, plain, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+WIDTH = 1.85  # inches, of a picture and what is written above it
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of predictions.csv, the most telling first."""
+
+    rows: NDArray[np.int64]
+    wrong: bool  # False: nothing is wrong, so these are right answers, the least confident first
+
+    @property
+    def what(self) -> str:
+        """What they are, for people."""
+        count = len(self.rows)
+        if self.wrong:
+            return f"The {count} most confident mistakes" if count > 1 else "The most confident mistake"
+        which = f"the {count} least confident right answers" if count > 1 else "the least confident right answer"
+        return f"Nothing is wrong: {which}"
+
+
+def choose(predictions: Predictions, count: int) -> Chosen:
+    """The ``count`` mistakes (or fewer) with the highest probability of what was said.
+
+    Without any, the right answers with the lowest. Of equal ones the earlier in the file comes first.
+    """
+    said = predictions.probabilities[np.arange(len(predictions.said)), predictions.said]
+    mistakes = np.flatnonzero(~predictions.correct)
+    if len(mistakes):
+        return Chosen(mistakes[np.argsort(-said[mistakes], kind="stable")][:count], True)
+    return Chosen(np.argsort(said, kind="stable")[:count], False)
+
+
+def mistakes_csv(predictions: Predictions, chosen: Chosen) -> str:
+    """A row a picture: its number in the figures, id, classes, and the probabilities of both."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["number", "id", "target", "prediction", "probability_of_prediction", "probability_of_target"])
+    for number, row in enumerate(chosen.rows.tolist(), start=1):
+        target, said = int(predictions.targets[row]), int(predictions.said[row])
+        shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (said, target)]
+        classes = predictions.classes
+        table.writerow([number, predictions.ids[row], classes[target], classes[said], *shares])
+    return text.getvalue()
+
+
+def draw_mistakes(
+    predictions: Predictions, chosen: Chosen, pictures: Sequence[NDArray[np.uint8]], title: str
+) -> "Figure":
+    """A grid of pictures (S, S, 3) as the network saw them: what was said, what is true, the probabilities of both."""
+    from matplotlib.figure import Figure
+
+    lines = math.ceil(len(chosen.rows) / COLUMNS)
+    columns = math.ceil(len(chosen.rows) / lines)
+    width = max(WIDTH * columns + 0.2, 4.6)
+    figure = Figure(figsize=(width, (WIDTH + 0.3) * lines + 0.65), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
+    figure.suptitle(f"{chosen.what}\n{plain(title)}", fontsize=9)
+    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in places[len(chosen.rows) :]:
+        axes.set_axis_off()
+    for number, (axes, row, picture) in enumerate(zip(places, chosen.rows.tolist(), pictures, strict=False), start=1):
+        axes.imshow(picture, interpolation="bicubic")
+        frame(axes, SAID if chosen.wrong else TRUE)
+        caption(axes, predictions, row, number)
+    return figure
+
+
+def caption(axes: "Axes", predictions: Predictions, row: int, number: int) -> None:
+    """Above a picture: its number and what was said, then the truth, each with its probability."""
+    said, target = int(predictions.said[row]), int(predictions.targets[row])
+    shares = predictions.probabilities[row]
+    lines = [("said", said, SAID), ("true", target, TRUE)] if said != target else [("said, and true:", said, TRUE)]
+    for place, (word, label, colour) in enumerate(reversed(lines)):
+        mark = f"{number}  " if place == len(lines) - 1 else ""
+        name = shortened(predictions.classes[label], 16 if len(lines) > 1 else 12)
+        axes.annotate(
+            plain(f"{mark}{word} {name} {percent(shares[label])}"),
+            (0, 1), (0, 3 + 9.5 * place), xycoords="axes fraction", textcoords="offset points",
+            ha="left", va="bottom", fontsize=7, color=colour, annotation_clip=False,
+        )  # fmt: skip
