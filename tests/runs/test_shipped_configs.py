@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+import yaml
 from conftest import TINY, runs_below
 from PIL import Image
 
 from headstart.cli import main
 from headstart.data.torchvision_sets import RECIPES
-from headstart.runs.configs import conf_folder
+from headstart.runs.configs import composed, conf_folder
 
 FAST = ["debug=fast", "output_dir=o"]
-OWN_TESTS = {"backbone", "dataset", "experiment", "debug"}
+OWN_TESTS = {"backbone", "dataset", "experiment", "debug", "scale"}
+DEMOS = {"demo", "demo_digits"}
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 
 
@@ -82,8 +84,33 @@ class FakeSet:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", choices("experiment"))
-def test_experiments(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(choices("experiment")) - DEMOS))
+@pytest.mark.parametrize("scale", [[], ["scale=full"]], ids=["small", "full"])
+def test_experiments_of_the_documentation(name: str, scale: list[str], make_folder: Callable[..., Path]) -> None:
+    """One run of each: the first value of everything that it sweeps over, on small pictures."""
+    settings = yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
+    swept = settings["hydra"]["sweeper"]["params"]
+    first = {key: str(values).split(",")[0] for key, values in swept.items()}
+    first |= {"dataset.labels_per_class": "3", "dataset.image_size": "32", "dataset.num_workers": "0"}
+    if "root" in settings["dataset"]:
+        counts = {f"{split}/{label}": 6 for split in ("train", "test") for label in ("coast", "forest")}
+        first["dataset.root"] = str(make_folder(counts))
+    arguments = [f"{key}={value}" for key, value in first.items()]
+    assert main(["train", f"experiment={name}", *scale, *arguments, "trainer.accelerator=cpu", *FAST]) == 0
+    (found,) = runs_below(Path("o"))
+    assert found["status"] == "finished"
+
+
+def test_the_full_scale_is_larger_in_every_way() -> None:
+    small, full = (composed(["experiment=strategies", *scale])[0] for scale in ([], ["scale=full"]))
+    assert full.dataset.image_size > small.dataset.image_size
+    assert full.trainer.max_epochs > small.trainer.max_epochs
+    assert full.dataset.root == small.dataset.root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(DEMOS))
+def test_demos(name: str) -> None:
     assert main(["train", f"experiment={name}", "dataset.labels_per_class=3", "trainer.accelerator=cpu", *FAST]) == 0
     found = runs_below(Path("o"))
     assert len(found) >= 3

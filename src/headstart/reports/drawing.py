@@ -209,17 +209,19 @@ def _label_without(group: Group, key: str) -> str:
 
 
 def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
-    """Demšar's diagram over the panels, of rows that all of them have; it takes five panels and three rows."""
+    """Demšar's diagram over data sets, of rows that all of them have; it takes five data sets and three rows."""
+    if len({panel.key.get("dataset") for panel in analysis.panels}) < max(5, len(analysis.panels)):
+        return  # blocks have to be independent: other settings on the same pictures are not
     labels = [{group.label: group.test.mean for group in panel.groups} for panel in analysis.panels]
     shared = [label for label in analysis.pivot.rows if all(label in of for of in labels)]
-    if len(labels) < 5 or len(shared) < 3:
+    if len(shared) < 3:
         return
     found = friedman_nemenyi(np.array([[of[label] for label in shared] for of in labels]))
     groups = [[shared[index] for index in of] for of in cliques(found.average_ranks, found.critical_difference)]
     yield Plan(
         "critical-difference",
         "Average ranks",
-        f"Over {len(labels)} panels; bars join what Nemenyi's test does not tell apart at 5 %"
+        f"Over {len(labels)} data sets; bars join what Nemenyi's test does not tell apart at 5 %"
         f" (Friedman's p = {found.p_value:.2g}).",
         lambda: draw_critical_difference(shared, found.average_ranks.tolist(), found.critical_difference, groups),
     )

@@ -10,15 +10,16 @@ from headstart.reports.read import Run, RunSet
 from headstart.reports.table import Group
 
 
-def findings(analysis: Analysis) -> list[str]:
-    """For each panel, the best and what it is compared to; then a verdict on each other one against it."""
+def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
+    """For each panel, the best and what it is compared to; then, unless only the best is asked for, the verdicts."""
     lines = []
     for panel in analysis.panels:
         if len(panel.groups) + len(panel.references) < 2:
             continue
         best = max(panel.groups, key=lambda group: group.test.mean)
         lines.append(_best(panel, best))
-        lines += [f"{panel.title}: {one.verdict}" for one in verdicts(panel, best, analysis)]
+        if not only_best:
+            lines += [f"{panel.title}: {one.verdict}" for one in verdicts(panel, best, analysis)]
     return lines
 
 

@@ -37,12 +37,12 @@ def setting(value: Any) -> str:
 
 
 def split_keys(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
-    """Keys worth a column (they differ between groups; the compared one always), and the rest with its one value."""
+    """Keys worth a column (they differ between groups; the compared ones always), and the rest with its one value."""
     own = [group for group in groups if not group.reference] or list(groups)
     keys = list(own[0].key) if own else []
     values = {key: list(dict.fromkeys(group.key[key] for group in own)) for key in keys}
     by = own[0].by if own else ()
-    columns = [key for key in keys if len(values[key]) > 1 or key == "dataset" or key in by]
+    columns = [key for key in keys if len(values[key]) > 1 or key in by]
     return columns, {key: values[key][0] for key in keys if key not in columns}
 
 

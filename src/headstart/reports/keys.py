@@ -90,7 +90,7 @@ def short_word(value: Any, limit: int = 40) -> str:
     text = word(value)
     if len(text) <= limit:
         return text
-    return f"…{text[len(text) - limit // 2 :]} ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
+    return f"...{text[len(text) - limit // 2 :]} ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
 
 
 def sort_value(value: Any) -> tuple[int, float, str]:

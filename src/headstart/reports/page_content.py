@@ -27,7 +27,7 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
     count = len(analysis.runs)
     shared = ", ".join(f"{key} {value}" for key, value in constant.items())
     summary = [f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"]
-    summary += [*findings(analysis), *averages(analysis), f"Made by: {command}"]
+    summary += [*findings(analysis, only_best=len(analysis.panels) > 2), *averages(analysis), f"Made by: {command}"]
     tables = [_main(analysis, numbers)]
     if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
         tables.insert(0, _pivot(analysis, numbers))

@@ -148,28 +148,28 @@ def test_a_legend_longer_than_the_figure_makes_it_higher() -> None:
 # by number
 
 
-def test_by_number_is_logarithmic_where_numbers_span_a_factor_of_five() -> None:
+def test_by_number_is_logarithmic_where_numbers_span_a_factor_of_eight() -> None:
     lines = {
-        "scratch": [(25.0, 0.5, 0.45, 0.55), (5.0, 0.2, 0.1, 0.3)],
-        "lora": [(5.0, 0.6, math.nan, math.nan), (25.0, 0.7, math.nan, math.nan)],
+        "scratch": [(50.0, 0.5, 0.45, 0.55), (5.0, 0.2, 0.1, 0.3)],
+        "lora": [(5.0, 0.6, math.nan, math.nan), (50.0, 0.7, math.nan, math.nan)],
     }
     figure = draw_by_number(lines, "labels a class")
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "labels a class"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "25"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "50"]
     scratch, lora = (next(c for c in axes.containers if c.get_label() == name) for name in ("scratch", "lora"))
-    np.testing.assert_allclose(scratch.lines[0].get_xdata(), [5, 25])
+    np.testing.assert_allclose(scratch.lines[0].get_xdata(), [5, 50])
     np.testing.assert_allclose(scratch.lines[0].get_ydata(), [20, 50])
     np.testing.assert_allclose(np.ravel([path[:, 1] for path in scratch.lines[2][0].get_segments()]), [10, 30, 45, 55])
     assert not any(len(path) for path in lora.lines[2][0].get_segments())  # no interval, no bar
     assert names(figure.legends[0]) == ["lora", "scratch"]  # as they end, from the top
     low, high = axes.get_xlim()
     assert 4 < low < 5
-    assert 25 < high < 30
-    close = {"scratch": [(5.0, 0.5, 0.4, 0.6), (24.0, 0.5, 0.4, 0.6)]}
+    assert 50 < high < 62
+    close = {"scratch": [(5.0, 0.5, 0.4, 0.6), (39.0, 0.5, 0.4, 0.6)]}
     assert draw_by_number(close, "x").axes[0].get_xscale() == "linear"
-    zero = {"scratch": [(0.0, 0.5, 0.4, 0.6), (24.0, 0.5, 0.4, 0.6)]}
+    zero = {"scratch": [(0.0, 0.5, 0.4, 0.6), (39.0, 0.5, 0.4, 0.6)]}
     assert draw_by_number(zero, "x").axes[0].get_xscale() == "linear"
     with pytest.raises(DataError, match="against labels"):
         draw_by_number({"scratch": []}, "labels")

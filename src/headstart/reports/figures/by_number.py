@@ -28,7 +28,7 @@ from headstart.reports.style import Style, styles_of
 
 Place = tuple[float, float, float, float]
 """The number, then mean accuracy and the limits of its interval (NaN for none) as fractions of 1."""
-LOG_FROM = 5
+LOG_FROM = 8
 """The axis is logarithmic from this ratio of the largest to the smallest number."""
 HEIGHT = 3.2
 
@@ -50,9 +50,9 @@ def draw_by_number(
     head = 0.32 if title else 0.12
     height = max(HEIGHT, legend_height(labels) + head + 0.1)
     figure = new_figure(WIDTH, height)
-    width = max(WIDTH - 0.65 - 0.2 - legend_width(labels), LEAST)
+    width = max(WIDTH - 0.75 - 0.2 - legend_width(labels), LEAST)
     top = height - head
-    axes = place(figure, 0.6, 0.5, width, top - 0.5)
+    axes = place(figure, 0.7, 0.5, width, top - 0.5)
     for number, label in enumerate(labels):
         x, mean, low, high = np.array(lines[label]).T
         aside = min(1.6, 8 / len(labels)) * (number - (len(labels) - 1) / 2)

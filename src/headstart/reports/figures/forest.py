@@ -27,8 +27,9 @@ def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95) -> Fi
     head = 0.34 if title else 0.12
     body = ROW * (len(rows) + 0.6)
     height = head + body + 0.6
-    figure = new_figure(WIDTH, height)
-    axes = place(figure, left, 0.6, WIDTH - left - right, body)
+    width = max(WIDTH, left + right + 2.5)  # beside very long names
+    figure = new_figure(width, height)
+    axes = place(figure, left, 0.6, width - left - right, body)
     axes.axvline(0, color=DARK, lw=0.9, gid="zero")
     for y, (row, text) in enumerate(zip(rows, texts, strict=True)):
         label, difference, low, high, apart = row
@@ -49,7 +50,7 @@ def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95) -> Fi
     axes.xaxis.label.set_fontsize(8.5)
     grid(axes, "x")
     figure.text(
-        left / WIDTH, 0.06 / height, "filled square: told apart; hollow circle: not", fontsize=7.5, color="#666666"
+        left / width, 0.06 / height, "filled square: told apart; hollow circle: not", fontsize=7.5, color="#666666"
     )
     if title:
         axes.set_title(title)
