@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import answer_of
 from made_runs import write_run
 from PIL import Image
 
@@ -100,3 +101,30 @@ def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
     assert len(said.strip().splitlines()) == 3
     assert main(["report", str(run / "run.json")]) == 0
     assert (run / "report" / "report.md").is_file()
+
+
+def test_settings_stand_side_by_side_and_are_filtered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for dataset in ("ants", "birds"):
+        for seed in (0, 1):
+            for strategy, accuracy in (("lp_ft", 0.9), ("scratch", 0.5)):
+                name = f"{dataset}{strategy}{seed}"
+                write_run(tmp_path / dataset, strategy, seed, accuracy + 0.01 * seed, dataset=dataset, id=name)
+    arguments = ["--by", "strategy", "--compare", "dataset", "--where", "seed=0,1", "--out", str(tmp_path / "paper")]
+    assert main(["report", str(tmp_path), *arguments]) == 0
+    said = capsys.readouterr().out
+    header = next(line for line in said.splitlines() if line.strip().startswith("strategy"))
+    assert header.split() == ["strategy", "ants", "birds"]
+    written = {path.name for path in (tmp_path / "paper").iterdir()}
+    assert {"report.html", "report.md", "report.tex", "report.csv", "runs.csv", "comparisons.csv", "figures"} <= written
+    latex = (tmp_path / "paper/report.tex").read_text()
+    assert r"strategy & ants & birds \\" in latex
+    assert r"$\mathbf{90.5} \pm 0.7$" in latex
+    page = (tmp_path / "paper/report.html").read_text()
+    assert "headstart reproduce" in page
+    assert main(["report", str(tmp_path), "--where", "strategy=none_such"]) == 2
+    assert "leaves no run" in capsys.readouterr().err
+
+
+def test_reading_and_comparing_load_no_torch() -> None:
+    modules = "headstart.reports, headstart.reports.drawing, headstart.reports.board, headstart.reports.diff"
+    assert answer_of(f"import sys, {modules}; print('torch' in sys.modules)").strip() == "False"
