@@ -1,10 +1,8 @@
 """How long a report takes, and how much memory, over few and many runs made up for it."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -18,6 +16,13 @@ from headstart.runs.configs import composed
 
 STRATEGIES = "scratch finetune_all finetune_lower finetune_upper head_only linear_probe lp_ft lora ridge knn".split()
 PICTURES, CLASSES, EPOCHS = 1000, 10, 20
+# Started by a small process: one's peak begins at what its parent held.
+WATCHED = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 def speed(settings: Sequence[str], rounds: int) -> list[Row]:
@@ -42,14 +47,12 @@ def speed(settings: Sequence[str], rounds: int) -> list[Row]:
 
 def measure(runs: Path) -> tuple[float, int]:
     """Seconds, and bytes at the peak, of one report in a process of its own."""
-    command = [sys.executable, str(SCRIPTS / "report.py"), str(runs)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise RuntimeError(f"{' '.join(command)} ended with {status}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    command = [sys.executable, "-c", WATCHED, sys.executable, str(SCRIPTS / "report.py"), str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    seconds, peak = done.stdout.split()
+    return float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 def make_runs(folder: Path, count: int) -> None:

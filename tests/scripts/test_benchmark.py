@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart.reports import analyse, read_runs
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
@@ -35,6 +37,18 @@ def test_commands_are_measured_from_a_cold_and_a_warm_store() -> None:
     ratios = [float(row.split(" | ")[1]) for row in rows]
     assert all(ratio > 0 for ratio in ratios)
     assert "metrics equal bit for bit" in rows[-1]
+
+
+def test_made_up_runs_are_reported(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from benchmarks.report import make_runs; make_runs(Path({str(tmp_path)!r}), 12)"
+    subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, check=True)
+    found = read_runs([tmp_path])
+    assert len(found.runs) == 12
+    assert not found.problems
+    analysis = analyse(found)
+    assert len(analysis.evidence) == 12
+    (panel,) = analysis.panels
+    assert len(panel.groups) == 10
 
 
 def test_an_unknown_question_is_refused() -> None:

@@ -1,6 +1,7 @@
 """headstart report: compare runs on the terminal and on disk."""
 
 import argparse
+import gc
 import shlex
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def report(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
     threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
+    gc.disable()  # nothing here goes in circles, and looking for it takes a tenth of the time
     try:
         analysis = analyse(read_runs(options.runs), wanted)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
@@ -39,6 +41,7 @@ def report(arguments: Sequence[str]) -> int:
         return 2
     finally:
         threads.restore_original_limits()
+        gc.enable()
     print(summary(analysis))
     print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
     print(f"figures: {written.picture}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))

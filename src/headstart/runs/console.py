@@ -12,6 +12,7 @@ from tqdm import tqdm
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
 # Said by Lightning, and meant so here: small data needs no workers, frozen stages stay in eval mode.
 MEANT = (
+    ".*custom batch sampler.*for prediction.*",  # it returns every picture
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
     ".*smaller than the logging interval.*",
