@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import HeadstartError
 from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain
@@ -78,7 +79,7 @@ def start(config: DictConfig) -> float:
         from headstart.runs.run import run
 
     told = HydraConfig.get()
-    overrides = [str(override) for override in told.overrides.task]
+    overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
     return run(config, Path(told.runtime.output_dir), dict(told.runtime.choices), overrides)
 
 
