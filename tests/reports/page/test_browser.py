@@ -140,7 +140,9 @@ def test_a_cell_opens_its_runs_with_command_and_config(show: Callable[..., "Tab"
         assert f"{100 * run.metrics['test/accuracy']:.1f}" in one.locator(".facts").nth(1).inner_text()
     one = listed.nth(2)
     one.locator("summary", has_text="Config").click()
-    assert one.locator("pre").last.text_content() == runs[5].config
+    shown = one.locator("pre", has_text="seeds:")
+    shown.wait_for()  # it is put in once opened
+    assert shown.text_content() == runs[5].config
     assert "seed: 2" in [mark.strip() for mark in one.locator("mark").all_inner_texts()]
     assert not any("batch_size" in mark for mark in one.locator("mark").all_inner_texts())
     one.get_by_role("button", name="Copy the command that repeats the run").click()

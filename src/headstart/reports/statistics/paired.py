@@ -180,7 +180,7 @@ def _two_way_error(differences: Floats, other: dict[str, float]) -> tuple[float,
 
 def satterthwaite(total: float, *squares: tuple[float, int]) -> float:
     """Degrees of freedom of a sum of mean squares (Satterthwaite 1946), each given with its own degrees."""
-    return total**2 / sum(square**2 / degrees for square, degrees in squares)
+    return 1 / sum((square / total) ** 2 / degrees for square, degrees in squares)  # total² may be below any float
 
 
 def _crossed_means(differences: Floats, seed: int, resamples: int) -> Floats:
