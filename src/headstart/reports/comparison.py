@@ -137,16 +137,10 @@ def _overlap(runs: Sequence[Run]) -> float | None:
     drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
     counts = [run.record.get("pictures") for run in runs]
     known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]
-    tests = {_test_digest(run) for run in runs}
+    tests = {run.fingerprints.get("test", (run.fold, run.config.get("seeds.split"))) for run in runs}
     if len(drawn) < 2 or len(tests) < 2 or not known:
         return None
     return float(np.mean([count["test"] / (count["train"] + count.get("validation", 0)) for count in known]))
-
-
-def _test_digest(run: Run) -> Any:
-    provenance = run.record.get("provenance")
-    fingerprints = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
-    return fingerprints.get("test") if isinstance(fingerprints, dict) else (run.fold, run.config.get("seeds.split"))
 
 
 def turned(result: PairedDifference) -> PairedDifference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def judge(run: Run) -> Evidence:
     return Evidence(
         correct=test.correct,
         pictures=test.pictures,
-        content=_fingerprints(run).get("test", ""),
+        content=run.fingerprints.get("test", ""),
         shared=_shared(run, test, validation),
         classes=tuple(test.classes),
         scores=test_scores(test, validation),
@@ -93,13 +93,7 @@ def judge(run: Run) -> Evidence:
 
 
 def _shared(run: Run, test: Predictions, validation: Predictions | None) -> int:
-    fingerprints = _fingerprints(run)
+    fingerprints = run.fingerprints
     if "test" in fingerprints and fingerprints.get("validation") == fingerprints["test"]:
         return len(test.ids)
     return len(set(test.ids) & set(validation.ids)) if validation is not None else 0
-
-
-def _fingerprints(run: Run) -> Mapping[str, str]:
-    provenance = run.record.get("provenance")
-    found = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
-    return found if isinstance(found, dict) else {}

@@ -11,9 +11,18 @@ from typing import Any
 from headstart.reports.analysis import Analysis
 from headstart.reports.curves import band
 from headstart.reports.findings import averages, findings, remarks
-from headstart.reports.formats import NOTHING, accuracy, amount, interval, key_cells, percent, split_keys
+from headstart.reports.formats import (
+    NOTHING,
+    accuracy,
+    amount,
+    interval,
+    key_cells,
+    percent,
+    shared_settings,
+    split_keys,
+)
 from headstart.reports.keys import value_of
-from headstart.reports.markdown import BEYOND, p_text
+from headstart.reports.markdown import BEYOND, p_text, score_text
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
@@ -25,7 +34,7 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
     numbers = {run.id: number for number, run in enumerate(analysis.runs)}
     _, constant = split_keys(analysis.groups)
     count = len(analysis.runs)
-    shared = ", ".join(f"{key} {value}" for key, value in constant.items())
+    shared = shared_settings(constant)
     summary = [f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"]
     summary += [*findings(analysis, only_best=len(analysis.panels) > 2), *averages(analysis), f"Made by: {command}"]
     tables = [_main(analysis, numbers)]
@@ -54,7 +63,7 @@ def _cell(text: str, value: float | str | None, runs: tuple[int, ...] = (), bold
     return Cell(text, value, runs, bold)
 
 
-def _keys(analysis: Analysis, numbers: Mapping[str, int]) -> tuple[list[Column], list[list[Cell]]]:
+def _keys(analysis: Analysis) -> tuple[list[Column], list[list[Cell]]]:
     header, rows, right = key_cells(analysis.groups)
     columns = [Column(name, "number" if is_right else "text") for name, is_right in zip(header, right, strict=True)]
     keys, _ = split_keys(analysis.groups)
@@ -69,7 +78,7 @@ def _keys(analysis: Analysis, numbers: Mapping[str, int]) -> tuple[list[Column],
 
 
 def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
-    columns, rows = _keys(analysis, numbers)
+    columns, rows = _keys(analysis)
     columns += [
         Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
         Column("95 % interval", "number", "Where the mean lies, by Student's t over runs."),
@@ -152,7 +161,7 @@ def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
 
 
 def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
-    columns, rows = _keys(analysis, numbers)
+    columns, rows = _keys(analysis)
     shown = [name for name in BEYOND if any(analysis.score(group, name).count for group in analysis.groups)]
     if not shown:
         return []
@@ -161,12 +170,9 @@ def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
     for row, group in zip(rows, analysis.groups, strict=True):
         if group.reference:
             continue
-        means = [(name, analysis.score(group, name).mean) for name in shown]
         runs = _of(group.runs, numbers)
-        texts = [
-            percent(mean) if BEYOND[name][1] else NOTHING if math.isnan(mean) else f"{mean:.3f}" for name, mean in means
-        ]
-        kept.append([*row, *(_cell(text, mean, runs) for text, (_, mean) in zip(texts, means, strict=True))])
+        told = [(score_text(analysis, group, name), analysis.score(group, name).mean) for name in shown]
+        kept.append([*row, *(_cell(text, mean, runs) for text, mean in told)])
     note = (
         "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
         " validation."
@@ -175,7 +181,7 @@ def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
 
 
 def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
-    columns, rows = _keys(analysis, numbers)
+    columns, rows = _keys(analysis)
     columns += [Column("runs tried", "number"), Column("seconds in all", "number"), Column("chosen", "text")]
     kept = []
     for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True):

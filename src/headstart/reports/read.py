@@ -56,6 +56,13 @@ class Run:
         return self.seed, self.fold, *streams
 
     @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Digests of the contents of each split, by its name; empty where run.json does not say."""
+        provenance = self.record.get("provenance")
+        found = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    @property
     def fold(self) -> int | None:
         """The fold that was tested on; None without cross-validation."""
         return self.config.get("dataset.fold") if self.config.get("dataset.folds") is not None else None
