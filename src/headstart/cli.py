@@ -9,6 +9,7 @@ from headstart import __version__
 HELP = """headstart: transfer-learning experiments on pictures
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
+  headstart status DIR ...        which runs are finished, running, stopped or failed; what is left
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart board DIR ...         TensorBoard on runs, and on their means by strategy
   headstart explain RUN ...       a run's mistakes, Grad-CAM on them, its features in two dimensions
@@ -22,6 +23,7 @@ HELP = """headstart: transfer-learning experiments on pictures
 # Each word and the function that takes the rest; it is imported only when called, as some of them load torch.
 COMMANDS = {
     "train": "headstart.runs.command:train",
+    "status": "headstart.sweeps.status_command:status",
     "report": "headstart.reports.command:report",
     "board": "headstart.reports.board_command:board",
     "explain": "headstart.runs.explain.command:explain",

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class HeadstartError(Exception):
@@ -10,6 +11,22 @@ class HeadstartError(Exception):
 
 class ConfigError(HeadstartError):
     """A setting, or a combination of settings, is wrong."""
+
+
+class CrashError(HeadstartError):
+    """The machine failed a run, not its settings: memory, disk, a dead process. It may be tried again."""
+
+
+class Pruned(HeadstartError):  # noqa: N818 - it ends a run, and is none
+    """A trial of a search was ended early, as others did better; no failure."""
+
+
+class RunError(Exception):
+    """A run began and failed; its cause says why."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(str(directory))
+        self.directory = directory
 
 
 class DataError(HeadstartError):

@@ -5,11 +5,13 @@ from typing import Any
 
 # Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top.
 INDIFFERENT: dict[str, frozenset[str]] = {
-    "": frozenset({"output_dir", "logger", "references", "hydra", "seed"}),  # the seed acts through the streams
-    "dataset": frozenset({"root", "name", "pictures", "num_workers", "download", "on_error"}),
+    "": frozenset(
+        "output_dir logger references allow_targets sweep hydra seed".split()
+    ),  # the seed acts through the streams
+    "dataset": frozenset("root name pictures allow_outside num_workers download on_error near_duplicates".split()),
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
-        " enable_progress_bar enable_model_summary enable_checkpointing".split()
+        " enable_progress_bar enable_model_summary enable_checkpointing auto_batch".split()
     ),
     "callbacks": frozenset({"progress"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),

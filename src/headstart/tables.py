@@ -9,15 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 
-def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """Rows of cells, no word broken; ``right`` says which columns are numbers."""
+def table_text(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int | None = None
+) -> str:
+    """Rows of cells; ``right`` says which columns are numbers. Cells are broken into lines only to fit ``width``."""
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_right in zip(header, right, strict=True):
-        grid.add_column(Text(name), justify="right" if is_right else "left", no_wrap=True)
+        grid.add_column(Text(name), justify="right" if is_right else "left", no_wrap=width is None or is_right)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))  # no markup: a class may be called [bold]
     text = io.StringIO()
-    Console(file=text, width=10_000, highlight=False, color_system=None).print(grid)
+    Console(file=text, width=width or 10_000, highlight=False, color_system=None).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 

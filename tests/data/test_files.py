@@ -1,16 +1,23 @@
 """Folders and CSV files: every layout, and one sentence for everything that can be wrong with them."""
 
+import csv
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from headstart.backbones import Preprocessing
 from headstart.data import CsvFile, ImageFolder, PictureData
 from headstart.data.decoding import Decoder
 from headstart.errors import ConfigError, DataError
+from headstart.files import write_atomically
+from headstart.runs.predictions import write_predictions
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 Make = Callable[..., Path]
@@ -73,11 +80,89 @@ def test_a_truncated_picture_stops_or_is_skipped(make_folder: Make) -> None:
     whole = (root / "a/3.jpg").read_bytes()
     (root / "a/3.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "b/3.jpg").write_text("not a picture")
-    with pytest.raises(DataError, match=r"'[ab]/3.jpg' cannot be read .*on_error=skip"):
+    with pytest.raises(DataError, match=r"^2 of 20 pictures cannot be read: .*'[ab]/3.jpg' \(.*on_error=skip\.$"):
         sizes(ImageFolder(root=str(root)))
     data = ImageFolder(root=str(root), on_error="skip")
     assert sum(sizes(data)) == 18
     assert sorted(data.skipped) == ["a/3.jpg", "b/3.jpg"]
+
+
+def unlike(root: Path, name: str, value: int) -> Path:
+    """A picture of its own."""
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (20, 20), value).save(root / name, "PNG")
+    return root / name
+
+
+def test_what_only_looks_like_a_picture_is_named_and_counted(make_folder: Make) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    os.mkfifo(root / "a/pipe.jpg")
+    (root / "a/nowhere.jpg").symlink_to("gone.jpg")
+    (root / "b/loop.jpg").symlink_to("loop.jpg")
+    (root / "b/zero.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^4 of 24 pictures cannot be read: .* and 1 more; replace them"):
+        sizes(ImageFolder(root=str(root)))
+    data = ImageFolder(root=str(root), on_error="skip")
+    assert sum(sizes(data)) == 20
+    assert sorted(data.skipped) == ["a/nowhere.jpg", "a/pipe.jpg", "b/loop.jpg", "b/zero.jpg"]
+
+
+def test_hidden_files_are_passed_over_and_links_to_folders_not_followed(make_folder: Make) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    for name in (".hidden.jpg", "._0.jpg", ".checkpoints/0.jpg", "__MACOSX/0.jpg"):
+        (root / "a" / name).parent.mkdir(exist_ok=True)
+        (root / "a" / name).write_text("no picture")
+    (root / "a/round").symlink_to(root)
+    unlike(root, "a/sub.jpg/deep.jpg", 1)  # a folder that is called like a picture
+    data = ImageFolder(root=str(root))
+    assert sum(sizes(data)) == 21
+    assert any("a/sub.jpg/deep.jpg" in split.ids for split in (data.train, data.validation, data.test))
+
+
+def test_a_class_that_leads_back_is_refused(make_folder: Make) -> None:
+    root = make_folder({"a": 3, "b": 3})
+    (root / "c").symlink_to(".")
+    with pytest.raises(DataError, match=r"class folder '.*c' is a link to a folder that holds it"):
+        sizes(ImageFolder(root=str(root)))
+
+
+def test_a_folder_that_cannot_be_read_is_named(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_folder({"a": 3, "b": 3, "b/closed": 1})
+    listed = os.scandir
+
+    def closed(folder: Any) -> Any:
+        if str(folder).endswith("closed"):  # the superuser may read everything, so permissions are not enough here
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DataError, match=r"The folder '.*closed' cannot be read: Permission denied"):
+        sizes(ImageFolder(root=str(root)))
+
+
+def test_a_folder_of_texts_is_empty(make_folder: Make) -> None:
+    root = make_folder({"a": 3, "b": 0})
+    for name in ("one.txt", "two.txt"):
+        (root / "b" / name).write_text("words")
+    with pytest.raises(DataError, match=r"b' is empty: it holds no picture, but 2 other files such as 'one.txt'\."):
+        sizes(ImageFolder(root=str(root)))
+
+
+def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder({"a": 4, "b": 4})
+    (root / "b").rename(root / os.fsdecode(b"\xe9t\xe9"))
+    (root / "a/0.jpg").rename(root / os.fsdecode(b"a/caf\xe9\n.jpg"))
+    data = ImageFolder(root=str(root.rename(str(root) + os.fsdecode(b"\xff"))))
+    data.prepare(P)
+    assert data.class_names == ["a", "\\xe9t\\xe9"]
+    splits = (data.train, data.validation, data.test)
+    assert "a/caf\\xe9\\x0a.jpg" in [name for split in splits for name in split.ids]
+    assert data.name == "pictures\\xff"
+    for split in splits:
+        write_predictions(tmp_path / "p.csv", split.ids, split.targets, torch.zeros(len(split), 2), data.class_names)
+        assert [row["id"] for row in csv.DictReader((tmp_path / "p.csv").open())] == list(split.ids)
+    write_atomically(tmp_path / "run.json", json.dumps({"root": data.root}, ensure_ascii=False))
+    assert json.loads((tmp_path / "run.json").read_text())["root"] == data.root
 
 
 def test_few_labels_are_taken_from_what_can_be_read(make_folder: Make) -> None:
@@ -151,6 +236,11 @@ def test_csv(make_folder: Make) -> None:
         ("path,label,split\nx/0.jpg,a,train\nx/1.jpg,b,test", "'b' of test is missing in train"),
         ("path,label\nx/0.jpg,a\nx/1.jpg,b\nx/0.jpg,b", "Line 4 .* lists 'x/0.jpg' again, after line 2"),
         ("path,label,split\nx/0.jpg,a,\nx/1.jpg,b,tset", r"split 'tset'; expected .* Did you mean 'test'\?"),
+        ("path,label\n../../etc/passwd,a", r"Line 2 .*'../../etc/passwd', which is outside of .*allow_outside=true"),
+        ("path,label\n/etc/passwd,a", r"Line 2 .*'/etc/passwd', which is outside of"),
+        ("path,label\nx/0\0.jpg,a", r"Line 2 .* no such file"),
+        ("path,label\n" + 5000 * "x" + ",a", r"Line 2 .* no such file"),
+        ("path,label\n" + 200_000 * "x" + ",a", r"is not a CSV file in UTF-8"),
     ],
 )
 def test_wrong_csv_gets_a_sentence(make_folder: Make, text: str, message: str) -> None:
@@ -160,9 +250,38 @@ def test_wrong_csv_gets_a_sentence(make_folder: Make, text: str, message: str) -
         sizes(CsvFile(root=str(root / "l.csv")))
 
 
+def test_csv_leaves_its_folder_only_if_allowed(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder({"x": 12})
+    unlike(tmp_path, "elsewhere/0.jpg", 1)
+    unlike(tmp_path, "elsewhere/1.jpg", 2)
+    (root / "x/link.jpg").symlink_to(tmp_path / "elsewhere/0.jpg")
+    lines = [f"{root}/x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(12)]  # absolute, and inside
+    file = root / "labels.csv"
+    file.write_text("\n".join(["path,label", *lines]))
+    assert sum(sizes(CsvFile(root=str(file)))) == 12
+    for line in ("x/link.jpg,ants", "../elsewhere/1.jpg,ants", f"{tmp_path}/elsewhere/1.jpg,ants"):
+        file.write_text("\n".join(["path,label", *lines, line]))
+        with pytest.raises(DataError, match=r"Line 14 .* is outside of .* dataset.pictures"):
+            sizes(CsvFile(root=str(file)))
+        assert sum(sizes(CsvFile(root=str(file), allow_outside=True))) == 13
+        assert sum(sizes(CsvFile(root=str(file), pictures=f"{root}/.", allow_outside=True))) == 13
+    with pytest.raises(ConfigError, match=r"dataset.allow_outside=maybe: expected true or false"):
+        CsvFile(root=str(file), allow_outside="maybe")  # type: ignore[arg-type]
+
+
+def test_csv_with_a_picture_that_is_gone_can_do_without(make_folder: Make) -> None:
+    root = make_folder({"x": 12})
+    lines = [f"x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(14)]
+    (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    data = CsvFile(root=str(root / "labels.csv"), on_error="skip")
+    assert sum(sizes(data)) == 12
+    assert sorted(data.skipped) == ["x/12.jpg", "x/13.jpg"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        {"near_duplicates": "yes"},
         {"image_size": 0},
         {"batch_size": 0},
         {"num_workers": -1},

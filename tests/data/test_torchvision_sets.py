@@ -2,6 +2,9 @@
 
 import gzip
 import inspect
+import io
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from torchvision.datasets.utils import extract_archive
 
 from headstart.backbones import Preprocessing
 from headstart.data import TorchvisionSet
@@ -57,6 +61,42 @@ def test_pictures_and_targets_are_found(attribute: str, monkeypatch: pytest.Monk
     assert (len(data.train), len(data.validation), len(data.test)) == (16, 4, 6)
     assert data.class_names == ["ant", "bee"]
     assert data.test.picture(5).mean() == 50
+
+
+@pytest.mark.parametrize("kind", ["above", "absolute", "link", "zip"])
+def test_archives_stay_in_their_folder(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The set's archive is unpacked by torchvision, which trusts it."""
+    root, outside = tmp_path / "data", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    archive = root / ("evil.zip" if kind == "zip" else "evil.tar")
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr("../outside/evil", "evil")
+    else:
+        with tarfile.open(archive, "w") as packed:
+            if kind == "link":
+                link = tarfile.TarInfo("way")
+                link.type, link.linkname = tarfile.SYMTYPE, "../outside"
+                packed.addfile(link)
+            names = {"above": "../outside/evil", "absolute": f"{outside}/evil", "link": "way/evil"}
+            member = tarfile.TarInfo(names[kind])
+            member.size = 4
+            packed.addfile(member, io.BytesIO(b"evil"))
+
+    class Fake:
+        def __init__(self, folder: str, download: bool, split: str) -> None:
+            if not download:
+                raise RuntimeError("not there")
+            extract_archive(str(archive), folder)
+            raise RuntimeError("unpacked")
+
+    monkeypatch.setattr(torchvision.datasets, "SVHN", Fake)
+    with pytest.raises(DataError, match=r"svhn is not in .*") as told:
+        TorchvisionSet(set_name="svhn", root=str(root)).prepare(P)
+    assert ("unpacked" in str(told.value)) == (kind in ("zip", "absolute"))  # put below the folder instead
+    assert not list(outside.iterdir())
+    assert tarfile.TarFile.extraction_filter is None
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -105,7 +105,7 @@ class Steps(pl.Callback):
 def clipped(digits: Digits, folder: Path, *overrides: str) -> Steps:
     """SGD without momentum and decay at rate 1: a step is a gradient."""
     config = composed("trainer.accelerator=cpu", "trainer.max_epochs=1", *overrides)
-    trainer, _ = make_trainer(config, folder)
+    trainer, *_ = make_trainer(config, folder)
     steps = Steps()
     trainer.callbacks.append(steps)
     optimizer = make(

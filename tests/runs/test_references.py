@@ -7,7 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.runs.references import check_references, compute_references, pixels
+from headstart.runs.early_checks import check_references
+from headstart.runs.references import compute_references, pixels
 
 
 def test_agrees_with_scikit_learn(digits: Digits) -> None:

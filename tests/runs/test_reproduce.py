@@ -16,7 +16,7 @@ from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports.diff import read_record
 from headstart.runs.reproduce import engine_of, reproduce, sister_lines, verdict
-from headstart.runs.targets import check_targets
+from headstart.runs.targets import check_hydra, check_targets
 
 SMALL = [*TINY, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]
 
@@ -269,6 +269,8 @@ def test_a_hostile_config_runs_nothing(capsys: pytest.CaptureFixture[str]) -> No
 def test_shipped_and_usual_targets_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = [yaml.safe_load(path.read_text()) for path in (CHECKOUT / "conf").rglob("*.yaml")]
     assert sum("_target_" in str(config) for config in shipped) > 50
+    for config in shipped:
+        check_hydra(config.pop("hydra", {}))
     check_targets(shipped)
     for target in ("torch.optim.lr_scheduler.OneCycleLR", "torch.nn.GELU", "pytorch_lightning.callbacks.Timer"):
         check_targets({"_target_": target})

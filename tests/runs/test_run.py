@@ -38,10 +38,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_directory_is_complete(finished: Path) -> None:
     found = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if "tfevents" not in path.name}
+    found -= {"code.patch"}  # where headstart's own code was changed
     boards = {"tensorboard", *(f"tensorboard/{split}" for split in ("train", "validation", "test"))}
     assert found == boards | {
         "config.yaml", "run.json", "metrics.csv", "predictions.csv", "validation_predictions.csv", "run.log",
-        "checkpoints", "checkpoints/best.ckpt",
+        "packages.txt", "checkpoints", "checkpoints/best.ckpt",
     }  # fmt: skip
     assert finished.name.startswith("textures-efficientnet_lite0-finetune_lower-seed0-")
     assert "finetune" in (finished / "run.log").read_text().lower()

@@ -4,7 +4,6 @@ The rate rises in a line from the lowest block to the highest (Huang et al. 2016
 timm's networks have the same rate throughout, as in their papers. What is frozen is in eval mode and drops nothing.
 """
 
-from timm.layers import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -45,6 +44,8 @@ def settle_timm_rate(network: nn.Module, name: str, rate: float | None) -> None:
     """
     if rate is None:
         return
+    from timm.layers import DropPath
+
     layers = [layer for layer in network.modules() if isinstance(layer, DropPath)]
     if rate > 0 and not any(layer.drop_prob for layer in layers):
         raise no_drop_path(rate, name)

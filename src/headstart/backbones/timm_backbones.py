@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import timm
 import torch
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
@@ -20,6 +19,8 @@ def timm_backbone(
     ``weights`` is None (random, from ``seed``), ``"imagenet"`` (timm's default ones for that name), or a file.
     ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
+    import timm  # 0.2 s, for those who use it
+
     if not timm.is_model(name):
         raise ConfigError(f"timm has no network '{name}'.{nearest(name, timm.list_models())}")
     check_image_size(image_size)
@@ -37,6 +38,8 @@ def timm_backbone(
 
 def build(name: str, seed: int, pretrained: bool = False, drop_path: float | None = None) -> Any:
     """A timm network without classifier, initialised from ``seed``; the global random state is left alone."""
+    import timm
+
     rate = check_drop_path(drop_path)
     asked: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network takes one
     with torch.random.fork_rng(devices=[]):

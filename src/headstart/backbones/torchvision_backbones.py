@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from headstart.backbones.weights import (
     goes_by_stages,
     read_tensors,
 )
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError, WeightsError, nearest
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
@@ -95,7 +96,9 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
     filename = enum.url.rsplit("/", 1)[-1]
     target = Path(torch.hub.get_dir()) / "checkpoints" / filename
     try:
-        state = enum.get_state_dict(progress=True, check_hash=True)
+        state = enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"'{target}' holds more than tensors; remove it, and it is fetched anew.") from error
     except (URLError, OSError, RuntimeError, http.client.HTTPException) as error:
         with contextlib.suppress(OSError):
             target.with_suffix(".partial").unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.backbones.backbone import WeightsInfo
 from headstart.errors import WeightsError
+from headstart.rules import existing_weights
 
 Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
@@ -37,11 +38,7 @@ def state_sha256(state: dict[str, Tensor]) -> str:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A state dict from a ``.safetensors`` file or one written by ``torch.save``; nothing but tensors is unpickled."""
-    if not path.is_file():
-        raise WeightsError(
-            f"backbone.weights={path}: there is no such file; give a state dict, a safetensors file,"
-            " 'imagenet', or null for random weights."
-        )
+    existing_weights(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

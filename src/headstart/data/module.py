@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,21 +15,26 @@ from torch.utils.data import DataLoader, Dataset
 
 from headstart.data.collection import Collection, Targets, joined
 from headstart.data.decoding import (
-    UNREADABLE,
     Decoded,
     Decoder,
     Picture,
+    UnreadableError,
     content_hash,
     decode_all,
     decode_each,
+    refuse,
     usable_cores,
 )
+from headstart.data.leakage import leakage, leakage_text
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.seen import Seen
 from headstart.data.splits import few_per_class, fold_of, split_off
 from headstart.errors import ConfigError, DataError, nearest
+from headstart.files import printable
+from headstart.rules import check_dataset
 from headstart.seeds import generator, stream
 
+log = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {
     "train": "train",
@@ -39,6 +45,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+MOST_SIDE = 2**14  # pixels of a resized picture's short side
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
 Batch = tuple[Tensor, Tensor, Tensor]  # uint8 (N, 3, S, S), int64 (N,), int64 positions (N,)
 View = Callable[[Picture, np.random.Generator, int], Picture]
@@ -116,6 +123,7 @@ class EvenBatches:
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.epoch = 0
+        self.done = (0, 0)  # an epoch, and how many of its batches need not come, as they came before
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -128,7 +136,12 @@ class EvenBatches:
     def positions(self) -> list[NDArray[np.int64]]:
         """The positions of each batch of this epoch."""
         order = generator("order", self.seed, self.epoch).permutation(self.length)
-        return np.array_split(order, len(self))
+        epoch, done = self.done
+        return np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
+
+    def start_at(self, epoch: int, batches: int) -> None:
+        """Go on within an epoch, after so many of its batches."""
+        self.epoch, self.done = epoch, (epoch, batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for part in self.positions():
@@ -166,43 +179,46 @@ class PictureData(pl.LightningDataModule):
         fold: int = 0,
         crop_fraction: float | None = None,
         on_error: str = "raise",
+        near_duplicates: bool = False,
         split_seed: int = 0,
         subset_seed: int = 0,
         order_seed: int = 0,
         augmentation_seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_number("image_size", image_size, optional=True)
-        _check_number("batch_size", batch_size)
-        _check_number("labels_per_class", labels_per_class, optional=True)
-        _check_folds(folds, fold, test_split)
-        for key, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-            if not _is_number(share) or not 0 < share < 1:
-                raise ConfigError(f"dataset.{key}={share}: expected a share between 0 and 1, such as 0.2.")
-        if num_workers != "auto" and (not isinstance(num_workers, int) or num_workers < 0):
-            raise ConfigError(f"dataset.num_workers={num_workers}: expected auto, or a whole number from 0 on.")
-        if on_error not in ("raise", "skip"):
-            raise ConfigError(
-                f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}"
-            )
-        if crop_fraction is not None and not (_is_number(crop_fraction) and 0 < crop_fraction <= 1):
-            raise ConfigError(
-                f"dataset.crop_fraction={crop_fraction}: expected a share above 0 and at most 1, or null."
-            )
-        self.name = name or self.default_name(root)
+        check_dataset(
+            {
+                "image_size": image_size,
+                "batch_size": batch_size,
+                "num_workers": num_workers,
+                "labels_per_class": labels_per_class,
+                "validation_fraction": validation_fraction,
+                "test_fraction": test_fraction,
+                "test_split": test_split,
+                "folds": folds,
+                "fold": fold,
+                "crop_fraction": crop_fraction,
+                "on_error": on_error,
+                "near_duplicates": near_duplicates,
+            }
+        )
+        self.name = printable(str(name or self.default_name(root)))
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
         self.num_workers, self.labels_per_class = num_workers, labels_per_class
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.test_split = split_name(str(test_split)) if test_split is not None else None
         self.folds, self.fold = folds, fold
         self.crop_fraction, self.on_error = crop_fraction, on_error
+        self.near_duplicates = near_duplicates
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
         self.skipped: list[str] = []
+        self.leakage: dict[str, dict[str, Any]] = {}  # the pictures that two splits share; see data/leakage.py
         self.splits_made = ""  # what a person should know of splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
+        self.goes_on_at = (0, 0)  # the epoch at which training starts, and how many of its batches are done
         self.mixed_evaluation = False  # whether validation and test come in mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
@@ -228,9 +244,10 @@ class PictureData(pl.LightningDataModule):
         _check_classes(splits, self.class_names)
         size = preprocessing.image_size
         decoder = Decoder(
-            round(size / (self.crop_fraction or preprocessing.crop_fraction)), preprocessing.interpolation
+            short_side(size, self.crop_fraction or preprocessing.crop_fraction), preprocessing.interpolation
         )
         self.skipped = []
+        unreadable: dict[str, str] = {}
         if self.labels_per_class is not None:
             splits["train"] = self._few(splits["train"], decoder, self.labels_per_class)
         pictures_in_all = sum(len(split) for split in splits.values())
@@ -239,8 +256,8 @@ class PictureData(pl.LightningDataModule):
         ready = {}
         for name, collection in splits.items():
             decoded = self._decoded(collection, decoder, keep, f"{name} pictures", seen)
-            self.skipped += decoded.skipped
-            if decoded.skipped:
+            unreadable |= decoded.unreadable
+            if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
             contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
             digest.update(f"{name} {contents}".encode())
@@ -248,22 +265,28 @@ class PictureData(pl.LightningDataModule):
             pictures = Pictures(collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures)
             drawn = views if name == "train" else ()
             ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
+        if self.on_error != "skip":
+            refuse(unreadable, pictures_in_all)
+        self.skipped += unreadable
         if self.skipped:
             _check_classes(splits, self.class_names)
         self.fingerprint = digest.hexdigest()
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
+        self.leakage = leakage({name: split.pictures for name, split in ready.items()}, self.near_duplicates)
+        if self.leakage:
+            log.warning("%s", leakage_text(self.leakage))
 
     def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
         """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
         known = seen.digest(collection, decoder) if seen is not None else None
         if known is not None:
-            with contextlib.suppress(*UNREADABLE):  # told below, picture by picture
+            with contextlib.suppress(UnreadableError):  # told below, picture by picture
                 one = lambda index: content_hash(collection.pictures[index])  # noqa: E731
                 contents = list(decode_each(one, len(collection), f"hashing {what}"))
                 if content_digest(collection.ids, collection.targets.tolist(), contents) == known:
-                    return Decoded(np.arange(len(collection)), None, contents, [])
-        decoded = decode_all(collection, decoder, keep, self.on_error, what)
-        if seen is not None and not decoded.skipped:
+                    return Decoded(np.arange(len(collection)), None, contents, {})
+        decoded = decode_all(collection, decoder, keep, what)
+        if seen is not None and not decoded.unreadable:
             seen.note(
                 collection, decoder, content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
             )
@@ -277,10 +300,10 @@ class PictureData(pl.LightningDataModule):
             chosen = train.take(few)
             if self.on_error != "skip":
                 return chosen
-            decoded = decode_all(chosen, decoder, False, "skip", "train pictures")
-            if not decoded.skipped:
+            decoded = decode_all(chosen, decoder, False, "train pictures")
+            if not decoded.unreadable:
                 return chosen
-            self.skipped += decoded.skipped
+            self.skipped += decoded.unreadable
             unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
 
     def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
@@ -323,6 +346,7 @@ class PictureData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, with views."""
         batches = EvenBatches(len(self.train), self.batch_size, self.order_seed)
+        batches.start_at(*self.goes_on_at)
         return self._loader(self.train, batch_sampler=batches)
 
     def train_eval_dataloader(self) -> DataLoader[Batch]:
@@ -374,6 +398,16 @@ def split_name(name: str) -> str:
     return SPLIT_NAMES.get(name.lower(), name)
 
 
+def short_side(size: int, crop_fraction: float) -> int:
+    """Pixels that the short side is resized to, so that its centre crop has the size that the network takes."""
+    if size > MOST_SIDE * crop_fraction:
+        raise ConfigError(
+            f"dataset.image_size={size} with dataset.crop_fraction={crop_fraction:g}: pictures would be resized to more"
+            f" than {MOST_SIDE:,} pixels; expected a smaller image_size, such as 224, or a larger crop_fraction."
+        )
+    return round(size / crop_fraction)
+
+
 def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
     """The middle size x size pixels."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
@@ -382,32 +416,6 @@ def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
 
 def _as_is(batch: Any) -> Any:
     return batch
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_number(key: str, value: int | None, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"dataset.{key}={value}: expected a whole number above 0, such as 64.")
-
-
-def _check_folds(folds: int | None, fold: int, test_split: str | None) -> None:
-    if folds is None:
-        if fold != 0:
-            raise ConfigError(f"dataset.fold={fold}: of how many? Add dataset.folds, as in dataset.folds=5.")
-        return
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
-        raise ConfigError(f"dataset.folds={folds}: expected a whole number above 1, such as 5, or null.")
-    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < folds:
-        raise ConfigError(
-            f"dataset.fold={fold}: expected a whole number from 0 to {folds - 1}, as dataset.folds={folds}."
-        )
-    if test_split is not None:
-        raise ConfigError("dataset.folds and dataset.test_split both say what is tested on: leave one of them out.")
 
 
 def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 
 from headstart.data.collection import Undecoded
-from headstart.data.decoding import UNREADABLE, Decoder, Picture, decode_each
+from headstart.data.decoding import Decoder, Picture, UnreadableError, decode_each
 from headstart.errors import DataError
 
 
@@ -32,7 +32,7 @@ class Pictures:
         """(H, W, 3) uint8."""
         if self.decoded is not None:
             return self.decoded[index]
-        with contextlib.suppress(*UNREADABLE):
+        with contextlib.suppress(UnreadableError):
             picture, content = self.decoder.with_digest(self.undecoded[index])
             if content == self.contents[index]:
                 return picture

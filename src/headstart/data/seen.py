@@ -7,7 +7,7 @@ from pathlib import Path
 import PIL
 
 from headstart.data.collection import Collection
-from headstart.data.decoding import Decoder
+from headstart.data.decoding import RULES, Decoder
 from headstart.files import write_atomically
 
 
@@ -34,7 +34,7 @@ class Seen:
             write_atomically(self._path(collection, decoder), digest + "\n")
 
     def _path(self, collection: Collection, decoder: Decoder) -> Path:
-        digest = hashlib.sha256(f"{decoder} {PIL.__version__}".encode())
+        digest = hashlib.sha256(f"{decoder} {PIL.__version__} {RULES}".encode())
         for name, target in zip(collection.ids, collection.targets, strict=True):
             digest.update(f"\0{name}\0{target}".encode())
         return self.folder / digest.hexdigest()[:32]

@@ -3,7 +3,8 @@
 import contextlib
 import gzip
 import io
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torchvision
 from numpy.typing import NDArray
 
 from headstart.data.collection import Collection, Undecoded
+from headstart.data.decoding import told_as_unreadable
 from headstart.data.module import PictureData
 from headstart.errors import ConfigError, DataError, nearest
 
@@ -102,7 +104,8 @@ class TorchvisionSet(PictureData):
                 if not self.download:
                     raise FileNotFoundError("not there, and dataset.download=false")
                 root.mkdir(parents=True, exist_ok=True)
-                return cls(str(root), download=True, **arguments)
+                with archives_kept_inside():
+                    return cls(str(root), download=True, **arguments)
         except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision each raise their own
             raise DataError(
                 f"{self.set_name} is not in '{root}' and could not be downloaded ({_first_line(error)}): fetch"
@@ -117,10 +120,25 @@ class OpenedSet(Sequence[Undecoded]):
         self.opened = opened
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.opened[int(index)][0].convert("RGB")
+        with told_as_unreadable():
+            return self.opened[int(index)][0].convert("RGB")
 
     def __len__(self) -> int:
         return len(self.opened)
+
+
+@contextlib.contextmanager
+def archives_kept_inside() -> Iterator[None]:
+    """Unpacking a tar file raises an error where a member or a link in it would lead out of the folder.
+
+    torchvision does not ask for that, and below Python 3.14 it is not the default. zipfile never leads out.
+    """
+    before = vars(tarfile.TarFile).get("extraction_filter")
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def as_collection(opened: Any, split: str) -> Collection:

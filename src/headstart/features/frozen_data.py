@@ -41,6 +41,15 @@ class FrozenData(pl.LightningDataModule):
         self.outcomes: dict[str, Outcome] = {}
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
+    @property
+    def goes_on_at(self) -> tuple[int, int]:
+        """The epoch at which training starts, and how many of its batches are done."""
+        return self.data.goes_on_at
+
+    @goes_on_at.setter
+    def goes_on_at(self, place: tuple[int, int]) -> None:
+        self.data.goes_on_at = place
+
     def train_dataloader(self) -> Any:
         """Shuffled; pictures where they differ from epoch to epoch."""
         data = self.data
@@ -54,6 +63,7 @@ class FrozenData(pl.LightningDataModule):
         if rows is None:
             return data.train_dataloader()
         shuffled = EvenBatches(len(data.train), data.batch_size, data.order_seed)
+        shuffled.start_at(*data.goes_on_at)
         return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
 
     def train_eval_dataloader(self) -> Any:

@@ -48,7 +48,8 @@ def check_test_sets(panels: Sequence[Panel], evidence: Mapping[str, Evidence]) -
 
 def _difference(one: Run, other: Run) -> str:
     """The data setting in which they differ, with what to do about it."""
-    indifferent = {"dataset.num_workers", "dataset.on_error", "dataset.download"}
+    names = ("num_workers", "on_error", "download", "near_duplicates", "allow_outside")
+    indifferent = {f"dataset.{name}" for name in names}
     keys = sorted(
         key
         for key in one.config.keys() | other.config.keys()

@@ -12,10 +12,11 @@ from headstart.reports.read import Run, run_order
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 # Settings that do not change what a run computes, or that are what a group averages over.
-IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds"})
+IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds", "sweep"})
 IGNORED_NAMES = frozenset(
-    "accelerator benchmark debug default_root_dir devices dirpath experiment filename fold log_every_n_steps name "
-    "num_nodes num_workers on_error output_dir profiler references run_dir save_dir sweep_dir verbose".split()
+    "accelerator allow_outside allow_targets auto_batch benchmark debug default_root_dir devices dirpath experiment "
+    "filename fold log_every_n_steps name near_duplicates num_nodes num_workers on_error output_dir profiler "
+    "references run_dir save_dir sweep_dir verbose".split()
 )
 # When two settings always change together, the one named first here stands for both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -16,13 +16,14 @@ import yaml
 
 from headstart.errors import DataError
 from headstart.settings import flatten
+from headstart.sweeps.outcomes import read_outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
 TRIED = ("l2", "neighbours", "candidate")  # columns of metrics.csv where a row is a setting, not an epoch
-STATUSES = ("finished", "failed", "interrupted", "running")
+STATUSES = ("finished", "failed", "interrupted", "pruned", "running")
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -152,7 +153,10 @@ def run_order(run: Run) -> tuple[Any, ...]:
 
 
 def find_run_directories(paths: Iterable[Path | str]) -> list[Path]:
-    """List the directories that hold a run.json at or under the paths, each real directory once, sorted."""
+    """List the directories that hold a run.json at or under the paths, each real directory once, sorted.
+
+    The runs that a sweep left alone, as they had finished in another folder before, are its runs as well.
+    """
     found: set[Path] = set()
     for given in paths:
         path = Path(given)
@@ -164,7 +168,16 @@ def find_run_directories(paths: Iterable[Path | str]) -> list[Path]:
             if "run.json" in files:
                 found.add(Path(folder).resolve())
                 folders.clear()
+            elif "sweep.json" in files:
+                found.update(_left_elsewhere(Path(folder)))
     return sorted(found)
+
+
+def _left_elsewhere(sweep: Path) -> Iterator[Path]:
+    """Where finished runs lie that a sweep did not repeat."""
+    for outcome in read_outcomes(sweep):
+        if outcome.word == "skipped" and outcome.directory and (Path(outcome.directory) / "run.json").is_file():
+            yield Path(outcome.directory).resolve()
 
 
 def read_run(directory: Path) -> Run | Problem:

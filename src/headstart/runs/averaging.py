@@ -106,9 +106,8 @@ class ExponentialAverage(AveragedWeights):
         self.decay = float(decay)
         self._step = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count steps from here."""
-        super().on_fit_start(trainer, pl_module)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count steps from here: by now a run that is taken up knows how many it has made."""
         self._step = trainer.global_step
 
     @torch.no_grad()

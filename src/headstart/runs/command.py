@@ -5,59 +5,120 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import HeadstartError
-from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain
+from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
+from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hydra, guarded, help_text, told_of_plugin
+from headstart.runs.crashes import crash_of
+from headstart.runs.early_checks import TRUST, check_early
+from headstart.sweeps.beginning import Sweep, ended, own_settings
+from headstart.sweeps.earlier import files_stamp
+from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
+from headstart.sweeps.share import remember_gpus, shared
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+if TYPE_CHECKING:
+    from headstart.runs.again import Result
+
+DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143  # exit codes
 WITH_VALUE = (  # flags of Hydra's that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
 OPTIONAL_VALUE = ("--info", "-i")
+_ALONE: list[Outcome] = []  # of a command that is no sweep
 TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
 
 
 def train(arguments: Sequence[str]) -> int:
     """Run the experiment, or the sweep, that the arguments describe; the exit code.
 
-    0: all went well; 2: a wrong setting, path or file, told in one sentence; 1: a failure, told with its traceback;
-    130: interrupted. In a sweep the other runs go on.
+    0: all went well; 2: a wrong setting, path or file, told in one sentence; 1: a failure, told with its traceback,
+    or a sweep in which runs failed, however; 130 or 143: interrupted. In a sweep the other runs go on.
     """
-    outcomes: list[Exception | None] = []
-
-    def task(config: DictConfig) -> float:
+    _ALONE.clear()
+    remember_gpus()
+    files_stamp.cache_clear()
+    words = flags_first(arguments)
+    command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
+    one_run = not any(word.startswith("-") for word in words)
+    with _command_line(["headstart train", *words]), guarded(check_early if one_run else None):
         try:
-            result = start(config)
-        except Exception as error:  # not handed to Hydra, which would print words of its own
-            outcomes.append(error)
-            _tell(error, arguments)
-            return math.nan
-        outcomes.append(None)
-        return result
-
-    command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(task)
-    with _command_line(["headstart train", *flags_first(arguments)]):
-        try:
+            _refuse_pickles(words)
+            if (asked := asks_for_help(words)) is not None:
+                print(help_text(asked))
+                return DONE
             command()
-        except KeyboardInterrupt:
-            print("headstart: interrupted; what was finished is kept.", file=sys.stderr)
-            return INTERRUPTED
+        except KeyboardInterrupt as error:
+            print("headstart: interrupted; what was finished is kept, the same command goes on.", file=sys.stderr)
+            _conclude(ended())
+            return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
-            return _tell(error, arguments, also=(ValueError,))
-    failures = [error for error in outcomes if error is not None]
-    if failures and len(outcomes) > 1:
-        print(f"headstart: {len(failures)} of {len(outcomes)} runs failed; the others stand.", file=sys.stderr)
-    if not failures:
-        return DONE
-    return WRONG if all(isinstance(error, TOLD) for error in failures) else FAILED
+            ended()
+            if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
+                error = ConfigError(
+                    f"These settings cannot be put together ({error}); check what each group is set to."
+                )
+            return _tell(told_of_plugin(error), arguments, also=(ValueError,))
+    return _conclude(ended())
+
+
+def _conclude(sweep: Sweep | None) -> int:
+    """What a command says in the end; its exit code."""
+    if sweep is None:
+        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].told else FAILED
+    outcomes = read_outcomes(sweep.folder)
+    failed = any(outcome.word == "failed" for outcome in outcomes)
+    print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
+    if failed:
+        print(f"\n{failures_table(outcomes)}\n\nThe others stand; the same command tries these again.", file=sys.stderr)
+    return FAILED if failed else DONE
+
+
+def job(config: DictConfig) -> float:
+    """One run of a command, in whatever process a launcher starts: its validation accuracy, NaN where it failed.
+
+    What it came to is left for the command that waits for it. Errors are not handed to Hydra, which would print words
+    of its own; only an interruption is.
+    """
+    told = HydraConfig.get()
+    sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
+    overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
+    number = int(told.job.num) if sweep is not None else 0
+
+    def leave(word: str, directory: Path | None, error: BaseException | None = None) -> None:
+        told_once = isinstance(error, TOLD) and not isinstance(error, CrashError)
+        outcome = Outcome(
+            number, tuple(overrides), word, None if directory is None else str(directory), told_once,
+            None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+        )  # fmt: skip
+        if sweep is None:
+            _ALONE.append(outcome)
+        else:
+            write_outcome(sweep, outcome)
+
+    if sweep is not None:
+        print(f"headstart: run {number + 1}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
+    try:
+        with shared(told, config.get("trainer")):
+            folder, choices = Path(told.runtime.output_dir), dict(told.runtime.choices)
+            result = start(config, folder, choices, overrides, sweep is not None)
+    except KeyboardInterrupt as error:
+        leave("interrupted", None, error)
+        raise
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
+        leave("failed", error.directory if isinstance(error, RunError) else None, cause)
+        _tell(cause, overrides)
+        return math.nan
+    leave(result.word, result.directory)
+    return result.accuracy
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
@@ -73,14 +134,30 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return [*flags, *settings]
 
 
-def start(config: DictConfig) -> float:
-    """One run, in the folder that Hydra made for it; its validation accuracy."""
-    with _importing():
-        from headstart.runs.run import run
+def asks_for_help(words: Sequence[str]) -> list[str] | None:
+    """The settings of a command that wants help and nothing else of Hydra's flags; None for any other."""
+    flags = [word for word in words if word.startswith("-")]
+    return list(words[len(flags) :]) if flags and set(flags) <= {"--help", "-h"} else None
 
-    told = HydraConfig.get()
-    overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
-    return run(config, Path(told.runtime.output_dir), dict(told.runtime.choices), overrides)
+
+def _refuse_pickles(words: Sequence[str]) -> None:
+    """Hydra's --experimental-rerun, which may be shortened, unpickles a file, and so runs whatever is in it."""
+    for word in words:
+        if word.startswith("--e"):
+            raise ConfigError(f"{word}: a file of settings may hold code; 'headstart reproduce RUN' repeats a run.")
+
+
+def start(
+    config: DictConfig, folder: Path, choices: Mapping[str, Any], overrides: Sequence[str], in_sweep: bool
+) -> "Result":
+    """One run in a folder: anew, from where it was, or not at all."""
+    trusted = check_early(config, overrides)
+    with _importing():
+        from headstart.runs.again import do
+        from headstart.runs.targets import check_targets
+
+        check_targets(OmegaConf.to_container(config, resolve=True), trusted, TRUST)
+    return do(config, folder, choices, overrides, in_sweep)
 
 
 @contextmanager
@@ -97,11 +174,13 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _tell(error: Exception, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
+def _tell(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
+    error = crash_of(error) or error
     if isinstance(error, CONFIG_ERRORS):
         print(f"headstart: {explain(error, arguments)}", file=sys.stderr)
     elif isinstance(error, (HeadstartError, *also)):
         print(f"headstart: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, CrashError) else WRONG
     else:
         traceback.print_exception(error)
         return FAILED

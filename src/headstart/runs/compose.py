@@ -18,12 +18,16 @@ from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings
 from headstart.runs.averaging import check_one_average
-from headstart.runs.checkpoints import BestEpoch
+from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.runs.curves import CsvCurves, Curves
+from headstart.runs.early_checks import check_rate, check_trainer
+from headstart.runs.pruning import pruning_callbacks
+from headstart.runs.resume import KeepProgress
 from headstart.strategies import Strategy
 from headstart.tasks import Classification
 
 _UNTOUCHED: dict[str, Backbone] = {}
+OWN_SETTINGS = ("auto_batch",)  # of the group trainer, but not Lightning's
 WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
 
 
@@ -45,13 +49,6 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
         raise cause from error
     except WRONG_ARGUMENT as error:
         raise ConfigError(f"{group}: {_line(error)}.") from error
-
-
-def check_seeds(config: DictConfig) -> None:
-    """Every stream needs a whole number."""
-    for name, seed in {"seed": config.seed, **{f"seeds.{key}": value for key, value in config.seeds.items()}}.items():
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"{name}={seed}: expected a whole number.")
 
 
 def make_data(config: DictConfig) -> PictureData:
@@ -126,9 +123,7 @@ def make_task(config: DictConfig, num_classes: int) -> Classification:
 
 def check_optimizer(config: DictConfig) -> None:
     """Let optimizer and schedule refuse their settings now, and not after the data were read."""
-    rate = config.optimizer.get("lr")
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-        raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
+    check_rate(config)
     group = "optimizer"
     try:
         optimizer = make(config, group)([torch.nn.Parameter(torch.zeros(1))])
@@ -138,21 +133,17 @@ def check_optimizer(config: DictConfig) -> None:
         raise ConfigError(f"{group}: {_line(error)}.") from error
 
 
-def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves]]:
+def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves], KeepProgress]:
     """Lightning's trainer with the loggers and callbacks of the settings.
 
-    metrics.csv and the best epoch on validation belong to every run.
+    metrics.csv, the best epoch on validation and checkpoints to go on from belong to every run.
     """
-    epochs = config.trainer.get("max_epochs")
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
-    clip = config.trainer.get("gradient_clip_val")
-    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0):
-        raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")
+    check_trainer(config)
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     check_one_average(callbacks)
+    callbacks += pruning_callbacks(config.get("sweep"))
     best = BestEpoch(
         dirpath=directory / "checkpoints",
         filename="epoch",
@@ -162,10 +153,15 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         enable_version_counter=False,
     )
     # The first checkpoint is the one that the strategy goes back to, whatever others the settings add.
-    callbacks = [best, *callbacks]
-    trainer = make(config, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(directory))
+    # What a checkpoint to go on from holds of the other callbacks is what they know when a hook has passed them all.
+    keep = KeepProgress(directory / "checkpoints", {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
+    callbacks = [best, *callbacks, keep]
+    plain = config.copy()
+    plain.trainer = {name: value for name, value in config.trainer.items() if name not in OWN_SETTINGS}
+    trainer = make(plain, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(directory))
     _check_trainer(trainer)
-    return trainer, loggers
+    trainer.strategy.checkpoint_io = AtomicCheckpoints()
+    return trainer, loggers, keep
 
 
 def _check_trainer(trainer: pl.Trainer) -> None:

@@ -16,7 +16,9 @@ MEANT = (
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
     ".*smaller than the logging interval.*",
+    ".*command is available on your system but is not used.*",  # Slurm is there, and a run needs none
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*your dataloader is not resumable.*",  # its order is drawn from the place where training goes on
     ".*LeafSpec.*",
     ".*treespec.*",
 )
@@ -29,7 +31,9 @@ class _Terminal(logging.Handler):
         if record.exc_info:
             return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        tqdm.write(mark + record.getMessage(), file=sys.stdout)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # which may lack some of a name's letters
+        told = (mark + record.getMessage()).encode(encoding, "backslashreplace").decode(encoding)
+        tqdm.write(told, file=sys.stdout)
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def talking(file: Path | None = None) -> Iterator[None]:
     logger = logging.getLogger("headstart")
     handlers: list[logging.Handler] = [_Terminal()]
     if file is not None:
-        written = logging.FileHandler(file, encoding="utf-8")
+        written = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(written)
     level, propagate = logger.level, logger.propagate

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,16 @@ class Curves(Logger):
         super().__init__()
         self.folder = Path(folder)
         self.rows: dict[int, dict[str, float]] = {}
+        self.muted = False  # while a run that is taken up repeats what it has logged before
+
+    def state(self) -> dict[str, Any]:
+        """What ``take_up`` needs to go on from here: plain values."""
+        return {"rows": {epoch: dict(row) for epoch, row in self.rows.items()}}
+
+    def take_up(self, state: Mapping[str, Any] | None) -> None:
+        """Go back to that state, or to nothing, whatever was logged later; then say nothing until training begins."""
+        self.rows = {int(epoch): dict(row) for epoch, row in state["rows"].items()} if state else {}
+        self.muted = state is not None
 
     @property
     def name(self) -> str:
@@ -71,7 +82,7 @@ class Curves(Logger):
         """Numbers of one epoch, counted from 0; ``step`` (batches) is not used."""
         epoch = int(metrics["epoch"])
         fresh = {name: float(value) for name, value in metrics.items() if name != "epoch" and not _is_test(name)}
-        if fresh:
+        if fresh and not self.muted:
             self.rows.setdefault(epoch, {}).update(fresh)
             self.write(epoch, fresh)
 
@@ -120,6 +131,25 @@ class TensorBoardCurves(Curves):
         self.writers: dict[str, SummaryWriter] = {}
         self.laid_out = False
 
+    def state(self) -> dict[str, Any]:
+        """The rows, and how long each file is."""
+        self.save()
+        files = self.folder.glob("tensorboard/*/*")
+        lengths = {file.relative_to(self.folder).as_posix(): file.stat().st_size for file in files}
+        return {**super().state(), "files": lengths}
+
+    def take_up(self, state: Mapping[str, Any] | None) -> None:
+        """Cut the files back to their lengths then, and remove later ones: no number is there twice."""
+        super().take_up(state)
+        lengths = state["files"] if state else {}
+        for file in list(self.folder.glob("tensorboard/*/*")):
+            length = lengths.get(file.relative_to(self.folder).as_posix())
+            if length is None:
+                file.unlink()
+            else:
+                os.truncate(file, length)
+        self.laid_out = bool(lengths)
+
     def writer(self, split: str) -> SummaryWriter:
         """The sub-run of a split, opened when first written to."""
         if split not in self.writers:
@@ -143,6 +173,8 @@ class TensorBoardCurves(Curves):
 
     def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
         """One scalar a name, ``what/name``, over steps."""
+        if self.muted:
+            return
         writer = self.writer("train")
         for step, values in steps:
             for name, value in values.items():
@@ -150,6 +182,8 @@ class TensorBoardCurves(Curves):
 
     def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
         """The smoothed loss and the rate over steps, and both as a picture."""
+        if self.muted:
+            return
         writer = self.writer("train")
         for step, (rate, loss) in enumerate(zip(rates.tolist(), losses.tolist(), strict=True)):
             writer.add_scalar("lr_finder/loss", loss, step)
@@ -164,6 +198,8 @@ class TensorBoardCurves(Curves):
 
     def log_pictures(self, tag: str, pictures: NDArray[np.uint8]) -> None:
         """An image of the sub-run train; flushed, as processes may be forked off soon."""
+        if self.muted:
+            return
         height, width, channels = pictures.shape
         content = io.BytesIO()  # add_image would compress four times as long, to save a hundredth
         Image.fromarray(pictures).save(content, format="PNG", compress_level=1)

@@ -22,12 +22,20 @@ class EpochProgress(pl.Callback):
         """Open the bar."""
         self.epoch = None
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
-        self.bar = tqdm(total=total or None, desc="training", unit="step", delay=2, disable=None, leave=False)
+        done = trainer.fit_loop.total_batch_idx + 1  # by a run that is taken up
+        self.bar = tqdm(
+            total=total or None, initial=done, desc="training", unit="step", delay=2, disable=None, leave=False
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell of the epoch before: only now are its training scores known."""
         self.tell(trainer)
         self.epoch, self.start = trainer.current_epoch, time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """A run that is taken up within an epoch did not see it start."""
+        if self.epoch is None:
+            self.epoch, self.start = trainer.current_epoch, time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """One step on."""

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from headstart.data import PictureData, PictureSplit
-from headstart.errors import ConfigError, nearest
 from headstart.features.extract import Features
 from headstart.strategies.probe_fit import fit_probe, scores
 
@@ -38,15 +37,6 @@ def pixels(split: PictureSplit) -> Features:
 
 
 REFERENCES: dict[str, Callable[[PictureData], Mapping[str, float]]] = {"raw_pixels": raw_pixels}
-
-
-def check_references(names: Iterable[str]) -> list[str]:
-    """The names, refused where there is no such reference."""
-    known = list(names)
-    for name in known:
-        if name not in REFERENCES:
-            raise ConfigError(f"There is no reference '{name}'.{nearest(name, REFERENCES)}")
-    return known
 
 
 def compute_references(names: Iterable[str], data: PictureData) -> dict[str, Mapping[str, float]]:

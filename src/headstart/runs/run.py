@@ -1,9 +1,9 @@
 """One run: from settings to a run directory with everything that it found."""
 
+import gc
 import logging
 import os
 import random
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,19 +17,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.data import PictureData
 from headstart.data.seen import Seen
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, Pruned
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, provenance
 from headstart.runs.batch_pictures import log_batch
-from headstart.runs.checkpoints import keep_network
+from headstart.runs.checkpoints import drop_intermediate, keep_network
 from headstart.runs.console import quieten, talking
+from headstart.runs.crashes import crash_of, is_out_of_memory
 from headstart.runs.curves import Curves
+from headstart.runs.early_checks import check_settings
+from headstart.runs.interrupt import Interrupted, listening
 from headstart.runs.manifest import Manifest
 from headstart.runs.predictions import write_predictions
-from headstart.runs.references import check_references, compute_references
+from headstart.runs.references import compute_references
+from headstart.runs.resume import KeepProgress, Progress, read_progress
 from headstart.runs.reuse import check_views, frozen_data
 from headstart.seeds import stream
 from headstart.settings import flatten
@@ -37,6 +41,8 @@ from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
 from headstart.strategies.strategy import in_order
+from headstart.sweeps.earlier import files_stamp
+from headstart.sweeps.lock import RunLock
 from headstart.tables import table_text
 
 log = logging.getLogger(__name__)
@@ -50,19 +56,30 @@ class Parts:
     strategy: Strategy
     trainer: pl.Trainer
     loggers: list[Curves]
+    keep: KeepProgress
     features: FeatureSettings
     store: Path
 
 
-def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
-    """Train, test and write a run directory below ``parent``; the validation accuracy of the chosen epoch.
+@dataclass(frozen=True)
+class Described:
+    """A run before it begins."""
 
-    ``choices`` are the names of the chosen config groups, ``overrides`` the settings given for this run. However it
-    ends, run.json says so.
-    """
-    start = time.perf_counter()
-    quieten()
-    settle_on_the_cpu()
+    config: DictConfig  # settled
+    names: Mapping[str, str]  # of backbone, dataset and strategy
+    config_hash: str
+
+    @property
+    def name(self) -> str:
+        """Of its directory."""
+        names = self.names
+        return identity.readable_name(
+            names["dataset"], names["backbone"], names["strategy"], f"seed{self.config.seed}", self.config_hash[:8]
+        )
+
+
+def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
+    """What the settings amount to; ``choices`` are the names of the chosen config groups. Nothing is read yet."""
     settings = settled(config)
     config = OmegaConf.create(settings)
     names = {
@@ -70,40 +87,81 @@ def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides:
         "dataset": dataset_name(config, str(choices["dataset"])),
         "strategy": str(choices["strategy"]),
     }
-    config_hash = identity.config_hash(settings)
-    name = identity.readable_name(
-        names["dataset"], names["backbone"], names["strategy"], f"seed{config.seed}", config_hash[:8]
-    )
-    directory = identity.make_run_directory(parent, name)
+    return Described(config, names, identity.config_hash(settings))
+
+
+def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
+    """Train, test and write a new run directory below ``parent``; the validation accuracy of the chosen epoch."""
+    described = describe(config, choices)
+    directory = identity.make_run_directory(parent, described.name)
+    with RunLock(directory):
+        return carry_out(described, directory, overrides)
+
+
+def carry_out(described: Described, directory: Path, overrides: Sequence[str] = ()) -> float:
+    """Train, test and fill a run directory, going on from its checkpoint if it has one that fits.
+
+    ``overrides`` are the settings given for this run. However it ends, run.json says so. Returns the validation
+    accuracy of the chosen epoch.
+    """
+    start = time.perf_counter()
+    quieten()
+    settle_on_the_cpu()
+    config = described.config
     write_atomically(directory / "config.yaml", OmegaConf.to_yaml(config))
-    with talking(directory / "run.log"):
+    with talking(directory / "run.log"), listening() as stop:
         manifest = Manifest(
             directory,
             {
-                "id": identity.run_id(config_hash, None, None),
-                "config_hash": config_hash,
-                **names,
+                "id": identity.run_id(described.config_hash, None, None),
+                "config_hash": described.config_hash,
+                **described.names,
                 "augmentation": list(config.augmentation),
                 "seed": config.seed,
-                "provenance": _provenance(overrides),
+                "provenance": _provenance(config, directory, overrides),
             },
         )
         try:
-            accuracy = _train_and_test(config, directory, manifest, start)
+            accuracy = _within_memory(config, directory, manifest, start)
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes the second of the first
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
-            if stopped:
-                manifest.finish("interrupted", KeyboardInterrupt("stopped from outside"))
-                log.info("run directory: %s", directory)
-            else:
-                manifest.finish("failed", error)
             log.error("the run ended early", exc_info=error)
-            if isinstance(error, SystemExit):
-                raise KeyboardInterrupt from error
-            raise
+            if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning makes the second of the first
+                told = Interrupted(stop.reason)
+                manifest.finish("interrupted", told)
+                log.info("run directory: %s", directory)
+                raise told from error
+            if isinstance(error, Pruned):
+                manifest.finish("pruned", error)
+                log.info("%s\nrun directory: %s\n", error, directory)
+                raise
+            crash = crash_of(error)
+            manifest.finish("failed", crash or error)
+            raise crash or error from error.__cause__
         log.info("run directory: %s\n", directory)
     return accuracy
+
+
+def _within_memory(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:
+    """Train and test; where memory runs out, and if asked to, again with a batch in twice as many parts."""
+    parts = 1
+    while True:
+        try:
+            return _train_and_test(config, directory, manifest, start, parts)
+        except Exception as error:
+            if (
+                not config.trainer.get("auto_batch")
+                or not is_out_of_memory(error)
+                or parts >= config.dataset.batch_size
+            ):
+                raise
+        parts *= 2  # out here, as the error holds on to all that was in memory
+        gc.collect()
+        torch.cuda.empty_cache()
+        manifest.update(batch_parts=parts)
+        log.warning(
+            "out of memory: each batch now goes through the network in %d parts, which gives the same step", parts
+        )
 
 
 def settled(config: DictConfig) -> dict[str, Any]:
@@ -129,10 +187,13 @@ def dataset_name(config: DictConfig, choice: str) -> str:
         return choice
 
 
-def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:
+def _train_and_test(
+    config: DictConfig, directory: Path, manifest: Manifest, start: float, batch_parts: int = 1
+) -> float:
     provenance.reset_peak_memory()
     parts = prepare(config, directory)
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
+    strategy.batch_parts = batch_parts
     manifest.content["provenance"] |= {
         "dataset_fingerprint": data.fingerprint,
         "split_fingerprints": data.split_fingerprints,
@@ -144,11 +205,14 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         pictures={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         skipped=data.skipped,
     )
+    progress = _take_up(parts, directory, manifest)
     _describe(parts)
+    if progress is not None:
+        log.info("goes on from its checkpoint: %s", progress)
     log_batch(strategy, data, parts.loggers)
     references = compute_references(config.get("references") or [], data)
 
-    before = time.perf_counter()
+    before = parts.keep.begun = time.perf_counter()
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
     reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
@@ -159,8 +223,9 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     if reused is not None:  # belongs to the test pass, but should not fail after the training
         reused.keeper.check(data.test)
     before = time.perf_counter()
-    epoch = strategy.fit(trainer, reused or data, start_data)
-    train_seconds += time.perf_counter() - before
+    epoch = strategy.fit(trainer, reused or data, start_data, progress)
+    train_seconds += time.perf_counter() - before + parts.keep.earlier_seconds
+    start -= parts.keep.earlier_seconds
     keep_network(strategy, epoch, directory / "checkpoints")
     said = trainer.predict(strategy, dataloaders=(reused or data).val_dataloader())
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
@@ -179,6 +244,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
     metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
+        logger.muted = False  # as nothing may have been left to train
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")
@@ -195,6 +261,7 @@ def _train_and_test(config: DictConfig, directory: Path, manifest: Manifest, sta
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
     manifest.finish("finished")
+    drop_intermediate(directory / "checkpoints")
     log.info(
         "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
         strategy.describe_choice(epoch, row, tried),
@@ -209,12 +276,11 @@ def prepare(config: DictConfig, directory: Path, every_stage: bool = False) -> P
 
     With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some.
     """
-    check_references(config.get("references") or [])
-    compose.check_seeds(config)
+    check_settings(config)
     data = compose.make_data(config)
     views, mixes = compose.make_augmentation(config)
     compose.check_optimizer(config)
-    trainer, loggers = compose.make_trainer(config, directory)
+    trainer, loggers, keep = compose.make_trainer(config, directory)
     _seed_everything(config.seeds.augmentation)
     features = compose.make_features(config)
     store = features.folder(config.output_dir)
@@ -224,7 +290,29 @@ def prepare(config: DictConfig, directory: Path, every_stage: bool = False) -> P
     data.prepare(backbone.preprocessing, views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, mixes)
     check_views(features, strategy, trainer)
-    return Parts(data, strategy, trainer, loggers, features, store)
+    return Parts(data, strategy, trainer, loggers, keep, features, store)
+
+
+def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | None:
+    """What an earlier process left to go on from; what it left otherwise is removed, as it will be made again."""
+    packages = manifest.content["provenance"]["packages"]
+    made_of = {
+        "settings": manifest.content["config_hash"],
+        "code": provenance.git_state()["source_sha256"],
+        "pictures": parts.data.fingerprint,
+        "weights": parts.strategy.backbone.weights.sha256,
+        "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
+    }
+    parts.keep.made_of = made_of
+    progress = read_progress(directory / "checkpoints", made_of)
+    parts.keep.go_on_from(progress)
+    curves: Sequence[Any] = progress.curves if progress is not None else [None] * len(parts.loggers)
+    for logger, state in zip(parts.loggers, curves, strict=True):
+        logger.take_up(state)
+    if progress is None:
+        drop_intermediate(directory / "checkpoints")
+        (directory / "metrics.csv").unlink(missing_ok=True)
+    return progress
 
 
 def _told(reused: FrozenData | None) -> dict[str, Any] | None:
@@ -256,14 +344,15 @@ def _seed_everything(seed: int) -> None:
     torch.manual_seed(stream("noise", seed))
 
 
-def _provenance(overrides: Sequence[str]) -> dict[str, Any]:
+def _provenance(config: DictConfig, directory: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """What is known before the first step; data and weights follow once they are read."""
     return {
+        "files_stamp": files_stamp(config.dataset.get("root")),
         **provenance.git_state(),
+        **provenance.keep(directory),
         "packages": provenance.packages(),
         "hardware": provenance.hardware(),
-        "command": sys.argv,
-        "overrides": list(overrides),
+        **provenance.call(overrides),
         "dataset_fingerprint": None,
         "weights": {"name": None, "sha256": None},
     }

@@ -72,8 +72,10 @@ class FeatureClassifier(Strategy):
         """Put the best classifier into the head, after a row of scores for each that was tried; its number."""
         raise NotImplementedError
 
-    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None) -> int:
-        """Compute features, then the head; the number of the row that was chosen."""
+    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, progress: Any = None) -> int:
+        """Compute features, then the head; the number of the row that was chosen. There is no progress to go on from.
+
+        What was computed is kept by the feature store."""
         device: Any = trainer.strategy.root_device
         self.begin(data, device)
         self.to(device)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from headstart.backbones import Backbone
-from headstart.errors import ConfigError, HeadstartError
+from headstart.errors import ConfigError
 from headstart.features.extract import Features, extract
 from headstart.seeds import generator, stream
 from headstart.strategies import norms
 from headstart.strategies.checks import above_zero
+from headstart.strategies.divergence import Watch
 from headstart.strategies.lr_finder import Clip, find_lr
 from headstart.strategies.plan import Group, check_partition, optimizer_groups
 from headstart.strategies.rates import stage_rates
@@ -38,6 +40,34 @@ class StepLogger(Protocol):
 
     def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
         """The numbers by name, for each step, counted from 0 over all epochs."""
+
+
+class GoesOn(Protocol):
+    """Where training was stopped and goes on."""
+
+    @property
+    def path(self) -> Path:
+        """Lightning's checkpoint."""
+
+    @property
+    def epoch(self) -> int:
+        """Of the next batch, counted from 0."""
+
+    @property
+    def batches(self) -> int:
+        """How many of that epoch are done."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train."""
+
+    @property
+    def best(self) -> str:
+        """The checkpoint of the best epoch so far."""
+
+    @property
+    def strategy(self) -> Mapping[str, Any]:
+        """What the strategy said of its progress."""
 
 
 class Strategy(pl.LightningModule):
@@ -115,6 +145,8 @@ class Strategy(pl.LightningModule):
         self._rates: list[tuple[int, dict[str, float]]] = []
         self._begun = False
         self._whole = True  # whether checkpoints hold what is frozen, too
+        self.batch_parts = 1  # through how many passes a training batch goes, for want of memory
+        self.watch = Watch(self)
 
     # --- what a subclass says
 
@@ -351,14 +383,33 @@ class Strategy(pl.LightningModule):
             targets = self.task.soft(targets)
             for mix in self.mixes:
                 x, targets = mix(x, targets, rng)
-            logits = self.head(self._features(x))
+            loss = self._loss(lambda part: self.head(self._features(part)), x, targets, batch_idx)
         else:
-            logits = self(inputs)
-        loss = self.task.loss(logits, targets, training=True)
-        self.train_scores.update(logits, targets, loss)
+            loss = self._loss(self, inputs, targets, batch_idx)
         self._epoch_samples += len(inputs)
         penalty = self.penalty()
         return loss if penalty is None else loss + penalty
+
+    def _loss(self, network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, batch_idx: int) -> Tensor:
+        """The mean loss of a batch; of one in parts, what of it the last part still has to pass backward."""
+        if self.batch_parts > 1 and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.optimizers().zero_grad()  # type: ignore[union-attr]  # Lightning would do it between our passes
+        parts = list(zip(inputs.tensor_split(self.batch_parts), targets.tensor_split(self.batch_parts), strict=True))
+        parts = [(part, labels) for part, labels in parts if len(part)]
+        for number, (part, labels) in enumerate(parts, 1):
+            logits = network(part)
+            loss = self.task.loss(logits, labels, training=True)
+            self.train_scores.update(logits, labels, loss)
+            self.watch.see(loss, self.global_step)
+            loss = loss if len(parts) == 1 else loss * (len(part) / len(inputs))
+            if number < len(parts):
+                self.trainer.strategy.backward(loss / self.trainer.accumulate_grad_batches, None)
+        return loss
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Not here for a batch in parts: its first ones have left gradients by now."""
+        if self.batch_parts == 1:
+            optimizer.zero_grad()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the validation split."""
@@ -392,10 +443,11 @@ class Strategy(pl.LightningModule):
             norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
             log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))
 
-    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None) -> int:
+    def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, progress: GoesOn | None = None) -> int:
         """Train on the data, go back to the best epoch on validation, and say which it was.
 
-        ``start`` gives the features of the network as it starts, if they are wanted and kept. A strategy without
+        ``start`` gives the features of the network as it starts, if they are wanted and kept. With ``progress`` the
+        start is made again, as everything later refers to it, and training goes on from there. A strategy without
         gradient steps on pictures does it in its own way.
         """
         device: Any = trainer.strategy.root_device
@@ -411,8 +463,14 @@ class Strategy(pl.LightningModule):
                 self.lr_wanted = False
                 self.selected["lr"] = self.lr
                 self.plan = self._make_plan()
-        trainer.fit(self, datamodule=data)
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if progress is None:
+            trainer.fit(self, datamodule=data)
+        elif not progress.complete:
+            data.goes_on_at = (progress.epoch, progress.batches)
+            trainer.fit(self, datamodule=data, ckpt_path=str(progress.path), weights_only=True)
+        else:
+            self.take_up(progress.strategy)
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or (progress and progress.best)
         if not best:
             raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
         content = torch.load(best, map_location="cpu", weights_only=True)
@@ -451,6 +509,32 @@ class Strategy(pl.LightningModule):
         frozen = {f"backbone.stages.{name}" for name in self.frozen_tensors()}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What is frozen may be left out: it is what it was."""
+        frozen = {f"backbone.stages.{name}": tensor for name, tensor in self.frozen_tensors().items()}
+        checkpoint["state_dict"] = {**frozen, **checkpoint["state_dict"]}
+
+    def progress(self) -> dict[str, Any]:
+        """What ``take_up`` needs beside weights and optimizer: plain values and tensors."""
+        return {
+            "scores": self.train_scores.state(),
+            "rates": self._rates,
+            "samples": (self.samples_trained, self._epoch_samples),
+            "seconds": (self.seconds_trained, self.running_seconds()),
+        }
+
+    def take_up(self, progress: Mapping[str, Any], mid_epoch: bool = False) -> None:
+        """Go on from there; within an epoch, its modes are set and its clock is started here."""
+        self.samples_trained, self._epoch_samples = progress["samples"]
+        self.seconds_trained, so_far = progress["seconds"]
+        if not mid_epoch:
+            return
+        self.train_scores.take_up(progress["scores"], self.device)
+        self._rates = [(step, dict(rates)) for step, rates in progress["rates"]]
+        self.open_phase()
+        self.train()
+        self._epoch_start = time.perf_counter() - so_far
+
     def learning_rate_of(self, name: str) -> str:
         """What the printed plan says about the learning rate of a group."""
         rate = next(group.learning_rate for group in self.plan if group.name == name)
@@ -486,11 +570,14 @@ class Strategy(pl.LightningModule):
                 raise RuntimeError(f"The frozen tensor {name} has changed during training.")
 
     def on_train_epoch_start(self) -> None:
-        """Set every mode, whatever ran before, start the noise of dropout from its seed, and start the clock."""
+        """Set every mode, whatever ran before, and start the clock."""
         self.open_phase()
         self.train()
-        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch))
         self._epoch_samples, self._epoch_start = 0, time.perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """The noise of dropout is of this step, whatever was drawn before."""
+        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx))
 
     def on_validation_epoch_start(self) -> None:
         """Training of this epoch is over when its validation begins."""
@@ -499,12 +586,8 @@ class Strategy(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training scores, speed and learning rates."""
         seconds = self.stop_clock()
+        self.watch.check()
         scores = self.train_scores.compute()
-        if not torch.isfinite(scores["loss"]):
-            raise HeadstartError(
-                f"Training diverged: the loss of epoch {self.current_epoch + 1} is {float(scores['loss'])};"
-                " try a lower optimizer.lr."
-            )
         self.log_dict({f"train/{name}": value for name, value in scores.items()})
         self.log("samples_per_second", self._epoch_samples / max(seconds, 1e-9))
         self.samples_trained += self._epoch_samples
@@ -542,11 +625,17 @@ class Strategy(pl.LightningModule):
     def stop_clock(self) -> float:
         """The steps of an epoch are made; the seconds that they took, whoever asks again."""
         if self._epoch_start > 0:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self._epoch_seconds = time.perf_counter() - self._epoch_start
+            self._epoch_seconds = self.running_seconds()
             self._epoch_start = 0.0
         return self._epoch_seconds
+
+    def running_seconds(self) -> float:
+        """How long the steps of this epoch have taken so far; 0 between epochs."""
+        if self._epoch_start <= 0:
+            return 0.0
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - self._epoch_start
 
 
 def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

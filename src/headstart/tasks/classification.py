@@ -54,6 +54,17 @@ class Scores(nn.Module):
         hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else (predicted == targets).float()
         self._batches.append((loss.detach().expand(len(logits)), hits))
 
+    def state(self) -> tuple[Tensor, Tensor] | None:
+        """The losses and hits so far, (pictures,) each; None where there are none."""
+        if not self._batches:
+            return None
+        losses, hits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
+        return losses, hits
+
+    def take_up(self, state: tuple[Tensor, Tensor] | None, device: torch.device) -> None:
+        """Go on from there."""
+        self._batches = [] if state is None else [(state[0].to(device), state[1].to(device))]
+
     def compute(self) -> dict[str, Tensor]:
         """The epoch's "loss" and "accuracy", starting afresh; no number where there was no batch."""
         if not self._batches:

@@ -157,7 +157,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     config = settings_of(run.directory, root, trusted)
     data = compose.make_data(config)
     views, mixes = compose.make_augmentation(config)
-    trainer, _ = compose.make_trainer(config, run.directory)
+    trainer, *_ = compose.make_trainer(config, run.directory)
     backbone = compose.make_backbone(config)
     content = read_checkpoint(run.directory / "checkpoints" / "best.ckpt")
     data.prepare(backbone.preprocessing, views)

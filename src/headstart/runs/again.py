@@ -1,0 +1,128 @@
+"""One run of a command: anew, from where it was stopped, or not at all, as it has finished before."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, RunError
+from headstart.reports.read import first_line
+from headstart.runs import identity
+from headstart.runs.run import Described, carry_out, describe, prepare
+from headstart.sweeps.earlier import UNFINISHED, Earlier, earlier_runs, files_stamp, folders_to_search
+from headstart.sweeps.lock import RunLock
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a run: a word of ``sweeps.outcomes.WORDS``, where it lies, its validation accuracy."""
+
+    word: str
+    directory: Path
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a command does about runs that it finds (the group ``sweep``)."""
+
+    skip_finished: bool = True
+    resume: bool = True
+    retry: int = 1
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Policy":
+        """Raises ConfigError for values that make no sense."""
+        given = config.get("sweep") or {}
+        for name in ("skip_finished", "resume"):
+            if not isinstance(given.get(name, True), bool):
+                raise ConfigError(f"sweep.{name}={given[name]}: expected true or false.")
+        retry = given.get("retry", 1)
+        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+            raise ConfigError(f"sweep.retry={retry}: expected a whole number from 0 on.")
+        return cls(given.get("skip_finished", True), given.get("resume", True), retry)
+
+
+def do(
+    config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = (), in_sweep: bool = False
+) -> Result:
+    """Carry a run out, or find that it was.
+
+    In a sweep finished runs are left alone, as long as their pictures are what they were. Unfinished and failed ones
+    go on in their own directory. A run that fails by no fault of its settings is tried again, ``sweep.retry`` times.
+    Raises RunError for one that began and failed.
+    """
+    policy = Policy.of(config)
+    described = describe(config, choices)
+    tries = 0
+    while True:
+        found = earlier_runs(folders_to_search(Path(str(config.output_dir)), parent), described.config_hash)
+        if in_sweep and (standing := _standing(described, found, policy)):
+            return standing
+        directory, word = _place(described, found, policy, parent)
+        if word == "failed" and not policy.retry and in_sweep:
+            raise HeadstartError(f"failed before, and sweep.retry is 0: {_error(found, directory)}")
+        lock = RunLock(directory)
+        if not lock.acquire():
+            continue  # another process has just taken it up
+        try:
+            accuracy = carry_out(described, directory, overrides)
+        except Pruned:
+            return Result("pruned", directory, math.nan)
+        except Exception as error:
+            tries += 1
+            told = isinstance(error, HeadstartError) and not isinstance(error, CrashError)
+            if told or tries > policy.retry:
+                raise RunError(directory) from error
+            print(f"the run failed and is tried again: {first_line(error)}")
+            continue
+        finally:
+            lock.release()
+        return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, accuracy)
+
+
+def _standing(described: Described, found: Sequence[Earlier], policy: Policy) -> Result | None:
+    """What need not be run: finished, pruned, or at work in another process."""
+    for run in reversed(found):
+        if run.status == "pruned":
+            return Result("pruned", run.directory, run.accuracy)
+        if run.status == "finished" and policy.skip_finished and still_the_same(described, run):
+            other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
+            print(f"skipped: finished before{other}, {100 * run.accuracy:.1f} % on validation: {run.directory}")
+            return Result("skipped", run.directory, run.accuracy)
+        if run.status == "running" and run.lives:
+            print(f"skipped: another process is at it: {run.directory}")
+            return Result("elsewhere", run.directory, run.accuracy)
+    return None
+
+
+def still_the_same(described: Described, run: Earlier) -> bool:
+    """Whether the pictures are those that a finished run saw: by names, sizes and times, or else by their contents."""
+    root = described.config.dataset.get("root")
+    if run.provenance("files_stamp") == files_stamp(root):
+        return True
+    parts = prepare(described.config, run.directory)
+    weights = parts.strategy.backbone.weights.sha256
+    return identity.run_id(described.config_hash, parts.data.fingerprint, weights) == run.record.get("id")
+
+
+def _place(described: Described, found: Sequence[Earlier], policy: Policy, parent: Path) -> tuple[Path, str]:
+    """The directory to run in, and the status that it has: "new" for a fresh one."""
+    for run in reversed(found):
+        if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
+            return run.directory, run.status
+    return identity.make_run_directory(parent, described.name), "new"
+
+
+def _error(found: Sequence[Earlier], directory: Path) -> str:
+    record = next(run.record for run in found if run.directory == directory)
+    return str((record.get("error") or {}).get("message"))
+
+
+def _source() -> Any:
+    from headstart.runs.provenance import git_state
+
+    return git_state()["source_sha256"]

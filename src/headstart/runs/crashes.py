@@ -1,0 +1,44 @@
+"""What the machine does to a run, as one sentence each."""
+
+import errno
+import sys
+
+from headstart.errors import CrashError
+
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "the folder may not be written to",
+    errno.EPERM: "the folder may not be written to",
+    errno.EIO: "the disk failed",
+    errno.ENOTDIR: "a part of its path is a file",
+    errno.ENAMETOOLONG: "its name is too long",
+}
+NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc")
+
+
+def crash_of(error: BaseException) -> CrashError | None:
+    """The sentence for an error that is not about settings or data; None for all others, which may be bugs."""
+    if is_out_of_memory(error):
+        return CrashError(
+            "The memory is used up; use a smaller dataset.batch_size or dataset.image_size, or trainer.auto_batch=true,"
+            " which passes each batch through the network in parts."
+        )
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = f" ('{error.filename}')" if error.filename else ""
+        return CrashError(f"Nothing can be written, as {DISK[error.errno]}{where}; what was finished stands.")
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return CrashError(
+            "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."
+        )
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its device did not suffice."""
+    torch = sys.modules.get("torch")  # where it was never needed, it has not run out of memory either
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in told for words in NO_MEMORY)

@@ -1,0 +1,124 @@
+"""What can be refused by the settings alone, before torch is imported and before anything is written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.errors import ConfigError, nearest
+from headstart.files import printable
+from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
+from headstart.runs.targets import check_packages
+
+REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
+TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
+NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
+OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
+IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+
+
+def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Refuse what the settings alone show to be wrong; the packages that the command trusts beside the usual ones.
+
+    ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
+    """
+    settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    trusted = trusted_packages(settings, overrides)
+    check_packages(settings, trusted, TRUST)
+    check_settings(settings)
+    return trusted
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
+    check_groups(settings)
+    check_references(settings.get("references") or [])
+    check_seeds(settings)
+    check_rate(settings)
+    check_trainer(settings)
+    _check_data(settings["dataset"])
+    weights = settings["backbone"].get("weights")
+    if weights is not None and weights != "imagenet":
+        existing_weights(Path(str(weights)).expanduser())
+
+
+def check_groups(settings: Mapping[str, Any]) -> None:
+    """A group is a mapping, and some cannot be missing; output_dir is a path."""
+    for group in (*NEEDED, *OPTIONAL):
+        if not isinstance(settings.get(group) or ({} if group in OPTIONAL else None), Mapping):
+            raise ConfigError(f"{group}={settings.get(group)}: expected a group of settings, as --cfg job shows it.")
+    if not isinstance(settings.get("output_dir"), str | int):
+        raise ConfigError(f"output_dir={settings.get('output_dir')}: expected the path of a folder, such as runs.")
+    try:
+        str(settings["output_dir"]).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"output_dir={printable(settings['output_dir'])}: TensorBoard writes only below names in UTF-8."
+        ) from None
+
+
+def check_seeds(settings: Mapping[str, Any]) -> None:
+    """Every stream needs a whole number."""
+    streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
+    for group in NEEDED:
+        parts = settings[group].items()
+        streams |= {f"{group}.{name}": seed for name, seed in parts if name == "seed" or name.endswith("_seed")}
+    for name, seed in {"seed": settings["seed"], **streams}.items():
+        if not is_whole(seed):
+            raise ConfigError(f"{name}={seed}: expected a whole number.")
+
+
+def check_rate(settings: Mapping[str, Any]) -> None:
+    """The optimizer needs a learning rate."""
+    rate = settings["optimizer"].get("lr")
+    if not is_number(rate) or not rate > 0:
+        raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """How many epochs, and how long gradients may be; how often Lightning should say something."""
+    epochs = settings["trainer"].get("max_epochs")
+    if not is_whole(epochs) or epochs < 1:
+        raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
+    clip = settings["trainer"].get("gradient_clip_val")
+    if clip is not None and (not is_number(clip) or not clip > 0):
+        raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")
+    for key in ("log_every_n_steps", "num_sanity_val_steps"):
+        steps = settings["trainer"].get(key, 0)
+        if not is_whole(steps) or steps < 0:
+            raise ConfigError(f"trainer.{key}={steps}: expected a whole number from 0 on.")
+
+
+def check_references(names: Iterable[str]) -> list[str]:
+    """The names, refused where there is no such reference."""
+    known = list(names)
+    for name in known:
+        if name not in REFERENCES:
+            raise ConfigError(f"There is no reference '{name}'.{nearest(name, REFERENCES)}")
+    return known
+
+
+def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """What allow_targets lists; it counts only where it is typed, as a file could else vouch for itself."""
+    wanted = settings.get("allow_targets") or []
+    if not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
+        raise ConfigError(f"allow_targets={wanted}: expected a list of packages, as in allow_targets=[my_package].")
+    typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
+    if wanted and not typed:
+        raise ConfigError(
+            f"allow_targets={wanted} stands in a config file, which cannot vouch for itself; if you trust it, add"
+            f" allow_targets=[{','.join(wanted)}] to the command."
+        )
+    return wanted
+
+
+def _check_data(settings: Mapping[str, Any]) -> None:
+    """The numbers of headstart's own data sets, and their pictures' place where these need one."""
+    target = str(settings.get("_target_"))
+    if target.startswith("headstart.data."):
+        check_dataset(settings)
+    if target == IN_FOLDER:
+        existing_folder(settings.get("root"))
+    if target == IN_TABLE:
+        existing_table(settings.get("root"))

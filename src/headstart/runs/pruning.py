@@ -1,0 +1,61 @@
+"""A run that is a trial of a search reports its epochs to the study, and ends early where the pruner says so."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+
+from headstart.errors import Pruned
+from headstart.sweeps.trials import make_pruner, open_storage
+
+MONITOR = "validation/accuracy"
+
+
+class Pruning(pl.Callback):
+    """Reports validation accuracy after each epoch; raises Pruned before the next one starts.
+
+    After the last epoch there is nothing left to save, so such a run finishes. Strategies without epochs are never
+    pruned.
+    """
+
+    def __init__(self, number: int, study: str, storage: str) -> None:
+        import optuna
+
+        opened = open_storage(storage)
+        told = optuna.load_study(study_name=study, storage=opened)
+        name, options = told.user_attrs["pruner"]
+        self.study = optuna.load_study(
+            study_name=study,
+            storage=opened,
+            pruner=make_pruner(name, options),
+            sampler=optuna.samplers.RandomSampler(seed=0),  # nothing is proposed here
+        )
+        self.trial = optuna.trial.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
+        self.number = number
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the epoch, once: a run that was resumed may come by again."""
+        if trainer.sanity_checking or MONITOR not in trainer.callback_metrics:
+            return
+        reported = self.study.get_trials(deepcopy=False)[self.number].intermediate_values
+        if trainer.current_epoch not in reported:
+            self.trial.report(float(trainer.callback_metrics[MONITOR]), trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End here, if the epochs so far promise too little."""
+        from optuna.trial import TrialState
+
+        if trainer.current_epoch == 0 or not self.trial.should_prune():
+            return
+        self.study.tell(self.number, state=TrialState.PRUNED)
+        accuracy = float(trainer.callback_metrics[MONITOR])
+        raise Pruned(
+            f"Pruned after epoch {trainer.current_epoch}: validation accuracy {100 * accuracy:.1f} % was behind that of"
+            " other trials."
+        )
+
+
+def pruning_callbacks(sweep: Mapping[str, Any] | None) -> list[pl.Callback]:
+    """One, where the settings under ``sweep`` say which trial this run is."""
+    trial = (sweep or {}).get("trial")
+    return [Pruning(int(trial["number"]), str(trial["study"]), str(trial["storage"]))] if trial else []

@@ -1,0 +1,71 @@
+"""A loss that is no number ends a run, and which part of the network did it is said."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from headstart.errors import HeadstartError
+
+if TYPE_CHECKING:
+    from headstart.strategies.strategy import Strategy
+
+EVERY = 50  # steps between two looks on a device that runs ahead: each look waits for it
+
+
+class Watch:
+    """Looks at every training loss: at once on the CPU, now and then on devices that run ahead."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self._first: Tensor | None = None  # the first step with a bad loss, -1 where there was none
+        self._loss: Tensor | None = None  # and that loss
+
+    def see(self, loss: Tensor, step: int) -> None:
+        """The loss of a step, counted from 0. Raises HeadstartError for one that is not finite."""
+        loss = loss.detach().float()
+        if loss.device.type == "cpu":
+            if not math.isfinite(loss.item()):
+                raise self._diverged(step, loss.item())
+            return
+        if self._first is None or self._loss is None:
+            self._first, self._loss = torch.full_like(loss, -1), torch.zeros_like(loss)
+        new = ~torch.isfinite(loss) & (self._first < 0)
+        self._first = torch.where(new, float(step), self._first)
+        self._loss = torch.where(new, loss, self._loss)
+        if step % EVERY == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Raises HeadstartError if a loss seen so far was not finite."""
+        if self._first is not None and self._loss is not None and self._first.item() >= 0:
+            raise self._diverged(int(self._first.item()), self._loss.item())
+
+    def _diverged(self, step: int, loss: float) -> HeadstartError:
+        epoch = self.strategy.current_epoch + 1
+        return HeadstartError(
+            f"Training diverged: at step {step + 1}, in epoch {epoch}, the loss is {loss}; {offending(self.strategy)};"
+            " try a lower optimizer.lr."
+        )
+
+
+@torch.no_grad()
+def offending(strategy: Strategy) -> str:
+    """The groups of the plan whose weights are no longer finite; where all are, the one with the largest weight."""
+    largest = {
+        group.name: max(_size(parameter) for parameter in group.trained) for group in strategy.plan if group.trained
+    }
+    bad = [name for name, value in largest.items() if not math.isfinite(value)]
+    if bad:
+        return f"weights of {', '.join(bad)} are no longer finite"
+    name = max(largest, key=lambda name: largest[name])
+    return f"all weights are finite, the largest in {name}: {largest[name]:.3g}"
+
+
+def _size(parameter: Tensor) -> float:
+    """The largest absolute value; infinite where one is no number."""
+    value = float(parameter.detach().abs().max()) if parameter.numel() else 0.0
+    return value if math.isfinite(value) else math.inf

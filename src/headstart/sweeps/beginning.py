@@ -1,0 +1,136 @@
+"""Where a sweep lies: the same command goes on in the folder that it began in."""
+
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from headstart.files import write_atomically
+from headstart.sweeps.lock import RunLock
+from headstart.sweeps.outcomes import forget_outcomes
+
+FILE = "sweep.json"
+STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # a folder named by the time, as conf/train.yaml has it
+APART = ("sweep.", "hydra.", "+sweep.", "+hydra.")  # how a sweep is carried out, not what it consists of
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that this process carries out."""
+
+    folder: Path
+    jobs: int | None  # how many there are to be, where that is known
+    lock: RunLock
+
+
+_BEGUN: list[Sweep] = []
+
+
+class GoOn(Callback):
+    """Hydra tells it that a sweep begins, before anything is settled."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Find the sweep's folder, take it, and write down what is to be done."""
+        folder = Path(str(config.hydra.sweep.dir))
+        overrides = _telling(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+        earlier = _same_sweep(Path(str(config.output_dir)), overrides) if STAMPED.fullmatch(folder.name) else None
+        if earlier is not None and config.sweep.resume:
+            folder = earlier
+            _move(config, folder)
+            print(f"headstart: goes on in {folder}, where this command began before")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = RunLock(folder)
+        if not lock.acquire():
+            print(f"headstart: '{folder}' is being swept by another process; wait for it, or name another output_dir.",
+                  file=sys.stderr)  # fmt: skip
+            raise SystemExit(2)
+        jobs = count_jobs(config)
+        content = {
+            "schema": 1,
+            "command": sys.argv,
+            "overrides": overrides,
+            "jobs": jobs,
+            "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "process": {"id": os.getpid(), "host": socket.gethostname()},
+        }
+        write_atomically(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        forget_outcomes(folder)
+        _BEGUN.append(Sweep(folder, jobs, lock))
+
+
+def ended() -> Sweep | None:
+    """The sweep that this process began, whose folder is free from here on; None where it began none.
+
+    One that was refused before its first job leaves no folder.
+    """
+    if not _BEGUN:
+        return None
+    sweep = _BEGUN.pop()
+    sweep.lock.release()
+    if [path.name for path in sweep.folder.iterdir()] == [FILE]:
+        (sweep.folder / FILE).unlink()
+        sweep.folder.rmdir()
+    return sweep
+
+
+def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
+    """What a job of a sweep is given that not all of them are."""
+    try:
+        shared = json.loads((sweep / FILE).read_text(encoding="utf-8"))["overrides"]
+    except (OSError, ValueError, KeyError):
+        return list(overrides)
+    return [override for override in overrides if override not in shared and not override.startswith(APART)]
+
+
+def count_jobs(config: DictConfig) -> int | None:
+    """How many runs the sweep has; None where its sweeper decides that on the way."""
+    trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    if trials is not None:
+        return int(trials)
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    settings = [f"{name}={value}" for name, value in params.items()]
+    given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    try:
+        parsed = OverridesParser.create().parse_overrides([*settings, *given])
+        lengths = {item.key_or_group: len(list(item.sweep_iterator())) for item in parsed if item.is_sweep_override()}
+    except HydraException:  # told by the sweeper itself
+        return None
+    count = 1
+    for length in lengths.values():
+        count *= length
+    return count
+
+
+def _telling(overrides: Any) -> list[str]:
+    return sorted(override for override in overrides if not override.startswith(APART))
+
+
+def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
+    """The latest folder in which a sweep of the same settings began."""
+    for path in sorted(output_dir.glob(f"*/{FILE}"), reverse=True):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("overrides") == list(overrides):
+            return path.parent
+    return None
+
+
+def _move(config: DictConfig, folder: Path) -> None:
+    """Each job composes its settings anew, from the overrides."""
+    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    with read_write(config), read_write(config.hydra), open_dict(config):
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")

@@ -1,0 +1,99 @@
+"""What earlier commands left of a run: finished, to go on with, failed; found by the hash of its settings."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.sweeps.lock import held
+
+UNFINISHED = ("running", "interrupted")  # running, but nobody is: it was killed
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run directory of the same settings."""
+
+    directory: Path
+    record: Mapping[str, Any]  # run.json
+
+    @property
+    def status(self) -> str:
+        """finished, failed, interrupted, pruned or running."""
+        return str(self.record.get("status"))
+
+    @property
+    def lives(self) -> bool:
+        """Whether a process is at it."""
+        return held(self.directory)
+
+    @property
+    def accuracy(self) -> float:
+        """On validation, of the chosen epoch; NaN where there is none."""
+        value = (self.record.get("metrics") or {}).get("validation/accuracy")
+        return float(value) if isinstance(value, int | float) else float("nan")
+
+    def provenance(self, name: str) -> Any:
+        """What run.json says there."""
+        return (self.record.get("provenance") or {}).get(name)
+
+
+def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
+    """Runs of the same settings directly below the folders, the latest start last."""
+    found = {}
+    for folder in folders:
+        for path in folder.glob(f"*-{config_hash[:8]}*/run.json"):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(record, dict) and record.get("config_hash") == config_hash:
+                found[path.parent.resolve()] = Earlier(path.parent, record)
+    return sorted(found.values(), key=lambda run: str(run.record.get("started_at")))
+
+
+def folders_to_search(output_dir: Path, parent: Path) -> list[Path]:
+    """Where runs of the same settings may lie: beside the new one, and in every sweep of the output directory."""
+    sweeps = [path for path in sorted(output_dir.glob("*")) if path.is_dir() and not path.name.startswith(".")]
+    return [*sweeps, parent]
+
+
+@functools.cache  # forgotten when a command begins: pictures do not change during a sweep
+def files_stamp(root: str | None) -> str | None:
+    """A hash of names, sizes and times of all files at ``root``, contents unread; None where there is no such place.
+
+    For a file, of the folder it lies in: a list of pictures names those around it.
+    """
+    if root is None:
+        return None
+    place = Path(root).expanduser()
+    if place.is_file():
+        place = place.parent
+    if not place.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for line in sorted(_lines(str(place), "")):
+        digest.update(os.fsencode(line))
+    return digest.hexdigest()
+
+
+def _lines(folder: str, inside: str) -> Iterator[str]:
+    """One line a file; links to folders are not followed, as they may lead in circles."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        name = f"{inside}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _lines(entry.path, name)
+            continue
+        try:
+            state = entry.stat()
+        except OSError:
+            continue
+        yield f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0"

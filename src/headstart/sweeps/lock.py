@@ -1,0 +1,82 @@
+"""Whether a run lives: it holds a lock on its directory, which ends with its process, however that ends."""
+
+import errno
+import fcntl
+import os
+import warnings
+from pathlib import Path
+from typing import IO, Any
+
+LOCK = ".lock"
+# A POSIX lock belongs to a process, not to its forks: workers that outlive a killed run by seconds do not hold it. But
+# any closing of the file gives it up, so what this process holds is remembered here and never opened a second time.
+_HELD: dict[str, tuple[int, Any]] = {}
+
+
+class RunLock:
+    """The lock of a directory, held until released or until the process ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory.resolve() / LOCK
+
+    def acquire(self) -> bool:
+        """Take it, without waiting; False where a process holds it, this one included."""
+        if _held_here(self.path):
+            return False
+        file = self.path.open("a")
+        if _taken(file) or not _still_there(file, self.path):
+            file.close()  # held by another, or removed by one that has just ended
+            return False
+        _HELD[str(self.path)] = (os.getpid(), file)
+        return True
+
+    def release(self) -> None:
+        """Give it up, and leave nothing behind."""
+        held = _HELD.pop(str(self.path), None)
+        if held is not None:
+            self.path.unlink(missing_ok=True)
+            held[1].close()
+
+    def __enter__(self) -> "RunLock":
+        if not self.acquire():
+            raise BlockingIOError(f"'{self.path.parent}' is in use by another process.")
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        self.release()
+
+
+def held(directory: Path) -> bool:
+    """Whether a process holds the lock of a directory; nothing is changed by asking."""
+    path = directory.resolve() / LOCK
+    if _held_here(path):
+        return True
+    try:
+        file = path.open("r+")
+    except OSError:  # none was ever taken, or we may not ask
+        return False
+    with file:
+        return _taken(file)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether another process holds the lock of an open file; if none does, this one does from now on."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return True
+        warnings.warn(f"'{file.name}' lies where nothing can be locked: see that no run starts twice", stacklevel=3)
+    return False
+
+
+def _still_there(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _held_here(path: Path) -> bool:
+    owner, _ = _HELD.get(str(path), (None, None))
+    return owner == os.getpid()

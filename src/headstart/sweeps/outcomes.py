@@ -1,0 +1,94 @@
+"""What each job of a sweep came to, as a file a job, so that every launcher brings its outcomes back."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from headstart.files import write_atomically
+
+FOLDER = ".outcomes"
+GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
+# How many were ... in the summary of a sweep; an order that reads well.
+WORDS = {
+    "finished": "finished",
+    "resumed": "resumed and finished",
+    "retried": "tried again and finished",
+    "skipped": "had finished before",
+    "pruned": "pruned",
+    "elsewhere": "run by another process",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: one of ``WORDS``."""
+
+    job: int
+    settings: tuple[str, ...]  # that this job was given
+    word: str
+    directory: str | None
+    told: bool = False  # whether the user can mend what went wrong
+    error: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.word in GOOD
+
+
+def write_outcome(sweep: Path, outcome: Outcome) -> None:
+    """Leave it for the command that waits for the sweep."""
+    folder = sweep / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{outcome.job:06d}.json", json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+
+
+def forget_outcomes(sweep: Path) -> None:
+    """Those of an earlier command."""
+    for path in (sweep / FOLDER).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
+def read_outcomes(sweep: Path) -> list[Outcome]:
+    """All that were left, by number; what cannot be read is left out."""
+    found = []
+    for path in sorted((sweep / FOLDER).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(Outcome(**{**content, "settings": tuple(content["settings"])}))
+    return found
+
+
+def summary(outcomes: Sequence[Outcome], jobs: int | None = None) -> str:
+    """ "6 runs: 4 finished, 1 had finished before, 1 failed"."""
+    counts = {word: sum(outcome.word == word for outcome in outcomes) for word in WORDS}
+    parts = [f"{count} {WORDS[word]}" for word, count in counts.items() if count]
+    missing = (jobs or 0) - len(outcomes)
+    if missing > 0:
+        parts.append(f"{missing} not begun")
+    total = max(jobs or 0, len(outcomes))
+    return f"{total} run{'s' if total != 1 else ''}: {', '.join(parts)}"
+
+
+def failures_table(outcomes: Sequence[Outcome]) -> str:
+    """The failed ones, as wide as the terminal: what sets them apart from the other jobs, a sentence, the place."""
+    from headstart.tables import table_text  # loads what only a sweep with failures needs
+
+    everywhere = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
+    rows = [
+        [
+            str(outcome.job),
+            " ".join(setting for setting in outcome.settings if setting not in everywhere),
+            outcome.error or "",
+            Path(outcome.directory).name if outcome.directory else "none was made",
+        ]
+        for outcome in outcomes
+        if outcome.word == "failed"
+    ]
+    header = ["job", "settings", "what went wrong", "run directory"]
+    return table_text(header, rows, [True, False, False, False], shutil.get_terminal_size((120, 24)).columns)

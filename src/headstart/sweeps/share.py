@@ -1,0 +1,255 @@
+"""Who gets which cores and which GPU: jobs that a launcher runs side by side share one machine without a fight.
+
+Every core and every GPU has a lock file. A job takes the locks of its share, keeps to those cores and that GPU, and
+lets go at its end; the kernel does so where the job is killed. Where too little is free it waits its turn, before torch
+is loaded. It counts for all jobs of one user on one machine, whichever sweep they belong to.
+"""
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+GIVEN = "HEADSTART_VISIBLE_GPUS"  # what VISIBLE said where the sweep was started: submitit writes over it
+DRIVER = Path("/proc/driver/nvidia/gpus")
+MOST_CORES = 4  # more threads than this gain small networks little
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one job may use: numbers of cores, and the GPUs as CUDA_VISIBLE_DEVICES names them."""
+
+    cores: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+
+
+def jobs_at_once() -> int:
+    """How many jobs suit this machine: one a GPU; without one, two, or one for every four cores if that is more."""
+    cores = len(usable())
+    gpus = len(visible_gpus())
+    return max(1, min(gpus, cores) if gpus else max(min(cores, 2), cores // MOST_CORES))
+
+
+def cores_a_job() -> int:
+    """The cores of each of ``jobs_at_once()`` jobs."""
+    return max(1, len(usable()) // jobs_at_once())
+
+
+def at_once(launcher: Mapping[str, Any]) -> int:
+    """How many jobs a launcher runs side by side: on a cluster, 4 of a search, which learns from those before."""
+    target = str(launcher["_target_"])
+    if target.endswith("BasicLauncher"):
+        return 1
+    if "joblib" in target:
+        return max(1, len(usable()) // cores_wanted(launcher))
+    return 4 if "Slurm" in target else jobs_at_once()
+
+
+def gpus_a_job() -> int:
+    """One, where this machine has any."""
+    return min(1, len(visible_gpus()))
+
+
+def remember_gpus() -> None:
+    """Keep what the user said of visible GPUs for jobs whose launcher says otherwise; called where a sweep starts."""
+    if VISIBLE in os.environ:
+        os.environ[GIVEN] = os.environ[VISIBLE]
+    else:
+        os.environ.pop(GIVEN, None)
+
+
+@contextmanager
+def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterator[Share | None]:
+    """Keep this process to its share while a job of a parallel launcher runs; before torch is loaded, if it can be.
+
+    ``hydra`` is Hydra's own config and ``trainer`` the run's group of that name. None, and nothing changes, where runs
+    come one after the other.
+    """
+    parallel = "MULTIRUN" in str(hydra.get("mode")) and not str(hydra.launcher.get("_target_")).endswith(
+        "BasicLauncher"
+    )
+    if not parallel:
+        yield None
+        return
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        _as_given()
+    wanted, cores = cores_wanted(hydra.launcher), usable()
+    bound = "Slurm" in str(hydra.launcher["_target_"]) and wanted == len(cores)  # by Slurm: nobody else's
+    gpus = visible_gpus() if gives_gpus(hydra.launcher) else []
+    with ExitStack() as stack:
+        if bound:
+            share = Share(tuple(sorted(cores)))
+        else:
+            share = stack.enter_context(leased(cores, wanted, gpus, gpus_wanted(trainer), locks))
+        stack.enter_context(_kept_to(share, wanted))
+        if gpus:
+            stack.enter_context(_environment({VISIBLE: ",".join(share.gpus)}))
+        yield share
+
+
+def cores_wanted(launcher: Mapping[str, Any]) -> int:
+    """Cores of one job: what the launcher's settings, or Slurm, give it; at most those of the machine."""
+    target, cores = str(launcher["_target_"]), len(usable())
+    if "joblib" in target:
+        jobs = int(launcher.get("n_jobs") or 1)
+        wanted = cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs))
+    elif "ray" in target:
+        wanted = int((launcher["ray"].get("remote") or {}).get("num_cpus") or 1)
+    elif "Slurm" in target:
+        wanted = int(os.environ.get("SLURM_CPUS_PER_TASK") or launcher.get("cpus_per_task") or 1)
+    else:
+        wanted = int(launcher.get("cpus_per_task") or cores_a_job())
+    return max(1, min(wanted, cores))
+
+
+def gives_gpus(launcher: Mapping[str, Any]) -> bool:
+    """Whether it is left to us which GPU a job gets; Slurm and Ray give it themselves."""
+    return "Slurm" not in str(launcher["_target_"]) and "ray" not in str(launcher["_target_"])
+
+
+def gpus_wanted(trainer: Any) -> int:
+    """GPUs of one job: none for trainer.accelerator=cpu, else trainer.devices where it is a number, else one."""
+    settings = trainer or {}
+    if settings.get("accelerator") == "cpu":
+        return 0
+    devices = settings.get("devices")
+    return devices if isinstance(devices, int) and devices > 0 else 1
+
+
+def usable() -> set[int]:
+    """The numbers of the cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
+
+
+def visible_gpus() -> list[str]:
+    """The NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves, by UUID where the driver tells it; found without torch."""
+    present = _present_gpus()
+    if VISIBLE not in os.environ:
+        return present
+    chosen = []
+    for name in (part.strip() for part in os.environ[VISIBLE].split(",")):
+        if not re.fullmatch(r"\d+|(GPU|MIG)-.+", name):  # CUDA stops reading at the first name that is none
+            break
+        number = int(name) if name.isdigit() else None
+        if number is not None and present and number >= len(present):
+            break
+        chosen.append(present[number] if number is not None and present else name)
+    return chosen
+
+
+def _present_gpus() -> list[str]:
+    """UUIDs of the GPUs of this machine; of one that is divided (MIG), those of its parts."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        told = (file.read_text() for file in sorted(DRIVER.glob("*/information")))
+        return [match[1] for text in told if (match := re.search(r"(GPU-[\w-]+)", text))]
+    found: list[tuple[str, list[str]]] = []
+    for kind, rest in re.findall(r"UUID: (GPU|MIG)(-[^)\s]+)", listed):
+        if kind == "GPU":
+            found.append((kind + rest, []))
+        elif found:
+            found[-1][1].append(kind + rest)
+    return [part for whole, parts in found for part in (parts or [whole])]
+
+
+@contextmanager
+def leased(
+    cores: set[int], wanted: int, gpus: Sequence[str] = (), gpus_wanted: int = 0, locks: Path | None = None
+) -> Iterator[Share]:
+    """So many of these cores and GPUs for this process alone; waits for its turn, first come, first served.
+
+    ``locks`` is the folder of the lock files: one a user and a machine.
+    """
+    folder = locks or Path(tempfile.gettempdir()) / f"headstart-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wanted, gpus_wanted = min(wanted, len(cores)), min(gpus_wanted, len(gpus))
+    with ExitStack() as held:
+        with (folder / "turn").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # who waits for locks keeps the turn, so that a large share is not starved
+            own_cores = _take(folder, [f"core-{number}" for number in sorted(cores)], wanted, held)
+            own_gpus = _take(folder, [f"gpu-{_safe(name)}" for name in gpus], gpus_wanted, held)
+        by_file = {f"gpu-{_safe(name)}": name for name in gpus}
+        yield Share(tuple(int(name[5:]) for name in own_cores), tuple(by_file[name] for name in own_gpus))
+
+
+def _take(folder: Path, names: Sequence[str], wanted: int, held: ExitStack) -> list[str]:
+    taken: dict[str, TextIO] = {}
+    while len(taken) < wanted:
+        for name in names:
+            if name in taken or len(taken) == wanted:
+                continue
+            file = (folder / name).open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                continue
+            taken[name] = held.enter_context(file)
+        if len(taken) < wanted:
+            time.sleep(POLL_SECONDS)
+    return [name for name in names if name in taken]
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w-]", "_", name)
+
+
+def _as_given() -> None:
+    """Undo what submitit's local executor does to the visible GPUs: it shows the same ones to every job."""
+    os.environ.pop(VISIBLE, None)
+    if GIVEN in os.environ:
+        os.environ[VISIBLE] = os.environ[GIVEN]
+
+
+@contextmanager
+def _kept_to(share: Share, threads: int) -> Iterator[None]:
+    """All threads of this process on these cores, and as many for arithmetic as there are cores."""
+    before = usable()
+    told = [int(value) for name in THREADS if (value := os.environ.get(name, "")).isdigit()]
+    threads = min([threads, *told])  # who asked for fewer gets fewer
+    with _environment({name: str(threads) for name in THREADS}):
+        if "torch" in sys.modules:  # a worker process that has run a job before
+            sys.modules["torch"].set_num_threads(threads)
+        _pin(set(share.cores))
+        try:
+            yield
+        finally:
+            _pin(before)
+
+
+def _pin(cores: set[int]) -> None:
+    """Also the threads that an earlier job of this process has left; each has its own set of cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(thread.name), cores)
+        except ProcessLookupError:  # it has ended meanwhile
+            continue
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

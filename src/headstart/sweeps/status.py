@@ -1,0 +1,241 @@
+"""How far runs and sweeps are: what is done, what lives, what is left and how long it will take. Knows no torch."""
+
+import csv
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headstart.errors import DataError
+from headstart.reports.read import TRIED, YAML_LOADER, first_line
+from headstart.sweeps.lock import held
+from headstart.sweeps.outcomes import GOOD, read_outcomes
+
+SWEEP = "sweep.json"
+FINISHED, RUNNING, STOPPED, DAMAGED = "finished", "running", "stopped", "damaged"
+STATUSES = (FINISHED, RUNNING, STOPPED, "interrupted", "pruned", "failed", DAMAGED)  # as they are told, in this order
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run; seconds are None where they cannot be told."""
+
+    directory: Path
+    status: str
+    """One of ``STATUSES``; ``stopped`` is a run that says it is running, while no process is at it."""
+    epochs: int | None = None
+    """Epochs that are over; None for a classifier on features, which has none."""
+    max_epochs: int | None = None
+    seconds: float | None = None
+    """That it took, or has taken since its process began."""
+    remaining: float | None = None
+    """Seconds to go, of a running one."""
+    accuracy: float | None = None
+    """On test, 0 to 1."""
+    message: str | None = None
+    """Why it failed."""
+    kind: tuple[str, str, str] = ("", "", "")
+    """Data set, backbone and strategy: runs that take about as long as each other."""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """One sweep."""
+
+    directory: Path
+    lives: bool
+    jobs: int | None
+    left: int | None
+    """Jobs that have not begun, or have to begin again; None where the sweeper decides how many there are."""
+    remaining: float | None
+    """Seconds to go with as many processes as are at work now, or with one where none is."""
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What lies below some folders."""
+
+    runs: tuple[RunStatus, ...]
+    sweeps: tuple[SweepStatus, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status that occurs."""
+        found = [run.status for run in self.runs]
+        return {status: found.count(status) for status in STATUSES if status in found}
+
+
+def overview(folders: Iterable[Path], now: float | None = None) -> Overview:
+    """Read every run and sweep at or below the folders; ``now`` in seconds since 1970.
+
+    Raises DataError for a folder that does not exist.
+    """
+    now = time.time() if now is None else now
+    homes, sweep_homes = find(folders)
+    runs = [read_status(directory, now) for directory in homes]
+    took = durations(runs)
+    runs = [_estimated(run, took) for run in runs]
+    sweeps = [sweep for home in sweep_homes if (sweep := read_sweep(home, runs)) is not None]
+    return Overview(tuple(runs), tuple(sweeps))
+
+
+def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Run directories, and folders of sweeps, at or below the folders: each once, sorted, hidden folders left out."""
+    runs: set[Path] = set()
+    sweeps: set[Path] = set()
+    for given in folders:
+        if not given.is_dir():
+            raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
+        for place, below, files in os.walk(given.resolve()):
+            below[:] = [name for name in below if not name.startswith(".")]
+            if "run.json" in files:
+                runs.add(Path(place))
+                below.clear()
+            elif SWEEP in files:
+                sweeps.add(Path(place))
+    return sorted(runs), sorted(sweeps)
+
+
+def read_status(directory: Path, now: float) -> RunStatus:
+    """What one run directory says, and whether its process lives."""
+    try:
+        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return RunStatus(directory, DAMAGED, message=f"run.json cannot be read ({first_line(error)})")
+    status = content.get("status") if isinstance(content, dict) else None
+    if status not in STATUSES:
+        return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")
+    kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
+    if status != RUNNING:
+        cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
+        return RunStatus(
+            directory, status, epochs=_whole(cost.get("epochs")), seconds=_number(cost.get("wall_seconds")),
+            accuracy=_number(metrics.get("test/accuracy")), kind=kind,
+            message=_message(content.get("error")) if status == "failed" else None,
+        )  # fmt: skip
+    started = _moment(content.get("started_at"))
+    lives = held(directory)
+    epochs, per_epoch, last = _progress(directory, content, started)
+    maximum = _max_epochs(directory) if epochs is not None else None
+    remaining = None
+    if lives and epochs and maximum and per_epoch is not None:
+        remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
+    seconds = max(0.0, (now if lives else last) - started) if started is not None else None
+    status = RUNNING if lives else STOPPED
+    return RunStatus(directory, status, epochs, maximum, seconds, remaining, kind=kind)
+
+
+def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, float]:
+    """Mean seconds of finished runs: by kind, and of all under None; empty where none has finished."""
+    by_kind: dict[tuple[str, str, str] | None, list[float]] = {}
+    for run in runs:
+        if run.status == FINISHED and run.seconds is not None:
+            for key in (run.kind, None):
+                by_kind.setdefault(key, []).append(run.seconds)
+    return {key: statistics.fmean(values) for key, values in by_kind.items()}
+
+
+def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None:
+    """What sweep.json in a folder says, together with the runs below it; None where it cannot be read."""
+    try:
+        content = json.loads((directory / SWEEP).read_text(encoding="utf-8"))
+        outcomes = read_outcomes(directory)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    own = [run for run in runs if directory in run.directory.parents]
+    running = [run for run in own if run.status == RUNNING]
+    lives, jobs = held(directory), _whole(content.get("jobs"))
+    ended = (*GOOD, "failed", "interrupted") if lives else (*GOOD, "failed")  # what was interrupted begins again
+    done = sum(outcome.word in ended for outcome in outcomes)
+    left = None if jobs is None else max(0, jobs - done - len(running))
+    took = durations(own).get(None)
+    waits = [run.remaining for run in running]
+    remaining = None
+    if left == 0 and not running:
+        remaining = 0.0
+    elif left is not None and None not in waits and (took is not None or not left):
+        remaining = (left * (took or 0.0) + sum(wait or 0.0 for wait in waits)) / max(1, len(running))
+    command = content.get("command")
+    words = tuple(str(word) for word in command) if isinstance(command, list) else ()
+    return SweepStatus(directory, lives, jobs, left, remaining, words)
+
+
+def _estimated(run: RunStatus, took: Mapping[tuple[str, str, str] | None, float]) -> RunStatus:
+    """Before its first epoch is over, a run is expected to take as long as those of its kind, else as all others."""
+    expected = took.get(run.kind, took.get(None))
+    if run.status != RUNNING or run.remaining is not None or run.seconds is None or expected is None:
+        return run
+    return replace(run, remaining=max(0.0, expected - run.seconds))
+
+
+def _progress(
+    directory: Path, content: Mapping[str, Any], started: float | None
+) -> tuple[int | None, float | None, float]:
+    """Epochs that are over, seconds that one takes, and when the last ended; None for epochs where rows are settings.
+
+    A run that was taken up again has rows from before it started: then the speed of training alone tells.
+    """
+    path = directory / "metrics.csv"
+    try:
+        last = path.stat().st_mtime
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return 0, None, (directory / "run.json").stat().st_mtime
+    if rows and any(name in rows[0] for name in TRIED):
+        return None, None, last
+    pictures = _number(_mapping(content.get("pictures")).get("train"))
+    speeds = [speed for row in rows if (speed := _parsed(row.get("samples_per_second")))]
+    trained = pictures / statistics.fmean(speeds) if pictures and speeds else 0.0
+    whole = (last - started) / len(rows) if started is not None and rows else 0.0
+    return len(rows), max(trained, whole) or None, last
+
+
+def _max_epochs(directory: Path) -> int | None:
+    try:
+        with (directory / "config.yaml").open("rb") as file:
+            config = yaml.load(file, Loader=YAML_LOADER)  # a safe loader
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+    return _whole(_mapping(_mapping(config).get("trainer")).get("max_epochs"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _parsed(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _moment(text: object) -> float | None:
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return None
+
+
+def _message(error: object) -> str | None:
+    told = _mapping(error)
+    return first_line(told.get("message") or told.get("type") or "no reason is given", limit=400)

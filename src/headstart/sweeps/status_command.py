@@ -1,0 +1,148 @@
+"""headstart status: a table of runs, which of them live, and how long the rest will take."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import HeadstartError
+from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
+from headstart.tables import table_text
+
+DONE, WRONG = 0, 2  # exit codes
+
+
+def status(arguments: Sequence[str]) -> int:
+    """Print what lies below some folders; the exit code: 0, or 2 for a folder that does not exist."""
+    parser = argparse.ArgumentParser(
+        prog="headstart status", description="Which runs are finished, running, stopped or failed, and what is left."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders that hold runs, at any depth")
+    parser.add_argument("--json", action="store_true", help="for programs: everything, times in seconds")
+    options = parser.parse_args(arguments)
+    try:
+        found = overview(options.runs)
+    except HeadstartError as error:
+        print(f"headstart: {error}", file=sys.stderr)
+        return WRONG
+    print(json.dumps(as_json(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
+    return DONE
+
+
+def as_text(found: Overview) -> str:
+    """The table, why runs failed, what sweeps have left, and everything in one line."""
+    parts = []
+    if found.runs:
+        header = ["run", "status", "epochs", "time", "to go", "test"]
+        names = _names([run.directory for run in found.runs])
+        rows = [_row(name, run) for name, run in zip(names, found.runs, strict=True)]
+        parts.append(table_text(header, rows, [False, False, True, True, True, True]))
+        wrong = [f"{name}: {run.message}" for name, run in zip(names, found.runs, strict=True) if run.message]
+        parts += ["\n".join(wrong)] if wrong else []
+    parts += [_sweep_line(sweep) for sweep in found.sweeps]
+    return "\n\n".join([*parts, total_line(found)])
+
+
+def total_line(found: Overview) -> str:
+    """ "12 runs: 8 finished, 2 running, 2 failed; 4 jobs left; 12 min to go"."""
+    count = len(found.runs)
+    told = [f"{count} run{'' if count == 1 else 's'}"]
+    if found.counts:
+        told[0] += f": {', '.join(f'{number} {word}' for word, number in found.counts.items())}"
+    left = sum(sweep.left or 0 for sweep in found.sweeps)
+    if left:
+        told.append(f"{left} job{'' if left == 1 else 's'} left")
+    remaining = _remaining(found)
+    if remaining is not None:
+        told.append(f"{duration(remaining)} to go")
+    return "; ".join(told)
+
+
+def _remaining(found: Overview) -> float | None:
+    """Until everything that is going on has ended, seconds: what is side by side now stays so."""
+    sweeps = [sweep for sweep in found.sweeps if sweep.lives]
+    alone = [
+        run
+        for run in found.runs
+        if run.status == RUNNING and not any(sweep.directory in run.directory.parents for sweep in sweeps)
+    ]
+    waits = [sweep.remaining for sweep in sweeps] + [run.remaining for run in alone]
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known and len(known) == len(waits) else None
+
+
+def as_json(found: Overview) -> dict[str, Any]:
+    """Everything that is known; times in seconds, null where they cannot be told."""
+    return {
+        "schema": 1,
+        "runs": [
+            {
+                "directory": str(run.directory), "status": run.status, "epochs": run.epochs,
+                "max_epochs": run.max_epochs, "seconds": run.seconds, "remaining_seconds": run.remaining,
+                "test_accuracy": run.accuracy, "message": run.message,
+            }
+            for run in found.runs
+        ],
+        "sweeps": [
+            {
+                "directory": str(sweep.directory), "running": sweep.lives, "jobs": sweep.jobs, "left": sweep.left,
+                "remaining_seconds": sweep.remaining, "command": list(sweep.command),
+            }
+            for sweep in found.sweeps
+        ],
+        "counts": found.counts,
+        "remaining_seconds": _remaining(found),
+    }  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 8 s, 3 min 20 s, 12 min, 3 h 05 min, 2 d 04 h."""
+    whole, minutes, hours = round(seconds), round(seconds / 60), round(seconds / 3600)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def _row(name: str, run: RunStatus) -> list[str]:
+    epochs = "–" if run.epochs is None else str(run.epochs)
+    return [
+        name,
+        run.status,
+        f"{epochs}/{run.max_epochs}" if run.max_epochs is not None else epochs,
+        "–" if run.seconds is None else duration(run.seconds),
+        "–" if run.remaining is None else duration(run.remaining),
+        "–" if run.accuracy is None else f"{100 * run.accuracy:.1f} %",
+    ]
+
+
+def _sweep_line(sweep: SweepStatus) -> str:
+    """What is left of a sweep, and how to go on with one that nothing works at."""
+    jobs = "an open number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
+    line = f"sweep {_near(sweep.directory)}: {jobs}"
+    if sweep.left:
+        line += f", {sweep.left} left"
+    if sweep.remaining:
+        line += f", {duration(sweep.remaining)} to go"
+    if not sweep.lives and sweep.left:
+        words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
+        line += f"; nothing works at it; to go on: {shlex.join(words)}"
+    return line
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    return [_near(directory) for directory in directories]
+
+
+def _near(directory: Path) -> str:
+    """As short as it can be typed here."""
+    here = Path.cwd().resolve()
+    return str(directory.relative_to(here)) if directory.is_relative_to(here) else str(directory)

@@ -1,0 +1,376 @@
+"""A search for good settings: Optuna proposes, Hydra's launcher runs, validation decides; test is never looked at.
+
+What a trial proposes depends on the seed, its number and the trials before it, and not on how often the search was
+stopped: each trial has a sampler of its own. A trial that was running when the search was killed is run again under its
+number, with its settings.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.errors import ConfigError, nearest
+from headstart.files import write_atomically
+from headstart.seeds import stream
+from headstart.settings import is_indifferent, is_seed
+from headstart.sweeps import share
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = {
+    "median": "MedianPruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "threshold": "ThresholdPruner",
+    "none": "NopPruner",
+}
+LUCK = {"dataset.fold"}  # besides seeds, what decides nothing that a user could choose
+
+
+class Search(Protocol):
+    """What is needed of Hydra's sweeper."""
+
+    config: DictConfig | None
+    launcher: Any
+    hydra_context: Any
+
+    def check(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose the settings of each job; raises Hydra's errors."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched, by the key as it was typed, and the settings that all trials share."""
+
+    searched: "dict[str, BaseDistribution]"
+    fixed: dict[str, str]
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """The settings of one trial, as a command line takes them."""
+        return [*(f"{k}={v}" for k, v in self.fixed.items()), *(f"{k}={v}" for k, v in values.items())]
+
+    def record(self) -> dict[str, str]:
+        """What determines the results of the study, as text by key."""
+        told = {key: str(values) for key, values in self.searched.items()}
+        told |= {key: value for key, value in self.fixed.items() if not is_indifferent(key.lstrip("+~"))}
+        return told
+
+
+def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Run trials until there are ``n_trials``, print the best, and write optimization_results.yaml.
+
+    Raises ConfigError for a search that cannot be made, before a trial starts.
+    """
+    _need_optuna()
+    assert sweeper.config is not None
+    _check(settings)
+    overrides = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader).parse_overrides(
+        list(arguments)
+    )
+    space = parse_space(overrides)
+    sweeper.check(_samples(space))
+    folder = Path(str(sweeper.config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = str(settings["storage"] or (folder / "study.journal").absolute())
+    study = _open_study(storage, settings, space)
+    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+
+    total = int(settings["n_trials"])
+    if settings["sampler"] == "grid":
+        total = min(total, len(_grid(space)))
+    at_once = int(settings["n_jobs"] or share.at_once(sweeper.config.hydra.launcher))
+    while batch := _next_batch(study, settings, space, total, at_once):
+        jobs = [[*space.overrides(values), told_trial(storage, study.study_name, number)] for number, values in batch]
+        returned = sweeper.launcher.launch(jobs, initial_job_idx=batch[0][0])
+        for (number, values), job in zip(batch, returned, strict=True):
+            _settle(study, number, values, job)
+    _conclude(study, folder)
+
+
+def parse_space(overrides: Sequence[Override]) -> Space:
+    """Comma lists, choice() and range() and interval() are searched, all else is the same in every trial.
+
+    Raises ConfigError where nothing is to be searched, and for what is no search.
+    """
+    searched: dict[str, BaseDistribution] = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            searched.pop(key, None)
+            fixed[key] = "" if override.is_delete() else override.get_value_element_as_str()
+            continue
+        if is_seed(key.lstrip("+")) or key.lstrip("+") in LUCK:
+            raise ConfigError(
+                f"{override.input_line}: a search over this would pick the luckiest; give one value here, and run the"
+                " settings that were found with several in a sweep of their own."
+            )
+        fixed.pop(key, None)
+        searched[key] = _distribution(override)
+    if not searched:
+        raise ConfigError(
+            "hydra/sweeper=optuna: no setting has several values; give some, as in"
+            " 'optimizer.lr=tag(log,interval(1e-4,1e-1))'."
+        )
+    return Space(searched, fixed)
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    line, value = override.input_line, override.value()
+    tags = set(getattr(value, "tags", ()))
+    if tags - {"log"} or (tags and not isinstance(value, IntervalSweep)):
+        raise ConfigError(f"{line}: the one tag that a search knows is log, on an interval.")
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in tags
+        assert low is not None
+        assert high is not None
+        if low > high or (log and low <= 0):
+            raise ConfigError(f"{line}: expected the lower end first{', above 0 on a log scale' if log else ''}.")
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(low, high, log=log)
+    if isinstance(value, RangeSweep):
+        numbers = sorted(value.range())
+        if not numbers:
+            raise ConfigError(f"{line}: the range is empty.")
+        step = abs(value.step)
+        if all(isinstance(number, int) for number in numbers):
+            return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(step))
+        return FloatDistribution(float(numbers[0]), float(numbers[-1]), step=float(step))
+    return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+
+
+def _samples(space: Space) -> list[list[str]]:
+    """Settings of a few trials in which every choice occurs, to be refused now if they ever are."""
+    from optuna.distributions import CategoricalDistribution
+
+    values = {
+        key: list(d.choices) if isinstance(d, CategoricalDistribution) else [getattr(d, "low")]  # noqa: B009
+        for key, d in space.searched.items()
+    }
+    longest = max(len(choices) for choices in values.values())
+    return [
+        space.overrides({key: choices[min(row, len(choices) - 1)] for key, choices in values.items()})
+        for row in range(longest)
+    ]
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    for name, valid in (("sampler", SAMPLERS), ("pruner", tuple(PRUNERS))):
+        if settings[name] not in valid:
+            raise ConfigError(f"There is no {name} '{settings[name]}'.{nearest(settings[name], valid)}")
+    for name in ("n_trials", "n_jobs"):
+        value = settings[name]
+        if (value is not None or name == "n_trials") and (not isinstance(value, int) or value < 1):
+            raise ConfigError(f"hydra.sweeper.{name}={value}: expected a whole number above 0.")
+    if not isinstance(settings["seed"], int):
+        raise ConfigError(f"hydra.sweeper.seed={settings['seed']}: expected a whole number.")
+
+
+def _need_optuna() -> None:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("hydra/sweeper=optuna needs the extra: pip install 'headstart[sweep]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+# --- the study
+
+
+def open_storage(storage: str) -> "optuna.storages.BaseStorage | str":
+    """What Optuna takes: a URL as it is, a path as a journal."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return storage if "://" in storage else JournalStorage(JournalFileBackend(storage))
+
+
+def make_pruner(name: str, options: Mapping[str, Any]) -> "optuna.pruners.BasePruner":
+    """The pruner of that name; raises ConfigError for arguments that it does not take."""
+    import optuna
+
+    return _made(getattr(optuna.pruners, PRUNERS[name]), options, f"hydra.sweeper.pruner_options of {name}")
+
+
+def _made(cls: Callable[..., Any], options: Mapping[str, Any], name: str, **given: Any) -> Any:
+    try:
+        return cls(**options, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {str(error).rstrip('.')}.") from error
+
+
+def _make_sampler(settings: Mapping[str, Any], number: int, at_once: int) -> "optuna.samplers.BaseSampler":
+    """Of one trial; grid search proposes by itself."""
+    import optuna
+
+    seed = stream("optuna", settings["seed"], number) % 2**32
+    options, name = settings["sampler_options"], f"hydra.sweeper.sampler_options of {settings['sampler']}"
+    if settings["sampler"] == "tpe":
+        # Of several trials at once, none shall be proposed beside one that is still running.
+        options = {"constant_liar": at_once > 1, **options}
+        return _made(optuna.samplers.TPESampler, options, name, seed=seed)
+    return _made(optuna.samplers.RandomSampler, options, name, seed=seed)
+
+
+def _open_study(storage: str, settings: Mapping[str, Any], space: Space) -> "optuna.Study":
+    import optuna
+
+    _make_sampler(settings, 0, 1)
+    pruner = make_pruner(settings["pruner"], settings["pruner_options"])
+    if "://" not in storage:
+        mend_journal(Path(storage))
+    study = optuna.create_study(
+        storage=open_storage(storage),
+        study_name=str(settings["study_name"]),
+        direction="maximize",
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    earlier, now = study.user_attrs.get("settings"), space.record()
+    if earlier is not None and earlier != now:
+        changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+        raise ConfigError(
+            f"The study '{study.study_name}' in {storage} was made with other values of {', '.join(changed)}: use the"
+            " same, or another hydra.sweeper.study_name or hydra.sweep.dir."
+        )
+    study.set_user_attr("settings", now)
+    study.set_user_attr("pruner", [settings["pruner"], dict(settings["pruner_options"])])
+    return study
+
+
+def mend_journal(path: Path) -> None:
+    """Drop a last line that a kill or a full disk has cut off: Optuna reads no journal with one in its middle."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _next_batch(
+    study: "optuna.Study", settings: Mapping[str, Any], space: Space, total: int, at_once: int
+) -> list[tuple[int, dict[str, Any]]]:
+    """Numbers and values of the trials to run next: those that were left running first, then new ones."""
+    from optuna.trial import Trial, TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    batch = []
+    for old in [trial for trial in trials if trial.state == TrialState.RUNNING][:at_once]:
+        study.sampler = _make_sampler(settings, old.number, at_once)
+        batch.append((old.number, _propose(Trial(study, old._trial_id), space)))
+    started = sum(trial.state != TrialState.WAITING for trial in trials)
+    while len(batch) < at_once and started < total:
+        study.sampler = _make_sampler(settings, started, at_once)
+        if settings["sampler"] == "grid" and not study.get_trials(states=(TrialState.WAITING,)):
+            study.enqueue_trial(_grid(space)[started])
+        trial = study.ask()
+        batch.append((trial.number, _propose(trial, space)))
+        started += 1
+    return batch
+
+
+def _propose(trial: "optuna.Trial", space: Space) -> dict[str, Any]:
+    """A value for each key; those that the trial has already stay."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values: dict[str, Any] = {}
+    for key, told in space.searched.items():
+        if isinstance(told, CategoricalDistribution):
+            values[key] = trial.suggest_categorical(key, told.choices)
+        elif isinstance(told, IntDistribution):
+            values[key] = trial.suggest_int(key, told.low, told.high, step=told.step, log=told.log)
+        elif isinstance(told, FloatDistribution):
+            values[key] = trial.suggest_float(key, told.low, told.high, step=told.step, log=told.log)
+    return values
+
+
+def _grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination, the last key varying fastest."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values: list[list[Any]] = []
+    for key, told in space.searched.items():
+        if isinstance(told, CategoricalDistribution):
+            values.append(list(told.choices))
+        elif isinstance(told, IntDistribution) and not told.log:
+            values.append(list(range(told.low, told.high + 1, told.step)))
+        elif isinstance(told, FloatDistribution) and told.step is not None:
+            values.append([told.low + told.step * i for i in range(round((told.high - told.low) / told.step) + 1)])
+        else:
+            raise ConfigError(f"hydra.sweeper.sampler=grid: {key} has no end of values; give a list or a range.")
+    return [dict(zip(space.searched, row, strict=True)) for row in product(*values)]
+
+
+# --- one trial
+
+
+def told_trial(storage: str, study: str, number: int) -> str:
+    """The setting by which a job knows which trial it is; it is no part of what a run is."""
+    return f"++sweep.trial={{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
+
+
+def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any) -> None:
+    """Tell the study what came out, unless the job has: a number is a score, all else a failure."""
+    from hydra.core.utils import JobStatus
+    from optuna.trial import TrialState
+
+    if study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING:
+        result = job.return_value if job.status == JobStatus.COMPLETED else None
+        if isinstance(result, int | float) and math.isfinite(result):
+            study.tell(number, float(result))
+        else:
+            study.tell(number, state=TrialState.FAIL)
+    told = study.get_trials(deepcopy=False)[number]
+    outcome = {
+        TrialState.COMPLETE: f"validation accuracy {100 * (told.value or 0):.1f} %",
+        TrialState.PRUNED: f"pruned after epoch {(told.last_step or 0) + 1}",
+    }.get(told.state, "failed")
+    print(f"trial {number}: {_typed(values)}: {outcome}", flush=True)
+
+
+def _typed(values: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+
+
+def _conclude(study: "optuna.Study", folder: Path) -> None:
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+    finished, pruned, failed = (count[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    result: dict[str, Any] = {"name": "optuna", "best_params": {}, "best_value": None, "best_trial": None}
+    said = f"{len(trials)} trials: {finished} finished, {pruned} pruned, {failed} failed"
+    if finished:
+        best = study.best_trial
+        result |= {"best_params": dict(best.params), "best_value": best.value, "best_trial": best.number}
+        assert best.value is not None
+        said += f"; the best is trial {best.number}, validation accuracy {100 * best.value:.1f} %: " + " ".join(
+            f"{key}={value}" for key, value in best.params.items()
+        )
+    result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
+    write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(result))
+    print(said, flush=True)

@@ -1,0 +1,85 @@
+"""What headstart adds to Hydra: the sweeper optuna, and own settings for launchers; imported at every start."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.runs.configs import conf_folder
+from headstart.sweeps import share
+
+for _name, _resolver in (("jobs", share.jobs_at_once), ("cores", share.cores_a_job), ("gpus_a_job", share.gpus_a_job)):
+    OmegaConf.register_new_resolver(f"headstart.{_name}", _resolver, replace=True)
+
+
+class OurLaunchers(SearchPathPlugin):
+    """Lets conf/hydra/launcher replace the settings that the launchers' own packages store under the same names.
+
+    Hydra 1.3 reads our files first anyway, but warns of every name that it finds in both places.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Only where the settings are those of headstart: another program keeps what its packages store."""
+        folder = conf_folder()
+        if not any(entry.path.removeprefix("file://") == str(folder) for entry in search_path.get_path()):
+            return
+        stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+        for file in (folder / "hydra" / "launcher").glob("*.yaml"):
+            stored.pop(file.name, None)
+
+
+class OptunaSweeper(Sweeper):
+    """Searches for the settings with the best validation accuracy; ``headstart.sweeps.trials`` has the how."""
+
+    def __init__(
+        self,
+        n_trials: int,
+        n_jobs: int | None,
+        sampler: str,
+        pruner: str,
+        seed: int,
+        study_name: str,
+        storage: str | None,
+        sampler_options: Mapping[str, Any],
+        pruner_options: Mapping[str, Any],
+        params: Mapping[str, Any],
+    ) -> None:
+        self.settings = {
+            "n_trials": n_trials,
+            "n_jobs": n_jobs,
+            "sampler": sampler,
+            "pruner": pruner,
+            "seed": seed,
+            "study_name": study_name,
+            "storage": storage,
+            "sampler_options": dict(sampler_options),
+            "pruner_options": dict(pruner_options),
+        }
+        self.params = dict(params)
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what a sweep needs, and make its launcher."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the search; ``arguments`` are the settings of the command line, in Hydra's syntax for sweeps."""
+        from headstart.sweeps.trials import search
+
+        search(self, self.settings, [*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+
+    def check(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose the settings of each job; raises Hydra's errors."""
+        self.validate_batch_is_legal(batch)

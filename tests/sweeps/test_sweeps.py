@@ -1,0 +1,205 @@
+"""The same command again: what has finished is left alone, what has not goes on, what failed is tried again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT, TINY, runs_below
+from omegaconf import OmegaConf
+
+from headstart.cli import main
+from headstart.reports.read import find_run_directories
+from headstart.sweeps.beginning import count_jobs
+from headstart.sweeps.earlier import earlier_runs, files_stamp
+from headstart.sweeps.lock import RunLock, held
+from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
+
+SWEEP = [
+    "train",
+    "-m",
+    *TINY,
+    "strategy=head_only,linear_probe",
+    "output_dir=o",
+    "debug=fast",
+    "features.enabled=false",
+]
+
+
+def texts() -> dict[Path, str]:
+    return {path: path.read_text() for path in Path("o").rglob("run.json")}
+
+
+def words() -> list[str]:
+    (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
+    return [outcome.word for outcome in read_outcomes(folder)]
+
+
+def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SWEEP) == 0
+    before = texts()
+    assert main(SWEEP) == 0
+    assert texts() == before
+    assert words() == ["skipped", "skipped"]
+    said = capsys.readouterr().out
+    assert "goes on in o/" in said
+    assert "2 runs: 2 had finished before" in said
+
+
+def test_what_is_missing_is_run_and_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("headstart.strategies.linear_probe.LinearProbe.compute_head", _broken)
+        assert main([*SWEEP, "sweep.retry=0"]) == 1
+    assert words() == ["finished", "failed"]
+    assert main([*SWEEP, "sweep.retry=0"]) == 1  # left alone, and still told
+    assert words() == ["skipped", "failed"]
+    assert main(SWEEP) == 0
+    assert words() == ["skipped", "retried"]
+    assert [run["status"] for run in runs_below(Path("o"))] == ["finished"] * 2
+
+
+def test_a_crash_is_tried_again_at_once_a_wrong_setting_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def once(self: object, *args: object) -> None:
+        calls.append("called")
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    monkeypatch.setattr("headstart.strategies.linear_probe.LinearProbe.compute_head", once)
+    assert main([*SWEEP, "sweep.retry=2"]) == 1
+    assert len(calls) == 3
+    (failed,) = (run for run in runs_below(Path("o")) if run["status"] == "failed")
+    assert failed["error"]["type"] == "CrashError"
+    assert "num_workers" in failed["error"]["message"]
+
+
+def test_other_pictures_are_another_run(make_folder: object, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder({"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2})  # type: ignore[operator]
+    sweep = [setting for setting in SWEEP if "counts" not in setting]
+    sweep += ["dataset=image_folder", f"dataset.root={root}"]
+    assert main(sweep) == 0
+    picture = root / "train/a/0.jpg"
+    picture.touch()  # other times, the same contents
+    assert main(sweep) == 0
+    assert words() == ["skipped", "skipped"]
+    picture.write_bytes((root / "train/a/1.jpg").read_bytes())
+    assert main(sweep) == 0
+    assert words() == ["finished", "finished"]
+    assert len(runs_below(Path("o"))) == 4
+    capsys.readouterr()
+
+
+def test_a_larger_sweep_takes_over_what_a_smaller_one_found() -> None:
+    smaller = [setting.replace("head_only,linear_probe", "head_only") for setting in SWEEP]
+    assert main(smaller) == 0
+    assert main([*SWEEP, "hydra.sweep.dir=o/larger"]) == 0
+    assert [outcome.word for outcome in read_outcomes(Path("o/larger"))] == ["skipped", "finished"]
+    assert len(runs_below(Path("o"))) == 2
+    assert {path.parent.name == "larger" for path in find_run_directories(["o/larger"])} == {True, False}
+
+
+def test_every_run_anew_if_asked() -> None:
+    assert main(SWEEP) == 0
+    assert main([*SWEEP, "sweep.skip_finished=false"]) == 0
+    assert len(runs_below(Path("o"))) == 4
+
+
+def test_one_folder_is_swept_by_one_process_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SWEEP) == 0
+    (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
+    code = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'src')!r})\n"
+        "from pathlib import Path; from headstart.sweeps.lock import RunLock, held\n"
+        f"place = Path({str(folder)!r}); assert not held(place); assert RunLock(place).acquire()\n"
+        "print('taken', flush=True); sys.stdin.readline()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        assert held(folder)
+        with pytest.raises(SystemExit) as stopped:
+            main(SWEEP)
+        assert stopped.value.code == 2
+        other.kill()
+        other.wait()
+    assert "is being swept by another process" in capsys.readouterr().err
+    assert not held(folder)
+    assert main(SWEEP) == 0
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path)
+    assert not held(tmp_path)
+    with lock:
+        assert held(tmp_path)
+        assert not RunLock(tmp_path).acquire()
+    assert not held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_found_by_all_of_their_hash(tmp_path: Path) -> None:
+    for name, config_hash in (
+        ("a-12345678", "1234567890"),
+        ("b-12345678", "1234567899"),
+        ("c-12345678-2", "1234567890"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        record = {"status": "finished", "config_hash": config_hash, "started_at": name}
+        (folder / "run.json").write_text(json.dumps(record))
+    (tmp_path / "d-12345678").mkdir()
+    (tmp_path / "d-12345678/run.json").write_text("{")
+    found = earlier_runs([tmp_path, tmp_path], "1234567890")
+    assert [run.directory.name for run in found] == ["a-12345678", "c-12345678-2"]
+
+
+def test_the_stamp_of_files_sees_names_sizes_and_times_and_follows_no_circle(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(b"12")
+    (tmp_path / "a/round").symlink_to(tmp_path)
+
+    def stamp() -> str | None:
+        files_stamp.cache_clear()
+        return files_stamp(str(tmp_path))
+
+    first = stamp()
+    assert stamp() == first
+    (tmp_path / "a/1.png").rename(tmp_path / "a/2.png")
+    second = stamp()
+    (tmp_path / "a/2.png").write_bytes(b"123")
+    assert len({first, second, stamp()}) == 3
+    assert files_stamp(None) is None
+    assert files_stamp(str(tmp_path / "gone")) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "params", "jobs"),
+    [
+        (["seed=0,1,2", "strategy=a,b"], {}, 6),
+        (["seed=range(4)"], {"strategy": "a,b"}, 8),
+        (["seed=0,1"], {"seed": "0,1,2"}, 2),
+        (["dataset.counts=[6,4,4]"], {}, 1),
+    ],
+)
+def test_jobs_are_counted(overrides: list[str], params: dict[str, str], jobs: int) -> None:
+    config = OmegaConf.create({"hydra": {"sweeper": {"params": params}, "overrides": {"task": overrides}}})
+    assert count_jobs(config) == jobs
+
+
+def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
+    outcomes = [
+        Outcome(0, ("a=1", "b=1"), "finished", "x/one"),
+        Outcome(1, ("a=1", "b=2"), "failed", "x/two", True, "b=2 is [odd]"),
+    ]
+    for outcome in reversed(outcomes):
+        write_outcome(tmp_path, outcome)
+    assert read_outcomes(tmp_path) == outcomes
+    assert summary(outcomes, 4) == "4 runs: 1 finished, 1 failed, 2 not begun"
+    table = failures_table(outcomes)
+    assert "b=2 is [odd]" in table
+    assert "a=1" not in table
+
+
+def _broken(*args: object) -> None:
+    raise ZeroDivisionError("deep inside")
