@@ -34,6 +34,9 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     on_error = settings.get("on_error", "raise")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}")
+    root = settings.get("root")
+    if root is not None and not isinstance(root, str) and not is_whole(root):
+        raise ConfigError(f"dataset.root={root}: expected the path of your pictures, such as my_pictures.")
     for key in ("near_duplicates", "allow_outside"):
         if not isinstance(settings.get(key, False), bool):
             raise ConfigError(f"dataset.{key}={settings[key]}: expected true or false.")
@@ -68,7 +71,7 @@ def given_root(root: str | None) -> Path:
     """dataset.root as a path; refused where it is not set."""
     if not root:
         raise ConfigError("dataset.root is not set: give the place of your pictures, as in dataset.root=my_pictures.")
-    return Path(root).expanduser()
+    return Path(str(root)).expanduser()
 
 
 def existing_folder(root: str | None) -> Path:

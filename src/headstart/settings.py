@@ -11,7 +11,8 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "dataset": frozenset("root name pictures allow_outside num_workers download on_error near_duplicates".split()),
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
-        " enable_progress_bar enable_model_summary enable_checkpointing auto_batch".split()
+        " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"
+        " auto_batch".split()
     ),
     "callbacks": frozenset({"progress"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),

@@ -40,7 +40,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["strategy._target_=headstart.strategies.Nothing"], r"strategy.*Nothing"),
         (["trainer.max_epochs=0"], r"trainer.max_epochs=0"),
         (["trainer.accelerator=quantum"], r"trainer: .*quantum"),
-        (["trainer.devices=2"], r"a run takes one device, not 2"),
+        (["trainer.devices=2"], r"trainer=default takes one device, not 2"),
         (["+trainer.fast_dev_run=true"], r"debug=fast"),
         (["+trainer.limit_val_batches=0"], r"limit_val_batches=0"),
         (["+trainer.val_check_interval=0.5"], r"val_check_interval .* have to be 1"),

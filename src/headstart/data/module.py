@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from headstart import ranks
 from headstart.data.collection import Collection, Targets, joined
 from headstart.data.decoding import (
     Decoded,
@@ -118,10 +119,14 @@ class PictureSplit(Dataset[Batch]):
 
 
 class EvenBatches:
-    """Shuffled (epoch, position) keys in batches that differ by one at most: no left-over of one for batch norm."""
+    """Shuffled (epoch, position) keys in batches that differ by one at most: no left-over of one for batch norm.
+
+    Where several processes train together, each has its share of every batch.
+    """
 
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.rank, self.world = ranks.rank(), ranks.world()
         self.epoch = 0
         self.done = (0, 0)  # an epoch, and how many of its batches need not come, as they came before
         self.sampler = self  # where Lightning looks for set_epoch
@@ -134,10 +139,11 @@ class EvenBatches:
         return -(-self.length // self.batch_size)
 
     def positions(self) -> list[NDArray[np.int64]]:
-        """The positions of each batch of this epoch."""
+        """The positions of each batch of this epoch, or of this process's share of each."""
         order = generator("order", self.seed, self.epoch).permutation(self.length)
         epoch, done = self.done
-        return np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
+        batches = np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
+        return [np.array_split(batch, self.world)[self.rank] for batch in batches]
 
     def start_at(self, epoch: int, batches: int) -> None:
         """Go on within an epoch, after so many of its batches."""
@@ -156,6 +162,19 @@ class Mixed(EvenBatches):
 
     def set_epoch(self, epoch: int) -> None:
         """There is one order only."""
+
+
+class InOrder:
+    """Positions straight on, as a DataLoader takes them."""
+
+    def __init__(self, length: int, batch_size: int) -> None:
+        self.batches = straight_on(length, batch_size)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.batches)
 
 
 class PictureData(pl.LightningDataModule):
@@ -368,7 +387,7 @@ class PictureData(pl.LightningDataModule):
     def _in_order(self, split: PictureSplit) -> DataLoader[Batch]:
         if self.mixed_evaluation:
             return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
-        return self._loader(split, batch_size=self.batch_size)
+        return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
 
     def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
         split.pictures.load("pictures")
@@ -390,7 +409,19 @@ class PictureData(pl.LightningDataModule):
             return self.num_workers
         if not split.pictures.costly and not split.views:
             return 0
-        return min(8, max(1, usable_cores() - 1))
+        return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
+
+
+def straight_on(length: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """Positions in order, ``batch_size`` at a time, or this process's share of each such batch.
+
+    A last batch with too few for all processes goes into the one before: each has as many batches, none empty.
+    """
+    starts = list(range(0, length, batch_size))
+    if len(starts) > 1 and length - starts[-1] < ranks.world():
+        starts.pop()
+    batches = np.split(np.arange(length), starts[1:])
+    return [np.array_split(batch, ranks.world())[ranks.rank()] for batch in batches]
 
 
 def split_name(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from headstart import ranks
 from headstart.data import PictureData, PictureSplit
 from headstart.data.module import EvenBatches, Mixed
 from headstart.errors import HeadstartError
@@ -133,7 +134,8 @@ class FrozenData(pl.LightningDataModule):
 
     def _get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
         if name not in self.outcomes:
-            self.outcomes[name] = self.keeper.get(name, split, views)
+            with ranks.leader_first():  # one computes and keeps, the others find
+                self.outcomes[name] = self.keeper.get(name, split, views)
         return self.outcomes[name]
 
     def _told(self, name: str, loader: FeatureBatches) -> FeatureBatches:

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.data.module import EvenBatches
+from headstart import ranks
+from headstart.data.module import EvenBatches, straight_on
 from headstart.features.compute import ahead
 from headstart.features.rows import InMemory, Rows
 
@@ -32,13 +33,15 @@ class FeatureBatches:
         self.rows, self.targets, self.views = rows, targets, views
         self.labels = torch.from_numpy(targets)
         self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
-        self.passes = 0  # how often all rows were asked for
+        self.passes = 0.0  # how often all rows were asked for
+        self.straight_on = straight_on(len(targets), batch_size)
+        self.share = 1 / ranks.world()
 
     def __len__(self) -> int:
-        return len(self.batch_sampler) if self.batch_sampler is not None else -(-len(self.targets) // self.batch_size)
+        return len(self.batch_sampler if self.batch_sampler is not None else self.straight_on)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.passes += 1
+        self.passes += self.share
         positions = self._positions()
         if isinstance(self.rows, InMemory):
             return map(self._batch, positions)
@@ -47,8 +50,7 @@ class FeatureBatches:
     def _positions(self) -> list[NDArray[np.int64]]:
         if self.batch_sampler is not None:
             return self.batch_sampler.positions()
-        everything = np.arange(len(self.targets))
-        return [everything[start : start + self.batch_size] for start in range(0, len(everything), self.batch_size)]
+        return self.straight_on
 
     def _batch(self, positions: NDArray[np.int64]) -> Batch:
         view = self.batch_sampler.epoch % self.views if self.batch_sampler is not None else 0

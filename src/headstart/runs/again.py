@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, RunError
 from headstart.reports.read import first_line
-from headstart.runs import identity
-from headstart.runs.run import Described, carry_out, describe, prepare
+from headstart.runs import identity, processes
+from headstart.runs.run import Described, carry_out, describe, follow, prepare
 from headstart.sweeps.earlier import UNFINISHED, Earlier, earlier_runs, files_stamp, folders_to_search
 from headstart.sweeps.lock import RunLock
 
@@ -59,9 +59,12 @@ def do(
     described = describe(config, choices)
     tries = 0
     while True:
+        follows = processes.follows()
         found = earlier_runs(folders_to_search(Path(str(config.output_dir)), parent), described.config_hash)
-        if in_sweep and (standing := _standing(described, found, policy)):
+        if in_sweep and (standing := _standing(described, found, policy, follows)):
             return standing
+        if follows:  # torchrun or srun has started it beside the process that writes
+            return Result("finished", parent, follow(described.config, parent / described.name))
         directory, word = _place(described, found, policy, parent)
         if word == "failed" and not policy.retry and in_sweep:
             raise HeadstartError(f"failed before, and sweep.retry is 0: {_error(found, directory)}")
@@ -84,8 +87,8 @@ def do(
         return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, accuracy)
 
 
-def _standing(described: Described, found: Sequence[Earlier], policy: Policy) -> Result | None:
-    """What need not be run: finished, pruned, or at work in another process."""
+def _standing(described: Described, found: Sequence[Earlier], policy: Policy, follows: bool) -> Result | None:
+    """What need not be run: finished, pruned, or at work in another process, unless that is the one to follow."""
     for run in reversed(found):
         if run.status == "pruned":
             return Result("pruned", run.directory, run.accuracy)
@@ -93,7 +96,7 @@ def _standing(described: Described, found: Sequence[Earlier], policy: Policy) ->
             other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
             print(f"skipped: finished before{other}, {100 * run.accuracy:.1f} % on validation: {run.directory}")
             return Result("skipped", run.directory, run.accuracy)
-        if run.status == "running" and run.lives:
+        if run.status == "running" and run.lives and not follows:
             print(f"skipped: another process is at it: {run.directory}")
             return Result("elsewhere", run.directory, run.accuracy)
     return None

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from headstart import ranks
 from headstart.errors import ConfigError
 from headstart.strategies import Strategy
 from headstart.strategies.norms import batch_norms, estimate_statistics
@@ -146,7 +147,8 @@ class StochasticAverage(AveragedWeights):
         strategy.stop_clock()  # no training step is made in here
         if self._loader is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            self._loader = data.train_dataloader()
+            with ranks.alone():
+                self._loader = data.train_dataloader()
         batches = islice(self._loader, trainer.num_training_batches)  # type: ignore[arg-type]
         with trainer.precision_plugin.forward_context():
             strategy.train()  # to see which statistics move

@@ -19,7 +19,7 @@ from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
 from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hydra, guarded, help_text, told_of_plugin
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early
-from headstart.sweeps.beginning import Sweep, ended, own_settings
+from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
 from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 from headstart.sweeps.share import remember_gpus, shared
@@ -98,12 +98,12 @@ def job(config: DictConfig) -> float:
             number, tuple(overrides), word, None if directory is None else str(directory), told_once,
             None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
         )  # fmt: skip
-        if sweep is None:
+        if sweep is None or follows():
             _ALONE.append(outcome)
         else:
             write_outcome(sweep, outcome)
 
-    if sweep is not None:
+    if sweep is not None and not follows():
         print(f"headstart: run {number + 1}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
     try:
         with shared(told, config.get("trainer")):

@@ -15,11 +15,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from headstart.augmentations import Mix, View, split_views_and_mixes
 from headstart.backbones import Backbone
 from headstart.data import PictureData
-from headstart.errors import ConfigError, HeadstartError
+from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
+from headstart.runs import processes
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
-from headstart.runs.curves import CsvCurves, Curves
+from headstart.runs.curves import CsvCurves, Curves, UnwrittenCurves
 from headstart.runs.early_checks import check_rate, check_trainer
 from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
@@ -141,6 +142,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     check_trainer(config)
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
+    if processes.follows():
+        loggers = [UnwrittenCurves(directory, any(logger.keeps_pictures for logger in loggers))]
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     check_one_average(callbacks)
     callbacks += pruning_callbacks(config.get("sweep"))
@@ -158,19 +161,39 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     callbacks = [best, *callbacks, keep]
     plain = config.copy()
     plain.trainer = {name: value for name, value in config.trainer.items() if name not in OWN_SETTINGS}
-    trainer = make(plain, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(directory))
+    trainer = make(
+        plain,
+        "trainer",
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=str(directory),
+        **_shared_out(config),
+    )
+    processes.check_world(trainer, config.trainer)
+    if trainer.world_size > 1 and config.trainer.get("auto_batch"):
+        raise ConfigError("trainer.auto_batch works on one device; on several use a smaller dataset.batch_size.")
     _check_trainer(trainer)
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
     return trainer, loggers, keep
 
 
+def _shared_out(config: DictConfig) -> dict[str, Any]:
+    """What the trainer has to know to share batches out, beyond its settings; nothing for one device."""
+    strategy = config.trainer.get("strategy")
+    if strategy is None:
+        return {}
+    if strategy != "ddp":
+        raise ConfigError(
+            f"trainer.strategy={strategy}: expected ddp (as in trainer=ddp), or none for one device."
+            f"{nearest(strategy, ['ddp'])}"
+        )
+    if getattr(get_class(config.strategy._target_), "in_phases", False):  # DDP else waits for what rests
+        strategy = "ddp_find_unused_parameters_true"
+    return {"strategy": strategy, "plugins": [processes.environment()]}
+
+
 def _check_trainer(trainer: pl.Trainer) -> None:
     """Refuse what would leave an epoch without its validation, or a run without its pictures."""
-    if trainer.num_devices * trainer.num_nodes != 1:
-        raise ConfigError(
-            f"trainer.devices: a run takes one device, not {trainer.num_devices * trainer.num_nodes}; use"
-            " trainer.devices=1."
-        )
     if getattr(trainer, "fast_dev_run", False):
         raise ConfigError("trainer.fast_dev_run keeps no epoch to test; use debug=fast.")
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):

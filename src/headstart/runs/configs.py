@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 import headstart
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.runs.targets import check_hydra
 from headstart.settings import flatten
 
@@ -141,7 +141,7 @@ def known_keys(arguments: Sequence[str], without: str) -> list[str]:
         try:
             with initialize_config_dir(str(conf_folder()), version_base="1.3"):
                 config = OmegaConf.to_container(compose("train", overrides), resolve=False)
-        except CONFIG_ERRORS:
+        except (*CONFIG_ERRORS, HeadstartError):
             continue
         groups = [folder.name for folder in conf_folder().iterdir() if folder.is_dir()]
         return [*groups, *flatten(config)]  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ MEANT = (
     ".*command is available on your system but is not used.*",  # Slurm is there, and a run needs none
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*your dataloader is not resumable.*",  # its order is drawn from the place where training goes on
+    ".*recommended to use .self.log.*sync_dist=True.*",  # what is logged is the same everywhere
     ".*LeafSpec.*",
     ".*treespec.*",
 )

@@ -106,6 +106,17 @@ class Curves(Logger):
         """The chosen epoch, the settings and the final scores, once."""
 
 
+class UnwrittenCurves(Curves):
+    """Rows in memory only: for a process that trains along and leaves writing to another."""
+
+    def __init__(self, folder: Path | str, keeps_pictures: bool = False) -> None:
+        super().__init__(folder)
+        self.keeps_pictures = keeps_pictures
+
+    def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
 class CsvCurves(Curves):
     """``folder/metrics.csv``: the column epoch (from 0), then one a number."""
 

@@ -44,6 +44,13 @@ class Manifest:
         write_atomically(self.path, text + "\n")
 
 
+class UnwrittenManifest(Manifest):
+    """For a process that trains along and leaves writing to another."""
+
+    def write(self) -> None:
+        """Nothing."""
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 

@@ -21,6 +21,8 @@ class EpochProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
         self.epoch = None
+        if not trainer.is_global_zero:
+            return
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         done = trainer.fit_loop.total_batch_idx + 1  # by a run that is taken up
         self.bar = tqdm(

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from headstart import ranks
 from headstart.data import PictureData
 from headstart.errors import ConfigError
 from headstart.features.frozen_data import FrozenData
@@ -81,7 +82,8 @@ def frozen_data(
     store = Store(folder, settings.max_bytes())
     device: Any = trainer.strategy.root_device
     autocast = AUTOCAST[str(trainer.precision)]
-    keeper = Keeper(prefix, settings, store, device, autocast, data.train.without_views(), everything)
+    with ranks.leader_first():  # one times the engines, the others go by it
+        keeper = Keeper(prefix, settings, store, device, autocast, data.train.without_views(), everything)
     views = settings.views if data.train.views and not strategy.mixes else None
     if views is not None:
         views = min(views, trainer.max_epochs or views)

@@ -5,7 +5,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from headstart import ranks
 from headstart.data import PictureData
 from headstart.data.seen import Seen
 from headstart.errors import HeadstartError, Pruned
@@ -22,7 +23,7 @@ from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
 from headstart.files import write_atomically
-from headstart.runs import compose, identity, provenance
+from headstart.runs import compose, identity, processes, provenance
 from headstart.runs.batch_pictures import log_batch
 from headstart.runs.checkpoints import drop_intermediate, keep_network
 from headstart.runs.console import quieten, talking
@@ -30,7 +31,7 @@ from headstart.runs.crashes import crash_of, is_out_of_memory
 from headstart.runs.curves import Curves
 from headstart.runs.early_checks import check_settings
 from headstart.runs.interrupt import Interrupted, listening
-from headstart.runs.manifest import Manifest
+from headstart.runs.manifest import Manifest, UnwrittenManifest
 from headstart.runs.predictions import write_predictions
 from headstart.runs.references import compute_references
 from headstart.runs.resume import KeepProgress, Progress, read_progress
@@ -93,6 +94,8 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
 def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
     """Train, test and write a new run directory below ``parent``; the validation accuracy of the chosen epoch."""
     described = describe(config, choices)
+    if processes.follows():
+        return follow(described.config, parent / described.name)
     directory = identity.make_run_directory(parent, described.name)
     with RunLock(directory):
         return carry_out(described, directory, overrides)
@@ -147,7 +150,8 @@ def _within_memory(config: DictConfig, directory: Path, manifest: Manifest, star
     parts = 1
     while True:
         try:
-            return _train_and_test(config, directory, manifest, start, parts)
+            with processes.Group(directory) as group:
+                return _train_and_test(config, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
                 not config.trainer.get("auto_batch")
@@ -164,6 +168,16 @@ def _within_memory(config: DictConfig, directory: Path, manifest: Manifest, star
         )
 
 
+def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
+    """Take part in a run that another process leads and writes down; the same accuracy."""
+    quieten()
+    settle_on_the_cpu()
+    names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
+    manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
+    with processes.silent(), listening(), processes.Group(directory) as group:
+        return _train_and_test(config, directory, manifest, time.perf_counter(), group, ready)
+
+
 def settled(config: DictConfig) -> dict[str, Any]:
     """The settings with nothing left open: what refers to others is filled in, the folder of pictures is absolute."""
     config = config.copy()
@@ -174,7 +188,7 @@ def settled(config: DictConfig) -> dict[str, Any]:
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
     if config.dataset.get("root"):
-        config.dataset.root = str(Path(config.dataset.root).expanduser().absolute())
+        config.dataset.root = str(Path(str(config.dataset.root)).expanduser().absolute())
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     return settings
 
@@ -188,10 +202,16 @@ def dataset_name(config: DictConfig, choice: str) -> str:
 
 
 def _train_and_test(
-    config: DictConfig, directory: Path, manifest: Manifest, start: float, batch_parts: int = 1
+    config: DictConfig,
+    directory: Path,
+    manifest: Manifest,
+    start: float,
+    group: processes.Group,
+    ready: Callable[[], object] = lambda: None,
+    batch_parts: int = 1,
 ) -> float:
     provenance.reset_peak_memory()
-    parts = prepare(config, directory)
+    parts = prepare(config, directory, group=group)
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     strategy.batch_parts = batch_parts
     manifest.content["provenance"] |= {
@@ -205,10 +225,10 @@ def _train_and_test(
         pictures={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         skipped=data.skipped,
     )
-    progress = _take_up(parts, directory, manifest)
     _describe(parts)
-    if progress is not None:
-        log.info("goes on from its checkpoint: %s", progress)
+    group.join(trainer, ready)
+    progress = ranks.from_leader(_take_up(parts, directory, manifest) if ranks.leads() else None)
+    _start_from(parts, progress)
     log_batch(strategy, data, parts.loggers)
     references = compute_references(config.get("references") or [], data)
 
@@ -226,15 +246,17 @@ def _train_and_test(
     epoch = strategy.fit(trainer, reused or data, start_data, progress)
     train_seconds += time.perf_counter() - before + parts.keep.earlier_seconds
     start -= parts.keep.earlier_seconds
-    keep_network(strategy, epoch, directory / "checkpoints")
+    if ranks.leads():
+        keep_network(strategy, epoch, directory / "checkpoints")
     said = trainer.predict(strategy, dataloaders=(reused or data).val_dataloader())
     trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
     manifest.content["features"] = _told(reused)
     for file, split, logits in (
         ("predictions.csv", data.test, strategy.test_logits),
-        ("validation_predictions.csv", data.validation, in_order(said)),  # type: ignore[arg-type]
+        ("validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
     ):
-        write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
+        if ranks.leads():
+            write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
 
     row = parts.loggers[0].rows[epoch]
     tried = len(parts.loggers[0].rows)
@@ -242,6 +264,8 @@ def _train_and_test(
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
     metrics |= strategy.selected.get("metrics", {})  # of what was made from that epoch
     metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
+    if not ranks.leads():
+        return metrics["validation/accuracy"]
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
         logger.muted = False  # as nothing may have been left to train
@@ -271,16 +295,21 @@ def _train_and_test(
     return metrics["validation/accuracy"]
 
 
-def prepare(config: DictConfig, directory: Path, every_stage: bool = False) -> Parts:
+def prepare(
+    config: DictConfig, directory: Path, every_stage: bool = False, group: processes.Group | None = None
+) -> Parts:
     """Everything that can be refused is refused here, cheap checks first.
 
-    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some.
+    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some. The other processes
+    of ``group`` are started early, as they take seconds to come up.
     """
     check_settings(config)
     data = compose.make_data(config)
     views, mixes = compose.make_augmentation(config)
     compose.check_optimizer(config)
     trainer, loggers, keep = compose.make_trainer(config, directory)
+    if group is not None:
+        group.start(trainer)
     _seed_everything(config.seeds.augmentation)
     features = compose.make_features(config)
     store = features.folder(config.output_dir)
@@ -290,29 +319,35 @@ def prepare(config: DictConfig, directory: Path, every_stage: bool = False) -> P
     data.prepare(backbone.preprocessing, views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, mixes)
     check_views(features, strategy, trainer)
+    processes.check_shares(data, strategy, trainer.world_size)
     return Parts(data, strategy, trainer, loggers, keep, features, store)
 
 
 def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | None:
     """What an earlier process left to go on from; what it left otherwise is removed, as it will be made again."""
     packages = manifest.content["provenance"]["packages"]
-    made_of = {
+    parts.keep.made_of = {
         "settings": manifest.content["config_hash"],
         "code": provenance.git_state()["source_sha256"],
         "pictures": parts.data.fingerprint,
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
-    parts.keep.made_of = made_of
-    progress = read_progress(directory / "checkpoints", made_of)
-    parts.keep.go_on_from(progress)
-    curves: Sequence[Any] = progress.curves if progress is not None else [None] * len(parts.loggers)
-    for logger, state in zip(parts.loggers, curves, strict=True):
-        logger.take_up(state)
+    progress = read_progress(directory / "checkpoints", parts.keep.made_of)
     if progress is None:
         drop_intermediate(directory / "checkpoints")
         (directory / "metrics.csv").unlink(missing_ok=True)
     return progress
+
+
+def _start_from(parts: Parts, progress: Progress | None) -> None:
+    """Put curves and callbacks back to where a checkpoint was written."""
+    parts.keep.go_on_from(progress)
+    curves: Sequence[Any] = progress.curves if progress is not None else [None] * len(parts.loggers)
+    for logger, state in zip(parts.loggers, curves, strict=False):
+        logger.take_up(state)
+    if progress is not None:
+        log.info("goes on from its checkpoint: %s", progress)
 
 
 def _told(reused: FrozenData | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ class GradualUnfreeze(Strategy):
     """
 
     by_stage = True
+    in_phases = True
 
     def __init__(
         self, backbone: Backbone, *args: Any, epochs_per_stage: int = 1, stages: int | None = None, **kwargs: Any

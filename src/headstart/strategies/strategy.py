@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from headstart import ranks
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features, extract
@@ -92,6 +93,7 @@ class Strategy(pl.LightningModule):
     pixel_scale: Tensor
     pixel_shift: Tensor
     pretrained = True  # whether the backbone starts from weights learned elsewhere
+    in_phases = False  # whether some of what is trained rests in some epochs
     by_stage = False  # whether each stage is a group of its own, whatever its rate
     averaged_views: int | None = None  # features are means over so many views of a picture
 
@@ -379,7 +381,7 @@ class Strategy(pl.LightningModule):
         inputs, targets, _ = batch
         if self.mixes:
             x = self.normalise(inputs)
-            rng = generator("mix", self.noise_seed, self.current_epoch, batch_idx)
+            rng = generator("mix", self.noise_seed, self.current_epoch, batch_idx, *ranks.key())
             targets = self.task.soft(targets)
             for mix in self.mixes:
                 x, targets = mix(x, targets, rng)
@@ -388,6 +390,8 @@ class Strategy(pl.LightningModule):
             loss = self._loss(self, inputs, targets, batch_idx)
         self._epoch_samples += len(inputs)
         penalty = self.penalty()
+        # Lightning averages gradients over processes, whose shares of a batch may differ by a picture.
+        loss = loss * ranks.weight(len(inputs), loss.device)
         return loss if penalty is None else loss + penalty
 
     def _loss(self, network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, batch_idx: int) -> Tensor:
@@ -439,8 +443,10 @@ class Strategy(pl.LightningModule):
         data.mixed_evaluation = self.batch_norm == "batch"
         if self.batch_norm == "adapt":
             self.to(device)
-            pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
-            norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
+            with ranks.alone():  # the same everywhere, up to rounding, which is the leader's
+                pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
+                norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
+            ranks.copy_from_leader(self.backbone)
             log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))
 
     def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, progress: GoesOn | None = None) -> int:
@@ -457,9 +463,13 @@ class Strategy(pl.LightningModule):
             if self.wants_start_features:
                 train, validation = self.start_features(start or data, device, whole=start is not None)
                 self.start_head(train, validation)
+                ranks.copy_from_leader(self.head)
             if self.lr_wanted:
                 clip = Clip(trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm"))
-                self.lr = find_lr(self, data.train_dataloader(), device, trainer.loggers, clip)
+                with ranks.alone():
+                    batches = data.train_dataloader()
+                    found = find_lr(self, batches, device, trainer.loggers, clip) if ranks.leads() else self.lr
+                self.lr = ranks.from_leader(found)
                 self.lr_wanted = False
                 self.selected["lr"] = self.lr
                 self.plan = self._make_plan()
@@ -473,7 +483,9 @@ class Strategy(pl.LightningModule):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "") or (progress and progress.best)
         if not best:
             raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
-        content = torch.load(best, map_location="cpu", weights_only=True)
+        content = ranks.from_leader(
+            torch.load(best, map_location="cpu", weights_only=True) if ranks.leads() else {}  # one machine may have it
+        )
         self.load_state_dict(self.state_dict() | content["state_dict"])
         self.finish(trainer, data)
         return int(content["epoch"])
@@ -490,8 +502,12 @@ class Strategy(pl.LightningModule):
         def network(inputs: Tensor) -> Tensor:
             return inputs if whole and inputs.is_floating_point() else self.features(inputs)
 
-        train = extract(network, data.train_eval_dataloader(), device, "train features")
-        return train, lambda: extract(network, data.val_dataloader(), device, "validation features")
+        def passed(loader: Callable[[], Any], what: str) -> Features:
+            with ranks.alone():
+                return extract(network, loader(), device, what)
+
+        train = passed(data.train_eval_dataloader, "train features")
+        return train, lambda: passed(data.val_dataloader, "validation features")
 
     @contextmanager
     def saving_without_frozen(self) -> Iterator[None]:
@@ -517,19 +533,21 @@ class Strategy(pl.LightningModule):
     def progress(self) -> dict[str, Any]:
         """What ``take_up`` needs beside weights and optimizer: plain values and tensors."""
         return {
-            "scores": self.train_scores.state(),
+            "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._rates,
-            "samples": (self.samples_trained, self._epoch_samples),
+            "samples": (self.samples_trained, int(ranks.total(self._epoch_samples))),
             "seconds": (self.seconds_trained, self.running_seconds()),
         }
 
     def take_up(self, progress: Mapping[str, Any], mid_epoch: bool = False) -> None:
         """Go on from there; within an epoch, its modes are set and its clock is started here."""
-        self.samples_trained, self._epoch_samples = progress["samples"]
+        self.samples_trained, samples = progress["samples"]
+        self._epoch_samples = samples if ranks.leads() else 0
         self.seconds_trained, so_far = progress["seconds"]
         if not mid_epoch:
             return
-        self.train_scores.take_up(progress["scores"], self.device)
+        for scores in progress["scores"][ranks.rank() :: ranks.world()]:
+            self.train_scores.take_up(scores, self.device)
         self._rates = [(step, dict(rates)) for step, rates in progress["rates"]]
         self.open_phase()
         self.train()
@@ -577,7 +595,7 @@ class Strategy(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The noise of dropout is of this step, whatever was drawn before."""
-        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx))
+        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx, *ranks.key()))
 
     def on_validation_epoch_start(self) -> None:
         """Training of this epoch is over when its validation begins."""
@@ -589,8 +607,9 @@ class Strategy(pl.LightningModule):
         self.watch.check()
         scores = self.train_scores.compute()
         self.log_dict({f"train/{name}": value for name, value in scores.items()})
-        self.log("samples_per_second", self._epoch_samples / max(seconds, 1e-9))
-        self.samples_trained += self._epoch_samples
+        samples = ranks.total(self._epoch_samples)
+        self.log("samples_per_second", samples / max(seconds, 1e-9))
+        self.samples_trained += int(samples)
         self.seconds_trained += seconds
         self._epoch_start = 0.0
         for name, rate in self.learning_rates(self.optimizers()).items():
@@ -619,7 +638,7 @@ class Strategy(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores, and put the logits into the order of the pictures."""
-        self.test_logits = in_order(self._test_batches)
+        self.test_logits = in_order(ranks.gathered(self._test_batches))
         self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
     def stop_clock(self) -> float:

@@ -42,6 +42,8 @@ class GoOn(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Find the sweep's folder, take it, and write down what is to be done."""
+        if follows():
+            return
         folder = Path(str(config.hydra.sweep.dir))
         overrides = _telling(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         earlier = _same_sweep(Path(str(config.output_dir)), overrides) if STAMPED.fullmatch(folder.name) else None
@@ -67,6 +69,13 @@ class GoOn(Callback):
         write_atomically(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         forget_outcomes(folder)
         _BEGUN.append(Sweep(folder, jobs, lock))
+
+
+def follows() -> bool:
+    """Whether torchrun or srun started this process beside another, which takes care of the sweep."""
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("RANK", 0)) > 0
+    srun = int(os.environ.get("SLURM_NTASKS", 1)) > 1 and int(os.environ.get("SLURM_PROCID", 0)) > 0
+    return torchrun or srun
 
 
 def ended() -> Sweep | None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
+from headstart import ranks
 from headstart.errors import ConfigError
 from headstart.tasks.heads import LinearHead
 
@@ -35,7 +36,7 @@ class Classification:
 
 
 class Scores(nn.Module):
-    """Loss and accuracy over an epoch.
+    """Loss and accuracy over an epoch, over the pictures of all processes that share it.
 
     With soft targets the accuracy is the expected one: the share of the predicted class in the target. With hard
     targets that is the usual accuracy.
@@ -44,7 +45,9 @@ class Scores(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # A loss that is no number has to show: torchmetrics would drop it.
-        self.loss, self.accuracy = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+        self.loss, self.accuracy = (
+            MeanMetric(nan_strategy="disable", distributed_available_fn=ranks.together) for _ in range(2)
+        )
         self._batches: list[tuple[Tensor, Tensor]] = []  # handed over once an epoch, which is much faster
 
     @torch.no_grad()
@@ -63,7 +66,8 @@ class Scores(nn.Module):
 
     def take_up(self, state: tuple[Tensor, Tensor] | None, device: torch.device) -> None:
         """Go on from there."""
-        self._batches = [] if state is None else [(state[0].to(device), state[1].to(device))]
+        if state is not None:
+            self._batches.append((state[0].to(device), state[1].to(device)))
 
     def compute(self) -> dict[str, Tensor]:
         """The epoch's "loss" and "accuracy", starting afresh; no number where there was no batch."""

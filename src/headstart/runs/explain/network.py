@@ -23,7 +23,7 @@ from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run, first_line
-from headstart.runs import compose
+from headstart.runs import compose, processes
 from headstart.runs.reproduce import read_config
 from headstart.runs.targets import check_targets
 from headstart.strategies import Knn, Lora, Strategy
@@ -181,6 +181,7 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
         config.pop(name, None)
     check_targets(OmegaConf.to_container(config), trusted)
     config.logger, config.callbacks = {}, {}
+    processes.on_one_device(config.trainer)
     config.augmentation = config.get("augmentation") or {}
     config.backbone.weights = None
     if config.trainer.get("accelerator") != "cpu":

@@ -1,0 +1,221 @@
+"""A run on several devices gives what it gives on one, and leaves no process behind."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from conftest import TINY, runs_below
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart import ranks
+from headstart.cli import main
+from headstart.data.module import EvenBatches, straight_on
+from headstart.runs import compose, identity, processes
+from headstart.runs.configs import composed
+from headstart.runs.run import settled
+
+TWO = ["trainer=ddp", "trainer.devices=2"]
+STORED = "strategy.batch_norm=frozen"
+
+
+def as_rank(monkeypatch: pytest.MonkeyPatch, number: int, world: int) -> None:
+    monkeypatch.setattr(ranks, "rank", lambda: number)
+    monkeypatch.setattr(ranks, "world", lambda: world)
+
+
+@given(length=st.integers(4, 200), batch_size=st.integers(4, 40), world=st.integers(1, 4))
+def test_every_picture_goes_to_one_process_in_as_many_batches(length: int, batch_size: int, world: int) -> None:
+    for in_order in (True, False):
+        shares = []
+        for number in range(world):
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                as_rank(monkeypatch, number, world)
+                batches = EvenBatches(length, batch_size, 3)
+                shares.append(straight_on(length, batch_size) if in_order else batches.positions())
+        if not in_order and length // len(batches) < world:  # refused before
+            continue
+        assert len({len(share) for share in shares}) == 1
+        whole = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
+        assert all(len(part) for share in shares for part in share)
+        assert sorted(np.concatenate(whole).tolist()) == list(range(length))
+        if in_order:
+            assert np.concatenate(whole).tolist() == list(range(length))
+        else:  # the very batches of a single process
+            alone = EvenBatches(length, batch_size, 3).positions()
+            assert [batch.tolist() for batch in whole] == [batch.tolist() for batch in alone]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trainer.devices=2"], "trainer=default takes one device, not 2; use trainer=ddp"),
+        ([*TWO, "dataset.batch_size=1"], "batches of 1, too few for 2 processes"),
+        ([*TWO, "strategy=linear_probe"], "strategy=linear_probe computes its head in one process"),
+        ([*TWO, "trainer.strategy=dpp"], "trainer.strategy=dpp: expected ddp"),
+        (["trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2"], "is started on each of them, by torchrun"),
+        (["trainer=ddp", "trainer.devices=49"], "batches of 24, too few for 49 processes"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes.Group, "start", lambda self, trainer: None)  # none is needed to be refused
+    assert main(["train", *TINY, *arguments, "output_dir=o"]) == 2
+    assert sentence in capsys.readouterr().err
+    assert [run["status"] for run in runs_below(Path("o"))] == ["failed"]
+
+
+def test_processes_of_others_have_to_agree_with_the_devices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 3, "TORCHELASTIC_RUN_ID": "a"}.items():
+        monkeypatch.setenv(name, str(value))
+    assert main(["train", *TINY, *TWO, "output_dir=o"]) == 2
+    assert "trainer.devices=2 on trainer.num_nodes=1 is 2 in all, but 3 processes" in capsys.readouterr().err
+
+
+def test_the_hash_does_not_tell_on_how_many_devices() -> None:
+    hashes = {identity.config_hash(settled(composed([*TINY, *extra])[0])) for extra in ([], TWO)}
+    assert len(hashes) == 1
+
+
+def test_only_what_rests_for_some_epochs_makes_ddp_look_for_it() -> None:
+    found = {
+        name: compose._shared_out(composed([*TINY, *TWO, f"strategy={name}"])[0])["strategy"]
+        for name in ("finetune_all", "gradual_unfreeze")
+    }
+    assert found == {"finetune_all": "ddp", "gradual_unfreeze": "ddp_find_unused_parameters_true"}
+
+
+def test_alone_a_process_has_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    assert (ranks.rank(), ranks.world(), ranks.key(), ranks.leads()) == (1, 2, (1,), False)
+    with ranks.alone():
+        assert (ranks.rank(), ranks.world(), ranks.key(), ranks.leads()) == (0, 1, (), False)
+        assert [len(batch) for batch in straight_on(10, 4)] == [4, 4, 2]
+    assert [len(batch) for batch in straight_on(10, 4)] == [2, 2, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "strategy=head_only", "features.enabled=true,false"],
+        ["strategy=finetune_all", STORED],
+        ["strategy=gradual_unfreeze", STORED],
+        ["strategy=wise_ft", "backbone.weights=imagenet"],  # a probe of random features has losses beyond all rounding
+        ["strategy=finetune_all", STORED, "callbacks=ema"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_two_processes_give_what_one_gives(arguments: list[str]) -> None:
+    """Batches of 7 are shared out as 4 and 3, and the 36th picture of a split belongs to a batch of its own."""
+    odd = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optimizer.lr=0.01"]
+    given = {setting.split("=")[0] for setting in (*odd, *arguments)}
+    tiny = [setting for setting in TINY if setting.split("=")[0] not in given]
+    for folder, trainer in (("one", []), ("two", TWO)):
+        assert main(["train", *tiny, *odd, *arguments, *trainer, f"output_dir={folder}"]) == 0
+    one, two = (sorted(Path(folder).rglob("run.json")) for folder in ("one", "two"))
+    assert len(one) == len(two) == (2 if "-m" in arguments else 1)
+    for a, b in zip(one, two, strict=True):
+        _equal(a.parent, b.parent)
+        assert not list(b.parent.glob("rank*"))  # which had nothing to say
+        assert {path.name for path in a.parent.iterdir()} == {path.name for path in b.parent.iterdir()}
+        assert len(list(b.parent.rglob("events.out*"))) == len(list(a.parent.rglob("events.out*")))
+    assert not dist.is_initialized()
+
+
+def _equal(one: Path, two: Path) -> None:
+    """The same curves, scores and predictions, picture by picture; and so the same run by name."""
+    a, b = (_rows(folder / "metrics.csv") for folder in (one, two))
+    assert len(a) == len(b) > 0
+    for row, other in zip(a, b, strict=True):
+        scores = [name for name in row if name.startswith(("train/", "validation/", "learning_rate/"))]
+        assert len(scores) > 4
+        for name in scores:
+            assert float(other[name]) == pytest.approx(float(row[name]), abs=1e-4), name
+    for file in ("predictions.csv", "validation_predictions.csv"):
+        a, b = (_rows(folder / file) for folder in (one, two))
+        assert [row["id"] for row in b] == [row["id"] for row in a]
+        assert len({row["id"] for row in b}) == len(b) == 36
+        for row, other in zip(a, b, strict=True):
+            assert other["target"] == row["target"]
+            for name in list(row)[3:]:
+                assert float(other[name]) == pytest.approx(float(row[name]), abs=1e-4)
+    a_run, b_run = (json.loads((folder / "run.json").read_text()) for folder in (one, two))
+    assert a_run["id"] == b_run["id"]
+    assert b_run["metrics"] == pytest.approx(a_run["metrics"], abs=1e-4)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_run_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    children: list[processes.Child] = []
+    go_on = processes.Child.go_on
+
+    def noted(child: processes.Child) -> None:
+        children.append(child)
+        go_on(child)
+
+    monkeypatch.setattr(processes.Child, "go_on", noted)
+    monkeypatch.setattr(
+        "headstart.runs.progress.EpochProgress.on_train_epoch_start", lambda *args: children[0].process.kill()
+    )
+    before = dict(os.environ)
+    assert main(["train", *TINY, *TWO, "output_dir=o"]) == 2
+    assert "Process 1 of the run's 2 (counted from 0) was killed by signal 9" in capsys.readouterr().err
+    (found,) = runs_below(Path("o"))
+    assert found["status"] == "failed"
+    assert children[0].process.poll() is not None
+    assert not dist.is_initialized()
+    assert {name: os.environ.get(name) for name in before} == before
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & (set(os.environ) - set(before))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the children of a process")
+def test_no_process_outlives_a_run_that_is_killed() -> None:
+    command = f"from headstart.cli import main; main({['train', *TINY, *TWO, 'trainer.max_epochs=1000']!r})"
+    with Path("said.txt").open("w") as said:
+        run = subprocess.Popen([sys.executable, "-c", command], stdout=said, stderr=said)
+    started = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    try:
+        _wait_for(lambda: " 2/1000: " in Path("said.txt").read_text())
+        children = [int(pid) for pid in started.read_text().split()]
+        assert children
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    _wait_for(lambda: all(_has_ended(pid) for pid in children))
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _wait_for(done: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
