@@ -103,6 +103,17 @@ def copy_from_leader(module: nn.Module) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
+@torch.no_grad()
+def take_from_leader(tensors: Sequence[Tensor]) -> None:
+    """Give tensors of one type and device the first process's values, all in one message."""
+    if not together() or not tensors:
+        return
+    values = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    dist.broadcast(values, src=0)
+    for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
 def weight(count: int, device: torch.device) -> Tensor | float:
     """What the mean loss of ``count`` pictures counts by, so that the mean over processes is that over all pictures."""
     if not together():

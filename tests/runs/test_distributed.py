@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 from conftest import TINY, runs_below
 from hypothesis import given
@@ -25,7 +26,13 @@ from headstart.runs.configs import composed
 from headstart.runs.run import settled
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
+SHARDED = ["trainer=fsdp", "trainer.devices=2"]
 STORED = "strategy.batch_norm=frozen"
+HEAD = ["-m", "strategy=head_only", "features.enabled=true,false"]
+ALL = ["strategy=finetune_all", STORED]
+GRADUAL = ["strategy=gradual_unfreeze", STORED]
+WISE = ["strategy=wise_ft", "backbone.weights=imagenet"]  # a probe of random features has losses beyond all rounding
+ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optimizer.lr=0.01"]
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, number: int, world: int) -> None:
@@ -61,7 +68,12 @@ def test_every_picture_goes_to_one_process_in_as_many_batches(length: int, batch
         (["trainer.devices=2"], "trainer=default takes one device, not 2; use trainer=ddp"),
         ([*TWO, "dataset.batch_size=1"], "batches of 1, too few for 2 processes"),
         ([*TWO, "strategy=linear_probe"], "strategy=linear_probe computes its head in one process"),
-        ([*TWO, "trainer.strategy=dpp"], "trainer.strategy=dpp: expected ddp"),
+        ([*TWO, "trainer.strategy=dpp"], "trainer.strategy=dpp: expected ddp or fsdp"),
+        ([*SHARDED, "strategy=ridge"], "strategy=ridge computes its head in one process"),
+        ([*SHARDED, "strategy=l2_sp"], "L2SP adds to the loss what it measures on the weights of all stages"),
+        ([*SHARDED, "head=cosine"], "cannot share out scale, a single number (of head=cosine)"),
+        ([*SHARDED, "trainer.precision=16-mixed"], "trainer=fsdp works with 32-true or bf16-mixed"),
+        ([*SHARDED, "+trainer.sync_batchnorm=true"], "trainer=fsdp has no batch norm over all processes"),
         (["trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2"], "is started on each of them, by torchrun"),
         (["trainer=ddp", "trainer.devices=49"], "batches of 24, too few for 49 processes"),
     ],
@@ -85,7 +97,7 @@ def test_processes_of_others_have_to_agree_with_the_devices(
 
 
 def test_the_hash_does_not_tell_on_how_many_devices() -> None:
-    hashes = {identity.config_hash(settled(composed([*TINY, *extra])[0])) for extra in ([], TWO)}
+    hashes = {identity.config_hash(settled(composed([*TINY, *extra])[0])) for extra in ([], TWO, SHARDED)}
     assert len(hashes) == 1
 
 
@@ -110,23 +122,20 @@ def test_alone_a_process_has_every_picture(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arguments",
+    ("trainer", "arguments"),
     [
-        ["-m", "strategy=head_only", "features.enabled=true,false"],
-        ["strategy=finetune_all", STORED],
-        ["strategy=gradual_unfreeze", STORED],
-        ["strategy=wise_ft", "backbone.weights=imagenet"],  # a probe of random features has losses beyond all rounding
-        ["strategy=finetune_all", STORED, "callbacks=ema"],
+        *((TWO, arguments) for arguments in (HEAD, ALL, GRADUAL, WISE, [*ALL, "callbacks=ema"])),
+        *((SHARDED, arguments) for arguments in (HEAD, [*ALL, "trainer.gradient_clip_val=0.1"], GRADUAL, WISE)),
+        (SHARDED, ["strategy=bias_only", STORED, "callbacks=ema"]),
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_two_processes_give_what_one_gives(arguments: list[str]) -> None:
+def test_two_processes_give_what_one_gives(trainer: list[str], arguments: list[str]) -> None:
     """Batches of 7 are shared out as 4 and 3, and the 36th picture of a split belongs to a batch of its own."""
-    odd = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optimizer.lr=0.01"]
-    given = {setting.split("=")[0] for setting in (*odd, *arguments)}
+    given = {setting.split("=")[0] for setting in (*ODD, *arguments)}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in given]
-    for folder, trainer in (("one", []), ("two", TWO)):
-        assert main(["train", *tiny, *odd, *arguments, *trainer, f"output_dir={folder}"]) == 0
+    for folder, shared_out in (("one", []), ("two", trainer)):
+        assert main(["train", *tiny, *ODD, *arguments, *shared_out, f"output_dir={folder}"]) == 0
     one, two = (sorted(Path(folder).rglob("run.json")) for folder in ("one", "two"))
     assert len(one) == len(two) == (2 if "-m" in arguments else 1)
     for a, b in zip(one, two, strict=True):
@@ -137,7 +146,32 @@ def test_two_processes_give_what_one_gives(arguments: list[str]) -> None:
     assert not dist.is_initialized()
 
 
-def _equal(one: Path, two: Path) -> None:
+@pytest.mark.slow
+def test_what_a_sharded_run_keeps_is_what_one_process_keeps() -> None:
+    """Whole, plain tensors, which a run in one process starts from; what is frozen has not moved."""
+    upper = ["strategy=finetune_upper", "strategy.stages=1", STORED]
+    for folder, shared_out in (("one", []), ("two", SHARDED)):
+        assert main(["train", *TINY[1:], *ODD, *upper, *shared_out, f"output_dir={folder}"]) == 0
+    one, two = (_weights(next(Path(folder).rglob("best.ckpt"))) for folder in ("one", "two"))
+    assert list(one) == list(two)
+    assert all(type(tensor) is torch.Tensor and tensor.shape == one[name].shape for name, tensor in two.items())
+    frozen = [name for name in two if name.startswith(("backbone.stages.stem", "backbone.stages.stage1"))]
+    assert len(frozen) > 10
+    assert all(torch.equal(one[name], two[name]) for name in frozen)
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+    weights = next(Path("two").rglob("best.ckpt")).absolute()
+    single = [*ODD, "strategy=head_only", f"backbone.weights={weights}", "output_dir=three", "trainer.max_epochs=1"]
+    assert main(["train", *TINY[1:3], "trainer.accelerator=cpu", *single]) == 0
+    three = _weights(next(Path("three").rglob("best.ckpt")))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in three.items() if name.startswith("backbone."))
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def _equal(one: Path, two: Path, pictures: int = 36) -> None:
     """The same curves, scores and predictions, picture by picture; and so the same run by name."""
     a, b = (_rows(folder / "metrics.csv") for folder in (one, two))
     assert len(a) == len(b) > 0
@@ -149,7 +183,7 @@ def _equal(one: Path, two: Path) -> None:
     for file in ("predictions.csv", "validation_predictions.csv"):
         a, b = (_rows(folder / file) for folder in (one, two))
         assert [row["id"] for row in b] == [row["id"] for row in a]
-        assert len({row["id"] for row in b}) == len(b) == 36
+        assert len({row["id"] for row in b}) == len(b) == pictures
         for row, other in zip(a, b, strict=True):
             assert other["target"] == row["target"]
             for name in list(row)[3:]:

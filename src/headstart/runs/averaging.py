@@ -11,6 +11,7 @@ from torch import Tensor
 
 from headstart import ranks
 from headstart.errors import ConfigError
+from headstart.shards import like, local, whole
 from headstart.strategies import Strategy
 from headstart.strategies.norms import batch_norms, estimate_statistics
 
@@ -42,10 +43,13 @@ class AveragedWeights(pl.Callback):
         average = found.get("average", self._live)
         # In 32 bits at least: steps of a hundredth would be lost in 16.
         self._average = {
-            name: average[name].detach().to(tensor.device, _wide(tensor), copy=True)
+            name: like(average[name].detach(), tensor).to(tensor.device, _wide(tensor), copy=True)
             for name, tensor in self._live.items()
         }
-        self._trained = {name: tensor.to(self._live[name].device) for name, tensor in found.get("trained", {}).items()}
+        self._trained = {
+            name: like(tensor, self._live[name]).to(self._live[name].device)
+            for name, tensor in found.get("trained", {}).items()
+        }
 
     @torch.no_grad()
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -76,7 +80,7 @@ class AveragedWeights(pl.Callback):
 
     def move_average(self, share: float) -> None:
         """Go this share of the way from the average to the network as it is; counters are taken from the network."""
-        pairs = [(self._average[name], tensor.detach()) for name, tensor in self._live.items()]
+        pairs = [(local(self._average[name]), local(tensor)) for name, tensor in self._live.items()]
         smooth = [(average, tensor.to(average.dtype)) for average, tensor in pairs if average.is_floating_point()]
         torch._foreach_lerp_([average for average, _ in smooth], [tensor for _, tensor in smooth], share)
         for average, tensor in pairs:
@@ -86,7 +90,10 @@ class AveragedWeights(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """For a run that is taken up again: the checkpoint's network may be the average."""
-        return {"updates": self.updates, "average": dict(self._average), "trained": dict(self._trained)}
+        average, trained = (
+            {name: whole(tensor) for name, tensor in tensors.items()} for tensors in (self._average, self._trained)
+        )
+        return {"updates": self.updates, "average": average, "trained": trained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""

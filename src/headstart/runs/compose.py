@@ -17,7 +17,7 @@ from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
-from headstart.runs import processes
+from headstart.runs import processes, sharding
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.runs.curves import CsvCurves, Curves, UnwrittenCurves
@@ -182,11 +182,15 @@ def _shared_out(config: DictConfig) -> dict[str, Any]:
     strategy = config.trainer.get("strategy")
     if strategy is None:
         return {}
-    if strategy != "ddp":
+    if strategy not in ("ddp", "fsdp"):
         raise ConfigError(
-            f"trainer.strategy={strategy}: expected ddp (as in trainer=ddp), or none for one device."
-            f"{nearest(strategy, ['ddp'])}"
+            f"trainer.strategy={strategy}: expected ddp or fsdp (as in trainer=ddp), or none for one device."
+            f"{nearest(strategy, ['ddp', 'fsdp'])}"
         )
+    if strategy == "fsdp":
+        sharding.check_settings(config)
+        # What is put together in inference mode would be of no use to the training steps that follow.
+        return {"strategy": sharding.Sharded(), "plugins": [processes.environment()], "inference_mode": False}
     if getattr(get_class(config.strategy._target_), "in_phases", False):  # DDP else waits for what rests
         strategy = "ddp_find_unused_parameters_true"
     return {"strategy": strategy, "plugins": [processes.environment()]}

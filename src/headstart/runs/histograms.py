@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from headstart.errors import ConfigError
 from headstart.runs.curves import Curves, Histogram
+from headstart.shards import whole
 
 BINS = 64
 
@@ -66,7 +67,7 @@ def histogram_of(tensors: Iterable[Tensor]) -> Histogram | None:
 
 
 def _kinds(part: nn.Module) -> Iterator[tuple[str, list[Tensor]]]:
-    parameters = list(part.parameters())
+    parameters = [whole(parameter) for parameter in part.parameters()]
     yield "", [parameter for parameter in parameters if parameter.ndim > 1]
     yield "/biases_and_norms", [parameter for parameter in parameters if parameter.ndim <= 1]
 

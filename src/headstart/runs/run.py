@@ -23,7 +23,7 @@ from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
 from headstart.files import write_atomically
-from headstart.runs import compose, identity, processes, provenance
+from headstart.runs import compose, identity, processes, provenance, sharding
 from headstart.runs.batch_pictures import log_batch
 from headstart.runs.checkpoints import drop_intermediate, keep_network
 from headstart.runs.console import quieten, talking
@@ -320,6 +320,7 @@ def prepare(
     strategy = compose.make_strategy(config, backbone, data, mixes)
     check_views(features, strategy, trainer)
     processes.check_shares(data, strategy, trainer.world_size)
+    sharding.check(strategy, trainer.strategy, trainer.world_size)
     return Parts(data, strategy, trainer, loggers, keep, features, store)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import HeadstartError
+from headstart.shards import local
 
 if TYPE_CHECKING:
     from headstart.strategies.strategy import Strategy
@@ -67,5 +68,6 @@ def offending(strategy: Strategy) -> str:
 
 def _size(parameter: Tensor) -> float:
     """The largest absolute value; infinite where one is no number."""
-    value = float(parameter.detach().abs().max()) if parameter.numel() else 0.0
+    held = local(parameter)  # where it is shared out, others may not ask now
+    value = float(held.abs().max()) if held.numel() else 0.0
     return value if math.isfinite(value) else math.inf

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -19,6 +21,7 @@ from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features, extract
 from headstart.seeds import generator, stream
+from headstart.shards import local, sharded
 from headstart.strategies import norms
 from headstart.strategies.checks import above_zero
 from headstart.strategies.divergence import Watch
@@ -146,6 +149,7 @@ class Strategy(pl.LightningModule):
         self._start: dict[str, Tensor] = {}
         self._rates: list[tuple[int, dict[str, float]]] = []
         self._begun = False
+        self._put_by: tuple[Backbone, nn.Module] | None = None  # backbone and head, while copies are shared out
         self._whole = True  # whether checkpoints hold what is frozen, too
         self.batch_parts = 1  # through how many passes a training batch goes, for want of memory
         self.watch = Watch(self)
@@ -374,6 +378,41 @@ class Strategy(pl.LightningModule):
             return x
         return self.backbone(x, self.prefix_end)
 
+    # --- weights that are shared out
+
+    def configure_model(self) -> None:
+        """Train copies of which each process holds a share, where the trainer asks for it (trainer=fsdp)."""
+        lightning = self.trainer.strategy
+        if not isinstance(lightning, ModelParallelStrategy) or lightning.world_size == 1:
+            return
+        if self.trainer.state.fn != TrainerFn.FITTING:  # no gradients, so there is room for all of it
+            return
+        self.to("cpu")
+        self._put_by = (self.backbone, self.head)
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        self.backbone, self.head = sharded(self.backbone, self.head, self.frozen_stages, mesh)
+        self.plan = self._make_plan()
+
+    def _put_together(self, trainer: pl.Trainer) -> None:
+        """Go back to the network that every process has; it is as it was before the fit."""
+        if self._put_by is None:
+            return
+        (self.backbone, self.head), self._put_by = self._put_by, None
+        self.plan = self._make_plan()
+        trainer.strategy.optimizers = []  # they hold on to the copies
+        self.to(trainer.strategy.root_device)
+
+    def _share_statistics(self) -> None:
+        """Moving statistics are those of the first process, as with DDP, which sees to it itself."""
+        layers = [
+            layer
+            for name, mode in self.statistics.items()
+            if mode == "update"
+            for layer in norms.batch_norms(self.backbone.stages[name])
+        ]
+        ranks.take_from_leader([b for layer in layers for b in layer.buffers() if b.is_floating_point()])
+
     # --- steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -480,6 +519,7 @@ class Strategy(pl.LightningModule):
             trainer.fit(self, datamodule=data, ckpt_path=str(progress.path), weights_only=True)
         else:
             self.take_up(progress.strategy)
+        self._put_together(trainer)
         best = getattr(trainer.checkpoint_callback, "best_model_path", "") or (progress and progress.best)
         if not best:
             raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
@@ -575,7 +615,7 @@ class Strategy(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Remember the frozen tensors."""
-        self._start = {name: tensor.detach().clone() for name, tensor in self.frozen_tensors().items()}
+        self._start = {name: local(tensor).clone() for name, tensor in self.frozen_tensors().items()}
 
     def on_fit_end(self) -> None:
         """Hold every frozen tensor against its start, bit for bit."""
@@ -584,7 +624,7 @@ class Strategy(pl.LightningModule):
     def check_frozen(self) -> None:
         """Raise if a frozen tensor is not bit-equal to its start."""
         for name, tensor in self.frozen_tensors().items():
-            if not torch.equal(tensor, self._start[name]):
+            if not torch.equal(local(tensor), self._start[name]):
                 raise RuntimeError(f"The frozen tensor {name} has changed during training.")
 
     def on_train_epoch_start(self) -> None:
@@ -620,7 +660,9 @@ class Strategy(pl.LightningModule):
         self._rates = []
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Note with which learning rates this step is made."""
+        """Note with which learning rates this step is made; the pass is over, so statistics may be changed."""
+        if self._put_by is not None:
+            self._share_statistics()
         self._rates.append((self.global_step, self.learning_rates(optimizer)))
 
     def learning_rates(self, optimizer: Any) -> dict[str, float]:
