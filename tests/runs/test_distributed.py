@@ -16,6 +16,7 @@ import torch.distributed as dist
 from conftest import TINY, runs_below
 from hypothesis import given
 from hypothesis import strategies as st
+from resuming import check_equal, only_run, stop_at
 
 from headstart import ranks
 from headstart.cli import main
@@ -112,7 +113,7 @@ def test_alone_a_process_has_every_picture(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["-m", "strategy=head_only", "features.enabled=true,false"],
+        ["-m", "strategy=head_only", "features.enabled=true,false", "sweep.skip_finished=false"],
         ["strategy=finetune_all", STORED],
         ["strategy=gradual_unfreeze", STORED],
         ["strategy=wise_ft", "backbone.weights=imagenet"],  # a probe of random features has losses beyond all rounding
@@ -135,6 +136,19 @@ def test_two_processes_give_what_one_gives(arguments: list[str]) -> None:
         assert {path.name for path in a.parent.iterdir()} == {path.name for path in b.parent.iterdir()}
         assert len(list(b.parent.rglob("events.out*"))) == len(list(a.parent.rglob("events.out*")))
     assert not dist.is_initialized()
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_they_were_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [*TINY, *TWO, "strategy=finetune_all", STORED, "dataset.batch_size=24", "augmentation=crop_resize"]
+    assert main(["train", *few, "output_dir=a"]) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, "SIGTERM")  # told to the first process only
+        assert main(["train", *few, "output_dir=b"]) == 143
+    assert [run["status"] for run in runs_below(Path("b"))] == ["interrupted"]
+    assert (only_run("b") / "checkpoints/resume.ckpt").is_file()
+    assert main(["train", *few, "output_dir=b"]) == 0
+    check_equal(only_run("a"), only_run("b"))
 
 
 def _equal(one: Path, two: Path) -> None:
