@@ -110,7 +110,7 @@ class KeepProgress(pl.Callback):
         if epoch and (self.found is None or self.found.epoch != epoch or self.found.batches):
             self._place = (epoch, 0)
             self._keep_if_due(trainer, pl_module)
-        elif current().asked:
+        elif trainer.strategy.reduce_boolean_decision(current().asked, all=False):
             current().end()
 
     def on_train_batch_end(
