@@ -10,11 +10,11 @@ demo: .venv/.ready  ## five strategies on embedded pictures, and a report
 	$(BIN)/headstart train experiment=demo_digits
 	$(BIN)/headstart report runs/demo
 
-test: .venv/.ready  ## all tests
-	$(BIN)/python -m pytest
+test: .venv/.ready  ## all tests, one process a core
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 test-fast: .venv/.ready  ## without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n logical --dist loadfile -m "not slow"
 
 check: .venv/.ready  ## style and types
 	$(BIN)/ruff format --check .
@@ -22,7 +22,7 @@ check: .venv/.ready  ## style and types
 	$(BIN)/mypy
 
 .venv/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headstart needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "headstart needs Python 3.11.4 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -68,7 +68,7 @@ def killed_sweep(command: list[str], folder: Path, options: argparse.Namespace, 
             command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            wait = draw.uniform(0.2, 1.0) * alone / 2 if sum(kills.values()) < options.kills else None
+            wait = draw.uniform(0.1, 0.5) * alone if sum(kills.values()) < options.kills else None
             code = process.wait(wait)
             if code != 0:
                 raise SystemExit(f"the sweep ended with {code}")

@@ -19,9 +19,16 @@ from torch import nn
 
 from headstart.backbones import Backbone, Preprocessing, WeightsInfo
 from headstart.data import Digits
+from headstart.data.decoding import usable_cores
 from headstart.runs.curves import CsvCurves
 from headstart.strategies import Strategy, cosine
 from headstart.tasks import Classification
+
+# Tests run side by side: each process keeps to its share of the cores, and so do those that it starts.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    threads = max(1, usable_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
 
 SIZE = 16
 CHECKOUT = Path(__file__).parents[1]

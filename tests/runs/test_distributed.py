@@ -17,6 +17,7 @@ import torch.distributed as dist
 from conftest import TINY, runs_below
 from hypothesis import given
 from hypothesis import strategies as st
+from resuming import check_equal, only_run, stop_at
 
 from headstart import ranks
 from headstart.cli import main
@@ -28,7 +29,7 @@ from headstart.runs.run import settled
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]
 STORED = "strategy.batch_norm=frozen"
-HEAD = ["-m", "strategy=head_only", "features.enabled=true,false"]
+HEAD = ["-m", "strategy=head_only", "features.enabled=true,false", "sweep.skip_finished=false"]
 ALL = ["strategy=finetune_all", STORED]
 GRADUAL = ["strategy=gradual_unfreeze", STORED]
 WISE = ["strategy=wise_ft", "backbone.weights=imagenet"]  # a probe of random features has losses beyond all rounding
@@ -164,6 +165,20 @@ def test_what_a_sharded_run_keeps_is_what_one_process_keeps() -> None:
     assert main(["train", *TINY[1:3], "trainer.accelerator=cpu", *single]) == 0
     three = _weights(next(Path("three").rglob("best.ckpt")))
     assert all(torch.equal(tensor, two[name]) for name, tensor in three.items() if name.startswith("backbone."))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared_out", [TWO, SHARDED], ids=["ddp", "fsdp"])
+def test_two_processes_go_on_where_they_were_stopped(shared_out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [*TINY, *shared_out, "strategy=finetune_all", STORED, "dataset.batch_size=24", "augmentation=crop_resize"]
+    assert main(["train", *few, "output_dir=a"]) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, "SIGTERM")  # told to the first process only
+        assert main(["train", *few, "output_dir=b"]) == 143
+    assert [run["status"] for run in runs_below(Path("b"))] == ["interrupted"]
+    assert (only_run("b") / "checkpoints/resume.ckpt").is_file()
+    assert main(["train", *few, "output_dir=b"]) == 0
+    check_equal(only_run("a"), only_run("b"))
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

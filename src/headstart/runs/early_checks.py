@@ -33,7 +33,10 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
     check_groups(settings)
-    check_references(settings.get("references") or [])
+    references = settings.get("references") or []
+    if not isinstance(references, list):
+        raise ConfigError(f"references={references}: expected a list, such as [raw_pixels].")
+    check_references(references)
     check_seeds(settings)
     check_rate(settings)
     check_trainer(settings)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -39,7 +39,9 @@ class Stop:
         raise Interrupted(self.reason)
 
     def listen(self) -> None:
-        """Handle the signals; again after others have put handlers of their own over them."""
+        """Handle the signals, which the main thread gets; again after others have put handlers of theirs over ours."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in STOPPING:
             before = signal.getsignal(number)
             if before == self._handle:
@@ -71,22 +73,18 @@ def current() -> Stop:
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Handle signals meanwhile; in a thread other than the main one, which gets none, only a note is kept.
+    """Handle signals meanwhile.
 
     A signal of a cluster is handed on, once the run has ended, to whoever listened before: it puts the job back into
     the queue.
     """
     global _CURRENT
     stop = _CURRENT = Stop()
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main:
-        stop.listen()
-    handed: Callable[..., Any] | None = None
+    stop.listen()
     try:
         yield stop
     finally:
-        if in_main:
-            handed = stop._before.get(QUEUE) if stop.received == QUEUE else None
-            stop.restore()
+        handed = stop._before.get(QUEUE) if stop.received == QUEUE else None
+        stop.restore()
         if handed is not None:
             handed(QUEUE, None)

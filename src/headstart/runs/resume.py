@@ -93,6 +93,8 @@ class KeepProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put back what Lightning does not know of."""
         assert isinstance(pl_module, Strategy)
+        # Lightning has just put handlers of its own over ours, which talk to the other processes in mid-step.
+        current().listen()
         self._last, self._complete = time.perf_counter(), False
         if self.found is not None:
             pl_module.take_up(self.found.strategy, mid_epoch=self.found.batches > 0)
@@ -108,7 +110,7 @@ class KeepProgress(pl.Callback):
         if epoch and (self.found is None or self.found.epoch != epoch or self.found.batches):
             self._place = (epoch, 0)
             self._keep_if_due(trainer, pl_module)
-        elif current().asked:
+        elif trainer.strategy.reduce_boolean_decision(current().asked, all=False):
             current().end()
 
     def on_train_batch_end(
@@ -124,6 +126,14 @@ class KeepProgress(pl.Callback):
         self._place, self._complete = (trainer.current_epoch, 0), True
         self._keep_if_due(trainer, pl_module)
         current().waiting = False
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As when training starts."""
+        current().listen()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As when training starts."""
+        current().listen()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -224,6 +224,7 @@ def _train_and_test(
         classes=data.class_names,
         pictures={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         skipped=data.skipped,
+        leakage=data.leakage,
     )
     _describe(parts)
     group.join(trainer, ready)
