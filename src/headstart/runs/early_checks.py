@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import printable
@@ -34,7 +34,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
     check_groups(settings)
     references = settings.get("references") or []
-    if not isinstance(references, list):
+    if not isinstance(references, list | ListConfig):
         raise ConfigError(f"references={references}: expected a list, such as [raw_pixels].")
     check_references(references)
     check_seeds(settings)
