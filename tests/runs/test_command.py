@@ -93,7 +93,8 @@ def _told_once(said: Any, sentence: str) -> None:
         assert found["error"]["message"] in said.err
 
 
-def test_a_sweep_goes_on_after_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough for names in one piece
     sweep = ["-m", "strategy=linear_probe,scratch", "augmentation=mixup", "output_dir=o", "debug=fast"]
     assert main(["train", *TINY, *sweep]) == 1
     assert {run["strategy"]: run["status"] for run in runs_below(Path("o"))} == {

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,20 @@ def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, 
     return found, pd.read_csv(curve)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """With one, convolutions of small pictures round by how many there are in a batch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
 @pytest.mark.parametrize("strategy", ["head_only", "finetune_upper"])
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18", "mobilenet_v3_small"])
-def test_stored_features_change_nothing(backbone: str, strategy: str, engine: str) -> None:
+def test_stored_features_change_nothing(backbone: str, strategy: str, engine: str, two_threads: None) -> None:
     if strategy == "finetune_upper" and engine != "auto":
         pytest.skip("rounding differences grow where layers are trained on top; auto does not make any there")
     settings = [f"backbone={backbone}", f"strategy={strategy}", "trainer.max_epochs=3", "optimizer.lr=0.01"]
