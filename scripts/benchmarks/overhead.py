@@ -79,12 +79,12 @@ def through_headstart(backbone: Backbone, data: Textures, device: torch.device) 
     return strategy.samples_trained / strategy.seconds_trained
 
 
-def finetune_all(size: int, batch: int, rounds: int) -> list[Row]:
+def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[Row]:
     """Measure in turns; medians and ratios."""
     quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=size)
-    data = Textures(batch_size=batch, labels_per_class=40, crop_fraction=1.0)
+    data = Textures(batch_size=batch, labels_per_class=labels, crop_fraction=1.0)
     data.prepare(make().preprocessing)
     ways = {
         "plain": lambda: plain_loop(make(), data, device),

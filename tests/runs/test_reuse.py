@@ -38,12 +38,18 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
-@pytest.mark.parametrize("strategy", ["head_only", "finetune_upper"])
-@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    ("backbone", "strategy", "engine"),
+    [
+        ("efficientnet_lite0", "head_only", "auto"),
+        ("mobilenet_v3_small", "head_only", "auto"),
+        ("mobilenet_v3_small", "head_only", "onnxruntime"),
+        ("resnet18", "head_only", "onnxruntime"),
+        ("efficientnet_lite0", "finetune_upper", "auto"),
+        ("resnet18", "finetune_upper", "auto"),
+    ],
+)
 def test_stored_features_change_nothing(backbone: str, strategy: str, engine: str, two_threads: None) -> None:
-    if strategy == "finetune_upper" and engine != "auto":
-        pytest.skip("rounding differences grow where layers are trained on top; auto does not make any there")
     settings = [f"backbone={backbone}", f"strategy={strategy}", "trainer.max_epochs=3", "optimizer.lr=0.01"]
     if strategy == "finetune_upper":
         settings.append("strategy.stages=1")
