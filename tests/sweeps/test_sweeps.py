@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT, TINY, runs_below
 from omegaconf import OmegaConf
+from resuming import Killed
 
 from headstart.cli import main
 from headstart.reports.read import find_run_directories
-from headstart.sweeps.beginning import count_jobs
-from headstart.sweeps.earlier import earlier_runs, files_stamp
+from headstart.sweeps.beginning import count_jobs, ended
+from headstart.sweeps.earlier import abandoned, earlier_runs, files_stamp
 from headstart.sweeps.lock import RunLock, held
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 
@@ -45,6 +46,37 @@ def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().out
     assert "goes on in o/" in said
     assert "2 runs: 2 had finished before" in said
+
+
+@pytest.mark.parametrize("where", ["headstart.runs.run.Manifest", "headstart.runs.provenance.git_state"])
+def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, _killed)
+        with pytest.raises(Killed):
+            main(SWEEP)
+    ended()  # the end of the process would have
+    (made,) = Path("o").glob("*/textures-*")
+    assert not (made / "run.json").exists()
+    assert main(SWEEP) == 0
+    assert len(list(Path("o").glob("*/textures-*"))) == len(texts()) == 2
+    assert words() == ["finished", "finished"]
+
+
+def test_only_what_a_killed_run_leaves_is_taken(tmp_path: Path) -> None:
+    for name in ("run-2", "run-more", "run-3", "run-4"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run-2" / "notes.txt").touch()
+    for name in (".lock", "config.yaml", ".run.json.x1", ".packages.txt.ab12", "metrics.csv"):
+        (tmp_path / "run-4" / name).touch()
+    assert abandoned(tmp_path, "run") == tmp_path / "run-3"
+    with RunLock(tmp_path / "run-3"):
+        assert abandoned(tmp_path, "run") is None
+    (tmp_path / "run-3").rmdir()
+    assert abandoned(tmp_path, "run") is None
+    (tmp_path / "run-4" / "metrics.csv").unlink()
+    assert abandoned(tmp_path, "run") == tmp_path / "run-4"
+    (tmp_path / "run-4" / "run.json").touch()
+    assert abandoned(tmp_path, "run") is None
 
 
 def test_what_is_missing_is_run_and_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,6 +231,10 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     table = failures_table(outcomes)
     assert "b=2 is [odd]" in table
     assert "a=1" not in table
+
+
+def _killed(*args: object) -> None:
+    raise Killed
 
 
 def _broken(*args: object) -> None:

@@ -12,7 +12,7 @@ from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, Ru
 from headstart.reports.read import first_line
 from headstart.runs import identity, processes
 from headstart.runs.run import Described, carry_out, describe, follow, prepare
-from headstart.sweeps.earlier import UNFINISHED, Earlier, earlier_runs, files_stamp, folders_to_search
+from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, files_stamp, folders_to_search
 from headstart.sweeps.lock import RunLock
 
 
@@ -117,7 +117,8 @@ def _place(described: Described, found: Sequence[Earlier], policy: Policy, paren
     for run in reversed(found):
         if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
             return run.directory, run.status
-    return identity.make_run_directory(parent, described.name), "new"
+    left = abandoned(parent, described.name) if policy.resume else None
+    return left or identity.make_run_directory(parent, described.name), "new"
 
 
 def _error(found: Sequence[Earlier], directory: Path) -> str:

@@ -1,16 +1,20 @@
 """What earlier commands left of a run: finished, to go on with, failed; found by the hash of its settings."""
 
 import functools
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.sweeps.lock import held
+from headstart.sweeps.lock import LOCK, held
 
+# What a run writes before run.json; half of one of these has a dot before its name and one after it.
+FIRST_WRITTEN = ("config.yaml", "run.log", "code.patch", "packages.txt", LOCK)
 UNFINISHED = ("running", "interrupted")  # running, but nobody is: it was killed
 
 
@@ -54,6 +58,21 @@ def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
             if isinstance(record, dict) and record.get("config_hash") == config_hash:
                 found[path.parent.resolve()] = Earlier(path.parent, record)
     return sorted(found.values(), key=lambda run: str(run.record.get("started_at")))
+
+
+def abandoned(parent: Path, name: str) -> Path | None:
+    """A directory of that name whose run was killed before it had written anything of its own; None if there is none.
+
+    Whatever else lies there is left alone.
+    """
+    halves = tuple(f".{first}." for first in (*FIRST_WRITTEN, "run.json"))
+    for path in sorted(parent.glob(f"{glob.escape(name)}*")):
+        if not re.fullmatch(r"(-\d+)?", path.name[len(name) :]) or not path.is_dir():
+            continue
+        others = [one.name for one in path.iterdir() if one.name not in FIRST_WRITTEN]
+        if all(one.startswith(halves) for one in others) and not held(path):
+            return path
+    return None
 
 
 def folders_to_search(output_dir: Path, parent: Path) -> list[Path]:
