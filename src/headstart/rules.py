@@ -7,6 +7,8 @@ from typing import Any
 
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
 
+LARGEST = 1e300  # of a setting
+
 
 def is_whole(value: object) -> bool:
     """Whether it is a whole number, which true and false are not."""
@@ -14,8 +16,8 @@ def is_whole(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number, which true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number, which true and false, infinity and NaN are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def check_dataset(settings: Mapping[str, Any]) -> None:

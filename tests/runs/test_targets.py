@@ -1,6 +1,7 @@
 """A ``_target_`` names what a run needs, or a package that the user typed; whatever else is refused, and not called."""
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from headstart.errors import ConfigError
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import trusted_packages
 from headstart.runs.identity import config_hash
-from headstart.runs.targets import PACKAGES, check_hydra, check_packages, check_targets
+from headstart.runs.targets import LOG_FILE, PACKAGES, check_hydra, check_packages, check_targets
 
 
 @pytest.fixture
@@ -58,6 +59,11 @@ def test_what_train_refuses(settings: list[str], capsys: pytest.CaptureFixture[s
     said = refused(settings, capsys)
     assert "_target_" in said
     assert "--trust" not in said
+
+
+def test_a_class_of_another_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "+callbacks.x._target_=torch.nn.Identity"]) == 2
+    assert capsys.readouterr().err == "headstart: callbacks.x: Identity is no callback of Lightning's.\n"
 
 
 def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,13 +140,102 @@ def test_hydras_own_plugins_pass(launcher: str, capsys: pytest.CaptureFixture[st
 
 def test_hydras_settings_by_themselves() -> None:
     check_hydra({"callbacks": {"x": {"_target_": "hydra.experimental.callbacks.LogJobReturnCallback"}}})
-    check_hydra({"job_logging": {"handlers": {"a": {"class": "logging.FileHandler", "filename": "${hydra.job.name}"}}}})
-    check_hydra({"job_logging": {"format": "%(asctime)s costs $5", "dir": "${hydra.runtime.output_dir}/${now:%Y}"}})
-    with pytest.raises(ConfigError, match=r"hydra.job_logging.filters.x.\(\)=os.mkdir: only classes of logging"):
-        check_hydra({"job_logging": {"filters": {"x": {"()": "os.mkdir"}}}})
-    for wrong in ("hydra.utils.call", "hydra_pluginsx.A", "hydra._internal.utils._locate", None, 3):
+    check_hydra({"job_logging": {"handlers": {"a": {"class": "logging.FileHandler", "filename": LOG_FILE}}}})
+    check_hydra({"job_logging": {"format": "%(asctime)s costs $5", "stream": "ext://sys.stdout"}})
+    check_hydra({"job": {"env_copy": ["HOME"], "env_set": {"HOME": "/root"}}})
+    for wrong in ("hydra.utils.call", "hydra_pluginsx.A", "hydra._internal.utils._locate", None, 3, *HIDDEN):
         with pytest.raises(ConfigError, match="only its own plugins"):
             check_hydra({"callbacks": {"x": {"_target_": wrong}}})
+
+
+HIDDEN = ("headstart.sweeps.outcomes.write_atomically", "hydra.experimental.callbacks.logging.os.mkdir")
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "place"),
+    [
+        ({"job_logging": {"filters": {"x": {"()": "os.mkdir"}}}}, None, "job_logging.filters.x.()"),
+        ({"job_logging": {"handlers": {"x": {"()": "logging.os.mkdir"}}}}, None, "job_logging.handlers.x.()"),
+        ({"job_logging": {"handlers": {"x": {"class": "logging.handlers.SocketHandler"}}}}, None, "job_logging"),
+        ({"job_logging": {"handlers": {"x": "${hydra.callbacks.x}"}}}, None, "job_logging.handlers.x"),
+        ({"hydra_logging": "${hydra.mine}"}, None, "hydra_logging"),
+        ({"job_logging": {"x": "ext://os.environ"}}, None, "job_logging.x"),
+        ({"job_logging": {"handlers": {"x": {"filename": "here.log"}}}}, "hydra.job_logging.handlers.x.filename", ""),
+        ({"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.GoOn"}}}}, None, "callbacks.x.y._target_"),
+        ({"launcher": {"x": {"_target_": "hydra_plugins.a.B"}}}, None, "launcher.x._target_"),
+        ({"mine": {"_target_": "hydra_plugins.a.B"}}, None, "mine._target_"),
+        ({"job": {"env_set": {"PATH": "/tmp"}}}, "hydra.job.env_set.PATH", "job.env_set.PATH"),
+        ({"launcher": {"setup": ["date"]}}, "+hydra.launcher.setup", "launcher.setup[0]"),
+        ({"launcher": {"additional_parameters": {"wrap": "a"}}}, "hydra.launcher.additional_parameters", "launcher"),
+        ({"launcher": {"ray": {"init": {"runtime_env": {"a": 1}}}}}, "hydra.launcher.ray.init", "launcher.ray.init"),
+        ({"sweeper": {"params": {"++hydra.job.name": "a"}}}, None, "sweeper.params"),
+        ({"sweeper": {"params": {"allow_targets": "[torch]"}}}, None, "sweeper.params"),
+        ({"overrides": {"task": ["allow_targets=[torch]"]}}, "allow_targets=[torch]", "overrides.task"),
+        ({"overrides": {"hydra": ["hydra.job.env_set.A=1"]}}, "hydra.job.env_set.A=1", "overrides.hydra"),
+    ],
+)
+def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | None, place: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^hydra\.{re.escape(place)}"):
+        check_hydra(settings, ["seed=1"])
+    if typed is not None:
+        check_hydra(settings, [typed if "=" in typed else f"{typed}=1"])
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    """A folder of settings that would make the folder owned, if anything of it were called."""
+    folder = tmp_path / "evil"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "backbone").mkdir()
+    call = "{_target_: torch.os.mkdir, path: owned}"
+    typed = f"allow_targets: [torch]\ncallbacks: {{x: {call}}}"
+    for name, content in {
+        "overrides": f"hydra: {{overrides: {{task: ['allow_targets=[torch]']}}}}\n{typed}",
+        "sweep_overrides": f"hydra: {{mode: MULTIRUN, overrides: {{hydra: ['allow_targets=[torch]']}}}}\n{typed}",
+        "params": f"hydra: {{mode: MULTIRUN, sweeper: {{params: {{allow_targets: '[torch]'}}}}}}\n{typed}",
+        "later": "map: {p: pytorch_lightning.callbacks.Timer}\ndataset: {root: p}\n"
+        "callbacks: {x: {_target_: '${oc.select:map.${dataset.root},torch.os.mkdir}', path: owned}}",
+        "twice": r"callbacks: {x: {_target_: '\${oc.select:nowhere,torch.os.mkdir}', path: owned}}",
+        "environment": "hydra: {job: {env_set: {PATH: /nowhere}}}",
+        "network": f"backbone: {call}",
+    }.items():
+        (folder / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{content}\n")
+    (folder / "backbone" / "net.yaml").write_text(
+        f"_target_: headstart.backbones.efficientnet_lite\nname: {call}\nweights: null\nimage_size: null\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("overrides", "was not typed"),
+        ("sweep_overrides", "was not typed"),
+        ("params", "is not for sweeping"),
+        ("later", "Timer"),
+        ("twice", "no setting may hold"),
+        ("environment", "if you trust it, type it"),
+    ],
+)
+def test_a_folder_of_a_stranger(name: str, sentence: str, evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config-dir", str(evil), f"experiment={name}", *TINY, "output_dir=o", "debug=fast"]) in (
+        1,
+        2,
+    )
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert "Traceback" not in said.err
+    assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "layers"]])
+@pytest.mark.parametrize("setting", ["backbone=net", "experiment=network"])
+def test_looking_at_a_network_of_a_stranger(
+    command: list[str], setting: str, evil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, f"hydra.searchpath=[file://{evil}]", setting, "dataset.counts=[6,4,4]"]) == 2
+    assert "torch.os.mkdir" in capsys.readouterr().err
+    assert not Path("owned").exists()
 
 
 @given(st.text(min_size=1), st.sampled_from(["{}", "{}.x", "x.{}", "{}x", " {}"]))

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
 from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hydra, guarded, help_text, told_of_plugin
 from headstart.runs.crashes import crash_of
-from headstart.runs.early_checks import TRUST, check_early
+from headstart.runs.early_checks import TRUST, check_early, closed
 from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
 from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
@@ -151,12 +151,13 @@ def start(
     config: DictConfig, folder: Path, choices: Mapping[str, Any], overrides: Sequence[str], in_sweep: bool
 ) -> "Result":
     """One run in a folder: anew, from where it was, or not at all."""
+    config = closed(config)
     trusted = check_early(config, overrides)
     with _importing():
         from headstart.runs.again import do
         from headstart.runs.targets import check_targets
 
-        check_targets(OmegaConf.to_container(config, resolve=True), trusted, TRUST)
+        check_targets(OmegaConf.to_container(config), trusted, TRUST)
     return do(config, folder, choices, overrides, in_sweep)
 
 

@@ -145,6 +145,9 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     if processes.follows():
         loggers = [UnwrittenCurves(directory, any(logger.keeps_pictures for logger in loggers))]
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
+    for name, callback in zip(config.callbacks, callbacks, strict=True):
+        if not isinstance(callback, pl.Callback):
+            raise ConfigError(f"callbacks.{name}: {type(callback).__name__} is no callback of Lightning's.")
     check_one_average(callbacks)
     callbacks += pruning_callbacks(config.get("sweep"))
     best = BestEpoch(

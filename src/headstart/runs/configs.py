@@ -81,7 +81,7 @@ def guarded(check: Callable[[DictConfig, list[str]], object] | None = None) -> I
             raise refused[asked]
         try:
             config = plain(loader, overrides=overrides, **settings)
-            check_hydra(OmegaConf.to_container(config.hydra, resolve=False))
+            check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
             if check is not None and config.hydra.mode in (None, RunMode.RUN):
                 with suppress(OmegaConfBaseException):  # some settings are known only once Hydra has begun
                     check(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), overrides)

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from headstart.errors import ConfigError, nearest
 from headstart.files import printable
 from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
-from headstart.runs.targets import check_packages
+from headstart.runs.targets import check_packages, check_targets
+from headstart.settings import flatten
 
 REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
 TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
@@ -23,11 +24,36 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
     """
-    settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    settings: Any = OmegaConf.to_container(closed(config))
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
     check_settings(settings)
     return trusted
+
+
+def closed(config: DictConfig, complete: bool = True) -> DictConfig:
+    """The settings with every reference filled in: what is checked is what is used, whatever is changed in between.
+
+    Raises ConfigError for text that would be a reference once more, and, if they have to be ``complete``, OmegaConf's
+    error for a setting without a value.
+    """
+    settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
+    for key, value in flatten(settings).items():
+        if "${" in str(value):
+            raise ConfigError(f"{key}={value}: no setting may hold ${{ once its references are filled in.")
+    filled: DictConfig = OmegaConf.create(settings)
+    return filled
+
+
+def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The settings, closed, of a command that looks at a network without a run: what they name is all checked.
+
+    Loads torch. Raises ConfigError.
+    """
+    config = closed(config, complete=False)
+    settings: Any = OmegaConf.to_container(config)
+    check_targets(settings, trusted_packages(settings, overrides), TRUST)
+    return config
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -51,7 +77,7 @@ def check_groups(settings: Mapping[str, Any]) -> None:
     for group in (*NEEDED, *OPTIONAL):
         if not isinstance(settings.get(group) or ({} if group in OPTIONAL else None), Mapping):
             raise ConfigError(f"{group}={settings.get(group)}: expected a group of settings, as --cfg job shows it.")
-    if not isinstance(settings.get("output_dir"), str | int):
+    if not isinstance(settings.get("output_dir"), str | int) or not str(settings["output_dir"]).strip():
         raise ConfigError(f"output_dir={settings.get('output_dir')}: expected the path of a folder, such as runs.")
     try:
         str(settings["output_dir"]).encode()

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from headstart.runs.command import DONE, TOLD, WRONG
 from headstart.runs.configs import CONFIG_ERRORS, composed, conf_folder, explain
+from headstart.runs.early_checks import named_well
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     if keys.isdisjoint(GIVE_SIZE):
         own.append("backbone.image_size=null")
     config, choices = composed(own)
-    return config, choices["strategy"]
+    return named_well(config, own), choices["strategy"]
 
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:

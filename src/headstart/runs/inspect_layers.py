@@ -14,6 +14,7 @@ from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
 from headstart.runs.command import DONE, INTERRUPTED, TOLD, WRONG
 from headstart.runs.configs import composed
+from headstart.runs.early_checks import named_well
 from headstart.runs.identity import make_run_directory, readable_name
 from headstart.runs.inspect import reason
 from headstart.tables import table_text
@@ -113,6 +114,7 @@ def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
                 f"trainer.{name}: inspect layers looks at all pictures; leave it out, or take fewer with"
                 " dataset.labels_per_class."
             )
+    config = named_well(config, arguments)
     # Neither epochs nor a run directory: nothing to log, nobody to call back.
     config.logger, config.callbacks = {}, {}
     whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}

@@ -56,7 +56,7 @@ def git_state() -> dict[str, Any]:
     if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
         return {"git_commit": None, "git_dirty": None, "git_diff_sha256": None, "source_sha256": source}
     changes = _git(PACKAGE, "status", "--porcelain", "--untracked-files=no")
-    patch = _git(PACKAGE, "diff", "HEAD") if changes else None
+    patch = _git(PACKAGE, "diff", "--no-ext-diff", "HEAD") if changes else None
     return {
         "git_commit": _git(PACKAGE, "rev-parse", "HEAD"),
         "git_dirty": bool(changes),
@@ -217,8 +217,9 @@ def _processor() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -29,12 +29,14 @@ from headstart.reports.diff import (
 from headstart.reports.diff_command import describe, section_lines
 from headstart.reports.predictions import read_predictions
 from headstart.reports.read import first_line
+from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.targets import check_targets
 from headstart.settings import flatten, is_indifferent, is_seed
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
 GROUPS = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")
 THEN_NOW = ("then", "now")
 ROUNDING = 1e-5  # accuracies in run.json are of single precision
@@ -170,10 +172,21 @@ def read_config(directory: Path) -> DictConfig:
     for name in GROUPS:
         if not isinstance(plain.get(name), dict):
             raise DataError(f"'{file}' is damaged: it has no group '{name}'.")
+    for name in OPTIONAL:
+        if not isinstance(plain.get(name) or {}, dict):
+            raise DataError(f"'{file}' is damaged: {name} is no group.")
+    if not _keys_are_names(plain):
+        raise DataError(f"'{file}' is damaged: a key of it is no name.")
     for key, value in flatten(plain).items():
         if "${" in str(value):  # a reference could stand for anything, and a run writes none
             raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
     return config
+
+
+def _keys_are_names(content: Any) -> bool:
+    if isinstance(content, dict):
+        return all(isinstance(key, str) and _keys_are_names(value) for key, value in content.items())
+    return not isinstance(content, list) or all(map(_keys_are_names, content))
 
 
 def place(config: DictConfig, original: Record, output: Path, root: Path | None, weights: Path | None) -> None:
@@ -182,6 +195,7 @@ def place(config: DictConfig, original: Record, output: Path, root: Path | None,
     Features are computed anew, in ``output``: a run that only repeats what an earlier one kept would prove little.
     """
     config.output_dir = str(output)
+    config.pop("sweep", None)  # how runs were found, and which trial of a search this was
     if config.get("features") is not None:
         config.features.dir = None
     if weights is not None:
@@ -218,7 +232,7 @@ def _threads_of(original: Record) -> Iterator[None]:
     import torch
 
     wanted, before = original.get("provenance", "hardware", "threads"), torch.get_num_threads()
-    if not isinstance(wanted, int) or not 1 <= wanted <= (os.cpu_count() or 1):
+    if not is_whole(wanted) or not 1 <= wanted <= (os.cpu_count() or 1):
         wanted = before
     torch.set_num_threads(wanted)
     try:

@@ -111,7 +111,7 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
     quieten()
     settle_on_the_cpu()
     config = described.config
-    write_atomically(directory / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(directory / "config.yaml", OmegaConf.to_yaml(_without_trial(config)))
     with talking(directory / "run.log"), listening() as stop:
         manifest = Manifest(
             directory,
@@ -143,6 +143,14 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
             raise crash or error from error.__cause__
         log.info("run directory: %s\n", directory)
     return accuracy
+
+
+def _without_trial(config: DictConfig) -> DictConfig:
+    """Which trial of a search a run is, only the search needs to know: the settings stand for themselves elsewhere."""
+    kept = config.copy()
+    if kept.get("sweep"):
+        kept.sweep.pop("trial", None)
+    return kept
 
 
 def _within_memory(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:

@@ -25,10 +25,25 @@ OTHERS = (
 PACKAGES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")
 
 
-# What Hydra itself is told to make: callbacks, launchers and sweepers, and what its logging consists of.
-HYDRA_OWN = ("hydra_plugins", "hydra._internal.core_plugins", "hydra.experimental", "headstart.sweeps")
-LOGGING = ("logging", "colorlog")
-MAKING = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+# What Hydra itself is told to make. Launchers and sweepers it looks for among the plugins that it has found.
+CALLBACKS = (
+    "headstart.sweeps.beginning.GoOn",
+    "hydra.experimental.callbacks.LogJobReturnCallback",
+    "hydra.experimental.callbacks.PickleJobInfoCallback",
+)
+PLUGINS = ("hydra_plugins", "hydra._internal.core_plugins")
+MAKING = ("callbacks", "launcher", "sweeper")
+LOGS = ("job_logging", "hydra_logging")
+LOGGING = (
+    "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter",
+    "colorlog.ColoredFormatter",
+)  # fmt: skip
+LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+# Environment variables and lines of shell are code by another name: they count where they are typed, not in a file.
+TYPED_ONLY = re.compile(
+    r"hydra\.(job\.env_set|launcher\.(setup|additional_parameters(?!\.requeue$)|ray\..*\bruntime_env))\b.*"
+)
 # What refers to another setting could stand for a whole mapping with a _target_; those of Hydra are all looked at.
 _OURS = r"headstart\.(?:jobs|cores|gpus_a_job):"
 _REFERENCES_HYDRA = re.compile(
@@ -60,21 +75,70 @@ def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRO
             )
 
 
-def check_hydra(settings: Any) -> None:
-    """The same for the settings of Hydra itself, not resolved: plugins, and nothing but Python's own logging."""
+def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
+    """The same for the settings of Hydra itself, not resolved: plugins, and nothing but Python's own logging.
+
+    ``typed`` is what the command says; without it nothing counts as typed, and what Hydra notes of it is not checked.
+    """
     for place, target in _named(settings, "_target_", "hydra"):
-        if not isinstance(target, str) or not _within(target, HYDRA_OWN):
+        if not isinstance(target, str) or not _hydra_makes(place, target):
             raise ConfigError(f"{place}={target}: below hydra only its own plugins may be named.")
-    factories = list(_named(settings, "()", "hydra"))
-    for group in ("job_logging", "hydra_logging"):
-        factories += _named(settings.get(group), "class", f"hydra.{group}")
-    for place, target in factories:
-        if not isinstance(target, str) or not _within(target, LOGGING):
-            raise ConfigError(f"{place}={target}: only classes of {' and '.join(LOGGING)} may be named there.")
     for group in MAKING:
         for place, value in _values(settings.get(group), f"hydra.{group}"):
             if isinstance(value, str) and not _REFERENCES_HYDRA.fullmatch(value):
                 raise ConfigError(f"{place}={value}: what Hydra makes may refer to settings of Hydra only.")
+    for group in LOGS:
+        _check_logging(settings.get(group), f"hydra.{group}", typed or ())
+    _check_typed(settings, typed)
+
+
+def _hydra_makes(place: str, target: str) -> bool:
+    if re.fullmatch(r"hydra\.callbacks\.[^.\[]+\._target_", place):
+        return target in CALLBACKS
+    return place in ("hydra.launcher._target_", "hydra.sweeper._target_") and _within(target, PLUGINS)
+
+
+def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
+    """To the terminal and to the file that Hydra has for it; logging could else be told to call anything."""
+    for key in ("()", "class"):
+        for place, target in _named(settings, key, group):
+            if target not in LOGGING:
+                raise ConfigError(f"{place}={target}: only {', '.join(LOGGING)} may be named there.")
+    for place, value in _values(settings, group):
+        if not isinstance(value, str) or value in (LOG_FILE, *STREAMS):
+            continue
+        refers = "${" in value or value.startswith(("ext://", "cfg://"))
+        if refers or (place.endswith(".filename") and not _is_typed(place, typed)):
+            raise ConfigError(f"{place}={value}: Hydra logs to {LOG_FILE}; another file has to be typed.")
+
+
+def _check_typed(settings: Any, typed: Sequence[str] | None) -> None:
+    """Refuse a file that says what only a command may."""
+    job = settings.get("job") or {}
+    copied = {f"hydra.job.env_set.{name}" for name in job.get("env_copy") or []}  # Hydra has just put them there
+    for place, value in _values(settings, "hydra"):
+        if (
+            TYPED_ONLY.fullmatch(place)
+            and value is not None
+            and place not in copied
+            and not _is_typed(place, typed or ())
+        ):
+            raise ConfigError(f"{place}={value} stands in a config file; if you trust it, type it in the command.")
+    for name in (settings.get("sweeper") or {}).get("params") or {}:
+        key = str(name).lstrip("+~").partition("@")[0].split(".")[0]
+        if key in ("hydra", "allow_targets"):
+            raise ConfigError(f"hydra.sweeper.params: {name} is not for sweeping; type it in the command.")
+    if typed is None:
+        return
+    for kind in ("task", "hydra"):
+        for told in (settings.get("overrides") or {}).get(kind) or []:
+            if told not in typed:
+                raise ConfigError(f"hydra.overrides.{kind}: '{told}' was not typed; Hydra writes there, no file.")
+
+
+def _is_typed(place: str, typed: Sequence[str]) -> bool:
+    keys = (override.partition("=")[0].lstrip("+") for override in typed)
+    return any(re.fullmatch(rf"{re.escape(key)}([.\[].*)?", place) for key in keys)
 
 
 def _check_found(place: str, target: str) -> None:
