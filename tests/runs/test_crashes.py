@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from conftest import TINY, digits, make_strategy, make_trainer, runs_below, toy_
 
 from headstart.cli import main
 from headstart.errors import HeadstartError
+from headstart.runs import checkpoints
 from headstart.runs.crashes import crash_of
 from headstart.strategies import FinetuneAll, Strategy
 
@@ -79,6 +82,28 @@ def test_a_rate_far_too_high_is_told(capsys: pytest.CaptureFixture[str]) -> None
     (found,) = runs_below(Path("o"))
     assert found["status"] == "failed"
     assert "head" in found["error"]["message"]
+
+
+def test_a_last_step_that_breaks_everything_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    step = ["optimizer=sgd", "optimizer.lr=1e30", "dataset.batch_size=512", "trainer.max_epochs=1"]
+    assert main(["train", *TINY, "strategy=finetune_all", *step]) == 2
+    assert "Training diverged: after epoch 1 the validation loss is" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_told_by_checkpoints_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own words would be of a failed check in its writer."""
+
+    @contextmanager
+    def full(path: Path, durable: bool = False) -> Iterator[Any]:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            yield file
+
+    monkeypatch.setattr(checkpoints, "atomic_file", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        checkpoints.AtomicCheckpoints().save_checkpoint({"weights": torch.zeros(1000)}, tmp_path / "a.ckpt")
+    assert told.value.errno == errno.ENOSPC
+    assert "the disk is full" in str(crash_of(told.value))
 
 
 def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_try_goes_on(

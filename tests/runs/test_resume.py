@@ -1,7 +1,13 @@
 """A run that is stopped, wherever, and taken up again ends as one that never was."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +15,9 @@ from conftest import TINY, runs_below
 from resuming import Killed, check_equal, only_run, stop_at
 
 from headstart.cli import main
+from headstart.runs.checkpoints import drop_halves, drop_intermediate
 from headstart.runs.interrupt import Interrupted, listening
-from headstart.runs.resume import read_progress
+from headstart.runs.resume import KeepProgress, read_progress
 from headstart.strategies import lr_finder
 
 STEPS = 3  # an epoch: 72 pictures in batches of 24
@@ -56,6 +63,86 @@ def test_a_run_that_is_taken_up_ends_as_if_it_never_stopped(name: str, monkeypat
         assert how in found["error"]["message"]
     assert main(command(name, "b")) == 0
     check_equal(only_run("a"), only_run("b"))
+
+
+@pytest.mark.parametrize("step", [STEPS + 2, EPOCHS * STEPS])
+def test_a_run_directory_may_move(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a run, and when only the test pass is left: with the same best epoch, at its new place."""
+    few = [*command("finetune_all", "b")[:-2], "optimizer.lr=0.01", "sweep.checkpoint_share=1"]
+    assert main([*few, "output_dir=a"]) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, "SIGTERM")
+        assert main([*few, "output_dir=b"]) == 143
+    Path("b").rename("c")
+    assert main([*few, "output_dir=c"]) == 0
+    assert not Path("b").exists()
+    runs = [only_run(name) for name in "ac"]
+    texts = [(run / "config.yaml").read_text().replace("output_dir: c", "output_dir: a") for run in runs]
+    (runs[1] / "config.yaml").write_text(texts[1])
+    check_equal(*runs)
+
+
+def test_a_signal_while_the_last_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = KeepProgress._keep
+
+    def keep(self: KeepProgress, *args: Any) -> None:
+        if self._complete:
+            patch.undo()
+            signal.raise_signal(signal.SIGTERM)
+        plain(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepProgress, "_keep", keep)
+        assert main(command("finetune_all", "b")) == 143
+    assert [run["status"] for run in runs_below(Path("b"))] == ["interrupted"]
+    assert (only_run("b") / "checkpoints" / "resume.ckpt").is_file()
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_what_comes_after_the_end_takes_nothing_away(when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(folder: Path) -> None:
+        if json.loads((folder.parent / "run.json").read_text())["status"] != "finished":
+            return
+        patch.undo()
+        if when:
+            drop_intermediate(folder)
+        signal.raise_signal(signal.SIGTERM)
+
+    sweep = ["train", "-m", *command("head_only", "b")[1:]]
+    with monkeypatch.context() as patch:
+        patch.setattr("headstart.runs.run.drop_intermediate", stopped)
+        assert main(sweep) == 143
+    (run,) = Path("b").rglob("run.json")
+    before = run.read_text()
+    assert json.loads(before)["status"] == "finished"
+    assert main(sweep) == 0
+    assert run.read_text() == before
+
+
+def test_half_a_checkpoint_is_cleared_away(tmp_path: Path) -> None:
+    for name in (".resume.ckpt.ab12", ".best.ckpt.x", "resume.ckpt", "epoch.ckpt", "best.ckpt"):
+        (tmp_path / name).touch()
+    drop_halves(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "epoch.ckpt", "resume.ckpt"]
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
+    """As `timeout` and clusters send it: those that load pictures get it too."""
+    settings = ["augmentation=crop_resize", "dataset.num_workers=2", "trainer.max_epochs=1000", "strategy=finetune_all"]
+    few = [setting for setting in TINY if not setting.startswith(("dataset.num_workers", "trainer.max_epochs"))]
+    code = f"import sys; from headstart.cli import main; sys.exit(main({['train', *few, *settings, 'output_dir=b']!r}))"
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while not list(Path("b").rglob("metrics.csv")):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGTERM)
+        assert run.wait(60) == 143
+    finally:
+        run.kill()
+    assert [run["status"] for run in runs_below(Path("b"))] == ["interrupted"]
 
 
 def test_a_checkpoint_of_other_pictures_is_not_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:

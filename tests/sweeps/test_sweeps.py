@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from headstart.cli import main
 from headstart.reports.read import find_run_directories
 from headstart.sweeps.beginning import count_jobs, ended
 from headstart.sweeps.earlier import abandoned, earlier_runs, files_stamp
-from headstart.sweeps.lock import RunLock, held
+from headstart.sweeps.lock import RunLock, _asked, held
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 
 SWEEP = [
@@ -60,6 +62,49 @@ def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest
     assert main(SWEEP) == 0
     assert len(list(Path("o").glob("*/textures-*"))) == len(texts()) == 2
     assert words() == ["finished", "finished"]
+
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from headstart.sweeps.lock import RunLock\n"
+    "lock = RunLock(Path(sys.argv[1])); assert lock.acquire(); print('held', flush=True); time.sleep(300)"
+)
+
+
+@contextmanager
+def held_elsewhere(directory: Path) -> Iterator[None]:
+    """By another process."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_run_that_another_process_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds its directory, and has not yet written what it is: nothing, or that it was interrupted."""
+    assert main(SWEEP) == 0
+    first, second = sorted(Path("o").glob("*/textures-*"))
+    (first / "run.json").unlink()
+    record = json.loads((second / "run.json").read_text())
+    (second / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with held_elsewhere(first), held_elsewhere(second):
+        assert main([*SWEEP, "hydra.sweep.dir=o/other"]) == 0
+        assert [outcome.word for outcome in read_outcomes(Path("o/other"))] == ["elsewhere"] * 2
+        assert not list(Path("o/other").glob("textures-*"))
+
+
+def test_asking_takes_no_lock(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    assert not held(tmp_path)
+    with held_elsewhere(tmp_path):
+        assert held(tmp_path)
+        assert not RunLock(tmp_path).acquire()
+    with (tmp_path / ".lock").open("r+") as file:
+        assert not _asked(file)
+        done = subprocess.run([sys.executable, "-c", HOLD.replace("300", "0"), str(tmp_path)])  # while we look at it
+        assert done.returncode == 0
 
 
 def test_only_what_a_killed_run_leaves_is_taken(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
+GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
 Batch = tuple[Tensor, Tensor, Tensor]  # uint8 (N, 3, S, S), int64 (N,), int64 positions (N,)
 View = Callable[[Picture, np.random.Generator, int], Picture]
@@ -400,6 +402,7 @@ class PictureData(pl.LightningDataModule):
             # A loader draws a seed for its workers: from a generator of its own, or it would shift everyone else's.
             generator=torch.Generator().manual_seed(stream("loader", self.order_seed)),
             persistent_workers=workers > 0,
+            worker_init_fn=_outlast_the_step,
             **kwargs,
         )
 
@@ -443,6 +446,16 @@ def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
     """The middle size x size pixels."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
+
+
+def _outlast_the_step(worker: int) -> None:
+    """A signal to the whole group of processes ends the run after its step, which may still need what is loaded here.
+
+    Ctrl-C is for the run alone. SIGTERM, which is also how Python ends its workers, takes effect a little later.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))  # SIGALRM then ends the process
 
 
 def _as_is(batch: Any) -> Any:

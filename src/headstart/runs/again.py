@@ -1,7 +1,9 @@
 """One run of a command: anew, from where it was stopped, or not at all, as it has finished before."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from headstart.runs import identity, processes
 from headstart.runs.run import Described, carry_out, describe, follow, prepare
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, files_stamp, folders_to_search
 from headstart.sweeps.lock import RunLock
+
+POLL_SECONDS = 0.02
+TRIAL = "++sweep.trial="  # by which a search tells a job which trial it is
 
 
 @dataclass(frozen=True)
@@ -60,17 +65,20 @@ def do(
     tries = 0
     while True:
         follows = processes.follows()
-        found = earlier_runs(folders_to_search(Path(str(config.output_dir)), parent), described.config_hash)
-        if in_sweep and (standing := _standing(described, found, policy, follows)):
+        found = _found(described, parent)
+        if in_sweep and (standing := _standing(described, found, policy, follows, overrides)):
             return standing
         if follows:  # torchrun or srun has started it beside the process that writes
             return Result("finished", parent, follow(described.config, parent / described.name))
-        directory, word = _place(described, found, policy, parent)
-        if word == "failed" and not policy.retry and in_sweep:
-            raise HeadstartError(f"failed before, and sweep.retry is 0: {_error(found, directory)}")
-        lock = RunLock(directory)
-        if not lock.acquire():
-            continue  # another process has just taken it up
+        with _turn(Path(str(config.output_dir))):
+            if _states(_found(described, parent)) != _states(found):
+                continue  # another process has just taken it up
+            directory, word = _place(described, found, policy, parent)
+            if word == "failed" and not policy.retry and in_sweep:
+                raise HeadstartError(f"failed before, and sweep.retry is 0: {_error(found, directory)}")
+            lock = RunLock(directory)
+            if not lock.acquire():
+                continue
         try:
             accuracy = carry_out(described, directory, overrides)
         except Pruned:
@@ -87,16 +95,43 @@ def do(
         return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, accuracy)
 
 
-def _standing(described: Described, found: Sequence[Earlier], policy: Policy, follows: bool) -> Result | None:
-    """What need not be run: finished, pruned, or at work in another process, unless that is the one to follow."""
+def _found(described: Described, parent: Path) -> list[Earlier]:
+    return earlier_runs(folders_to_search(Path(str(described.config.output_dir)), parent), described.config_hash)
+
+
+def _states(found: Sequence[Earlier]) -> list[tuple[Path, str, bool]]:
+    return [(run.directory, run.status, run.lives) for run in found]
+
+
+@contextmanager
+def _turn(output_dir: Path) -> Iterator[None]:
+    """One process at a time settles where its run goes, so that two never settle on the same one."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(output_dir, ".turn")
+    while not lock.acquire():
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _standing(
+    described: Described, found: Sequence[Earlier], policy: Policy, follows: bool, overrides: Sequence[str]
+) -> Result | None:
+    """What need not be run: finished, or at work in another process, unless that is the one to follow.
+
+    What a search has pruned stands for that trial of that search alone.
+    """
+    trial = [override for override in overrides if override.startswith(TRIAL)]
     for run in reversed(found):
-        if run.status == "pruned":
+        if run.status == "pruned" and trial and trial[0] in (run.provenance("overrides") or []):
             return Result("pruned", run.directory, run.accuracy)
         if run.status == "finished" and policy.skip_finished and still_the_same(described, run):
             other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
             print(f"skipped: finished before{other}, {100 * run.accuracy:.1f} % on validation: {run.directory}")
             return Result("skipped", run.directory, run.accuracy)
-        if run.status == "running" and run.lives and not follows:
+        if run.lives and not follows:
             print(f"skipped: another process is at it: {run.directory}")
             return Result("elsewhere", run.directory, run.accuracy)
     return None

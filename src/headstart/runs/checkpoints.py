@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +11,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from headstart.files import atomic_file
 from headstart.strategies import Strategy
+
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in Lightning's state of a checkpoint callback
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -21,7 +23,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, durable=True) as file:
-            torch.save(checkpoint, file)
+            _save(checkpoint, file, path)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
@@ -33,6 +35,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 class BestEpoch(ModelCheckpoint):
     """Keeps the trained tensors of the best epoch: what is frozen cannot have changed."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checkpoints lie in this run's directory, wherever that was when they were written."""
+
+        def here(path: Any) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
+
+        moved = {name: here(state_dict.get(name)) for name in PATHS}
+        best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if this epoch is the best."""
@@ -52,10 +64,47 @@ def keep_network(strategy: Strategy, epoch: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.cpu() for name, tensor in strategy.state_dict().items()}
     with atomic_file(folder / "best.ckpt") as file:
-        torch.save({"epoch": epoch, "state_dict": state}, file)
+        _save({"epoch": epoch, "state_dict": state}, file, folder / "best.ckpt")
 
 
 def drop_intermediate(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    for name in ("epoch.ckpt", "resume.ckpt"):
+    """Remove what only an unfinished run needs: first what refers to the other."""
+    for name in ("resume.ckpt", "epoch.ckpt"):
         (folder / name).unlink(missing_ok=True)
+    drop_halves(folder)
+
+
+def drop_halves(folder: Path) -> None:
+    """Remove checkpoints that a process was killed in the middle of; only for who holds the run's lock."""
+    for path in folder.glob(".*.ckpt.*"):
+        path.unlink(missing_ok=True)
+
+
+class _Disk:
+    """A file that remembers what the disk said: PyTorch, which writes through it, passes on another error."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Pass on."""
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Pass on."""
+        self.file.flush()
+
+
+def _save(content: dict[str, Any], file: IO[bytes], path: Path) -> None:
+    disk = _Disk(file)
+    try:
+        torch.save(content, disk)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        if disk.error is not None:
+            raise OSError(disk.error.errno, disk.error.strerror, str(path)) from error
+        raise

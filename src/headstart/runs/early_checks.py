@@ -110,6 +110,8 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     epochs = settings["trainer"].get("max_epochs")
     if not is_whole(epochs) or epochs < 1:
         raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
+    if settings["trainer"].get("max_steps", -1) not in (-1, None):
+        raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
     clip = settings["trainer"].get("gradient_clip_val")
     if clip is not None and (not is_number(clip) or not clip > 0):
         raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")

@@ -7,7 +7,7 @@ noise need no state: they are drawn from (seed, epoch, position in the epoch).
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ class Progress:
     epoch: int  # of the next batch, counted from 0
     batches: int  # of that epoch that are done
     complete: bool  # nothing is left to train
-    best: str  # the checkpoint of the best epoch so far
+    best: str  # the checkpoint of the best epoch so far, wherever the run directory lies now
     seconds: float  # that the run had taken
     strategy: Mapping[str, Any]
-    curves: Sequence[Mapping[str, Any]]
+    curves: Mapping[str, Mapping[str, Any]]  # by the logger's name
 
     def __str__(self) -> str:
         if self.complete:
@@ -51,7 +51,8 @@ def read_progress(folder: Path, made_of: Mapping[str, Any]) -> Progress | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         own = content[STATE]
-        found = Progress(path, **{name: value for name, value in own.items() if name != "made_of"})
+        kept = {name: value for name, value in own.items() if name != "made_of"}
+        found = Progress(path, **{**kept, "best": str(folder / kept["best"]) if kept["best"] else ""})
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever is wrong with it, starting anew gives the same result
@@ -126,6 +127,8 @@ class KeepProgress(pl.Callback):
         self._place, self._complete = (trainer.current_epoch, 0), True
         self._keep_if_due(trainer, pl_module)
         current().waiting = False
+        if trainer.strategy.reduce_boolean_decision(current().asked, all=False):  # while that was written
+            self._keep_if_due(trainer, pl_module)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """As when training starts."""
@@ -147,11 +150,11 @@ class KeepProgress(pl.Callback):
             "epoch": epoch,
             "batches": batches,
             "complete": self._complete,
-            "best": str(trainer.checkpoint_callback.best_model_path),  # type: ignore[union-attr]
+            "best": Path(str(trainer.checkpoint_callback.best_model_path)).name,  # type: ignore[union-attr]
             "seconds": self.earlier_seconds + time.perf_counter() - self.begun,
             "made_of": self.made_of,
             "strategy": pl_module.progress(),
-            "curves": [logger.state() for logger in trainer.loggers if isinstance(logger, Curves)],
+            "curves": {logger.name: logger.state() for logger in trainer.loggers if isinstance(logger, Curves)},
         }
         if not batches:
             counts = checkpoint["loops"]["fit_loop"]["epoch_progress"]

@@ -25,7 +25,7 @@ from headstart.features.store import PICTURES
 from headstart.files import write_atomically
 from headstart.runs import compose, identity, processes, provenance, sharding
 from headstart.runs.batch_pictures import log_batch
-from headstart.runs.checkpoints import drop_intermediate, keep_network
+from headstart.runs.checkpoints import drop_halves, drop_intermediate, keep_network
 from headstart.runs.console import quieten, talking
 from headstart.runs.crashes import crash_of, is_out_of_memory
 from headstart.runs.curves import Curves
@@ -129,11 +129,15 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
         except BaseException as error:
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
             log.error("the run ended early", exc_info=error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning makes the second of the first
+            if isinstance(error, KeyboardInterrupt | SystemExit) or stop.asked:
+                # Lightning makes the second of the first; other errors may be processes that were told to stop too.
                 told = Interrupted(stop.reason)
-                manifest.finish("interrupted", told)
+                if manifest.content["status"] != "finished":
+                    manifest.finish("interrupted", told)
                 log.info("run directory: %s", directory)
                 raise told from error
+            if manifest.content["status"] == "finished":  # what went wrong came later, and takes nothing away
+                raise
             if isinstance(error, Pruned):
                 manifest.finish("pruned", error)
                 log.info("%s\nrun directory: %s\n", error, directory)
@@ -343,6 +347,7 @@ def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | No
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
+    drop_halves(directory / "checkpoints")
     progress = read_progress(directory / "checkpoints", parts.keep.made_of)
     if progress is None:
         drop_intermediate(directory / "checkpoints")
@@ -353,9 +358,8 @@ def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | No
 def _start_from(parts: Parts, progress: Progress | None) -> None:
     """Put curves and callbacks back to where a checkpoint was written."""
     parts.keep.go_on_from(progress)
-    curves: Sequence[Any] = progress.curves if progress is not None else [None] * len(parts.loggers)
-    for logger, state in zip(parts.loggers, curves, strict=False):
-        logger.take_up(state)
+    for logger in parts.loggers:
+        logger.take_up(progress.curves.get(logger.name) if progress is not None else None)
     if progress is not None:
         log.info("goes on from its checkpoint: %s", progress)
 

@@ -45,6 +45,15 @@ class Watch:
         if self._first is not None and self._loss is not None and self._first.item() >= 0:
             raise self._diverged(int(self._first.item()), self._loss.item())
 
+    def see_validation(self, loss: Tensor) -> None:
+        """The validation loss of an epoch, which tells of a last step. Raises HeadstartError if it is not finite."""
+        if not math.isfinite(loss.item()):
+            epoch = self.strategy.current_epoch + 1
+            raise HeadstartError(
+                f"Training diverged: after epoch {epoch} the validation loss is {loss.item()};"
+                f" {offending(self.strategy)}; try a lower optimizer.lr."
+            )
+
     def _diverged(self, step: int, loss: float) -> HeadstartError:
         epoch = self.strategy.current_epoch + 1
         return HeadstartError(

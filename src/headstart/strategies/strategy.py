@@ -672,6 +672,7 @@ class Strategy(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""
         scores = self.validation_scores.compute()
+        self.watch.see_validation(scores["loss"])
         self.log_dict({f"validation/{name}": value for name, value in scores.items()})
 
     def on_test_epoch_start(self) -> None:

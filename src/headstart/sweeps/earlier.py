@@ -50,13 +50,15 @@ def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
     """Runs of the same settings directly below the folders, the latest start last."""
     found = {}
     for folder in folders:
-        for path in folder.glob(f"*-{config_hash[:8]}*/run.json"):
+        for path in folder.glob(f"*-{config_hash[:8]}*"):
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            except FileNotFoundError:  # by its name it is one, and a process is about to say so
+                record = {"status": "running", "config_hash": config_hash} if held(path) else None
             except (OSError, ValueError):
                 continue
             if isinstance(record, dict) and record.get("config_hash") == config_hash:
-                found[path.parent.resolve()] = Earlier(path.parent, record)
+                found[path.resolve()] = Earlier(path, record)
     return sorted(found.values(), key=lambda run: str(run.record.get("started_at")))
 
 

@@ -3,11 +3,14 @@
 import errno
 import fcntl
 import os
+import struct
+import sys
 import warnings
 from pathlib import Path
 from typing import IO, Any
 
 LOCK = ".lock"
+FLOCK = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
 # A POSIX lock belongs to a process, not to its forks: workers that outlive a killed run by seconds do not hold it. But
 # any closing of the file gives it up, so what this process holds is remembered here and never opened a second time.
 _HELD: dict[str, tuple[int, Any]] = {}
@@ -16,8 +19,8 @@ _HELD: dict[str, tuple[int, Any]] = {}
 class RunLock:
     """The lock of a directory, held until released or until the process ends."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory.resolve() / LOCK
+    def __init__(self, directory: Path, name: str = LOCK) -> None:
+        self.path = directory.resolve() / name
 
     def acquire(self) -> bool:
         """Take it, without waiting; False where a process holds it, this one included."""
@@ -56,7 +59,18 @@ def held(directory: Path) -> bool:
     except OSError:  # none was ever taken, or we may not ask
         return False
     with file:
+        return _asked(file)
+
+
+def _asked(file: IO[str]) -> bool:
+    """Whether another process holds the lock of an open file; where the system can tell, without taking it."""
+    if sys.platform != "linux":
         return _taken(file)
+    try:
+        answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError:
+        return False
+    return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _taken(file: IO[str]) -> bool:
