@@ -144,7 +144,6 @@ def test_reading_and_comparing_load_no_torch() -> None:
         {"config": {"seeds": {"split": {"a": [1]}}}},
         {"config": {"dataset": {"fold": [1], "folds": [2]}}},
     ],
-    ids=str,
 )
 def test_odd_values_do_not_end_a_report(changes: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path, "head_only", 0, 0.8)
