@@ -16,6 +16,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ~ and ~name replaced by the home folder; unlike ``Path.expanduser`` it leaves an unknown name."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 @contextmanager
 def atomic_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     """A file that takes the place of ``path`` once it was written without an error.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
+from headstart.files import expanded
 
 LARGEST = 1e300  # of a setting
 
@@ -73,7 +74,7 @@ def given_root(root: str | None) -> Path:
     """dataset.root as a path; refused where it is not set."""
     if not root:
         raise ConfigError("dataset.root is not set: give the place of your pictures, as in dataset.root=my_pictures.")
-    return Path(str(root)).expanduser()
+    return expanded(str(root))
 
 
 def existing_folder(root: str | None) -> Path:
@@ -100,7 +101,7 @@ def existing_table(root: str | None) -> Path:
 
 def existing_weights(path: Path) -> Path:
     """The file that backbone.weights names; refused where there is none."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  # never raises, as Path's does
         raise WeightsError(
             f"backbone.weights={path}: there is no such file; give a state dict, a safetensors file,"
             " 'imagenet', or null for random weights."

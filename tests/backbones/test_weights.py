@@ -14,7 +14,8 @@ import torchvision
 from safetensors.torch import save_file
 
 from headstart.backbones import Backbone, efficientnet_lite, timm_backbone, torchvision_backbone
-from headstart.errors import WeightsError
+from headstart.backbones.weights import fill
+from headstart.errors import ConfigError, WeightsError
 
 
 def resnet(seed: int) -> torch.nn.Module:
@@ -157,3 +158,62 @@ def test_a_failed_download_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch, t
         WeightsError, match=r"https://download.pytorch.org/models/resnet18-\w+.pth and put it at .*checkpoints"
     ):
         torchvision_backbone("resnet18", weights="imagenet", image_size=64)
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor.to_sparse(), "its tensor conv1.weight is not dense"),
+        (lambda tensor: tensor.to("meta"), "its tensor conv1.weight is without values"),
+        (lambda tensor: tensor.to(torch.complex64), "its tensor conv1.weight holds complex64, resnet18 needs float32"),
+        (lambda tensor: tensor > 0, "its tensor conv1.weight holds bool, resnet18 needs float32"),
+    ],
+)
+def test_tensors_of_an_odd_kind_are_refused(change: Callable[..., Any], message: str, tmp_path: Path) -> None:
+    state = resnet(0).state_dict()
+    torch.save({**state, "conv1.weight": change(state["conv1.weight"])}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=message):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+@pytest.mark.parametrize("key", [5, (1, 2)])
+def test_tensors_without_a_name_are_passed_over(key: object, tmp_path: Path) -> None:
+    source = resnet(7)
+    torch.save({**source.state_dict(), key: torch.zeros(1)}, tmp_path / "w.pt")
+    backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert backbone.weights.matched == 1
+    torch.save({key: torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="is not a weights file"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+def test_what_cannot_be_copied_is_one_sentence() -> None:
+    network = torch.nn.Module()
+    network.register_buffer("shared", torch.zeros(1).expand(4))  # four values in one place
+    with pytest.raises(WeightsError, match=r"w\.pt cannot be put into it \(.*memory location"):
+        fill(network, {"shared": torch.arange(4.0)}, "w.pt", "it")
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/w.pt", "x" * 5000])
+def test_a_path_that_no_system_takes_is_no_file(path: str) -> None:
+    for make in (torchvision_backbone, timm_backbone):
+        with pytest.raises(WeightsError, match="there is no such file"):
+            make("resnet18", weights=path, image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        (
+            "resnet18.nosuchtag",
+            None,
+            "'resnet18' has no weights with the tag 'nosuchtag'. Choose one of: resnet18.a1_in",
+        ),
+        ("resnet18.a1_in2k", "imagenet", "Did you mean 'resnet18.a1_in1k'?"),
+        (5, None, "timm has no network '5'"),
+    ],
+)
+def test_wrong_names_of_timm(name: Any, weights: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        timm_backbone(name, weights=weights, image_size=64)

@@ -248,6 +248,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.
     }
 
 
+def test_no_system_takes_a_zero_byte_in_a_name() -> None:
+    with pytest.raises(UnreadableError, match="null"):
+        read_whole(Path("a\0b.png"))
+
+
 def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     with path.open("wb") as file:

@@ -99,16 +99,52 @@ def test_archives_stay_in_their_folder(kind: str, tmp_path: Path, monkeypatch: p
     assert tarfile.TarFile.extraction_filter is None
 
 
+def write_idx(folder: Path, packed: bool, images: np.ndarray, labels: np.ndarray) -> None:
+    for name in IDX:
+        values = images if "images" in name else labels
+        lengths = np.array(values.shape, ">i4").tobytes()
+        content = bytes([0, 0, 8, values.ndim]) + lengths + values.astype(np.uint8).tobytes()
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_fashion_mnist_from_idx_files(packed: bool, tmp_path: Path) -> None:
-    for name in IDX:
-        images = "images" in name
-        shape = (30, 28, 28) if images else (30,)
-        values = np.arange(np.prod(shape)) % 251 if images else np.arange(30) % 10
-        content = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes() + values.astype(np.uint8).tobytes()
-        (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+    write_idx(tmp_path, packed, np.arange(30 * 28 * 28).reshape(30, 28, 28) % 251, np.arange(30) % 10)
     data = TorchvisionSet(set_name="fashion_mnist", root=str(tmp_path))
     data.prepare(P)
     assert (len(data.train), len(data.validation), len(data.test)) == (20, 10, 30)
     assert data.class_names[0] == "T-shirt/top"
     assert data.test.targets.tolist() == [i % 10 for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (
+            (30, 28, 28),
+            np.arange(29) % 10,
+            r"train-labels-idx1-ubyte' has labels of the lengths \[29\].*expected \[30\], one for each",
+        ),
+        ((30, 28, 28), np.arange(40) % 10, r"of the lengths \[40\].*expected \[30\]"),
+        ((30, 28, 28), np.arange(30) % 11, r"up to 10; expected .* from 0 to 9"),
+        ((30, 28, 28), np.zeros((15, 2)), r"of the lengths \[15, 2\]"),
+        ((30, 28, 28, 3), np.arange(30) % 10, r"train-images-idx3-ubyte' has the lengths \[30, 28, 28, 3\]"),
+        ((30, 28), np.arange(30) % 10, r"has the lengths \[30, 28\]; expected those of grey pictures"),
+        ((30, 0, 28), np.arange(30) % 10, r"has the lengths \[30, 0, 28\]"),
+    ],
+)
+def test_idx_files_that_do_not_go_together(
+    images: tuple[int, ...], labels: np.ndarray, message: str, tmp_path: Path
+) -> None:
+    write_idx(tmp_path, False, np.zeros(images), labels)
+    with pytest.raises(DataError, match=message):
+        TorchvisionSet(set_name="fashion_mnist", root=str(tmp_path)).prepare(P)
+
+
+def test_a_damaged_idx_archive(tmp_path: Path) -> None:
+    write_idx(tmp_path, True, np.arange(30 * 28 * 28).reshape(30, 28, 28) % 251, np.arange(30) % 10)
+    file = tmp_path / f"{IDX[0]}.gz"
+    content = file.read_bytes()
+    file.write_bytes(content[:12] + b"\xff" * 28 + content[40:])
+    with pytest.raises(DataError, match="is damaged: it is no whole idx file"):
+        TorchvisionSet(set_name="fashion_mnist", root=str(tmp_path)).prepare(P)

@@ -198,3 +198,11 @@ def test_a_folder_that_describes_no_entry_is_no_entry(tmp_path: Path) -> None:
     assert [entry.key for entry in store.entries()] == [KEY]
     with pytest.raises((DamagedError, FileNotFoundError)):
         open_part(store.folder / "broken" / "none")
+
+
+def test_a_part_that_tells_an_endless_number_of_rows_is_damaged(tmp_path: Path) -> None:
+    entry = make_store(tmp_path).entry(KEY)
+    put(entry, [0], np.ones((1, 4), np.float32))
+    assert [part.rows for part in entry.parts()] == [1]
+    (entry.part_folders()[0] / "part.json").write_text('{"rows": 1e400}')
+    assert entry.parts() == []

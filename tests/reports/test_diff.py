@@ -253,3 +253,40 @@ def test_no_torch() -> None:
         ).strip()
         == "False False"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"augmentation": -1}, "its augmentation is -1; expected a list"),
+        ({"classes": "ants"}, 'its classes is "ants"; expected a list'),
+        ({"provenance": {"git_commit": -1}}, "its provenance.git_commit is -1; expected text"),
+        ({"provenance": {"source_sha256": [1]}}, "its provenance.source_sha256 is [1]; expected text"),
+        ({"provenance": {"dataset_fingerprint": -1}}, "its provenance.dataset_fingerprint is -1; expected text"),
+    ],
+)
+def test_a_damaged_run_json_is_one_sentence(
+    changes: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", **changes)
+    assert diff([str(a), str(b)]) == 2
+    assert capsys.readouterr().err == f"headstart: '{b / 'run.json'}' is damaged: {sentence}.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"classes": [["ants"], {"a": 1}]}, "data"),
+        ({"config": {"seeds": {"split": [1]}}}, "seeds"),
+        ({"config": {"dataset": {"split_seed": []}}}, "seeds"),
+    ],
+)
+def test_odd_values_are_differences(changes: dict[str, Any], title: str, tmp_path: Path) -> None:
+    found = sections(make_up(tmp_path / "a"), make_up(tmp_path / "b", **changes))
+    assert [name for name, section in found.items() if section.rows] == [title]
+
+
+def test_a_metric_that_no_float_holds_is_no_number(tmp_path: Path) -> None:
+    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 10**400})
+    assert "test/accuracy" in read_record(a).metrics
+    assert "test/accuracy" not in read_record(b).metrics

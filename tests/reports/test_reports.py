@@ -12,6 +12,7 @@ from PIL import Image
 from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
+from headstart.reports.keys import sort_value
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -128,3 +129,36 @@ def test_settings_stand_side_by_side_and_are_filtered(tmp_path: Path, capsys: py
 def test_reading_and_comparing_load_no_torch() -> None:
     modules = "headstart.reports, headstart.reports.drawing, headstart.reports.board, headstart.reports.diff"
     assert answer_of(f"import sys, {modules}; print('torch' in sys.modules)").strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"provenance": {"overrides": -1}},
+        {"provenance": {"overrides": [1, None]}},
+        {"provenance": {"split_fingerprints": {"test": [1]}}},
+        {"metrics": {"test/accuracy": 0.5, "test/loss": 10**400}},
+        {"cost": {"wall_seconds": 10**400}},
+        {"finished_at": 10**400},
+        {"config": {"dataset": {"batch_size": 10**400}}},
+        {"config": {"seeds": {"split": {"a": [1]}}}},
+        {"config": {"dataset": {"fold": [1], "folds": [2]}}},
+    ],
+)
+def test_odd_values_do_not_end_a_report(changes: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, "head_only", 0, 0.8)
+    write_run(tmp_path, "head_only", 1, 0.8, **changes)
+    write_run(tmp_path, "scratch", 1, 0.5, **changes)
+    assert main(["report", str(tmp_path), "--no-figures"]) == 0
+    assert "scratch" in capsys.readouterr().out
+
+
+def test_seeds_that_are_lists_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path, "scratch", 0, 0.5, config={"seeds": {"split": [1]}})
+    reasons = [problem.reason for problem in read_runs([tmp_path]).problems]
+    assert "config.yaml has a seeds.split that is neither a number nor a word" in reasons
+
+
+def test_numbers_of_any_size_are_sorted() -> None:
+    values = [10**400, 2.5, -(10**400), 1, None, "x"]
+    assert sorted(values, key=sort_value) == [-(10**400), 1, 2.5, 10**400, "x", None]

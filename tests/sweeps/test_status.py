@@ -204,6 +204,20 @@ def test_damaged_files_are_told_and_never_fatal(content: str, tmp_path: Path) ->
     assert run.status in ("damaged", "stopped")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "1" + "0" * 16])
+def test_numbers_that_cannot_be_are_not_told(number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(tmp_path, "a", "finished", cost={"wall_seconds": "?", "epochs": "?"}, metrics={"test/accuracy": "?"})
+    make(tmp_path, "b", "running", rows=2, pictures={"train": "?"})
+    for file in (run / "run.json", tmp_path / "b" / "run.json"):
+        file.write_text(file.read_text().replace('"?"', number))
+    (tmp_path / "sweep.json").write_text(f'{{"jobs": {number}}}')
+    told = overview([tmp_path], NOW)
+    assert (told.runs[0].seconds, told.runs[0].epochs, told.runs[0].accuracy) == (None, None, None)
+    assert told.sweeps[0].jobs is None
+    assert main(["status", str(tmp_path)]) == 0
+    assert "2 runs" in capsys.readouterr().out
+
+
 def test_runs_are_found_once_and_hidden_folders_not_searched(tmp_path: Path) -> None:
     runs = [make(tmp_path, name, "finished") for name in ("x/a", "b")]
     make(tmp_path, ".features/c", "finished")

@@ -278,6 +278,19 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     assert "a=1" not in table
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"directory": -1}, {"directory": ["x"]}, {"job": "1"}, {"job": True}, {"word": 7}, {"settings": [1]},
+     {"told": "no"}, {"error": {"a": 1}}],
+)  # fmt: skip
+def test_damaged_outcomes_are_left_out(changes: dict[str, object], tmp_path: Path) -> None:
+    good = Outcome(0, ("a=1",), "skipped", "x/one")
+    write_outcome(tmp_path, good)
+    damaged = {"job": 1, "settings": [], "word": "skipped", "directory": None, "told": False, "error": None} | changes
+    (tmp_path / ".outcomes" / "000001.json").write_text(json.dumps(damaged))
+    assert read_outcomes(tmp_path) == [good]
+
+
 def _killed(*args: object) -> None:
     raise Killed
 

@@ -21,8 +21,9 @@ def timm_backbone(
     """
     import timm  # 0.2 s, for those who use it
 
-    if not timm.is_model(name):
-        raise ConfigError(f"timm has no network '{name}'.{nearest(name, timm.list_models())}")
+    if not isinstance(name, str) or not timm.is_model(name):
+        raise ConfigError(f"timm has no network '{name}'.{nearest(str(name), timm.list_models())}")
+    _check_tag(name)
     check_image_size(image_size)
     network = build(name, seed, pretrained=weights == "imagenet", drop_path=drop_path)
     info = WeightsInfo()
@@ -34,6 +35,19 @@ def timm_backbone(
     elif weights is not None:
         info = load_weights_file(network, weights, name)
     return as_backbone(name, network, image_size, info)
+
+
+def _check_tag(name: str) -> None:
+    """Refuse a tag, which says what weights were learned on, that this network has no weights under."""
+    import timm
+
+    architecture, dot, tag = name.partition(".")
+    known = timm.list_pretrained(f"{architecture}.*") if dot else []
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # what timm raises for it
+        hint = nearest(name, known) if known else f" Did you mean '{architecture}'?"
+        raise ConfigError(f"timm's '{architecture}' has no weights with the tag '{tag}'.{hint}") from error
 
 
 def build(name: str, seed: int, pretrained: bool = False, drop_path: float | None = None) -> Any:

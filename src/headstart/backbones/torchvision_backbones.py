@@ -27,6 +27,7 @@ from headstart.backbones.weights import (
     read_tensors,
 )
 from headstart.errors import ConfigError, WeightsError, nearest
+from headstart.files import expanded
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
@@ -61,7 +62,7 @@ def torchvision_backbone(
     set_torchvision_rate(network, name, drop_path)
     without_classifier(network)
     info = WeightsInfo()
-    file = Path(weights).expanduser() if weights is not None and weights != "imagenet" else None
+    file = expanded(weights) if weights is not None and weights != "imagenet" else None
     found = read_tensors(file) if file is not None else {}
     if weights == "imagenet":
         info = _load_imagenet(network, name, enum, size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.backbones.backbone import WeightsInfo
 from headstart.errors import WeightsError
+from headstart.files import expanded
 from headstart.rules import existing_weights
 
 Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -52,15 +53,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for nest in _NESTS:
         if isinstance(content, dict) and isinstance(content.get(nest), dict):
             content = content[nest]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    entries = content.items() if isinstance(content, dict) else ()
+    tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(_not_tensors(path))
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
+            kind = "is without values" if tensor.is_meta else "is not dense"
+            raise WeightsError(
+                f"backbone.weights={path}: its tensor {name} {kind}; expected dense tensors with values."
+            )
     return tensors
 
 
 def load_weights_file(network: nn.Module, path: str, backbone: str) -> WeightsInfo:
     """Fill a network from a file, in place; see ``fill``."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     return fill_from(network, read_tensors(file), file, backbone)
 
 
@@ -81,7 +89,8 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
     """Copy tensors into a network by name; the share that was filled and the names that were not.
 
     Refused are tensors that fill less than 90 % of the network, and one of the right name and the wrong shape: it
-    would stay random. The counters of batch norm do not count: old files lack them, and nothing here reads them.
+    would stay random; and one of complex or boolean values where the network has others. The counters of batch norm do
+    not count: old files lack them, and nothing here reads them.
     """
     wanted = network.state_dict()
     fitting = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
@@ -99,7 +108,17 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
             f"{what}: its tensor {misshapen} has shape {tuple(tensors[misshapen].shape)}, {backbone}"
             f" needs {tuple(wanted[misshapen].shape)}; was it made for another dataset.image_size?"
         )
-    network.load_state_dict(fitting, strict=False)
+    for name, tensor in fitting.items():
+        if any(kind(tensor) != kind(wanted[name]) for kind in (torch.is_complex, _is_bool)):
+            raise WeightsError(
+                f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, {backbone} needs"
+                f" {str(wanted[name].dtype).removeprefix('torch.')}."
+            )
+    try:
+        network.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:
+        detail = (str(error).strip().splitlines() or [""])[-1].strip().rstrip(".")
+        raise WeightsError(f"{what} cannot be put into {backbone} ({detail}); is it for another network?") from error
     return share, missing
 
 
@@ -114,6 +133,10 @@ def failed_download(name: str, what: str, where: str, error: BaseException) -> W
         f"The weights of {name} could not be downloaded ({type(error).__name__}): fetch {what} and put it at"
         f" {where}, or set backbone.weights=FILE, or backbone.weights=null for random weights."
     )
+
+
+def _is_bool(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.bool
 
 
 def _stripped(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

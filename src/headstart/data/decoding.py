@@ -88,7 +88,7 @@ def read_whole(path: Path) -> bytes:
         if status.st_size > MOST_BYTES:
             raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a path with a zero byte
         missing = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise UnreadableError("a link that leads nowhere" if missing else _reason(error)) from error
 

@@ -10,7 +10,7 @@ import numpy as np
 from headstart.data.collection import Collection
 from headstart.data.module import SPLIT_NAMES, SPLITS, PictureData, split_name
 from headstart.errors import ConfigError, DataError, nearest
-from headstart.files import printable
+from headstart.files import expanded, printable
 from headstart.rules import check_dataset, existing_folder, existing_table
 
 # Which files are pictures; what is in them is told by their first bytes, so a PNG may be called .jpg.
@@ -97,7 +97,7 @@ class CsvFile(PictureData):
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Classes are the labels of train, by name; rows without a split, or without that column, are train."""
         file = existing_table(self.root)
-        base = Path(self.pictures).expanduser() if self.pictures else file.parent
+        base = expanded(str(self.pictures)) if self.pictures else file.parent
         inside = real_path(base)
         rows: dict[str, list[tuple[str, str]]] = {}
         lines: dict[Path, int] = {}

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,16 +166,27 @@ def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
         dimensions = content[3]
         shape = np.frombuffer(content, ">i4", dimensions, offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"'{path}' is damaged: it is no whole idx file.") from error
 
 
 def read_idx_splits(folder: Path) -> dict[str, Collection]:
-    """Train and test of Fashion-MNIST."""
+    """Train and test of Fashion-MNIST. Raises DataError for files that do not hold them."""
     splits = {}
+    classes = len(torchvision.datasets.FashionMNIST.classes)
     for split, part in (("train", "train"), ("test", "t10k")):
-        images = read_idx(folder, f"{part}-images-idx3-ubyte")
-        labels = read_idx(folder, f"{part}-labels-idx1-ubyte")
+        pictures, targets = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+        images, labels = read_idx(folder, pictures), read_idx(folder, targets)
+        if images.ndim != 3 or not images.size:
+            raise DataError(
+                f"'{folder / pictures}' has the lengths {list(images.shape)}; expected those of grey pictures,"
+                " such as [60000, 28, 28]."
+            )
+        if labels.shape != images.shape[:1] or labels.max() >= classes:
+            raise DataError(
+                f"'{folder / targets}' has labels of the lengths {list(labels.shape)}, up to {labels.max(initial=0)};"
+                f" expected [{len(images)}], one for each picture, from 0 to {classes - 1}."
+            )
         ids = [f"{split}/{number:06d}" for number in range(len(labels))]
         splits[split] = Collection(ids, labels.astype(np.int64), list(images))
     return splits

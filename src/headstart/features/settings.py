@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.errors import ConfigError, nearest
+from headstart.files import expanded
 
 CGROUP = Path("/sys/fs/cgroup")
 ENGINES = ("auto", "torch", "onnxruntime", "compile")
@@ -49,7 +50,7 @@ class FeatureSettings:
 
     def folder(self, output_dir: object) -> Path:
         """Where features are kept."""
-        return Path(str(self.dir)).expanduser() if self.dir is not None else Path(str(output_dir)) / ".features"
+        return expanded(str(self.dir)) if self.dir is not None else Path(str(output_dir)) / ".features"
 
     def memory_bytes(self) -> int:
         """Features of up to this many bytes a split are held in memory."""

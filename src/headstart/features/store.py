@@ -176,7 +176,7 @@ class Entry:
         """What its parts hold, told without opening them; of a damaged one nothing."""
         found = []
         for path in self.part_folders():
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
                 about = path / "part.json"
                 rows = int(json.loads(about.read_text())["rows"])
                 found.append(Kept(rows, size_of(path), about.stat().st_mtime))

@@ -15,13 +15,21 @@ import yaml
 
 from headstart.errors import DataError, nearest
 from headstart.reports.predictions import read_predictions
-from headstart.reports.read import SCHEMA, YAML_LOADER, find_run_directories, first_line
+from headstart.reports.read import SCHEMA, YAML_LOADER, find_run_directories, finite_numbers, first_line
 from headstart.settings import flatten, is_indifferent, is_seed
 
 ABSENT = "–"  # stands for a value that only the other run has
 NO_BEARING = "does not bear on the result"
 LAST_BITS = "may change the last bits"
 BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware that may
+KINDS: dict[tuple[str, ...], type] = {  # what entries of run.json are, where they are there at all
+    ("augmentation",): list,
+    ("classes",): list,
+    ("provenance", "git_commit"): str,
+    ("provenance", "source_sha256"): str,
+    ("provenance", "dataset_fingerprint"): str,
+}
+WORDS: dict[type, str] = {list: "a list", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,7 @@ class Record:
     @property
     def metrics(self) -> dict[str, float]:
         """The finite numbers among the metrics."""
-        found = self.get("metrics")
-        numbers = found.items() if isinstance(found, Mapping) else ()
-        return {
-            str(name): float(value)
-            for name, value in numbers
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        }
+        return finite_numbers(self.get("metrics"))
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,13 @@ def read_record(path: Path) -> Record:
         raise DataError(f"'{file}' does not hold a JSON object.")
     if content.get("schema") != SCHEMA:
         raise DataError(f"'{file}' has schema {content.get('schema')!r}; this version reads {SCHEMA}.")
-    return Record(directory, content, _flat_config(directory / "config.yaml"))
+    record = Record(directory, content, _flat_config(directory / "config.yaml"))
+    for entry, expected in KINDS.items():
+        value = record.get(*entry)
+        if value is not None and not isinstance(value, expected):
+            found = first_line(json.dumps(value), limit=40)
+            raise DataError(f"'{file}' is damaged: its {'.'.join(entry)} is {found}; expected {WORDS[expected]}.")
+    return record
 
 
 def compare_predictions(a: Path, b: Path) -> Pairs:
@@ -220,8 +228,8 @@ def compare_seeds(a: Record, b: Record) -> Section:
         return Section("seeds", tuple(rows), same or None, "by the hash of the settings" if same else unknown)
     found = [row for row in _changed(a.config, b.config) if is_seed(row.name)]
     streams = [row for row in found if row.name.startswith("seeds.")]
-    told = {(row.a, row.b) for row in streams}
-    parts = [row for row in found if row.name != "seed" and row not in streams and (row.a, row.b) not in told]
+    told = {_plain([row.a, row.b]) for row in streams}
+    parts = [row for row in found if row.name != "seed" and row not in streams and _plain([row.a, row.b]) not in told]
     rows = [row for row in found if row.name == "seed"] + streams + parts
     if rows and not streams and not parts:
         rows = [replace(rows[0], note=f"{NO_BEARING}: all streams were set alone")]
@@ -429,8 +437,8 @@ def _missing(what: str, a: Record, b: Record, in_a: bool, in_b: bool) -> str:
 
 def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> Row:
     """Two lists: how many they are, and the first few that only one of them has."""
-    in_a, in_b = set(a), set(b)
-    only_a, only_b = [entry for entry in a if entry not in in_b], [entry for entry in b if entry not in in_a]
+    in_a, in_b = ({_plain(entry) for entry in entries} for entries in (a, b))
+    only_a, only_b = [entry for entry in a if _plain(entry) not in in_b], [e for e in b if _plain(e) not in in_a]
     note = "" if only_a or only_b else "in another order"
     return Row(name, f"{len(a)}{_few(only_a)}", f"{len(b)}{_few(only_b)}", note)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,10 @@ def sort_value(value: Any) -> tuple[int, float, str]:
     if value is None:
         return 2, 0.0, ""
     if isinstance(value, int | float):
-        return 0, float(value), ""
+        try:
+            return 0, float(value), ""
+        except OverflowError:  # a whole number of hundreds of digits
+            return 0, math.inf if value > 0 else -math.inf, str(value)
     return 1, 0.0, str(value)
 
 

@@ -253,6 +253,7 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
 def _card(run: Run) -> RunCard:
     provenance: Any = run.record.get("provenance") or {}
     overrides = provenance.get("overrides") if isinstance(provenance, dict) else None
+    words = [str(word) for word in overrides] if isinstance(overrides, list) else None
     where = shlex.quote(str(_near(run.directory)))
     facts = {key: str(value_of(run, key)) for key in ("dataset", "backbone", "augmentation", "strategy", "seed")}
     selection = run.record.get("selection")
@@ -262,7 +263,7 @@ def _card(run: Run) -> RunCard:
         name=run.directory.name,
         directory=str(_near(run.directory)),
         repeat_command=f"headstart reproduce {where}",
-        train_command=shlex.join(["headstart", "train", *overrides]) if overrides is not None else "",
+        train_command=shlex.join(["headstart", "train", *words]) if words is not None else "",
         config=_config_text(run),
         facts=facts,
         metrics=dict(run.metrics),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -61,7 +61,7 @@ class Run:
         """Digests of the contents of each split, by its name; empty where run.json does not say."""
         provenance = self.record.get("provenance")
         found = provenance.get("split_fingerprints") if isinstance(provenance, dict) else None
-        return found if isinstance(found, dict) else {}
+        return {str(name): of for name, of in found.items() if isinstance(of, str)} if isinstance(found, dict) else {}
 
     @property
     def fold(self) -> int | None:
@@ -224,13 +224,14 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
     seed = content.get("seed")
     if seed is not None and not isinstance(seed, int):
         raise DataError(f"run.json has the seed {seed!r}, which is not a whole number")
-    metrics = _numbers(content.get("metrics"))
+    metrics = finite_numbers(content.get("metrics"))
     for name in ("test/accuracy", "validation/accuracy"):
         if name not in metrics and name == "test/accuracy":
             raise DataError(f"run.json has no {name}")
         if name in metrics and not 0 <= metrics[name] <= 1:
             raise DataError(f"run.json has a {name} of {metrics[name]}, which is not between 0 and 1")
     references = content.get("references")
+    references = references if isinstance(references, dict) else {}
     skipped = content.get("skipped")
     config, _ = _read_config(directory)
     return Run(
@@ -239,8 +240,8 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
         augmentation=tuple(str(name) for name in augmentation if name != "none"),
         seed=seed,
         metrics=metrics,
-        cost=_numbers(content.get("cost")),
-        references={str(name): _numbers(of) for name, of in references.items()} if isinstance(references, dict) else {},
+        cost=finite_numbers(content.get("cost")),
+        references={str(name): finite_numbers(of) for name, of in references.items()},
         config=config,
         record=content,
         skipped=len(skipped) if isinstance(skipped, list) else 0,
@@ -260,7 +261,11 @@ def _read_config(directory: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"config.yaml cannot be read ({first_line(error)})"
     if not isinstance(config, dict):
         return {}, "config.yaml does not hold a mapping"
-    return flatten(config), None
+    flat = flatten(config)
+    for key, value in flat.items():
+        if key.startswith(("seeds.", "dataset.fold")) and not (value is None or isinstance(value, str | int | float)):
+            return {}, f"config.yaml has a {key} that is neither a number nor a word"
+    return flat, None
 
 
 def _notes(run: Run) -> list[Problem]:
@@ -277,14 +282,14 @@ def _notes(run: Run) -> list[Problem]:
     return notes
 
 
-def _numbers(values: object) -> dict[str, float]:
-    """Keep the finite numbers of a mapping."""
+def finite_numbers(values: object) -> dict[str, float]:
+    """The numbers of a mapping that a float can hold: no NaN, no infinity, no whole number of 400 digits."""
     if not isinstance(values, dict):
         return {}
     return {
         str(name): float(value)
         for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     }
 
 
@@ -296,11 +301,11 @@ def _error_text(error: object) -> str:
 
 def _finish_time(directory: Path, stated: object) -> float:
     """Seconds since 1970: as stated in run.json (a number or an ISO date), else when run.json was written."""
-    if isinstance(stated, int | float):
+    if isinstance(stated, int | float) and abs(stated) <= sys.float_info.max:
         return float(stated)
     if isinstance(stated, str):
         try:
             return datetime.fromisoformat(stated).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     return (directory / "run.json").stat().st_mtime

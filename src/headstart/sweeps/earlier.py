@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.files import expanded
 from headstart.sweeps.lock import LOCK, held
 
 # What a run writes before run.json; half of one of these has a dot before its name and one after it.
@@ -91,7 +92,7 @@ def files_stamp(root: str | None) -> str | None:
     """
     if root is None:
         return None
-    place = Path(root).expanduser()
+    place = expanded(root)
     if place.is_file():
         place = place.parent
     if not place.is_dir():

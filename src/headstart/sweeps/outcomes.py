@@ -60,8 +60,16 @@ def read_outcomes(sweep: Path) -> list[Outcome]:
     for path in sorted((sweep / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Outcome(**{**content, "settings": tuple(content["settings"])}))
+            outcome = Outcome(**{**content, "settings": tuple(content["settings"])})
+            if _sound(outcome):
+                found.append(outcome)
     return found
+
+
+def _sound(outcome: Outcome) -> bool:
+    """Whether its fields have the types that they declare: the file may be damaged."""
+    texts = [*outcome.settings, outcome.word, outcome.directory or "", outcome.error or ""]
+    return type(outcome.job) is int and isinstance(outcome.told, bool) and all(isinstance(text, str) for text in texts)
 
 
 def summary(outcomes: Sequence[Outcome], jobs: int | None = None) -> str:

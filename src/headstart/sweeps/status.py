@@ -19,6 +19,7 @@ from headstart.sweeps.lock import held
 from headstart.sweeps.outcomes import GOOD, read_outcomes
 
 SWEEP = "sweep.json"
+MOST = 10**15  # no count and no number of seconds reaches it
 FINISHED, RUNNING, STOPPED, DAMAGED = "finished", "running", "stopped", "damaged"
 STATUSES = (FINISHED, RUNNING, STOPPED, "interrupted", "pruned", "failed", DAMAGED)  # as they are told, in this order
 
@@ -215,11 +216,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < MOST else None  # NaN is not below it either
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST else None
 
 
 def _parsed(text: str | None) -> float:
@@ -232,7 +235,7 @@ def _parsed(text: str | None) -> float:
 def _moment(text: object) -> float | None:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -16,7 +16,7 @@ from headstart.reports.read import Run, read_run
 from headstart.runs.configs import conf_folder
 from headstart.runs.explain.grad_cam import explain_classes
 from headstart.runs.explain.mistakes import choose
-from headstart.runs.explain.network import Rebuilt, rebuild, settings_of, tolerance
+from headstart.runs.explain.network import Rebuilt, read_checkpoint, rebuild, settings_of, tolerance
 
 SMALL = [*TINY, "backbone=mobilenet_v3_small", "dataset.counts=[3,2,2]", "optimizer.lr=0.01"]
 SHIPPED = sorted(file.stem for file in (conf_folder() / "strategy").glob("*.yaml"))
@@ -140,12 +140,26 @@ def test_foreign_code_is_refused() -> None:
     assert settings_of(folder).logger == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"epoch": 0, "state_dict": {0: torch.zeros(1)}}, "its tensors have no names"),
+        ({"epoch": float("inf"), "state_dict": {"a": torch.zeros(1)}}, "cannot convert float infinity"),
+    ],
+)
+def test_a_checkpoint_of_odd_content_is_refused(content: dict, reason: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(DataError, match=rf"best\.ckpt cannot be read \({reason}"):
+        read_checkpoint(tmp_path / "best.ckpt")
+
+
 def test_coarse_arithmetic_is_allowed_for() -> None:
     class Trainer:
         precision = "32-true"
 
     cpu, trainer = torch.device("cpu"), Trainer()
     assert tolerance(trainer, cpu, {"hardware": {}}) == 1e-4  # type: ignore[arg-type]
+    assert tolerance(trainer, cpu, {"hardware": [1]}) == 1e-4  # type: ignore[arg-type]
     assert tolerance(trainer, cpu, {"hardware": {"gpus": ["one"]}}) == 1e-2  # type: ignore[arg-type]
     trainer.precision = "bf16-mixed"
     assert tolerance(trainer, cpu, json.loads("{}")) == 1e-2  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from headstart.data.decoding import usable_cores
 from headstart.data.module import Mixed
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
+from headstart.files import expanded
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run, first_line
 from headstart.runs import compose, processes
@@ -195,7 +196,7 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
     if root is not None:
         if not config.dataset.get("root"):
             raise ConfigError(f"--root {root}: the pictures of this run are in no folder")
-        config.dataset.root = str(root.expanduser().absolute())
+        config.dataset.root = str(expanded(root).absolute())
     return config
 
 
@@ -204,10 +205,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     name = f"{path.parent.name}/{path.name}"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return {"epoch": int(content["epoch"]), "state_dict": dict(content["state_dict"])}
+        epoch, state = int(content["epoch"]), dict(content["state_dict"])
+        if not all(isinstance(key, str) for key in state):
+            raise ValueError("its tensors have no names")
+        return {"epoch": epoch, "state_dict": state}
     except FileNotFoundError:
         raise DataError(f"{name} is missing") from None
-    except (*BROKEN, TypeError) as error:
+    except (*BROKEN, TypeError, OverflowError) as error:
         raise DataError(f"{name} cannot be read ({first_line(error)})") from None
 
 
@@ -242,7 +246,8 @@ def chosen_neighbours(run: Run, row: int) -> int:
 
 def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, Any]) -> float:
     """How far apart probabilities of the same network may be, given the arithmetic of then and now."""
-    gpu = device.type != "cpu" or bool((record.get("hardware") or {}).get("gpus"))
+    hardware = record.get("hardware")
+    gpu = device.type != "cpu" or (isinstance(hardware, dict) and bool(hardware.get("gpus")))
     return CLOSE if str(trainer.precision) in ("32-true", "64-true") and not gpu else COARSE
 
 

@@ -1,0 +1,29 @@
+"""Paths as they are typed."""
+
+from pathlib import Path
+
+import pytest
+
+from headstart.data import CsvFile, ImageFolder
+from headstart.errors import DataError
+from headstart.files import expanded
+
+
+def test_a_home_folder_is_found_and_an_unknown_one_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert expanded("~/pictures") == Path("/home/someone/pictures")
+    assert expanded(Path("~/pictures")) == Path("/home/someone/pictures")
+    assert expanded("~nosuchuser/pictures") == Path("~nosuchuser/pictures")
+    assert expanded("pictures/~") == Path("pictures/~")
+
+
+def test_pictures_of_an_unknown_user_are_not_there(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("path,label\na.png,a\n")
+    for data in (
+        ImageFolder(root="~nosuchuser/x"),
+        CsvFile(root="~nosuchuser/x.csv"),
+        CsvFile(root=str(table), pictures="~nosuchuser/x"),
+    ):
+        with pytest.raises(DataError, match=r"there is no such f|There is no file"):
+            data.collect()
