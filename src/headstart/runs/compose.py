@@ -17,6 +17,7 @@ from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
+from headstart.files import expanded
 from headstart.runs import processes, sharding
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
@@ -77,7 +78,7 @@ def make_backbone(config: DictConfig) -> Backbone:
     The last one made is remembered untouched: the runs of a sweep mostly start from the same.
     """
     settings: Any = OmegaConf.to_container(config.backbone)
-    weights = Path(str(settings.get("weights"))).expanduser()
+    weights = expanded(str(settings.get("weights")))
     state = weights.stat() if weights.is_file() else None
     key = json.dumps([settings, state and [state.st_ino, state.st_mtime_ns, state.st_size]], sort_keys=True)
     if key not in _UNTOUCHED:

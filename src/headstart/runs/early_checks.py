@@ -1,13 +1,12 @@
 """What can be refused by the settings alone, before torch is imported and before anything is written."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
-from headstart.files import printable
+from headstart.files import expanded, printable
 from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
@@ -69,7 +68,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     _check_data(settings["dataset"])
     weights = settings["backbone"].get("weights")
     if weights is not None and weights != "imagenet":
-        existing_weights(Path(str(weights)).expanduser())
+        existing_weights(expanded(str(weights)))
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import write_atomically
+from headstart.files import expanded, write_atomically
 from headstart.reports.diff import (
     Record,
     circumstances,
@@ -207,7 +207,7 @@ def place(config: DictConfig, original: Record, output: Path, root: Path | None,
         config.dataset.root = str(root)
         config.dataset.name = original.content["dataset"]  # which may come from the folder's name
     now = config.dataset.get("root")
-    if now is None or Path(now).expanduser().exists() or (root is None and config.dataset.get("download")):
+    if now is None or expanded(str(now)).exists() or (root is None and config.dataset.get("download")):
         return
     if root is not None:
         near = nearest(str(root), [str(entry) for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""

@@ -22,7 +22,7 @@ from headstart.errors import HeadstartError, Pruned
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
-from headstart.files import write_atomically
+from headstart.files import expanded, write_atomically
 from headstart.runs import compose, identity, processes, provenance, sharding
 from headstart.runs.batch_pictures import log_batch
 from headstart.runs.checkpoints import drop_halves, drop_intermediate, keep_network
@@ -200,7 +200,7 @@ def settled(config: DictConfig) -> dict[str, Any]:
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
     if config.dataset.get("root"):
-        config.dataset.root = str(Path(str(config.dataset.root)).expanduser().absolute())
+        config.dataset.root = str(expanded(str(config.dataset.root)).absolute())
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     return settings
 
