@@ -208,6 +208,16 @@ def test_a_journal_that_was_cut_off_is_mended(tmp_path: Path) -> None:
     assert journal.read_bytes() == whole
 
 
+def test_a_journal_that_has_moved_is_not_waited_for(tmp_path: Path) -> None:
+    """Its lock is a link to where it was."""
+    search(Bench(tmp_path, by_lr), LR, n_trials=1)
+    journal = tmp_path / "study.journal"
+    Path(f"{journal}.lock").symlink_to(tmp_path / "gone.journal")
+    trials.mend_journal(journal)
+    assert not Path(f"{journal}.lock").is_symlink()
+    assert len(study_in(tmp_path).trials) == 1
+
+
 def test_the_trial_is_no_part_of_what_a_run_is() -> None:
     config = {"optimizer": {"lr": 0.1}}
     assert config_hash(config) == config_hash(config | {"sweep": {"trial": {"number": 3}}})
@@ -255,6 +265,36 @@ def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
     epochs(Pruning(0, "s", storage), [0.1, 0.2])
     epochs(Pruning(0, "s", storage), [0.2, 0.3], start=1)
     assert study.trials[0].intermediate_values == {0: 0.1, 1: 0.2, 2: 0.3}
+
+
+def test_a_pruned_run_that_goes_on_is_pruned_again(tmp_path: Path) -> None:
+    """Killed between the word to the study and the word in run.json; nothing was validated in this process."""
+    storage = str(tmp_path / "j")
+    study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction="maximize")
+    study.set_user_attr("pruner", ["threshold", {"lower": 0.5}])
+    fresh: Any = SimpleNamespace(sanity_checking=False, current_epoch=2, callback_metrics={})
+    for _ in range(2):
+        study.ask()
+    epochs(Pruning(0, "s", storage), [0.6])
+    Pruning(0, "s", storage).trial.report(0.4, 1)
+    for _ in range(3):
+        with pytest.raises(Pruned, match=r"after epoch 2: validation accuracy 40\.0 %"):
+            Pruning(0, "s", storage).on_train_epoch_start(fresh, None)  # type: ignore[arg-type]
+    study.tell(1, 0.7)
+    assert epochs(Pruning(1, "s", storage), [0.1, 0.1]) == 2  # it has finished: nothing is told, nothing pruned
+    assert study.trials[1].intermediate_values == {}
+
+
+def test_a_search_that_is_complete_has_nothing_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search = ["train", "-m", "hydra/sweeper=optuna", LR, *TINY, "debug=fast", "output_dir=o"]
+    for n_trials, told in ((1, "1 run: 1 finished"), (2, "1 run: 1 finished"), (2, "0 runs: nothing was left to do")):
+        assert main([*search, f"hydra.sweeper.n_trials={n_trials}"]) == 0
+        assert told in capsys.readouterr().out
+        (sweep,) = Path("o").glob("*/sweep.json")
+        assert json.loads(sweep.read_text())["jobs"] == n_trials
+        assert main(["status", "o"]) == 0
+        assert f"{n_trials} jobs" in (said := capsys.readouterr().out) or n_trials == 1
+        assert "left" not in said
 
 
 def test_a_wrong_search_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:

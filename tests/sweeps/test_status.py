@@ -72,6 +72,19 @@ def only(folder: Path) -> RunStatus:
     return run
 
 
+def test_jobs_that_an_earlier_command_finished_are_not_left(tmp_path: Path, alive: Any) -> None:
+    for name in ("a", "b", "c"):
+        make(tmp_path / "sweep", name, "finished")
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"jobs": 3, "command": ["x"]}))
+    (sweep,) = overview([tmp_path], NOW).sweeps
+    assert (sweep.left, sweep.remaining) == (0, 0.0)
+
+
+def test_an_interrupted_run_tells_how_far_it_was(tmp_path: Path) -> None:
+    run = only(make(tmp_path, "a", "interrupted", rows=3))
+    assert (run.epochs, run.max_epochs) == (3, 10)
+
+
 def test_a_run_lives_as_long_as_its_process(tmp_path: Path, alive: Any) -> None:
     folder = make(tmp_path, "a", "running", rows=3)
     assert only(folder).status == "stopped"

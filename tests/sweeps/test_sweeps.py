@@ -14,7 +14,7 @@ from resuming import Killed
 
 from headstart.cli import main
 from headstart.reports.read import find_run_directories
-from headstart.sweeps.beginning import count_jobs, ended
+from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
 from headstart.sweeps.earlier import abandoned, earlier_runs, files_stamp
 from headstart.sweeps.lock import RunLock, _asked, held
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
@@ -93,6 +93,32 @@ def test_a_run_that_another_process_has_just_begun(monkeypatch: pytest.MonkeyPat
         assert main([*SWEEP, "hydra.sweep.dir=o/other"]) == 0
         assert [outcome.word for outcome in read_outcomes(Path("o/other"))] == ["elsewhere"] * 2
         assert not list(Path("o/other").glob("textures-*"))
+
+
+def test_two_sweeps_of_one_second_lie_apart(tmp_path: Path) -> None:
+    stamp = tmp_path / "2026-01-02_03-04-05"
+    first, lock = _stamped(stamp, ["seed=0,1"])
+    assert (first, lock is not None) == (stamp, True)
+    second, other = _stamped(stamp, ["seed=2,3"])
+    assert (second.name, other is not None) == ("2026-01-02_03-04-05-2", True)
+    for folder, held_lock, seeds in ((first, lock, "seed=0,1"), (second, other, "seed=2,3")):
+        (folder / "sweep.json").write_text(json.dumps({"overrides": [seeds]}))
+        held_lock.release()  # type: ignore[union-attr]
+    third, again = _stamped(stamp, ["seed=2,3"])
+    assert third == second
+    again.release()  # type: ignore[union-attr]
+    assert _same_sweep(tmp_path, ["seed=2,3"]) == second
+    assert all(STAMPED.fullmatch(folder.name) for folder in (first, second))
+
+
+def test_a_sweep_that_cannot_begin_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad/sweep.json").mkdir(parents=True)
+    with pytest.raises(SystemExit) as told:
+        main([*SWEEP, "hydra.sweep.dir=bad"])
+    assert told.value.code == 2
+    assert capsys.readouterr().err.startswith("headstart: the sweep cannot begin: Is a directory")
+    assert not list(Path("bad").glob("textures-*"))
+    assert not held(Path("bad"))
 
 
 def test_asking_takes_no_lock(tmp_path: Path) -> None:

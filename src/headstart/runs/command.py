@@ -77,7 +77,9 @@ def _conclude(sweep: Sweep | None) -> int:
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
-        print(f"\n{failures_table(outcomes)}\n\nThe others stand; the same command tries these again.", file=sys.stderr)
+        search = any(setting.startswith("++sweep.trial=") for outcome in outcomes for setting in outcome.settings)
+        then = "count as failed trials" if search else "are tried again by the same command"
+        print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE
 
 

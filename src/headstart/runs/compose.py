@@ -150,7 +150,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         if not isinstance(callback, pl.Callback):
             raise ConfigError(f"callbacks.{name}: {type(callback).__name__} is no callback of Lightning's.")
     check_one_average(callbacks)
-    callbacks += pruning_callbacks(config.get("sweep"))
+    if not processes.follows():  # one process decides for all of them
+        callbacks += pruning_callbacks(config.get("sweep"))
     best = BestEpoch(
         dirpath=directory / "checkpoints",
         filename="epoch",

@@ -35,24 +35,32 @@ class Pruning(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the epoch, once: a run that was resumed may come by again."""
-        if trainer.sanity_checking or MONITOR not in trainer.callback_metrics:
+        from optuna.trial import TrialState
+
+        told = self._told()
+        if trainer.sanity_checking or MONITOR not in trainer.callback_metrics or told.state != TrialState.RUNNING:
             return
-        reported = self.study.get_trials(deepcopy=False)[self.number].intermediate_values
-        if trainer.current_epoch not in reported:
+        if trainer.current_epoch not in told.intermediate_values:
             self.trial.report(float(trainer.callback_metrics[MONITOR]), trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End here, if the epochs so far promise too little."""
         from optuna.trial import TrialState
 
-        if trainer.current_epoch == 0 or not self.trial.should_prune():
+        told = self._told()
+        if told.state == TrialState.RUNNING and told.intermediate_values and self.trial.should_prune():
+            self.study.tell(self.number, state=TrialState.PRUNED)
+        elif told.state != TrialState.PRUNED:  # by this process, or by one that was killed right after it had said so
             return
-        self.study.tell(self.number, state=TrialState.PRUNED)
-        accuracy = float(trainer.callback_metrics[MONITOR])
+        epoch, accuracy = max(told.intermediate_values.items())
         raise Pruned(
-            f"Pruned after epoch {trainer.current_epoch}: validation accuracy {100 * accuracy:.1f} % was behind that of"
-            " other trials."
+            f"Pruned after epoch {epoch + 1}: validation accuracy {100 * accuracy:.1f} % was behind that of other"
+            " trials."
         )
+
+    def _told(self) -> Any:
+        """What the study knows of this trial."""
+        return self.study.get_trials(deepcopy=False)[self.number]
 
 
 def pruning_callbacks(sweep: Mapping[str, Any] | None) -> list[pl.Callback]:

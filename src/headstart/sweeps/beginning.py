@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,15 @@ from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import forget_outcomes
 
 FILE = "sweep.json"
-STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # a folder named by the time, as conf/train.yaml has it
-APART = ("sweep.", "hydra.", "+sweep.", "+hydra.")  # how a sweep is carried out, not what it consists of
+STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
+APART = (
+    "sweep.",
+    "hydra.",
+    "+sweep.",
+    "+hydra.",
+    "++sweep.",
+    "++hydra.",
+)  # how a sweep is carried out, not what it consists of
 
 
 @dataclass(frozen=True)
@@ -44,31 +51,81 @@ class GoOn(Callback):
         """Find the sweep's folder, take it, and write down what is to be done."""
         if follows():
             return
-        folder = Path(str(config.hydra.sweep.dir))
-        overrides = _telling(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
-        earlier = _same_sweep(Path(str(config.output_dir)), overrides) if STAMPED.fullmatch(folder.name) else None
-        if earlier is not None and config.sweep.resume:
-            folder = earlier
-            _move(config, folder)
+        try:
+            _begin(config)
+        except OSError as error:  # Hydra would only warn, and go on
+            print(
+                f"headstart: the sweep cannot begin: {error.strerror or error} ('{error.filename}').", file=sys.stderr
+            )
+            raise SystemExit(2) from error
+
+
+def _begin(config: DictConfig) -> None:
+    folder = Path(str(config.hydra.sweep.dir))
+    overrides = _telling(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+    stamped = STAMPED.fullmatch(folder.name) is not None
+    earlier = _same_sweep(Path(str(config.output_dir)), overrides) if stamped else None
+    if earlier is not None and config.sweep.resume:
+        lock, folder = _claimed(earlier), earlier
+        _move(config, folder)
+        if lock is not None:
             print(f"headstart: goes on in {folder}, where this command began before")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = RunLock(folder)
-        if not lock.acquire():
-            print(f"headstart: '{folder}' is being swept by another process; wait for it, or name another output_dir.",
-                  file=sys.stderr)  # fmt: skip
-            raise SystemExit(2)
-        jobs = count_jobs(config)
-        content = {
-            "schema": 1,
-            "command": sys.argv,
-            "overrides": overrides,
-            "jobs": jobs,
-            "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "process": {"id": os.getpid(), "host": socket.gethostname()},
-        }
+    elif stamped:
+        folder, lock = _stamped(folder, overrides)
+        _move(config, folder)
+    else:
+        lock = _claimed(folder)
+    if lock is None:
+        print(f"headstart: '{folder}' is being swept by another process; wait for it, or name another output_dir.",
+              file=sys.stderr)  # fmt: skip
+        raise SystemExit(2)
+    jobs = count_jobs(config)
+    content = {
+        "schema": 1,
+        "command": sys.argv,
+        "overrides": overrides,
+        "jobs": jobs,
+        "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "process": {"id": os.getpid(), "host": socket.gethostname()},
+    }
+    try:
         write_atomically(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         forget_outcomes(folder)
-        _BEGUN.append(Sweep(folder, jobs, lock))
+    except OSError:
+        lock.release()
+        raise
+    _BEGUN.append(Sweep(folder, jobs, lock))
+
+
+def _claimed(folder: Path) -> RunLock | None:
+    """The lock of a folder, made if need be; None where another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(folder)
+    return lock if lock.acquire() else None
+
+
+def _stamped(folder: Path, overrides: Sequence[str]) -> tuple[Path, RunLock | None]:
+    """A folder named by the time, with a number where another sweep began in the same second."""
+    number, path = 1, folder
+    while True:
+        lock = _claimed(path)
+        if lock is not None and not (path / FILE).exists():
+            return path, lock
+        if _overrides(path) == list(overrides):
+            return path, lock
+        if lock is not None:
+            lock.release()
+        number += 1
+        path = folder.with_name(f"{folder.name}-{number}")
+
+
+def expect(folder: Path, jobs: int, left: int) -> None:
+    """A sweeper has settled how many jobs the sweep in a folder has, and how many of them are left to this command."""
+    if not _BEGUN or _BEGUN[-1].folder.resolve() != folder.resolve():
+        return
+    _BEGUN[-1] = replace(_BEGUN[-1], jobs=left)
+    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    write_atomically(folder / FILE, json.dumps({**content, "jobs": jobs}, indent=2, ensure_ascii=False) + "\n")
 
 
 def follows() -> bool:
@@ -128,13 +185,18 @@ def _telling(overrides: Any) -> list[str]:
 def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
     """The latest folder in which a sweep of the same settings began."""
     for path in sorted(output_dir.glob(f"*/{FILE}"), reverse=True):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.get("overrides") == list(overrides):
+        if _overrides(path.parent) == list(overrides):
             return path.parent
     return None
+
+
+def _overrides(folder: Path) -> Any:
+    """What the sweep in a folder consists of; None where that cannot be read."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("overrides") if isinstance(content, dict) else None
 
 
 def _move(config: DictConfig, folder: Path) -> None:

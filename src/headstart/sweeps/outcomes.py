@@ -80,7 +80,7 @@ def summary(outcomes: Sequence[Outcome], jobs: int | None = None) -> str:
     if missing > 0:
         parts.append(f"{missing} not begun")
     total = max(jobs or 0, len(outcomes))
-    return f"{total} run{'s' if total != 1 else ''}: {', '.join(parts)}"
+    return f"{total} run{'s' if total != 1 else ''}: {', '.join(parts) or 'nothing was left to do'}"
 
 
 def failures_table(outcomes: Sequence[Outcome]) -> str:

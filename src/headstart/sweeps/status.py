@@ -117,8 +117,12 @@ def read_status(directory: Path, now: float) -> RunStatus:
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
+        epochs, maximum = _whole(cost.get("epochs")), None
+        if status == "interrupted":
+            epochs = _progress(directory, content, None)[0]
+            maximum = _max_epochs(directory) if epochs is not None else None
         return RunStatus(
-            directory, status, epochs=_whole(cost.get("epochs")), seconds=_number(cost.get("wall_seconds")),
+            directory, status, epochs=epochs, max_epochs=maximum, seconds=_number(cost.get("wall_seconds")),
             accuracy=_number(metrics.get("test/accuracy")), kind=kind,
             message=_message(content.get("error")) if status == "failed" else None,
         )  # fmt: skip
@@ -158,6 +162,8 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
     lives, jobs = held(directory), _whole(content.get("jobs"))
     ended = (*GOOD, "failed", "interrupted") if lives else (*GOOD, "failed")  # what was interrupted begins again
     done = sum(outcome.word in ended for outcome in outcomes)
+    # A command that has just begun once more has outcomes of its own jobs only.
+    done = max(done, sum(run.status in (FINISHED, "pruned") for run in own))
     left = None if jobs is None else max(0, jobs - done - len(running))
     took = durations(own).get(None)
     waits = [run.remaining for run in running]

@@ -22,6 +22,7 @@ from headstart.files import write_atomically
 from headstart.seeds import stream
 from headstart.settings import is_indifferent, is_seed
 from headstart.sweeps import share
+from headstart.sweeps.beginning import expect
 
 if TYPE_CHECKING:
     import optuna
@@ -82,13 +83,16 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
     sweeper.check(_samples(space))
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
-    storage = str(settings["storage"] or (folder / "study.journal").absolute())
+    storage = str(settings["storage"] or folder / "study.journal")
+    storage = storage if "://" in storage else str(Path(storage).absolute())
     study = _open_study(storage, settings, space)
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
 
     total = int(settings["n_trials"])
     if settings["sampler"] == "grid":
         total = min(total, len(_grid(space)))
+    settled = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    expect(folder, total, max(0, total - settled))
     at_once = int(settings["n_jobs"] or share.at_once(sweeper.config.hydra.launcher))
     while batch := _next_batch(study, settings, space, total, at_once):
         jobs = [[*space.overrides(values), told_trial(storage, study.study_name, number)] for number, values in batch]
@@ -256,6 +260,9 @@ def mend_journal(path: Path) -> None:
     """Drop a last line that a kill or a full disk has cut off: Optuna reads no journal with one in its middle."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
+    left = path.with_name(f"{path.name}.lock")
+    if left.is_symlink() and not left.exists():  # of a journal that has moved: Optuna would wait for it for ever
+        left.unlink()
     if not path.exists():
         return
     lock = JournalFileSymlinkLock(str(path))
