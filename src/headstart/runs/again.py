@@ -14,11 +14,11 @@ from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, Ru
 from headstart.reports.read import first_line
 from headstart.runs import identity, processes
 from headstart.runs.run import Described, carry_out, describe, follow, prepare
+from headstart.sweeps.beginning import TRIAL
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, files_stamp, folders_to_search
 from headstart.sweeps.lock import RunLock
 
 POLL_SECONDS = 0.02
-TRIAL = "++sweep.trial="  # by which a search tells a job which trial it is
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
 from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hydra, guarded, help_text, told_of_plugin
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
+from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
 from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 from headstart.sweeps.share import remember_gpus, shared
@@ -77,7 +77,7 @@ def _conclude(sweep: Sweep | None) -> int:
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
-        search = any(setting.startswith("++sweep.trial=") for outcome in outcomes for setting in outcome.settings)
+        search = any(setting.startswith(TRIAL) for outcome in outcomes for setting in outcome.settings)
         then = "count as failed trials" if search else "are tried again by the same command"
         print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE

@@ -31,13 +31,12 @@ from headstart.reports.predictions import read_predictions
 from headstart.reports.read import first_line
 from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
+from headstart.runs.early_checks import NEEDED, OPTIONAL
 from headstart.runs.targets import check_targets
 from headstart.settings import flatten, is_indifferent, is_seed
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
-OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
-GROUPS = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")
 THEN_NOW = ("then", "now")
 ROUNDING = 1e-5  # accuracies in run.json are of single precision
 
@@ -169,7 +168,7 @@ def read_config(directory: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise DataError(f"'{file}' does not hold a mapping.")
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    for name in GROUPS:
+    for name in NEEDED:
         if not isinstance(plain.get(name), dict):
             raise DataError(f"'{file}' is damaged: it has no group '{name}'.")
     for name in OPTIONAL:

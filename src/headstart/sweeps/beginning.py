@@ -22,14 +22,9 @@ from headstart.sweeps.outcomes import forget_outcomes
 
 FILE = "sweep.json"
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
-APART = (
-    "sweep.",
-    "hydra.",
-    "+sweep.",
-    "+hydra.",
-    "++sweep.",
-    "++hydra.",
-)  # how a sweep is carried out, not what it consists of
+# How a sweep is carried out, not what it consists of.
+APART = ("sweep.", "hydra.", "+sweep.", "+hydra.", "++sweep.", "++hydra.")
+TRIAL = "++sweep.trial="  # by which a search tells a job which trial it is
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from headstart.files import write_atomically
 from headstart.seeds import stream
 from headstart.settings import is_indifferent, is_seed
 from headstart.sweeps import share
-from headstart.sweeps.beginning import expect
+from headstart.sweeps.beginning import TRIAL, expect
 
 if TYPE_CHECKING:
     import optuna
@@ -335,7 +335,7 @@ def _grid(space: Space) -> list[dict[str, Any]]:
 
 def told_trial(storage: str, study: str, number: int) -> str:
     """The setting by which a job knows which trial it is; it is no part of what a run is."""
-    return f"++sweep.trial={{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
+    return f"{TRIAL}{{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
 
 
 def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any) -> None:

@@ -30,13 +30,8 @@ from headstart.runs.targets import check_targets
 from headstart.strategies import Knn, Lora, Strategy
 from headstart.strategies.knn import NearestNeighbours
 
-UNUSED = (
-    "logger",
-    "callbacks",
-    "features",
-    "references",
-    "sweep",
-)  # groups that training has and looking at a network has not
+# Groups that training has and looking at a network has not.
+UNUSED = ("logger", "callbacks", "features", "references", "sweep")
 CLOSE = 1e-4  # how far apart probabilities of the same 32-bit network may be
 COARSE = 1e-2  # with 8 or 11 bits: mixed precision, and convolutions of GPUs (TF32)
 NO_TIE = 1e-5  # cosines closer than that may change places by rounding
