@@ -14,9 +14,15 @@ INDIFFERENT: dict[str, frozenset[str]] = {
         " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"
         " auto_batch".split()
     ),
+    "augmentation": frozenset({"where"}),
     "callbacks": frozenset({"progress"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
 }
+
+
+def augmentation_names(augmentation: Mapping[str, Any] | None) -> list[str]:
+    """The views and mixes of the group, in order; beside them it has settings that concern all of them."""
+    return [str(name) for name, settings in (augmentation or {}).items() if isinstance(settings, Mapping)]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from headstart.augmentations import CropResize
+from headstart.augmentations import AugMix, CropResize, Pipeline
 from headstart.backbones import Preprocessing
 from headstart.data import ImageFolder, Textures
 from headstart.data import module as module_under_test
@@ -23,7 +23,7 @@ P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 
 def epoch_of(root: Path, epoch: int, seed: int = 0, workers: int | str = 0) -> tuple[Tensor, list[int]]:
     data = ImageFolder(root=str(root), batch_size=4, num_workers=workers, augmentation_seed=seed, order_seed=seed)
-    data.prepare(P, [CropResize()])
+    data.prepare(P, Pipeline([CropResize(), AugMix()]))
     loader = data.train_dataloader()
     loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
     batches = list(loader)

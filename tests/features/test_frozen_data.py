@@ -8,7 +8,7 @@ import torch
 from conftest import PREPROCESSING, toy_backbone
 from torch.utils.data import DataLoader
 
-from headstart.augmentations import CropResize, View
+from headstart.augmentations import CropResize, Pipeline, View
 from headstart.data import Digits
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
@@ -22,7 +22,7 @@ def frozen_of(
     folder: Path, views: tuple[View, ...] = (), kept: int | None = None, mixed: bool = False, **settings: object
 ) -> FrozenData:
     data = Digits(labels_per_class=5, batch_size=16)
-    data.prepare(PREPROCESSING, views)
+    data.prepare(PREPROCESSING, Pipeline(views))
     scale, shift = (torch.full((1, 3, 1, 1), value) for value in (1 / 64, -2.0))
     prefix = FrozenPrefix(toy_backbone(), 3, scale, shift)
     told = FeatureSettings(engine="torch", **settings)  # type: ignore[arg-type]

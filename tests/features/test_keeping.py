@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import PREPROCESSING, toy_backbone
 
-from headstart.augmentations import AugMix, CropResize, View
+from headstart.augmentations import AugMix, CropResize, Pipeline, View
 from headstart.data import Digits, PictureSplit
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings, keeping, store
@@ -32,7 +32,7 @@ def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def digits_of(few: int = 8, subset: int = 0, views: tuple[View, ...] = (), view_seed: int = 0) -> Digits:
     data = Digits(labels_per_class=few, subset_seed=subset, augmentation_seed=view_seed)
-    data.prepare(PREPROCESSING, views)
+    data.prepare(PREPROCESSING, Pipeline(views))
     return data
 
 

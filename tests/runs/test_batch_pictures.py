@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from headstart.augmentations import CropResize, CutMix, Mix, Mixup
+from headstart.augmentations import CropResize, CutMix, Mix, Mixing, Mixup, MixupOrCutMix, Pipeline
 from headstart.data import Digits
 from headstart.runs.batch_pictures import GAP, SHOWN, first_pictures, grid, log_batch, to_bytes
 from headstart.runs.curves import CsvCurves, TensorBoardCurves
@@ -22,17 +22,16 @@ from headstart.strategies import Strategy
 from headstart.strategies.scratch import Scratch
 
 
-class OwnShares(Mix):
-    """A mix of a user's: it draws a share for each picture."""
+class Halves(Mix):
+    """A mix of a user's."""
 
-    def mix(self, images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-        shares = torch.from_numpy(rng.random(len(images))).float().view(-1, 1, 1, 1)
-        return images * shares + others * (1 - shares), share
+    def mixing(self, averages: Mixing, rng: np.random.Generator, shape: tuple[int, int]) -> Mixing:
+        return Mixing(averages.partner, 0.5)
 
 
 def parts(mixes: Sequence[Mix], batch_size: int = 50, seed: int = 0) -> tuple[Strategy, Digits]:
     data = Digits(labels_per_class=8, batch_size=batch_size, order_seed=seed, augmentation_seed=seed, num_workers=0)
-    data.prepare(PREPROCESSING, [CropResize()])
+    data.prepare(PREPROCESSING, Pipeline([CropResize()]))
     return make_strategy(Scratch, mixes=mixes, augmented=True, noise_seed=seed), data
 
 
@@ -52,7 +51,15 @@ def seen_in_training(strategy: Strategy, data: Digits, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "mixes",
-    [[], [Mixup(1.0)], [CutMix()], [CutMix(), Mixup(1.0), CutMix()], [OwnShares(1.0)], [CutMix(0.01), Mixup(1.0)]],
+    [
+        [],
+        [Mixup(1.0)],
+        [CutMix()],
+        [CutMix(), Mixup(1.0), CutMix()],
+        [Halves(1.0)],
+        [MixupOrCutMix()],
+        [CutMix(0.01), Mixup(1.0)],
+    ],
     ids=lambda mixes: "+".join(type(mix).__name__ for mix in mixes) or "none",
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -67,13 +74,13 @@ def test_it_is_the_first_batch_bit_for_bit(mixes: list[Mix], seed: int, monkeypa
 def test_only_the_pictures_that_are_shown_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     strategy, data = parts([Mixup(1.0)], batch_size=80)
     asked: list[int] = []
-    inner = type(data.train).picture
+    inner = type(data.train).images
 
-    def picture(self: Any, index: int, epoch: int = 0) -> Any:
-        asked.append(index)
-        return inner(self, index, epoch)
+    def images(self: Any, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
+        asked.extend(index for _, index in keys)
+        return inner(self, keys, pack)
 
-    monkeypatch.setattr(type(data.train), "picture", picture)
+    monkeypatch.setattr(type(data.train), "images", images)
     first_pictures(strategy, data)
     assert SHOWN < len(asked) <= 2 * SHOWN
     assert len(set(asked)) == len(asked)

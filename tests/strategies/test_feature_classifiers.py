@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neighbors import NearestCentroid as SklearnCentroid
 from sklearn.preprocessing import StandardScaler
 
-from headstart.augmentations import CropResize
+from headstart.augmentations import CropResize, Pipeline
 from headstart.cli import main
 from headstart.data import Digits
 from headstart.errors import ConfigError
@@ -116,13 +116,13 @@ def test_hypercolumns_feed_a_probe(digits: Digits, tmp_path: Path) -> None:
 
 
 def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
-    split = digits.train.with_views([CropResize()], 7)
+    split = digits.train.with_views(Pipeline([CropResize()]), 7)
     data = copy.copy(digits)
     data.train, data.augmentation_seed = split, 7
     strategy = make_strategy(NearestCentroid, augmented=True, views=3)
     frozen = frozen_data(FeatureSettings(), tmp_path / "store", strategy, data, make_trainer(tmp_path))
     assert frozen is not None
-    for name, seen in (("train_eval", split), ("val", digits.validation.with_views([CropResize()], 7))):
+    for name, seen in (("train_eval", split), ("val", digits.validation.with_views(Pipeline([CropResize()]), 7))):
         rows = extract(lambda x: x, getattr(frozen, f"{name}_dataloader")(), torch.device("cpu")).values
         pictures = [
             torch.from_numpy(np.stack([seen.picture(i, epoch) for i in range(len(seen))])).permute(0, 3, 1, 2)

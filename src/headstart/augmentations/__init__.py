@@ -1,14 +1,18 @@
 """Sample-level views and batch-level mixing, composable in a list."""
 
-from collections.abc import Iterable
+from headstart.augmentations.augmentation import Augmentation
+from headstart.augmentations.augmix import AugMix
+from headstart.augmentations.colour import ColorJitter
+from headstart.augmentations.crops import CropResize, FlipCrop
+from headstart.augmentations.degrading import Blur, Jpeg, RandomErasing
+from headstart.augmentations.fixed_views import FixedViews
+from headstart.augmentations.mixes import CutMix, ManifoldMixup, Mix, Mixing, Mixup, MixupOrCutMix
+from headstart.augmentations.pipeline import Pipeline, Undone
+from headstart.augmentations.policies import AutoAugment, Operations, RandAugment, TrivialAugment
+from headstart.augmentations.view import View
 
-from headstart.augmentations.mixes import CutMix, Mix, Mixup
-from headstart.augmentations.views import AugMix, CropResize, FlipCrop, View
-
-__all__ = ["AugMix", "CropResize", "CutMix", "FlipCrop", "Mix", "Mixup", "View", "split_views_and_mixes"]
-
-
-def split_views_and_mixes(items: Iterable[View | Mix]) -> tuple[list[View], list[Mix]]:
-    """Views run on single pictures in the loader, mixes on whole batches on the device; each in the order given."""
-    items = list(items)
-    return [item for item in items if isinstance(item, View)], [item for item in items if isinstance(item, Mix)]
+__all__ = [
+    "AugMix", "Augmentation", "AutoAugment", "Blur", "ColorJitter", "CropResize", "CutMix", "FixedViews", "FlipCrop",
+    "Jpeg", "ManifoldMixup", "Mix", "Mixing", "Mixup", "MixupOrCutMix", "Operations", "Pipeline", "RandAugment",
+    "RandomErasing", "TrivialAugment", "Undone", "View",
+]  # fmt: skip

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,8 +50,37 @@ SPLIT_NAMES = {
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
 GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
-Batch = tuple[Tensor, Tensor, Tensor]  # uint8 (N, 3, S, S), int64 (N,), int64 positions (N,)
-View = Callable[[Picture, np.random.Generator, int], Picture]
+# uint8 (N, 3, S, S), or (branches * N, ...) or an object to be finished on the device; int64 (N,), int64 positions (N,)
+Batch = tuple[Any, Tensor, Tensor]
+
+
+class Views(Protocol):
+    """What makes other pictures of the training pictures: drawn for each picture, and carried out in order."""
+
+    @property
+    def branches(self) -> int:
+        """How many pictures come out of one."""
+
+    @property
+    def crops(self) -> bool:
+        """Whether whole pictures go in; otherwise they are centre-cropped before."""
+
+    @property
+    def batch_from(self) -> int:
+        """The view from which on batches of tensors may go in."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int], size: int) -> Any:
+        """What to do to a picture of this height and width."""
+
+    def stack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Tensor:
+        """uint8 (branches * N, 3, size, size): the first picture of each, then the second of each, and so on."""
+
+    def pack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Any:
+        """The same, but the views from ``batch_from`` on are left to whoever calls ``done()`` of the result."""
 
 
 class HasPreprocessing(Protocol):
@@ -78,32 +107,50 @@ class PictureSplit(Dataset[Batch]):
         pictures: Pictures,
         targets: Targets,
         size: int,
-        views: Sequence[View] = (),
+        views: Views | None = None,
         view_seed: int = 0,
     ) -> None:
         self.pictures, self.targets, self.size = pictures, targets, size
-        self.views, self.view_seed = list(views), view_seed
+        self.views, self.view_seed = views if views else None, view_seed
+        self.views_in_batches = False  # whether those that can be are left to the device
 
     @property
     def ids(self) -> Sequence[str]:
         """Names of the pictures, unique in the split."""
         return self.pictures.ids
 
+    @property
+    def branches(self) -> int:
+        """How many pictures come out of one."""
+        return self.views.branches if self.views is not None else 1
+
     def without_views(self) -> "PictureSplit":
         """The same pictures, centre-cropped."""
         return PictureSplit(self.pictures, self.targets, self.size)
 
-    def with_views(self, views: Sequence[View], seed: int) -> "PictureSplit":
+    def with_views(self, views: Views | None, seed: int) -> "PictureSplit":
         """The same pictures, seen through these views."""
         return PictureSplit(self.pictures, self.targets, self.size, views, seed)
 
     def picture(self, index: int, epoch: int = 0) -> Picture:
-        """(size, size, 3) uint8; the views are drawn from (seed, epoch, index), whatever process asks."""
-        image = self.pictures[index]
-        rng = generator("augmentation", self.view_seed, epoch, index) if self.views else None
-        for view in self.views:
-            image = view(image, rng, self.size)  # type: ignore[arg-type]
-        return centre_crop(image, self.size)
+        """(size, size, 3) uint8; the first that comes out of a picture."""
+        return self.images([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
+
+    def images(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
+        """Of (epoch, position) pairs uint8 (branches * N, 3, S, S), channels-last in memory; or what the device ends.
+
+        What is random is drawn from (seed, epoch, position), whatever process asks.
+        """
+        pictures = [self.pictures[index] for _, index in keys]
+        if self.views is None or not self.views.crops:
+            pictures = [centre_crop(picture, self.size) for picture in pictures]
+        if self.views is None:
+            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        drawn = [
+            self.views.draw(generator("augmentation", self.view_seed, epoch, index), picture.shape[:2], self.size)
+            for (epoch, index), picture in zip(keys, pictures, strict=True)
+        ]
+        return (self.views.pack if pack else self.views.stack)(pictures, drawn, self.size)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -112,12 +159,11 @@ class PictureSplit(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        """Positions, or (epoch, position) pairs, to a batch whose memory is laid out channels-last."""
+        """Positions, or (epoch, position) pairs, to a batch."""
         pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
-        images = np.stack([self.picture(index, epoch) for epoch, index in pairs])
         indices = np.array([index for _, index in pairs], dtype=np.int64)
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return batch, torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+        pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
+        return self.images(pairs, pack), torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
 
 
 class EvenBatches:
@@ -255,7 +301,7 @@ class PictureData(pl.LightningDataModule):
         """Number of classes."""
         return len(self.class_names)
 
-    def prepare(self, preprocessing: HasPreprocessing, views: Sequence[View] = (), seen: Seen | None = None) -> None:
+    def prepare(self, preprocessing: HasPreprocessing, views: Views | None = None, seen: Seen | None = None) -> None:
         """Find, split and check the pictures. Raises DataError for whatever is wrong with them.
 
         Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
@@ -284,7 +330,7 @@ class PictureData(pl.LightningDataModule):
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
             pictures = Pictures(collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures)
-            drawn = views if name == "train" else ()
+            drawn = views if name == "train" else None
             ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
         if self.on_error != "skip":
             refuse(unreadable, pictures_in_all)
@@ -381,6 +427,10 @@ class PictureData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation pictures in order."""
         return self._in_order(self.validation)
+
+    def viewed_dataloader(self, split: PictureSplit, views: Views) -> DataLoader[Batch]:
+        """The pictures of a split in order, each as all of these views."""
+        return self._in_order(split.with_views(views, self.augmentation_seed))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test pictures in order."""

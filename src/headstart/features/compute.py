@@ -1,6 +1,5 @@
 """One pass of pictures through an engine: decoding, and computing while the next pictures are decoded."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,13 +23,8 @@ def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str)
     """
     batches = [keys[start : start + engine.batch] for start in range(0, len(keys), engine.batch)]
 
-    one_at_a_time = threading.Lock()
-
     def load(batch: Sequence[Key]) -> NDArray[np.uint8]:
-        if not split.views:
-            return stacked(split, batch, engine.batch)
-        with one_at_a_time:  # a view may set the seed of a generator that all threads share
-            return stacked(split, batch, engine.batch)
+        return stacked(split, batch, engine.batch)
 
     if engine.lanes > 1:
         results = ahead(lambda batch: engine(load(batch)), batches, engine.lanes, 2 * engine.lanes)

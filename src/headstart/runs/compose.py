@@ -12,7 +12,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from headstart.augmentations import Mix, View, split_views_and_mixes
+from headstart.augmentations import Augmentation, FixedViews, Pipeline
 from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError, nearest
@@ -25,6 +25,7 @@ from headstart.runs.curves import CsvCurves, Curves, UnwrittenCurves
 from headstart.runs.early_checks import check_rate, check_trainer
 from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
+from headstart.settings import augmentation_names
 from headstart.strategies import Strategy
 from headstart.tasks import Classification
 
@@ -59,9 +60,22 @@ def make_data(config: DictConfig) -> PictureData:
     return data
 
 
-def make_augmentation(config: DictConfig) -> tuple[list[View], list[Mix]]:
+def make_augmentation(config: DictConfig) -> Augmentation:
     """Views and mixes in the order of the list."""
-    return split_views_and_mixes([make(config.augmentation, str(name)) for name in config.augmentation])
+    augmentation = config.augmentation
+    return Augmentation({name: make(augmentation, name) for name in augmentation_names(augmentation)})
+
+
+def augments_on_device(config: DictConfig, trainer: pl.Trainer) -> bool:
+    """Whether views that can be are drawn by the loader only, and carried out in batches where the network is."""
+    where = config.augmentation.get("where", "auto")
+    return where == "device" or (where == "auto" and trainer.strategy.root_device.type != "cpu")
+
+
+def make_test_views(config: DictConfig) -> Pipeline | None:
+    """What predictions are averaged over at the end, if asked for."""
+    name = config.get("test_views")
+    return None if name is None else Pipeline([FixedViews(name)])
 
 
 def starts_pretrained(config: DictConfig) -> bool:
@@ -95,7 +109,7 @@ def make_features(config: DictConfig) -> FeatureSettings:
     return features
 
 
-def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mixes: list[Mix]) -> Strategy:
+def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, augmentation: Augmentation) -> Strategy:
     """The LightningModule; needs the number of classes, so the data come first."""
     wanted = {}
     if getattr(get_class(config.strategy._target_), "wants_random", False):
@@ -110,9 +124,11 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, mix
         task=make_task(config, data.num_classes),
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
-        mixes=mixes,
-        augmented=bool(config.augmentation),
+        mixes=augmentation.mixes,
+        augmented=bool(augmentation),
+        consistency=augmentation.consistency,
     )
+    augmentation.settle(strategy.backbone.stage_names, strategy.backbone.taps[0])
     return strategy
 
 

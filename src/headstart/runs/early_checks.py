@@ -11,6 +11,9 @@ from headstart.rules import check_dataset, existing_folder, existing_table, exis
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
 
+WHERE = ("auto", "workers", "device")
+TEST_VIEWS = ("flip", "five_crop", "ten_crop")
+BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are no view and no mix
 REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
 TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
@@ -65,6 +68,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_seeds(settings)
     check_rate(settings)
     check_trainer(settings)
+    check_augmentation(settings)
     _check_data(settings["dataset"])
     weights = settings["backbone"].get("weights")
     if weights is not None and weights != "imagenet":
@@ -118,6 +122,23 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         steps = settings["trainer"].get(key, 0)
         if not is_whole(steps) or steps < 0:
             raise ConfigError(f"trainer.{key}={steps}: expected a whole number from 0 on.")
+
+
+def check_augmentation(settings: Mapping[str, Any]) -> None:
+    """Where views are carried out, and over which ones test probabilities are averaged."""
+    augmentation = settings.get("augmentation") or {}
+    where, views = augmentation.get("where", "auto"), settings.get("test_views")
+    if where not in WHERE:
+        raise ConfigError(
+            f"augmentation.where={where}: expected one of {', '.join(WHERE)}.{nearest(str(where), WHERE)}"
+        )
+    for name, value in augmentation.items():
+        if not isinstance(value, Mapping) and name not in BESIDE_VIEWS:
+            raise ConfigError(f"augmentation.{name}={value}: expected the settings of a view or mix.")
+    if views is not None and views not in TEST_VIEWS:
+        raise ConfigError(
+            f"test_views={views}: expected one of {', '.join(TEST_VIEWS)}, or null.{nearest(str(views), TEST_VIEWS)}"
+        )
 
 
 def check_references(names: Iterable[str]) -> list[str]:

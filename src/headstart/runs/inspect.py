@@ -131,7 +131,7 @@ def _shares(name: str, arguments: Sequence[str]) -> Shares:
 
     config, _ = _composed(arguments)
     data: Any = SimpleNamespace(num_classes=CLASSES)  # of a data set, strategies ask no more
-    strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config)[1])
+    strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
     parts = {**strategy.backbone.stages, "head": strategy.head}
     return Shares(name, {part: _share(module) for part, module in parts.items()})
 

@@ -17,6 +17,7 @@ from headstart.runs.configs import composed
 from headstart.runs.early_checks import named_well
 from headstart.runs.identity import make_run_directory, readable_name
 from headstart.runs.inspect import reason
+from headstart.settings import augmentation_names
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
             f"strategy={choices.get('strategy')}: inspect layers fits linear probes; leave it out, or use"
             f" strategy={STRATEGY}."
         )
-    if config.get("augmentation"):
+    if names := augmentation_names(config.get("augmentation")):
         raise ConfigError(
-            f"augmentation={','.join(map(str, config.augmentation))}: inspect layers passes over the pictures once, as"
+            f"augmentation={','.join(names)}: inspect layers passes over the pictures once, as"
             " they are; use augmentation=none."
         )
     for name in LIMITS:

@@ -33,7 +33,7 @@ from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.early_checks import NEEDED, OPTIONAL
 from headstart.runs.targets import check_targets
-from headstart.settings import flatten, is_indifferent, is_seed
+from headstart.settings import augmentation_names, flatten, is_indifferent, is_seed
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
@@ -253,7 +253,7 @@ def today(config: DictConfig, output: Path) -> Record:
     data = parts.data
     content = {
         "config_hash": identity.config_hash(settings),
-        "augmentation": list(settings["augmentation"]),
+        "augmentation": augmentation_names(settings["augmentation"]),
         "seed": settings.get("seed"),
         "classes": data.class_names,
         "pictures": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from headstart import ranks
-from headstart.data import PictureData
+from headstart.data import PictureData, PictureSplit
 from headstart.errors import ConfigError
 from headstart.features.frozen_data import FrozenData
 from headstart.features.keeping import Keeper
@@ -22,8 +22,14 @@ AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.flo
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
-def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Trainer) -> None:
+def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Trainer, train: PictureSplit) -> None:
     """Views that were asked for are kept, or the run is refused: without them it would be another one."""
+    if train.branches > 1 and (strategy.averaged_views is not None or settings.views is not None):
+        asked = "strategy" if strategy.averaged_views is not None else "features"
+        raise ConfigError(
+            f"{asked}.views keeps one view of a picture at a time, but {train.branches} come of each"
+            " (crop_resize.copies, augmix.jsd): leave one of the two out."
+        )
     if strategy.averaged_views is not None:
         reason = hindrance(trainer) if settings.enabled else "as features.enabled is false"
         if reason is None and strategy.prefix_end < len(strategy.backbone.stages):

@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from headstart import ranks
+from headstart.augmentations import Augmentation
 from headstart.data import PictureData
 from headstart.data.seen import Seen
 from headstart.errors import HeadstartError, Pruned
@@ -24,6 +25,7 @@ from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
 from headstart.files import expanded, write_atomically
 from headstart.runs import compose, identity, processes, provenance, sharding
+from headstart.runs.augmentation_plan import STEPS, augmentation_steps
 from headstart.runs.batch_pictures import log_batch
 from headstart.runs.checkpoints import drop_halves, drop_intermediate, keep_network
 from headstart.runs.console import quieten, talking
@@ -37,7 +39,7 @@ from headstart.runs.references import compute_references
 from headstart.runs.resume import KeepProgress, Progress, read_progress
 from headstart.runs.reuse import check_views, frozen_data
 from headstart.seeds import stream
-from headstart.settings import flatten
+from headstart.settings import augmentation_names, flatten
 from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
@@ -54,6 +56,7 @@ class Parts:
     """What a run is made of, ready to train."""
 
     data: PictureData
+    augmentation: Augmentation
     strategy: Strategy
     trainer: pl.Trainer
     loggers: list[Curves]
@@ -119,7 +122,7 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
                 "id": identity.run_id(described.config_hash, None, None),
                 "config_hash": described.config_hash,
                 **described.names,
-                "augmentation": list(config.augmentation),
+                "augmentation": augmentation_names(config.augmentation),
                 "seed": config.seed,
                 "provenance": _provenance(config, directory, overrides),
             },
@@ -238,7 +241,7 @@ def _train_and_test(
         skipped=data.skipped,
         leakage=data.leakage,
     )
-    _describe(parts)
+    _describe(config, parts)
     group.join(trainer, ready)
     progress = ranks.from_leader(_take_up(parts, directory, manifest) if ranks.leads() else None)
     _start_from(parts, progress)
@@ -253,7 +256,8 @@ def _train_and_test(
     if strategy.wants_start_features and strategy.prefix_end < len(strategy.backbone.stages):
         start_data = frozen_data(parts.features, parts.store, strategy, data, trainer, whole=True)
     train_seconds = time.perf_counter() - before
-    if reused is not None:  # belongs to the test pass, but should not fail after the training
+    views = compose.make_test_views(config)
+    if reused is not None and views is None:  # belongs to the test pass, but should not fail after the training
         reused.keeper.check(data.test)
     before = time.perf_counter()
     epoch = strategy.fit(trainer, reused or data, start_data, progress)
@@ -261,8 +265,13 @@ def _train_and_test(
     start -= parts.keep.earlier_seconds
     if ranks.leads():
         keep_network(strategy, epoch, directory / "checkpoints")
-    said = trainer.predict(strategy, dataloaders=(reused or data).val_dataloader())
-    trainer.test(strategy, dataloaders=(reused or data).test_dataloader(), verbose=False)
+    at_the_end = (
+        [data.viewed_dataloader(split, views) for split in (data.validation, data.test)]
+        if views
+        else [(reused or data).val_dataloader(), (reused or data).test_dataloader()]
+    )
+    said = trainer.predict(strategy, dataloaders=at_the_end[0])
+    trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
     manifest.content["features"] = _told(reused)
     for file, split, logits in (
         ("predictions.csv", data.test, strategy.test_logits),
@@ -318,7 +327,7 @@ def prepare(
     """
     check_settings(config)
     data = compose.make_data(config)
-    views, mixes = compose.make_augmentation(config)
+    augmentation = compose.make_augmentation(config)
     compose.check_optimizer(config)
     trainer, loggers, keep = compose.make_trainer(config, directory)
     if group is not None:
@@ -329,12 +338,13 @@ def prepare(
     backbone = compose.make_backbone(config)
     if every_stage and config.head.stages is None:
         config.head.stages = backbone.stage_names
-    data.prepare(backbone.preprocessing, views, Seen(store / PICTURES) if features.enabled else None)
-    strategy = compose.make_strategy(config, backbone, data, mixes)
-    check_views(features, strategy, trainer)
+    data.prepare(backbone.preprocessing, augmentation.views, Seen(store / PICTURES) if features.enabled else None)
+    strategy = compose.make_strategy(config, backbone, data, augmentation)
+    check_views(features, strategy, trainer, data.train)
+    data.train.views_in_batches = compose.augments_on_device(config, trainer)
     processes.check_shares(data, strategy, trainer.world_size)
     sharding.check(strategy, trainer.strategy, trainer.world_size)
-    return Parts(data, strategy, trainer, loggers, keep, features, store)
+    return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
 
 
 def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | None:
@@ -407,16 +417,14 @@ def _provenance(config: DictConfig, directory: Path, overrides: Sequence[str]) -
     }
 
 
-def _describe(parts: Parts) -> None:
+def _describe(config: DictConfig, parts: Parts) -> None:
     data, strategy = parts.data, parts.strategy
     size = strategy.backbone.preprocessing.image_size
-    views = ", ".join(type(view).__name__ for view in data.train.views) or "none"
-    mixes = ", ".join(type(mix).__name__ for mix in strategy.mixes) or "none"
     if data.splits_made:
         log.info("%s", data.splits_made)
     log.info(
-        "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels; views: %s; mixes: %s",
-        data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size, views, mixes,
+        "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels",
+        data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size,
     )  # fmt: skip
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
@@ -424,6 +432,8 @@ def _describe(parts: Parts) -> None:
     header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
+    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
+        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
 
 
 def warn_of_weights(strategy: Strategy) -> None:

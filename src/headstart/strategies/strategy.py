@@ -1,6 +1,7 @@
 """The base of all strategies: it owns loss, metrics, modes and learning rates; a subclass says what is trained."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,13 +30,42 @@ from headstart.strategies.lr_finder import Clip, find_lr
 from headstart.strategies.plan import Group, check_partition, optimizer_groups
 from headstart.strategies.rates import stage_rates
 from headstart.tasks import Classification, Scores
+from headstart.tasks.consistency import jensen_shannon
 from headstart.tasks.heads import start_from_class_means
 
 log = logging.getLogger(__name__)
 RANDOM = "random"
-Mix = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
-# uint8 pictures (N, 3, S, S), or floats that leave the frozen prefix; labels (N,); positions (N,)
-Batch = tuple[Tensor, Tensor, Tensor]
+# uint8 pictures (N, 3, S, S), or (V * N, ...) with V views of each, the first of all of them first; or floats that
+# leave the frozen prefix; in training also what ``done()`` turns into pictures; labels (N,); positions (N,)
+Batch = tuple[Any, Tensor, Tensor]
+
+
+class Mixing(Protocol):
+    """How one batch of N is mixed."""
+
+    @property
+    def partner(self) -> Any:
+        """(N,) whole numbers: with whom each is mixed."""
+
+    def of_rows(self, rows: Sequence[int]) -> "Mixing":
+        """The same for some rows of the batch, among whom are the partners of those that are of use."""
+
+    @property
+    def stage(self) -> str | None:
+        """The stage whose output is mixed; None for pictures."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Pictures, or what the stage makes of them, mixed: (N, ...)."""
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """Soft targets (N, classes), mixed in the same shares."""
+
+
+class Mix(Protocol):
+    """What mixes batches; of several, one that mixes within the network comes last."""
+
+    def draw(self, rng: np.random.Generator, count: int, shape: tuple[int, int]) -> Mixing:
+        """How to mix a batch of so many pictures of this height and width."""
 
 
 @runtime_checkable
@@ -78,7 +108,9 @@ class Strategy(pl.LightningModule):
     """Backbone and new head, trained as the subclass says.
 
     ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
-    the training pictures are augmented in any way.
+    the training pictures are augmented in any way. Where several views come of each picture, all have its label; with
+    a ``consistency`` above 0 only the first has, and the views' probabilities are pulled together by a Jensen-Shannon
+    loss of this weight.
 
     ``lr`` is the head's learning rate: a number, None for the optimizer's own, or "auto" for one found by a range
     test. The backbone's is ``lr / head_lr_multiplier``, falling by ``layer_decay`` a stage from the top downward;
@@ -108,6 +140,7 @@ class Strategy(pl.LightningModule):
         scheduler: Callable[..., Any] | None = None,
         mixes: Sequence[Mix] = (),
         augmented: bool = False,
+        consistency: float = 0.0,
         lr: float | str | None = None,
         head_lr_multiplier: float = 1.0,
         head_bias_lr_multiplier: float | None = None,
@@ -125,6 +158,7 @@ class Strategy(pl.LightningModule):
         self.head = task.make_head(backbone.feature_dim, head_seed)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixes, self.augmented, self.noise_seed = list(mixes), augmented, noise_seed
+        self.consistency = consistency
         self.channels_last = channels_last
         self._take_rates(lr, head_lr_multiplier, head_bias_lr_multiplier, layer_decay, stage_lr)
         self.decay_norm_bias = decay_norm_bias
@@ -151,6 +185,7 @@ class Strategy(pl.LightningModule):
         self._begun = False
         self._put_by: tuple[Backbone, nn.Module] | None = None  # backbone and head, while copies are shared out
         self._whole = True  # whether checkpoints hold what is frozen, too
+        self._apart: list[tuple[Tensor, int]] = []  # how far apart views of so many pictures are said to be, in nats
         self.batch_parts = 1  # through how many passes a training batch goes, for want of memory
         self.watch = Watch(self)
 
@@ -416,35 +451,68 @@ class Strategy(pl.LightningModule):
     # --- steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy on a batch, mixed first if asked, and the strategy's penalty."""
-        inputs, targets, _ = batch
+        """Cross-entropy on a batch, mixed first if asked, the views' consistency and the strategy's penalty."""
+        targets, count = batch[1], len(batch[1])
+        inputs = finished(batch[0])
+        if len(inputs) > count and not self.consistency:
+            targets = targets.repeat(len(inputs) // count)
         if self.mixes:
-            x = self.normalise(inputs)
-            rng = generator("mix", self.noise_seed, self.current_epoch, batch_idx, *ranks.key())
-            targets = self.task.soft(targets)
-            for mix in self.mixes:
-                x, targets = mix(x, targets, rng)
-            loss = self._loss(lambda part: self.head(self._features(part)), x, targets, batch_idx)
+            x, targets, within = self._mixed(inputs, targets, batch_idx)
+            with self._mixing(within):
+                loss = self._loss(lambda part: self.head(self._features(part)), x, targets, batch_idx)
         else:
             loss = self._loss(self, inputs, targets, batch_idx)
-        self._epoch_samples += len(inputs)
+        self._epoch_samples += count
         penalty = self.penalty()
         # Lightning averages gradients over processes, whose shares of a batch may differ by a picture.
-        loss = loss * ranks.weight(len(inputs), loss.device)
+        loss = loss * ranks.weight(count, loss.device)
         return loss if penalty is None else loss + penalty
+
+    def mixings(self, count: int, shape: tuple[int, int], epoch: int, batch_idx: int) -> list[Mixing]:
+        """How the pictures of a batch are mixed, one way after the other."""
+        rng = generator("mix", self.noise_seed, epoch, batch_idx, *ranks.key())
+        return [mix.draw(rng, count, shape) for mix in self.mixes]
+
+    def _mixed(self, inputs: Tensor, targets: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, Mixing | None]:
+        """Pictures as the network takes them, and soft targets, both mixed; and what is left to mix within."""
+        x, targets, within = self.normalise(inputs), self.task.soft(targets), None
+        for mixing in self.mixings(len(x), (x.shape[-2], x.shape[-1]), self.current_epoch, batch_idx):
+            if mixing.stage is None:
+                x = mixing.inputs(x)
+            else:
+                within = mixing
+            targets = mixing.targets(targets)
+        return x, targets, within
+
+    @contextmanager
+    def _mixing(self, within: Mixing | None) -> Iterator[None]:
+        """Mix what leaves a stage, in every pass meanwhile."""
+        if within is None or within.stage is None:
+            yield
+            return
+        stage = self.backbone.stages[within.stage]
+        handle = stage.register_forward_hook(lambda module, inputs, output: within.inputs(output))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _loss(self, network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, batch_idx: int) -> Tensor:
         """The mean loss of a batch; of one in parts, what of it the last part still has to pass backward."""
         if self.batch_parts > 1 and batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.optimizers().zero_grad()  # type: ignore[union-attr]  # Lightning would do it between our passes
-        parts = list(zip(inputs.tensor_split(self.batch_parts), targets.tensor_split(self.batch_parts), strict=True))
-        parts = [(part, labels) for part, labels in parts if len(part)]
+        parts = _in_parts(inputs, targets, self.batch_parts)
         for number, (part, labels) in enumerate(parts, 1):
             logits = network(part)
-            loss = self.task.loss(logits, labels, training=True)
-            self.train_scores.update(logits, labels, loss)
+            told = logits[: len(labels)]  # of several views the first
+            loss = self.task.loss(told, labels, training=True)
+            self.train_scores.update(told, labels, loss)
+            if self.consistency:
+                apart = jensen_shannon(logits.unflatten(0, (-1, len(labels))))
+                self._apart.append((apart.detach(), len(labels)))
+                loss = loss + self.consistency * apart
             self.watch.see(loss, self.global_step)
-            loss = loss if len(parts) == 1 else loss * (len(part) / len(inputs))
+            loss = loss if len(parts) == 1 else loss * (len(labels) / len(targets))
             if number < len(parts):
                 self.trainer.strategy.backward(loss / self.trainer.accumulate_grad_batches, None)
         return loss
@@ -464,13 +532,18 @@ class Strategy(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Logits of a batch, and the positions of its pictures."""
-        return self(batch[0]).float().cpu(), batch[2].cpu()
+        return self.over_views(batch[0], len(batch[2])).float().cpu(), batch[2].cpu()
 
     def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
         inputs, targets, _ = batch
-        logits = self(inputs)
+        logits = self.over_views(inputs, len(targets))
         scores.update(logits, targets, self.task.loss(logits, targets))
         return logits
+
+    def over_views(self, inputs: Tensor, count: int) -> Tensor:
+        """Logits of ``count`` pictures; where several views of each come in, logarithms of their mean probabilities."""
+        logits = self(inputs)
+        return logits if len(logits) == count else mean_over_views(logits, count)
 
     # --- hooks
 
@@ -575,6 +648,7 @@ class Strategy(pl.LightningModule):
         return {
             "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._rates,
+            "apart": ranks.gathered([(float(value), pictures) for value, pictures in self._apart]),
             "samples": (self.samples_trained, int(ranks.total(self._epoch_samples))),
             "seconds": (self.seconds_trained, self.running_seconds()),
         }
@@ -589,6 +663,8 @@ class Strategy(pl.LightningModule):
         for scores in progress["scores"][ranks.rank() :: ranks.world()]:
             self.train_scores.take_up(scores, self.device)
         self._rates = [(step, dict(rates)) for step, rates in progress["rates"]]
+        if ranks.leads():
+            self._apart = [(torch.tensor(value), pictures) for value, pictures in progress["apart"]]
         self.open_phase()
         self.train()
         self._epoch_start = time.perf_counter() - so_far
@@ -632,6 +708,7 @@ class Strategy(pl.LightningModule):
         self.open_phase()
         self.train()
         self._epoch_samples, self._epoch_start = 0, time.perf_counter()
+        self._apart = []
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The noise of dropout is of this step, whatever was drawn before."""
@@ -647,6 +724,9 @@ class Strategy(pl.LightningModule):
         self.watch.check()
         scores = self.train_scores.compute()
         self.log_dict({f"train/{name}": value for name, value in scores.items()})
+        if self.consistency:
+            apart = ranks.total(sum(float(value) * pictures for value, pictures in self._apart))
+            self.log("train/jsd", apart / max(1, ranks.total(sum(pictures for _, pictures in self._apart))))
         samples = ranks.total(self._epoch_samples)
         self.log("samples_per_second", samples / max(seconds, 1e-9))
         self.samples_trained += int(samples)
@@ -698,6 +778,26 @@ class Strategy(pl.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - self._epoch_start
+
+
+def mean_over_views(logits: Tensor, count: int) -> Tensor:
+    """Logits (V * count, classes), V views of each, to the logarithms of mean probabilities (count, classes)."""
+    logs = logits.float().log_softmax(dim=1).unflatten(0, (-1, count))
+    return logs.logsumexp(dim=0) - math.log(len(logs))
+
+
+def finished(inputs: Any) -> Tensor:
+    """Pictures whose last views the loader left to the device, seen through them; others as they are."""
+    return inputs if isinstance(inputs, Tensor) else inputs.done()  # type: ignore[no-any-return]
+
+
+def _in_parts(inputs: Tensor, targets: Tensor, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """A batch in so many parts, none empty; the views of a picture stay together."""
+    if parts == 1:
+        return [(inputs, targets)]
+    views = inputs.unflatten(0, (-1, len(targets))).tensor_split(parts, dim=1)
+    pairs = zip(views, targets.tensor_split(parts), strict=True)
+    return [(part.flatten(0, 1), labels) for part, labels in pairs if len(labels)]
 
 
 def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
+from headstart.augmentations import Pipeline
 from headstart.data import PictureData
 from headstart.data.decoding import usable_cores
 from headstart.data.module import Mixed
@@ -47,6 +48,8 @@ class Rebuilt:
     strategy: Strategy
     trainer: pl.Trainer
     predictions: Predictions
+    views: Pipeline | None = None
+    """Over which predictions.csv averages."""
     positions: NDArray[np.int64] = field(init=False)
     """(N,) where the pictures of predictions.csv are in the test split."""
 
@@ -100,7 +103,7 @@ class Rebuilt:
         for positions, inputs in self._loaded():
             with self.trainer.precision_plugin.forward_context():
                 values = inputs if inputs.is_floating_point() else self.strategy.features(inputs)
-                logits = self.strategy.head(values).float()
+                logits = self.strategy.head(values).float() if self.views is None else self._over_views(positions)
             probabilities[positions] = logits.double().softmax(dim=1).cpu().numpy()
             tied[positions] = _tied(self.strategy.head, values)
             here = np.flatnonzero(kept[positions] >= 0)
@@ -110,6 +113,12 @@ class Rebuilt:
         assert features is not None
         self._verify(probabilities[self.positions], tied[self.positions])
         return features
+
+    def _over_views(self, positions: NDArray[np.int64]) -> Tensor:
+        """Logits (N, classes) as the run averaged them over its test views."""
+        seen = self.data.test.with_views(self.views, 0)
+        inputs = seen.__getitems__([int(position) for position in positions])[0]
+        return self.strategy.over_views(inputs.to(self.device), len(positions)).float()
 
     def _loaded(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Positions and what is read of them: pictures, or, where views are averaged, their mean features."""
@@ -158,13 +167,13 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     predictions = read_predictions(run.directory / "predictions.csv")
     config = settings_of(run.directory, root, trusted)
     data = compose.make_data(config)
-    views, mixes = compose.make_augmentation(config)
+    augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
     backbone = compose.make_backbone(config)
     content = read_checkpoint(run.directory / "checkpoints" / "best.ckpt")
-    data.prepare(backbone.preprocessing, views)
-    strategy = compose.make_strategy(config, backbone, data, mixes)
-    rebuilt = Rebuilt(run, data, strategy, trainer, predictions)
+    data.prepare(backbone.preprocessing, augmentation.views)
+    strategy = compose.make_strategy(config, backbone, data, augmentation)
+    rebuilt = Rebuilt(run, data, strategy, trainer, predictions, compose.make_test_views(config))
     load(strategy, content, run)
     strategy.requires_grad_(False)
     trainer.precision_plugin.convert_module(strategy)

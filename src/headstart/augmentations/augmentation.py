@@ -1,0 +1,61 @@
+"""All that is done to training pictures: views of single ones, then mixes of batches."""
+
+from collections.abc import Mapping, Sequence
+
+from headstart.augmentations.augmix import AugMix
+from headstart.augmentations.mixes import INPUT, ManifoldMixup, Mix
+from headstart.augmentations.pipeline import Pipeline
+from headstart.augmentations.view import View
+from headstart.errors import ConfigError, nearest
+
+
+class Augmentation:
+    """Views and mixes by name, each kind in the order given; mixes come after all views.
+
+    Raises ConfigError for parts that cannot go together.
+    """
+
+    def __init__(self, parts: Mapping[str, View | Mix]) -> None:
+        views = {name: part for name, part in parts.items() if isinstance(part, View)}
+        mixes = {name: part for name, part in parts.items() if isinstance(part, Mix)}
+        if others := [name for name in parts if name not in views and name not in mixes]:
+            kind = type(parts[others[0]]).__name__
+            raise ConfigError(
+                f"augmentation.{others[0]}: {kind} is neither a View nor a Mix of headstart.augmentations."
+            )
+        self.names = [*views, *mixes]
+        self.views, self.mixes = Pipeline(list(views.values())), list(mixes.values())
+        self.consistency = max((view.jsd for view in self.views if isinstance(view, AugMix)), default=0.0)
+        if self.consistency and mixes:
+            raise ConfigError(
+                f"augmentation: augmix.jsd compares views of one picture, {next(iter(mixes))} mixes several: leave"
+                " one of the two out."
+            )
+        within = [name for name, mix in mixes.items() if isinstance(mix, ManifoldMixup)]
+        if within and within != list(mixes)[-1:]:
+            raise ConfigError(f"augmentation: {within[0]} mixes within the network, so it comes last, and once.")
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def settle(self, stages: Sequence[str], read_from: int) -> None:
+        """Fit manifold mixup to a network of these stages, of which the head reads those from ``read_from`` on.
+
+        Raises ConfigError for a stage that is not there, or above one that the head reads unmixed.
+        """
+        for mix in self.mixes:
+            if not isinstance(mix, ManifoldMixup):
+                continue
+            chosen = mix.settle(stages[: read_from + 1] if mix.stages is None else stages)
+            known = [INPUT, *stages]
+            for stage in chosen:
+                if stage not in known:
+                    raise ConfigError(
+                        f"manifold_mixup.stages: there is no stage '{stage}'; expected some of {', '.join(known)}."
+                        f"{nearest(stage, known)}"
+                    )
+                if stage != INPUT and stages.index(stage) > read_from:
+                    raise ConfigError(
+                        f"manifold_mixup.stages: the head reads {stages[read_from]}, below {stage}, where it would not"
+                        " be mixed."
+                    )

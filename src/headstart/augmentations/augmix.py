@@ -1,0 +1,113 @@
+"""AugMix: chains of mild operations, mixed with the picture itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.augmentations.batch_operations import apply_steps_batch, as_bytes
+from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
+from headstart.augmentations.view import Picture, Shape, View, check_count, check_range, is_number
+from headstart.errors import ConfigError
+
+# None of these is a corruption of ImageNet-C: the paper leaves out brightness, contrast, colour and sharpness.
+NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
+STRONGEST = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 1 / 3, "translate_y": 1 / 3}  # at level 10
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What becomes of a picture x: ``(1 - weight) x + weight sum_k shares_k chain_k(x)``."""
+
+    weight: float
+    shares: tuple[float, ...]
+    chains: tuple[list[Step], ...]
+
+
+class AugMix(View):
+    """Chains of operations mixed with one another and with the picture (Hendrycks et al. 2019, arXiv:1912.02781).
+
+    ``width`` chains of ``depth`` operations each (a number, or a pair to draw from, both included); the shares of the
+    chains come from a Dirichlet and the weight of the mixture from a Beta distribution, both with ``alpha``. The level
+    of an operation is drawn from 0.1 to ``severity``, of 10 (algorithm 1 and appendix B).
+
+    With ``jsd`` above 0 a picture becomes three: itself and two mixtures, on which the network is asked to agree by a
+    Jensen-Shannon consistency loss of this weight (equation 2); the labels count for the picture itself.
+    """
+
+    def __init__(
+        self,
+        severity: float = 3,
+        width: int = 3,
+        depth: int | Sequence[int] = (1, 3),
+        alpha: float = 1.0,
+        jsd: float = 0.0,
+    ) -> None:
+        if not is_number(severity) or not 0.1 <= severity <= 10:
+            raise ConfigError(f"augmix.severity={severity}: expected a number from 0.1 to 10.")
+        if not is_number(alpha) or alpha <= 0:
+            raise ConfigError(f"augmix.alpha={alpha}: expected a number above 0.")
+        if not is_number(jsd) or jsd < 0:
+            raise ConfigError(f"augmix.jsd={jsd}: expected a number of at least 0, such as 12.")
+        self.severity, self.alpha, self.jsd = severity, alpha, jsd
+        self.width = check_count("augmix.width", width, 1, 16)
+        depths = (depth, depth) if isinstance(depth, int) else depth
+        low, high = check_range("augmix.depth", depths, 1, 16, "one or two whole numbers, such as [1, 3]")
+        self.depth = (round(low), round(high))
+        self.branches = 3 if jsd else 1
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Mixture:
+        """Chains and weights."""
+        shares = tuple(rng.dirichlet([self.alpha] * self.width).tolist())
+        weight = float(rng.beta(self.alpha, self.alpha))
+        depths = rng.integers(self.depth[0], self.depth[1] + 1, self.width).tolist()
+        form = (self.width, max(depths))
+        names, levels = rng.integers(len(NAMES), size=form).tolist(), rng.uniform(0.1, self.severity, form).tolist()
+        signs = (rng.random(form) < 0.5).tolist()
+        chains = tuple(
+            [_step(NAMES[name], level / 10, sign) for name, level, sign in zip(*of, strict=True)][:depth]
+            for depth, *of in zip(depths, names, levels, signs, strict=True)
+        )
+        return Mixture(weight, shares, chains)
+
+    def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Mixture | None]:
+        """One mixture; with a consistency loss the picture itself, then two."""
+        if self.branches == 1:
+            return [self.draw(rng, shape, size)]
+        return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
+
+    def apply(self, picture: Picture, drawn: Mixture, size: int) -> Picture:
+        """Picture of any size to one of the same size."""
+        if drawn.weight == 0:
+            return picture
+        mean, so_far = picture.astype(np.float32), 1 - drawn.weight
+        for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean, which needs no copies
+            so_far += drawn.weight * share
+            cv2.accumulateWeighted(apply_steps(picture, chain), mean, drawn.weight * share / so_far if so_far else 0.0)
+        return cv2.convertScaleAbs(mean)  # type: ignore[return-value]  # rounded to bytes
+
+    def apply_batch(self, pictures: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
+        """The chains of a place in one go, then the weighted sum."""
+        weights = torch.tensor([mixture.weight for mixture in drawn], device=pictures.device).view(-1, 1, 1, 1)
+        total = pictures * (1 - weights)
+        for place in range(self.width):
+            shares = [mixture.weight * mixture.shares[place] for mixture in drawn]
+            changed = apply_steps_batch(pictures, [mixture.chains[place] for mixture in drawn])
+            total += changed * torch.tensor(shares, device=pictures.device).view(-1, 1, 1, 1)
+        return as_bytes(total)
+
+
+def _step(name: str, level: float, negative: bool) -> Step:
+    """An operation at a level of 1, as in the authors' code: whole degrees, bits and thresholds."""
+    if name in GEOMETRIC:
+        magnitude = STRONGEST[name] * level
+        magnitude = float(int(magnitude)) if name == "rotate" else magnitude
+        return name, -magnitude if negative else magnitude
+    if name == "posterize":
+        return name, max(1, 4 - int(4 * level))
+    if name == "solarize":
+        return name, 256 - int(256 * level)
+    return name, 0.0

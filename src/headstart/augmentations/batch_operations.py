@@ -1,0 +1,156 @@
+"""The operations of ``operations`` on batches of tensors, each picture with a magnitude of its own, on any device.
+
+All but ``jpeg``, which works file by file. Pictures are uint8 (N, 3, H, W) and are rounded to bytes after each operation,
+as the form for one picture does.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from headstart.augmentations.operations import GEOMETRIC, GREY, SMOOTH, Step, blur_side, source_matrix
+
+Kernel = Callable[[Tensor, Tensor], Tensor]  # bytes (N, 3, H, W) and magnitudes (N, 1, 1, 1) to bytes
+
+
+def apply_steps_batch(pictures: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor:
+    """Pictures (N, 3, H, W) after the operations of each: at every place in turn, those of one kind in one go."""
+    pictures = pictures.clone()
+    for place in range(max((len(of) for of in steps), default=0)):
+        kinds: dict[str, list[int]] = {}
+        for row, of in enumerate(steps):
+            if place < len(of) and (name := of[place][0]) != "identity":
+                kinds.setdefault("warp" if name in GEOMETRIC else name, []).append(row)
+        for kind, rows in kinds.items():
+            of_kind = [steps[row][place] for row in rows]
+            everything = len(rows) == len(pictures)
+            index = torch.tensor(rows, device=pictures.device)
+            some = pictures if everything else pictures[index]
+            changed = warped(some, of_kind) if kind == "warp" else _by_magnitude(kind, some, of_kind)
+            if everything:
+                pictures = changed
+            else:
+                pictures[index] = changed
+    return pictures
+
+
+def as_bytes(values: Tensor) -> Tensor:
+    """Rounded to 0..255."""
+    return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def warped(pictures: Tensor, steps: Sequence[Step]) -> Tensor:
+    """Turn, shear or move each picture as its own step says; bilinear, black from outside."""
+    height, width = pictures.shape[-2:]
+    matrices = np.stack([source_matrix(name, magnitude, height, width) for name, magnitude in steps])
+    return sampled(pictures, torch.from_numpy(matrices).float().to(pictures.device))
+
+
+def sampled(pictures: Tensor, matrices: Tensor) -> Tensor:
+    """Pictures read at the places that matrices (N, 2, 3) give for each pixel of the result, as ``source_matrix``."""
+    height, width = pictures.shape[-2:]
+    device = pictures.device
+    x, y = torch.arange(width, device=device).float(), torch.arange(height, device=device).float()
+    at = matrices[:, :, 0, None, None] * x + matrices[:, :, 1, None, None] * y[:, None] + matrices[:, :, 2, None, None]
+    scale = torch.tensor([2 / width, 2 / height], device=device).view(1, 2, 1, 1)
+    grid = ((at + 0.5) * scale - 1).permute(0, 2, 3, 1)  # grid_sample counts from edge to edge, -1 to 1
+    return as_bytes(F.grid_sample(pictures.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+
+
+def _by_magnitude(kind: str, pictures: Tensor, steps: Sequence[Step]) -> Tensor:
+    magnitudes = torch.tensor([magnitude for _, magnitude in steps], device=pictures.device)
+    return KERNELS[kind](pictures, magnitudes.view(-1, 1, 1, 1))
+
+
+def _stretched(pictures: Tensor, _: Tensor) -> Tensor:
+    low, high = pictures.amin(dim=(2, 3), keepdim=True).float(), pictures.amax(dim=(2, 3), keepdim=True).float()
+    scale = torch.where(high > low, 255 / (high - low).clamp(min=1), 1.0)
+    low = torch.where(high > low, low, 0.0)
+    return ((pictures - low) * scale + 1e-4).clamp_(0, 255).to(torch.uint8)  # cut off, not rounded, as in Pillow
+
+
+def _equalized(pictures: Tensor, _: Tensor) -> Tensor:
+    rows = pictures.flatten(0, 1).flatten(1).long()
+    counts = torch.zeros(len(rows), 256, dtype=torch.long, device=rows.device)
+    counts.scatter_add_(1, rows, torch.ones_like(rows))
+    levels = torch.arange(256, device=rows.device)
+    highest = (counts > 0).mul(levels).amax(dim=1, keepdim=True)
+    step = (counts.sum(dim=1, keepdim=True) - counts.gather(1, highest)) // 255
+    before = counts.cumsum(dim=1) - counts
+    tables = torch.where(step > 0, (step // 2 + before) // step.clamp(min=1), levels).clamp(0, 255)
+    return tables.gather(1, rows).to(torch.uint8).view(pictures.shape)
+
+
+def _posterized(pictures: Tensor, bits: Tensor) -> Tensor:
+    mask = 256 - torch.bitwise_left_shift(torch.ones_like(bits, dtype=torch.int32), (8 - bits.round()).int())
+    return pictures & mask.to(torch.uint8)
+
+
+def _solarized(pictures: Tensor, threshold: Tensor) -> Tensor:
+    return torch.where(pictures >= threshold, 255 - pictures, pictures)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    weights = torch.from_numpy(GREY).float().to(pictures.device).view(1, 3, 1, 1)
+    return (pictures * weights).sum(dim=1, keepdim=True)
+
+
+def _contrasted(pictures: Tensor, factor: Tensor) -> Tensor:
+    middle = _grey(pictures).round().mean(dim=(2, 3), keepdim=True).add(0.5).floor()
+    return as_bytes(middle + (pictures - middle) * factor)
+
+
+def _coloured(pictures: Tensor, factor: Tensor) -> Tensor:
+    grey = _grey(pictures)
+    return as_bytes(grey + (pictures - grey) * factor)
+
+
+def _sharpened(pictures: Tensor, factor: Tensor) -> Tensor:
+    x = pictures.float()
+    smooth = x.clone()
+    kernel = torch.from_numpy(SMOOTH).to(x.device).expand(3, 1, 3, 3)
+    smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
+    return as_bytes(smooth + (x - smooth) * factor)
+
+
+def _hue_shifted(pictures: Tensor, magnitude: Tensor) -> Tensor:
+    from kornia.color import hsv_to_rgb, rgb_to_hsv  # slow to import, and of no use to most runs
+
+    hsv = rgb_to_hsv(pictures.float() / 255)
+    turn = (magnitude * 256).round() * (2 * torch.pi / 256)
+    hue = (hsv[:, :1] + turn) % (2 * torch.pi)
+    return as_bytes(hsv_to_rgb(torch.cat([hue, hsv[:, 1:]], dim=1)) * 255)
+
+
+def _blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
+    """Row by row, then column by column; a picture's kernel as long as that of the largest deviation, zero outside."""
+    count, channels, height, width = pictures.shape
+    deviations = sigma.flatten()
+    sides = torch.tensor([blur_side(float(value)) // 2 for value in deviations.tolist()], device=pictures.device)
+    reach = int(sides.max())
+    offsets = torch.arange(-reach, reach + 1, device=pictures.device)
+    kernels = torch.exp(-(offsets**2) / (2 * deviations[:, None] ** 2)) * (offsets.abs() <= sides[:, None])
+    kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
+    x = pictures.float().reshape(1, count * channels, height, width)
+    x = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    x = F.conv2d(x, kernels[:, None, None, :], groups=len(kernels))
+    x = F.conv2d(x, kernels[:, None, :, None], groups=len(kernels))
+    return as_bytes(x.view(count, channels, height, width))
+
+
+KERNELS: dict[str, Kernel] = {
+    "autocontrast": _stretched,
+    "equalize": _equalized,
+    "invert": lambda pictures, _: 255 - pictures,
+    "posterize": _posterized,
+    "solarize": _solarized,
+    "brightness": lambda pictures, factor: as_bytes(pictures * factor),
+    "contrast": _contrasted,
+    "color": _coloured,
+    "sharpness": _sharpened,
+    "hue": _hue_shifted,
+    "blur": _blurred,
+}

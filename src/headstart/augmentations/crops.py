@@ -1,0 +1,134 @@
+"""Views that choose a part of a picture: what comes out has the network's size."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.augmentations.batch_operations import as_bytes
+from headstart.augmentations.view import Picture, Shape, View, check_count, check_range, check_share, mirrored
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a picture, in its pixels, and whether it is mirrored."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    mirrored: bool
+
+
+class FlipCrop(View):
+    """A random square of the network's size, mirrored half of the time (He et al. 2015, arXiv:1512.03385).
+
+    Pictures are padded by reflection until at least ``slack`` of the size is left to move in.
+    """
+
+    crops = True
+    has_batch_form = False  # a slice of bytes costs nothing, and pictures of many shapes make no batch
+
+    def __init__(self, flip: float = 0.5, slack: float = 0.125) -> None:
+        self.flip = check_share("flip_crop.flip", flip)
+        self.slack = check_share("flip_crop.slack", slack)
+
+    def _pads(self, shape: Shape, size: int) -> list[tuple[int, int]]:
+        wanted = size + round(self.slack * size)
+        return [(lack // 2, lack - lack // 2) for lack in (max(0, wanted - side) for side in shape)]
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Part:
+        """A place within the padded picture."""
+        padded = [side + sum(pad) for side, pad in zip(shape, self._pads(shape, size), strict=True)]
+        top, left = (int(rng.integers(side - size + 1)) for side in padded)
+        return Part(left, top, left + size, top + size, rng.random() < self.flip)
+
+    def apply(self, picture: Picture, drawn: Part, size: int) -> Picture:
+        """Picture of at least size x size to size x size."""
+        pads = self._pads(picture.shape[:2], size)
+        if any(map(sum, pads)):
+            picture = np.pad(picture, [*pads, (0, 0)], mode="reflect" if min(picture.shape[:2]) > 1 else "edge")
+        return mirrored(picture[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)
+
+
+class CropResize(View):
+    """A random part of the picture, stretched to the network's size (Szegedy et al. 2014, arXiv:1409.4842, section 6).
+
+    ``scale`` bounds the part's share of the area, ``ratio`` its width over height. With ``copies`` above 1 a picture
+    becomes so many, each a part of its own: the pairs of contrastive learning (Chen et al. 2020, arXiv:2002.05709), and
+    under labels batch augmentation (Hoffer et al. 2019, arXiv:1901.09335).
+    """
+
+    crops = True
+
+    def __init__(
+        self,
+        scale: Sequence[float] = (0.35, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+        copies: int = 1,
+    ) -> None:
+        self.scale = check_range(
+            "crop_resize.scale", scale, 0, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"
+        )
+        self.ratio = check_range(
+            "crop_resize.ratio", ratio, 0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]"
+        )
+        self.flip = check_share("crop_resize.flip", flip)
+        self.branches = check_count("crop_resize.copies", copies, 1, 64)
+
+    def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the part, in pixels."""
+        for _ in range(10):
+            area = rng.uniform(*self.scale) * height * width
+            aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+                return left, top, left + w, top + h
+        side = min(height, width)  # no part of that shape fits: the largest square in the middle
+        left, top = (width - side) // 2, (height - side) // 2
+        return left, top, left + side, top + side
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Part:
+        """A part, and whether it is mirrored."""
+        return Part(*self.box(*shape, rng), rng.random() < self.flip)
+
+    def apply(self, picture: Picture, drawn: Part, size: int) -> Picture:
+        """Picture of any size to size x size: means over areas where it shrinks both ways, else bilinear."""
+        part = picture[drawn.top : drawn.bottom, drawn.left : drawn.right]
+        resized = cv2.resize(part, (size, size), interpolation=_filter(drawn, size))
+        return mirrored(resized, drawn.mirrored)  # type: ignore[arg-type]
+
+    def apply_batch(self, pictures: Tensor, drawn: Sequence[Part], size: int) -> Tensor:
+        """The same filters as products with a matrix a picture and direction."""
+        height, width = pictures.shape[-2:]
+        filters = [_filter(part, size) == cv2.INTER_AREA for part in drawn]
+        down = [_weights(part.top, part.bottom, height, size, area) for part, area in zip(drawn, filters, strict=True)]
+        across = [_weights(part.left, part.right, width, size, area) for part, area in zip(drawn, filters, strict=True)]
+        across = [matrix[::-1] if part.mirrored else matrix for part, matrix in zip(drawn, across, strict=True)]
+        rows, columns = (torch.from_numpy(np.stack(of)).to(pictures.device)[:, None] for of in (down, across))
+        return as_bytes(rows @ (pictures.float() @ columns.mT))
+
+
+def _filter(part: Part, size: int) -> int:
+    shrinks = min(part.right - part.left, part.bottom - part.top) >= size
+    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+
+
+def _weights(start: int, stop: int, length: int, size: int, area: bool) -> NDArray[np.float32]:
+    """(size, length): each pixel of the result as a mean over pixels from ``start`` to ``stop``."""
+    scale = (stop - start) / size
+    pixels, results = np.arange(length), np.arange(size)[:, None]
+    if area:  # how much of each pixel lies in that of the result
+        left = start + results * scale
+        weights = np.clip(np.minimum(pixels + 1, left + scale) - np.maximum(pixels, left), 0, None) / scale
+    else:  # between the two nearest centres, or the only one at the border
+        centres = np.clip(start + (results + 0.5) * scale - 0.5, start, stop - 1)
+        weights = np.clip(1 - np.abs(pixels - centres), 0, None)
+    return weights.astype(np.float32)

@@ -1,0 +1,127 @@
+"""Views that take something away: sharpness, detail, a rectangle."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.augmentations.operations import Step
+from headstart.augmentations.policies import Operations
+from headstart.augmentations.view import Picture, Shape, View, check_range, check_share
+from headstart.errors import ConfigError, nearest
+
+FILLS = ("noise", "black", "grey")
+
+
+class Blur(Operations):
+    """A Gaussian blur of random deviation for a share of the pictures (Chen et al. 2020, arXiv:2002.05709).
+
+    ``sigma`` is told in pixels at 224 pixels, and shrinks with the picture.
+    """
+
+    def __init__(self, sigma: Sequence[float] = (0.1, 2.0), share: float = 0.5) -> None:
+        self.sigma = check_range("blur.sigma", sigma, 0.01, 100, "two deviations in pixels, such as [0.1, 2]")
+        self.share = check_share("blur.share", share)
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Step] | None:
+        """One step or none."""
+        drawn, sigma = rng.random(), rng.uniform(*self.sigma)
+        return [("blur", sigma * min(shape) / 224)] if drawn < self.share else None
+
+
+class Jpeg(Operations):
+    """Saved as a JPEG of random quality and read again, for a share of the pictures."""
+
+    has_batch_form = False
+
+    def __init__(self, quality: Sequence[float] = (30, 95), share: float = 0.5) -> None:
+        self.quality = check_range("jpeg.quality", quality, 1, 100, "two qualities from 1 to 100, such as [30, 95]")
+        self.share = check_share("jpeg.share", share)
+
+    def draw_steps(self, rng: np.random.Generator) -> list[Step]:
+        """One step or none."""
+        drawn, quality = rng.random(), rng.uniform(*self.quality)
+        return [("jpeg", float(round(quality)))] if drawn < self.share else []
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """What is erased: shares of height and width, and what the noise is drawn from."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+    seed: int
+
+    def within(self, shape: Shape) -> tuple[slice, slice]:
+        """Rows and columns, in pixels."""
+        height, width = shape
+        return (
+            slice(round(self.top * height), round(self.bottom * height)),
+            slice(round(self.left * width), round(self.right * width)),
+        )
+
+
+class RandomErasing(View):
+    """A rectangle is filled, in a share of the pictures (Zhong et al. 2017, arXiv:1708.04896, algorithm 1).
+
+    ``area`` bounds its share of the picture, ``ratio`` its height over width; ``fill`` is noise, black or grey.
+    """
+
+    def __init__(
+        self,
+        share: float = 0.5,
+        area: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        fill: str = "noise",
+    ) -> None:
+        self.share = check_share("random_erasing.share", share)
+        self.area = check_range("random_erasing.area", area, 0, 1, "two shares of the area, such as [0.02, 0.33]")
+        self.ratio = check_range("random_erasing.ratio", ratio, 0.01, 100, "two aspect ratios, such as [0.3, 3.3]")
+        if fill not in FILLS:
+            raise ConfigError(
+                f"random_erasing.fill={fill}: expected one of {', '.join(FILLS)}.{nearest(str(fill), FILLS)}"
+            )
+        self.fill = fill
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Rectangle | None:
+        """A rectangle that fits; after ten that do not, none, as with torchvision."""
+        if rng.random() >= self.share:
+            return None
+        height, width = shape
+        for _ in range(10):
+            area = rng.uniform(*self.area) * height * width
+            aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < h < height and 0 < w < width:
+                top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+                return Rectangle(
+                    top / height, left / width, (top + h) / height, (left + w) / width, int(rng.integers(2**62))
+                )
+        return None
+
+    def apply(self, picture: Picture, drawn: Rectangle, size: int) -> Picture:
+        """Picture of any size to one of the same size."""
+        picture = picture.copy()
+        picture[drawn.within(picture.shape[:2])] = self._filling(drawn, picture.shape[:2])
+        return picture
+
+    def apply_batch(self, pictures: Tensor, drawn: Sequence[Rectangle], size: int) -> Tensor:
+        """The same rectangles, with the same noise."""
+        shape = (pictures.shape[-2], pictures.shape[-1])
+        pictures = pictures.clone()
+        for picture, rectangle in zip(pictures, drawn, strict=True):
+            filling = torch.from_numpy(self._filling(rectangle, shape)).to(pictures.device, non_blocking=True)
+            picture[(slice(None), *rectangle.within(shape))] = filling.permute(2, 0, 1)
+        return pictures
+
+    def _filling(self, drawn: Rectangle, shape: Shape) -> Picture:
+        rows, columns = drawn.within(shape)
+        form = (rows.stop - rows.start, columns.stop - columns.start, 3)
+        if self.fill == "noise":
+            return np.random.default_rng(drawn.seed).integers(0, 256, form, dtype=np.uint8)
+        return np.full(form, 0 if self.fill == "black" else 127, np.uint8)

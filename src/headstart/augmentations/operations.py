@@ -1,0 +1,199 @@
+"""The operations that policies are made of, on one picture: OpenCV on bytes.
+
+An operation is told by its name and a magnitude with a physical meaning and a sign, so that every policy speaks of the
+same thing, and so does the batch form in ``batch_operations``:
+
+==========================  =======================================================================================
+rotate                      degrees, against the clock
+shear_x, shear_y            pixels to the left or upward, per pixel from the upper left corner
+translate_x, translate_y    share of the width or height, to the right or downward, in whole pixels
+brightness, contrast,       factor of Pillow's ImageEnhance: 1 leaves the picture, 0 is black, the mean grey, grey,
+color, sharpness            smoothed; above 1 leads away from that
+hue                         share of a full turn of the hue, -0.5 to 0.5
+posterize                   bits kept, 1 to 8
+solarize                    pixels from this value on are inverted, 0 to 256
+blur                        deviation of a Gaussian in pixels
+jpeg                        quality, 1 to 100
+autocontrast, equalize,     no magnitude
+invert, identity
+==========================  =======================================================================================
+
+What turns, shears or moves leaves black behind.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.augmentations.view import Picture
+
+Step = tuple[str, float]  # an operation and its magnitude
+Matrix = NDArray[np.float64]
+
+cv2.setNumThreads(1)  # pictures are small, and loaders have processes and threads of their own
+
+GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+GREY = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in Pillow and OpenCV
+SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # Pillow's ImageFilter.SMOOTH
+_LEVELS = np.arange(256)
+_COLUMN = _LEVELS[:, None]
+
+
+def apply_steps(picture: Picture, steps: Sequence[Step]) -> Picture:
+    """The picture (H, W, 3) after one operation after the other."""
+    for name, magnitude in steps:
+        picture = OPERATIONS[name](picture, magnitude)
+    return picture
+
+
+def source_matrix(name: str, magnitude: float, height: int, width: int) -> Matrix:
+    """(2, 3): from a pixel of the result, as (x, y, 1), to where it comes from; pixel centres are whole numbers."""
+    if name == "rotate":
+        angle = math.radians(magnitude)
+        cosine, sine = math.cos(angle), math.sin(angle)
+        x, y = (width - 1) / 2, (height - 1) / 2
+        return np.array([[cosine, -sine, x - cosine * x + sine * y], [sine, cosine, y - sine * x - cosine * y]])
+    if name == "shear_x":
+        return np.array([[1, magnitude, 0], [0, 1, 0]], np.float64)
+    if name == "shear_y":
+        return np.array([[1, 0, 0], [magnitude, 1, 0]], np.float64)
+    x, y = shift(name, magnitude, height, width)
+    return np.array([[1, 0, -x], [0, 1, -y]], np.float64)
+
+
+def shift(name: str, magnitude: float, height: int, width: int) -> tuple[int, int]:
+    """Whole pixels to the right and downward."""
+    return (round(magnitude * width), 0) if name == "translate_x" else (0, round(magnitude * height))
+
+
+def hue_steps(magnitude: float) -> int:
+    """A shift of the hue in 256ths of a turn, from 0 to 255."""
+    return round(magnitude * 256) % 256
+
+
+def _warp(name: str) -> Callable[[Picture, float], Picture]:
+    def warped(picture: Picture, magnitude: float) -> Picture:
+        height, width = picture.shape[:2]
+        matrix = source_matrix(name, magnitude, height, width)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT)  # type: ignore[return-value]
+
+    return warped
+
+
+def _translate(name: str) -> Callable[[Picture, float], Picture]:
+    def moved(picture: Picture, magnitude: float) -> Picture:
+        height, width = picture.shape[:2]
+        x, y = shift(name, magnitude, height, width)
+        result = np.zeros_like(picture)
+        if abs(x) < width and abs(y) < height:
+            result[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = picture[
+                max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
+            ]
+        return result
+
+    return moved
+
+
+def _through(picture: Picture, table: NDArray[np.uint8]) -> Picture:
+    """Each value by a table (256,), or (256, 3) for a table a channel."""
+    return cv2.LUT(picture, table if table.ndim == 1 else table[None])  # type: ignore[return-value]
+
+
+def _autocontrast(picture: Picture, _: float) -> Picture:
+    """Each channel stretched to 0..255, as Pillow's ImageOps.autocontrast does it."""
+    limits = np.array([cv2.minMaxLoc(channel)[:2] for channel in cv2.split(picture)])
+    low, span = limits[:, 0], limits[:, 1] - limits[:, 0]
+    flat = span == 0
+    table = (_COLUMN - np.where(flat, 0, low)) * np.where(flat, 1, 255 / np.maximum(span, 1))
+    return _through(picture, table.clip(0, 255).astype(np.uint8))
+
+
+def _equalize(picture: Picture, _: float) -> Picture:
+    """Each channel's histogram made flat, as Pillow's ImageOps.equalize does it."""
+    found = [cv2.calcHist([picture], [channel], None, [256], [0, 256]).ravel() for channel in range(3)]
+    counts = np.stack(found, axis=1).astype(np.int64)
+    up_to = counts.cumsum(axis=0)
+    highest = 255 - (counts[::-1] > 0).argmax(axis=0)  # the highest level's pixels do not count
+    step = (up_to[-1] - counts[highest, range(3)]) // 255
+    table = np.where(step > 0, (step // 2 + up_to - counts) // np.maximum(step, 1), _COLUMN)
+    return _through(picture, table.clip(0, 255).astype(np.uint8))
+
+
+def _invert(picture: Picture, _: float) -> Picture:
+    return 255 - picture
+
+
+def _posterize(picture: Picture, bits: float) -> Picture:
+    return picture & np.uint8(256 - (1 << (8 - round(bits))))
+
+
+def _solarize(picture: Picture, threshold: float) -> Picture:
+    return _through(picture, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8))
+
+
+def _brightness(picture: Picture, factor: float) -> Picture:
+    return _through(picture, np.clip(_LEVELS * factor + 0.5, 0, 255).astype(np.uint8))
+
+
+def _contrast(picture: Picture, factor: float) -> Picture:
+    middle = math.floor(cv2.mean(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[0] + 0.5)
+    return _through(picture, np.clip(middle + (_LEVELS - middle) * factor + 0.5, 0, 255).astype(np.uint8))
+
+
+def _color(picture: Picture, factor: float) -> Picture:
+    matrix = factor * np.eye(3) + (1 - factor) * GREY
+    return cv2.transform(picture, matrix.astype(np.float32))  # type: ignore[return-value]
+
+
+def _sharpness(picture: Picture, factor: float) -> Picture:
+    smooth = picture.copy()  # at the border there is nothing to smooth with
+    smooth[1:-1, 1:-1] = cv2.filter2D(picture, -1, SMOOTH)[1:-1, 1:-1]
+    return cv2.addWeighted(picture, factor, smooth, 1 - factor, 0)  # type: ignore[return-value]
+
+
+def _hue(picture: Picture, magnitude: float) -> Picture:
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(hue_steps(magnitude))  # wraps around, as the hue does
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)  # type: ignore[return-value]
+
+
+def _blur(picture: Picture, sigma: float) -> Picture:
+    side = blur_side(sigma)
+    return cv2.GaussianBlur(picture, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def blur_side(sigma: float) -> int:
+    """Pixels of a kernel that holds three deviations on each side."""
+    return 2 * max(1, math.ceil(3 * sigma)) + 1
+
+
+def _jpeg(picture: Picture, quality: float) -> Picture:
+    bgr = np.ascontiguousarray(picture[..., ::-1])  # OpenCV's order, or colours would be subsampled as others
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
+
+
+OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
+    "identity": lambda picture, _: picture,
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+    "invert": _invert,
+    "posterize": _posterize,
+    "solarize": _solarize,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "color": _color,
+    "sharpness": _sharpness,
+    "hue": _hue,
+    "blur": _blur,
+    "jpeg": _jpeg,
+    "rotate": _warp("rotate"),
+    "shear_x": _warp("shear_x"),
+    "shear_y": _warp("shear_y"),
+    "translate_x": _translate("translate_x"),
+    "translate_y": _translate("translate_y"),
+}

@@ -1,0 +1,143 @@
+"""Views in the order of the list: drawn for each picture, carried out by the loader or, from some on, in batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.augmentations.view import Picture, Shape, View
+from headstart.errors import ConfigError
+
+Drawn = list[list[Any]]  # for each picture that comes out, what each view does to it
+
+
+class Pipeline(Sequence[View]):
+    """Views one after the other. Where none of them ``crops``, pictures come in cropped.
+
+    Of a picture come ``branches`` pictures: a view that makes several of one does so where it stands in the list.
+    """
+
+    def __init__(self, views: Sequence[View] = ()) -> None:
+        self.views = list(views)
+        branching = [number for number, view in enumerate(self.views) if view.branches > 1]
+        if len(branching) > 1:
+            one, other = (type(self.views[number]).__name__ for number in branching[:2])
+            raise ConfigError(
+                f"augmentation: {one} and {other} both make several pictures of one; leave one of them out."
+            )
+        self.fork = branching[0] if branching else len(self.views)  # the view from which on pictures differ
+        self.branches = self.views[self.fork].branches if branching else 1
+        crops = [number for number, view in enumerate(self.views) if view.crops]
+        self.crops = bool(crops)
+        self.last_crop = crops[-1] if crops else 0
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self.views)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.views[index]
+
+    @property
+    def batch_from(self) -> int:
+        """The view from which on all can work on batches: none before the last crop, as shapes differ until then."""
+        without = [number for number, view in enumerate(self.views) if not view.has_batch_form]
+        return max([self.last_crop, *(number + 1 for number in without)])
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Drawn:
+        """What to do to a picture of this shape."""
+        drawn: Drawn = [[]]
+        for view in self.views:
+            if view.branches > 1:
+                drawn = [[*drawn[0], branch] for branch in view.draw_branches(rng, shape, size)]
+            else:
+                drawn = [[*branch, view.draw(rng, shape, size)] for branch in drawn]
+            if view.crops:
+                shape = (size, size)
+        return drawn
+
+    def apply(self, picture: Picture, drawn: Drawn, size: int, stop: int | None = None) -> list[Picture]:
+        """The pictures (H, W, 3) that become of one, after the views before ``stop``; one, as long as none forks."""
+        stop = len(self.views) if stop is None else stop
+        picture = self._carried_out(picture, drawn[0], range(min(self.fork, stop)), size)
+        if stop <= self.fork:
+            return [picture]
+        return [self._carried_out(picture, branch, range(self.fork, stop), size) for branch in drawn]
+
+    def _carried_out(self, picture: Picture, drawn: Sequence[Any], numbers: Sequence[int], size: int) -> Picture:
+        for number in numbers:
+            if drawn[number] is not None:
+                picture = self.views[number].apply(picture, drawn[number], size)
+        return picture
+
+    def apply_batch(self, pictures: Tensor, drawn: Sequence[Drawn], size: int, start: int = 0) -> Tensor:
+        """Pictures (N, 3, H, W), or (branches * N, ...) after the fork, through the views from ``start`` on.
+
+        What comes out has the first picture of each, then the second of each, and so on: (branches * N, 3, size, size).
+        """
+        for number in range(start, len(self.views)):
+            if number == self.fork:
+                pictures = pictures.repeat(self.branches, 1, 1, 1)
+            forked = range(self.branches if number >= self.fork else 1)
+            steps = [of[branch][number] for branch in forked for of in drawn]
+            pictures = _where_drawn(self.views[number], pictures, steps, size)
+        return pictures
+
+    def pack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> "Undone":
+        """Pictures that the loader leaves where the batch form takes over."""
+        start = self.batch_from
+        half_done = [self.apply(picture, of, size, start) for picture, of in zip(pictures, drawn, strict=True)]
+        in_order = [of[branch] for branch in range(len(half_done[0])) for of in half_done]
+        height, width = (max(picture.shape[axis] for picture in in_order) for axis in (0, 1))
+        padded = np.zeros((len(in_order), height, width, 3), np.uint8)
+        for place, picture in zip(padded, in_order, strict=True):
+            place[: picture.shape[0], : picture.shape[1]] = picture
+        return Undone(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
+
+    def stack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> Tensor:
+        """(branches * N, 3, size, size) uint8: the first picture of each, then the second of each, and so on."""
+        done = [self.apply(picture, of, size) for picture, of in zip(pictures, drawn, strict=True)]
+        rows = [of[branch] for branch in range(self.branches) for of in done]
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
+
+
+@dataclass
+class Undone:
+    """A batch whose last views are still to be carried out, where it will be used."""
+
+    pictures: Tensor  # uint8 (N, 3, H, W), filled up with black to the right and below
+    drawn: Sequence[Drawn]
+    pipeline: Pipeline
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def to(self, *args: Any, **kwargs: Any) -> "Undone":
+        """The same on another device."""
+        return Undone(self.pictures.to(*args, **kwargs), self.drawn, self.pipeline, self.size)
+
+    def pin_memory(self) -> "Undone":
+        """The same in memory that a GPU copies faster."""
+        return Undone(self.pictures.pin_memory(), self.drawn, self.pipeline, self.size)
+
+    @torch.no_grad()
+    def done(self) -> Tensor:
+        """(branches * N, 3, size, size) uint8."""
+        return self.pipeline.apply_batch(self.pictures, self.drawn, self.size, self.pipeline.batch_from)
+
+
+def _where_drawn(view: View, pictures: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
+    rows = [row for row, of in enumerate(drawn) if of is not None]
+    if not rows:
+        return pictures
+    if len(rows) == len(drawn):
+        return view.apply_batch(pictures, drawn, size)
+    index = torch.tensor(rows, device=pictures.device)
+    changed = view.apply_batch(pictures[index], [drawn[row] for row in rows], size)
+    return pictures.clone().index_copy_(0, index, changed)

@@ -1,0 +1,124 @@
+"""Views in order, pictures that become several, and the part that is left to the device."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from headstart.augmentations import (
+    Augmentation,
+    AugMix,
+    Blur,
+    ColorJitter,
+    CropResize,
+    FixedViews,
+    FlipCrop,
+    ManifoldMixup,
+    Mix,
+    Mixup,
+    Pipeline,
+    RandomErasing,
+    View,
+)
+from headstart.augmentations.view import Picture, Shape
+from headstart.errors import ConfigError
+
+PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resampling.BOX))
+
+
+class Own(View):
+    """A view of a user's, for single pictures only: it writes its number into a corner."""
+
+    has_batch_form = False
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> int:
+        return self.number
+
+    def apply(self, picture: Picture, drawn: int, size: int) -> Picture:
+        picture = picture.copy()
+        picture[0, 0] = picture[0, 0] // 2 + drawn
+        return picture
+
+
+def done(views: list[View], on_device: bool, pictures: list[Picture] | None = None) -> torch.Tensor:
+    pipeline, pictures = Pipeline(views), pictures or [PHOTO, PHOTO[:, :36]]
+    drawn = [pipeline.draw(np.random.default_rng(n + 10), one.shape[:2], 32) for n, one in enumerate(pictures)]
+    return pipeline.pack(pictures, drawn, 32).done() if on_device else pipeline.stack(pictures, drawn, 32)
+
+
+def test_views_work_in_the_order_of_the_list() -> None:
+    black = [np.zeros((32, 32, 3), np.uint8)]
+    assert done([Own(8), Own(100)], False, black)[0, :, 0, 0].tolist() == [104] * 3
+    assert done([Own(100), Own(8)], False, black)[0, :, 0, 0].tolist() == [58] * 3
+
+
+@pytest.mark.parametrize(
+    ("views", "batch_from"),
+    [
+        ([CropResize(), ColorJitter(), RandomErasing()], 0),
+        ([CropResize(copies=2), ColorJitter()], 0),
+        ([FlipCrop(), AugMix(jsd=12), RandomErasing()], 1),
+        ([ColorJitter(), CropResize(), AugMix()], 1),
+        ([CropResize(), Own(3), ColorJitter()], 2),
+        ([CropResize(copies=2), Own(3), ColorJitter()], 2),
+    ],
+)
+def test_it_does_not_matter_where_views_are_carried_out(views: list[View], batch_from: int) -> None:
+    assert Pipeline(views).batch_from == batch_from
+    by_loader, on_device = done(views, False), done(views, True)
+    assert by_loader.shape == on_device.shape == (2 * Pipeline(views).branches, 3, 32, 32)
+    assert (by_loader.int() - on_device.int()).abs().float().mean() < 0.5
+
+
+def test_of_one_picture_come_its_clean_view_and_two_mixtures() -> None:
+    views = done([CropResize(flip=0), AugMix(jsd=12)], False)
+    clean = done([CropResize(flip=0)], False)
+    assert torch.equal(views[:2], clean)
+    for number in range(2):
+        first, second, third = views[number::2]
+        assert not torch.equal(second, third)
+        assert not torch.equal(first, second)
+
+
+def test_two_views_of_every_picture_differ() -> None:
+    views = done([CropResize(copies=2)], False)
+    assert views.shape[0] == 4
+    assert not torch.equal(views[0], views[2])
+
+
+def test_fixed_views_start_with_the_centre() -> None:
+    square = done([FixedViews("ten_crop")], False, [PHOTO])
+    centre = torch.from_numpy(PHOTO[2:34, 6:38].copy()).permute(2, 0, 1)
+    assert len(square) == 10
+    assert torch.equal(square[0], centre)
+    assert torch.equal(square[5], centre.flip(2))
+    assert torch.equal(square[1], torch.from_numpy(PHOTO[:32, :32].copy()).permute(2, 0, 1))
+    assert torch.equal(square[4], torch.from_numpy(PHOTO[4:, 12:].copy()).permute(2, 0, 1))
+    assert torch.equal(done([FixedViews("five_crop")], False, [PHOTO]), square[:5])
+    assert torch.equal(done([FixedViews("flip")], False, [PHOTO]), square[[0, 5]])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"crop_resize": CropResize(copies=2), "augmix": AugMix(jsd=12)}, "CropResize and AugMix both make several"),
+        ({"augmix": AugMix(jsd=12), "mixup": Mixup()}, "augmix.jsd compares views of one picture, mixup mixes several"),
+        ({"manifold_mixup": ManifoldMixup(), "mixup": Mixup()}, "manifold_mixup mixes within the network"),
+        ({"odd": object()}, "augmentation.odd: object is neither a View nor a Mix"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(parts: dict[str, View | Mix], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Augmentation(parts)
+
+
+def test_mixes_come_after_views_each_in_its_order() -> None:
+    parts = {"mixup": Mixup(), "blur": Blur(), "crop_resize": CropResize()}
+    augmentation = Augmentation(parts)
+    assert augmentation.names == ["blur", "crop_resize", "mixup"]
+    assert [*augmentation.views, *augmentation.mixes] == [parts[name] for name in augmentation.names]
+    assert not Augmentation({})
