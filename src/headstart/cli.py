@@ -17,6 +17,7 @@ HELP = """headstart: transfer-learning experiments on pictures
   headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
   headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
   headstart inspect layers ...    which stage of a network transfers best to a data set
+  headstart inspect augmentation  what views and mixes make of training pictures, as a grid
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
@@ -32,6 +33,11 @@ COMMANDS = {
     "inspect": "headstart.runs.inspect:inspect",
     "features": "headstart.features.command:features",
 }
+# What inspect looks at beside a network.
+INSPECT = {
+    "layers": "headstart.runs.inspect_layers:inspect_layers",
+    "augmentation": "headstart.runs.inspect_augmentation:inspect_augmentation",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(__version__)
         return 0
-    if command == "inspect" and rest[:1] == ["layers"]:
-        return _function("headstart.runs.inspect_layers:inspect_layers")(rest[1:])
+    if command == "inspect" and rest[:1] and rest[0] in INSPECT:
+        return _function(INSPECT[rest[0]])(rest[1:])
     if command in COMMANDS:
         return _function(COMMANDS[command])(rest)
     from headstart.errors import nearest

@@ -1,7 +1,7 @@
 """The operations of ``operations`` on batches of tensors, each picture with a magnitude of its own, on any device.
 
-All but ``jpeg``, which works file by file. Pictures are uint8 (N, 3, H, W) and are rounded to bytes after each operation,
-as the form for one picture does.
+All but ``jpeg``, which works file by file. Pictures are uint8 (N, 3, H, W) and are rounded to bytes after each
+operation, as the form for one picture does.
 """
 
 from collections.abc import Callable, Sequence

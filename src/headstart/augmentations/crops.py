@@ -74,7 +74,7 @@ class CropResize(View):
         copies: int = 1,
     ) -> None:
         self.scale = check_range(
-            "crop_resize.scale", scale, 0, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"
+            "crop_resize.scale", scale, 1e-4, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"
         )
         self.ratio = check_range(
             "crop_resize.ratio", ratio, 0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]"

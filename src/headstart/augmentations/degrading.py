@@ -80,7 +80,7 @@ class RandomErasing(View):
         fill: str = "noise",
     ) -> None:
         self.share = check_share("random_erasing.share", share)
-        self.area = check_range("random_erasing.area", area, 0, 1, "two shares of the area, such as [0.02, 0.33]")
+        self.area = check_range("random_erasing.area", area, 1e-4, 1, "two shares of the area, such as [0.02, 0.33]")
         self.ratio = check_range("random_erasing.ratio", ratio, 0.01, 100, "two aspect ratios, such as [0.3, 3.3]")
         if fill not in FILLS:
             raise ConfigError(

@@ -66,14 +66,9 @@ def check_count(name: str, value: int, low: int, high: int) -> int:
 
 
 def check_range(name: str, value: Sequence[float], low: float, high: float, what: str) -> tuple[float, float]:
-    """Two rising numbers within limits, the lower one not reached where it is 0."""
+    """Two numbers within limits, the smaller one first."""
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    if (
-        len(pair) != 2
-        or not all(is_number(number) for number in pair)
-        or not low <= pair[0] <= pair[1] <= high
-        or pair[1] == 0 < high
-    ):
+    if len(pair) != 2 or not all(is_number(number) for number in pair) or not low <= pair[0] <= pair[1] <= high:
         raise ConfigError(f"{name}={list(pair) if pair else value}: expected {what}.")
     return float(pair[0]), float(pair[1])
 

@@ -12,7 +12,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from headstart.augmentations import Augmentation, FixedViews, Pipeline
+from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
 from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError, nearest
@@ -64,6 +64,15 @@ def make_augmentation(config: DictConfig) -> Augmentation:
     """Views and mixes in the order of the list."""
     augmentation = config.augmentation
     return Augmentation({name: make(augmentation, name) for name in augmentation_names(augmentation)})
+
+
+def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
+    """A batch in parts cannot be mixed within the network."""
+    if config.trainer.get("auto_batch") and any(isinstance(mix, ManifoldMixup) for mix in augmentation.mixes):
+        raise ConfigError(
+            "trainer.auto_batch may pass a batch in parts, manifold_mixup mixes it within the network: leave one of the"
+            " two out."
+        )
 
 
 def augments_on_device(config: DictConfig, trainer: pl.Trainer) -> bool:

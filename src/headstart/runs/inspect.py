@@ -27,6 +27,7 @@ HELP = """headstart inspect: what a network is made of, and what each strategy t
   headstart inspect backbone=vit_b_16 dataset=digits   at the picture size of a data set
   headstart inspect backbone=resnet50 dataset.image_size=128 strategy=finetune_upper strategy.stages=1
   headstart inspect layers --help                      another question: which stage transfers best
+  headstart inspect augmentation --help                and: what do views and mixes make of pictures
 
 It takes every setting of headstart train. Nothing is downloaded: weights are random unless backbone.weights is set.
 Stride and receptive field are in pixels; a field may be larger than the picture. "whole picture": each unit depends on

@@ -22,13 +22,23 @@ AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.flo
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
-def check_views(settings: FeatureSettings, strategy: Strategy, trainer: pl.Trainer, train: PictureSplit) -> None:
+def check_views(
+    settings: FeatureSettings,
+    strategy: Strategy,
+    trainer: pl.Trainer,
+    train: PictureSplit,
+    test_views: str | None = None,
+) -> None:
     """Views that were asked for are kept, or the run is refused: without them it would be another one."""
     if train.branches > 1 and (strategy.averaged_views is not None or settings.views is not None):
         asked = "strategy" if strategy.averaged_views is not None else "features"
         raise ConfigError(
             f"{asked}.views keeps one view of a picture at a time, but {train.branches} come of each"
             " (crop_resize.copies, augmix.jsd): leave one of the two out."
+        )
+    if strategy.averaged_views is not None and test_views:
+        raise ConfigError(
+            f"test_views={test_views}: strategy.views averages views for every split already; leave one out."
         )
     if strategy.averaged_views is not None:
         reason = hindrance(trainer) if settings.enabled else "as features.enabled is false"

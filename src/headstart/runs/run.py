@@ -328,6 +328,7 @@ def prepare(
     check_settings(config)
     data = compose.make_data(config)
     augmentation = compose.make_augmentation(config)
+    compose.check_parts(config, augmentation)
     compose.check_optimizer(config)
     trainer, loggers, keep = compose.make_trainer(config, directory)
     if group is not None:
@@ -340,7 +341,7 @@ def prepare(
         config.head.stages = backbone.stage_names
     data.prepare(backbone.preprocessing, augmentation.views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
-    check_views(features, strategy, trainer, data.train)
+    check_views(features, strategy, trainer, data.train, config.get("test_views"))
     data.train.views_in_batches = compose.augments_on_device(config, trainer)
     processes.check_shares(data, strategy, trainer.world_size)
     sharding.check(strategy, trainer.strategy, trainer.world_size)

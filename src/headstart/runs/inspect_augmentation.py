@@ -1,0 +1,181 @@
+"""headstart inspect augmentation: what a list of views and mixes makes of training pictures, as a grid and a table."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.errors import ConfigError, DataError
+from headstart.files import write_atomically
+from headstart.runs.command import DONE, INTERRUPTED, TOLD, WRONG
+from headstart.runs.configs import composed
+from headstart.runs.early_checks import check_settings, named_well
+from headstart.runs.identity import make_run_directory, readable_name
+from headstart.runs.inspect import reason
+from headstart.settings import augmentation_names
+from headstart.tables import table_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from headstart.augmentations import Augmentation
+    from headstart.data import PictureData
+
+ROWS, COLUMNS = 6, 7  # pictures, and what becomes of each
+INCH = 1.0  # a picture's side
+HELP = """headstart inspect augmentation: what a list of views and mixes makes of training pictures
+
+  headstart inspect augmentation augmentation=augmix
+  headstart inspect augmentation 'augmentation=[crop_resize,mixup]' dataset=image_folder dataset.root=PICTURES
+  headstart inspect augmentation augmentation=augmix augmentation.augmix.jsd=12 augmentation.augmix.severity=10
+
+It takes every setting of headstart train, and needs no weights. A row is a training picture: as it is, then the views
+that it gets in the first epochs of a run with these settings; mixes are drawn among the rows. The table says in which
+order what is done, and with which parameters. Both are written to OUTPUT_DIR/DATE/DATASET-augmentation.
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures before and after, uint8."""
+
+    plain: "NDArray"  # (rows, S, S, 3)
+    views: "NDArray"  # (rows, columns, S, S, 3)
+    titles: list[str]  # of the columns
+    pictures_a_second: float  # drawn and carried out, by one process
+
+
+def inspect_augmentation(arguments: Sequence[str]) -> int:
+    """Draw the augmentation that the arguments, settings of ``headstart train``, describe; the exit code.
+
+    2: a wrong setting, told in one sentence; 130: interrupted.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return DONE
+    try:
+        _draw_and_tell(arguments)
+    except TOLD as error:
+        print(f"headstart: {reason(error, arguments)}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("headstart: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+def _draw_and_tell(arguments: Sequence[str]) -> None:
+    config, choices = composed([*arguments, "backbone.weights=null"])
+    config = named_well(config, arguments)
+    check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    if not augmentation_names(config.augmentation):
+        raise ConfigError("augmentation=none leaves pictures as they are; name one, as in augmentation=crop_resize.")
+    from headstart.runs import compose
+    from headstart.runs.augmentation_plan import STEPS, augmentation_steps
+    from headstart.runs.console import quieten
+    from headstart.runs.run import dataset_name, settled
+
+    quieten()
+    config = OmegaConf.create(settled(config))
+    augmentation = compose.make_augmentation(config)
+    data, backbone = compose.make_data(config), compose.make_backbone(config)
+    strategy = _settled_stages(config, augmentation, backbone.stage_names)
+    data.prepare(backbone.preprocessing, augmentation.views)
+    seen = look(data, augmentation, int(config.seeds.augmentation))
+    on_device = config.augmentation.get("where") == "device"
+    table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
+    print(table, flush=True)
+    if strategy:
+        print(strategy)
+    print(f"\n{seen.pictures_a_second:,.0f} pictures a second by one process, decoded before")
+    name = dataset_name(config, choices["dataset"])
+    size = backbone.preprocessing.image_size
+    title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
+    output = Path(str(config.output_dir))
+    try:
+        folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
+        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+        write_atomically(folder / "augmentation.txt", f"{table}\n")
+        for file, content in _files(draw(seen, title)).items():
+            write_atomically(folder / file, content)
+    except OSError as error:
+        raise DataError(
+            f"Nothing can be written below '{output}' ({error.strerror}); choose another output_dir."
+        ) from error
+    print(f"written to {folder}")
+
+
+def look(data: "PictureData", augmentation: "Augmentation", seed: int) -> Seen:
+    """The first pictures of the first batch, as they are and as they are seen in the first epochs."""
+    import numpy as np
+
+    from headstart.data.module import EvenBatches
+
+    first = next(iter(EvenBatches(len(data.train), data.batch_size, data.order_seed)))
+    positions = [position for _, position in first[:ROWS]]
+    branches, size = data.train.branches, data.train.size
+    plain = data.train.without_views().images([(0, position) for position in positions])
+    columns, titles, start, made = [], [], time.perf_counter(), 0
+    for epoch in range(max(1, COLUMNS // branches)):
+        images = data.train.images([(epoch, position) for position in positions])
+        made += len(images)
+        views = images.permute(0, 2, 3, 1).numpy().reshape(branches, len(positions), size, size, 3)
+        columns += list(views)
+        names = [f", {number}" for number in range(1, branches + 1)] if branches > 1 else [""]
+        titles += [f"epoch {epoch + 1}{name}" for name in names]
+    rate = made / (time.perf_counter() - start)
+    if augmentation.mixes:
+        columns = [_mixed(column, augmentation, seed, number) for number, column in enumerate(columns)]
+    return Seen(plain.permute(0, 2, 3, 1).numpy(), np.stack(columns, axis=1), titles, rate)
+
+
+def _mixed(pictures: "NDArray", augmentation: "Augmentation", seed: int, column: int) -> "NDArray":
+    """Pictures (N, S, S, 3), mixed among themselves, as far as that is done before the network."""
+    import torch
+
+    from headstart.seeds import generator
+
+    x, rng = torch.from_numpy(pictures).permute(0, 3, 1, 2).float(), generator("mix", seed, column, 0)
+    for mix in augmentation.mixes:
+        mixing = mix.draw(rng, len(x), (x.shape[-2], x.shape[-1]))
+        x = mixing.inputs(x) if mixing.stage is None else x
+    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def _settled_stages(config: DictConfig, augmentation: "Augmentation", stages: Sequence[str]) -> str:
+    """Where manifold mixup works, for people; nothing without it."""
+    augmentation.settle(stages, len(stages) - 1)
+    for mix in augmentation.mixes:
+        if getattr(mix, "stages", None):
+            return f"manifold_mixup draws from {', '.join(mix.stages)}; what is mixed above the input is not drawn"  # type: ignore[attr-defined]
+    return ""
+
+
+def draw(seen: Seen, title: str) -> "Figure":
+    """A row a picture."""
+    from matplotlib.figure import Figure
+
+    rows, columns = seen.views.shape[:2]
+    figure = Figure(figsize=(INCH * (columns + 1.1), INCH * rows + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(rows, columns + 1, squeeze=False)
+    for row in range(rows):
+        for column in range(columns + 1):
+            axes = grid[row, column]
+            axes.imshow(seen.plain[row] if column == 0 else seen.views[row, column - 1], interpolation="nearest")
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title("as it is" if column == 0 else seen.titles[column - 1], fontsize=8)
+    return figure
+
+
+def _files(figure: "Figure") -> dict[str, bytes]:
+    from headstart.runs.explain.drawing import files_of, style
+
+    with style():
+        return files_of(figure, "augmentation")
