@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks import frozen, memory, overhead, probe, report
+from benchmarks import augmentation, frozen, memory, overhead, probe, report
 from benchmarks.measured import Row
 
 from headstart.runs.provenance import hardware
@@ -22,6 +22,7 @@ def main() -> None:
     """Ask the questions named, all of them by default, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
+    names += ["views", "augmented"]
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(names)}; default: all")
     parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
     parser.add_argument("--backbone", default="efficientnet_lite0")
@@ -43,6 +44,8 @@ def main() -> None:
         "finetune_upper": partial(frozen.finetune_upper, settings, options.rounds),
         "sweep": partial(frozen.sweep, settings, options.rounds),
         "memory": partial(memory.flat, settings, options.rounds),
+        "views": partial(augmentation.views, max(3, options.rounds)),
+        "augmented": partial(augmentation.training, settings, options.rounds),
         "report": partial(report.speed, settings, options.rounds),
         "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
     }

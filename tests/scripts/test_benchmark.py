@@ -65,3 +65,14 @@ def test_an_unknown_question_is_refused() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "speed"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "there is no question speed" in done.stderr
+
+
+@pytest.mark.slow
+def test_views_are_held_against_torchvision_s() -> None:
+    code = "from benchmarks import augmentation as a; a.SECONDS = 0.05; print(*a.views(1), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", done.stdout.replace('"', "'"))
+    assert [aim for _, _, aim in told if aim] == ["5", "3", "2", "2"]
+    assert len(told) == 10
+    assert all(float(ratio) > 0 for _, ratio, _ in told)

@@ -1,0 +1,151 @@
+"""Views: pictures a second on one core against torchvision's, and what they cost a training."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage.data import astronaut
+from torchvision.transforms import v2
+
+from benchmarks.measured import Row, fresh, median
+from headstart.augmentations import AugMix, ColorJitter, CropResize, Pipeline, View
+from headstart.seeds import generator
+
+SECONDS = 1.0  # of each measurement
+BATCH = 64
+
+
+def views(rounds: int) -> list[Row]:
+    """AugMix, and crop, mirror and jitter, against torchvision on one thread, in turns."""
+    torch.set_num_threads(1)
+    rows = [row for size, aim in ((64, "5"), (224, "3")) for row in augmix(size, aim, rounds)]
+    return [*rows, *(crop_and_jitter(size, rounds) for size in (64, 224)), *places(rounds)]
+
+
+def augmix(size: int, aim: str, rounds: int) -> list[Row]:
+    """Against torchvision's, with its operations and with the paper's."""
+    square = photograph(size, size)
+    tensor = torch.from_numpy(square.copy()).permute(2, 0, 1)
+    theirs, of_the_paper = v2.AugMix(), v2.AugMix(all_ops=False)
+    ways: dict[str, Callable[[int], object]] = {
+        "ours": by_the_loader([AugMix()], square, size),
+        "theirs": lambda _: theirs(tensor),
+        "of the paper": lambda _: of_the_paper(tensor),
+    }
+    speeds = in_turns(ways, rounds)
+    same = f"the same / v2.AugMix(all_ops=False), which has the paper's operations, {size} px"
+    return [
+        compared(f"AugMix, {size} px: one core / torchvision's v2.AugMix", aim, speeds, "ours", "theirs"),
+        compared(same, "", speeds, "ours", "of the paper"),
+    ]
+
+
+def crop_and_jitter(size: int, rounds: int) -> Row:
+    """Against torchvision's on a picture of Pillow's, which ends as a tensor of bytes too."""
+    picture = photograph(round(size / 0.875), round(size / 0.875 * 4 / 3))
+    pil = Image.fromarray(picture)
+    theirs = v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(0.35, 1), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(0.4, 0.4, 0.4, 0.05),
+            v2.PILToTensor(),
+        ]
+    )
+    ours = by_the_loader([CropResize(), ColorJitter()], picture, size)
+    speeds = in_turns({"ours": ours, "theirs": lambda _: theirs(pil)}, rounds)
+    what = f"crop_resize with flip, color_jitter, {size} px: one core / torchvision v2 on PIL"
+    return compared(what, "2", speeds, "ours", "theirs")
+
+
+def places(rounds: int) -> list[Row]:
+    """Batches of tensors, on the GPU or with all threads, against single pictures by one process of the loader."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(1)
+    rows = []
+    for size in (64, 224):
+        square = photograph(size, size)
+        for name, parts in (("AugMix", [AugMix()]), ("crop_resize, color_jitter", [CropResize(), ColorJitter()])):
+            ways = {
+                "device": in_batches(parts, square, size, device),
+                "loader": by_the_loader(parts, square, size),
+            }
+            speeds = in_turns(ways, rounds, {"device": BATCH})
+            what = f"{name}, {size} px: batches of {BATCH} on {device.type} / one process of the loader"
+            rows.append(compared(what, "", speeds, "device", "loader"))
+    return rows
+
+
+def training(settings: Sequence[str], rounds: int) -> list[Row]:
+    """Seconds of the fit with AugMix over those with none, in turns."""
+    settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
+    seconds: dict[str, list[float]] = {"none": [], "augmix": []}
+    for _ in range(rounds):
+        with fresh(settings) as place:
+            for name, of in seconds.items():
+                of.append(place.train(f"augmentation={name}").train)
+    ratio = median([a / b for a, b in zip(seconds["augmix"], seconds["none"], strict=True)])
+    figures = f"{median(seconds['augmix']):.1f} s / {median(seconds['none']):.1f} s, medians of {rounds}"
+    return [Row("finetune_all with AugMix: fit / the same with none", f"{ratio:.3f}", "below 1.15", figures)]
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    """A real picture (height, width, 3), as speed depends on the pixels."""
+    return np.asarray(Image.fromarray(astronaut()).resize((width, height), Image.Resampling.BOX))
+
+
+def by_the_loader(parts: Sequence[View], picture: np.ndarray, size: int) -> Callable[[int], object]:
+    """Draw and carry out one view, as a process of the loader does."""
+    pipeline, shape = Pipeline(parts), picture.shape[:2]
+
+    def one(number: int) -> object:
+        return pipeline.apply(picture, pipeline.draw(generator("augmentation", 0, 0, number), shape, size), size)
+
+    return one
+
+
+def in_batches(parts: Sequence[View], picture: np.ndarray, size: int, device: torch.device) -> Callable[[int], object]:
+    """Carry out a batch of views that the loader has drawn, as the training process does."""
+    pipeline, shape = Pipeline(parts), picture.shape[:2]
+    packed = [
+        pipeline.pack(
+            [picture] * BATCH,
+            [pipeline.draw(generator("augmentation", 0, epoch, number), shape, size) for number in range(BATCH)],
+            size,
+        )
+        for epoch in range(8)
+    ]
+
+    def one(number: int) -> object:
+        done = packed[number % len(packed)].to(device).done()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return done
+
+    return one
+
+
+def in_turns(
+    ways: dict[str, Callable[[int], object]], rounds: int, made: dict[str, int] | None = None
+) -> dict[str, list[float]]:
+    """Pictures a second of each way, a value a round; ``made`` is how many pictures a call makes, one by default."""
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way(0)
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start, number = time.perf_counter(), 0
+            while time.perf_counter() - start < SECONDS:
+                way(number)
+                number += 1
+            speeds[name].append(number * (made or {}).get(name, 1) / (time.perf_counter() - start))
+    return speeds
+
+
+def compared(what: str, aim: str, speeds: dict[str, list[float]], one: str, other: str) -> Row:
+    """The median of the ratios of the rounds."""
+    ratio = median([a / b for a, b in zip(speeds[one], speeds[other], strict=True)])
+    figures = f"{median(speeds[one]):,.0f} / {median(speeds[other]):,.0f} pictures/s, medians of {len(speeds[one])}"
+    return Row(what, f"{ratio:.2f}", aim, figures)
