@@ -12,6 +12,7 @@ HELP = """headstart: transfer-learning experiments on pictures
   headstart status DIR ...        which runs are finished, running, stopped or failed; what is left
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart board DIR ...         TensorBoard on runs, and on their means by strategy
+  headstart evaluate RUN ...      test runs again, with --corruptions on corrupted pictures
   headstart explain RUN ...       a run's mistakes, Grad-CAM on them, its features in two dimensions
   headstart reproduce RUN         run it again: bit-equal, within the interval, or different?
   headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
@@ -27,6 +28,7 @@ COMMANDS = {
     "status": "headstart.sweeps.status_command:status",
     "report": "headstart.reports.command:report",
     "board": "headstart.reports.board_command:board",
+    "evaluate": "headstart.runs.evaluate:evaluate",
     "explain": "headstart.runs.explain.command:explain",
     "reproduce": "headstart.runs.reproduce:reproduce",
     "diff": "headstart.reports.diff_command:diff",

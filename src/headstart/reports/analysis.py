@@ -18,6 +18,7 @@ from headstart.reports.keys import value_of
 from headstart.reports.panels import Panel, make_panels
 from headstart.reports.pivot import Pivot, pivot
 from headstart.reports.read import Run, RunSet
+from headstart.reports.robustness import Measured, measured
 from headstart.reports.statistics import VarianceSources, variance_sources
 from headstart.reports.table import Group, Statistic, averaged_over, group_runs
 from headstart.reports.where import choose
@@ -47,6 +48,8 @@ class Analysis:
     comparisons: Mapping[str, Sequence[Comparison]]
     """By the title of the panel."""
     baseline: str | None = None
+    robustness: Measured | None = None
+    """None where no run was measured under corruptions."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -114,13 +117,15 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     check_test_sets(panels, evidence)
     kept = {run.id for run in runs}
     problems = [problem for problem in found.problems if not problem.counted or problem.id in kept]
+    robustness, unread = measured(runs, panels, options.baseline)
     return Analysis(
-        found=replace(found, runs=tuple(runs), problems=(*problems, *without)),
+        found=replace(found, runs=tuple(runs), problems=(*problems, *without, *unread)),
         groups=tuple(groups),
         panels=tuple(panels),
         evidence=evidence,
         comparisons={panel.title: compare(panel, evidence, options.baseline) for panel in panels},
         baseline=options.baseline,
+        robustness=robustness,
     )
 
 

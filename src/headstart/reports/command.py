@@ -4,7 +4,7 @@ import argparse
 import gc
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -13,7 +13,10 @@ from headstart.errors import HeadstartError
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import accuracy, table_cells
+from headstart.reports.pivot import Pivot, of_test
 from headstart.reports.read import read_runs
+from headstart.reports.robustness import robustness_findings
+from headstart.reports.table import Group, Statistic
 from headstart.reports.write import write_report
 from headstart.tables import table_text
 
@@ -52,21 +55,29 @@ def report(arguments: Sequence[str]) -> int:
 def summary(analysis: Analysis) -> str:
     """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
     parts = []
-    table = analysis.pivot
+    table, found = analysis.pivot, analysis.robustness
     if len(table.columns) > 1 and len(table.rows) > 1:
-        rows = [
-            [label, *("–" if group is None else accuracy(group.test) for group in groups)]
-            for label, groups in zip(table.rows, table.cells, strict=True)
-        ]
-        parts += [
-            table_text([analysis.panels[0].what, *table.columns], rows, [False, *[True] * len(table.columns)]),
-            "",
-        ]
+        parts += [_side_by_side(analysis.panels[0].what, table, of_test), ""]
+        if found is not None:
+            parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
     else:
-        parts += [table_text(*table_cells(analysis.groups)), ""]
+        mce = found.mce if found is not None else None
+        parts += [table_text(*table_cells(analysis.groups, mce)), ""]
     parts += _first(findings(analysis))
-    parts += [f"note: {line}" for line in (*averages(analysis), *_first(remarks(analysis.found)))]
+    notes = [*averages(analysis), *_first(remarks(analysis.found))]
+    if found is not None:
+        parts += _first(robustness_findings(found))
+        notes += _first(found.reasons)
+    parts += [f"note: {line}" for line in notes]
     return "\n".join(parts)
+
+
+def _side_by_side(what: str, table: Pivot, score: Callable[[Group], Statistic]) -> str:
+    rows = [
+        [label, *("–" if group is None else accuracy(score(group)) for group in groups)]
+        for label, groups in zip(table.rows, table.cells, strict=True)
+    ]
+    return table_text([what, *table.columns], rows, [False, *[True] * len(table.columns)])
 
 
 def _first(lines: Sequence[str]) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import ConfigError, nearest
-from headstart.reports.evidence import Evidence
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
 from headstart.reports.statistics import (
@@ -25,6 +24,22 @@ from headstart.reports.statistics import (
 from headstart.reports.table import Group
 
 ALPHA = 0.05
+
+
+class Answers(Protocol):
+    """What one run scored on its test pictures."""
+
+    @property
+    def correct(self) -> NDArray[Any]:
+        """(N,) a score a picture, the higher the better: right or wrong, or a share."""
+
+    def same_test(self, other: Self) -> bool:
+        """Whether both are of the same pictures."""
+
+
+def run_accuracy(run: Run) -> float:
+    """As run.json has it."""
+    return run.metrics["test/accuracy"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +59,16 @@ class Comparison:
         return bool(self.p_adjusted < ALPHA)
 
 
-def compare(panel: Panel, evidence: Mapping[str, Evidence], baseline: str | None = None) -> list[Comparison]:
+def compare(
+    panel: Panel,
+    evidence: Mapping[str, Answers],
+    baseline: str | None = None,
+    score: Callable[[Run], float] = run_accuracy,
+) -> list[Comparison]:
     """Every pair of a panel's groups, or the baseline against each other one; p-values corrected by Holm over them.
 
-    Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. Raises
-    ConfigError for a baseline that is in no panel of that name.
+    Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. ``score`` is
+    what is compared where single pictures are not. Raises ConfigError for a baseline that is in no panel of that name.
     """
     groups = list(panel.groups)
     if baseline is None:
@@ -58,7 +78,7 @@ def compare(panel: Panel, evidence: Mapping[str, Evidence], baseline: str | None
         if baseline not in known:
             return []
         pairs = [(known[baseline], group) for group in groups if group.label != baseline]
-    results = [(a, b, difference(a, b, evidence)) for a, b in pairs]
+    results = [(a, b, difference(a, b, evidence, score)) for a, b in pairs]
     ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
     corrected = holm(np.array([result.p_value for _, _, result in ordered]))
     made = []
@@ -76,11 +96,13 @@ def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
         raise ConfigError(f"--baseline {baseline}: there is no such row.{nearest(baseline, labels)}")
 
 
-def difference(a: Group, b: Group, evidence: Mapping[str, Evidence]) -> PairedDifference | None:
+def difference(
+    a: Group, b: Group, evidence: Mapping[str, Answers], score: Callable[[Run], float] = run_accuracy
+) -> PairedDifference | None:
     """``a`` minus ``b`` on the runs that pair up; None where none do.
 
     Runs on one test set: seeds and pictures are both samples. Folds or redrawn test sets: the corrected resampled
-    t-test over their accuracies.
+    t-test over their scores.
     """
     first, second = paired(a.runs), paired(b.runs)
     shared = [pair for pair in first if pair in second]
@@ -89,10 +111,7 @@ def difference(a: Group, b: Group, evidence: Mapping[str, Evidence]) -> PairedDi
     overlap = _overlap([run for pair in shared for run in first[pair]])
     if overlap is None and (stacks := _stacks(first, second, shared, evidence)) is not None:
         return paired_both(*stacks)
-    mine, theirs = (
-        np.array([np.mean([run.metrics["test/accuracy"] for run in of[pair]]) for pair in shared])
-        for of in (first, second)
-    )
+    mine, theirs = (np.array([np.mean([score(run) for run in of[pair]]) for pair in shared]) for of in (first, second))
     return paired_runs(mine, theirs, overlap=overlap)
 
 
@@ -108,7 +127,7 @@ def _stacks(
     first: Mapping[tuple[Any, ...], list[Run]],
     second: Mapping[tuple[Any, ...], list[Run]],
     shared: Sequence[tuple[Any, ...]],
-    evidence: Mapping[str, Evidence],
+    evidence: Mapping[str, Answers],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Right answers (pairs, pictures) of both sides; None unless every run shows them for the same pictures."""
     runs = [run for pair in shared for run in (*first[pair], *second[pair])]

@@ -126,6 +126,7 @@ def _of_panel(
             "Paired, with 95 % intervals; filled where told apart after Holm's correction.",
             lambda: draw_forest(rows, title),
         )
+    yield from _robustness(analysis, title, styles, slug)
     best = max(panel.groups, key=lambda group: group.test.mean)
     runs = [run for run in best.runs if run.id in analysis.evidence]
     if runs:
@@ -140,6 +141,28 @@ def _of_panel(
             f"Reliability: {title}, {best.label}",
             "Confidence against accuracy, before and after temperature scaling on validation.",
             lambda: _reliability(runs, analysis, f"{title}: {best.label}"),
+        )
+
+
+def _robustness(analysis: Analysis, title: str, styles: Styles, slug: str) -> Iterable[Plan]:
+    """Error by severity, a line a group."""
+    found = analysis.robustness
+    panel = next((panel for panel in found.panels if panel.title == title), None) if found is not None else None
+    if found is None or panel is None:
+        return
+    lines = {}
+    for group in panel.groups:
+        places = []
+        for severity, error in found.by_severity(group).items():
+            low, high = (error.mean if math.isnan(end) else end for end in error.interval)
+            places.append((float(severity), error.mean, low, high))
+        lines[group.label] = places
+    if any(lines.values()):
+        yield Plan(
+            f"robustness-{slug}",
+            f"Error under corruptions: {title}",
+            "Mean over corruptions by severity, 0 is clean; 95 % intervals (Student's t over runs).",
+            lambda: draw_by_number(lines, "severity (0: clean)", title, styles, "test error (%)"),
         )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart.reports.keys import short_names
@@ -83,8 +83,10 @@ def key_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], list
     return [names[key] for key in columns], [[setting(group.key[key]) for key in columns] for group in groups], right
 
 
-def table_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Header, rows and which columns are numbers, for the terminal and the page alike."""
+def table_cells(
+    groups: Sequence[Group], mce: Callable[[Group], Statistic] | None = None
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Header, rows and which columns are numbers, for the terminal and the page alike; with ``mce`` that as well."""
     header, rows, right = key_cells(groups)
     header += ["test (%)", "95 % interval", "validation (%)", "runs", "train (s)", "trained"]
     right += [True] * 6
@@ -97,6 +99,11 @@ def table_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]], li
             amount(group.cost("train_seconds")),
             amount(group.cost("trainable_parameters")),
         ]
+        if mce is not None:
+            row.append(accuracy(mce(group)))
+    if mce is not None:
+        header.append("mCE (%)")
+        right.append(True)
     return header, rows, right
 
 

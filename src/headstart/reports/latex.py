@@ -1,11 +1,11 @@
 """The pivot table as LaTeX, for the package booktabs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from headstart.reports.formats import percent
-from headstart.reports.pivot import Pivot
-from headstart.reports.table import Group
+from headstart.reports.pivot import Pivot, of_test
+from headstart.reports.table import Group, Statistic
 
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -19,10 +19,10 @@ def escape_latex(text: object) -> str:
     return "".join(SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
 
 
-def latex_table(table: Pivot, what: str, note: str) -> str:
+def latex_table(table: Pivot, what: str, note: str, score: Callable[[Group], Statistic] = of_test) -> str:
     """A tabular with booktabs rules: mean and deviation in percent, the best and its ties in bold.
 
-    ``what`` names the first column; ``note`` goes above as a comment.
+    ``what`` names the first column; ``note`` goes above as a comment; ``score`` is what the cells show.
     """
     head = [what, *table.columns]
     lines = [
@@ -38,14 +38,17 @@ def latex_table(table: Pivot, what: str, note: str) -> str:
         if any(group is not None and group.reference for group in groups) and not references:
             references = True
             lines.append(r"\midrule")
-        cells = [_cell(group, label in best) for group, best in zip(groups, table.best, strict=True)]
+        cells = [
+            _cell(None if group is None else score(group), label in best)
+            for group, best in zip(groups, table.best, strict=True)
+        ]
         lines.append(" & ".join([escape_latex(label), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _cell(group: Group | None, bold: bool) -> str:
-    if group is None or not group.test.count:
+def _cell(score: Statistic | None, bold: bool) -> str:
+    if score is None or not score.count:
         return "--"
-    mean, deviation = percent(group.test.mean), group.test.deviation
+    mean, deviation = percent(score.mean), score.deviation
     value = rf"\mathbf{{{mean}}}" if bold else mean
     return f"${value}$" if math.isnan(deviation) else rf"${value} \pm {percent(deviation)}$"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.comparison import Comparison
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import (
     NOTHING,
@@ -23,6 +24,8 @@ from headstart.reports.formats import (
     split_keys,
     table_cells,
 )
+from headstart.reports.panels import Panel
+from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.table import Group
 
 BEYOND = {  # name in Scores, heading, whether it is a share
@@ -49,7 +52,8 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
     ]
     if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
         parts += [_pivot(analysis), "Test accuracy in percent; in bold the best and what is not told apart from it."]
-    parts.append(markdown_table(*table_cells(analysis.groups)))
+    mce = analysis.robustness.mce if analysis.robustness is not None else None
+    parts.append(markdown_table(*table_cells(analysis.groups, mce)))
     parts.append(
         "Accuracies are means over runs in percent, ± one sample deviation; intervals are Student's, over runs. The"
         " epoch, or the setting of a classifier, is chosen on validation; test is read once."
@@ -58,6 +62,7 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
     parts += [escape_markdown(line) for line in averages(analysis)]
     parts += _comparisons(analysis)
     parts += _beyond_accuracy(analysis)
+    parts += _robustness(analysis)
     parts += _budgets(analysis)
     parts += _variances(analysis)
     for title, file in figures:
@@ -91,9 +96,20 @@ def _pivot(analysis: Analysis) -> str:
 
 
 def _comparisons(analysis: Analysis) -> list[str]:
+    parts = _difference_tables(analysis.panels, analysis.comparisons)
+    if not parts:
+        return []
+    return ["## Differences", f"Paired by seed and fold: {_methods(analysis.comparisons)}.", *parts]
+
+
+def _methods(comparisons: Mapping[str, Sequence[Comparison]]) -> str:
+    return escape_markdown("; ".join(sorted({one.result.method for made in comparisons.values() for one in made})))
+
+
+def _difference_tables(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]]) -> list[str]:
     parts = []
-    for panel in analysis.panels:
-        made = analysis.comparisons.get(panel.title, ())
+    for panel in panels:
+        made = comparisons.get(panel.title, ())
         if not made:
             continue
         rows = [
@@ -110,10 +126,7 @@ def _comparisons(analysis: Analysis) -> list[str]:
         ]
         header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (Holm)", "effect (d)", "pairs"]
         parts.append(markdown_table(header, rows, [False, *[True] * 6]))
-    if not parts:
-        return []
-    methods = sorted({one.result.method for made in analysis.comparisons.values() for one in made})
-    return ["## Differences", f"Paired by seed and fold: {escape_markdown('; '.join(methods))}.", *parts]
+    return parts
 
 
 def _beyond_accuracy(analysis: Analysis) -> list[str]:
@@ -131,6 +144,31 @@ def _beyond_accuracy(analysis: Analysis) -> list[str]:
         " temperature scaling on validation."
     )
     return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note]
+
+
+def _robustness(analysis: Analysis) -> list[str]:
+    found = analysis.robustness
+    if found is None:
+        return []
+    groups = [group for group, _ in found.rows]
+    header, rows, right = key_cells(groups)
+    header += ["mCE (%)", "relative mCE (%)", "clean error (%)", "runs"]
+    for row, (group, bold) in zip(rows, found.rows, strict=True):
+        cell = accuracy(found.mce(group))
+        row += [f"**{cell}**" if bold else cell, accuracy(found.relative(group)), accuracy(found.clean(group))]
+        row.append(str(found.mce(group).count))
+    table = markdown_table(header, rows, [*right, *[True] * 4]).replace("\\*\\*", "**")
+    parts = ["## Robustness", table, what_was_measured(found)]
+    parts += [f"- {escape_markdown(line)}" for line in (*robustness_findings(found), *found.reasons)]
+    if tables := _difference_tables(found.panels, found.comparisons):
+        parts += [f"Points of corruption error that the first is below: {_methods(found.comparisons)}.", *tables]
+    for panel in found.panels:
+        names = found.corruptions(panel)
+        errors = [found.by_corruption(group) for group in panel.groups]
+        cells = [[name, *(percent(mean_of(of, name)) for of in errors)] for name in names]
+        labels = [group.label for group in panel.groups]
+        parts.append(markdown_table([f"{panel.title}, error (%)", *labels], cells, [False, *[True] * len(labels)]))
+    return parts
 
 
 def score_text(analysis: Analysis, group: Group, name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.comparison import Comparison
 from headstart.reports.curves import band
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import (
@@ -26,6 +27,7 @@ from headstart.reports.markdown import BEYOND, p_text, score_text
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
+from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.style import Style
 
 
@@ -37,10 +39,17 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
     shared = shared_settings(constant)
     summary = [f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"]
     summary += [*findings(analysis, only_best=len(analysis.panels) > 2), *averages(analysis), f"Made by: {command}"]
+    if analysis.robustness is not None:
+        summary[-1:-1] = [*robustness_findings(analysis.robustness), *analysis.robustness.reasons]
     tables = [_main(analysis, numbers)]
     if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
         tables.insert(0, _pivot(analysis, numbers))
-    tables += [*_differences(analysis, numbers), *_beyond(analysis, numbers), _budgets(analysis, numbers)]
+    tables += [
+        *_differences(analysis, numbers),
+        *_beyond(analysis, numbers),
+        *_robustness(analysis, numbers),
+        _budgets(analysis, numbers),
+    ]
     tables += _recalls(analysis, numbers)
     return Page(
         title="Comparison of runs",
@@ -88,6 +97,9 @@ def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
         Column("trained", "number", "Parameters that are trained."),
         Column("samples/s", "number"),
     ]
+    found = analysis.robustness
+    if found is not None:
+        columns.append(Column("mCE (%)", "number", "Mean error over corruptions and severities."))
     best = {panel.title: names for panel, names in zip(analysis.panels, analysis.pivot.best, strict=True)}
     bold = {id(group): group.label in best[panel.title] for panel in analysis.panels for group in panel.groups}
     for row, group in zip(rows, analysis.groups, strict=True):
@@ -103,6 +115,8 @@ def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
                 for name in ("train_seconds", "trainable_parameters", "samples_per_second")
             ),
         ]
+        if found is not None:
+            row.append(_cell(accuracy(found.mce(group)), found.mce(group).mean, runs))
     note = "In bold the best of its kind and what is not told apart from it. Click a number for its runs."
     return Table("accuracy", "Accuracy and cost", note, columns, rows)
 
@@ -123,11 +137,16 @@ def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
 
 
 def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+    rows = _difference_rows(analysis.panels, analysis.comparisons, numbers)
+    return [_difference_table("differences", "Differences", "test accuracies", rows)] if rows else []
+
+
+def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]]) -> Table:
     columns = [
         Column("panel", "text"),
         Column("better", "text"),
         Column("other", "text"),
-        Column("points", "number", "Difference of the mean test accuracies on the runs that pair up."),
+        Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
         Column("95 % interval", "number"),
         Column("p", "number"),
         Column("p (Holm)", "number", "Corrected for the number of comparisons in the panel."),
@@ -135,10 +154,17 @@ def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
         Column("pairs", "number"),
         Column("verdict", "text"),
     ]
+    note = "Paired by seed and fold. In bold: told apart at 5 % after Holm's correction."
+    return Table(name, title, note, columns, rows)
+
+
+def _difference_rows(
+    panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]], numbers: Mapping[str, int]
+) -> list[list[Cell]]:
     rows = []
-    for panel in analysis.panels:
+    for panel in panels:
         groups = {group.label: group for group in panel.groups}
-        for one in analysis.comparisons.get(panel.title, ()):
+        for one in comparisons.get(panel.title, ()):
             runs = _of([*groups[one.a].runs, *groups[one.b].runs], numbers)
             result = one.result
             effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
@@ -156,8 +182,7 @@ def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
                     Cell(one.verdict, one.verdict),
                 ]
             )
-    note = "Paired by seed and fold. In bold: told apart at 5 % after Holm's correction."
-    return [Table("differences", "Differences", note, columns, rows)] if rows else []
+    return rows
 
 
 def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
@@ -178,6 +203,48 @@ def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
         " validation."
     )
     return [Table("beyond-accuracy", "Beyond accuracy", note, columns, kept)]
+
+
+def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+    found = analysis.robustness
+    if found is None:
+        return []
+    header, cells, right = key_cells([group for group, _ in found.rows])
+    columns = [Column(name, "number" if is_right else "text") for name, is_right in zip(header, right, strict=True)]
+    columns += [Column(name, "number") for name in ("mCE (%)", "relative mCE (%)", "clean error (%)", "runs")]
+    rows = []
+    for keys, (group, bold) in zip(cells, found.rows, strict=True):
+        runs = _of([run for run in group.runs if run.id in found.runs], numbers)
+        mce, relative, clean = found.mce(group), found.relative(group), found.clean(group)
+        rows.append(
+            [
+                *(Cell(text, text) for text in keys),
+                _cell(accuracy(mce), mce.mean, runs, bold),
+                _cell(accuracy(relative), relative.mean, runs),
+                _cell(accuracy(clean), clean.mean, runs),
+                _cell(str(mce.count), float(mce.count), runs),
+            ]
+        )
+    tables = [Table("robustness", "Robustness", what_was_measured(found), columns, rows)]
+    if differences := _difference_rows(found.panels, found.comparisons, numbers):
+        of = "shares of corrupted pictures told right (1 - mCE)"
+        tables.append(_difference_table("robustness-differences", "Differences in robustness", of, differences))
+    for number, panel in enumerate(found.panels):
+        errors = [found.by_corruption(group) for group in panel.groups]
+        of_panel = [Column("corruption", "text"), *(Column(group.label, "number") for group in panel.groups)]
+        by_name = [
+            [
+                Cell(name, name),
+                *(
+                    _cell(percent(mean_of(of, name)), mean_of(of, name), _of(group.runs, numbers))
+                    for group, of in zip(panel.groups, errors, strict=True)
+                ),
+            ]
+            for name in found.corruptions(panel)
+        ]
+        title = f"Error by corruption: {panel.title}"
+        tables.append(Table(f"corruptions-{number}", title, "Mean error over severities (%).", of_panel, by_name))
+    return tables
 
 
 def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:

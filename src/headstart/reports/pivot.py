@@ -1,11 +1,11 @@
 """Rows of groups, a column a panel: the table that a paper prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headstart.reports.comparison import Comparison
 from headstart.reports.panels import Panel
-from headstart.reports.table import Group
+from headstart.reports.table import Group, Statistic
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,25 @@ class Pivot:
     """For each column, the best row and those that are not told apart from it."""
 
 
-def pivot(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]]) -> Pivot:
-    """Rows sorted by their mean over the columns; references below them."""
+def of_test(group: Group) -> Statistic:
+    """What rows are sorted by, the higher the better, unless told otherwise."""
+    return group.test
+
+
+def pivot(
+    panels: Sequence[Panel],
+    comparisons: Mapping[str, Sequence[Comparison]],
+    score: Callable[[Group], Statistic] = of_test,
+) -> Pivot:
+    """Rows sorted by their mean score over the columns; references below them."""
     cells: dict[str, dict[int, Group]] = {}
     for number, panel in enumerate(panels):
         for group in (*panel.groups, *panel.references):
             cells.setdefault(group.label, {})[number] = group
 
     def rank(label: str) -> tuple[bool, float, str]:
-        groups = [group for group in cells[label].values() if group.test.count]
-        mean = sum(group.test.mean for group in groups) / len(groups) if groups else 0.0
+        groups = [group for group in cells[label].values() if score(group).count]
+        mean = sum(score(group).mean for group in groups) / len(groups) if groups else 0.0
         return any(group.reference for group in groups), -mean, label
 
     rows = sorted(cells, key=rank)
@@ -36,15 +45,17 @@ def pivot(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison
         rows=tuple(rows),
         columns=tuple(panel.title for panel in panels),
         cells=tuple(tuple(cells[row].get(number) for number in range(len(panels))) for row in rows),
-        best=tuple(best_rows(panel, comparisons.get(panel.title, ())) for panel in panels),
+        best=tuple(best_rows(panel, comparisons.get(panel.title, ()), score) for panel in panels),
     )
 
 
-def best_rows(panel: Panel, comparisons: Sequence[Comparison]) -> frozenset[str]:
+def best_rows(
+    panel: Panel, comparisons: Sequence[Comparison], score: Callable[[Group], Statistic] = of_test
+) -> frozenset[str]:
     """The best group and every one that the corrected test does not tell apart from it; empty for a lone group."""
-    groups = [group for group in panel.groups if group.test.count]
+    groups = [group for group in panel.groups if score(group).count]
     if len(groups) < 2:
         return frozenset()
-    best = max(groups, key=lambda group: group.test.mean).label
+    best = max(groups, key=lambda group: score(group).mean).label
     ties = {one.b if one.a == best else one.a for one in comparisons if best in (one.a, one.b) and not one.told_apart}
     return frozenset({best, *ties})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.comparison import Comparison
 from headstart.reports.keys import BASE_KEYS, value_of
 from headstart.reports.markdown import BEYOND
+from headstart.reports.panels import Panel
 from headstart.reports.read import run_order
 from headstart.reports.statistics import bootstrap_mean
+from headstart.reports.table import Group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +41,7 @@ def group_frame(analysis: Analysis) -> pd.DataFrame:
                 "validation_accuracy_mean": group.validation.mean,
                 "validation_accuracy_deviation": group.validation.deviation,
                 **{f"test_{name}_mean": analysis.score(group, name).mean for name in BEYOND},
+                **_robustness_of(analysis, group),
                 **{
                     name: group.cost(name)
                     for name in ("train_seconds", "trainable_parameters", "total_parameters", "samples_per_second")
@@ -64,6 +69,9 @@ def runs_frame(analysis: Analysis) -> pd.DataFrame:
         row.update(run.metrics)
         if run.id in analysis.evidence:
             row.update({f"test/{name}": value for name, value in analysis.evidence[run.id].numbers.items()})
+        if analysis.robustness is not None and run.id in analysis.robustness.runs:
+            known = analysis.robustness.runs[run.id]
+            row.update({"test/mce": known.mean_error, "test/relative_mce": known.relative_error})
         row.update(run.cost)
         for name, values in run.references.items():
             row.update({f"references/{name}/{metric}": value for metric, value in values.items()})
@@ -73,7 +81,24 @@ def runs_frame(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
+def _robustness_of(analysis: Analysis, group: Group) -> dict[str, float]:
+    """Mean corruption errors; nothing where no run was measured."""
+    found = analysis.robustness
+    if found is None:
+        return {}
+    mce, relative = found.mce(group), found.relative(group)
+    return {
+        "test_mce_mean": mce.mean,
+        "test_mce_deviation": mce.deviation,
+        "test_mce_low": mce.interval[0],
+        "test_mce_high": mce.interval[1],
+        "test_mce_runs": mce.count,
+        "test_relative_mce_mean": relative.mean,
+        "test_relative_mce_deviation": relative.deviation,
+    }
+
+
+def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
     """One row a comparison: difference, interval, p before and after Holm, effect size, and other tests' answers."""
     import pandas as pd
 
@@ -94,8 +119,8 @@ def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
             **one.result.other,
             "verdict": one.verdict,
         }
-        for panel in analysis.panels
-        for one in analysis.comparisons.get(panel.title, ())
+        for panel in panels
+        for one in comparisons.get(panel.title, ())
     ]
     return pd.DataFrame(rows, columns=None if rows else ["a", "b", "difference", "p", "p_holm", "verdict"])
 

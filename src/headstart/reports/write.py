@@ -13,6 +13,7 @@ from headstart.reports.latex import latex_table
 from headstart.reports.markdown import markdown_page
 from headstart.reports.page.render import render
 from headstart.reports.page_content import page_of
+from headstart.reports.robustness import Measured, robustness_rows
 from headstart.reports.style import styles_of
 from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
 
@@ -50,6 +51,8 @@ class Report:
 def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
     """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
+    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well.
+
     ``command`` is what made it, for readers who want to repeat it. Raises DataError where nothing can be written.
     """
     from headstart.reports.drawing import draw_figures  # matplotlib takes a while to load
@@ -63,15 +66,28 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     drawn = draw_figures(analysis, styles, directory, figures)
     _write_csv(group_frame(analysis), directory / "report.csv")
     _write_csv(runs_frame(analysis), directory / "runs.csv")
-    _write_csv(comparisons_frame(analysis), directory / "comparisons.csv")
+    _write_csv(comparisons_frame(analysis.panels, analysis.comparisons), directory / "comparisons.csv")
     _write_csv(recalls_frame(analysis), directory / "recalls.csv")
     files = [(one.title, one.png.relative_to(directory)) for one in drawn]
     write_atomically(report.text, markdown_page(analysis, files))
     note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"
-    write_atomically(report.table, latex_table(analysis.pivot, analysis.panels[0].what, note))
+    tables = [latex_table(analysis.pivot, analysis.panels[0].what, note)]
+    if analysis.robustness is not None:
+        tables.append(_write_robustness(analysis.robustness, directory))
+    write_atomically(report.table, "\n".join(tables))
     pictures = [one.picture(directory) for one in drawn]
     write_atomically(report.page, render(page_of(analysis, pictures, styles, command)))
     return report
+
+
+def _write_robustness(found: Measured, directory: Path) -> str:
+    """Write robustness.csv (a row a group, corruption and severity) and robustness_comparisons.csv; the LaTeX table."""
+    import pandas as pd
+
+    _write_csv(pd.DataFrame(robustness_rows(found)), directory / "robustness.csv")
+    _write_csv(comparisons_frame(found.panels, found.comparisons), directory / "robustness_comparisons.csv")
+    note = "Mean corruption error (%), mean ± deviation over runs, the lower the better; bold: the lowest and ties."
+    return latex_table(found.pivot, found.panels[0].what, note, found.mce)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

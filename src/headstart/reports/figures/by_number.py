@@ -35,7 +35,11 @@ HEIGHT = 3.2
 
 @styled
 def draw_by_number(
-    lines: Mapping[str, Sequence[Place]], axis: str, title: str = "", styles: Mapping[str, Style] | None = None
+    lines: Mapping[str, Sequence[Place]],
+    axis: str,
+    title: str = "",
+    styles: Mapping[str, Style] | None = None,
+    ylabel: str = "test accuracy (%)",
 ) -> Figure:
     """A line a series, highest end first in the legend; bars are moved apart sideways by a point or two on paper only.
 
@@ -69,7 +73,7 @@ def draw_by_number(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     values = [100 * value for line in lines.values() for place in line for value in place[1:]]
-    axes.set(xlabel=axis, ylabel="test accuracy (%)", ylim=percent_limits(values), title=title)
+    axes.set(xlabel=axis, ylabel=ylabel, ylim=percent_limits(values), title=title)
     grid(axes)
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in labels]
     add_legend(figure, handles, 0.6 + width + 0.15, top)

@@ -16,11 +16,12 @@ from headstart.runs.configs import explain as told
 PICTURES, MOST_PICTURES = 12, 60
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Wrong arguments are one sentence, as everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message.rstrip('.')}; see headstart explain --help.")
+        """Raise ConfigError."""
+        raise ConfigError(f"{message.rstrip('.')}; see {self.prog} --help.")
 
 
 def explain(arguments: Sequence[str]) -> int:
@@ -51,7 +52,7 @@ def explain(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="headstart explain",
         description="The most confident mistakes of finished runs, Grad-CAM on them, and the features of the test"
         " pictures in the plane. Everything is written to RUN/explain, the same bytes every time.",

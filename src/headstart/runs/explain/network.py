@@ -89,12 +89,23 @@ class Rebuilt:
         """The pictures as they enter the network: uint8 (N, 3, S, S), on its device."""
         return self.data.test.__getitems__([int(position) for position in positions])[0].to(self.device)
 
-    @torch.inference_mode()
     def verified_features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pass all test pictures; the features (len(rows), D) of some rows of predictions.csv.
 
         Raises DataError where what the network says now is not what predictions.csv holds.
         """
+        return self._pass(rows)[0]
+
+    def verified_probabilities(self) -> NDArray[np.float64]:
+        """Pass all test pictures; what is said of each row of predictions.csv now, (N, C).
+
+        Raises DataError where that is not what predictions.csv holds.
+        """
+        return self._pass(np.arange(0))[1]
+
+    @torch.inference_mode()
+    def _pass(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Features of some rows, probabilities of all."""
         kept = np.full(len(self.data.test), -1)
         kept[self.positions[rows]] = np.arange(len(rows))
         features: NDArray[np.float32] | None = None
@@ -111,8 +122,9 @@ class Rebuilt:
                 features = np.zeros((len(rows), values.shape[1]), dtype=np.float32)
             features[kept[positions[here]]] = values[torch.from_numpy(here).to(values.device)].float().cpu().numpy()
         assert features is not None
-        self._verify(probabilities[self.positions], tied[self.positions])
-        return features
+        probabilities = probabilities[self.positions]
+        self._verify(probabilities, tied[self.positions])
+        return features, probabilities
 
     def _over_views(self, positions: NDArray[np.int64]) -> Tensor:
         """Logits (N, classes) as the run averaged them over its test views."""

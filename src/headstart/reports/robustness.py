@@ -1,0 +1,248 @@
+"""How groups of runs stand corruptions: what 'headstart evaluate --corruptions' left in their directories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from headstart.errors import DataError
+from headstart.reports.comparison import Comparison, compare
+from headstart.reports.panels import Panel
+from headstart.reports.pivot import Pivot, pivot
+from headstart.reports.processes import shared
+from headstart.reports.read import Problem, Run
+from headstart.reports.robustness_file import Robustness, read_robustness
+from headstart.reports.table import Group, Statistic
+
+MANY = 100
+"""From here on, reading the files is worth a second process."""
+CLEAN = 0
+"""As a severity."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Runs that were measured, by id, and how their groups compare."""
+
+    runs: Mapping[str, Robustness]
+    panels: tuple[Panel, ...]
+    """Those with a measured run, with the groups that have one."""
+    comparisons: Mapping[str, Sequence[Comparison]]
+    """By the title of the panel; of the share of corrupted pictures told right, so that the better comes first."""
+    reasons: tuple[str, ...]
+    """Why some are not compared, a sentence each."""
+
+    def of(self, group: Group) -> list[Robustness]:
+        """What is known of the runs of a group."""
+        return [self.runs[run.id] for run in group.runs if run.id in self.runs and not group.reference]
+
+    def mce(self, group: Group) -> Statistic:
+        """Mean corruption error over the measured runs, a fraction of 1; count 0 where they measured other things."""
+        known = self.of(group)
+        return Statistic.of(one.mean_error for one in known) if _alike(known) else Statistic.of([])
+
+    def relative(self, group: Group) -> Statistic:
+        """The same less the error on clean pictures."""
+        known = self.of(group)
+        return Statistic.of(one.relative_error for one in known) if _alike(known) else Statistic.of([])
+
+    def clean(self, group: Group) -> Statistic:
+        """The error on the same pictures, clean."""
+        known = self.of(group)
+        return Statistic.of(one.clean_error for one in known) if _alike(known) else Statistic.of([])
+
+    def accuracy(self, group: Group) -> Statistic:
+        """The share of corrupted pictures told right: the higher the better."""
+        return Statistic.of(1 - one.mean_error for one in self.of(group)) if self.mce(group).count else Statistic.of([])
+
+    def by_severity(self, group: Group) -> dict[int, Statistic]:
+        """The mean error at each severity, from 0 (clean) on."""
+        known = self.of(group)
+        if not _alike(known):
+            return {}
+        found = {at: Statistic.of(one.error(severity=at) for one in known) for at in known[0].severities}
+        return {CLEAN: self.clean(group), **found}
+
+    def by_corruption(self, group: Group) -> dict[str, Statistic]:
+        """The mean error under each corruption."""
+        known = self.of(group)
+        if not _alike(known):
+            return {}
+        return {name: Statistic.of(one.error(name) for one in known) for name in known[0].corruptions}
+
+    def corruptions(self, panel: Panel) -> list[str]:
+        """All that a panel's runs were measured under."""
+        return list(dict.fromkeys(name for group in panel.groups for name in self.by_corruption(group)))
+
+    @property
+    def pivot(self) -> Pivot:
+        """Rows by panels, lowest mean corruption error first; there is no best where nothing is compared."""
+        table = pivot(self.panels, self.comparisons, self.accuracy)
+        known = [
+            of if title in self.comparisons else frozenset()
+            for title, of in zip(table.columns, table.best, strict=True)
+        ]
+        return replace(table, best=tuple(known))
+
+    @property
+    def rows(self) -> list[tuple[Group, bool]]:
+        """All groups, panel by panel and lowest error first; whether one is its panel's best, or a tie with it."""
+        return [
+            (group, group.label in best)
+            for panel, best in zip(self.panels, self.pivot.best, strict=True)
+            for group in sorted(panel.groups, key=lambda group: (not self.mce(group).count, self.mce(group).mean))
+        ]
+
+
+def measured(
+    runs: Sequence[Run], panels: Sequence[Panel], baseline: str | None = None
+) -> tuple[Measured | None, list[Problem]]:
+    """What the runs hold, None where nothing was measured; and the files that cannot be read."""
+    read = [_try(run) for run in runs] if len(runs) < MANY else shared(lambda n: _try(runs[n]), len(runs), chunk=16)
+    found = {run.id: one for run, one in zip(runs, read, strict=True) if isinstance(one, Robustness) and one.results}
+    problems = [
+        Problem(run.directory, "finished", f"{one}, so its robustness is left out", counted=True, id=run.id)
+        for run, one in zip(runs, read, strict=True)
+        if isinstance(one, str)
+    ]
+    if not found:
+        return None, problems
+    known = [_known(panel, found) for panel in panels]
+    kept = tuple(panel for panel in known if panel.groups)
+    comparisons: dict[str, Sequence[Comparison]] = {}
+    reasons = []
+    for panel in kept:
+        if reason := _apart(panel, found):
+            reasons.append(reason)
+        else:
+            comparisons[panel.title] = compare(panel, found, baseline, lambda run: 1 - found[run.id].mean_error)
+    reasons += [line for panel in panels if (line := _missing(panel, found))]
+    return Measured(found, kept, comparisons, tuple(reasons)), problems
+
+
+def _try(run: Run) -> Robustness | str | None:
+    try:
+        return read_robustness(run.directory)
+    except DataError as error:
+        return str(error)
+
+
+def _known(panel: Panel, found: Mapping[str, Robustness]) -> Panel:
+    """The panel with the runs that were measured."""
+    groups = [_with(group, [run for run in group.runs if run.id in found]) for group in panel.groups]
+    return Panel(panel.title, panel.by, tuple(group for group in groups if group.runs), (), panel.key)
+
+
+def _with(group: Group, runs: Sequence[Run]) -> Group:
+    """The group itself if all its runs are there, so that it is found again."""
+    return (
+        group
+        if len(runs) == len(group.runs)
+        else Group(group.key, tuple(runs), group.test, group.validation, by=group.by)
+    )
+
+
+def _alike(known: Sequence[Robustness]) -> bool:
+    """Whether the same was measured: corruptions, severities, and what made them. Folds have pictures of their own."""
+    return bool(known) and len({(one.made_by, one.cells, one.size) for one in known}) == 1
+
+
+def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
+    """Why the runs of a panel cannot be compared; None if they can."""
+    first: dict[tuple[Any, ...], Run] = {}
+    whole: Run | None = None
+    for run in (run for group in panel.groups for run in group.runs):
+        whole = whole or run
+        drawn = (run.config.get("dataset.folds"), run.fold, run.config.get("seeds.split"))
+        other = first.setdefault(drawn, run)
+        mine = found[run.id]
+        for one, what in ((found[whole.id], "all"), (found[other.id], "pictures")):
+            if told := _differ(one, mine, what == "pictures"):
+                names = f"{(whole if what == 'all' else other).directory.name} and {run.directory.name}"
+                return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {told}."
+    return None
+
+
+def _differ(one: Robustness, other: Robustness, pictures: bool) -> str | None:
+    if one.cells != other.cells:
+        return f"under other corruptions or severities ({len(one.cells)} and {len(other.cells)} in all)"
+    if one.made_by != other.made_by:
+        return f"with corruptions made otherwise ({one.made_by}; {other.made_by})"
+    if pictures and one.pictures != other.pictures:
+        sizes = f"{one.count:,} of {one.size} pixels and {other.count:,} of {other.size} pixels"
+        return f"on other pictures ({sizes})"
+    return None
+
+
+def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
+    runs = [run for group in panel.groups for run in group.runs]
+    missing = [run for run in runs if run.id not in found]
+    if not missing:
+        return None
+    return (
+        f"{panel.title}: {len(missing)} of {len(runs)} runs were not measured under corruptions, such as"
+        f" {missing[0].directory.name}; 'headstart evaluate RUN --corruptions' does it."
+    )
+
+
+def mean_of(values: Mapping[Any, Statistic], key: Any) -> float:
+    """The mean of one of several statistics; NaN where it is missing."""
+    return values[key].mean if key in values else math.nan
+
+
+def what_was_measured(measured: Measured) -> str:
+    """A sentence for the legend of a table."""
+    first = next(iter(measured.runs.values()))
+    alike = len({one.cells for one in measured.runs.values()}) == 1
+    what = f"over {len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
+    told = what if alike else "over the corruptions that were measured"
+    return (
+        f"mCE: mean error {told}, not normalised. Relative: less the error on the same pictures, clean. The lower the"
+        " better; in bold the lowest and what is not told apart from it."
+    )
+
+
+def robustness_findings(measured: Measured) -> list[str]:
+    """For each panel the lowest error, and the verdicts on it."""
+    lines = []
+    for panel in measured.panels:
+        made = measured.comparisons.get(panel.title, ())
+        if not made:
+            continue
+        best = max(panel.groups, key=lambda group: measured.accuracy(group).mean)
+        lines.append(
+            f"{panel.title}, corrupted: {best.label} has the lowest mean corruption error with"
+            f" {100 * measured.mce(best).mean:.1f} %."
+        )
+        lines += [f"{panel.title}, corrupted: {one.verdict}" for one in made if best.label in (one.a, one.b)]
+    return lines
+
+
+def robustness_rows(measured: Measured) -> list[dict[str, Any]]:
+    """One row a group, corruption and severity, for other programs; errors are fractions of 1."""
+    rows = []
+    for panel in measured.panels:
+        for group in panel.groups:
+            known = measured.of(group)
+            if not _alike(known):
+                continue
+            cells = [("none", CLEAN, [one.clean_error for one in known])]
+            cells += [(name, at, [one.error(name, at) for one in known]) for name, at in known[0].results]
+            for name, at, errors in cells:
+                found = Statistic.of(errors)
+                rows.append(
+                    {
+                        **group.key,
+                        "corruption": name,
+                        "severity": at,
+                        "runs": found.count,
+                        "error_mean": found.mean,
+                        "error_deviation": found.deviation,
+                        "pictures": int(np.mean([one.count for one in known])),
+                    }
+                )
+    return rows

@@ -1,0 +1,337 @@
+"""The 15 common corruptions (Hendrycks & Dietterich 2019, arXiv:1903.12261), each drawn from a stream of its own.
+
+They are written here on OpenCV's and SciPy's kernels. imagecorruptions 1.1.2 does not run on today's NumPy and
+scikit-image. Its successor imagecorruptions-imaug draws from NumPy's global generator, takes the seed of glass_blur
+from the clock, needs numba and an OpenCV that gets in the way of opencv-python-headless, and has no constants for small
+pictures. Frost alone is of another kind than the published: that blends photographs, this grows crystals.
+
+Inside, a picture is float32 (H, W, 3) from 0 to 1.
+"""
+
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn, idctn
+
+from headstart.errors import ConfigError, nearest
+from headstart.robustness.severities import NAMES, SEVERITIES, severities_for
+from headstart.seeds import generator
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+VERSION = 1
+"""Of the kernels below: one more whenever a picture comes out differently."""
+LEAST = 16
+"""Pixels of the shorter side."""
+
+
+def corrupt(picture: Picture, name: str, severity: int, content: int | None = None) -> Picture:
+    """The picture (H, W, 3) corrupted, of the same shape; always the same for the same pixels.
+
+    ``content`` is ``content_of(picture)`` where it is known. Raises ConfigError for an unknown name or severity, and
+    for a picture with a side below 16 pixels.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"There is no corruption '{name}'.{nearest(name, NAMES)}")
+    if severity not in SEVERITIES:
+        raise ConfigError(f"The severity is {severity}, expected one of 1 to 5.")
+    side = min(picture.shape[:2])
+    if side < LEAST:
+        raise ConfigError(f"The picture has {side} pixels on a side, corruptions need {LEAST} or more.")
+    known = content_of(picture) if content is None else content
+    rng = generator("corruption", severity, NAMES.index(name), known)
+    constants = severities_for(side).constants[name][severity - 1]
+    if name in ON_BYTES:
+        return ON_BYTES[name](picture, constants)
+    values = ON_FLOATS[name](picture.astype(np.float32) / np.float32(255), constants, rng)
+    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def content_of(picture: Picture) -> int:
+    """128 bits that stand for the shape and the pixels."""
+    digest = hashlib.sha256(repr(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture).data)
+    return int.from_bytes(digest.digest()[:16], "big")
+
+
+def made_by(side: int) -> str:
+    """What corrupts pictures of that side: equal for two results that may be compared."""
+    packages = {"opencv": cv2.__version__, **{name: version(name) for name in ("numpy", "scipy", "pillow")}}
+    told = ", ".join(f"{name} {number}" for name, number in packages.items())
+    return f"kernels {VERSION}, severities of {severities_for(side).name}, {told}"
+
+
+# --- noise
+
+
+def gaussian_noise(x: Floats, deviation: float, rng: np.random.Generator) -> Floats:
+    """What a sensor adds in little light."""
+    return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)
+
+
+def shot_noise(x: Floats, photons: float, rng: np.random.Generator) -> Floats:
+    """Light comes in photons: Poisson."""
+    return (rng.poisson(x * photons) / photons).astype(np.float32)
+
+
+def impulse_noise(x: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Salt and pepper, in each colour by itself."""
+    draw = rng.random(x.shape, dtype=np.float32)
+    return np.where(draw < share / 2, np.float32(0), np.where(draw < share, np.float32(1), x))
+
+
+# --- blur
+
+
+def defocus_blur(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
+    """A point becomes a disc."""
+    return _same_shape(cv2.filter2D(x, -1, _disc(*constants)), x)
+
+
+def glass_blur(x: Floats, constants: tuple[float, int, int], rng: np.random.Generator) -> Floats:
+    """Frosted glass: blurred, pixels scattered, blurred again.
+
+    The authors' loop goes over the pixels from the last to the first; each takes the value that a random neighbour has
+    at that moment (their swap of two views copies). A neighbour further on has had its turn, one before it has not: so
+    every pixel ends up with some pixel's first value, found here by following the links of all at once.
+    """
+    deviation, reach, rounds = constants
+    height, width = x.shape[:2]
+    count = height * width
+    pixels = _blurred(x, deviation).reshape(count, -1)
+    rows, columns = np.mgrid[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
+    here = (rows * width + columns).ravel()
+    for _ in range(rounds):
+        steps = rng.integers(-reach, reach, (2, len(here)))
+        there = here + steps[0] * width + steps[1]
+        # Two nodes a pixel: its last value, and behind all those its first value, where links end.
+        link = np.concatenate([np.arange(count, 2 * count), np.arange(count, 2 * count)])
+        moved = np.zeros(count, dtype=bool)
+        moved[here] = True
+        link[here] = np.where((there > here) & moved[there], there, there + count)
+        while (further := link[link]).tobytes() != link.tobytes():
+            link = further
+        pixels = pixels[link[:count] - count]
+    return _blurred(pixels.reshape(x.shape), deviation)
+
+
+def motion_blur(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
+    """The camera moves."""
+    return _dragged(x, *constants, angle=rng.uniform(-45, 45))
+
+
+def zoom_blur(x: Floats, factors: tuple[float, ...], rng: np.random.Generator) -> Floats:
+    """The camera moves forward."""
+    total = x.copy()
+    for factor in factors:
+        total += _zoomed(x, factor)
+    return total / np.float32(len(factors) + 1)
+
+
+# --- weather
+
+
+def snow(x: Floats, constants: tuple[float, ...], rng: np.random.Generator) -> Floats:
+    """Flakes that fall, on a picture that has gone pale."""
+    mean, deviation, size, threshold, radius, spread, share = constants
+    flakes = (mean + deviation * rng.standard_normal(x.shape[:2])).astype(np.float32)
+    flakes = _zoomed(flakes, size)
+    flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1).astype(np.float32)
+    layer = _dragged(flakes, int(radius), spread, angle=rng.uniform(-135, -45))[..., None]
+    grey = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None]
+    pale = np.float32(share) * x + np.float32(1 - share) * np.maximum(x, grey * 1.5 + 0.5)
+    return pale + layer + _turned(layer)
+
+
+def frost(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
+    """Ice on the lens: crystals grown here in place of the authors' photographs, as bright and as rough as those."""
+    share, of_frost = constants
+    return np.float32(share) * x + np.float32(of_frost) * _crystals(x.shape[0], x.shape[1], rng)
+
+
+def fog(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
+    """Clouds of the diamond-square algorithm."""
+    thickness, decay = constants
+    brightest = float(x.max())
+    clouds = plasma(max(x.shape[:2]), decay, rng)[: x.shape[0], : x.shape[1], None]
+    return (x + np.float32(thickness) * clouds) * np.float32(brightest / (brightest + thickness))
+
+
+# --- digital
+
+
+def brightness(x: Floats, more: float, rng: np.random.Generator) -> Floats:
+    """More light: the V of HSV."""
+    hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)
+    hsv[..., 2] = np.minimum(hsv[..., 2] + np.float32(more), 1)
+    return _same_shape(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), x)
+
+
+def contrast(x: Floats, kept: float, rng: np.random.Generator) -> Floats:
+    """Less difference from each colour's mean."""
+    mean = x.mean(axis=(0, 1), keepdims=True)
+    return (x - mean) * np.float32(kept) + mean
+
+
+def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.random.Generator) -> Floats:
+    """An affine map and local shifts; all three constants are in sides of the picture."""
+    reach, smoothness, affine = (min(x.shape[:2]) * part for part in constants)
+    height, width = x.shape[:2]
+    centre, arm = np.array([height // 2, width // 2], np.float32), min(height, width) // 3
+    corners = centre + arm * np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
+    moved = (corners + rng.uniform(-affine, affine, (3, 2))).astype(np.float32)
+    warp = cv2.getAffineTransform(corners, moved)
+    warped = cv2.warpAffine(x, warp, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    down, right = (np.float32(reach) * _smooth_noise(height, width, smoothness, rng) for _ in range(2))
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    shifted = cv2.remap(warped, columns + right, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return _same_shape(shifted, x)
+
+
+def pixelate(picture: Picture, side: float) -> Picture:
+    """Made smaller and larger again."""
+    height, width = picture.shape[:2]
+    small = Image.fromarray(picture).resize((int(width * side), int(height * side)), Image.Resampling.BOX)
+    return np.array(small.resize((width, height), Image.Resampling.BOX))
+
+
+def jpeg_compression(picture: Picture, quality: int) -> Picture:
+    """As a JPEG of little quality shows it."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=quality)
+    with Image.open(content) as found:
+        return np.array(found.convert("RGB"))
+
+
+ON_FLOATS: dict[str, Callable[[Floats, Any, np.random.Generator], Floats]] = {
+    one.__name__: one
+    for one in (
+        gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, frost, fog,
+        brightness, contrast, elastic_transform,
+    )
+}  # fmt: skip
+ON_BYTES: dict[str, Callable[[Picture, Any], Picture]] = {
+    "pixelate": pixelate,
+    "jpeg_compression": jpeg_compression,
+}
+
+
+# --- what they are made of
+
+
+def plasma(side: int, decay: float, rng: np.random.Generator) -> Floats:
+    """Clouds from 0 to 1, (P, P) for the power of two P from ``side`` on, that go on over the edges.
+
+    The diamond-square algorithm (Fournier, Fussell & Carpenter 1982): corners, then the middle of each square, then the
+    middle of each edge, half as far apart each time; every new value is the mean of its four neighbours and some noise,
+    whose size falls by decay² a level.
+    """
+    width = 2 ** math.ceil(math.log2(side))
+    field = np.zeros((width, width), dtype=np.float32)
+    step, size = width, 1.0
+
+    def new(four: Floats) -> Floats:
+        return four / 4 + np.float32(size) * rng.uniform(-1, 1, four.shape).astype(np.float32)
+
+    while step >= 2:
+        half = step // 2
+        corners = field[::step, ::step]
+        pairs = corners + np.roll(corners, -1, 0)
+        middles = new(pairs + np.roll(pairs, -1, 1))
+        field[half::step, half::step] = middles
+        field[::step, half::step] = new(middles + np.roll(middles, 1, 0) + corners + np.roll(corners, -1, 1))
+        field[half::step, ::step] = new(middles + np.roll(middles, 1, 1) + corners + np.roll(corners, -1, 0))
+        step, size = half, size / decay**2
+    field -= field.min()
+    return field / field.max()
+
+
+def _crystals(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """Frost (height, width, 3): needles in three directions on uneven ice, bluish.
+
+    The authors' five photographs have means of 0.5 to 0.8, deviations of 0.06 to 0.17, and less red than blue.
+    """
+    clouds = plasma(max(height, width), 1.5, rng)[:height, :width]
+    length = max(height, width) / 10
+    needles = np.zeros((height, width), dtype=np.float32)
+    for angle in rng.uniform(-180, 180, 3):
+        grain = rng.standard_normal((height, width), dtype=np.float32)
+        needles = np.maximum(needles, _standardised(_dragged(grain, max(3, round(length)), length, angle)))
+    texture = _standardised(_standardised(clouds) + _standardised(needles))
+    ice = rng.uniform(0.5, 0.8) + np.float32(rng.uniform(0.08, 0.16)) * texture
+    tint = np.array([rng.uniform(0.8, 1.0), 0.97, 1.03], dtype=np.float32)
+    return np.clip(ice[..., None] * tint, 0, 1).astype(np.float32)
+
+
+def _standardised(values: Floats) -> Floats:
+    deviation = float(values.std())
+    return (values - values.mean()) / np.float32(deviation or 1.0)
+
+
+@lru_cache(maxsize=32)
+def _disc(radius: float, rim: float) -> Floats:
+    """A disc that sums to 1, its rim softened."""
+    reach, taps = (8, 3) if radius <= 8 else (round(radius), 5)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = (rows**2 + columns**2 <= radius**2).astype(np.float32)
+    softened: Floats = cv2.GaussianBlur(disc / disc.sum(), (taps, taps), rim)
+    return softened
+
+
+def _blurred(x: Floats, deviation: float) -> Floats:
+    """Gaussian, cut at four deviations."""
+    taps = 2 * int(4 * deviation + 0.5) + 1
+    return _same_shape(cv2.GaussianBlur(x, (taps, taps), deviation, borderType=cv2.BORDER_REPLICATE), x)
+
+
+def _dragged(x: Floats, radius: float, deviation: float, angle: float) -> Floats:
+    """Half a Gaussian over 2 radius + 1 steps along an angle in degrees, as ImageMagick's motion blur."""
+    steps = np.arange(2 * int(radius) + 1)
+    weights = np.exp(-(steps**2) / (2 * deviation**2))
+    weights /= weights.sum()
+    turn = math.radians(angle)
+    down = np.round(steps * math.sin(turn)).astype(int)
+    right = np.round(steps * math.cos(turn)).astype(int)
+    anchor = (int(-right.min()), int(-down.min()))
+    kernel = np.zeros((int(np.ptp(down)) + 1, int(np.ptp(right)) + 1), dtype=np.float32)
+    np.add.at(kernel, (down + anchor[1], right + anchor[0]), weights)
+    return _same_shape(cv2.filter2D(x, -1, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE), x)
+
+
+def _zoomed(x: Floats, factor: float) -> Floats:
+    """The middle, larger by a factor, in the same shape."""
+    height, width = x.shape[:2]
+    aside = [(1 - 1 / factor) * (side - 1) / 2 for side in (width, height)]
+    warp = np.array([[1 / factor, 0, aside[0]], [0, 1 / factor, aside[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return _same_shape(cv2.warpAffine(x, warp, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE), x)
+
+
+def _turned(layer: Floats) -> Floats:
+    """By half a turn."""
+    return layer[::-1, ::-1]
+
+
+def _smooth_noise(height: int, width: int, deviation: float, rng: np.random.Generator) -> Floats:
+    """Uniform noise from -1 to 1, blurred by a Gaussian of that deviation in pixels; mirrored at the edges.
+
+    In the basis of cosines the blur is a product, whatever its width.
+    """
+    noise = rng.uniform(-1, 1, (height, width)).astype(np.float32)
+    down, right = (np.exp(-0.5 * (np.pi * deviation * np.arange(n) / n) ** 2) for n in (height, width))
+    return np.asarray(idctn(dctn(noise) * np.outer(down, right).astype(np.float32)), dtype=np.float32)
+
+
+def _same_shape(values: Any, like: Floats) -> Floats:
+    """What OpenCV returns, as the picture it stands for."""
+    result: Floats = np.asarray(values, dtype=np.float32).reshape(like.shape)
+    return result
