@@ -256,7 +256,7 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, SeenBy]":
     rebuilt = _rebuilt(job.run, options)
     if rebuilt.data.test.size < LEAST:
         raise DataError(f"its pictures are {rebuilt.data.test.size} pixels wide, corruptions need {LEAST} or more")
-    said = rebuilt.verified_probabilities().argmax(axis=1)
+    said = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # as corrupted pictures are seen
     network = seen_by(rebuilt, options.pictures)
     source = source_of(rebuilt, network)
     rows = network.rows

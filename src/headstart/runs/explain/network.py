@@ -96,26 +96,29 @@ class Rebuilt:
         """
         return self._pass(rows)[0]
 
-    def verified_probabilities(self) -> NDArray[np.float64]:
+    def verified_probabilities(self, one_view: bool = False) -> NDArray[np.float64]:
         """Pass all test pictures; what is said of each row of predictions.csv now, (N, C).
 
-        Raises DataError where that is not what predictions.csv holds.
+        With ``one_view`` of the plain picture alone, where test_views averages. Raises DataError where what is averaged
+        is not what predictions.csv holds.
         """
-        return self._pass(np.arange(0))[1]
+        return self._pass(np.arange(0))[2 if one_view else 1]
 
     @torch.inference_mode()
-    def _pass(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Features of some rows, probabilities of all."""
+    def _pass(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+        """Features of some rows; probabilities of all, over the test views and of the plain picture."""
         kept = np.full(len(self.data.test), -1)
         kept[self.positions[rows]] = np.arange(len(rows))
         features: NDArray[np.float32] | None = None
-        probabilities = np.full((len(self.data.test), self.data.num_classes), np.nan)
+        plain, probabilities = (np.full((len(self.data.test), self.data.num_classes), np.nan) for _ in range(2))
         tied = np.zeros(len(self.data.test), dtype=bool)
         for positions, inputs in self._loaded():
             with self.trainer.precision_plugin.forward_context():
                 values = inputs if inputs.is_floating_point() else self.strategy.features(inputs)
-                logits = self.strategy.head(values).float() if self.views is None else self._over_views(positions)
-            probabilities[positions] = logits.double().softmax(dim=1).cpu().numpy()
+                logits = self.strategy.head(values).float()
+                averaged = logits if self.views is None else self._over_views(positions)
+            plain[positions] = logits.double().softmax(dim=1).cpu().numpy()
+            probabilities[positions] = averaged.double().softmax(dim=1).cpu().numpy()
             tied[positions] = _tied(self.strategy.head, values)
             here = np.flatnonzero(kept[positions] >= 0)
             if features is None:
@@ -124,7 +127,7 @@ class Rebuilt:
         assert features is not None
         probabilities = probabilities[self.positions]
         self._verify(probabilities, tied[self.positions])
-        return features, probabilities
+        return features, probabilities, plain[self.positions]
 
     def _over_views(self, positions: NDArray[np.int64]) -> Tensor:
         """Logits (N, classes) as the run averaged them over its test views."""
