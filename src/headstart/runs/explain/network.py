@@ -102,7 +102,8 @@ class Rebuilt:
         With ``one_view`` of the plain picture alone, where test_views averages. Raises DataError where what is averaged
         is not what predictions.csv holds.
         """
-        return self._pass(np.arange(0))[2 if one_view else 1]
+        _, averaged, plain = self._pass(np.arange(0))
+        return plain if one_view else averaged
 
     @torch.inference_mode()
     def _pass(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
