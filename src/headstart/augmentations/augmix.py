@@ -63,13 +63,12 @@ class AugMix(View):
         """Chains and weights."""
         shares = tuple(rng.dirichlet([self.alpha] * self.width).tolist())
         weight = float(rng.beta(self.alpha, self.alpha))
-        depths = rng.integers(self.depth[0], self.depth[1] + 1, self.width).tolist()
-        form = (self.width, max(depths))
-        names, levels = rng.integers(len(NAMES), size=form).tolist(), rng.uniform(0.1, self.severity, form).tolist()
-        signs = (rng.random(form) < 0.5).tolist()
+        low, high = self.depth
         chains = tuple(
-            [_step(NAMES[name], level / 10, sign) for name, level, sign in zip(*of, strict=True)][:depth]
-            for depth, *of in zip(depths, names, levels, signs, strict=True)
+            [self._step(*step) for step in steps[: low + int(depth * (high - low + 1))]]
+            for depth, steps in zip(
+                rng.random(self.width).tolist(), rng.random((self.width, high, 3)).tolist(), strict=True
+            )
         )
         return Mixture(weight, shares, chains)
 
@@ -78,6 +77,19 @@ class AugMix(View):
         if self.branches == 1:
             return [self.draw(rng, shape, size)]
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
+
+    def _step(self, which: float, level: float, sign: float) -> Step:
+        """An operation, from even draws between 0 and 1; degrees, bits and thresholds whole, as in the authors' code."""
+        name, level = NAMES[int(which * len(NAMES))], (0.1 + level * (self.severity - 0.1)) / 10
+        if name in GEOMETRIC:
+            magnitude = STRONGEST[name] * level
+            magnitude = float(int(magnitude)) if name == "rotate" else magnitude
+            return name, -magnitude if sign < 0.5 else magnitude
+        if name == "posterize":
+            return name, max(1, 4 - int(4 * level))
+        if name == "solarize":
+            return name, 256 - int(256 * level)
+        return name, 0.0
 
     def apply(self, picture: Picture, drawn: Mixture, size: int) -> Picture:
         """Picture of any size to one of the same size."""
@@ -98,16 +110,3 @@ class AugMix(View):
             changed = apply_steps_batch(pictures, [mixture.chains[place] for mixture in drawn])
             total += changed * torch.tensor(shares, device=pictures.device).view(-1, 1, 1, 1)
         return as_bytes(total)
-
-
-def _step(name: str, level: float, negative: bool) -> Step:
-    """An operation at a level of 1, as in the authors' code: whole degrees, bits and thresholds."""
-    if name in GEOMETRIC:
-        magnitude = STRONGEST[name] * level
-        magnitude = float(int(magnitude)) if name == "rotate" else magnitude
-        return name, -magnitude if negative else magnitude
-    if name == "posterize":
-        return name, max(1, 4 - int(4 * level))
-    if name == "solarize":
-        return name, 256 - int(256 * level)
-    return name, 0.0

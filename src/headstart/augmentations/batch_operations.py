@@ -69,7 +69,7 @@ def _stretched(pictures: Tensor, _: Tensor) -> Tensor:
     low, high = pictures.amin(dim=(2, 3), keepdim=True).float(), pictures.amax(dim=(2, 3), keepdim=True).float()
     scale = torch.where(high > low, 255 / (high - low).clamp(min=1), 1.0)
     low = torch.where(high > low, low, 0.0)
-    return ((pictures - low) * scale + 1e-4).clamp_(0, 255).to(torch.uint8)  # cut off, not rounded, as in Pillow
+    return as_bytes((pictures - low) * scale)
 
 
 def _equalized(pictures: Tensor, _: Tensor) -> Tensor:

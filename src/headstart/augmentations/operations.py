@@ -23,6 +23,7 @@ What turns, shears or moves leaves black behind.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in Pillow and OpenCV
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # Pillow's ImageFilter.SMOOTH
 _LEVELS = np.arange(256)
-_COLUMN = _LEVELS[:, None]
+_CHANNELS = np.arange(3)
 
 
 def apply_steps(picture: Picture, steps: Sequence[Step]) -> Picture:
@@ -104,23 +105,25 @@ def _through(picture: Picture, table: NDArray[np.uint8]) -> Picture:
 
 
 def _autocontrast(picture: Picture, _: float) -> Picture:
-    """Each channel stretched to 0..255, as Pillow's ImageOps.autocontrast does it."""
-    limits = np.array([cv2.minMaxLoc(channel)[:2] for channel in cv2.split(picture)])
-    low, span = limits[:, 0], limits[:, 1] - limits[:, 0]
-    flat = span == 0
-    table = (_COLUMN - np.where(flat, 0, low)) * np.where(flat, 1, 255 / np.maximum(span, 1))
-    return _through(picture, table.clip(0, 255).astype(np.uint8))
+    """Each channel stretched to 0..255, as Pillow's ImageOps.autocontrast does it, but rounded."""
+    stretch = np.zeros((3, 4), np.float32)
+    for place, channel in enumerate(cv2.split(picture)):
+        low, high = cv2.minMaxLoc(channel)[:2]
+        scale = 255 / (high - low) if high > low else 1.0
+        stretch[place, place], stretch[place, 3] = scale, -low * scale if high > low else 0.0
+    return cv2.transform(picture, stretch)  # type: ignore[return-value]
 
 
 def _equalize(picture: Picture, _: float) -> Picture:
     """Each channel's histogram made flat, as Pillow's ImageOps.equalize does it."""
     found = [cv2.calcHist([picture], [channel], None, [256], [0, 256]).ravel() for channel in range(3)]
-    counts = np.stack(found, axis=1).astype(np.int64)
-    up_to = counts.cumsum(axis=0)
-    highest = 255 - (counts[::-1] > 0).argmax(axis=0)  # the highest level's pixels do not count
-    step = (up_to[-1] - counts[highest, range(3)]) // 255
-    table = np.where(step > 0, (step // 2 + up_to - counts) // np.maximum(step, 1), _COLUMN)
-    return _through(picture, table.clip(0, 255).astype(np.uint8))
+    counts = np.array(found, np.int32)
+    up_to = counts.cumsum(axis=1)
+    highest = (up_to < up_to[:, -1:]).sum(axis=1)  # the highest level's pixels do not count
+    step = (up_to[:, -1] - counts[_CHANNELS, highest]) // 255
+    tables = (up_to - counts + (step // 2)[:, None]) // np.maximum(step, 1)[:, None]
+    tables[step == 0] = _LEVELS
+    return _through(picture, np.minimum(tables, 255).astype(np.uint8).T)
 
 
 def _invert(picture: Picture, _: float) -> Picture:
@@ -132,7 +135,12 @@ def _posterize(picture: Picture, bits: float) -> Picture:
 
 
 def _solarize(picture: Picture, threshold: float) -> Picture:
-    return _through(picture, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8))
+    return _through(picture, _inverted_from(math.ceil(threshold)))
+
+
+@lru_cache(maxsize=257)
+def _inverted_from(threshold: int) -> NDArray[np.uint8]:
+    return np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8)
 
 
 def _brightness(picture: Picture, factor: float) -> Picture:
