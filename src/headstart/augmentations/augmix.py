@@ -79,7 +79,7 @@ class AugMix(View):
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
 
     def _step(self, which: float, level: float, sign: float) -> Step:
-        """An operation, from even draws between 0 and 1; degrees, bits and thresholds whole, as in the authors' code."""
+        """An operation, from even draws between 0 and 1; degrees, bits, thresholds whole, as in the authors' code."""
         name, level = NAMES[int(which * len(NAMES))], (0.1 + level * (self.severity - 0.1)) / 10
         if name in GEOMETRIC:
             magnitude = STRONGEST[name] * level
