@@ -15,7 +15,7 @@ from headstart.data.torchvision_sets import RECIPES
 from headstart.runs.configs import composed, conf_folder
 
 FAST = ["debug=fast", "output_dir=o"]
-OWN_TESTS = {"backbone", "dataset", "experiment", "debug", "scale"}
+OWN_TESTS = {"augmentation", "backbone", "dataset", "experiment", "debug", "scale"}
 DEMOS = {"demo", "demo_digits"}
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 
@@ -38,8 +38,22 @@ def test_small_groups(group: str, name: str) -> None:
     found = one_run(*TINY, f"{group}={name}")
     if group == "strategy":
         assert found["strategy"] == name
-    if group == "augmentation":
-        assert found["augmentation"] == ([] if name == "none" else [name])
+
+
+VIEWS = "crop_resize flip_crop color_jitter augmix rand_augment trivial_augment auto_augment blur jpeg random_erasing"
+MIXES = "mixup cutmix mixup_or_cutmix manifold_mixup"
+
+
+@pytest.mark.parametrize("names", [VIEWS.split(), MIXES.split(), ["augmix_jsd"], ["none"]], ids=lambda names: names[0])
+def test_augmentations(names: list[str]) -> None:
+    settings = [f"augmentation=[{','.join(names)}]", "trainer.max_epochs=1"]
+    told = {"augmix_jsd": "augmix"}
+    found = one_run(*TINY[:4], "trainer.accelerator=cpu", "strategy=finetune_all", *settings)
+    assert found["augmentation"] == [told.get(name, name) for name in names if name != "none"]
+
+
+def test_every_augmentation_that_ships_is_among_these() -> None:
+    assert set(choices("augmentation")) == {*VIEWS.split(), *MIXES.split(), "augmix_jsd", "none"}
 
 
 @pytest.mark.slow
