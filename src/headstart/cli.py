@@ -17,6 +17,7 @@ HELP = """headstart: transfer-learning experiments on pictures
   headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
   headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
   headstart inspect layers ...    which stage of a network transfers best to a data set
+  headstart policy key=value ...  search an augmentation that makes training pictures like validation pictures
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
@@ -30,6 +31,7 @@ COMMANDS = {
     "reproduce": "headstart.runs.reproduce:reproduce",
     "diff": "headstart.reports.diff_command:diff",
     "inspect": "headstart.runs.inspect:inspect",
+    "policy": "headstart.runs.policy:policy",
     "features": "headstart.features.command:features",
 }
 

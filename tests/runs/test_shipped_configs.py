@@ -10,6 +10,7 @@ import yaml
 from conftest import TINY, runs_below
 from PIL import Image
 
+from headstart.augmentations.learned.policy import Choice, Policy, write_policy
 from headstart.cli import main
 from headstart.data.torchvision_sets import RECIPES
 from headstart.runs.configs import composed, conf_folder
@@ -35,7 +36,11 @@ def one_run(*arguments: str) -> dict:
     ("group", "name"), [(group, name) for group in GROUPS if group not in OWN_TESTS for name in choices(group)]
 )
 def test_small_groups(group: str, name: str) -> None:
-    found = one_run(*TINY, f"{group}={name}")
+    needed = []
+    if (group, name) == ("augmentation", "learned"):
+        write_policy(Path("policy.json"), Policy((((Choice("invert"),),),)))
+        needed = ["augmentation.policy=policy.json"]
+    found = one_run(*TINY, f"{group}={name}", *needed)
     if group == "strategy":
         assert found["strategy"] == name
     if group == "augmentation":

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
+from headstart.augmentations.learned.view import Learned
 from headstart.augmentations.mixes import CutMix, Mix, Mixup
 from headstart.augmentations.views import AugMix, CropResize, FlipCrop, View
 
-__all__ = ["AugMix", "CropResize", "CutMix", "FlipCrop", "Mix", "Mixup", "View", "split_views_and_mixes"]
+__all__ = ["AugMix", "CropResize", "CutMix", "FlipCrop", "Learned", "Mix", "Mixup", "View", "split_views_and_mixes"]
 
 
 def split_views_and_mixes(items: Iterable[View | Mix]) -> tuple[list[View], list[Mix]]:

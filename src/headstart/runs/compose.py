@@ -61,7 +61,8 @@ def make_data(config: DictConfig) -> PictureData:
 
 def make_augmentation(config: DictConfig) -> tuple[list[View], list[Mix]]:
     """Views and mixes in the order of the list."""
-    return split_views_and_mixes([make(config.augmentation, str(name)) for name in config.augmentation])
+    names = [str(name) for name, settings in config.augmentation.items() if OmegaConf.is_dict(settings)]
+    return split_views_and_mixes([make(config.augmentation, name) for name in names])
 
 
 def starts_pretrained(config: DictConfig) -> bool:
