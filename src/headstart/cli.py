@@ -19,6 +19,7 @@ HELP = """headstart: transfer-learning experiments on pictures
   headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
   headstart inspect layers ...    which stage of a network transfers best to a data set
   headstart inspect augmentation  what views and mixes make of training pictures, as a grid
+  headstart policy key=value ...  search an augmentation that makes training pictures like validation pictures
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
@@ -33,6 +34,7 @@ COMMANDS = {
     "reproduce": "headstart.runs.reproduce:reproduce",
     "diff": "headstart.reports.diff_command:diff",
     "inspect": "headstart.runs.inspect:inspect",
+    "policy": "headstart.runs.policy:policy",
     "features": "headstart.features.command:features",
 }
 # What inspect looks at beside a network.

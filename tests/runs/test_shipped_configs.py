@@ -10,6 +10,7 @@ import yaml
 from conftest import TINY, runs_below
 from PIL import Image
 
+from headstart.augmentations.learned.policy import Choice, Policy, write_policy
 from headstart.cli import main
 from headstart.data.torchvision_sets import RECIPES
 from headstart.runs.configs import composed, conf_folder
@@ -40,13 +41,19 @@ def test_small_groups(group: str, name: str) -> None:
         assert found["strategy"] == name
 
 
-VIEWS = "crop_resize flip_crop color_jitter augmix rand_augment trivial_augment auto_augment blur jpeg random_erasing"
+VIEWS = (
+    "crop_resize flip_crop learned color_jitter augmix rand_augment trivial_augment auto_augment blur jpeg"
+    " random_erasing"
+)
 MIXES = "mixup cutmix mixup_or_cutmix manifold_mixup"
 
 
 @pytest.mark.parametrize("names", [VIEWS.split(), MIXES.split(), ["augmix_jsd"], ["none"]], ids=lambda names: names[0])
 def test_augmentations(names: list[str]) -> None:
     settings = [f"augmentation=[{','.join(names)}]", "trainer.max_epochs=1"]
+    if "learned" in names:
+        write_policy(Path("policy.json"), Policy((((Choice("invert"),),),)))
+        settings.append("augmentation.policy=policy.json")
     told = {"augmix_jsd": "augmix"}
     found = one_run(*TINY[:4], "trainer.accelerator=cpu", "strategy=finetune_all", *settings)
     assert found["augmentation"] == [told.get(name, name) for name in names if name != "none"]

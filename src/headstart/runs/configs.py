@@ -31,8 +31,10 @@ def conf_folder() -> Path:
     return shipped if shipped.is_dir() else package.parents[1] / "conf"
 
 
-def composed(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig, dict[str, str]]:
     """The settings of one run, and the names of the chosen groups; ``arguments`` are key=value. Open to changes.
+
+    ``name`` is the config file that the command starts from.
 
     Raises ConfigError for what is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
     """
@@ -41,7 +43,7 @@ def composed(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", list(arguments), return_hydra_config=True)
+        config = compose(name, list(arguments), return_hydra_config=True)
     choices = {str(group): str(name) for group, name in config.hydra.runtime.choices.items()}
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -97,8 +99,11 @@ def guarded(check: Callable[[DictConfig, list[str]], object] | None = None) -> I
         ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
 
 
-def explain(error: Exception, arguments: Sequence[str] = ()) -> str:
-    """What was wrong with the settings, and the nearest valid choice; ``arguments`` are those of the command."""
+def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
+    """What was wrong with the settings, and the nearest valid choice; ``arguments`` are those of the command.
+
+    ``name`` is the config file that it starts from.
+    """
     if isinstance(error, MissingConfigException):
         return _no_such_choice(error)
     if isinstance(error, OverrideParseException):
@@ -111,7 +116,7 @@ def explain(error: Exception, arguments: Sequence[str] = ()) -> str:
     unknown = re.search(r"Could not (?:override|delete from config\.)\s*'([^']+)'", str(error))
     if unknown:
         key = unknown.group(1)
-        return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key), limit=8)}"
+        return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key, name), limit=8)}"
     if str(error).startswith("Ambiguous value for argument"):
         return f"'{_quoted(str(error))}' names several values: add -m to run each of them."
     return f"{_line(error)}."
@@ -132,7 +137,7 @@ def told_of_plugin(error: Exception) -> Exception:
     return ConfigError(f"hydra/launcher={name} needs the extra: pip install 'headstart[sweep]'.")
 
 
-def known_keys(arguments: Sequence[str], without: str) -> list[str]:
+def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> list[str]:
     """Dotted keys of the config that the arguments choose, groups included."""
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
@@ -140,10 +145,11 @@ def known_keys(arguments: Sequence[str], without: str) -> list[str]:
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-                config = OmegaConf.to_container(compose("train", overrides), resolve=False)
+                config = OmegaConf.to_container(compose(name, overrides), resolve=False)
         except (*CONFIG_ERRORS, HeadstartError):
             continue
         groups = [folder.name for folder in conf_folder().iterdir() if folder.is_dir()]
+        groups = groups if name == "train" else [group for group in groups if group in config]  # type: ignore[operator]
         return [*groups, *flatten(config)]  # type: ignore[arg-type]
     return []
 

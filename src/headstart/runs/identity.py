@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headstart.files import expanded
 from headstart.settings import INDIFFERENT
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that determine the result, in their order; the data themselves are told by their fingerprint.
 
-    A weights file counts by its content, not by its place.
+    A file of weights or of a policy counts by its content, not by its place.
     """
     kept: dict[str, Any] = {}
     for name, value in config.items():
@@ -23,9 +24,26 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
         kept[name] = {k: v for k, v in value.items() if k not in drop} if isinstance(value, Mapping) else value
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
-        with Path(weights).open("rb") as file:
-            backbone["weights"] = hashlib.file_digest(file, "sha256").hexdigest()
+        backbone["weights"] = _content(Path(weights))
+    augmentation = kept.get("augmentation")
+    if isinstance(augmentation, dict) and isinstance(augmentation.get("policy"), str):
+        _by_content(augmentation, augmentation["policy"])
     return kept
+
+
+def _by_content(augmentation: dict[str, Any], policy: str) -> None:
+    """In place of the policy's path, wherever the augmentation has it, what the file holds."""
+    if (path := expanded(policy)).is_file():
+        content = _content(path)
+        for name, value in augmentation.items():
+            if isinstance(value, Mapping):
+                augmentation[name] = {key: content if one == policy else one for key, one in value.items()}
+        augmentation["policy"] = content
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Learned augmentation: a policy that gradients found, and the search for it."""
