@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
+from headstart.augmentations.operations import apply_steps
 
 BILINEAR = InterpolationMode.BILINEAR
 
@@ -129,3 +130,21 @@ def test_each_picture_has_its_own_magnitude() -> None:
         alone = apply("brightness", images[number : number + 1], values[number : number + 1])
         assert torch.equal(together[number : number + 1], alone)
     assert torch.equal(together[3], images[3])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_searched_with_is_what_is_carried_out(name: str) -> None:
+    images = pictures(4, 24, 20)
+    span = RANGES.get(name)
+    values = [0.0] * 4 if span is None else span.physical(torch.tensor([0.05, 0.3, 0.7, 0.95])).tolist()
+    if span is not None and span.signed:
+        values[1] = -values[1]
+    if name.startswith("translate"):  # in whole pixels, once a policy is used
+        side = 20 if name.endswith("x") else 24
+        values = [round(value * side) / side for value in values]
+    values = [float(round(value)) for value in values] if name == "posterize" else values
+    relaxed = apply(name, images, torch.tensor(values)) * 255
+    for image, value, ours in zip(images, values, relaxed, strict=True):
+        picture = (image * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        carried_out = torch.from_numpy(apply_steps(picture, [(name, value)])).permute(2, 0, 1)
+        assert (carried_out - ours).abs().mean() < 1, (name, value)
