@@ -177,8 +177,9 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
         (lambda: AugMix(severity=11), "augmix.severity=11"),
         (lambda: AugMix(jsd=-1), "augmix.jsd=-1"),
         (lambda: AugMix(depth=(3, 1)), "augmix.depth"),
+        (lambda: AugMix(depth=(1.5, 2.5)), r"augmix.depth=\[1.5, 2.5\]: expected one or two whole"),  # type: ignore[arg-type]
         (lambda: FlipCrop(2), "flip_crop.flip=2"),
-        (lambda: RandAugment(magnitude=31), "rand_augment.magnitude=31"),
+        (lambda: RandAugment(magnitude=30.5), "rand_augment.magnitude=30.5"),
         (lambda: AutoAugment("imagnet"), "Did you mean 'imagenet'"),
         (lambda: ColorJitter(hue=(-0.6, 0.6)), "color_jitter.hue"),
         (lambda: ColorJitter(brightness=0.4), "color_jitter.brightness=0.4: expected two factors"),  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """What a view is: it draws what it will do to a picture, then does it, to one picture or to a batch of tensors."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,4 +76,4 @@ def check_range(name: str, value: Sequence[float], low: float, high: float, what
 
 def is_number(value: object) -> bool:
     """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
