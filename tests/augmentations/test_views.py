@@ -168,6 +168,24 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
     assert erased.max() < 0.22
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2), (40, 30)])
+@pytest.mark.parametrize(
+    "view", [AugMix(severity=10), RandAugment(operations=8), Blur(share=1), RandomErasing(share=1)]
+)
+def test_pictures_of_any_shape_and_layout(view: View, shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+    for seed in range(4):
+        drawn = view.draw(np.random.default_rng(seed), shape, min(shape))
+        if drawn is None:
+            continue
+        planes = np.asarray(tensor.contiguous().permute(1, 2, 0))  # as a view of one's own may return it
+        planes.flags.writeable = False
+        expected = view.apply(picture, drawn, min(shape))
+        np.testing.assert_array_equal(view.apply(planes, drawn, min(shape)), expected)
+        assert view.apply_batch(tensor[None], [drawn], min(shape)).shape == (1, 3, *shape)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

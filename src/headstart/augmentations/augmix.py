@@ -87,7 +87,7 @@ class AugMix(View):
         """Picture of any size to one of the same size."""
         if drawn.weight == 0:
             return picture
-        mean, so_far = picture.astype(np.float32), 1 - drawn.weight
+        mean, so_far = picture.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV writes into no other order
         for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean, which needs no copies
             so_far += drawn.weight * share
             cv2.accumulateWeighted(apply_steps(picture, chain), mean, drawn.weight * share / so_far if so_far else 0.0)

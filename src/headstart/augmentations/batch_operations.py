@@ -112,7 +112,8 @@ def _sharpened(pictures: Tensor, factor: Tensor) -> Tensor:
     x = pictures.float()
     smooth = x.clone()
     kernel = torch.from_numpy(SMOOTH).to(x.device).expand(3, 1, 3, 3)
-    smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
+    if min(x.shape[-2:]) > 2:  # else all is border
+        smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
     return as_bytes(smooth + (x - smooth) * factor)
 
 
