@@ -31,8 +31,6 @@ PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resamplin
 class Own(View):
     """A view of a user's, for single pictures only: it writes its number into a corner."""
 
-    has_batch_form = False
-
     def __init__(self, number: int) -> None:
         self.number = number
 
@@ -138,7 +136,7 @@ def test_what_cannot_go_together_is_refused(parts: dict[str, View | Mix], messag
 
 
 def test_mixes_come_after_views_each_in_its_order() -> None:
-    parts = {"mixup": Mixup(), "blur": Blur(), "crop_resize": CropResize()}
+    parts: dict[str, View | Mix] = {"mixup": Mixup(), "blur": Blur(), "crop_resize": CropResize()}
     augmentation = Augmentation(parts)
     assert augmentation.names == ["blur", "crop_resize", "mixup"]
     assert [*augmentation.views, *augmentation.mixes] == [parts[name] for name in augmentation.names]

@@ -175,7 +175,7 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
 def test_pictures_of_any_shape_and_layout(view: View, shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     tensor = torch.from_numpy(picture).permute(2, 0, 1)
-    for seed in range(4):
+    for seed in range(12):
         drawn = view.draw(np.random.default_rng(seed), shape, min(shape))
         if drawn is None:
             continue

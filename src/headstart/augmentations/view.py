@@ -23,7 +23,11 @@ class View:
 
     crops = False  # whether what comes out is size x size, whatever goes in
     branches = 1  # how many pictures come out of one
-    has_batch_form = True  # whether ``apply_batch`` is there; without it the view stays with the loader
+
+    @property
+    def has_batch_form(self) -> bool:
+        """Whether ``apply_batch`` is there; without it the view stays with the loader."""
+        return type(self).apply_batch is not View.apply_batch
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
         """What to do to a picture of this shape; None leaves it as it is."""
