@@ -78,7 +78,12 @@ def test_rows_of_a_batch_are_mixed_as_in_the_whole() -> None:
         (lambda: Mixup(0), "mixup.alpha=0"),
         (lambda: CutMix(share=2), "cutmix.share=2"),
         (lambda: MixupOrCutMix(cutmix=-1), "mixup_or_cutmix.cutmix=-1"),
+        (lambda: Mixup(10**400), "mixup.alpha=1000"),
+        (lambda: MixupOrCutMix(mixup_alpha=-1), "mixup_or_cutmix.mixup_alpha=-1"),
+        (lambda: MixupOrCutMix(cutmix_alpha=-1), "mixup_or_cutmix.cutmix_alpha=-1"),
         (lambda: ManifoldMixup(stages="stage1"), "manifold_mixup.stages=stage1"),  # type: ignore[arg-type]
+        (lambda: ManifoldMixup(stages=1.5), "manifold_mixup.stages=1.5: expected a list"),  # type: ignore[arg-type]
+        (lambda: ManifoldMixup(stages={"a": 1}), "manifold_mixup.stages={'a': 1}: expected"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_numbers_are_refused(make: object, message: str) -> None:

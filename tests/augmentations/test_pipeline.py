@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.plugins.precision import HalfPrecision
 from skimage.data import astronaut
 
 from headstart.augmentations import (
@@ -29,8 +30,6 @@ PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resamplin
 
 class Own(View):
     """A view of a user's, for single pictures only: it writes its number into a corner."""
-
-    has_batch_form = False
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -72,6 +71,26 @@ def test_it_does_not_matter_where_views_are_carried_out(views: list[View], batch
     by_loader, on_device = done(views, False), done(views, True)
     assert by_loader.shape == on_device.shape == (2 * Pipeline(views).branches, 3, 32, 32)
     assert (by_loader.int() - on_device.int()).abs().float().mean() < 0.5
+
+
+@pytest.mark.parametrize("view", [CropResize(), AugMix(), Blur(sigma=(2, 9), share=1), ColorJitter()])
+def test_precision_is_the_network_s_not_the_views(view: View) -> None:
+    views = [view] if view.crops else [CropResize(), view]
+    plain = done(views, True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(done(views, True), plain)
+    torch.set_default_dtype(torch.bfloat16)  # as Lightning does for trainer.precision=bf16-true
+    try:
+        assert torch.equal(done(views, True), plain)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_what_was_drawn_passes_through_lightning_s_plugin_for_half_precision() -> None:
+    pipeline = Pipeline([CropResize()])
+    drawn = [pipeline.draw(np.random.default_rng(0), (36, 44), 32)]
+    undone, *_ = HalfPrecision("bf16-true").convert_input((pipeline.pack([PHOTO], drawn, 32), torch.zeros(1)))
+    assert torch.equal(undone.done(), pipeline.pack([PHOTO], drawn, 32).done())
 
 
 def test_of_one_picture_come_its_clean_view_and_two_mixtures() -> None:
@@ -117,7 +136,7 @@ def test_what_cannot_go_together_is_refused(parts: dict[str, View | Mix], messag
 
 
 def test_mixes_come_after_views_each_in_its_order() -> None:
-    parts = {"mixup": Mixup(), "blur": Blur(), "crop_resize": CropResize()}
+    parts: dict[str, View | Mix] = {"mixup": Mixup(), "blur": Blur(), "crop_resize": CropResize()}
     augmentation = Augmentation(parts)
     assert augmentation.names == ["blur", "crop_resize", "mixup"]
     assert [*augmentation.views, *augmentation.mixes] == [parts[name] for name in augmentation.names]

@@ -168,6 +168,24 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
     assert erased.max() < 0.22
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2), (40, 30)])
+@pytest.mark.parametrize(
+    "view", [AugMix(severity=10), RandAugment(operations=8), Blur(share=1), RandomErasing(share=1)]
+)
+def test_pictures_of_any_shape_and_layout(view: View, shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+    for seed in range(12):
+        drawn = view.draw(np.random.default_rng(seed), shape, min(shape))
+        if drawn is None:
+            continue
+        planes = np.asarray(tensor.contiguous().permute(1, 2, 0))  # as a view of one's own may return it
+        planes.flags.writeable = False
+        expected = view.apply(picture, drawn, min(shape))
+        np.testing.assert_array_equal(view.apply(planes, drawn, min(shape)), expected)
+        assert view.apply_batch(tensor[None], [drawn], min(shape)).shape == (1, 3, *shape)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -177,8 +195,9 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
         (lambda: AugMix(severity=11), "augmix.severity=11"),
         (lambda: AugMix(jsd=-1), "augmix.jsd=-1"),
         (lambda: AugMix(depth=(3, 1)), "augmix.depth"),
+        (lambda: AugMix(depth=(1.5, 2.5)), r"augmix.depth=\[1.5, 2.5\]: expected one or two whole"),  # type: ignore[arg-type]
         (lambda: FlipCrop(2), "flip_crop.flip=2"),
-        (lambda: RandAugment(magnitude=31), "rand_augment.magnitude=31"),
+        (lambda: RandAugment(magnitude=30.5), "rand_augment.magnitude=30.5"),
         (lambda: AutoAugment("imagnet"), "Did you mean 'imagenet'"),
         (lambda: ColorJitter(hue=(-0.6, 0.6)), "color_jitter.hue"),
         (lambda: ColorJitter(brightness=0.4), "color_jitter.brightness=0.4: expected two factors"),  # type: ignore[arg-type]

@@ -147,6 +147,15 @@ def test_views_are_kept_with_their_seeds(tmp_path: Path) -> None:
     assert keeper_of(tmp_path, data).get("train", data.train.without_views()).found == 0
 
 
+def test_views_of_another_opencv_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits_of(views=(CropResize(),))
+    keeper = keeper_of(tmp_path, data)
+    views, plain = keeper.entry(data.train).name, keeper.entry(data.validation).name
+    monkeypatch.setattr("cv2.__version__", "0.0")
+    assert keeper.entry(data.train).name != views
+    assert keeper.entry(data.validation).name == plain
+
+
 def test_what_is_found_is_held_against_the_network(tmp_path: Path) -> None:
     data = digits_of()
     keeper = keeper_of(tmp_path, data)

@@ -70,6 +70,18 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert (runs / "report/report.md").read_text() == before
 
 
+def test_pictures_that_headstart_explain_left_in_runs_are_shown(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "scratch", 0, 0.5) / "explain"
+    folder.mkdir()
+    for ending in ("png", "pdf"):
+        Image.new("RGB", (8, 8)).save(folder / f"mistakes.{ending}")
+    assert main(["report", str(tmp_path / "runs"), "--no-figures"]) == 0
+    page = (tmp_path / "runs/report/report.md").read_text()
+    (link,) = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if "mistakes.png" in line]
+    assert (tmp_path / "runs/report" / link).samefile(folder / "mistakes.png")
+    assert "../scratch-0-0.1/explain/mistakes.pdf" in (tmp_path / "runs/report/report.html").read_text()
+
+
 def test_damage_is_named_and_not_fatal(tmp_path: Path) -> None:
     write_run(tmp_path, "scratch", 0, 0.5)
     (write_run(tmp_path, "scratch", 1, 0.5) / "run.json").write_text("{half")

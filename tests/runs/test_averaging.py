@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import CHECKOUT, TINY, make_strategy
+from conftest import CHECKOUT, PREPROCESSING, TINY, make_strategy
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from headstart.augmentations import CropResize, Pipeline
 from headstart.cli import main
 from headstart.data import Digits
 from headstart.errors import ConfigError
@@ -139,6 +140,18 @@ def test_swa_estimates_the_statistics_of_the_mean_network(digits: Digits, tmp_pa
     torch.testing.assert_close(first[1].running_var, var, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(first[1].running_mean, seen.ends[-1]["backbone.stages.stage0.1.running_mean"])
     assert {layer.momentum for layer in batch_norms(strategy)} == {0.1}
+
+
+def test_swa_sees_views_that_are_left_to_the_device(tmp_path: Path) -> None:
+    statistics = []
+    for on_device in (False, True):
+        data = Digits(labels_per_class=8, batch_size=40, num_workers=0)
+        data.prepare(PREPROCESSING, Pipeline([CropResize()]))
+        data.train.views_in_batches = on_device
+        strategy = make_strategy(FinetuneAll, augmented=True, batch_norm="update", lr=1e-6, scheduler=constant)
+        fit(strategy, data, tmp_path / str(on_device), StochasticAverage(start=0.0), epochs=1)
+        statistics.append(torch.cat([layer.running_mean for layer in batch_norms(strategy)]))
+    torch.testing.assert_close(*statistics, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("average", [ExponentialAverage, lambda: StochasticAverage(start=0.0)])

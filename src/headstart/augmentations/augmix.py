@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -55,8 +56,11 @@ class AugMix(View):
         self.severity, self.alpha, self.jsd = severity, alpha, jsd
         self.width = check_count("augmix.width", width, 1, 16)
         depths = (depth, depth) if isinstance(depth, int) else depth
-        low, high = check_range("augmix.depth", depths, 1, 16, "one or two whole numbers, such as [1, 3]")
-        self.depth = (round(low), round(high))
+        what = "one or two whole numbers from 1 to 16, the smaller one first, such as [1, 3]"
+        low, high = check_range("augmix.depth", depths, 1, 16, what)
+        if not low.is_integer() or not high.is_integer():
+            raise ConfigError(f"augmix.depth={list(depths)}: expected {what}.")
+        self.depth = (int(low), int(high))
         self.branches = 3 if jsd else 1
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Mixture:
@@ -95,7 +99,7 @@ class AugMix(View):
         """Picture of any size to one of the same size."""
         if drawn.weight == 0:
             return picture
-        mean, so_far = picture.astype(np.float32), 1 - drawn.weight
+        mean, so_far = picture.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV writes into no other order
         for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean, which needs no copies
             so_far += drawn.weight * share
             cv2.accumulateWeighted(apply_steps(picture, chain), mean, drawn.weight * share / so_far if so_far else 0.0)
@@ -103,10 +107,11 @@ class AugMix(View):
 
     def apply_batch(self, pictures: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
         """The chains of a place in one go, then the weighted sum."""
-        weights = torch.tensor([mixture.weight for mixture in drawn], device=pictures.device).view(-1, 1, 1, 1)
+        column = partial(torch.tensor, dtype=torch.float32, device=pictures.device)
+        weights = column([[[[mixture.weight]]] for mixture in drawn])
         total = pictures * (1 - weights)
         for place in range(self.width):
-            shares = [mixture.weight * mixture.shares[place] for mixture in drawn]
+            shares = column([[[[mixture.weight * mixture.shares[place]]]] for mixture in drawn])
             changed = apply_steps_batch(pictures, [mixture.chains[place] for mixture in drawn])
-            total += changed * torch.tensor(shares, device=pictures.device).view(-1, 1, 1, 1)
+            total += changed * shares
         return as_bytes(total)

@@ -55,13 +55,13 @@ def sampled(pictures: Tensor, matrices: Tensor) -> Tensor:
     device = pictures.device
     x, y = torch.arange(width, device=device).float(), torch.arange(height, device=device).float()
     at = matrices[:, :, 0, None, None] * x + matrices[:, :, 1, None, None] * y[:, None] + matrices[:, :, 2, None, None]
-    scale = torch.tensor([2 / width, 2 / height], device=device).view(1, 2, 1, 1)
+    scale = torch.tensor([2 / width, 2 / height], dtype=torch.float32, device=device).view(1, 2, 1, 1)
     grid = ((at + 0.5) * scale - 1).permute(0, 2, 3, 1)  # grid_sample counts from edge to edge, -1 to 1
     return as_bytes(F.grid_sample(pictures.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
 
 
 def _by_magnitude(kind: str, pictures: Tensor, steps: Sequence[Step]) -> Tensor:
-    magnitudes = torch.tensor([magnitude for _, magnitude in steps], device=pictures.device)
+    magnitudes = torch.tensor([magnitude for _, magnitude in steps], dtype=torch.float32, device=pictures.device)
     return KERNELS[kind](pictures, magnitudes.view(-1, 1, 1, 1))
 
 
@@ -112,7 +112,8 @@ def _sharpened(pictures: Tensor, factor: Tensor) -> Tensor:
     x = pictures.float()
     smooth = x.clone()
     kernel = torch.from_numpy(SMOOTH).to(x.device).expand(3, 1, 3, 3)
-    smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
+    if min(x.shape[-2:]) > 2:  # else all is border
+        smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
     return as_bytes(smooth + (x - smooth) * factor)
 
 
@@ -131,7 +132,7 @@ def _blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
     deviations = sigma.flatten()
     sides = torch.tensor([blur_side(float(value)) // 2 for value in deviations.tolist()], device=pictures.device)
     reach = int(sides.max())
-    offsets = torch.arange(-reach, reach + 1, device=pictures.device)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32, device=pictures.device)
     kernels = torch.exp(-(offsets**2) / (2 * deviations[:, None] ** 2)) * (offsets.abs() <= sides[:, None])
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
     x = pictures.float().reshape(1, count * channels, height, width)

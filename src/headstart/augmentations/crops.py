@@ -31,8 +31,7 @@ class FlipCrop(View):
     Pictures are padded by reflection until at least ``slack`` of the size is left to move in.
     """
 
-    crops = True
-    has_batch_form = False  # a slice of bytes costs nothing, and pictures of many shapes make no batch
+    crops = True  # no form for batches: a slice of bytes costs nothing, and pictures of many shapes make no batch
 
     def __init__(self, flip: float = 0.5, slack: float = 0.125) -> None:
         self.flip = check_share("flip_crop.flip", flip)

@@ -19,7 +19,6 @@ class FixedViews(View):
     """
 
     crops = True
-    has_batch_form = False
 
     def __init__(self, name: str) -> None:
         self.corners, self.flips = KINDS[name]

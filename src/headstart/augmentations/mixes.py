@@ -47,6 +47,13 @@ class Mixing:
         return replace(self, partner=np.array(partners))
 
 
+def check_alpha(name: str, value: float) -> float:
+    """Refuse what is no parameter of a Beta distribution."""
+    if not is_number(value) or value <= 0:
+        raise ConfigError(f"{name}={value}: expected a number above 0.")
+    return value
+
+
 class Mix:
     """Every picture is mixed with another one of its batch; one share for the whole batch, from Beta(alpha, alpha).
 
@@ -55,9 +62,7 @@ class Mix:
 
     def __init__(self, alpha: float, share: float = 1.0) -> None:
         name = self.config_name()
-        if not is_number(alpha) or alpha <= 0:
-            raise ConfigError(f"{name}.alpha={alpha}: expected a number above 0.")
-        self.alpha, self.share = alpha, check_share(f"{name}.share", share)
+        self.alpha, self.share = check_alpha(f"{name}.alpha", alpha), check_share(f"{name}.share", share)
 
     @classmethod
     def config_name(cls) -> str:
@@ -115,9 +120,10 @@ class MixupOrCutMix(Mix):
     def __init__(
         self, mixup_alpha: float = 0.8, cutmix_alpha: float = 1.0, cutmix: float = 0.5, share: float = 1.0
     ) -> None:
-        super().__init__(mixup_alpha, share)
-        self.ways = Mixup(mixup_alpha, share), CutMix(cutmix_alpha, share)
-        self.cutmix = check_share("mixup_or_cutmix.cutmix", cutmix)
+        name = self.config_name()
+        super().__init__(check_alpha(f"{name}.mixup_alpha", mixup_alpha), share)
+        self.ways = Mixup(mixup_alpha, share), CutMix(check_alpha(f"{name}.cutmix_alpha", cutmix_alpha), share)
+        self.cutmix = check_share(f"{name}.cutmix", cutmix)
 
     @classmethod
     def config_name(cls) -> str:
@@ -138,11 +144,13 @@ class ManifoldMixup(Mix):
 
     def __init__(self, alpha: float = 2.0, stages: Sequence[str] | None = None, share: float = 1.0) -> None:
         super().__init__(alpha, share)
-        if stages is not None and (isinstance(stages, str) or not stages or len(set(stages)) != len(stages)):
+        listed = isinstance(stages, Sequence) and not isinstance(stages, str)
+        names = [str(stage) for stage in stages or ()] if listed else []
+        if stages is not None and (not names or len(set(names)) != len(names)):
             raise ConfigError(
                 f"manifold_mixup.stages={stages}: expected a list of stages, such as [input, stage1], or null."
             )
-        self.stages = None if stages is None else [str(stage) for stage in stages]
+        self.stages = None if stages is None else names
 
     def settle(self, names: Sequence[str]) -> list[str]:
         """Where batches may be mixed in a network of these stages, lowest first."""

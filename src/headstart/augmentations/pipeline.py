@@ -1,7 +1,6 @@
 """Views in the order of the list: drawn for each picture, carried out by the loader or, from some on, in batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,14 +105,15 @@ class Pipeline(Sequence[View]):
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
 
 
-@dataclass
 class Undone:
-    """A batch whose last views are still to be carried out, where it will be used."""
+    """A batch whose last views are still to be carried out, where it will be used.
 
-    pictures: Tensor  # uint8 (N, 3, H, W), filled up with black to the right and below
-    drawn: Sequence[Drawn]
-    pipeline: Pipeline
-    size: int
+    ``pictures`` are uint8 (N, 3, H, W), filled up with black to the right and below. It is no dataclass: Lightning
+    would look for floating-point numbers in what was drawn.
+    """
+
+    def __init__(self, pictures: Tensor, drawn: Sequence[Drawn], pipeline: Pipeline, size: int) -> None:
+        self.pictures, self.drawn, self.pipeline, self.size = pictures, drawn, pipeline, size
 
     def __len__(self) -> int:
         return len(self.drawn)
@@ -128,8 +128,9 @@ class Undone:
 
     @torch.no_grad()
     def done(self) -> Tensor:
-        """(branches * N, 3, size, size) uint8."""
-        return self.pipeline.apply_batch(self.pictures, self.drawn, self.size, self.pipeline.batch_from)
+        """(branches * N, 3, size, size) uint8; in single precision, whatever the network's is."""
+        with torch.autocast(self.pictures.device.type, enabled=False):
+            return self.pipeline.apply_batch(self.pictures, self.drawn, self.size, self.pipeline.batch_from)
 
 
 def _where_drawn(view: View, pictures: Tensor, drawn: Sequence[Any], size: int) -> Tensor:

@@ -62,7 +62,7 @@ class RandAugment(Operations):
     def __init__(self, operations: int = 2, magnitude: float = 9, bins: int = 31) -> None:
         self.count = check_count("rand_augment.operations", operations, 1, 16)
         self.bins = check_count("rand_augment.bins", bins, 2, 1001)
-        if not is_number(magnitude) or not 0 <= magnitude < bins:
+        if not is_number(magnitude) or not 0 <= magnitude <= bins - 1:
             raise ConfigError(f"rand_augment.magnitude={magnitude}: expected a number from 0 to {bins - 1}.")
         self.magnitude = magnitude
 

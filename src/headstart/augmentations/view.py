@@ -1,5 +1,6 @@
 """What a view is: it draws what it will do to a picture, then does it, to one picture or to a batch of tensors."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,11 @@ class View:
 
     crops = False  # whether what comes out is size x size, whatever goes in
     branches = 1  # how many pictures come out of one
-    has_batch_form = True  # whether ``apply_batch`` is there; without it the view stays with the loader
+
+    @property
+    def has_batch_form(self) -> bool:
+        """Whether ``apply_batch`` is there; without it the view stays with the loader."""
+        return type(self).apply_batch is not View.apply_batch
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
         """What to do to a picture of this shape; None leaves it as it is."""
@@ -75,4 +80,4 @@ def check_range(name: str, value: Sequence[float], low: float, high: float, what
 
 def is_number(value: object) -> bool:
     """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

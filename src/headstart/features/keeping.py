@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class Keeper:
         if split.views:
             key["views"] = [view_key(view) for view in split.views]
             key["view_seed"] = split.view_seed
-            key["view_code"] = code_version("augmentations")
+            key["view_code"] = [code_version("augmentations"), f"opencv {cv2.__version__}"]
         return self.store.entry(key)
 
     def _compute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,12 @@ class Drawn:
 
     def picture(self, directory: Path) -> Picture:
         """For the page in ``directory``."""
-        return Picture(self.title, self.note, self.png.read_bytes(), [self.pdf.relative_to(directory).as_posix()])
+        return Picture(self.title, self.note, self.png.read_bytes(), [seen_from(directory, self.pdf).as_posix()])
+
+
+def seen_from(directory: Path, file: Path) -> Path:
+    """A relative path to a file: those of headstart explain lie in the runs, beside or far from the report."""
+    return Path(os.path.relpath(file, directory))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
 
     ``command`` is what made it, for readers who want to repeat it. Raises DataError where nothing can be written.
     """
-    from headstart.reports.drawing import draw_figures  # matplotlib takes a while to load
+    from headstart.reports.drawing import draw_figures, seen_from  # matplotlib takes a while to load
 
     report = Report(directory)
     try:
@@ -68,7 +68,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     _write_csv(runs_frame(analysis), directory / "runs.csv")
     _write_csv(comparisons_frame(analysis.panels, analysis.comparisons), directory / "comparisons.csv")
     _write_csv(recalls_frame(analysis), directory / "recalls.csv")
-    files = [(one.title, one.png.relative_to(directory)) for one in drawn]
+    files = [(one.title, seen_from(directory, one.png)) for one in drawn]
     write_atomically(report.text, markdown_page(analysis, files))
     note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"
     tables = [latex_table(analysis.pivot, analysis.panels[0].what, note)]

@@ -14,6 +14,7 @@ from headstart.errors import ConfigError
 from headstart.shards import like, local, whole
 from headstart.strategies import Strategy
 from headstart.strategies.norms import batch_norms, estimate_statistics
+from headstart.strategies.strategy import finished
 
 
 class AveragedWeights(pl.Callback):
@@ -160,7 +161,7 @@ class StochasticAverage(AveragedWeights):
         with trainer.precision_plugin.forward_context():
             strategy.train()  # to see which statistics move
             moving = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]
-            estimate_statistics(strategy, moving, (inputs.to(strategy.device) for inputs, _, _ in batches))
+            estimate_statistics(strategy, moving, (finished(inputs.to(strategy.device)) for inputs, _, _ in batches))
 
 
 def moving_tensors(strategy: Strategy) -> dict[str, Tensor]:
