@@ -93,6 +93,19 @@ def test_what_was_drawn_passes_through_lightning_s_plugin_for_half_precision() -
     assert torch.equal(undone.done(), pipeline.pack([PHOTO], drawn, 32).done())
 
 
+@pytest.mark.parametrize(
+    "views", [[CropResize(scale=(0.02, 0.1))], [CropResize(scale=(0.02, 0.1), copies=2), AugMix()]]
+)
+def test_of_a_panorama_the_loader_sends_the_part_alone(views: list[View]) -> None:
+    panorama = np.tile(PHOTO, (1, 60, 1))
+    pipeline, pictures = Pipeline(views), [panorama, PHOTO]
+    drawn = [pipeline.draw(np.random.default_rng(n), one.shape[:2], 32) for n, one in enumerate(pictures)]
+    packed = pipeline.pack(pictures, drawn, 32)
+    assert max(packed.pictures.shape[-2:]) <= 64
+    apart = packed.done().int() - pipeline.stack(pictures, drawn, 32).int()
+    assert apart.abs().float().mean() < 0.5
+
+
 def test_of_one_picture_come_its_clean_view_and_two_mixtures() -> None:
     views = done([CropResize(flip=0), AugMix(jsd=12)], False)
     clean = done([CropResize(flip=0)], False)

@@ -95,3 +95,9 @@ def test_names_are_fit_for_any_file_system(parts: list[str]) -> None:
 def test_a_second_run_gets_a_directory_of_its_own(tmp_path: Path) -> None:
     made = [make_run_directory(tmp_path / "new", "run") for _ in range(3)]
     assert [path.name for path in made] == ["run", "run-2", "run-3"]
+
+
+def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_is_given() -> None:
+    plain = config_hash(CONFIG)
+    assert config_hash({**CONFIG, "test_views": None}) == plain
+    assert config_hash({**CONFIG, "test_views": "flip"}) != plain

@@ -49,8 +49,8 @@ class AugMix(View):
     ) -> None:
         if not is_number(severity) or not 0.1 <= severity <= 10:
             raise ConfigError(f"augmix.severity={severity}: expected a number from 0.1 to 10.")
-        if not is_number(alpha) or alpha <= 0:
-            raise ConfigError(f"augmix.alpha={alpha}: expected a number above 0.")
+        if not is_number(alpha) or not 0 < alpha <= 1000:
+            raise ConfigError(f"augmix.alpha={alpha}: expected a number above 0, and at most 1000.")
         if not is_number(jsd) or jsd < 0:
             raise ConfigError(f"augmix.jsd={jsd}: expected a number of at least 0, such as 12.")
         self.severity, self.alpha, self.jsd = severity, alpha, jsd

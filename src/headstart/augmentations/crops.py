@@ -104,6 +104,11 @@ class CropResize(View):
         resized = cv2.resize(part, (size, size), interpolation=_filter(drawn, size))
         return mirrored(resized, drawn.mirrored)  # type: ignore[arg-type]
 
+    def cut(self, picture: Picture, drawn: Part) -> tuple[Picture, Part]:
+        """A slice: of a panorama little is left."""
+        part = picture[drawn.top : drawn.bottom, drawn.left : drawn.right]
+        return part, Part(0, 0, part.shape[1], part.shape[0], drawn.mirrored)
+
     def apply_batch(self, pictures: Tensor, drawn: Sequence[Part], size: int) -> Tensor:
         """The same filters as products with a matrix a picture and direction."""
         height, width = pictures.shape[-2:]

@@ -80,7 +80,7 @@ class Pipeline(Sequence[View]):
         What comes out has the first picture of each, then the second of each, and so on: (branches * N, 3, size, size).
         """
         for number in range(start, len(self.views)):
-            if number == self.fork:
+            if number == self.fork and len(pictures) == len(drawn):
                 pictures = pictures.repeat(self.branches, 1, 1, 1)
             forked = range(self.branches if number >= self.fork else 1)
             steps = [of[branch][number] for branch in forked for of in drawn]
@@ -88,15 +88,30 @@ class Pipeline(Sequence[View]):
         return pictures
 
     def pack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> "Undone":
-        """Pictures that the loader leaves where the batch form takes over."""
+        """Pictures that the loader leaves where the batch form takes over; of a crop there, only what it will read."""
         start = self.batch_from
         half_done = [self.apply(picture, of, size, start) for picture, of in zip(pictures, drawn, strict=True)]
+        if self.views[start].crops:
+            half_done, drawn = self._cut(half_done, drawn, start)
         in_order = [of[branch] for branch in range(len(half_done[0])) for of in half_done]
         height, width = (max(picture.shape[axis] for picture in in_order) for axis in (0, 1))
         padded = np.zeros((len(in_order), height, width, 3), np.uint8)
         for place, picture in zip(padded, in_order, strict=True):
             place[: picture.shape[0], : picture.shape[1]] = picture
         return Undone(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
+
+    def _cut(
+        self, pictures: Sequence[list[Picture]], drawn: Sequence[Drawn], number: int
+    ) -> tuple[list[list[Picture]], list[Drawn]]:
+        """The parts that a crop reads, and what is drawn, told of them; one a branch where branches differ."""
+        parts, told = [], [[list(branch) for branch in of] for of in drawn]
+        for of_one, of in zip(pictures, told, strict=True):
+            of_one = of_one * len(of) if number >= self.fork and len(of_one) == 1 else of_one
+            cut = [self.views[number].cut(part, branch[number]) for part, branch in zip(of_one, of, strict=False)]
+            parts.append([part for part, _ in cut])
+            for place, branch in enumerate(of):
+                branch[number] = cut[min(place, len(cut) - 1)][1]
+        return parts, told
 
     def stack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> Tensor:
         """(branches * N, 3, size, size) uint8: the first picture of each, then the second of each, and so on."""

@@ -41,6 +41,10 @@ class View:
         """Do it to one picture (H, W, 3)."""
         raise NotImplementedError
 
+    def cut(self, picture: Picture, drawn: Any) -> tuple[Picture, Any]:
+        """For a view that crops: the part that it reads, and what is drawn, told of that part."""
+        return picture, drawn
+
     def apply_batch(self, pictures: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
         """Do it to pictures (N, 3, H, W), uint8, on any device; none of ``drawn`` is None."""
         raise NotImplementedError

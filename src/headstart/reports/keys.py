@@ -17,7 +17,7 @@ IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds", "sweep"})
 IGNORED_NAMES = frozenset(
     "accelerator allow_outside allow_targets auto_batch benchmark debug default_root_dir devices dirpath experiment "
     "filename fold log_every_n_steps name near_duplicates num_nodes num_workers on_error output_dir profiler "
-    "references run_dir save_dir sweep_dir verbose where".split()
+    "references run_dir save_dir sweep_dir verbose".split()
 )
 # When two settings always change together, the one named first here stands for both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
@@ -116,6 +116,7 @@ def _ignored(key: str) -> bool:
     name = parts[-1]
     return (
         name in IGNORED_NAMES
+        or key == "augmentation.where"
         or name == "seed"
         or name.endswith("_seed")
         or name.startswith("enable_")

@@ -75,10 +75,10 @@ def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
         )
 
 
-def augments_on_device(config: DictConfig, trainer: pl.Trainer) -> bool:
+def augments_on_device(config: DictConfig, device: str) -> bool:
     """Whether views that can be are drawn by the loader only, and carried out in batches where the network is."""
     where = config.augmentation.get("where", "auto")
-    return where == "device" or (where == "auto" and trainer.strategy.root_device.type != "cpu")
+    return where == "device" or (where == "auto" and device != "cpu")
 
 
 def make_test_views(config: DictConfig) -> Pipeline | None:

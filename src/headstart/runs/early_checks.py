@@ -135,6 +135,10 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
     for name, value in augmentation.items():
         if not isinstance(value, Mapping) and name not in BESIDE_VIEWS:
             raise ConfigError(f"augmentation.{name}={value}: expected the settings of a view or mix.")
+    if augmentation.get("policy") is not None and not any(
+        isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
+    ):
+        raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
     if views is not None and views not in TEST_VIEWS:
         raise ConfigError(
             f"test_views={views}: expected one of {', '.join(TEST_VIEWS)}, or null.{nearest(str(views), TEST_VIEWS)}"

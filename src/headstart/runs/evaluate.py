@@ -120,7 +120,7 @@ def _check(options: argparse.Namespace) -> None:
             "--relative-to": options.relative_to,
             "--again": options.again,
         }
-        if extra := [name for name, value in given.items() if value]:
+        if extra := [name for name, value in given.items() if value is not None and value is not False]:
             raise ConfigError(f"{extra[0]} goes with --corruptions.")
         return
     for name in options.corruptions:

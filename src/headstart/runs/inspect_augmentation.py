@@ -75,6 +75,7 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
         raise ConfigError("augmentation=none leaves pictures as they are; name one, as in augmentation=crop_resize.")
+    from headstart.augmentations import ManifoldMixup
     from headstart.runs import compose
     from headstart.runs.augmentation_plan import STEPS, augmentation_steps
     from headstart.runs.console import quieten
@@ -84,14 +85,16 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     config = OmegaConf.create(settled(config))
     augmentation = compose.make_augmentation(config)
     data, backbone = compose.make_data(config), compose.make_backbone(config)
-    strategy = _settled_stages(config, augmentation, backbone.stage_names)
     data.prepare(backbone.preprocessing, augmentation.views)
+    backbone = compose.make_task(config, data.num_classes).head.read(backbone)
+    augmentation.settle(backbone.stage_names, backbone.taps[0])
     seen = look(data, augmentation, int(config.seeds.augmentation))
-    on_device = config.augmentation.get("where") == "device"
+    on_device = compose.augments_on_device(config, _device(config))
     table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
     print(table, flush=True)
-    if strategy:
-        print(strategy)
+    for mix in augmentation.mixes:
+        if isinstance(mix, ManifoldMixup):
+            print(f"manifold_mixup draws from {', '.join(mix.stages or ())}; what is mixed within is not drawn")
     print(f"\n{seen.pictures_a_second:,.0f} pictures a second by one process, decoded before")
     name = dataset_name(config, choices["dataset"])
     size = backbone.preprocessing.image_size
@@ -147,13 +150,13 @@ def _mixed(pictures: "NDArray", augmentation: "Augmentation", seed: int, column:
     return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
-def _settled_stages(config: DictConfig, augmentation: "Augmentation", stages: Sequence[str]) -> str:
-    """Where manifold mixup works, for people; nothing without it."""
-    augmentation.settle(stages, len(stages) - 1)
-    for mix in augmentation.mixes:
-        if getattr(mix, "stages", None):
-            return f"manifold_mixup draws from {', '.join(mix.stages)}; what is mixed above the input is not drawn"  # type: ignore[attr-defined]
-    return ""
+def _device(config: DictConfig) -> str:
+    """The kind of device that a run with these settings would train on here."""
+    import pytorch_lightning as pl
+
+    accelerator = str(config.trainer.get("accelerator", "auto"))
+    trainer = pl.Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False)
+    return str(trainer.strategy.root_device.type)
 
 
 def draw(seen: Seen, title: str) -> "Figure":

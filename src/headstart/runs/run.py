@@ -342,7 +342,9 @@ def prepare(
     data.prepare(backbone.preprocessing, augmentation.views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
-    data.train.views_in_batches = compose.augments_on_device(config, trainer)
+    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
+    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
+    _warn_of_corners(config, data)
     processes.check_shares(data, strategy, trainer.world_size)
     sharding.check(strategy, trainer.strategy, trainer.world_size)
     return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
@@ -447,6 +449,19 @@ def warn_of_weights(strategy: Strategy) -> None:
             "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
             100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
         )  # fmt: skip
+
+
+def _warn_of_corners(config: DictConfig, data: PictureData) -> None:
+    """Say where test views of corners have nowhere to go."""
+    if (
+        config.get("test_views") in ("five_crop", "ten_crop")
+        and data.test.pictures.decoder.short_side == data.test.size
+    ):
+        log.warning(
+            "test_views=%s: the centre crop takes the whole short side, so corners differ along the long side only;"
+            " dataset.crop_fraction=0.875 gives them a margin",
+            config.test_views,
+        )
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -542,8 +542,12 @@ class Strategy(pl.LightningModule):
 
     def over_views(self, inputs: Tensor, count: int) -> Tensor:
         """Logits of ``count`` pictures; where several views of each come in, logarithms of their mean probabilities."""
-        logits = self(inputs)
-        return logits if len(logits) == count else mean_over_views(logits, count)
+        if len(inputs) == count:
+            return self(inputs)
+        # One view of all pictures at a time, which takes no more memory than one view alone; where the batch matters,
+        # all of them make it.
+        parts = [inputs] if self.batch_norm == "batch" else inputs.split(count)
+        return mean_over_views(torch.cat([self(part) for part in parts]), count)
 
     # --- hooks
 
