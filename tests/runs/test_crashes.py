@@ -152,7 +152,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
     make_folder: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_folder({"train/a": 8, "train/b": 8, "test/a": 2, "test/b": 2})
-    monkeypatch.setattr("headstart.augmentations.CropResize.__call__", _dies)
+    monkeypatch.setattr("headstart.augmentations.CropResize.apply", _dies)
     tiny = [setting for setting in TINY if "counts" not in setting and "workers" not in setting]
     own = ["dataset=image_folder", f"dataset.root={root}", "dataset.num_workers=1", "augmentation=crop_resize"]
     assert main(["train", *tiny, *own, "output_dir=o", "sweep.retry=0", "logger=csv"]) == 1
