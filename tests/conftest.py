@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from headstart.backbones import Backbone, Preprocessing, WeightsInfo
+from headstart.cli import main
 from headstart.data import Digits
 from headstart.data.decoding import usable_cores
 from headstart.runs.curves import CsvCurves
@@ -75,6 +76,13 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 def runs_below(folder: Path) -> list[dict[str, Any]]:
     """Every run.json, by its path."""
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
+
+
+def trained_run(folder: Path, *arguments: str) -> Path:
+    """The directory of a tiny run with these settings below the folder."""
+    assert main(["train", *TINY, f"output_dir={folder}", *arguments]) == 0
+    (found,) = (path.parent for path in folder.rglob("run.json"))
+    return found
 
 
 def answer_of(code: str) -> str:

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from conftest import trained_run
 
-from headstart.cli import main
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import read_robustness
 from headstart.robustness import corrupt
@@ -23,9 +22,7 @@ from headstart.runs.explain.network import rebuild
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
     arguments = ["backbone=mobilenet_v3_small", "dataset.counts=[3,2,3]", "strategy=nearest_centroid"]
-    assert main(["train", *TINY, f"output_dir={folder}", *arguments]) == 0
-    (found,) = (path.parent for path in folder.rglob("run.json"))
-    return found
+    return trained_run(folder, *arguments)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch, as_bytes
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import Picture, Shape, View, check_count, check_range, is_number
+from headstart.augmentations.view import Picture, Shape, View, check_count, check_range
 from headstart.errors import ConfigError
+from headstart.rules import is_number
 
 # None of these is a corruption of ImageNet-C: the paper leaves out brightness, contrast, colour and sharpness.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)

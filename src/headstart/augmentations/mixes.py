@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.augmentations.view import Shape, check_share, is_number
+from headstart.augmentations.view import Shape, check_share
 from headstart.errors import ConfigError
+from headstart.rules import is_number
 
 INPUT = "input"
 

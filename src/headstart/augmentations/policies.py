@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms import v2
 
 from headstart.augmentations.batch_operations import apply_steps_batch
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import Picture, Shape, View, check_count, is_number
+from headstart.augmentations.view import Picture, Shape, View, check_count
 from headstart.errors import ConfigError, nearest
+from headstart.rules import is_number
 
 ENHANCING = ("brightness", "contrast", "color", "sharpness")
 # The operations of RandAugment and TrivialAugment, in the order of the papers' tables.
@@ -93,6 +93,8 @@ class AutoAugment(Operations):
     """
 
     def __init__(self, policy: str = "imagenet") -> None:
+        from torchvision.transforms import v2  # of use to this view alone
+
         known = {choice.value: choice for choice in v2.AutoAugmentPolicy}
         if policy not in known:
             raise ConfigError(

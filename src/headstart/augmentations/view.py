@@ -1,6 +1,5 @@
 """What a view is: it draws what it will do to a picture, then does it, to one picture or to a batch of tensors."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import ConfigError
+from headstart.rules import is_number, is_whole
 
 Picture = NDArray[np.uint8]
 Shape = tuple[int, int]  # height and width in pixels
@@ -69,7 +69,7 @@ def check_share(name: str, value: float) -> float:
 
 def check_count(name: str, value: int, low: int, high: int) -> int:
     """Refuse what is no whole number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if not is_whole(value) or not low <= value <= high:
         raise ConfigError(f"{name}={value}: expected a whole number from {low} to {high}.")
     return value
 
@@ -80,8 +80,3 @@ def check_range(name: str, value: Sequence[float], low: float, high: float, what
     if len(pair) != 2 or not all(is_number(number) for number in pair) or not low <= pair[0] <= pair[1] <= high:
         raise ConfigError(f"{name}={list(pair) if pair else value}: expected {what}.")
     return float(pair[0]), float(pair[1])
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

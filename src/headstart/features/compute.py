@@ -38,8 +38,8 @@ def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str)
 
 def stacked(split: PictureSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
     """uint8 (size, S, S, 3): these pictures, repeated until there are enough."""
-    pictures = [split.picture(position, epoch) for epoch, position in keys]
-    return np.stack([pictures[index % len(pictures)] for index in range(size)])
+    pictures: NDArray[np.uint8] = split.images(keys).permute(0, 2, 3, 1).numpy()
+    return pictures if len(pictures) == size else np.resize(pictures, (size, *pictures.shape[1:]))
 
 
 def ahead(work: Callable[[Any], Any], items: Sequence[Any], threads: int, window: int) -> Generator[Any, None, None]:

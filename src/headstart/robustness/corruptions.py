@@ -8,7 +8,6 @@ pictures. Frost alone is of another kind than the published: that blends photogr
 Inside, a picture is float32 (H, W, 3) from 0 to 1.
 """
 
-import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn, idctn
 
+from headstart.data.decoding import content_hash
 from headstart.errors import ConfigError, nearest
 from headstart.robustness.severities import NAMES, SEVERITIES, severities_for
 from headstart.seeds import generator
@@ -58,9 +58,7 @@ def corrupt(picture: Picture, name: str, severity: int, content: int | None = No
 
 def content_of(picture: Picture) -> int:
     """128 bits that stand for the shape and the pixels."""
-    digest = hashlib.sha256(repr(picture.shape).encode())
-    digest.update(np.ascontiguousarray(picture).data)
-    return int.from_bytes(digest.digest()[:16], "big")
+    return int.from_bytes(content_hash(picture)[:16], "big")
 
 
 def made_by(side: int) -> str:

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,31 @@ WITH_VALUE = (  # flags of Hydra's that take the next word
 OPTIONAL_VALUE = ("--info", "-i")
 _ALONE: list[Outcome] = []  # of a command that is no sweep
 TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
+
+
+def answered(
+    arguments: Sequence[str],
+    help_text: str,
+    work: Callable[[], object],
+    reason: Callable[[Exception], str],
+    interrupted: str = "interrupted.",
+) -> int:
+    """Print a command's help if asked to, else do its work; the exit code.
+
+    2: what the user can mend, told in the sentence that ``reason`` makes of it; 130: interrupted, told too.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(help_text, end="")
+        return DONE
+    try:
+        work()
+    except TOLD as error:
+        print(f"headstart: {reason(error)}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print(f"headstart: {interrupted}", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
 
 
 def train(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """headstart inspect: a backbone stage by stage, and what each strategy trains of it; torch is loaded for that alone."""
 
 import gc
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from headstart.runs.command import DONE, TOLD, WRONG
+from headstart.runs.command import TOLD, answered
 from headstart.runs.configs import CONFIG_ERRORS, composed, conf_folder, explain
 from headstart.runs.early_checks import named_well
 from headstart.tables import share_text, table_text
@@ -46,18 +45,14 @@ class Shares:
 def inspect(arguments: Sequence[str]) -> int:
     """Print the tables for the backbone that the arguments, settings of ``headstart train``, describe; the exit code.
 
-    2: a wrong setting, told in one sentence.
+    2: a wrong setting, told in one sentence; 130: interrupted.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
-        return DONE
-    try:
-        for text in _tables(list(arguments)):
-            print(text, flush=True)
-    except TOLD as error:
-        print(f"headstart: {reason(error, arguments)}", file=sys.stderr)
-        return WRONG
-    return DONE
+    return answered(arguments, HELP, lambda: _tell(arguments), lambda error: reason(error, arguments))
+
+
+def _tell(arguments: Sequence[str]) -> None:
+    for text in _tables(list(arguments)):
+        print(text, flush=True)
 
 
 def _tables(arguments: list[str]) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """headstart inspect augmentation: what a list of views and mixes makes of training pictures, as a grid and a table."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
-from headstart.runs.command import DONE, INTERRUPTED, TOLD, WRONG
+from headstart.runs.command import answered
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import check_settings, named_well
 from headstart.runs.identity import make_run_directory, readable_name
@@ -55,18 +54,7 @@ def inspect_augmentation(arguments: Sequence[str]) -> int:
 
     2: a wrong setting, told in one sentence; 130: interrupted.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
-        return DONE
-    try:
-        _draw_and_tell(arguments)
-    except TOLD as error:
-        print(f"headstart: {reason(error, arguments)}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted.", file=sys.stderr)
-        return INTERRUPTED
-    return DONE
+    return answered(arguments, HELP, lambda: _draw_and_tell(arguments), lambda error: reason(error, arguments))
 
 
 def _draw_and_tell(arguments: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
-from headstart.runs.command import DONE, INTERRUPTED, TOLD, WRONG
+from headstart.runs.command import answered
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import named_well
 from headstart.runs.identity import make_run_directory, readable_name
@@ -51,18 +50,13 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     2: a wrong setting, told in one sentence; 130: interrupted.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
-        return DONE
-    try:
-        _probe_and_tell(arguments)
-    except TOLD as error:
-        print(f"headstart: {reason(error, arguments)}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted; features that were computed are kept.", file=sys.stderr)
-        return INTERRUPTED
-    return DONE
+    return answered(
+        arguments,
+        HELP,
+        lambda: _probe_and_tell(arguments),
+        lambda error: reason(error, arguments),
+        "interrupted; features that were computed are kept.",
+    )
 
 
 def _probe_and_tell(arguments: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from headstart import __version__
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import expanded
 from headstart.rules import is_whole
-from headstart.runs.command import DONE, INTERRUPTED, TOLD, WRONG
+from headstart.runs.command import answered
 from headstart.runs.configs import CONFIG_ERRORS, composed, explain
 from headstart.runs.early_checks import named_well
 from headstart.seeds import generator
@@ -55,24 +54,18 @@ def policy(arguments: Sequence[str]) -> int:
 
     2: a wrong setting, told in one sentence; 130: interrupted, nothing is written.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
-        return DONE
     shown = "--cfg" in arguments
     settings = [argument for argument in arguments if not shown or argument not in ("--cfg", "job")]
-    try:
+
+    def work() -> None:
         config, _ = composed(settings, CONFIG)
         if shown:
             print(OmegaConf.to_yaml(config), end="")
-            return DONE
-        _search_and_tell(named_well(config, settings))
-    except TOLD as error:
-        print(f"headstart: {_reason(error, settings)}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted; no policy was written.", file=sys.stderr)
-        return INTERRUPTED
-    return DONE
+        else:
+            _search_and_tell(named_well(config, settings))
+
+    nothing = "interrupted; no policy was written."
+    return answered(arguments, HELP, work, lambda error: _reason(error, settings), nothing)
 
 
 def _reason(error: Exception, arguments: Sequence[str]) -> str:

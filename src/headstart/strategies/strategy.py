@@ -1,7 +1,6 @@
 """The base of all strategies: it owns loss, metrics, modes and learning rates; a subclass says what is trained."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from headstart.strategies.lr_finder import Clip, find_lr
 from headstart.strategies.plan import Group, check_partition, optimizer_groups
 from headstart.strategies.rates import stage_rates
 from headstart.tasks import Classification, Scores
-from headstart.tasks.consistency import jensen_shannon
+from headstart.tasks.consistency import jensen_shannon, log_mean
 from headstart.tasks.heads import start_from_class_means
 
 log = logging.getLogger(__name__)
@@ -786,8 +785,7 @@ class Strategy(pl.LightningModule):
 
 def mean_over_views(logits: Tensor, count: int) -> Tensor:
     """Logits (V * count, classes), V views of each, to the logarithms of mean probabilities (count, classes)."""
-    logs = logits.float().log_softmax(dim=1).unflatten(0, (-1, count))
-    return logs.logsumexp(dim=0) - math.log(len(logs))
+    return log_mean(logits.float().log_softmax(dim=1).unflatten(0, (-1, count)))
 
 
 def finished(inputs: Any) -> Tensor:

@@ -1,6 +1,13 @@
-"""Asking a network to say the same of several views of a picture."""
+"""What a network says of several views of a picture: the mean, and how far the views are from it."""
+
+import math
 
 from torch import Tensor
+
+
+def log_mean(logs: Tensor) -> Tensor:
+    """Log-probabilities (V, N, classes) of V views to the logarithms of their means (N, classes)."""
+    return logs.logsumexp(dim=0) - math.log(len(logs))
 
 
 def jensen_shannon(logits: Tensor) -> Tensor:
@@ -9,5 +16,4 @@ def jensen_shannon(logits: Tensor) -> Tensor:
     Hendrycks et al. 2019 (arXiv:1912.02781), equation 2; 0 where all views are told the same, at most log V.
     """
     logs = logits.float().log_softmax(dim=2)
-    mixture = logs.logsumexp(dim=0) - logs.new_tensor(float(len(logs))).log()
-    return (logs.exp() * (logs - mixture)).sum(dim=2).mean()
+    return (logs.exp() * (logs - log_mean(logs))).sum(dim=2).mean()

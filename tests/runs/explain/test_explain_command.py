@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import trained_run
 from PIL import Image
 
-from headstart.cli import main
 from headstart.runs.explain.command import explain
 
 FIGURES = [f"{name}.{kind}" for name in ("mistakes", "grad_cam", "embedding") for kind in ("png", "pdf")]
@@ -20,9 +19,7 @@ TABLES = ["mistakes.csv", "embedding.csv"]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explained")
     arguments = ["backbone=mobilenet_v3_small", "dataset.counts=[3,2,2]", "trainer.max_epochs=1", "strategy=head_only"]
-    assert main(["train", *TINY, f"output_dir={folder}", *arguments]) == 0
-    (found,) = (path.parent for path in folder.rglob("run.json"))
-    return found
+    return trained_run(folder, *arguments)
 
 
 @pytest.fixture

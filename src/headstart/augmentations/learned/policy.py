@@ -20,7 +20,6 @@ evenly from magnitude - spread to magnitude + spread; rotations, shears and tran
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, write_atomically
+from headstart.rules import is_number
 
 SCHEMA = 1
 GRID = 201  # magnitudes that stand for a range in tables
@@ -203,7 +203,6 @@ def _choice(content: Any, place: str) -> Choice:
 
 
 def _number(value: Any, place: str, least: float, most: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not least <= value <= most:
+    if not is_number(value) or not least <= value <= most:
         raise ConfigError(f"{place}: {value!r} is no number from {least:g} to {most:g}.")
     return float(value)

@@ -10,7 +10,6 @@ mixture of all operations, as in the paper, where it is "mixed".
 """
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 from headstart.augmentations.learned.policy import Choice, Policy, Stage
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
 from headstart.errors import ConfigError, nearest
+from headstart.rules import is_number, is_whole
 from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
 
@@ -54,13 +54,13 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for name in ("sub_policies", "steps", "epochs", "batches", "batch_size", "critic_steps", "measure_steps"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ConfigError(f"policy.{name}={value}: expected a whole number above 0.")
         for name in ("lr", "critic_lr", "temperature", "application_temperature"):
-            if not _is_number(getattr(self, name)) or not getattr(self, name) > 0:
+            if not is_number(getattr(self, name)) or not getattr(self, name) > 0:
                 raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number above 0.")
         for name in ("gradient_penalty", "class_weight"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
                 raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number from 0 on.")
         if self.choice not in ("sampled", "mixed"):
             raise ConfigError(
@@ -71,10 +71,6 @@ class SearchSettings:
         for name in self.operations:
             if name not in OPERATIONS:
                 raise ConfigError(f"policy.operations: there is no operation '{name}'.{nearest(name, OPERATIONS)}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class RelaxedPolicy(nn.Module):
