@@ -43,7 +43,7 @@ def measure(count: int) -> dict[str, float]:
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from headstart.backbones import efficientnet_lite
-    from headstart.data.module import EvenBatches
+    from headstart.data.batches import EvenBatches
     from headstart.features.keeping import Writer, locate
     from headstart.features.loaders import FeatureBatches
     from headstart.features.store import Store

@@ -13,8 +13,8 @@ from headstart.augmentations import AugMix, CropResize, Pipeline
 from headstart.backbones import Preprocessing
 from headstart.data import ImageFolder, Textures
 from headstart.data import module as module_under_test
+from headstart.data.batches import EvenBatches
 from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
-from headstart.data.module import EvenBatches
 from headstart.data.seen import Seen
 from headstart.errors import ConfigError, DataError
 

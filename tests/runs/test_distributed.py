@@ -21,7 +21,7 @@ from resuming import check_equal, only_run, stop_at
 
 from headstart import ranks
 from headstart.cli import main
-from headstart.data.module import EvenBatches, straight_on
+from headstart.data.batches import EvenBatches, straight_on
 from headstart.runs import compose, identity, processes
 from headstart.runs.configs import composed
 from headstart.runs.run import settled

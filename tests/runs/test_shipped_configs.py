@@ -13,16 +13,12 @@ from PIL import Image
 from headstart.augmentations.learned.policy import Choice, Policy, write_policy
 from headstart.cli import main
 from headstart.data.torchvision_sets import RECIPES
-from headstart.runs.configs import composed, conf_folder
+from headstart.runs.configs import choices, composed, conf_folder
 
 FAST = ["debug=fast", "output_dir=o"]
 OWN_TESTS = {"augmentation", "backbone", "dataset", "experiment", "debug", "scale"}
 DEMOS = {"demo", "demo_digits"}
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
-
-
-def choices(group: str) -> list[str]:
-    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
 
 
 def one_run(*arguments: str) -> dict:

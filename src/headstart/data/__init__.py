@@ -2,7 +2,8 @@
 
 from headstart.data.embedded import Digits, Textures
 from headstart.data.files import CsvFile, ImageFolder
-from headstart.data.module import PictureData, PictureSplit
+from headstart.data.module import PictureData
+from headstart.data.picture_split import PictureSplit
 from headstart.data.torchvision_sets import TorchvisionSet
 
 __all__ = ["CsvFile", "Digits", "ImageFolder", "PictureData", "PictureSplit", "Textures", "TorchvisionSet"]

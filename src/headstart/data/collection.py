@@ -19,10 +19,12 @@ class Collection:
     ids: list[str]  # unique in the collection; for files, the path below the root
     targets: Targets  # (N,) index into the class names
     pictures: Sequence[Undecoded]  # (N,), may open its entries only when asked
+    groups: list[str] | None = None  # (N,) what must stay in one split: a patient, a site, a burst
 
     def take(self, indices: NDArray[np.int64]) -> "Collection":
-        """The entries at these positions, in this order."""
-        return Collection([self.ids[i] for i in indices], self.targets[indices], Chosen(self.pictures, indices))
+        """Return the entries at these positions, in this order."""
+        ids, groups = ([of[i] for i in indices] if of is not None else None for of in (self.ids, self.groups))
+        return Collection(ids or [], self.targets[indices], Chosen(self.pictures, indices), groups)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,7 +35,13 @@ def joined(parts: Sequence[Collection]) -> Collection:
     if len(parts) == 1:
         return parts[0]
     ids = [name for part in parts for name in part.ids]
-    return Collection(ids, np.concatenate([part.targets for part in parts]), Behind([part.pictures for part in parts]))
+    grouped = all(part.groups is not None for part in parts)
+    return Collection(
+        ids,
+        np.concatenate([part.targets for part in parts]),
+        Behind([part.pictures for part in parts]),
+        [group for part in parts for group in part.groups or []] if grouped else None,
+    )
 
 
 class Behind(Sequence[Undecoded]):

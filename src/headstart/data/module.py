@@ -4,22 +4,19 @@ import contextlib
 import hashlib
 import logging
 import signal
-from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from headstart import ranks
-from headstart.data.collection import Collection, Targets, joined
+from headstart.data.batches import EvenBatches, InOrder, Mixed
+from headstart.data.collection import Collection, joined
 from headstart.data.decoding import (
     Decoded,
     Decoder,
-    Picture,
     UnreadableError,
     content_hash,
     decode_all,
@@ -28,13 +25,14 @@ from headstart.data.decoding import (
     usable_cores,
 )
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.seen import Seen
 from headstart.data.splits import few_per_class, fold_of, split_off
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.rules import check_dataset
-from headstart.seeds import generator, stream
+from headstart.seeds import stream
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
@@ -50,37 +48,6 @@ SPLIT_NAMES = {
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
 GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
-# uint8 (N, 3, S, S), or (branches * N, ...) or an object to be finished on the device; int64 (N,), int64 positions (N,)
-Batch = tuple[Any, Tensor, Tensor]
-
-
-class Views(Protocol):
-    """What makes other pictures of the training pictures: drawn for each picture, and carried out in order."""
-
-    @property
-    def branches(self) -> int:
-        """How many pictures come out of one."""
-
-    @property
-    def crops(self) -> bool:
-        """Whether whole pictures go in; otherwise they are centre-cropped before."""
-
-    @property
-    def batch_from(self) -> int:
-        """The view from which on batches of tensors may go in."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, int], size: int) -> Any:
-        """What to do to a picture of this height and width."""
-
-    def stack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Tensor:
-        """uint8 (branches * N, 3, size, size): the first picture of each, then the second of each, and so on."""
-
-    def pack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Any:
-        """The same, but the views from ``batch_from`` on are left to whoever calls ``done()`` of the result."""
 
 
 class HasPreprocessing(Protocol):
@@ -97,132 +64,6 @@ class HasPreprocessing(Protocol):
     @property
     def crop_fraction(self) -> float:
         """Side of the centre crop over the short side after resizing."""
-
-
-class PictureSplit(Dataset[Batch]):
-    """One split, ready to be loaded: whole batches by positions, so that nothing is copied twice."""
-
-    def __init__(
-        self,
-        pictures: Pictures,
-        targets: Targets,
-        size: int,
-        views: Views | None = None,
-        view_seed: int = 0,
-    ) -> None:
-        self.pictures, self.targets, self.size = pictures, targets, size
-        self.views, self.view_seed = views if views else None, view_seed
-        self.views_in_batches = False  # whether those that can be are left to the device
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Names of the pictures, unique in the split."""
-        return self.pictures.ids
-
-    @property
-    def branches(self) -> int:
-        """How many pictures come out of one."""
-        return self.views.branches if self.views is not None else 1
-
-    def without_views(self) -> "PictureSplit":
-        """The same pictures, centre-cropped."""
-        return PictureSplit(self.pictures, self.targets, self.size)
-
-    def with_views(self, views: Views | None, seed: int) -> "PictureSplit":
-        """The same pictures, seen through these views."""
-        return PictureSplit(self.pictures, self.targets, self.size, views, seed)
-
-    def picture(self, index: int, epoch: int = 0) -> Picture:
-        """(size, size, 3) uint8; the first that comes out of a picture."""
-        return self.images([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
-
-    def images(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
-        """Of (epoch, position) pairs uint8 (branches * N, 3, S, S), channels-last in memory; or what the device ends.
-
-        What is random is drawn from (seed, epoch, position), whatever process asks.
-        """
-        pictures = [self.pictures[index] for _, index in keys]
-        if self.views is None or not self.views.crops:
-            pictures = [centre_crop(picture, self.size) for picture in pictures]
-        if self.views is None:
-            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        drawn = [
-            self.views.draw(generator("augmentation", self.view_seed, epoch, index), picture.shape[:2], self.size)
-            for (epoch, index), picture in zip(keys, pictures, strict=True)
-        ]
-        return (self.views.pack if pack else self.views.stack)(pictures, drawn, self.size)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
-        return self.__getitems__([key])
-
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        """Positions, or (epoch, position) pairs, to a batch."""
-        pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
-        indices = np.array([index for _, index in pairs], dtype=np.int64)
-        pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
-        return self.images(pairs, pack), torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
-
-
-class EvenBatches:
-    """Shuffled (epoch, position) keys in batches that differ by one at most: no left-over of one for batch norm.
-
-    Where several processes train together, each has its share of every batch.
-    """
-
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
-        self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.rank, self.world = ranks.rank(), ranks.world()
-        self.epoch = 0
-        self.done = (0, 0)  # an epoch, and how many of its batches need not come, as they came before
-        self.sampler = self  # where Lightning looks for set_epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.length // self.batch_size)
-
-    def positions(self) -> list[NDArray[np.int64]]:
-        """The positions of each batch of this epoch, or of this process's share of each."""
-        order = generator("order", self.seed, self.epoch).permutation(self.length)
-        epoch, done = self.done
-        batches = np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
-        return [np.array_split(batch, self.world)[self.rank] for batch in batches]
-
-    def start_at(self, epoch: int, batches: int) -> None:
-        """Go on within an epoch, after so many of its batches."""
-        self.epoch, self.done = epoch, (epoch, batches)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for part in self.positions():
-            yield [(self.epoch, int(index)) for index in part]
-
-
-class Mixed(EvenBatches):
-    """One shuffled order that is the same in every pass: for batches that should not hold one class only."""
-
-    def __init__(self, length: int, batch_size: int) -> None:
-        super().__init__(length, batch_size, 0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """There is one order only."""
-
-
-class InOrder:
-    """Positions straight on, as a DataLoader takes them."""
-
-    def __init__(self, length: int, batch_size: int) -> None:
-        self.batches = straight_on(length, batch_size)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self.batches)
 
 
 class PictureData(pl.LightningDataModule):
@@ -282,6 +123,8 @@ class PictureData(pl.LightningDataModule):
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the pictures that two splits share; see data/leakage.py
+        self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
+        self.warnings: list[str] = []  # what is suspicious about the images, as sentences
         self.splits_made = ""  # what a person should know of splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
@@ -465,18 +308,6 @@ class PictureData(pl.LightningDataModule):
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
 
 
-def straight_on(length: int, batch_size: int) -> list[NDArray[np.int64]]:
-    """Positions in order, ``batch_size`` at a time, or this process's share of each such batch.
-
-    A last batch with too few for all processes goes into the one before: each has as many batches, none empty.
-    """
-    starts = list(range(0, length, batch_size))
-    if len(starts) > 1 and length - starts[-1] < ranks.world():
-        starts.pop()
-    batches = np.split(np.arange(length), starts[1:])
-    return [np.array_split(batch, ranks.world())[ranks.rank()] for batch in batches]
-
-
 def split_name(name: str) -> str:
     """The usual spellings of train, validation and test to these words; other names as they are."""
     return SPLIT_NAMES.get(name.lower(), name)
@@ -490,12 +321,6 @@ def short_side(size: int, crop_fraction: float) -> int:
             f" than {MOST_SIDE:,} pixels; expected a smaller image_size, such as 224, or a larger crop_fraction."
         )
     return round(size / crop_fraction)
-
-
-def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
-    """The middle size x size pixels."""
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
 
 
 def _outlast_the_step(worker: int) -> None:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from headstart import ranks
 from headstart.data import PictureData, PictureSplit
-from headstart.data.module import EvenBatches, Mixed
+from headstart.data.batches import EvenBatches, Mixed
 from headstart.errors import HeadstartError
 from headstart.features.keeping import Keeper, Outcome
 from headstart.features.loaders import FeatureBatches

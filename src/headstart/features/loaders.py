@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart import ranks
-from headstart.data.module import EvenBatches, straight_on
+from headstart.data.batches import EvenBatches, straight_on
 from headstart.features.compute import ahead
 from headstart.features.rows import InMemory, Rows
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from headstart.data import PictureData
-from headstart.data.module import EvenBatches
+from headstart.data.batches import EvenBatches
 from headstart.runs.curves import Curves
 from headstart.strategies import Strategy
 from headstart.strategies.strategy import finished

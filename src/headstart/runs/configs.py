@@ -62,8 +62,13 @@ def help_text(arguments: Sequence[str]) -> str:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     folders = sorted(folder for folder in conf_folder().iterdir() if folder.is_dir())
-    groups = [f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}" for folder in folders]
+    groups = [f"{folder.name}: {', '.join(choices(folder.name))}" for folder in folders]
     return template.safe_substitute(APP_CONFIG_GROUPS="\n".join(groups) + "\n", CONFIG=OmegaConf.to_yaml(config))
+
+
+def choices(group: str) -> list[str]:
+    """Return the names to choose from in a config group; a name with an underscore is part of others."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
 @contextmanager
@@ -159,7 +164,7 @@ def _no_such_choice(error: MissingConfigException) -> str:
     if "/" not in missing:
         return f"There is no config '{missing}'." + nearest(missing, error.options or [])
     group, name = missing.rsplit("/", 1)
-    options = error.options or sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+    options = [option for option in error.options or choices(group) if not option.startswith("_")]
     return f"There is no {group} '{name}'.{nearest(name, options)}"
 
 

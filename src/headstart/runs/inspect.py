@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from headstart.runs.command import TOLD, answered
-from headstart.runs.configs import CONFIG_ERRORS, composed, conf_folder, explain
+from headstart.runs.configs import CONFIG_ERRORS, choices, composed, explain
 from headstart.runs.early_checks import named_well
 from headstart.tables import share_text, table_text
 
@@ -73,7 +73,7 @@ def _all_shares(arguments: list[str], chosen: str) -> tuple[list[Shares], list[s
     refused: list[str] = []
     gc.freeze()  # what is there by now stays, and is not searched below
     try:
-        for strategy in sorted(file.stem for file in (conf_folder() / "strategy").glob("*.yaml")):
+        for strategy in choices("strategy"):
             others = [*_without_strategy(arguments), f"strategy={strategy}"]
             own = arguments if strategy == chosen else others
             try:

@@ -24,8 +24,7 @@ from headstart.tables import share_text, table_text
 if TYPE_CHECKING:
     from headstart.augmentations.learned.policy import Policy
     from headstart.augmentations.learned.search import Found, Pictures, SearchSettings
-    from headstart.data import PictureData
-    from headstart.data.module import PictureSplit
+    from headstart.data import PictureData, PictureSplit
 
 log = logging.getLogger(__name__)
 CONFIG = "policy"  # the name of the file in conf

@@ -239,6 +239,8 @@ def _train_and_test(
         classes=data.class_names,
         pictures={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         skipped=data.skipped,
+        not_used=data.not_used,
+        warnings=data.warnings,
         leakage=data.leakage,
     )
     _describe(config, parts)
@@ -429,6 +431,10 @@ def _describe(config: DictConfig, parts: Parts) -> None:
         "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels",
         data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size,
     )  # fmt: skip
+    if data.not_used:
+        log.info("not used: %s", "; ".join(data.not_used))
+    for warning in data.warnings:
+        log.warning("%s", warning)
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
     warn_of_weights(strategy)

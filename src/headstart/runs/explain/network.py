@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from headstart.augmentations import Pipeline
 from headstart.data import PictureData
+from headstart.data.batches import Mixed
 from headstart.data.decoding import usable_cores
-from headstart.data.module import Mixed
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded

@@ -1,0 +1,120 @@
+"""One split, ready to be loaded, and what its views have to offer."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from headstart.data.collection import Targets
+from headstart.data.decoding import Picture
+from headstart.data.pictures import Pictures
+from headstart.seeds import generator
+
+# uint8 (N, 3, S, S), or (branches * N, ...) or an object to be finished on the device; int64 (N,), int64 positions (N,)
+Batch = tuple[Any, Tensor, Tensor]
+
+
+class Views(Protocol):
+    """What makes other pictures of the training pictures: drawn for each picture, and carried out in order."""
+
+    @property
+    def branches(self) -> int:
+        """How many pictures come out of one."""
+
+    @property
+    def crops(self) -> bool:
+        """Whether whole pictures go in; otherwise they are centre-cropped before."""
+
+    @property
+    def batch_from(self) -> int:
+        """The view from which on batches of tensors may go in."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int], size: int) -> Any:
+        """What to do to a picture of this height and width."""
+
+    def stack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Tensor:
+        """uint8 (branches * N, 3, size, size): the first picture of each, then the second of each, and so on."""
+
+    def pack(self, pictures: Sequence[Picture], drawn: Sequence[Any], size: int) -> Any:
+        """The same, but the views from ``batch_from`` on are left to whoever calls ``done()`` of the result."""
+
+
+class PictureSplit(Dataset[Batch]):
+    """One split, ready to be loaded: whole batches by positions, so that nothing is copied twice."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        targets: Targets,
+        size: int,
+        views: Views | None = None,
+        view_seed: int = 0,
+    ) -> None:
+        self.pictures, self.targets, self.size = pictures, targets, size
+        self.views, self.view_seed = views if views else None, view_seed
+        self.views_in_batches = False  # whether those that can be are left to the device
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the pictures, unique in the split."""
+        return self.pictures.ids
+
+    @property
+    def branches(self) -> int:
+        """How many pictures come out of one."""
+        return self.views.branches if self.views is not None else 1
+
+    def without_views(self) -> "PictureSplit":
+        """The same pictures, centre-cropped."""
+        return PictureSplit(self.pictures, self.targets, self.size)
+
+    def with_views(self, views: Views | None, seed: int) -> "PictureSplit":
+        """The same pictures, seen through these views."""
+        return PictureSplit(self.pictures, self.targets, self.size, views, seed)
+
+    def picture(self, index: int, epoch: int = 0) -> Picture:
+        """(size, size, 3) uint8; the first that comes out of a picture."""
+        return self.images([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
+
+    def images(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
+        """Of (epoch, position) pairs uint8 (branches * N, 3, S, S), channels-last in memory; or what the device ends.
+
+        What is random is drawn from (seed, epoch, position), whatever process asks.
+        """
+        pictures = [self.pictures[index] for _, index in keys]
+        if self.views is None or not self.views.crops:
+            pictures = [centre_crop(picture, self.size) for picture in pictures]
+        if self.views is None:
+            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        drawn = [
+            self.views.draw(generator("augmentation", self.view_seed, epoch, index), picture.shape[:2], self.size)
+            for (epoch, index), picture in zip(keys, pictures, strict=True)
+        ]
+        return (self.views.pack if pack else self.views.stack)(pictures, drawn, self.size)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        """Positions, or (epoch, position) pairs, to a batch."""
+        pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
+        indices = np.array([index for _, index in pairs], dtype=np.int64)
+        pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
+        return self.images(pairs, pack), torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+
+
+def centre_crop(image: Picture, size: int) -> NDArray[np.uint8]:
+    """The middle size x size pixels."""
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
