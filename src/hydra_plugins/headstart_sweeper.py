@@ -83,3 +83,21 @@ class OptunaSweeper(Sweeper):
     def check(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose the settings of each job; raises Hydra's errors."""
         self.validate_batch_is_legal(batch)
+
+    def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
+        """Return hashes of what the data sets of these jobs hold, each once, sorted; loads torch."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        from headstart.data.notes import Notes
+        from headstart.runs.compose import make_data
+        from headstart.runs.early_checks import check_settings, named_well
+        from headstart.runs.run import notes_folder, settled
+
+        found = set()
+        for overrides in batch:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            config = OmegaConf.create(settled(named_well(config, overrides)))
+            check_settings(config)
+            found.add(str(make_data(config).source_hash(Notes(notes_folder(config)))))
+        return sorted(found)

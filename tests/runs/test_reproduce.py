@@ -130,7 +130,7 @@ def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> 
     changed_config(run, optimizer__lr=0.3, seeds__head=5, strategy__head_seed=5)
     code = reproduce([str(run), "--output", "again"])
     said = capsys.readouterr().out
-    assert "does not give the config_hash of run.json" in said
+    assert "do not give the config_hash of run.json" in said
     assert "verdict: bit-equal" not in said
     assert code == ("verdict: different" in said)
 

@@ -56,9 +56,13 @@ class Bench:
         self.hydra_context = SimpleNamespace(config_loader=None)
         self.launcher, self.score, self.kill_at = self, score, kill_at
         self.ran: list[tuple[str, ...]] = []
+        self.data = "1234"
 
     def check(self, batch: Any) -> None:
         assert batch
+
+    def data_hashes(self, batch: Any) -> list[str]:
+        return [self.data]
 
     def launch(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
         returned = []
@@ -188,6 +192,15 @@ def test_a_study_is_not_continued_with_other_settings(tmp_path: Path) -> None:
     search(Bench(tmp_path, by_lr), LR, "strategy=a", "output_dir=y", n_trials=3)  # where runs go bears on nothing
     with pytest.raises(ConfigError, match="made with other values of strategy: "):
         search(Bench(tmp_path, by_lr), LR, "strategy=b")
+
+
+def test_a_study_is_not_continued_on_other_data(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, by_lr)
+    search(bench, LR, n_trials=2)
+    bench.data = "5678"
+    with pytest.raises(ConfigError, match="made with other values of the data: "):
+        search(bench, LR, n_trials=3)
+    assert len(bench.ran) == 2
 
 
 def test_trials_at_once_go_to_the_launcher_together(tmp_path: Path) -> None:

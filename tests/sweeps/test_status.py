@@ -262,3 +262,16 @@ def test_five_hundred_runs_take_no_two_seconds_and_no_torch(tmp_path: Path) -> N
     seconds, torch, hydra = last.split()
     assert (torch, hydra) == ("False", "False")
     assert float(seconds) < 2, f"of {time.perf_counter() - before:.1f} s"
+
+
+def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> None:
+    """The sweep of three jobs began once more after its images were changed, and has trained one of them so far."""
+    sweep = {"schema": 1, "jobs": 3, "overrides": [], "command": ["headstart train"]}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+    for number in range(3):
+        make(tmp_path, f"old-{number}", "finished", begun=500, source={"root": "/ants", "hash": "1"})
+    make(tmp_path, "elsewhere", "finished", begun=600, source={"root": "/bees", "hash": "3"})
+    assert overview([tmp_path], NOW).sweeps[0].left == 0
+    (tmp_path / "elsewhere" / "run.json").unlink()
+    make(tmp_path, "new", "finished", begun=50, source={"root": "/ants", "hash": "2"})
+    assert overview([tmp_path], NOW).sweeps[0].left == 2

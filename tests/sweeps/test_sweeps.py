@@ -15,7 +15,7 @@ from resuming import Killed
 from headstart.cli import main
 from headstart.reports.read import find_run_directories
 from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
-from headstart.sweeps.earlier import abandoned, earlier_runs, files_stamp
+from headstart.sweeps.earlier import abandoned, earlier_runs
 from headstart.sweeps.lock import RunLock, _asked, held
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 
@@ -255,25 +255,6 @@ def test_runs_are_found_by_all_of_their_hash(tmp_path: Path) -> None:
     (tmp_path / "d-12345678/run.json").write_text("{")
     found = earlier_runs([tmp_path, tmp_path], "1234567890")
     assert [run.directory.name for run in found] == ["a-12345678", "c-12345678-2"]
-
-
-def test_the_stamp_of_files_sees_names_sizes_and_times_and_follows_no_circle(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/1.png").write_bytes(b"12")
-    (tmp_path / "a/round").symlink_to(tmp_path)
-
-    def stamp() -> str | None:
-        files_stamp.cache_clear()
-        return files_stamp(str(tmp_path))
-
-    first = stamp()
-    assert stamp() == first
-    (tmp_path / "a/1.png").rename(tmp_path / "a/2.png")
-    second = stamp()
-    (tmp_path / "a/2.png").write_bytes(b"123")
-    assert len({first, second, stamp()}) == 3
-    assert files_stamp(None) is None
-    assert files_stamp(str(tmp_path / "gone")) is None
 
 
 @pytest.mark.parametrize(

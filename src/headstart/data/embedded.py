@@ -8,6 +8,7 @@ from PIL import Image
 
 from headstart.data.collection import Collection
 from headstart.data.module import PictureData
+from headstart.data.notes import Notes
 from headstart.errors import ConfigError
 from headstart.seeds import generator
 
@@ -29,7 +30,14 @@ LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so tha
 FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
 
 
-class Textures(PictureData):
+class Embedded(PictureData):
+    """A data set that a package brings along; its settings say all that it holds."""
+
+    def source_hash(self, notes: Notes) -> None:
+        """Return None: nothing lies in files that could change."""
+
+
+class Textures(Embedded):
     """Patches of twelve photographs from scikit-image, one class a photograph, grey and of equal contrast.
 
     Training patches come from the left half of a photograph, validation patches from the upper and test patches
@@ -64,7 +72,7 @@ class Textures(PictureData):
         }
 
 
-class Digits(PictureData):
+class Digits(Embedded):
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:

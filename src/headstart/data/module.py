@@ -1,10 +1,11 @@
 """The LightningDataModule that every data set shares: splits, decoding, loaders."""
 
 import contextlib
+import copy
 import hashlib
 import logging
 import signal
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from headstart import ranks
 from headstart.data.batches import EvenBatches, InOrder, Mixed
 from headstart.data.collection import Collection, joined
+from headstart.data.content import source_hash
 from headstart.data.decoding import (
     Decoded,
     Decoder,
@@ -25,6 +27,7 @@ from headstart.data.decoding import (
     usable_cores,
 )
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.notes import Notes
 from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.seen import Seen
@@ -123,6 +126,7 @@ class PictureData(pl.LightningDataModule):
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the pictures that two splits share; see data/leakage.py
+        self._found: tuple[list[str], dict[str, Collection]] | None = None
         self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
         self.warnings: list[str] = []  # what is suspicious about the images, as sentences
         self.splits_made = ""  # what a person should know of splits that the source does not have
@@ -139,6 +143,22 @@ class PictureData(pl.LightningDataModule):
         """Class names and the splits that the source itself has, under its own names; "train" is always one."""
         raise NotImplementedError
 
+    def found(self) -> tuple[list[str], dict[str, Collection]]:
+        """Return what ``collect`` does, which is asked once."""
+        if self._found is None:
+            self._found = self.collect()
+        return self._found
+
+    def source_hash(self, notes: Notes) -> str | None:
+        """Return one hash of all that the source holds, wherever it lies; None where the settings say everything."""
+        return source_hash(*self.found(), notes)
+
+    def afresh(self) -> Self:
+        """Return the same data set as it was before ``prepare``, without looking at its source once more."""
+        data = copy.copy(self)
+        data.not_used, data.warnings = list(self.not_used), list(self.warnings)
+        return data
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
@@ -149,7 +169,7 @@ class PictureData(pl.LightningDataModule):
 
         Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
         """
-        self.class_names, found = self.collect()
+        self.class_names, found = self.found()
         splits = self._assign(found)
         _check_classes(splits, self.class_names)
         size = preprocessing.image_size

@@ -15,9 +15,12 @@ import torchvision
 from numpy.typing import NDArray
 
 from headstart.data.collection import Collection, Undecoded
+from headstart.data.content import files_hash
 from headstart.data.decoding import told_as_unreadable
 from headstart.data.module import PictureData
+from headstart.data.notes import Notes
 from headstart.errors import ConfigError, DataError, nearest
+from headstart.files import expanded
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Recipe:
     files: str  # what to fetch, for those who have to do it by hand
     place: str  # where to put it, below the root
     splits: dict[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})
+    holds: str = "**/*"  # which files below that place are the set's own
 
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
@@ -35,6 +39,7 @@ BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
 IN_THREE = {"train": {"split": "train"}, "validation": {"split": "val"}, "test": {"split": "test"}}
 CIFAR = "https://www.cs.toronto.edu/~kriz"
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+PACKED = (".gz", ".tgz", ".tar", ".zip")  # archives that lie beside what was unpacked from them
 IDX = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 RECIPES = {
     "fashion_mnist": Recipe(
@@ -44,12 +49,18 @@ RECIPES = {
         "FashionMNIST/raw",
         BY_FLAG,
     ),
-    "cifar10": Recipe("CIFAR10", f"{CIFAR}/cifar-10-python.tar.gz", "", BY_FLAG),
-    "cifar100": Recipe("CIFAR100", f"{CIFAR}/cifar-100-python.tar.gz", "", BY_FLAG),
+    "cifar10": Recipe("CIFAR10", f"{CIFAR}/cifar-10-python.tar.gz", "", BY_FLAG, "cifar-10-batches-py/*"),
+    "cifar100": Recipe("CIFAR100", f"{CIFAR}/cifar-100-python.tar.gz", "", BY_FLAG, "cifar-100-python/*"),
     "svhn": Recipe(
-        "SVHN", "train_32x32.mat and test_32x32.mat from http://ufldl.stanford.edu/housenumbers", "", BY_NAME
+        "SVHN",
+        "train_32x32.mat and test_32x32.mat from http://ufldl.stanford.edu/housenumbers",
+        "",
+        BY_NAME,
+        "*_32x32.mat",
     ),
-    "stl10": Recipe("STL10", "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "", BY_NAME),
+    "stl10": Recipe(
+        "STL10", "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "", BY_NAME, "stl10_binary/*"
+    ),
     "flowers102": Recipe(
         "Flowers102",
         f"102flowers.tgz, imagelabels.mat and setid.mat from {VGG}/flowers/102 (the archive unpacked)",
@@ -64,7 +75,9 @@ RECIPES = {
     ),
     "dtd": Recipe("DTD", f"{VGG.replace('data', 'data/dtd')}/download/dtd-r1.0.1.tar.gz (unpacked)", "dtd", IN_THREE),
     "eurosat": Recipe("EuroSAT", "https://huggingface.co/datasets/torchgeo/eurosat, EuroSAT.zip (unpacked)", "eurosat"),
-    "food101": Recipe("Food101", "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz (unpacked)", "", BY_NAME),
+    "food101": Recipe(
+        "Food101", "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz (unpacked)", "", BY_NAME, "food-101/**/*"
+    ),
     "caltech101": Recipe(
         "Caltech101",
         "caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, and from it"
@@ -88,12 +101,30 @@ class TorchvisionSet(PictureData):
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """The authors' splits under the names train, validation and test."""
-        root = Path(self.root or "data")
+        root = self._place()
         if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return list(torchvision.datasets.FashionMNIST.classes), read_idx_splits(folder)
         sets = {split: self._open(root, arguments) for split, arguments in self.recipe.splits.items()}
         class_names = _class_names(sets["train"])
         return class_names, {split: as_collection(opened, split) for split, opened in sets.items()}
+
+    def source_hash(self, notes: Notes) -> str | None:
+        """Return one hash of the set's own files, which need not be opened; of its images where it has none."""
+        if not self._files():
+            self.found()  # which downloads them
+        files = self._files()
+        return files_hash(files, notes) if files else super().source_hash(notes)
+
+    def _place(self) -> Path:
+        return expanded(str(self.root or "data"))
+
+    def _files(self) -> list[Path]:
+        """Return what lies there already of the set's own files."""
+        root = self._place()
+        if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
+            return [path if (path := folder / name).is_file() else folder / f"{name}.gz" for name in IDX]
+        found = (root / self.recipe.place).glob(self.recipe.holds)
+        return sorted(path for path in found if path.is_file() and path.suffix not in PACKED)
 
     def _open(self, root: Path, arguments: dict[str, Any]) -> Any:
         cls = getattr(torchvision.datasets, self.recipe.cls)

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, RunError
 from headstart.reports.read import first_line
 from headstart.runs import identity, processes
-from headstart.runs.run import Described, carry_out, describe, follow, prepare
+from headstart.runs.run import Described, carry_out, describe, follow
 from headstart.sweeps.beginning import TRIAL
-from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, files_stamp, folders_to_search
+from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
 from headstart.sweeps.lock import RunLock
 
 POLL_SECONDS = 0.02
@@ -56,9 +56,9 @@ def do(
 ) -> Result:
     """Carry a run out, or find that it was.
 
-    In a sweep finished runs are left alone, as long as their pictures are what they were. Unfinished and failed ones
-    go on in their own directory. A run that fails by no fault of its settings is tried again, ``sweep.retry`` times.
-    Raises RunError for one that began and failed.
+    A run is found by its settings and by what its data hold. In a sweep finished runs are left alone. Unfinished and
+    failed ones go on in their own directory. A run that fails by no fault of its settings is tried again,
+    ``sweep.retry`` times. Raises RunError for one that began and failed.
     """
     policy = Policy.of(config)
     described = describe(config, choices)
@@ -127,7 +127,7 @@ def _standing(
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.provenance("overrides") or []):
             return Result("pruned", run.directory, run.accuracy)
-        if run.status == "finished" and policy.skip_finished and still_the_same(described, run):
+        if run.status == "finished" and policy.skip_finished:
             other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
             print(f"skipped: finished before{other}, {100 * run.accuracy:.1f} % on validation: {run.directory}")
             return Result("skipped", run.directory, run.accuracy)
@@ -135,16 +135,6 @@ def _standing(
             print(f"skipped: another process is at it: {run.directory}")
             return Result("elsewhere", run.directory, run.accuracy)
     return None
-
-
-def still_the_same(described: Described, run: Earlier) -> bool:
-    """Whether the pictures are those that a finished run saw: by names, sizes and times, or else by their contents."""
-    root = described.config.dataset.get("root")
-    if run.provenance("files_stamp") == files_stamp(root):
-        return True
-    parts = prepare(described.config, run.directory)
-    weights = parts.strategy.backbone.weights.sha256
-    return identity.run_id(described.config_hash, parts.data.fingerprint, weights) == run.record.get("id")
 
 
 def _place(described: Described, found: Sequence[Earlier], policy: Policy, parent: Path) -> tuple[Path, str]:

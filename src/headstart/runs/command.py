@@ -20,7 +20,6 @@ from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hyd
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
 from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
-from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
 from headstart.sweeps.share import remember_gpus, shared
 
@@ -69,7 +68,6 @@ def train(arguments: Sequence[str]) -> int:
     """
     _ALONE.clear()
     remember_gpus()
-    files_stamp.cache_clear()
     words = flags_first(arguments)
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
     one_run = not any(word.startswith("-") for word in words)

@@ -14,7 +14,7 @@ ADDED = ("test_views",)  # settings that earlier runs had not, and that do nothi
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that determine the result, in their order; the data themselves are told by their fingerprint.
+    """The settings that determine the result, in their order; what the data hold is not among them.
 
     A file of weights or of a policy counts by its content, not by its place.
     """
@@ -48,11 +48,14 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """64 hex digits; the order of settings does not matter, the order of augmentations does."""
+def config_hash(config: Mapping[str, Any], data: str | None = None) -> str:
+    """Return 64 hex digits of what determines a result: the settings, and ``data``, a hash of what the source holds.
+
+    The order of settings does not matter, the order of augmentations does.
+    """
     kept = determining(config)
     kept["augmentation"] = list((kept.get("augmentation") or {}).items())
-    return _digest(kept)
+    return _digest(kept if data is None else {**kept, "data": data})
 
 
 def run_id(config: str, fingerprint: str | None, weights: str | None) -> str:

@@ -58,7 +58,7 @@ def inspect_augmentation(arguments: Sequence[str]) -> int:
 
 
 def _draw_and_tell(arguments: Sequence[str]) -> None:
-    config, choices = composed([*arguments, "backbone.weights=null"])
+    config, _ = composed([*arguments, "backbone.weights=null"])
     config = named_well(config, arguments)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
@@ -67,7 +67,7 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     from headstart.runs import compose
     from headstart.runs.augmentation_plan import STEPS, augmentation_steps
     from headstart.runs.console import quieten
-    from headstart.runs.run import dataset_name, settled
+    from headstart.runs.run import settled
 
     quieten()
     config = OmegaConf.create(settled(config))
@@ -84,7 +84,7 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
         if isinstance(mix, ManifoldMixup):
             print(f"manifold_mixup draws from {', '.join(mix.stages or ())}; what is mixed within is not drawn")
     print(f"\n{seen.pictures_a_second:,.0f} pictures a second by one process, decoded before")
-    name = dataset_name(config, choices["dataset"])
+    name = str(data.name)
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
     output = Path(str(config.output_dir))

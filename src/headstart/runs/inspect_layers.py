@@ -61,9 +61,10 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
 def _probe_and_tell(arguments: Sequence[str]) -> None:
     config, choices = _settings(arguments)
+    from headstart.runs.compose import make_data
     from headstart.runs.console import quieten, talking
     from headstart.runs.layer_probes import probe_stages
-    from headstart.runs.run import dataset_name, settle_on_the_cpu, settled
+    from headstart.runs.run import settle_on_the_cpu, settled
 
     quieten()
     settle_on_the_cpu()
@@ -73,7 +74,7 @@ def _probe_and_tell(arguments: Sequence[str]) -> None:
         probes = probe_stages(config, output)
     print(f"\n{probes_table(probes)}\n\n{verdict(probes)}", flush=True)
     backbone = str(config.backbone.get("name") or choices["backbone"])
-    dataset = dataset_name(config, choices["dataset"])
+    dataset = str(make_data(config).name)
     try:
         folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(dataset, backbone, "layers"))
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))

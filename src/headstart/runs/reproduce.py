@@ -127,13 +127,15 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
         for line in section_lines(circumstances(original, now), THEN_NOW):
             print(line)
         if original.content.get("config_hash") != now.content["config_hash"]:
-            print("\nwarning: config.yaml does not give the config_hash of run.json: it was changed after the run, or")
-            print("this version of headstart counts other settings than the one that wrote it.")
+            print(
+                "\nwarning: config.yaml and the data do not give the config_hash of run.json: one of them was changed"
+            )
+            print("after the run, or this version of headstart counts other settings than the one that wrote it.")
         print(flush=True)
         before = set(output.iterdir()) if output.is_dir() else set()
         choices = {name: original.content[name] for name in ("backbone", "dataset", "strategy")}
         run(config, output, choices, _overrides(original))
-    return _made_since(before, output, config)
+    return _made_since(before, output, now.content["config_hash"])
 
 
 def _original(path: Path) -> Record:
@@ -242,6 +244,7 @@ def _threads_of(original: Record) -> Iterator[None]:
 
 def today(config: DictConfig, output: Path) -> Record:
     """What the run would be made of if it began now: its data and weights are read, nothing is trained."""
+    from headstart.data.notes import Notes
     from headstart.runs import identity, provenance
     from headstart.runs.console import quieten
     from headstart.runs.run import prepare, settle_on_the_cpu, settled
@@ -251,8 +254,9 @@ def today(config: DictConfig, output: Path) -> Record:
     settings = settled(config)
     parts = prepare(OmegaConf.create(settings), output)
     data = parts.data
+    data_hash = data.source_hash(Notes(None))
     content = {
-        "config_hash": identity.config_hash(settings),
+        "config_hash": identity.config_hash(settings, data_hash),
         "augmentation": augmentation_names(settings["augmentation"]),
         "seed": settings.get("seed"),
         "classes": data.class_names,
@@ -275,12 +279,8 @@ def _overrides(original: Record) -> list[str]:
     return [str(override) for override in found] if isinstance(found, list) else []
 
 
-def _made_since(before: set[Path], output: Path, config: DictConfig) -> Record:
-    """The run directory that was just written; others may write into the same folder meanwhile."""
-    from headstart.runs import identity
-    from headstart.runs.run import settled
-
-    wanted = identity.config_hash(settled(config))
+def _made_since(before: set[Path], output: Path, wanted: str) -> Record:
+    """Return the run with this config_hash that was just written; others may write into the folder meanwhile."""
     fresh = [read_record(folder) for folder in set(output.iterdir()) - before if (folder / "run.json").is_file()]
     own = [record for record in fresh if record.content.get("config_hash") == wanted]
     return max(own, key=lambda record: str(record.content.get("started_at")))

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from headstart import ranks
 from headstart.augmentations import Augmentation
 from headstart.data import PictureData
+from headstart.data.notes import Notes
 from headstart.data.seen import Seen
-from headstart.errors import HeadstartError, Pruned
+from headstart.errors import Pruned
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
 from headstart.features.store import PICTURES
@@ -44,7 +45,6 @@ from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
 from headstart.strategies.strategy import in_order
-from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.lock import RunLock
 from headstart.tables import table_text
 
@@ -71,7 +71,9 @@ class Described:
 
     config: DictConfig  # settled
     names: Mapping[str, str]  # of backbone, dataset and strategy
-    config_hash: str
+    data: PictureData  # found, not read
+    data_hash: str | None  # of all that its source holds; None where the settings say that
+    config_hash: str  # of the settings that determine the result, and of the data
 
     @property
     def name(self) -> str:
@@ -83,15 +85,26 @@ class Described:
 
 
 def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
-    """What the settings amount to; ``choices`` are the names of the chosen config groups. Nothing is read yet."""
+    """Return what the settings amount to; ``choices`` are the names of the chosen config groups.
+
+    The images are found, and those that have changed are hashed. Raises a HeadstartError where that cannot be done.
+    """
     settings = settled(config)
     config = OmegaConf.create(settings)
+    data = compose.make_data(config)
     names = {
         "backbone": str(config.backbone.get("name") or choices["backbone"]),
-        "dataset": dataset_name(config, str(choices["dataset"])),
+        "dataset": str(data.name),
         "strategy": str(choices["strategy"]),
     }
-    return Described(config, names, identity.config_hash(settings))
+    data_hash = data.source_hash(Notes(notes_folder(config)))
+    return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
+
+
+def notes_folder(config: DictConfig) -> Path | None:
+    """Return where it is noted what is known of images; None where nothing is to be kept."""
+    features = compose.make_features(config)
+    return features.folder(config.output_dir) / PICTURES if features.enabled else None
 
 
 def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
@@ -121,6 +134,7 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
             {
                 "id": identity.run_id(described.config_hash, None, None),
                 "config_hash": described.config_hash,
+                "source": {"root": config.dataset.get("root"), "hash": described.data_hash},
                 **described.names,
                 "augmentation": augmentation_names(config.augmentation),
                 "seed": config.seed,
@@ -128,7 +142,7 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
             },
         )
         try:
-            accuracy = _within_memory(config, directory, manifest, start)
+            accuracy = _within_memory(config, described.data, directory, manifest, start)
         except BaseException as error:
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
             log.error("the run ended early", exc_info=error)
@@ -160,13 +174,13 @@ def _without_trial(config: DictConfig) -> DictConfig:
     return kept
 
 
-def _within_memory(config: DictConfig, directory: Path, manifest: Manifest, start: float) -> float:
+def _within_memory(config: DictConfig, data: PictureData, directory: Path, manifest: Manifest, start: float) -> float:
     """Train and test; where memory runs out, and if asked to, again with a batch in twice as many parts."""
     parts = 1
     while True:
         try:
             with processes.Group(directory) as group:
-                return _train_and_test(config, directory, manifest, start, group, batch_parts=parts)
+                return _train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
                 not config.trainer.get("auto_batch")
@@ -190,7 +204,8 @@ def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = la
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
     with processes.silent(), listening(), processes.Group(directory) as group:
-        return _train_and_test(config, directory, manifest, time.perf_counter(), group, ready)
+        data = compose.make_data(config)
+        return _train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
 
 
 def settled(config: DictConfig) -> dict[str, Any]:
@@ -208,16 +223,9 @@ def settled(config: DictConfig) -> dict[str, Any]:
     return settings
 
 
-def dataset_name(config: DictConfig, choice: str) -> str:
-    """What tables call the data set; where its settings are refused, as they will be later on, its config's name."""
-    try:
-        return str(compose.make_data(config).name)
-    except HeadstartError:
-        return choice
-
-
 def _train_and_test(
     config: DictConfig,
+    data: PictureData,
     directory: Path,
     manifest: Manifest,
     start: float,
@@ -226,7 +234,7 @@ def _train_and_test(
     batch_parts: int = 1,
 ) -> float:
     provenance.reset_peak_memory()
-    parts = prepare(config, directory, group=group)
+    parts = prepare(config, directory, group=group, data=data.afresh())
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     strategy.batch_parts = batch_parts
     manifest.content["provenance"] |= {
@@ -320,15 +328,19 @@ def _train_and_test(
 
 
 def prepare(
-    config: DictConfig, directory: Path, every_stage: bool = False, group: processes.Group | None = None
+    config: DictConfig,
+    directory: Path,
+    every_stage: bool = False,
+    group: processes.Group | None = None,
+    data: PictureData | None = None,
 ) -> Parts:
-    """Everything that can be refused is refused here, cheap checks first.
+    """Everything that can be refused is refused here, cheap checks first; ``data`` need not be found once more.
 
     With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some. The other processes
     of ``group`` are started early, as they take seconds to come up.
     """
     check_settings(config)
-    data = compose.make_data(config)
+    data = data or compose.make_data(config)
     augmentation = compose.make_augmentation(config)
     compose.check_parts(config, augmentation)
     compose.check_optimizer(config)
@@ -411,7 +423,6 @@ def _seed_everything(seed: int) -> None:
 def _provenance(config: DictConfig, directory: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """What is known before the first step; data and weights follow once they are read."""
     return {
-        "files_stamp": files_stamp(config.dataset.get("root")),
         **provenance.git_state(),
         **provenance.keep(directory),
         "packages": provenance.packages(),

@@ -1,17 +1,13 @@
-"""What earlier commands left of a run: finished, to go on with, failed; found by the hash of its settings."""
+"""What earlier commands left of a run: finished, to go on with, failed; found by the hash of its settings and data."""
 
-import functools
 import glob
-import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.files import expanded
 from headstart.sweeps.lock import LOCK, held
 
 # What a run writes before run.json; half of one of these has a dot before its name and one after it.
@@ -82,40 +78,3 @@ def folders_to_search(output_dir: Path, parent: Path) -> list[Path]:
     """Where runs of the same settings may lie: beside the new one, and in every sweep of the output directory."""
     sweeps = [path for path in sorted(output_dir.glob("*")) if path.is_dir() and not path.name.startswith(".")]
     return [*sweeps, parent]
-
-
-@functools.cache  # forgotten when a command begins: pictures do not change during a sweep
-def files_stamp(root: str | None) -> str | None:
-    """A hash of names, sizes and times of all files at ``root``, contents unread; None where there is no such place.
-
-    For a file, of the folder it lies in: a list of pictures names those around it.
-    """
-    if root is None:
-        return None
-    place = expanded(root)
-    if place.is_file():
-        place = place.parent
-    if not place.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for line in sorted(_lines(str(place), "")):
-        digest.update(os.fsencode(line))
-    return digest.hexdigest()
-
-
-def _lines(folder: str, inside: str) -> Iterator[str]:
-    """One line a file; links to folders are not followed, as they may lead in circles."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        name = f"{inside}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _lines(entry.path, name)
-            continue
-        try:
-            state = entry.stat()
-        except OSError:
-            continue
-        yield f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0"

@@ -44,6 +44,10 @@ class RunStatus:
     """Why it failed."""
     kind: tuple[str, str, str] = ("", "", "")
     """Data set, backbone and strategy: runs that take about as long as each other."""
+    source: tuple[str, str] = ("", "")
+    """Where the data set lies, and the hash of what it held."""
+    started: float | None = None
+    """When its process began, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,9 @@ def read_status(directory: Path, now: float) -> RunStatus:
     if status not in STATUSES:
         return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
+    started, source = _moment(content.get("started_at")), _mapping(content.get("source"))
+    held_then = (str(source.get("root")), str(source.get("hash")))
+    same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then}
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
         epochs, maximum = _whole(cost.get("epochs")), None
@@ -123,10 +130,9 @@ def read_status(directory: Path, now: float) -> RunStatus:
             maximum = _max_epochs(directory) if epochs is not None else None
         return RunStatus(
             directory, status, epochs=epochs, max_epochs=maximum, seconds=_number(cost.get("wall_seconds")),
-            accuracy=_number(metrics.get("test/accuracy")), kind=kind,
-            message=_message(content.get("error")) if status == "failed" else None,
+            accuracy=_number(metrics.get("test/accuracy")),
+            message=_message(content.get("error")) if status == "failed" else None, **same,
         )  # fmt: skip
-    started = _moment(content.get("started_at"))
     lives = held(directory)
     epochs, per_epoch, last = _progress(directory, content, started)
     maximum = _max_epochs(directory) if epochs is not None else None
@@ -135,7 +141,7 @@ def read_status(directory: Path, now: float) -> RunStatus:
         remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
     seconds = max(0.0, (now if lives else last) - started) if started is not None else None
     status = RUNNING if lives else STOPPED
-    return RunStatus(directory, status, epochs, maximum, seconds, remaining, kind=kind)
+    return RunStatus(directory, status, epochs, maximum, seconds, remaining, **same)
 
 
 def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, float]:
@@ -163,7 +169,7 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
     ended = (*GOOD, "failed", "interrupted") if lives else (*GOOD, "failed")  # what was interrupted begins again
     done = sum(outcome.word in ended for outcome in outcomes)
     # A command that has just begun once more has outcomes of its own jobs only.
-    done = max(done, sum(run.status in (FINISHED, "pruned") for run in own))
+    done = max(done, sum(run.status in (FINISHED, "pruned") for run in own) - _outdated(own))
     left = None if jobs is None else max(0, jobs - done - len(running))
     took = durations(own).get(None)
     waits = [run.remaining for run in running]
@@ -175,6 +181,12 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
     command = content.get("command")
     words = tuple(str(word) for word in command) if isinstance(command, list) else ()
     return SweepStatus(directory, lives, jobs, left, remaining, words)
+
+
+def _outdated(runs: Sequence[RunStatus]) -> int:
+    """Return how many have finished on data that were changed since, as a later run on the same place shows."""
+    latest = dict(run.source for run in sorted(runs, key=lambda run: run.started or 0.0))
+    return sum(run.status in (FINISHED, "pruned") and latest[run.source[0]] != run.source[1] for run in runs)
 
 
 def _estimated(run: RunStatus, took: Mapping[tuple[str, str, str] | None, float]) -> RunStatus:

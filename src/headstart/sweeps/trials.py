@@ -49,6 +49,9 @@ class Search(Protocol):
     def check(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose the settings of each job; raises Hydra's errors."""
 
+    def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
+        """Return hashes of what the data sets of these jobs hold."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -80,12 +83,13 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
         list(arguments)
     )
     space = parse_space(overrides)
-    sweeper.check(_samples(space))
+    samples = _samples(space)
+    sweeper.check(samples)
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     storage = str(settings["storage"] or folder / "study.journal")
     storage = storage if "://" in storage else str(Path(storage).absolute())
-    study = _open_study(storage, settings, space)
+    study = _open_study(storage, settings, {**space.record(), "the data": ",".join(sweeper.data_hashes(samples))})
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
 
     total = int(settings["n_trials"])
@@ -230,7 +234,7 @@ def _make_sampler(settings: Mapping[str, Any], number: int, at_once: int) -> "op
     return _made(optuna.samplers.RandomSampler, options, name, seed=seed)
 
 
-def _open_study(storage: str, settings: Mapping[str, Any], space: Space) -> "optuna.Study":
+def _open_study(storage: str, settings: Mapping[str, Any], now: Mapping[str, str]) -> "optuna.Study":
     import optuna
 
     _make_sampler(settings, 0, 1)
@@ -244,7 +248,7 @@ def _open_study(storage: str, settings: Mapping[str, Any], space: Space) -> "opt
         pruner=pruner,
         load_if_exists=True,
     )
-    earlier, now = study.user_attrs.get("settings"), space.record()
+    earlier = study.user_attrs.get("settings")
     if earlier is not None and earlier != now:
         changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
         raise ConfigError(
