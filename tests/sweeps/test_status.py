@@ -274,4 +274,5 @@ def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> No
     assert overview([tmp_path], NOW).sweeps[0].left == 0
     (tmp_path / "elsewhere" / "run.json").unlink()
     make(tmp_path, "new", "finished", begun=50, source={"root": "/ants", "hash": "2"})
-    assert overview([tmp_path], NOW).sweeps[0].left == 2
+    found = overview([tmp_path], NOW).sweeps[0]
+    assert (found.left, found.outdated) == (2, 3)

@@ -62,6 +62,8 @@ class SweepStatus:
     remaining: float | None
     """Seconds to go with as many processes as are at work now, or with one where none is."""
     command: tuple[str, ...]
+    outdated: int = 0
+    """Runs that finished on data which were changed since."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
     ended = (*GOOD, "failed", "interrupted") if lives else (*GOOD, "failed")  # what was interrupted begins again
     done = sum(outcome.word in ended for outcome in outcomes)
     # A command that has just begun once more has outcomes of its own jobs only.
-    done = max(done, sum(run.status in (FINISHED, "pruned") for run in own) - _outdated(own))
+    outdated = _outdated(own)
+    done = max(done, sum(run.status in (FINISHED, "pruned") for run in own) - outdated)
     left = None if jobs is None else max(0, jobs - done - len(running))
     took = durations(own).get(None)
     waits = [run.remaining for run in running]
@@ -180,7 +183,7 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
         remaining = (left * (took or 0.0) + sum(wait or 0.0 for wait in waits)) / max(1, len(running))
     command = content.get("command")
     words = tuple(str(word) for word in command) if isinstance(command, list) else ()
-    return SweepStatus(directory, lives, jobs, left, remaining, words)
+    return SweepStatus(directory, lives, jobs, left, remaining, words, outdated)
 
 
 def _outdated(runs: Sequence[RunStatus]) -> int:

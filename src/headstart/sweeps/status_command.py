@@ -89,6 +89,7 @@ def as_json(found: Overview) -> dict[str, Any]:
         "sweeps": [
             {
                 "directory": str(sweep.directory), "running": sweep.lives, "jobs": sweep.jobs, "left": sweep.left,
+                "outdated": sweep.outdated,
                 "remaining_seconds": sweep.remaining, "command": list(sweep.command),
             }
             for sweep in found.sweeps
@@ -132,6 +133,8 @@ def _sweep_line(sweep: SweepStatus) -> str:
         line += f", {sweep.left} left"
     if sweep.remaining:
         line += f", {duration(sweep.remaining)} to go"
+    if sweep.outdated:
+        line += f"; {sweep.outdated} finished on data that were changed since"
     if not sweep.lives and sweep.left:
         words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
         line += f"; nothing works at it; to go on: {shlex.join(words)}"
