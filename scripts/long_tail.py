@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.files import EXTENSIONS
 from headstart.seeds import generator
 
 
@@ -29,7 +28,7 @@ def long_tail(source: Path, target: Path, most: int, least: int, seed: int) -> d
     """
     folders = {path.name: path for path in sorted((source / "train").iterdir()) if path.is_dir()}
     images = {
-        name: sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+        name: sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         for name, folder in folders.items()
     }
     order = generator("long tail classes", seed).permutation(sorted(folders)).tolist()

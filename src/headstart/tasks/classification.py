@@ -57,8 +57,9 @@ class Classification:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
         # By labels, PyTorch would divide by the weights of the batch, by probabilities it divides by the images.
         soft = self.soft(targets) if targets.ndim == 1 else targets
-        weights = self.class_weights.to(logits.device, torch.float32)
-        return F.cross_entropy(logits.float(), soft, weight=weights, label_smoothing=smoothing)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = self.class_weights.to(logits)
+        return F.cross_entropy(logits, soft.to(logits.dtype), weight=weights, label_smoothing=smoothing)
 
 
 class Scores(nn.Module):
