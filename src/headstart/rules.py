@@ -9,6 +9,7 @@ from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
 
 LARGEST = 1e300  # of a setting
+BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
 
 
 def is_whole(value: object) -> bool:
@@ -23,7 +24,7 @@ def is_number(value: object) -> bool:
 
 def check_dataset(settings: Mapping[str, Any]) -> None:
     """Refuse numbers and words that no data set takes; settings that are not given are not missed."""
-    for key in ("image_size", "batch_size", "labels_per_class"):
+    for key in ("image_size", "batch_size", "labels_per_class", "validation_labels_per_class"):
         if key in settings:
             _check_count(key, settings[key], optional=key != "batch_size")
     _check_folds(settings.get("folds"), settings.get("fold", 0), settings.get("test_split"))
@@ -37,15 +38,38 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     on_error = settings.get("on_error", "raise")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}")
+    balance = settings.get("balance", "none")
+    if balance not in BALANCES:
+        raise ConfigError(
+            f"dataset.balance={balance}: expected none, loss or sampler.{nearest(str(balance), BALANCES)}"
+        )
     root = settings.get("root")
     if root is not None and not isinstance(root, str) and not is_whole(root):
         raise ConfigError(f"dataset.root={root}: expected the path of your pictures, such as my_pictures.")
     for key in ("near_duplicates", "allow_outside"):
-        if not isinstance(settings.get(key, False), bool):
-            raise ConfigError(f"dataset.{key}={settings[key]}: expected true or false.")
+        check_flag(f"dataset.{key}", settings.get(key, False))
     crop = settings.get("crop_fraction")
     if crop is not None and not (is_number(crop) and 0 < crop <= 1):
         raise ConfigError(f"dataset.crop_fraction={crop}: expected a share above 0 and at most 1, or null.")
+
+
+def check_flag(key: str, value: object) -> None:
+    """Refuse what is neither true nor false; ``key`` names the setting."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value}: expected true or false.")
+
+
+def check_solved_balance(balance: str, strategy: str) -> None:
+    """Refuse a balance that does nothing for a classifier that is computed from features, by its config's name."""
+    if balance == "sampler":
+        raise ConfigError(
+            f"dataset.balance=sampler draws batches, and strategy={strategy} has none: use dataset.balance=loss."
+        )
+    if balance == "loss" and strategy == "nearest_centroid":
+        raise ConfigError(
+            "dataset.balance=loss: strategy=nearest_centroid takes the mean of each class, whatever its number of"
+            " images, so there is nothing to weigh: leave dataset.balance=none."
+        )
 
 
 def _check_count(key: str, value: object, optional: bool) -> None:

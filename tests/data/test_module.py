@@ -176,3 +176,28 @@ def test_a_picture_changed_under_the_run_is_refused(make_folder: Callable[..., P
         change(root / name)
         with pytest.raises(DataError, match=f"'{name}' was changed or removed"):
             data.train.picture(0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_validation_takes_a_few_images_a_class_and_test_stays(own: bool, make_folder: Callable[..., Path]) -> None:
+    folders = {"train/a": 20, "train/b": 30, "test/a": 4, "test/b": 4} | ({"val/a": 9, "val/b": 5} if own else {})
+    root = make_folder(folders)
+
+    def prepared(**settings: int) -> ImageFolder:
+        data = ImageFolder(root=str(root), **settings)
+        data.prepare(P)
+        return data
+
+    plain, few, fewer, other = (
+        prepared(),
+        prepared(validation_labels_per_class=3),
+        prepared(validation_labels_per_class=2),
+        prepared(validation_labels_per_class=2, subset_seed=1),
+    )
+    assert np.bincount(few.validation.targets).tolist() == [3, 3]
+    assert set(fewer.validation.ids) < set(few.validation.ids) < set(plain.validation.ids)
+    assert set(other.validation.ids) != set(fewer.validation.ids)
+    for split in ("train", "test"):
+        assert getattr(few, split).ids == getattr(plain, split).ids
+    with pytest.raises(DataError, match=r"validation_labels_per_class=99: class 'a' has only \d validation pictures"):
+        prepared(validation_labels_per_class=99)

@@ -61,3 +61,21 @@ def test_seeds_choose_differently_and_too_few_are_refused() -> None:
         few_per_class(targets, 51, 0, names)
     with pytest.raises(DataError, match="'bees' has 1 picture,"):
         split_off(targets_of([2, 1]), 0.2, 0, names, "test")
+
+
+@given(COUNTS, st.integers(0, 5))
+def test_a_few_for_validation_are_another_draw(counts: list[int], seed: int) -> None:
+    targets, names = targets_of(counts), [str(i) for i in range(len(counts))]
+    one, two = (few_per_class(targets, n, seed, names, split="validation") for n in (1, 2))
+    assert set(one) < set(two)
+    assert np.bincount(targets[two]).tolist() == [2] * len(counts)
+    with pytest.raises(
+        DataError, match=r"dataset.validation_labels_per_class=31: class '0' has only \d+ validation pict"
+    ):
+        few_per_class(targets, 31, seed, names, split="validation")
+
+
+def test_training_and_validation_draw_from_streams_of_their_own() -> None:
+    targets = targets_of([50, 50])
+    draws = [few_per_class(targets, 10, 0, ["ants", "bees"], split=split) for split in ("training", "validation")]
+    assert not np.array_equal(*draws)

@@ -127,6 +127,7 @@ def test_alone_a_process_has_every_picture(monkeypatch: pytest.MonkeyPatch) -> N
     ("trainer", "arguments"),
     [
         *((TWO, arguments) for arguments in (HEAD, ALL, [*GRADUAL, "callbacks=ema"])),
+        (TWO, [*ALL, "dataset.balance=sampler"]),
         *((SHARDED, arguments) for arguments in ([*ALL, "trainer.gradient_clip_val=0.1"], GRADUAL, WISE)),
         (SHARDED, ["strategy=bias_only", STORED, "callbacks=ema"]),
     ],

@@ -34,6 +34,9 @@ WRONG = {
     "dataset.image_size=0": r"dataset.image_size=0: expected a whole number above 0",
     "dataset.batch_size=null": r"dataset.batch_size=None: expected a whole number above 0",
     "dataset.labels_per_class=0": r"dataset.labels_per_class=0: expected a whole number above 0",
+    "dataset.validation_labels_per_class=0": r"dataset.validation_labels_per_class=0: expected a whole number above 0",
+    "dataset.balance=weights": r"dataset.balance=weights: expected none, loss or sampler",
+    "dataset.balance=true": r"dataset.balance=True: expected none, loss or sampler",
     "dataset.validation_fraction=1": r"dataset.validation_fraction=1: expected a share between 0 and 1",
     "dataset.test_fraction=0": r"dataset.test_fraction=0: expected a share between 0 and 1",
     "dataset.folds=1": r"dataset.folds=1: expected a whole number above 1",
@@ -46,6 +49,23 @@ WRONG = {
     "allow_targets=mine": r"allow_targets=mine: expected a list of packages",
     "task._target_=mine.Task": r"task._target_=mine.Task: .*add allow_targets=\[mine\]",
 }
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["strategy=knn", "dataset.balance=sampler"], r"strategy=knn has none: use dataset.balance=loss"),
+        (
+            ["strategy=linear_probe", "dataset.balance=sampler"],
+            r"strategy=linear_probe has none: use dataset.balance=loss",
+        ),
+        (["strategy=nearest_centroid", "dataset.balance=loss"], r"nearest_centroid takes the mean of each class"),
+        (["strategy=ridge", "strategy.refit=yes_please"], r"strategy.refit=yes_please: expected true or false"),
+    ],
+)
+def test_what_classifiers_on_features_do_not_take(settings: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        check_early(composed([*TINY, *settings])[0], settings)
 
 
 @pytest.mark.parametrize("setting", WRONG)
@@ -136,7 +156,7 @@ VALUES = st.one_of(
     st.just("skip"),
 )
 KEYS = ["image_size", "batch_size", "labels_per_class", "validation_fraction", "test_fraction", "folds", "fold",
-        "num_workers", "on_error", "crop_fraction", "test_split"]  # fmt: skip
+        "num_workers", "on_error", "crop_fraction", "test_split", "balance", "validation_labels_per_class"]  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))

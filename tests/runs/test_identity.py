@@ -101,3 +101,16 @@ def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_is_given() -> 
     plain = config_hash(CONFIG)
     assert config_hash({**CONFIG, "test_views": None}) == plain
     assert config_hash({**CONFIG, "test_views": "flip"}) != plain
+
+
+@pytest.mark.parametrize(
+    ("path", "neutral", "other"),
+    [
+        ("dataset.balance", "none", "loss"),
+        ("dataset.validation_labels_per_class", None, 5),
+        ("strategy.refit", False, True),
+    ],
+)
+def test_new_settings_count_only_where_they_do_something(path: str, neutral: Any, other: Any) -> None:
+    assert config_hash(changed(path, neutral)) == config_hash(CONFIG)
+    assert config_hash(changed(path, other)) != config_hash(CONFIG)

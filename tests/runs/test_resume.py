@@ -28,6 +28,7 @@ SETTINGS = {
     "head_only": ["+strategy.lr=0.05"],
     "views_and_mixes": ["augmentation=[crop_resize,mixup]", "dataset.num_workers=1"],
     "consistency": ["augmentation=[crop_resize,augmix]", "augmentation.augmix.jsd=12", "augmentation.where=device"],
+    "sampler": ["dataset.balance=sampler", "augmentation=crop_resize"],
     "ema": ["callbacks=ema", "scheduler=plateau"],
     "swa": ["callbacks=swa", "callbacks.swa.start=0.3", "scheduler=constant"],
     "gradual_unfreeze": ["strategy=gradual_unfreeze"],

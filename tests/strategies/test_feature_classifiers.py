@@ -10,9 +10,11 @@ import pytest
 import torch
 from conftest import TINY, make_strategy, make_trainer, runs_below
 from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neighbors import NearestCentroid as SklearnCentroid
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 
 from headstart.augmentations import CropResize, Pipeline
 from headstart.cli import main
@@ -24,6 +26,7 @@ from headstart.runs.reuse import frozen_data
 from headstart.strategies import Knn, LinearProbe, NearestCentroid, Ridge
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.knn import NearestNeighbours
+from headstart.strategies.probe_fit import balanced_weights, joined
 from headstart.strategies.ridge import solve
 from headstart.tasks import Classification, LinearHead, MlpHead
 
@@ -171,3 +174,74 @@ def test_neighbours_have_nothing_to_train() -> None:
     plan = make_strategy(Knn).plan
     assert sum(group.size_trained for group in plan) == 0
     assert next(group for group in plan if group.name == "head").size == 0
+
+
+def long_tail(seed: int, dim: int = 12) -> Features:
+    """60, 20, 12 and 4 images of four classes."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(4).repeat_interleave(torch.tensor([60, 20, 12, 4]))
+    centres = torch.randn(4, dim, generator=torch.Generator().manual_seed(99))
+    return Features(centres[targets] + 2 * torch.randn(96, dim, generator=generator), targets)
+
+
+@pytest.mark.parametrize("dim", [12, 150])  # fewer and more features than images
+def test_balanced_ridge_is_scikit_learns(dim: int) -> None:
+    train, l2 = long_tail(0, dim), 0.3
+    weights, values = balanced_weights(train.targets, 4), train.values.double()
+    ((_, weight, bias),) = solve(values, train.targets, 4, [l2], weights)
+    scaled = StandardScaler().fit_transform(values.numpy())
+    theirs = RidgeClassifier(alpha=l2 * 96, class_weight="balanced").fit(scaled, train.targets.numpy())
+    ours = 2 * (values @ weight.T + bias) - 1  # its targets are -1 and 1
+    np.testing.assert_allclose(ours.numpy(), theirs.decision_function(scaled), atol=1e-6)
+    for flat, plain in zip(
+        solve(values, train.targets, 4, [l2], torch.ones(96).double())[0],
+        solve(values, train.targets, 4, [l2])[0],
+        strict=True,
+    ):
+        np.testing.assert_allclose(flat, plain, atol=1e-8)
+
+
+def test_balanced_votes_weigh_by_class() -> None:
+    train, test = long_tail(0), long_tail(1)
+    head = NearestNeighbours(train.values, train.targets, 4, 17, 0.07, balanced=True)
+    cosines, labels = head.nearest(test.values, 17)
+    of_class = compute_sample_weight("balanced", train.targets.numpy())[[0, 60, 80, 92]]
+    votes = np.exp(cosines.numpy() / 0.07) * of_class[labels.numpy()]
+    shares = np.stack([(votes * (labels.numpy() == label)).sum(axis=1) for label in range(4)], axis=1)
+    shares /= shares.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(head(test.values).exp().numpy(), shares, atol=1e-4)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("cls", [Knn, Ridge, NearestCentroid, LinearProbe])
+def test_a_refit_takes_both_splits_and_the_setting_that_was_chosen(
+    cls: type[FeatureClassifier], balanced: bool, digits: Digits, tmp_path: Path
+) -> None:
+    once, refitted = make_strategy(cls), make_strategy(cls, refit=True)
+    if balanced and cls is not NearestCentroid:
+        for strategy in (once, refitted):
+            strategy.task.class_weights = torch.linspace(0.5, 1.5, 10)
+    numbers = [s.fit(make_trainer(tmp_path / str(n)), digits) for n, s in enumerate((once, refitted))]
+    assert numbers[0] == numbers[1]
+    before = once.state_dict()
+    for name, tensor in refitted.state_dict().items():  # what is validated is the fit before
+        assert torch.equal(tensor, before[name])
+    once.refit()  # does nothing where it is not asked for
+    refitted.refit()
+    for name, tensor in once.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert refitted.selected == {"refit": True, "refit_images": len(digits.train) + len(digits.validation)}
+    images = joined(
+        *(extract(refitted.features, loader, torch.device("cpu")) for loader in
+          (digits.train_eval_dataloader(), digits.val_dataloader()))
+    )  # fmt: skip
+    row = pd.read_csv(tmp_path / "0" / "metrics.csv").iloc[numbers[0]]
+    chosen = {} if cls is NearestCentroid else {once.picked: [row[once.picked]]}
+    alone = make_strategy(cls, **({k: [int(v[0])] for k, v in chosen.items()} if cls is Knn else chosen))
+    alone.task.class_weights = refitted.task.class_weights
+    alone.compute_head(images, images, lambda number, row: None)
+    ours, theirs = (strategy.head(images.values).argmax(dim=1) for strategy in (refitted, alone))
+    assert (ours == theirs).float().mean() > 0.995
+    assert (ours != once.head(images.values).argmax(dim=1)).any()
+    if cls is Knn:
+        assert torch.equal(refitted.head.memory, alone.head.memory)

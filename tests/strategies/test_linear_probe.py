@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor, nn
 
 from headstart.data import Digits
@@ -19,7 +20,7 @@ from headstart.errors import ConfigError
 from headstart.features.extract import Features
 from headstart.strategies import LinearProbe, probe_fit
 from headstart.strategies.linear_fit import LOSSES, fit_linear
-from headstart.strategies.probe_fit import fit_probe, principal_axes
+from headstart.strategies.probe_fit import balanced_weights, fit_probe, principal_axes
 from headstart.tasks.heads import standardisation
 
 
@@ -94,7 +95,7 @@ def test_the_same_fit_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     train, held_out = blobs(40, 30, 3), blobs(50, 30, 4)
     fits = []
     plain = probe_fit.fit_linear
-    monkeypatch.setattr(probe_fit, "fit_linear", lambda *args: (fits.append(args[3]), plain(*args))[1])
+    monkeypatch.setattr(probe_fit, "fit_linear", lambda *args, **more: (fits.append(args[3]), plain(*args, **more))[1])
     results = []
     for classes, strengths, loss, other in (
         (3, [1.0, 0.1], "logistic", 0.0),
@@ -140,3 +141,47 @@ def test_the_network_gives_what_the_fit_gave(digits: Digits, tmp_path: Path) -> 
     again = trainer.validate(strategy, digits.val_dataloader(), verbose=False)[0]
     assert again["validation/accuracy"] == pytest.approx(curve["validation/accuracy"][number], abs=0.005)
     assert again["validation/loss"] == pytest.approx(curve["validation/loss"][number], rel=1e-3)
+
+
+def long_tail(seed: int) -> Features:
+    """60, 20 and 5 images of three classes."""
+    rng = np.random.default_rng(seed)
+    targets = np.repeat([0, 1, 2], [60, 20, 5])
+    values = np.random.default_rng(5).normal(size=(3, 8))[targets] + 1.5 * rng.normal(size=(85, 8))
+    return Features(torch.tensor(values, dtype=torch.float32), torch.tensor(targets))
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    targets = long_tail(0).targets
+    found = balanced_weights(targets, 3).numpy()
+    np.testing.assert_allclose(found, compute_sample_weight("balanced", targets.numpy()))
+
+
+@pytest.mark.parametrize("l2", [1.0, 0.01])
+def test_a_balanced_probe_is_scikit_learns(l2: float) -> None:
+    train, held_out = long_tail(0), long_tail(1)
+    probe = fit_probe(train, held_out, 3, [l2], balanced=True)
+    scaler = StandardScaler().fit(train.values.double())
+    reference = LogisticRegression(C=1 / (l2 * len(train.targets)), class_weight="balanced", tol=1e-10, max_iter=10_000)
+    reference.fit(scaler.transform(train.values.double()), train.targets)
+    expected = reference.predict_proba(scaler.transform(held_out.values.double()))
+    logits = held_out.values.double() @ probe.weight.T + probe.bias
+    np.testing.assert_allclose(logits.softmax(1).numpy(), expected, atol=2e-3)
+    plain = fit_probe(train, held_out, 3, [l2])
+    assert not torch.allclose(plain.weight, probe.weight, atol=1e-2)
+    expected_loss = nn.functional.cross_entropy(logits, held_out.targets)  # scores count images alike
+    assert probe.scores["validation/loss"] == pytest.approx(float(expected_loss))
+
+
+def test_a_balanced_hinge_reaches_scikit_learns_optimum() -> None:
+    train, l2 = long_tail(0), 0.1
+    mean, std = standardisation(train.values)
+    x, weights = (train.values.double() - mean) / std, balanced_weights(train.targets, 3)
+    fitted = fit_linear(x, train.targets, 3, l2, loss=LOSSES["hinge"], weights=weights)
+    theirs = LinearSVC(C=1 / (l2 * len(x)), dual=False, intercept_scaling=1e3, tol=1e-9, max_iter=20_000)
+    theirs.fit(x, train.targets, sample_weight=weights)
+    signs = 2 * nn.functional.one_hot(train.targets) - 1
+    logits = x @ torch.from_numpy(theirs.coef_).T + torch.from_numpy(theirs.intercept_)
+    value = (weights * (1 - signs * logits).clamp_min(0).square().sum(dim=1)).mean()
+    best = float(value) + l2 / 2 * float((theirs.coef_**2).sum())
+    assert best * (1 - 1e-3) <= fitted.value <= best * (1 + 1e-4)

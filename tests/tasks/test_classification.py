@@ -1,6 +1,9 @@
 """Loss and accuracy agree with torch and torchmetrics; soft targets are scored by expectation."""
 
+import numpy as np
+import pytest
 import torch
+from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from headstart.tasks import Classification, Scores
@@ -35,3 +38,30 @@ def test_the_head_depends_on_its_seed_alone() -> None:
     torch.manual_seed(99)
     assert torch.equal(one.weight, task.make_head(8, 1).weight)
     assert not torch.equal(one.weight, task.make_head(8, 2).weight)
+
+
+WEIGHTS = np.array([0.5, 1.0, 3.0])
+
+
+def test_weights_count_in_training_alone() -> None:
+    task, plain = Classification(3, class_weights=WEIGHTS), Classification(3)
+    logits, targets = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
+    assert torch.equal(task.loss(logits, targets), plain.loss(logits, targets))
+    of_image = torch.tensor(WEIGHTS).float()[targets]
+    expected = (of_image * F.cross_entropy(logits, targets, reduction="none")).mean()
+    torch.testing.assert_close(task.loss(logits, targets, training=True), expected)
+    by_torch = F.cross_entropy(logits, targets, torch.tensor(WEIGHTS).float(), reduction="sum") / 20
+    torch.testing.assert_close(task.loss(logits, targets, training=True), by_torch)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_hard_and_soft_targets_weigh_the_same_and_mixes_are_linear(smoothing: float) -> None:
+    task = Classification(3, smoothing, class_weights=WEIGHTS)
+    logits, targets = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
+    soft, other = task.soft(targets), task.soft(targets.flip(0))
+    one, two = (task.loss(logits, labels, training=True) for labels in (soft, other))
+    torch.testing.assert_close(task.loss(logits, targets, training=True), one)
+    torch.testing.assert_close(task.loss(logits, 0.3 * soft + 0.7 * other, training=True), 0.3 * one + 0.7 * two)
+    # Parts of a batch give the loss of the whole, whichever classes they hold.
+    parts = [task.loss(logits[rows], targets[rows], training=True) for rows in (slice(0, 5), slice(5, 20))]
+    torch.testing.assert_close(0.25 * parts[0] + 0.75 * parts[1], one)

@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import ranks
+from headstart.data.collection import Targets
 from headstart.seeds import generator
+
+AGAIN = 2**32  # how far apart the epochs are that the views of one image in one epoch are drawn from
 
 
 class EvenBatches:
@@ -31,7 +34,14 @@ class EvenBatches:
 
     def positions(self) -> list[NDArray[np.int64]]:
         """The positions of each batch of this epoch, or of this process's share of each."""
-        order = generator("order", self.seed, self.epoch).permutation(self.length)
+        return self._shares(self.order())
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the positions of this epoch, (length,)."""
+        return generator("order", self.seed, self.epoch).permutation(self.length)
+
+    def _shares(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut what belongs to the positions of an epoch into batches, those that are left, and each to our share."""
         epoch, done = self.done
         batches = np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
         return [np.array_split(batch, self.world)[self.rank] for batch in batches]
@@ -43,6 +53,47 @@ class EvenBatches:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for part in self.positions():
             yield [(self.epoch, int(index)) for index in part]
+
+
+class BalancedBatches(EvenBatches):
+    """As ``EvenBatches``, but every class comes equally often: counts of classes differ by one at most in an epoch.
+
+    An epoch has as many images as the split. The images of a class come in shuffled passes, each pass with all of
+    them, so that a rare class repeats its images evenly and a frequent one leaves some out. Every time that an image
+    comes in an epoch it has a view of its own. The order depends on (seed, epoch) alone.
+    """
+
+    def __init__(self, targets: Targets, batch_size: int, seed: int) -> None:
+        super().__init__(len(targets), batch_size, seed)
+        self.members = [np.flatnonzero(targets == label) for label in np.unique(targets)]
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the positions of this epoch, (length,), some of them several times."""
+        rng = generator("balanced order", self.seed, self.epoch)
+        share, rest = divmod(self.length, len(self.members))
+        more = set(rng.permutation(len(self.members))[:rest].tolist())
+        drawn = [_in_passes(rng, of_class, share + (label in more)) for label, of_class in enumerate(self.members)]
+        return rng.permutation(np.concatenate(drawn))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = self.order()
+        for part, turns in zip(self._shares(order), self._shares(_turns(order)), strict=True):
+            yield [(self.epoch + AGAIN * int(turn), int(index)) for index, turn in zip(part, turns, strict=True)]
+
+
+def _in_passes(rng: np.random.Generator, positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return ``count`` of the positions, from shuffled passes over all of them."""
+    passes = [rng.permutation(positions) for _ in range(-(-count // len(positions)))]
+    return np.concatenate([*passes, positions[:0]])[:count]
+
+
+def _turns(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each entry has come before in ``order``: [7, 5, 7] gives [0, 0, 1]."""
+    sorted_ = np.argsort(order, kind="stable")
+    _, starts, counts = np.unique(order[sorted_], return_index=True, return_counts=True)
+    turns = np.empty_like(order)
+    turns[sorted_] = np.arange(len(order)) - np.repeat(starts, counts)
+    return turns
 
 
 class Mixed(EvenBatches):

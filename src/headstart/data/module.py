@@ -10,9 +10,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from headstart import ranks
+from headstart.data.balance import batches_of, class_weights
 from headstart.data.batches import EvenBatches, InOrder, Mixed
 from headstart.data.collection import Collection, joined
 from headstart.data.content import source_hash
@@ -25,6 +27,13 @@ from headstart.data.decoding import (
     decode_each,
     refuse,
     usable_cores,
+)
+from headstart.data.grouped_splits import (
+    check_class_groups,
+    grouped_fold_of,
+    grouped_text,
+    shared_groups,
+    split_off_groups,
 )
 from headstart.data.leakage import leakage, leakage_text
 from headstart.data.notes import Notes
@@ -83,6 +92,8 @@ class PictureData(pl.LightningDataModule):
         batch_size: int = 32,
         num_workers: int | str = "auto",
         labels_per_class: int | None = None,
+        validation_labels_per_class: int | None = None,
+        balance: str = "none",
         validation_fraction: float = 0.2,
         test_fraction: float = 0.2,
         test_split: str | None = None,
@@ -103,6 +114,8 @@ class PictureData(pl.LightningDataModule):
                 "batch_size": batch_size,
                 "num_workers": num_workers,
                 "labels_per_class": labels_per_class,
+                "validation_labels_per_class": validation_labels_per_class,
+                "balance": balance,
                 "validation_fraction": validation_fraction,
                 "test_fraction": test_fraction,
                 "test_split": test_split,
@@ -116,6 +129,7 @@ class PictureData(pl.LightningDataModule):
         self.name = printable(str(name or self.default_name(root)))
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
         self.num_workers, self.labels_per_class = num_workers, labels_per_class
+        self.validation_labels_per_class, self.balance = validation_labels_per_class, balance
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.test_split = split_name(str(test_split)) if test_split is not None else None
         self.folds, self.fold = folds, fold
@@ -171,6 +185,7 @@ class PictureData(pl.LightningDataModule):
         """
         self.class_names, found = self.found()
         splits = self._assign(found)
+        self.warnings += shared_groups(splits)
         _check_classes(splits, self.class_names)
         size = preprocessing.image_size
         decoder = Decoder(
@@ -179,7 +194,10 @@ class PictureData(pl.LightningDataModule):
         self.skipped = []
         unreadable: dict[str, str] = {}
         if self.labels_per_class is not None:
-            splits["train"] = self._few(splits["train"], decoder, self.labels_per_class)
+            splits["train"] = self._few(splits["train"], decoder, self.labels_per_class, "training")
+        if self.validation_labels_per_class is not None:
+            count = self.validation_labels_per_class
+            splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
         pictures_in_all = sum(len(split) for split in splits.values())
         keep = pictures_in_all * decoder.short_side**2 * 4 <= KEEP_BYTES  # 3 bytes a pixel, a third more than a square
         digest = hashlib.sha256("\0".join(self.class_names).encode())
@@ -222,15 +240,15 @@ class PictureData(pl.LightningDataModule):
             )
         return decoded
 
-    def _few(self, train: Collection, decoder: Decoder, count: int) -> Collection:
-        """``count`` training pictures a class; with on_error=skip, of those that can be read."""
+    def _few(self, split: Collection, decoder: Decoder, count: int, name: str) -> Collection:
+        """``count`` pictures a class of a split; with on_error=skip, of those that can be read."""
         unreadable: set[int] = set()
         while True:
-            few = few_per_class(train.targets, count, self.subset_seed, self.class_names, unreadable)
-            chosen = train.take(few)
+            few = few_per_class(split.targets, count, self.subset_seed, self.class_names, unreadable, name)
+            chosen = split.take(few)
             if self.on_error != "skip":
                 return chosen
-            decoded = decode_all(chosen, decoder, False, "train pictures")
+            decoded = decode_all(chosen, decoder, False, f"{name} pictures")
             if not decoded.unreadable:
                 return chosen
             self.skipped += decoded.unreadable
@@ -254,30 +272,57 @@ class PictureData(pl.LightningDataModule):
             test, validation = given.get("test"), given.get("validation")
         made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
         self.splits_made = f"{' and '.join(made)} split off train, as there is none" if made else ""
+        if made and train.groups is not None:
+            self._check_groups(train, 1 + len(made), f"to split off {' and '.join(made)}")
         if test is None:
-            stay, off = split_off(train.targets, self.test_fraction, self.split_seed, self.class_names, "test")
-            train, test = train.take(stay), train.take(off)
+            train, test = self._split_off(train, self.test_fraction, "test", keep=len(made))
         if validation is None:
-            stay, off = split_off(
-                train.targets, self.validation_fraction, self.split_seed, self.class_names, "validation"
-            )
-            train, validation = train.take(stay), train.take(off)
+            train, validation = self._split_off(train, self.validation_fraction, "validation")
         return {"train": train, "validation": validation, "test": test}
+
+    def _split_off(self, train: Collection, fraction: float, what: str, keep: int = 1) -> tuple[Collection, Collection]:
+        """What stays and what is split off; where there are groups, of whole groups, of which ``keep`` a class stay."""
+        if train.groups is None:
+            stay, off = split_off(train.targets, fraction, self.split_seed, self.class_names, what)
+            return train.take(stay), train.take(off)
+        stay, off = split_off_groups(
+            train.targets, train.groups, fraction, self.split_seed, self.class_names, what, keep
+        )
+        made = train.take(off)
+        self.splits_made += f"; {grouped_text(what, made, len(train), self.class_names)}"
+        return train.take(stay), made
+
+    def _check_groups(self, images: Collection, needed: int, why: str) -> None:
+        check_class_groups(images.targets, images.groups or [], self.class_names, needed, why)
 
     def _folded(self, train: Collection, given: dict[str, Collection]) -> dict[str, Collection]:
         """One part of the training and validation pictures is test; the source's own test pictures stay unread."""
         pooled = joined([train, *(split for name, split in given.items() if name == "validation")])
         self.splits_made = f"test is fold {self.fold} of {self.folds} of the pictures; validation split off the rest"
-        stay, off = fold_of(pooled.targets, self.folds or 0, self.fold, self.split_seed, self.class_names)
+        of = (self.folds or 0, self.fold, self.split_seed, self.class_names)
+        if pooled.groups is None:
+            stay, off = fold_of(pooled.targets, *of)
+        else:
+            self._check_groups(pooled, 3, "to be in train, validation and test")
+            stay, off = grouped_fold_of(pooled.targets, pooled.groups, *of)
         rest, test = pooled.take(stay), pooled.take(off)
-        stay, off = split_off(rest.targets, self.validation_fraction, self.split_seed, self.class_names, "validation")
-        return {"train": rest.take(stay), "validation": rest.take(off), "test": test}
+        train, validation = self._split_off(rest, self.validation_fraction, "validation")
+        return {"train": train, "validation": validation, "test": test}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, with views."""
-        batches = EvenBatches(len(self.train), self.batch_size, self.order_seed)
+        batches = self.train_batches()
         batches.start_at(*self.goes_on_at)
         return self._loader(self.train, batch_sampler=batches)
+
+    def train_batches(self) -> EvenBatches:
+        """Return which training images make a batch, as ``dataset.balance`` says, from the first epoch on."""
+        return batches_of(self.train.targets, self.batch_size, self.order_seed, self.balance)
+
+    @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """Weights of the classes in the training loss, (classes,); None unless ``dataset.balance=loss``."""
+        return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
     def train_eval_dataloader(self) -> DataLoader[Batch]:
         """The training pictures in order, centre-cropped."""

@@ -55,22 +55,32 @@ def fold_of(targets: Targets, folds: int, fold: int, seed: int, class_names: lis
 
 
 def few_per_class(
-    targets: Targets, count: int, seed: int, class_names: list[str], without: Collection[int] = ()
+    targets: Targets,
+    count: int,
+    seed: int,
+    class_names: list[str],
+    without: Collection[int] = (),
+    split: str = "training",
 ) -> Indices:
     """Positions of ``count`` pictures of each class; a smaller count takes a part of a larger one's choice.
 
-    Positions in ``without`` are passed over, the next ones taken in their place.
+    Positions in ``without`` are passed over, the next ones taken in their place. The ``split``, training or
+    validation, has a stream of its own.
     """
+    setting, name = (
+        ("labels_per_class", "subset") if split == "training" else (f"{split}_labels_per_class", f"subset {split}")
+    )
     if isinstance(count, bool) or count < 1:
-        raise DataError(f"dataset.labels_per_class={count}: expected a whole number above 0, or null for all.")
+        raise DataError(f"dataset.{setting}={count}: expected a whole number above 0, or null for all.")
     chosen = []
     for label, positions in _by_class(targets, len(class_names)):
-        order = generator("subset", seed, label).permutation(positions)
+        order = generator(name, seed, label).permutation(positions)
         order = order[~np.isin(order, list(without))]
         if len(order) < count:
             raise DataError(
-                f"dataset.labels_per_class={count}: class '{class_names[label]}' has only {len(order)}"
-                f" training pictures{' that can be read' if len(order) < len(positions) else ''}."
+                f"dataset.{setting}={count}: class '{class_names[label]}' has only {len(order)}"
+                f" {split} picture{'' if len(order) == 1 else 's'}"
+                f"{' that can be read' if len(order) < len(positions) else ''}."
             )
         chosen.append(order[:count])
     return np.sort(np.concatenate(chosen))

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from headstart import ranks
 from headstart.data import PictureData, PictureSplit
-from headstart.data.batches import EvenBatches, Mixed
+from headstart.data.batches import Mixed
 from headstart.errors import HeadstartError
 from headstart.features.keeping import Keeper, Outcome
 from headstart.features.loaders import FeatureBatches
@@ -63,7 +63,7 @@ class FrozenData(pl.LightningDataModule):
             )
         if rows is None:
             return data.train_dataloader()
-        shuffled = EvenBatches(len(data.train), data.batch_size, data.order_seed)
+        shuffled = data.train_batches()
         shuffled.start_at(*data.goes_on_at)
         return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from headstart.data import PictureData
-from headstart.data.batches import EvenBatches
 from headstart.runs.curves import Curves
 from headstart.strategies import Strategy
 from headstart.strategies.strategy import finished
@@ -43,7 +42,7 @@ def first_pictures(strategy: Strategy, data: PictureData, count: int = SHOWN) ->
     Where several come of each, they lie side by side.
     """
     train = data.train
-    keys = next(iter(EvenBatches(len(train), data.batch_size, data.order_seed)))
+    keys = next(iter(data.train_batches()))
     whole, branches = len(keys), train.branches
     shown = [place + branch * whole for place in range(whole) for branch in range(branches)][:count]
     mixings = strategy.mixings(whole * branches, (train.size, train.size), 0, 0)

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -18,6 +20,7 @@ from headstart.data import PictureData
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
+from headstart.rules import check_solved_balance
 from headstart.runs import processes, sharding
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
@@ -27,6 +30,7 @@ from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
 from headstart.settings import augmentation_names
 from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.tasks import Classification
 
 _UNTOUCHED: dict[str, Backbone] = {}
@@ -130,21 +134,24 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: PictureData, aug
         "strategy",
         **wanted,
         backbone=backbone,
-        task=make_task(config, data.num_classes),
+        task=make_task(config, data.num_classes, data.class_weights),
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
         mixes=augmentation.mixes,
         augmented=bool(augmentation),
         consistency=augmentation.consistency,
     )
+    if isinstance(strategy, FeatureClassifier):
+        check_solved_balance(data.balance, strategy.config_name())
     augmentation.settle(strategy.backbone.stage_names, strategy.backbone.taps[0])
     return strategy
 
 
-def make_task(config: DictConfig, num_classes: int) -> Classification:
+def make_task(config: DictConfig, num_classes: int, class_weights: NDArray[np.float64] | None = None) -> Classification:
     """Head, loss and metrics for so many classes; without the group head, a linear one."""
     head = make(config, "head") if config.get("head") else None
-    task: Classification = make(config, "task", num_classes=num_classes, head=head)
+    weighed = {} if class_weights is None else {"class_weights": class_weights}
+    task: Classification = make(config, "task", num_classes=num_classes, head=head, **weighed)
     return task
 
 

@@ -7,7 +7,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
-from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
+from headstart.rules import (
+    check_dataset,
+    check_flag,
+    check_solved_balance,
+    existing_folder,
+    existing_table,
+    existing_weights,
+    is_number,
+    is_whole,
+)
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
 
@@ -18,6 +27,8 @@ REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
 TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
+# Classifiers that are computed from features, and what the settings call them.
+SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
@@ -70,6 +81,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_trainer(settings)
     check_augmentation(settings)
     _check_data(settings["dataset"])
+    _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
     weights = settings["backbone"].get("weights")
     if weights is not None and weights != "imagenet":
         existing_weights(expanded(str(weights)))
@@ -166,6 +178,13 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
             f" allow_targets=[{','.join(wanted)}] to the command."
         )
     return wanted
+
+
+def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
+    """Classifiers that are computed from features: what of the data set is of no use to them, and the refit."""
+    if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
+        check_solved_balance(balance, name)
+        check_flag("strategy.refit", strategy.get("refit", False))
 
 
 def _check_data(settings: Mapping[str, Any]) -> None:

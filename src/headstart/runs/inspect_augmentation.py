@@ -105,9 +105,7 @@ def look(data: "PictureData", augmentation: "Augmentation", seed: int) -> Seen:
     """The first pictures of the first batch, as they are and as they are seen in the first epochs."""
     import numpy as np
 
-    from headstart.data.batches import EvenBatches
-
-    first = next(iter(EvenBatches(len(data.train), data.batch_size, data.order_seed)))
+    first = next(iter(data.train_batches()))
     positions = [position for _, position in first[:ROWS]]
     branches, size = data.train.branches, data.train.size
     plain = data.train.without_views().images([(0, position) for position in positions])

@@ -85,7 +85,8 @@ def _probe(
     stage: str | None, columns: slice, splits: tuple[Features, Features, Features], strategy: LinearProbe
 ) -> StageProbe:
     train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
-    probe = fit_probe(train, validation, strategy.task.num_classes, strategy.strengths, strategy.loss)
+    task = strategy.task
+    probe = fit_probe(train, validation, task.num_classes, strategy.strengths, strategy.loss, balanced=task.balanced)
     # In single precision, as the head of a run: the same decisions.
     logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
     return StageProbe(

@@ -18,7 +18,7 @@ SIDE = 32  # larger pictures are reduced to this many pixels a side
 def raw_pixels(data: PictureData) -> Mapping[str, float]:
     """A softmax regression on the pixels themselves, its strength chosen on validation as for ``linear_probe``."""
     train, validation, test = (pixels(split) for split in (data.train.without_views(), data.validation, data.test))
-    probe = fit_probe(train, validation, data.num_classes)
+    probe = fit_probe(train, validation, data.num_classes, balanced=data.balance == "loss")
     logits = test.values.double() @ probe.weight.T + probe.bias
     kept = {name: value for name, value in probe.scores.items() if not name.startswith("train/")}
     return kept | scores("test", logits, test.targets)

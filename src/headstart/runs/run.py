@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from headstart import ranks
 from headstart.augmentations import Augmentation
 from headstart.data import PictureData
+from headstart.data.balance import balance_text
 from headstart.data.notes import Notes
 from headstart.data.seen import Seen
 from headstart.errors import Pruned
@@ -273,14 +274,17 @@ def _train_and_test(
     epoch = strategy.fit(trainer, reused or data, start_data, progress)
     train_seconds += time.perf_counter() - before + parts.keep.earlier_seconds
     start -= parts.keep.earlier_seconds
-    if ranks.leads():
-        keep_network(strategy, epoch, directory / "checkpoints")
     at_the_end = (
         [data.viewed_dataloader(split, views) for split in (data.validation, data.test)]
         if views
         else [(reused or data).val_dataloader(), (reused or data).test_dataloader()]
     )
     said = trainer.predict(strategy, dataloaders=at_the_end[0])
+    before = time.perf_counter()
+    strategy.refit()
+    train_seconds += time.perf_counter() - before
+    if ranks.leads():
+        keep_network(strategy, epoch, directory / "checkpoints")
     trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
     manifest.content["features"] = _told(reused)
     for file, split, logits in (
@@ -448,6 +452,8 @@ def _describe(config: DictConfig, parts: Parts) -> None:
         log.warning("%s", warning)
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
+    if line := balance_text(data.train.targets, data.class_names, data.balance):
+        log.info("%s", line)
     warn_of_weights(strategy)
     header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]

@@ -9,8 +9,10 @@ import pytorch_lightning as pl
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
+from headstart.rules import check_flag
 from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
+from headstart.strategies.probe_fit import joined
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Classification
 
@@ -23,15 +25,25 @@ class FeatureClassifier(Strategy):
     A subclass tries settings in turn, writes a row of scores for each and keeps the best on validation: accuracy
     first, then loss. ``views`` is how many augmented views of a picture are averaged in feature space, for training,
     validation and test alike ("CNN Features off-the-shelf", arXiv:1403.6382, does it with crops and turns).
+
+    With ``refit`` the head that is tested is computed once more, from training and validation images together and with
+    the setting that was chosen; validation scores and predictions are those of the head before.
     """
 
     picked = ""  # the setting that is chosen on validation: its column in metrics.csv
     solver = ""  # stands in the plan in place of a learning rate
 
     def __init__(
-        self, backbone: Backbone, task: Classification, *args: Any, views: int | None = None, **kwargs: Any
+        self,
+        backbone: Backbone,
+        task: Classification,
+        *args: Any,
+        views: int | None = None,
+        refit: bool = False,
+        **kwargs: Any,
     ) -> None:
         who = f"strategy={self.config_name()}"
+        check_flag("strategy.refit", refit)
         if views is not None:
             count("strategy.views", views, ", or null")
         if task.head.dropout:
@@ -49,7 +61,8 @@ class FeatureClassifier(Strategy):
             raise ConfigError(
                 f"{who} makes no training step in which statistics could move: use strategy.batch_norm=adapt."
             )
-        self.averaged_views = views
+        self.averaged_views, self.refits = views, refit
+        self._images: Features | None = None  # of training and validation, until the refit
 
     @classmethod
     def config_name(cls) -> str:
@@ -72,6 +85,20 @@ class FeatureClassifier(Strategy):
         """Put the best classifier into the head, after a row of scores for each that was tried; its number."""
         raise NotImplementedError
 
+    def compute_again(self, images: Features) -> None:
+        """Put the classifier of the setting that was chosen, computed from these images, into the head."""
+        raise NotImplementedError
+
+    def refit(self) -> None:
+        """Compute the head from training and validation images, if asked for; nothing is read of test."""
+        if self._images is None:
+            return
+        begun = time.perf_counter()
+        self.compute_again(self._images)
+        self.selected |= {"refit": True, "refit_images": len(self._images.targets)}
+        self._images = None
+        self.seconds_trained += time.perf_counter() - begun
+
     def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, progress: Any = None) -> int:
         """Compute features, then the head; the number of the row that was chosen. There is no progress to go on from.
 
@@ -91,12 +118,14 @@ class FeatureClassifier(Strategy):
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
         number = self.compute_head(train, held_out, on_row)
+        self._images = joined(train, held_out) if self.refits else None
         self.check_frozen()
         self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)
         return number
 
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
         """What was chosen, for people."""
-        if tried == 1:
-            return self.solver
-        return f"{self.picked} {row[self.picked]:g}, the best of {tried} on validation"
+        chosen = f"{self.picked} {row[self.picked]:g}, the best of {tried} on validation" if tried > 1 else self.solver
+        if not self.refits:
+            return chosen
+        return f"{chosen}; then refitted on training and validation images, {self.selected['refit_images']} in all"

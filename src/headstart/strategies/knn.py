@@ -21,14 +21,23 @@ class NearestNeighbours(nn.Module):
     """A head that remembers the training pictures: features (N, D) to logarithms of the classes' shares of votes.
 
     Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
-    arXiv:1805.01978, section 3.4).
+    arXiv:1805.01978, section 3.4). With ``balanced`` also by the inverse of how many images its class has in memory.
     """
 
     memory: Tensor  # float32 (M, D), rows of length 1
     labels: Tensor  # int64 (M,)
 
-    def __init__(self, memory: Tensor, labels: Tensor, classes: int, neighbours: int, temperature: float) -> None:
+    def __init__(
+        self,
+        memory: Tensor,
+        labels: Tensor,
+        classes: int,
+        neighbours: int,
+        temperature: float,
+        balanced: bool = False,
+    ) -> None:
         super().__init__()
+        self.balanced = balanced
         self.register_buffer("memory", F.normalize(memory.float(), dim=1))
         self.register_buffer("labels", labels)
         self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
@@ -56,7 +65,10 @@ class NearestNeighbours(nn.Module):
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
         """Logits (N, classes) from the first ``count`` columns of what ``nearest`` gives."""
-        weights = (cosines[:, :count] / self.temperature).softmax(dim=1)
+        logs = cosines[:, :count] / self.temperature
+        if self.balanced:
+            logs = logs - self.labels.bincount(minlength=self.classes).log()[labels[:, :count]]
+        weights = logs.softmax(dim=1)
         shares = weights.new_zeros(len(weights), self.classes).scatter_add_(1, labels[:, :count], weights)
         return ((1 - self.classes * LEAST) * shares + LEAST).log()
 
@@ -90,7 +102,7 @@ class Knn(FeatureClassifier):
         """Remember the training pictures, choose k."""
         candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
         memory = NearestNeighbours(
-            train.values, train.targets, self.task.num_classes, candidates[-1], self.temperature
+            train.values, train.targets, self.task.num_classes, candidates[-1], self.temperature, self.task.balanced
         ).to(train.values.device)
         own = memory.nearest(train.values, candidates[-1], itself=True)
         held_out = memory.nearest(validation.values, candidates[-1])
@@ -104,3 +116,11 @@ class Knn(FeatureClassifier):
         memory.neighbours = candidates[best]
         self.head = memory
         return best
+
+    def compute_again(self, images: Features) -> None:
+        """Remember these images; as many of them vote."""
+        head = self.head
+        assert isinstance(head, NearestNeighbours)
+        self.head = NearestNeighbours(
+            images.values, images.targets, head.classes, head.neighbours, head.temperature, head.balanced
+        ).to(images.values.device)

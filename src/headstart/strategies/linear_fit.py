@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
-# Logits (N, classes) and one-hot targets to the mean loss, N times its gradient, and a typical second derivative.
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+# Logits (N, classes), one-hot targets and weights (N, 1) of mean 1 to the weighted mean loss, N times its gradient, and
+# a typical second derivative.
+Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 GAIN = 1e-5  # of the objective: SPAN steps, or starting anew, have to bring more than this share
@@ -35,19 +36,21 @@ class Fit:
         return x @ self.weight.T + self.bias
 
 
-def logistic(logits: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Multinomial cross-entropy in nats."""
     log_probabilities = F.log_softmax(logits, dim=1)
     probabilities = log_probabilities.exp()
-    curvature = (probabilities * (1 - probabilities)).mean()
-    return -(one_hot * log_probabilities).sum() / len(logits), probabilities - one_hot, curvature
+    curvature = (weights * (probabilities * (1 - probabilities))).mean()
+    value = -(weights * (one_hot * log_probabilities)).sum() / len(logits)
+    return value, weights * (probabilities - one_hot), curvature
 
 
-def hinge(logits: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Squared hinge, each class against the rest: the linear SVM of "CNN Features off-the-shelf" (arXiv:1403.6382)."""
     signs = 2 * one_hot - 1
     slack = F.relu(1 - signs * logits)
-    return slack.square().sum() / len(logits), -2 * signs * slack, 2 * (slack > 0).double().mean()
+    value = (weights * slack.square()).sum() / len(logits)
+    return value, weights * (-2 * signs * slack), 2 * (weights * (slack > 0)).mean()
 
 
 LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
@@ -61,32 +64,36 @@ def fit_linear(
     start: Fit | None = None,
     loss: Loss = logistic,
     max_iterations: int = 1000,
+    weights: Tensor | None = None,
 ) -> Fit:
     """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is free.
 
-    ``x`` is float64 (N, D). scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start`` changes only the
-    time that it takes. It takes least where the columns of ``x`` are uncorrelated: each variable is scaled by the
-    square root of its own curvature, which makes the problem nearly round. L-BFGS starts anew, scaled anew, until that
-    gains nothing more.
+    ``x`` is float64 (N, D); the loss of each image counts ``weights`` times, (N,) of mean 1. scikit-learn's C is
+    1 / (l2 * N). The problem is convex, so ``start`` changes only the time that it takes. It takes least where the
+    columns of ``x`` are uncorrelated: each variable is scaled by the square root of its own curvature, which makes the
+    problem nearly round. L-BFGS starts anew, scaled anew, until that gains nothing more.
     """
     one_hot = F.one_hot(targets, classes).to(x)
+    weights = (x.new_ones(len(x)) if weights is None else weights.to(x))[:, None]
     if start is None:
         start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), math.inf, 0, False)
     fit = start
     iterations = 0
     while True:
         last = fit
-        fit = _descend(x, one_hot, l2, loss, last, max_iterations - iterations)
+        fit = _descend(x, one_hot, weights, l2, loss, last, max_iterations - iterations)
         iterations += fit.iterations
         done = last is not start and last.value - fit.value <= GAIN * last.value
         if done or iterations >= max_iterations:
             return replace(fit, iterations=iterations, converged=done)
 
 
-def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_iterations: int) -> Fit:
+def _descend(
+    x: Tensor, one_hot: Tensor, weights: Tensor, l2: float, loss: Loss, start: Fit, max_iterations: int
+) -> Fit:
     """Until L-BFGS makes no more steps that are worth it."""
     classes, size = start.weight.shape
-    value, _, curvature = loss(start.logits(x), one_hot)
+    value, _, curvature = loss(start.logits(x), one_hot, weights)
     curvature = curvature.clamp_min(1e-12)
     scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
     unit = max(float(value + 0.5 * l2 * start.weight.square().sum()), 1e-300)  # so that tolerances are relative
@@ -94,7 +101,7 @@ def _descend(x: Tensor, one_hot: Tensor, l2: float, loss: Loss, start: Fit, max_
     def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         parameters = torch.from_numpy(flat).to(x.device).view(classes, size + 1) * scale
         weight, bias = parameters[:, :size], parameters[:, size]
-        value, slope, _ = loss(x @ weight.T + bias, one_hot)
+        value, slope, _ = loss(x @ weight.T + bias, one_hot, weights)
         value = value + 0.5 * l2 * weight.square().sum()
         slope = slope / len(x)
         gradient = torch.cat([slope.T @ x + l2 * weight, slope.sum(dim=0)[:, None]], dim=1) * scale

@@ -9,7 +9,7 @@ from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_fit import LOSSES
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import STRENGTHS, fit_probe_once
+from headstart.strategies.probe_fit import STRENGTHS, fit_probe, fit_probe_once
 
 
 class LinearProbe(FeatureClassifier):
@@ -35,6 +35,16 @@ class LinearProbe(FeatureClassifier):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit each strength, put the best into the head."""
-        probe = fit_probe_once(train, validation, self.task.num_classes, self.strengths, self.loss, on_row)
+        probe = fit_probe_once(
+            train, validation, self.task.num_classes, self.strengths, self.loss, on_row, self.task.balanced
+        )
         put_into(self.head, probe.weight, probe.bias)
+        self.strength = probe.scores["l2"]
         return probe.number
+
+    def compute_again(self, images: Features) -> None:
+        """Fit the chosen strength."""
+        probe = fit_probe(
+            images, images, self.task.num_classes, [self.strength], self.loss, balanced=self.task.balanced
+        )
+        put_into(self.head, probe.weight, probe.bias)

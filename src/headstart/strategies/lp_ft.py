@@ -52,8 +52,9 @@ class LpFt(FinetuneAll):
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
         """Fit the probe and take its weights."""
         probe = fit_probe_once(
-            train, validation(), self.task.num_classes, self.strengths, "logistic", lambda number, row: None
-        )
+            train, validation(), self.task.num_classes, self.strengths, "logistic", lambda number, row: None,
+            self.task.balanced,
+        )  # fmt: skip
         put_into(self.head, probe.weight, probe.bias)
         self.selected["l2"] = probe.scores["l2"]
         self.selected["probe_validation_accuracy"] = probe.scores["validation/accuracy"]

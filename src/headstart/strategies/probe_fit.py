@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from headstart.data.balance import class_weights
 from headstart.features.extract import Features
 from headstart.strategies.linear_fit import LOSSES, Fit, fit_linear
 from headstart.tasks.heads import standardisation
@@ -41,22 +42,25 @@ def fit_probe(
     strengths: Sequence[float] = STRENGTHS,
     loss: str = "logistic",
     on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
+    balanced: bool = False,
 ) -> Probe:
     """Fit from the strongest to the weakest, each from the one before; best validation accuracy, then lowest loss.
 
-    ``loss`` is "logistic" or "hinge"; the scores are accuracy and cross-entropy for both. ``on_row`` is told the
-    scores of each strength.
+    ``loss`` is "logistic" or "hinge"; the scores are accuracy and cross-entropy for both, over images that count alike
+    even where the fit is ``balanced``: there every class has the same weight. ``on_row`` is told the scores of each
+    strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
+    weights = balanced_weights(train.targets, classes) if balanced else None
     basis = principal_axes(x)
     x, held_out = x @ basis.T, held_out @ basis.T
     fit: Fit | None = None
     best: Probe | None = None
     for number, strength in enumerate(tqdm(strengths, desc="L2 strengths", delay=2, disable=None, leave=False)):
-        fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss])
+        fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss], weights=weights)
         if not fit.converged:
             log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
         row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
@@ -77,9 +81,10 @@ def fit_probe_once(
     strengths: Sequence[float],
     loss: str,
     on_row: Callable[[int, dict[str, float]], None],
+    balanced: bool = False,
 ) -> Probe:
     """``fit_probe``; or what it gave, where this process has fitted the very same before."""
-    digest = hashlib.sha256(f"{classes} {list(strengths)} {loss}".encode())
+    digest = hashlib.sha256(f"{classes} {list(strengths)} {loss} {balanced}".encode())
     for split in (train, validation):
         for tensor in (split.values, split.targets):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -96,7 +101,7 @@ def fit_probe_once(
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, classes, strengths, loss, told)
+        probe = fit_probe(train, validation, classes, strengths, loss, told, balanced)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -104,6 +109,17 @@ def fit_probe_once(
     if len(strengths) > 1 and probe.scores["l2"] == min(strengths):
         log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", min(strengths))
     return probe
+
+
+def balanced_weights(targets: Tensor, classes: int) -> Tensor:
+    """Return the weight of each image, float64 (N,) of mean 1, that makes all classes weigh the same."""
+    of_class = torch.from_numpy(class_weights(targets.cpu().numpy(), classes))
+    return of_class.to(targets.device)[targets]
+
+
+def joined(*splits: Features) -> Features:
+    """Return the features of several splits, one behind the other."""
+    return Features(torch.cat([split.values for split in splits]), torch.cat([split.targets for split in splits]))
 
 
 def in_double(split: Features) -> Features:

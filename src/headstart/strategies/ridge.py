@@ -12,7 +12,7 @@ from headstart.features.extract import Features
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import in_double, rank, scores
+from headstart.strategies.probe_fit import balanced_weights, in_double, rank, scores
 from headstart.tasks.heads import best_scale, standardisation
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,7 @@ class Ridge(FeatureClassifier):
         """Solve for each strength, put the best into the head."""
         train, validation = in_double(train), in_double(validation)
         best: tuple[tuple[float, float], int, Tensor, Tensor, float] | None = None
-        classes = self.task.num_classes
-        for number, (strength, weight, bias) in enumerate(solve(train.values, train.targets, classes, self.strengths)):
+        for number, (strength, weight, bias) in enumerate(self._solved(train, self.strengths)):
             held_out = validation.values @ weight.T + bias
             scale = best_scale(held_out, validation.targets)
             row = {"l2": strength, **scores("train", scale * (train.values @ weight.T + bias), train.targets)}
@@ -51,6 +50,7 @@ class Ridge(FeatureClassifier):
             on_row(number, row)
             if best is None or rank(row) > best[0]:
                 best = rank(row), number, scale * weight, scale * bias, strength
+                self.chosen = strength, scale
         assert best is not None
         put_into(self.head, best[2], best[3])
         for end, what in ((min(self.strengths), "weak"), (max(self.strengths), "strong")):
@@ -58,20 +58,39 @@ class Ridge(FeatureClassifier):
                 log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", end, what, what)
         return best[1]
 
+    def compute_again(self, images: Features) -> None:
+        """Solve for the chosen strength; the scale stays that of the choice, as these images cannot tell it."""
+        strength, scale = self.chosen
+        ((_, weight, bias),) = self._solved(in_double(images), [strength])
+        put_into(self.head, scale * weight, scale * bias)
+
+    def _solved(self, images: Features, strengths: Sequence[float]) -> list[tuple[float, Tensor, Tensor]]:
+        classes = self.task.num_classes
+        weights = balanced_weights(images.targets, classes) if self.task.balanced else None
+        return solve(images.values, images.targets, classes, strengths, weights)
+
 
 def solve(
-    values: Tensor, targets: Tensor, classes: int, strengths: Sequence[float]
+    values: Tensor, targets: Tensor, classes: int, strengths: Sequence[float], weights: Tensor | None = None
 ) -> list[tuple[float, Tensor, Tensor]]:
     """Strength, weight (classes, D) and bias (classes,) on the features as they come, strongest first.
 
-    One singular value decomposition of the standardised features (N, D), float64, serves all strengths.
+    One singular value decomposition of the standardised features (N, D), float64, serves all strengths. The square of
+    each image counts ``weights`` times, (N,) of mean 1.
     """
     mean, std = standardisation(values)
     x = (values - mean) / std
     y = F.one_hot(targets, classes).double()
-    centre = y.mean(dim=0)
+    if weights is None:
+        centre = y.mean(dim=0)
+        y = y - centre
+    else:  # the free bias takes the weighted means, and each row counts by the root of its weight
+        weights = weights[:, None]
+        centre, middle = ((weights * of).mean(dim=0) for of in (y, x))
+        y, x = weights.sqrt() * (y - centre), weights.sqrt() * (x - middle)
+        mean = mean + std * middle
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    projected = u.T @ (y - centre)
+    projected = u.T @ y
     solutions = []
     for strength in sorted((float(strength) for strength in strengths), reverse=True):
         shrunk = s / (s.square() + len(x) * strength)

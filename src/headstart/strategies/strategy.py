@@ -241,6 +241,9 @@ class Strategy(pl.LightningModule):
     def finish(self, trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
         """What is left to do once the best epoch is back."""
 
+    def refit(self) -> None:
+        """Make the network that is tested of the one that was validated, where they differ."""
+
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
         """Which of ``tried`` rows of scores was chosen, for people."""
         return f"epoch {number + 1} of {tried}, the best on validation"

@@ -1,6 +1,7 @@
 """Telling classes apart: a head, cross-entropy, accuracy."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,29 @@ from headstart.tasks.heads import LinearHead
 
 
 class Classification:
-    """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are."""
+    """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are.
 
-    def __init__(self, num_classes: int, label_smoothing: float = 0.0, head: LinearHead | None = None) -> None:
+    ``class_weights``, (classes,) of mean 1 over training images, weigh the training loss and nothing else.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        head: LinearHead | None = None,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
         number = isinstance(label_smoothing, int | float) and not isinstance(label_smoothing, bool)
         if not number or not 0 <= label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.head = head or LinearHead()
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every class weighs the same in training, whatever its number of images."""
+        return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
         """New output layers, initialised from the seed alone."""
@@ -31,8 +47,19 @@ class Classification:
         return F.one_hot(targets, self.num_classes).float()
 
     def loss(self, logits: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Mean cross-entropy in nats; labels are smoothed in training only."""
-        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing if training else 0.0)
+        """Mean cross-entropy in nats; in training alone labels are smoothed and classes weighed.
+
+        Weighed, it is ``-sum_c w_c t_c log p_c`` of the (mixed, smoothed) targets t, the mean over images, so that it
+        is linear in the targets and does not depend on which classes share a batch.
+        """
+        smoothing = self.label_smoothing if training else 0.0
+        if not training or self.class_weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        # By labels, PyTorch would divide by the weights of the batch, by probabilities it divides by the images.
+        soft = self.soft(targets) if targets.ndim == 1 else targets
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = self.class_weights.to(logits)
+        return F.cross_entropy(logits, soft.to(logits.dtype), weight=weights, label_smoothing=smoothing)
 
 
 class Scores(nn.Module):

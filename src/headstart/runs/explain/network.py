@@ -243,8 +243,9 @@ def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
     if isinstance(strategy, Knn) and {"head.memory", "head.labels"} <= state.keys():
         count = chosen_neighbours(run, content["epoch"])
         strategy.head = NearestNeighbours(
-            state["head.memory"], state["head.labels"], strategy.task.num_classes, count, strategy.temperature
-        )
+            state["head.memory"], state["head.labels"], strategy.task.num_classes, count, strategy.temperature,
+            strategy.task.balanced,
+        )  # fmt: skip
     try:
         strategy.load_state_dict(state)
     except RuntimeError as error:
