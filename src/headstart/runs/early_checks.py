@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
 from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_whole
+from headstart.runs.configs import refuse_parts
 from headstart.runs.leaf_table import check_leaves
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
@@ -28,6 +29,7 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
     """
+    refuse_parts(overrides)
     settings: Any = OmegaConf.to_container(closed(config))
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
