@@ -8,7 +8,7 @@ from typing import Any
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
 
-LARGEST = 1e300  # of a setting
+LARGEST = 3.4e38  # of a setting: what float32 holds
 BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
 
 

@@ -4,15 +4,16 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from headstart.errors import ConfigError, CrashError, HeadstartError, Pruned, RunError
+from headstart.errors import HeadstartError, Pruned, RunError
 from headstart.reports.read import first_line
 from headstart.runs import identity, processes
+from headstart.runs.crashes import happens_again
 from headstart.runs.run import Described, carry_out, describe, follow
 from headstart.sweeps.beginning import TRIAL
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
@@ -40,15 +41,9 @@ class Policy:
 
     @classmethod
     def of(cls, config: DictConfig) -> "Policy":
-        """Raises ConfigError for values that make no sense."""
+        """The settings, or their defaults; ``early_checks`` has looked at them."""
         given = config.get("sweep") or {}
-        for name in ("skip_finished", "resume"):
-            if not isinstance(given.get(name, True), bool):
-                raise ConfigError(f"sweep.{name}={given[name]}: expected true or false.")
-        retry = given.get("retry", 1)
-        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
-            raise ConfigError(f"sweep.retry={retry}: expected a whole number from 0 on.")
-        return cls(given.get("skip_finished", True), given.get("resume", True), retry)
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
 
 def do(
@@ -85,8 +80,7 @@ def do(
             return Result("pruned", directory, math.nan)
         except Exception as error:
             tries += 1
-            told = isinstance(error, HeadstartError) and not isinstance(error, CrashError)
-            if told or tries > policy.retry:
+            if happens_again(error) or tries > policy.retry:
                 raise RunError(directory) from error
             print(f"the run failed and is tried again: {first_line(error)}")
             continue

@@ -30,6 +30,7 @@ DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143  # exit codes
 WITH_VALUE = (  # flags of Hydra's that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
+LOOKING = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # nothing is run
 OPTIONAL_VALUE = ("--info", "-i")
 _ALONE: list[Outcome] = []  # of a command that is no sweep
 TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
@@ -70,8 +71,8 @@ def train(arguments: Sequence[str]) -> int:
     remember_gpus()
     words = flags_first(arguments)
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
-    one_run = not any(word.startswith("-") for word in words)
-    with _command_line(["headstart train", *words]), guarded(check_early if one_run else None):
+    looks = any(word.partition("=")[0] in LOOKING for word in words)
+    with _command_line(["headstart train", *words]), guarded(None if looks else check_early):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(words)) is not None:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import pkgutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,10 @@ from headstart.features import FeatureSettings
 from headstart.files import expanded
 from headstart.rules import check_solved_balance
 from headstart.runs import processes, sharding
+from headstart.runs.arguments import check_arguments
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.runs.curves import CsvCurves, Curves, UnwrittenCurves
-from headstart.runs.early_checks import check_rate, check_trainer
 from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
 from headstart.settings import augmentation_names
@@ -43,7 +45,9 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
 
     Raises ConfigError, in one sentence, for a setting that the class does not take.
     """
+    name = config._get_full_key(group)  # as in callbacks.early_stopping
     try:
+        _check_foreign(config[group], name)
         if not given:
             return instantiate(config[group])
         return instantiate(config[group], _partial_=True)(**given)
@@ -52,10 +56,20 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
         if isinstance(cause, HeadstartError):
             raise cause from None
         if cause is None or isinstance(cause, WRONG_ARGUMENT):
-            raise ConfigError(f"{group}: {_line(cause or error)}.") from error
+            raise ConfigError(f"{name}: {_line(cause or error)}.") from error
         raise cause from error
     except WRONG_ARGUMENT as error:
-        raise ConfigError(f"{group}: {_line(error)}.") from error
+        raise ConfigError(f"{name}: {_line(error)}.") from error
+
+
+def _check_foreign(settings: Any, group: str) -> None:
+    """Hold the settings of another library's class against its annotations: many would fail only in training."""
+    target = str(settings.get("_target_", "headstart"))
+    if target.startswith("headstart."):
+        return
+    with suppress(ImportError, AttributeError, ValueError):  # no such class: told by Hydra
+        plain: Any = OmegaConf.to_container(settings)
+        check_arguments(group, pkgutil.resolve_name(target), plain)
 
 
 def make_data(config: DictConfig) -> PictureData:
@@ -157,7 +171,6 @@ def make_task(config: DictConfig, num_classes: int, class_weights: NDArray[np.fl
 
 def check_optimizer(config: DictConfig) -> None:
     """Let optimizer and schedule refuse their settings now, and not after the data were read."""
-    check_rate(config)
     group = "optimizer"
     try:
         optimizer = make(config, group)([torch.nn.Parameter(torch.zeros(1))])
@@ -172,7 +185,6 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
 
     metrics.csv, the best epoch on validation and checkpoints to go on from belong to every run.
     """
-    check_trainer(config)
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():

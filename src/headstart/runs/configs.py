@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Template
@@ -20,6 +20,7 @@ import headstart
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.runs.targets import check_hydra
 from headstart.settings import flatten
+from headstart.sweeps.samples import sample_jobs
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
@@ -41,6 +42,7 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
             raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
+    refuse_parts(arguments)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose(name, list(arguments), return_hydra_config=True)
@@ -71,16 +73,29 @@ def choices(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
+Check = Callable[[DictConfig, list[str]], object]
+
+
+def refuse_parts(arguments: Sequence[str]) -> None:
+    """Raise ConfigError, as for a name that does not exist, where a file that is part of others is chosen."""
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        for name in re.findall(r"[^][,'\s]+", value):
+            if name.startswith("_") and re.fullmatch(r"[a-z/]+", group) and (conf_folder() / group).is_dir():
+                raise ConfigError(f"There is no {group} '{name}'.{nearest(name, choices(group))}")
+
+
 @contextmanager
-def guarded(check: Callable[[DictConfig, list[str]], object] | None = None) -> Iterator[None]:
+def guarded(check: Check | None = None) -> Iterator[None]:
     """While Hydra runs: what it is told to make for itself is checked before it makes any of it.
 
     Hydra makes callbacks and handlers of logging before our function is called, so its loader is where to stand: it
-    passes whatever files, folders and arguments say. There ``check`` is also given the settings of what is no sweep,
-    and what was typed: Hydra composes them twice before it calls our function, so this answers sooner.
+    passes whatever files, folders and arguments say. There ``check`` is also given the settings of a run, or those of
+    jobs of a sweep, and what was typed: Hydra composes them twice before it calls our function, so this answers sooner.
     """
     plain = ConfigLoaderImpl.load_configuration
     refused: dict[tuple[str, ...], Exception] = {}  # Hydra asks twice, first without listening to what is wrong
+    passed: set[tuple[str, ...]] = set()
 
     def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
         asked = tuple(override for override in overrides if not override.startswith("hydra.mode="))
@@ -89,9 +104,15 @@ def guarded(check: Callable[[DictConfig, list[str]], object] | None = None) -> I
         try:
             config = plain(loader, overrides=overrides, **settings)
             check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
-            if check is not None and config.hydra.mode in (None, RunMode.RUN):
+            if check is not None and asked not in passed:
                 with suppress(OmegaConfBaseException):  # some settings are known only once Hydra has begun
-                    check(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), overrides)
+                    if config.hydra.mode in (None, RunMode.RUN):
+                        check(without_hydra(config), overrides)
+                    else:
+                        one = settings | {"run_mode": RunMode.RUN}
+                        jobs = ((plain(loader, overrides=job, **one), job) for job in _jobs(config, overrides, loader))
+                        check_jobs(jobs, check)
+                passed.add(asked)
         except Exception as error:
             refused[asked] = error
             raise
@@ -102,6 +123,37 @@ def guarded(check: Callable[[DictConfig, list[str]], object] | None = None) -> I
         yield
     finally:
         ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
+
+
+def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> None:
+    """Raise the error of a sweep whose jobs are all refused in the same words: no setting that varies can mend it.
+
+    Jobs that differ in how they end, or of which one is fine, are left to say so themselves.
+    """
+    told: HeadstartError | None = None
+    for config, typed in jobs:
+        try:
+            check(without_hydra(config), typed)
+        except HeadstartError as error:
+            if told is not None and str(error) != str(told):
+                return
+            told = error
+        else:
+            return
+    if told is not None:
+        raise told
+
+
+def _jobs(config: DictConfig, overrides: Sequence[str], loader: ConfigLoaderImpl) -> list[list[str]]:
+    try:
+        return sample_jobs(config, overrides, loader)
+    except HydraException:  # told by the sweeper itself
+        return []
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Return the settings of a run without those of Hydra itself."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:

@@ -2,8 +2,10 @@
 
 import errno
 import sys
+import traceback
+from pathlib import Path
 
-from headstart.errors import CrashError
+from headstart.errors import CrashError, HeadstartError
 
 DISK = {
     errno.ENOSPC: "the disk is full",
@@ -33,6 +35,19 @@ def crash_of(error: BaseException) -> CrashError | None:
             "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."
         )
     return None
+
+
+def happens_again(error: BaseException) -> bool:
+    """Return whether the same settings would end in the same error.
+
+    That holds for whatever is told as a fault of settings or data, and for errors while the parts of a run are made,
+    which depend on nothing else; but not where the machine, its disk or its network failed.
+    """
+    if isinstance(error, CrashError | OSError) or crash_of(error) is not None:
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    making = any(frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("runs", "run.py") for frame in frames)
+    return making or isinstance(error, HeadstartError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,9 +14,10 @@ from headstart.rules import (
     existing_folder,
     existing_table,
     existing_weights,
-    is_number,
     is_whole,
 )
+from headstart.runs.configs import refuse_parts
+from headstart.runs.leaf_table import check_leaves
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
 
@@ -29,6 +30,7 @@ NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
 # Classifiers that are computed from features, and what the settings call them.
 SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
+EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
@@ -37,6 +39,7 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
     """
+    refuse_parts(overrides)
     settings: Any = OmegaConf.to_container(closed(config))
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
@@ -72,19 +75,19 @@ def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
     check_groups(settings)
-    references = settings.get("references") or []
+    references = settings.get("references", [])
     if not isinstance(references, list | ListConfig):
         raise ConfigError(f"references={references}: expected a list, such as [raw_pixels].")
     check_references(references)
     check_seeds(settings)
-    check_rate(settings)
+    check_needed(settings)
+    if str(settings["dataset"].get("_target_")).startswith("headstart.data."):
+        check_dataset(settings["dataset"])
+    check_leaves(settings)
     check_trainer(settings)
     check_augmentation(settings)
-    _check_data(settings["dataset"])
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
-    weights = settings["backbone"].get("weights")
-    if weights is not None and weights != "imagenet":
-        existing_weights(expanded(str(weights)))
+    check_places(settings)
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:
@@ -92,8 +95,9 @@ def check_groups(settings: Mapping[str, Any]) -> None:
     for group in (*NEEDED, *OPTIONAL):
         if not isinstance(settings.get(group) or ({} if group in OPTIONAL else None), Mapping):
             raise ConfigError(f"{group}={settings.get(group)}: expected a group of settings, as --cfg job shows it.")
-    if not isinstance(settings.get("output_dir"), str | int) or not str(settings["output_dir"]).strip():
-        raise ConfigError(f"output_dir={settings.get('output_dir')}: expected the path of a folder, such as runs.")
+    place = settings.get("output_dir")
+    if not isinstance(place, str | int) or isinstance(place, bool) or not str(place).strip():
+        raise ConfigError(f"output_dir={place}: expected the path of a folder, such as runs.")
     try:
         str(settings["output_dir"]).encode()
     except UnicodeEncodeError:
@@ -113,27 +117,18 @@ def check_seeds(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}={seed}: expected a whole number.")
 
 
-def check_rate(settings: Mapping[str, Any]) -> None:
-    """The optimizer needs a learning rate."""
-    rate = settings["optimizer"].get("lr")
-    if not is_number(rate) or not rate > 0:
-        raise ConfigError(f"optimizer.lr={rate}: expected a number above 0, such as 0.002.")
+def check_needed(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that lack what no run can do without."""
+    for key in ("optimizer.lr", "trainer.max_epochs"):
+        group, name = key.split(".")
+        if name not in settings[group]:
+            raise ConfigError(f"{key} is not set; give it a value, as in {key}=...")
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """How many epochs, and how long gradients may be; how often Lightning should say something."""
-    epochs = settings["trainer"].get("max_epochs")
-    if not is_whole(epochs) or epochs < 1:
-        raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
+    """Refuse what would end a run within an epoch."""
     if settings["trainer"].get("max_steps", -1) not in (-1, None):
         raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
-    clip = settings["trainer"].get("gradient_clip_val")
-    if clip is not None and (not is_number(clip) or not clip > 0):
-        raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")
-    for key in ("log_every_n_steps", "num_sanity_val_steps"):
-        steps = settings["trainer"].get(key, 0)
-        if not is_whole(steps) or steps < 0:
-            raise ConfigError(f"trainer.{key}={steps}: expected a whole number from 0 on.")
 
 
 def check_augmentation(settings: Mapping[str, Any]) -> None:
@@ -187,12 +182,15 @@ def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
         check_flag("strategy.refit", strategy.get("refit", False))
 
 
-def _check_data(settings: Mapping[str, Any]) -> None:
-    """The numbers of headstart's own data sets, and their pictures' place where these need one."""
-    target = str(settings.get("_target_"))
-    if target.startswith("headstart.data."):
-        check_dataset(settings)
+def check_places(settings: Mapping[str, Any]) -> None:
+    """Refuse a data set or weights of a file that is not there."""
+    target, root = str(settings["dataset"].get("_target_")), settings["dataset"].get("root")
     if target == IN_FOLDER:
-        existing_folder(settings.get("root"))
+        existing_folder(root)
     if target == IN_TABLE:
-        existing_table(settings.get("root"))
+        existing_table(root)
+    if target in EMBEDDED and root is not None:
+        raise ConfigError(f"dataset.root={root}: these images come with headstart, so expected null.")
+    weights = settings["backbone"].get("weights")
+    if weights is not None and weights != "imagenet":
+        existing_weights(expanded(str(weights)))

@@ -35,11 +35,13 @@ from headstart.runs.crashes import crash_of, is_out_of_memory
 from headstart.runs.curves import Curves
 from headstart.runs.early_checks import check_settings
 from headstart.runs.interrupt import Interrupted, listening
+from headstart.runs.late_checks import check_monitors, check_statistics
 from headstart.runs.manifest import Manifest, UnwrittenManifest
 from headstart.runs.predictions import write_predictions
 from headstart.runs.references import compute_references
 from headstart.runs.resume import KeepProgress, Progress, read_progress
 from headstart.runs.reuse import check_views, frozen_data
+from headstart.runs.unused import unused_settings
 from headstart.seeds import stream
 from headstart.settings import augmentation_names, flatten
 from headstart.strategies import Strategy
@@ -238,6 +240,8 @@ def _train_and_test(
     parts = prepare(config, directory, group=group, data=data.afresh())
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     strategy.batch_parts = batch_parts
+    check_statistics(strategy, data, trainer.world_size, batch_parts)
+    data.not_used += unused_settings(config, manifest.content["provenance"].get("overrides", []), strategy)
     manifest.content["provenance"] |= {
         "dataset_fingerprint": data.fingerprint,
         "split_fingerprints": data.split_fingerprints,
@@ -363,6 +367,7 @@ def prepare(
     kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
     data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
     _warn_of_corners(config, data)
+    check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
     processes.check_shares(data, strategy, trainer.world_size)
     sharding.check(strategy, trainer.strategy, trainer.world_size)
     return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from headstart.files import write_atomically
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import forget_outcomes
+from headstart.sweeps.samples import settings_of
 
 FILE = "sweep.json"
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
@@ -159,16 +159,14 @@ def count_jobs(config: DictConfig) -> int | None:
     trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
     if trials is not None:
         return int(trials)
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    settings = [f"{name}={value}" for name, value in params.items()]
     given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     try:
-        parsed = OverridesParser.create().parse_overrides([*settings, *given])
-        lengths = {item.key_or_group: len(list(item.sweep_iterator())) for item in parsed if item.is_sweep_override()}
+        items = settings_of(config, given).values()
+        lengths = [len(list(item.sweep_iterator())) for item in items if item.is_sweep_override()]
     except HydraException:  # told by the sweeper itself
         return None
     count = 1
-    for length in lengths.values():
+    for length in lengths:
         count *= length
     return count
 

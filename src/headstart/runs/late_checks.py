@@ -1,0 +1,91 @@
+"""What can be refused only once data, network and trainer are made, and before anything is trained."""
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from headstart.data import PictureData
+from headstart.errors import ConfigError, nearest
+from headstart.runs.leaf_table import LOGGED
+from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
+from headstart.strategies.norms import batch_norms
+
+
+def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None:
+    """Raise ConfigError for a callback that watches a number which no epoch of this strategy logs."""
+    if isinstance(strategy, FeatureClassifier):  # no callback is called
+        return
+    rates = [f"learning_rate/{group.name}" for group in strategy.plan if not group.frozen]
+    logged = [*LOGGED, *rates, *(["train/jsd"] if strategy.consistency else [])]
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if not isinstance(monitor, str):
+            continue
+        name = type(callback).__name__
+        if monitor not in logged:
+            raise ConfigError(
+                f"{name}.monitor={monitor}: this run logs no such number, only {', '.join(logged)}."
+                f"{hint if (hint := nearest(monitor, logged)).startswith(' Did') else ''}"
+            )
+        early = [getattr(callback, f"_{what}_on_train_epoch_end", None) is False for what in ("check", "save")]
+        if any(early) and not monitor.startswith("validation/"):
+            raise ConfigError(
+                f"{name}.monitor={monitor} is known only at the end of an epoch: leave its ..._on_train_epoch_end at"
+                " null, or watch validation/accuracy."
+            )
+
+
+def check_statistics(strategy: Strategy, data: PictureData, world: int, parts: int = 1) -> None:
+    """Raise ConfigError where batch norm would take statistics from one value a channel.
+
+    That is a pass of one image where the map has one pixel. ``world`` processes share a batch, and a batch of each
+    goes through the network in ``parts``.
+    """
+    by_mode = {mode: [s for s, m in strategy.statistics.items() if m == mode] for mode in ("update", "batch", "adapt")}
+    passes = {
+        "update": _fewest(len(data.train), data.batch_size, world * parts) * data.train.branches,
+        "batch": min(
+            _fewest(len(split), data.batch_size, world * parts) for split in (data.train, data.validation, data.test)
+        ),
+        "adapt": _fewest(len(data.train), data.batch_size, 1),
+    }
+    for mode, stages in by_mode.items():
+        if passes[mode] > 1 or not stages:
+            continue
+        for stage in _of_one_pixel(strategy, stages):
+            raise ConfigError(
+                f"dataset.batch_size={data.batch_size} leads to a pass of one image, in which batch norm of {stage} has"
+                " one value a channel and so no statistics: expected a larger dataset.batch_size, or"
+                " strategy.batch_norm=frozen."
+            )
+
+
+def _fewest(images: int, batch_size: int, shares: int) -> int:
+    """Return how many images the smallest pass holds: batches differ by one image at most."""
+    batches = -(-images // batch_size)
+    return max(1, images // batches // shares)
+
+
+@torch.no_grad()
+def _of_one_pixel(strategy: Strategy, stages: Sequence[str]) -> list[str]:
+    """Return those of these stages in which a batch norm sees a map of one pixel."""
+    found: list[str] = []
+    handles = []
+    for stage in stages:
+
+        def look(module: nn.Module, inputs: tuple[Tensor, ...], stage: str = stage) -> None:
+            if inputs[0].numel() == inputs[0].shape[1] and stage not in found:
+                found.append(stage)
+
+        handles += [layer.register_forward_pre_hook(look) for layer in batch_norms(strategy.backbone.stages[stage])]
+    size, training = strategy.backbone.preprocessing.image_size, strategy.training
+    try:
+        strategy.backbone.eval()(strategy.normalise(torch.zeros(1, 3, size, size, dtype=torch.uint8)))
+    finally:
+        for handle in handles:
+            handle.remove()
+        strategy.train(training)
+    return found

@@ -1,0 +1,57 @@
+"""Settings that were typed and that a run has no use for, each group of them with the reason.
+
+They are told and not refused: a sweep over strategies gives all its runs settings that only some of them use.
+"""
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
+
+OF_STEPS = (  # what gradient steps alone go by
+    "optimizer optimizer.* scheduler scheduler.* callbacks callbacks.* task.label_smoothing"
+    " trainer.max_epochs trainer.min_epochs trainer.min_steps trainer.max_time trainer.gradient_clip_*"
+    " trainer.accumulate_grad_batches trainer.auto_batch trainer.limit_train_batches"
+).split()
+OF_FEATURES = "features.engine features.views features.memory_limit features.max_size".split()
+
+
+def unused_settings(config: Any, overrides: Sequence[str], strategy: Strategy) -> list[str]:
+    """Return phrases such as "optimizer.lr (linear_probe takes no gradient steps)", for the settings as typed."""
+    typed = [key for key, value in map(_parted, overrides) if value not in ("null", None)]
+    phrases = []
+    for patterns, reason in _idle(config, strategy):
+        if keys := [key for key in typed if any(fnmatchcase(key, pattern) for pattern in patterns)]:
+            phrases.append(f"{', '.join(dict.fromkeys(keys))} ({reason})")
+    return phrases
+
+
+def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield patterns of keys that this run makes no use of, and why."""
+    if isinstance(strategy, FeatureClassifier):
+        yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
+    elif config.strategy.get("lr") is not None:
+        yield ["optimizer.lr", "strategy.lr_factor"], "strategy.lr is given"
+    if not strategy.pretrained:
+        yield ["backbone.weights"], "the strategy starts from random weights"
+    features = config.get("features") or {}
+    if not features.get("enabled", False):
+        yield [*OF_FEATURES, "features.dir"], "features.enabled is false"
+    elif not strategy.prefix_end:
+        yield OF_FEATURES, "no lower stage is frozen"
+    elif not strategy.augmented:
+        yield ["features.views"], "nothing is augmented"
+    if not strategy.augmented:
+        yield ["augmentation.where"], "nothing is augmented"
+    if config.trainer.get("gradient_clip_val") is None:
+        yield ["trainer.gradient_clip_algorithm"], "trainer.gradient_clip_val is null"
+    if (config.get("head") or {}).get("pooling") != "gem":
+        yield ["head.gem_p"], "head.pooling is not gem"
+
+
+def _parted(override: str) -> tuple[str, str | None]:
+    """Return the key and the value of a setting as it was typed; None for one that was removed."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+").split("@")[0].replace("/", "."), None if key.startswith("~") else value
