@@ -9,7 +9,6 @@ from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
 from headstart.rules import (
     check_dataset,
-    check_flag,
     check_solved_balance,
     existing_folder,
     existing_table,
@@ -176,10 +175,9 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
 
 
 def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Classifiers that are computed from features: what of the data set is of no use to them, and the refit."""
+    """Refuse what of the data set is of no use to a classifier that is computed from features."""
     if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
         check_solved_balance(balance, name)
-        check_flag("strategy.refit", strategy.get("refit", False))
 
 
 def check_places(settings: Mapping[str, Any]) -> None:

@@ -138,6 +138,7 @@ STRATEGY = {
     "l2": STRENGTHS,
     "loss": one_of("logistic", "hinge"),
     "views": optional(whole(1)),
+    "refit": truth(),
     "neighbours": COUNTS,
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
@@ -226,6 +227,7 @@ FEATURES = {
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile"),
     "views": optional(whole(1)),
+    "refit": truth(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,
 }
