@@ -78,7 +78,8 @@ class Backbone(nn.Module):
         size = self.preprocessing.image_size
         was_training = self.training
         self.eval()
-        x, shapes = torch.zeros(1, 3, size, size), []
+        example = next(self.parameters(), torch.zeros(0))
+        x, shapes = torch.zeros(1, 3, size, size, dtype=example.dtype), []
         for stage in self.stages.values():
             x = stage(x)
             shapes.append(tuple(x.shape[1:]))

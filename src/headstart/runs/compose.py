@@ -27,6 +27,7 @@ from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
 from headstart.settings import augmentation_names
 from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.tasks import Classification
 
 _UNTOUCHED: dict[str, Backbone] = {}
@@ -205,6 +206,19 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     _check_trainer(trainer)
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
     return trainer, loggers, keep
+
+
+def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
+    """Raise ConfigError for a precision that this device, or this optimizer, does not train in."""
+    if str(config.trainer.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
+        raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
+    eps = make(config, "optimizer")([torch.nn.Parameter(torch.zeros(1))]).defaults.get("eps")
+    trains = not issubclass(get_class(config.strategy._target_), FeatureClassifier)
+    if trains and trainer.precision == "16-true" and eps is not None and not torch.tensor(eps).half():
+        raise ConfigError(
+            f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so that steps are no numbers; set"
+            " +optimizer.eps=1e-4, or use bf16-true."
+        )
 
 
 def _shared_out(config: DictConfig) -> dict[str, Any]:

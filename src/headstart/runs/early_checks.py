@@ -14,6 +14,8 @@ from headstart.settings import flatten
 WHERE = ("auto", "workers", "device")
 TEST_VIEWS = ("flip", "five_crop", "ten_crop")
 BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are no view and no mix
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
 TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
@@ -115,6 +117,11 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"trainer.max_epochs={epochs}: expected a whole number above 0, such as 10.")
     if settings["trainer"].get("max_steps", -1) not in (-1, None):
         raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
+    precision = str(settings["trainer"].get("precision") or PRECISIONS[0])
+    if precision not in (*PRECISIONS, *SHORT_PRECISIONS):
+        raise ConfigError(
+            f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}.{nearest(precision, PRECISIONS)}"
+        )
     clip = settings["trainer"].get("gradient_clip_val")
     if clip is not None and (not is_number(clip) or not clip > 0):
         raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null for no clipping.")

@@ -43,6 +43,7 @@ from headstart.settings import augmentation_names, flatten
 from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
+from headstart.strategies.probe_fit import scores
 from headstart.strategies.strategy import in_order
 from headstart.sweeps.earlier import files_stamp
 from headstart.sweeps.lock import RunLock
@@ -275,19 +276,22 @@ def _train_and_test(
     said = trainer.predict(strategy, dataloaders=at_the_end[0])
     trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
     manifest.content["features"] = _told(reused)
-    for file, split, logits in (
-        ("predictions.csv", data.test, strategy.test_logits),
-        ("validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
+    counts: dict[str, float] = {}  # of the very answers that are written down
+    for name, file, split, logits in (
+        ("test", "predictions.csv", data.test, strategy.test_logits),
+        ("validation", "validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
     ):
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
+        if name == "test" or views is None:  # the epoch was chosen by single views
+            counts |= scores(name, logits, torch.from_numpy(split.targets[: len(logits)]))
 
     row = parts.loggers[0].rows[epoch]
     tried = len(parts.loggers[0].rows)
     epochs = None if isinstance(strategy, FeatureClassifier) else tried
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
     metrics |= strategy.selected.get("metrics", {})  # of what was made from that epoch
-    metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
+    metrics |= counts
     if not ranks.leads():
         return metrics["validation/accuracy"]
     settings = _compared_settings(config, manifest.content)
@@ -333,6 +337,7 @@ def prepare(
     compose.check_parts(config, augmentation)
     compose.check_optimizer(config)
     trainer, loggers, keep = compose.make_trainer(config, directory)
+    compose.check_precision(config, trainer)
     if group is not None:
         group.start(trainer)
     _seed_everything(config.seeds.augmentation)
@@ -343,6 +348,7 @@ def prepare(
         config.head.stages = backbone.stage_names
     data.prepare(backbone.preprocessing, augmentation.views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
+    trainer.precision_plugin.convert_module(strategy)  # what is measured before the fit is of this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
     data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
