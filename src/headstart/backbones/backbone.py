@@ -29,6 +29,9 @@ class WeightsInfo:
     source: str | None = None
     matched: float | None = None  # share of the backbone's tensors that the file filled
     missing: tuple[str, ...] = ()  # the tensors that it did not fill
+    taken: str | None = None  # which sub-dictionary and prefix of the file
+    changed: tuple[str, ...] = ()  # what was made to fit, such as positions for another image size
+    unused: tuple[str, ...] = ()  # parts of the file that have no place, such as its classifier
 
 
 class Backbone(nn.Module):

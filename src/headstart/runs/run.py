@@ -452,7 +452,14 @@ def _describe(config: DictConfig, parts: Parts) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Say where a network that should be pretrained is not, or not all of it."""
+    """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
+    weights = strategy.backbone.weights
+    if weights.taken:
+        log.info("backbone.weights: %s taken", weights.taken)
+    for changed in weights.changed:
+        log.info("backbone.weights: %s", changed)
+    if weights.unused:
+        log.info("backbone.weights: not used: %s", ", ".join(weights.unused))
     if strategy.pretrained and strategy.backbone.weights.name is None:
         log.warning("the backbone starts from random weights, as backbone.weights is null")
     if strategy.backbone.weights.missing:
