@@ -8,9 +8,10 @@ from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.cutting import CannotCutError, cut
 from headstart.backbones.drop_path import check_drop_path, no_drop_path, settle_timm_rate
-from headstart.backbones.timm_sources import check_source, source_of, source_weights, timm_name, unreadable
+from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
+from headstart.sources import check_source, source_of
 
 
 def timm_backbone(

@@ -10,6 +10,7 @@ from headstart.files import expanded, printable
 from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
+from headstart.sources import check_source, source_of
 
 WHERE = ("auto", "workers", "device")
 TEST_VIEWS = ("flip", "five_crop", "ten_crop")
@@ -72,7 +73,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_trainer(settings)
     check_augmentation(settings)
     _check_data(settings["dataset"])
-    weights = settings["backbone"].get("weights")
+    weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")
+    if source_of(name):
+        check_source(str(name))
     if weights is not None and weights != "imagenet":
         existing_weights(expanded(str(weights)))
 

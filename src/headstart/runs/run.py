@@ -40,6 +40,7 @@ from headstart.runs.resume import KeepProgress, Progress, read_progress
 from headstart.runs.reuse import check_views, frozen_data
 from headstart.seeds import stream
 from headstart.settings import augmentation_names, flatten
+from headstart.sources import short_name
 from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
@@ -79,7 +80,11 @@ class Described:
         """Of its directory."""
         names = self.names
         return identity.readable_name(
-            names["dataset"], names["backbone"], names["strategy"], f"seed{self.config.seed}", self.config_hash[:8]
+            names["dataset"],
+            short_name(names["backbone"]),
+            names["strategy"],
+            f"seed{self.config.seed}",
+            self.config_hash[:8],
         )
 
 
