@@ -104,11 +104,11 @@ def test_a_first_layer_for_other_images_is_refused_for_what_it_is(channels: int)
 @pytest.mark.parametrize(
     ("extra", "unused"),
     [
-        ({"fc.weight": (7, 512), "layer1.0.conv1.total_ops": (1,), "n_averaged": ()}, ("fc.weight",)),
+        ({"fc.weight": (7, 512), "layer1.0.conv1.total_ops": (1,), "n_averaged": ()}, ()),
         ({"queue": (128, 64), "projector.0.weight": (9, 9), "mask_token": (1, 1, 9)}, ("queue", "projector.0.weight")),
         (
             {"head.last_layer.weight_g": (9, 1), "aux1.fc.weight": (3, 3)},
-            ("head.last_layer.weight_g", "aux1.fc.weight"),
+            (),
         ),
         ({"layer5.0.conv1.weight": (9, 9, 3, 3)}, None),
         ({"conv1.bias": (64,)}, None),

@@ -31,7 +31,7 @@ class WeightsInfo:
     missing: tuple[str, ...] = ()  # the tensors that it did not fill
     taken: str | None = None  # which sub-dictionary and prefix of the file
     changed: tuple[str, ...] = ()  # what was made to fit, such as positions for another image size
-    unused: tuple[str, ...] = ()  # parts of the file that have no place, such as its classifier
+    unused: tuple[str, ...] = ()  # parts of the file that have no place here, besides its classifier
 
 
 class Backbone(nn.Module):

@@ -29,7 +29,7 @@ class Placement:
     missing: tuple[str, ...]  # of the network, not in the file or of another shape there
     misshapen: tuple[str, ...]  # of those, the ones of another shape
     extra: tuple[str, ...]  # of the file: of parts that the network has, but not there
-    unused: tuple[str, ...]  # of the file: of other parts, such as a classifier
+    unused: tuple[str, ...]  # of the file: of other parts, its classifier left out
     share: float  # of the network's tensors that fit
 
 
@@ -68,7 +68,8 @@ def place(wanted: Tensors, found: Tensors) -> Placement:
     missing = tuple(name for name in needed if name not in fitting)
     left = [name for name in found if name not in wanted]
     parts = {_part(name) for name in wanted}
-    extra = tuple(name for name in left if _part(name) in parts and not HEAD.match(name.partition(".")[0]))
+    left = [name for name in left if not HEAD.match(name.partition(".")[0])]
+    extra = tuple(name for name in left if _part(name) in parts)
     if all(_is_bookkeeping(name, found[name]) for name in extra):
         extra = ()
     return Placement(

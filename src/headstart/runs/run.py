@@ -460,7 +460,7 @@ def warn_of_weights(strategy: Strategy) -> None:
     """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
     weights = strategy.backbone.weights
     if weights.taken:
-        log.info("backbone.weights: %s taken", weights.taken)
+        log.info("backbone.weights: took %s", weights.taken)
     for changed in weights.changed:
         log.info("backbone.weights: %s", changed)
     if weights.unused:
