@@ -118,7 +118,7 @@ def weight(count: int, device: torch.device) -> Tensor | float:
     """What the mean loss of ``count`` pictures counts by, so that the mean over processes is that over all pictures."""
     if not together():
         return 1.0
-    everyone = torch.tensor(float(count), device=device)
+    everyone = torch.tensor(float(count), dtype=torch.float32, device=device)
     dist.all_reduce(everyone)
     return count * world() / everyone
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from headstart.tasks import Classification, Scores
+from headstart.tasks import Classification, Scores, counted
 
 
 def test_scores_over_uneven_batches_equal_the_whole() -> None:
@@ -16,8 +18,8 @@ def test_scores_over_uneven_batches_equal_the_whole() -> None:
     for part in (slice(0, 30), slice(30, 50)):
         scores.update(logits[part], targets[part], task.loss(logits[part], targets[part]))
     values = scores.compute()
-    torch.testing.assert_close(values["accuracy"], MulticlassAccuracy(7, average="micro")(logits, targets))
-    torch.testing.assert_close(values["loss"], torch.nn.functional.cross_entropy(logits, targets))
+    torch.testing.assert_close(values["accuracy"].float(), MulticlassAccuracy(7, average="micro")(logits, targets))
+    torch.testing.assert_close(values["loss"].float(), torch.nn.functional.cross_entropy(logits, targets))
 
 
 def test_soft_targets() -> None:
@@ -27,7 +29,7 @@ def test_soft_targets() -> None:
     loss = task.loss(logits, soft)
     torch.testing.assert_close(loss, -(soft * logits.log_softmax(1)).sum(1).mean())
     scores.update(logits, soft, loss)
-    torch.testing.assert_close(scores.compute()["accuracy"], torch.tensor(0.35))
+    assert scores.compute()["accuracy"].item() == pytest.approx(0.35)
     hard = torch.tensor([0, 2])
     torch.testing.assert_close(task.loss(logits, task.soft(hard)), task.loss(logits, hard))
 
@@ -65,3 +67,35 @@ def test_hard_and_soft_targets_weigh_the_same_and_mixes_are_linear(smoothing: fl
     # Parts of a batch give the loss of the whole, whichever classes they hold.
     parts = [task.loss(logits[rows], targets[rows], training=True) for rows in (slice(0, 5), slice(5, 20))]
     torch.testing.assert_close(0.25 * parts[0] + 0.75 * parts[1], one)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@given(seed=st.integers(0, 10**6), sizes=st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_scores_are_exact_in_every_precision(precision: torch.dtype, seed: int, sizes: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    targets = torch.from_numpy(rng.integers(0, 5, sum(sizes)))
+    logits = torch.from_numpy(rng.normal(size=(sum(sizes), 5))).to(precision)  # in 8 bits many are equal
+    task, scores = Classification(5), Scores()
+    torch.nn.ModuleList([part for part in (scores, task) if isinstance(part, torch.nn.Module)]).to(precision)
+    for some, labels in zip(logits.split(sizes), targets.split(sizes), strict=True):
+        scores.update(some, labels, task.loss(some, labels))
+    values = {name: value.item() for name, value in scores.compute().items()}
+    rows = logits.double().numpy()
+    exact = sum(int(row.argmax()) == target for row, target in zip(rows, targets.tolist(), strict=True)) / len(rows)
+    own = -torch.from_numpy(rows).log_softmax(1)[range(len(rows)), targets].mean().item()
+    assert values["accuracy"] == counted(logits, targets)["accuracy"] == exact
+    assert values["loss"] == pytest.approx(own, rel=1e-6)
+    assert counted(logits, targets)["loss"] == pytest.approx(own, rel=1e-12)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float32])
+def test_losses_of_any_target_are_taken_in_32_bits(precision: torch.dtype) -> None:
+    torch.manual_seed(1)
+    task, logits, targets = Classification(4, label_smoothing=0.1), torch.randn(9, 4), torch.randint(4, (9,))
+    soft = task.soft(targets) * 0.7 + task.soft(targets.flip(0)) * 0.3
+    logits = logits.to(precision)
+    for of in (targets, soft, soft.to(precision).float()):
+        loss = task.loss(logits, of, training=True)
+        assert loss.dtype == torch.float32
+        expected = torch.nn.functional.cross_entropy(logits.float(), of, label_smoothing=0.1)
+        assert torch.equal(loss, expected)

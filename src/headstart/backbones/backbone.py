@@ -29,6 +29,9 @@ class WeightsInfo:
     source: str | None = None
     matched: float | None = None  # share of the backbone's tensors that the file filled
     missing: tuple[str, ...] = ()  # the tensors that it did not fill
+    taken: str | None = None  # which sub-dictionary and prefix of the file
+    changed: tuple[str, ...] = ()  # what was made to fit, such as positions for another image size
+    unused: tuple[str, ...] = ()  # parts of the file that have no place here, besides its classifier
 
 
 class Backbone(nn.Module):
@@ -78,7 +81,8 @@ class Backbone(nn.Module):
         size = self.preprocessing.image_size
         was_training = self.training
         self.eval()
-        x, shapes = torch.zeros(1, 3, size, size), []
+        example = next(self.parameters(), torch.zeros(0))
+        x, shapes = torch.zeros(1, 3, size, size, dtype=example.dtype), []
         for stage in self.stages.values():
             x = stage(x)
             shapes.append(tuple(x.shape[1:]))

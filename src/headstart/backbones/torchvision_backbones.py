@@ -4,8 +4,9 @@ import contextlib
 import http.client
 import pickle
 import re
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,21 +14,13 @@ from urllib.error import URLError
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import interpolate_embeddings
 
+from headstart.backbones.adapting import torchvision_swin, torchvision_vit
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
 from headstart.backbones.drop_path import check_drop_path, set_torchvision_rate
-from headstart.backbones.weights import (
-    Adapt,
-    failed_download,
-    file_sha256,
-    fill,
-    fill_from,
-    goes_by_stages,
-    read_tensors,
-)
+from headstart.backbones.placing import Adapt
+from headstart.backbones.weights import failed_download, file_sha256, fill_from, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
-from headstart.files import expanded
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
@@ -61,13 +54,7 @@ def torchvision_backbone(
         network = torchvision.models.get_model(name, weights=None, **kwargs)
     set_torchvision_rate(network, name, drop_path)
     without_classifier(network)
-    info = WeightsInfo()
-    file = expanded(weights) if weights is not None and weights != "imagenet" else None
-    found = read_tensors(file) if file is not None else {}
-    if weights == "imagenet":
-        info = _load_imagenet(network, name, enum, size)
-    elif file is not None and not goes_by_stages(found):
-        info = fill_from(network, found, file, name, _adapt(name, size))
+    info = _load_imagenet(network, name, enum) if weights == "imagenet" else WeightsInfo()
     stages, pool = CUTS[name](network)
     # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
     mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
@@ -75,8 +62,9 @@ def torchvision_backbone(
         size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
     )
     backbone = Backbone(name, stages, pool, preprocessing, info)
-    if file is not None and goes_by_stages(found):
-        backbone.weights = fill_from(backbone, found, file, name)
+    if weights is not None and weights != "imagenet":
+        rename = _rename(name, _own_names(backbone, network))
+        backbone.weights = load_weights_file(network, weights, name, _adapt(name, network), rename)
     return backbone
 
 
@@ -93,7 +81,7 @@ def without_classifier(network: Any) -> None:
     raise ConfigError(f"{type(network).__name__} has no classifier that headstart knows.")
 
 
-def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum, size: int) -> WeightsInfo:
+def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum) -> WeightsInfo:
     filename = enum.url.rsplit("/", 1)[-1]
     target = Path(torch.hub.get_dir()) / "checkpoints" / filename
     try:
@@ -104,22 +92,31 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
         with contextlib.suppress(OSError):
             target.with_suffix(".partial").unlink(missing_ok=True)
         raise failed_download(name, enum.url, str(target), error) from error
-    matched, missing = fill(network, _adapt(name, size)(state), f"The file {filename}", name)
-    return WeightsInfo(str(enum), file_sha256(target) if target.is_file() else None, enum.url, matched, missing)
+    info = fill_from(network, {(): state}, f"The file {filename}", name, _adapt(name, network), _rename(name, {}))
+    return replace(info, name=str(enum), sha256=file_sha256(target) if target.is_file() else None, source=enum.url)
 
 
-def _adapt(name: str, size: int) -> Adapt:
-    """What torchvision does to its own files: new names for old ones, positions stretched to the picture size."""
+def _rename(name: str, own: Mapping[str, str]) -> Callable[[str], str]:
+    """Give old names as they are now, and those of a run's checkpoint, which go by stage, as the network has them."""
 
-    def adapt(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if name.startswith("densenet"):
-            return {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in state.items()}
-        if name == "vit_b_16" and "encoder.pos_embedding" in state:
-            fitted: dict[str, Tensor] = interpolate_embeddings(size, 16, OrderedDict(state))
-            return fitted
-        return state
+    def rename(key: str) -> str:
+        key = own.get(key[max(key.find("stages."), 0) :], key)
+        return OLD_DENSENET.sub(r"\1\2", key) if name.startswith("densenet") else key
 
-    return adapt
+    return rename
+
+
+def _own_names(backbone: Backbone, network: nn.Module) -> dict[str, str]:
+    """Return the names of the network's tensors by those that they have in its stages."""
+    names = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    return {name: names[id(tensor)] for name, tensor in backbone.state_dict(keep_vars=True).items()}
+
+
+def _adapt(name: str, network: Any) -> Adapt | None:
+    """Return what torchvision does to files of this network: positions are stretched to the image size."""
+    if name.startswith("vit_"):
+        return partial(torchvision_vit, image_size=network.image_size, patch=network.patch_size)
+    return partial(torchvision_swin, wanted=network.state_dict()) if name.startswith("swin") else None
 
 
 def _seq(*modules: nn.Module) -> nn.Sequential:

@@ -1,24 +1,32 @@
 """Weights from files: tensors only, and only if they fit."""
 
+import argparse
 import hashlib
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from headstart.backbones.adapting import adapted
 from headstart.backbones.backbone import WeightsInfo
+from headstart.backbones.placing import Adapt, Candidate, Placement, candidates, place, refusal
 from headstart.errors import WeightsError
 from headstart.files import expanded
 from headstart.rules import existing_weights
 
-Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
-_TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
-_NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
-_PREFIXES = ("module.", "model.", "backbone.", "encoder.", "network.", "_orig_mod.")
+Rename = Callable[[str], str]
+Groups = Mapping[tuple[str, ...], dict[str, Tensor]]  # tensors by their names, in each sub-dictionary of a file
+
+DEEPEST = 8  # sub-dictionaries within one another that are looked at
+# What compiling, sharding and checkpointing of activations write into names, anywhere.
+WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# A traced network's checkpoint holds the network's own names; its stages may be called otherwise at another size.
+TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
 
 
 def file_sha256(path: Path) -> str:
@@ -37,94 +45,136 @@ def state_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A state dict from a ``.safetensors`` file or one written by ``torch.save``; nothing but tensors is unpickled."""
+def read_tensors(path: Path) -> Groups:
+    """Read the tensors of a ``.safetensors`` file or of one written by ``torch.save``, by sub-dictionary.
+
+    Nothing but tensors and plain values is unpickled. Raises WeightsError.
+    """
     existing_weights(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return {(): load_file(path)}
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the command that trained, in many a file
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(_not_tensors(path)) from error
     except Exception as error:  # safetensors raises its own class, which has no public parent
         raise WeightsError(_not_tensors(path)) from error
-    for nest in _NESTS:
-        if isinstance(content, dict) and isinstance(content.get(nest), dict):
-            content = content[nest]
-    entries = content.items() if isinstance(content, dict) else ()
-    tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
-    if not tensors:
+    groups = dict(_groups(content, ()))
+    if not groups:
         raise WeightsError(_not_tensors(path))
-    for name, tensor in tensors.items():
-        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
-            kind = "is without values" if tensor.is_meta else "is not dense"
-            raise WeightsError(
-                f"backbone.weights={path}: its tensor {name} {kind}; expected dense tensors with values."
-            )
-    return tensors
+    return groups
 
 
-def load_weights_file(network: nn.Module, path: str, backbone: str) -> WeightsInfo:
-    """Fill a network from a file, in place; see ``fill``."""
-    file = expanded(path)
-    return fill_from(network, read_tensors(file), file, backbone)
+def _groups(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield every sub-dictionary that holds tensors under names, with the names that lead to it."""
+    if not isinstance(content, dict) or len(path) > DEEPEST:
+        return
+    named = {name: value for name, value in content.items() if isinstance(name, str)}
+    if tensors := {name: value for name, value in named.items() if isinstance(value, Tensor)}:
+        yield path, tensors
+    for name, value in named.items():
+        yield from _groups(value, (*path, name))
+
+
+def load_weights_file(
+    network: nn.Module, path: str | Path, backbone: str, adapt: Adapt | None = None, rename: Rename = str
+) -> WeightsInfo:
+    """Fill a network from a file, in place, whatever sub-dictionary and prefix its tensors are under.
+
+    Of several sub-networks that fit, the one that fills most is taken; of equal ones, in the order of
+    ``placing.ORDER``. ``rename`` gives old names of tensors as the network has them; ``adapt`` does what the network's
+    library does to a state dict, as to stretch positions to the image size. Raises WeightsError where nothing fits.
+    """
+    file = expanded(str(path))
+    info = fill_from(network, read_tensors(file), f"backbone.weights={file}", backbone, adapt, rename)
+    return replace(info, name=file.name, sha256=file_sha256(file), source=str(file))
 
 
 def fill_from(
-    network: nn.Module, found: dict[str, Tensor], file: Path, backbone: str, adapt: Adapt | None = None
+    network: nn.Module, groups: Groups, what: str, backbone: str, adapt: Adapt | None = None, rename: Rename = str
 ) -> WeightsInfo:
-    """Fill a network from the tensors of a file, whatever wrapper's names they go by."""
-    # A traced network's checkpoint holds the network's own names; its stages may be called otherwise at another size.
-    candidates = [{_TRACED.sub("", name): tensor for name, tensor in found.items()}]
-    candidates += [_stripped(found, prefix) for prefix in sorted(_prefixes(found))]
-    candidates = [adapt(candidate) for candidate in candidates] if adapt else candidates
-    best = max(candidates, key=lambda candidate: len(network.state_dict().keys() & candidate.keys()))
-    matched, missing = fill(network, best, f"backbone.weights={file}", backbone)
-    return WeightsInfo(file.name, file_sha256(file), str(file), matched, missing)
+    """Fill a network from the tensors of a file, as ``load_weights_file`` does; what was taken, and how it fits."""
+    wanted = network.state_dict()
+    options = [_option(candidate, wanted, what, adapt) for candidate in candidates(_renamed(groups, rename), wanted)]
+    best = max(options, key=lambda option: (option.fits, len(option.placed.fitting), -option.candidate.rank))
+    matched, missing = fill(network, best.tensors, what, backbone)
+    alike = [
+        str(option.candidate)
+        for option in options
+        if option.fits
+        and len(option.placed.fitting) == len(best.placed.fitting)
+        and not option.candidate.overlaps(best.candidate)
+    ]
+    also = f" ({' and '.join(alike)} would fit as well)" if alike else ""
+    return WeightsInfo(
+        matched=matched,
+        missing=missing,
+        taken=f"{best.candidate}{also}" or None,
+        changed=best.changed,
+        unused=_parts(best.placed.unused),
+    )
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A sub-network of a file as it would go into the network."""
+
+    candidate: Candidate
+    tensors: dict[str, Tensor]  # adapted
+    changed: tuple[str, ...]
+    placed: Placement
+    fits: bool
+
+
+def _option(candidate: Candidate, wanted: Mapping[str, Tensor], what: str, adapt: Adapt | None) -> _Option:
+    tensors, changed = adapted(dict(candidate.tensors), wanted, what, adapt)
+    placed = place(wanted, tensors)
+    return _Option(candidate, tensors, changed, placed, refusal(placed, wanted, tensors, what, "") is None)
+
+
+def _renamed(groups: Groups, rename: Rename) -> Groups:
+    """Leave out of names what wrappers and traced networks put in, and give old ones as they are now."""
+    return {
+        path: {rename(TRACED.sub("", WRAPPERS.sub("", name))): tensor for name, tensor in tensors.items()}
+        for path, tensors in groups.items()
+    }
+
+
+def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first components of names, each with how many tensors it has."""
+    counts: dict[str, int] = {}
+    for name in names:
+        first = name.partition(".")[0]
+        counts[first] = counts.get(first, 0) + 1
+    return tuple(f"{first} ({count} tensor{'s' * (count > 1)})" for first, count in counts.items())
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: str) -> tuple[float, tuple[str, ...]]:
     """Copy tensors into a network by name; the share that was filled and the names that were not.
 
-    Refused are tensors that fill less than 90 % of the network, and one of the right name and the wrong shape: it
-    would stay random; and one of complex or boolean values where the network has others. The counters of batch norm do
-    not count: old files lack them, and nothing here reads them.
+    Refused, in one sentence with names of each side, are tensors that fill less than 90 % of the network; one of the
+    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; and one of
+    complex or boolean values where the network has others. The counters of batch norm do not count.
     """
     wanted = network.state_dict()
-    fitting = {k: v for k, v in tensors.items() if k in wanted and v.shape == wanted[k].shape}
-    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    missing = tuple(name for name in needed if name not in fitting)
-    share = 1 - len(missing) / max(len(needed), 1)
-    if share < ENOUGH:
-        raise WeightsError(
-            f"{what} fills {share:.0%} of the tensors of {backbone} ({len(needed) - len(missing)} of"
-            f" {len(needed)}), at least {ENOUGH:.0%} are needed: is it for another network?"
-        )
-    misshapen = next((name for name in missing if name in tensors), None)
-    if misshapen is not None:
-        raise WeightsError(
-            f"{what}: its tensor {misshapen} has shape {tuple(tensors[misshapen].shape)}, {backbone}"
-            f" needs {tuple(wanted[misshapen].shape)}; was it made for another dataset.image_size?"
-        )
-    for name, tensor in fitting.items():
+    placed = place(wanted, tensors)
+    if reason := refusal(placed, wanted, tensors, what, backbone):
+        raise WeightsError(reason)
+    for name, tensor in placed.fitting.items():
         if any(kind(tensor) != kind(wanted[name]) for kind in (torch.is_complex, _is_bool)):
             raise WeightsError(
                 f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, {backbone} needs"
                 f" {str(wanted[name].dtype).removeprefix('torch.')}."
             )
     try:
-        network.load_state_dict(fitting, strict=False)
+        network.load_state_dict(dict(placed.fitting), strict=False)
     except RuntimeError as error:
         detail = (str(error).strip().splitlines() or [""])[-1].strip().rstrip(".")
         raise WeightsError(f"{what} cannot be put into {backbone} ({detail}); is it for another network?") from error
-    return share, missing
-
-
-def goes_by_stages(found: dict[str, Tensor]) -> bool:
-    """Whether tensors are the checkpoint of a run whose network was cut by hand: they are numbered by stage."""
-    return any(name.startswith("backbone.stages.") and not _TRACED.match(name) for name in found)
+    return placed.share, placed.missing
 
 
 def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:
@@ -137,21 +187,6 @@ def failed_download(name: str, what: str, where: str, error: BaseException) -> W
 
 def _is_bool(tensor: Tensor) -> bool:
     return tensor.dtype == torch.bool
-
-
-def _stripped(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in found.items() if name.startswith(prefix)}
-
-
-def _prefixes(found: dict[str, Tensor]) -> set[str]:
-    """Every chain of wrapper prefixes that occurs, the empty one included."""
-    chains = {""}
-    for name in found:
-        chain = ""
-        while (step := next((p for p in _PREFIXES if name[len(chain) :].startswith(p)), None)) is not None:
-            chain += step
-            chains.add(chain)
-    return chains
 
 
 def _not_tensors(path: Path) -> str:

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from headstart.precision import at_least_single
+
 
 @dataclass(frozen=True)
 class Features:
     """What a frozen backbone says about a split."""
 
-    values: Tensor  # float32 (N, D), on the device
+    values: Tensor  # float32, or float64 of a network in float64, (N, D), on the device
     targets: Tensor  # int64 (N,), on the device
 
 
@@ -26,7 +28,7 @@ def extract(
     """Features of every picture, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
     values, targets = [], []
     for inputs, labels, _ in tqdm(batches, desc=what, delay=2, disable=None, leave=False):
-        values.append(network(inputs.to(device, non_blocking=True)).float())
+        values.append(at_least_single(network(inputs.to(device, non_blocking=True))))
         targets.append(labels.to(device))
     # A copy made outside inference mode may take part in autograd.
     with torch.inference_mode(False):

@@ -226,6 +226,19 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     return trainer, loggers, keep
 
 
+def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
+    """Raise ConfigError for a precision that this device, or this optimizer, does not train in."""
+    if str(config.trainer.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
+        raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
+    eps = make(config, "optimizer")([torch.nn.Parameter(torch.zeros(1))]).defaults.get("eps")
+    trains = not issubclass(get_class(config.strategy._target_), FeatureClassifier)
+    if trains and trainer.precision == "16-true" and eps is not None and not torch.tensor(eps).half():
+        raise ConfigError(
+            f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so that steps are no numbers; set"
+            " +optimizer.eps=1e-4, or use bf16-true."
+        )
+
+
 def _shared_out(config: DictConfig) -> dict[str, Any]:
     """What the trainer has to know to share batches out, beyond its settings; nothing for one device."""
     strategy = config.trainer.get("strategy")

@@ -19,6 +19,7 @@ from headstart.runs.configs import refuse_parts
 from headstart.runs.leaf_table import check_leaves
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
+from headstart.sources import check_source, source_of
 
 WHERE = ("auto", "workers", "device")
 TEST_VIEWS = ("flip", "five_crop", "ten_crop")
@@ -189,6 +190,8 @@ def check_places(settings: Mapping[str, Any]) -> None:
         existing_table(root)
     if target in EMBEDDED and root is not None:
         raise ConfigError(f"dataset.root={root}: these images come with headstart, so expected null.")
-    weights = settings["backbone"].get("weights")
+    weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")
+    if source_of(name):
+        check_source(str(name))
     if weights is not None and weights != "imagenet":
         existing_weights(expanded(str(weights)))

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import HeadstartError
 from headstart.files import expanded
 from headstart.settings import INDIFFERENT
+from headstart.sources import DESCRIPTION, FOLDER, folder_of, source_of, weights_in
 
 # Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
 ADDED: dict[str, Any] = {
@@ -22,7 +24,7 @@ ADDED: dict[str, Any] = {
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that determine the result, in their order; what the data hold is not among them.
 
-    A file of weights or of a policy counts by its content, not by its place.
+    A file of weights or of a policy, or a folder with a network, counts by its content, not by its place.
     """
     kept: dict[str, Any] = {}
     for name, value in config.items():
@@ -35,6 +37,8 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
         backbone["weights"] = _content(Path(weights))
+    if isinstance(backbone, dict) and source_of(backbone.get("name")) == FOLDER:
+        backbone["name"] = _network(str(backbone["name"]), weights=backbone.get("weights") == "imagenet")
     augmentation = kept.get("augmentation")
     if isinstance(augmentation, dict) and isinstance(augmentation.get("policy"), str):
         _by_content(augmentation, augmentation["policy"])
@@ -54,6 +58,15 @@ def _by_content(augmentation: dict[str, Any], policy: str) -> None:
             if isinstance(value, Mapping):
                 augmentation[name] = {key: content if one == policy else one for key, one in value.items()}
         augmentation["policy"] = content
+
+
+def _network(name: str, weights: bool) -> str:
+    """What a folder holds of a network: its description and, if they count, its weights."""
+    try:
+        files = [folder_of(name) / DESCRIPTION, *([weights_in(name)] if weights else [])]
+        return f"{FOLDER}:{' '.join(_content(file) for file in files)}"
+    except (OSError, HeadstartError):
+        return name
 
 
 def _content(path: Path) -> str:

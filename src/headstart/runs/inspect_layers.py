@@ -17,6 +17,7 @@ from headstart.runs.early_checks import named_well
 from headstart.runs.identity import make_run_directory, readable_name
 from headstart.runs.inspect import reason
 from headstart.settings import augmentation_names
+from headstart.sources import short_name
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def _probe_and_tell(arguments: Sequence[str]) -> None:
     backbone = str(config.backbone.get("name") or choices["backbone"])
     dataset = str(make_data(config).name)
     try:
-        folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(dataset, backbone, "layers"))
+        folder = make_run_directory(
+            output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "layers")
+        )
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
         write_atomically(folder / "layers.csv", probes_csv(probes))
         write_figure(folder, probes, f"{backbone} on {dataset}")

@@ -54,10 +54,8 @@ BATCHES = optional(
         words="a number of batches above 0, or a share of them such as 0.5",
     )
 )
-PRECISIONS = (
-    "64 32 16 bf16 transformer-engine transformer-engine-float16 16-true 16-mixed bf16-true bf16-mixed 32-true"
-    " 64-true".split()
-)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 SECONDS = dict.fromkeys(("weeks", "days", "hours", "minutes", "seconds"), NOT_NEGATIVE)
 
 ANY_GROUP = {
@@ -186,7 +184,7 @@ TRAINER = {
                       words="a whole number above 0, auto, or a list of devices such as [0,1]"),
     "num_nodes": whole(1),
     "strategy": optional(text("ddp or fsdp")),
-    "precision": optional(one_of(*PRECISIONS, 64, 32, 16)),
+    "precision": optional(one_of(*PRECISIONS, *SHORT_PRECISIONS, 64, 32, 16)),
     "auto_batch": truth(),
     "gradient_clip_val": optional(POSITIVE, "a number above 0, or null for no clipping"),
     "gradient_clip_algorithm": optional(one_of("norm", "value")),

@@ -44,9 +44,11 @@ from headstart.runs.reuse import check_views, frozen_data
 from headstart.runs.unused import unused_settings
 from headstart.seeds import stream
 from headstart.settings import augmentation_names, flatten
+from headstart.sources import short_name
 from headstart.strategies import Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows
+from headstart.strategies.probe_fit import scores
 from headstart.strategies.strategy import in_order
 from headstart.sweeps.lock import RunLock
 from headstart.tables import table_text
@@ -83,7 +85,11 @@ class Described:
         """Of its directory."""
         names = self.names
         return identity.readable_name(
-            names["dataset"], names["backbone"], names["strategy"], f"seed{self.config.seed}", self.config_hash[:8]
+            names["dataset"],
+            short_name(names["backbone"]),
+            names["strategy"],
+            f"seed{self.config.seed}",
+            self.config_hash[:8],
         )
 
 
@@ -291,19 +297,22 @@ def _train_and_test(
         keep_network(strategy, epoch, directory / "checkpoints")
     trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
     manifest.content["features"] = _told(reused)
-    for file, split, logits in (
-        ("predictions.csv", data.test, strategy.test_logits),
-        ("validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
+    counts: dict[str, float] = {}  # of the very answers that are written down
+    for name, file, split, logits in (
+        ("test", "predictions.csv", data.test, strategy.test_logits),
+        ("validation", "validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
     ):
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
+        if name == "test" or views is None:  # the epoch was chosen by single views
+            counts |= scores(name, logits, torch.from_numpy(split.targets[: len(logits)]))
 
     row = parts.loggers[0].rows[epoch]
     tried = len(parts.loggers[0].rows)
     epochs = None if isinstance(strategy, FeatureClassifier) else tried
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
     metrics |= strategy.selected.get("metrics", {})  # of what was made from that epoch
-    metrics |= {name: float(trainer.callback_metrics[name]) for name in ("test/accuracy", "test/loss")}
+    metrics |= counts
     if not ranks.leads():
         return metrics["validation/accuracy"]
     settings = _compared_settings(config, manifest.content)
@@ -353,6 +362,7 @@ def prepare(
     compose.check_parts(config, augmentation)
     compose.check_optimizer(config)
     trainer, loggers, keep = compose.make_trainer(config, directory)
+    compose.check_precision(config, trainer)
     if group is not None:
         group.start(trainer)
     _seed_everything(config.seeds.augmentation)
@@ -363,6 +373,7 @@ def prepare(
         config.head.stages = backbone.stage_names
     data.prepare(backbone.preprocessing, augmentation.views, Seen(store / PICTURES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
+    trainer.precision_plugin.convert_module(strategy)  # what is measured before the fit is of this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
     data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
@@ -468,7 +479,14 @@ def _describe(config: DictConfig, parts: Parts) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Say where a network that should be pretrained is not, or not all of it."""
+    """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
+    weights = strategy.backbone.weights
+    if weights.taken:
+        log.info("backbone.weights: took %s", weights.taken)
+    for changed in weights.changed:
+        log.info("backbone.weights: %s", changed)
+    if weights.unused:
+        log.info("backbone.weights: not used: %s", ", ".join(weights.unused))
     if strategy.pretrained and strategy.backbone.weights.name is None:
         log.warning("the backbone starts from random weights, as backbone.weights is null")
     if strategy.backbone.weights.missing:

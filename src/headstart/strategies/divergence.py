@@ -27,7 +27,7 @@ class Watch:
 
     def see(self, loss: Tensor, step: int) -> None:
         """The loss of a step, counted from 0. Raises HeadstartError for one that is not finite."""
-        loss = loss.detach().float()
+        loss = loss.detach()
         if loss.device.type == "cpu":
             if not math.isfinite(loss.item()):
                 raise self._diverged(step, loss.item())

@@ -53,8 +53,9 @@ class NearestNeighbours(nn.Module):
     def nearest(self, x: Tensor, count: int, itself: bool = False) -> tuple[Tensor, Tensor]:
         """Cosines and labels of the nearest pictures, (N, count) each; with ``itself`` row i is not its own one."""
         cosines, labels = [], []
+        memory = self.memory.float()  # the trainer may hold it in another precision
         for start in range(0, len(x), CHUNK):
-            chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ self.memory.T
+            chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
             if itself:
                 rows = torch.arange(len(chunk), device=chunk.device)
                 chunk[rows, rows + start] = -torch.inf

@@ -23,5 +23,5 @@ def put_into(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Set the weights of a linear head: (classes, D) and (classes,)."""
     assert isinstance(head, LinearLayer)
     with torch.no_grad():
-        head.weight.copy_(weight.float())
-        head.bias.copy_(bias.float())
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)

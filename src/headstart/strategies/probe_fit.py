@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from headstart.data.balance import class_weights
 from headstart.features.extract import Features
 from headstart.strategies.linear_fit import LOSSES, Fit, fit_linear
+from headstart.tasks import counted
 from headstart.tasks.heads import standardisation
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,7 @@ def principal_axes(x: Tensor) -> Tensor:
 
 def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Mean cross-entropy in nats and accuracy, under the names of the split."""
-    accuracy = (logits.argmax(dim=1) == targets).double().mean()
-    return {f"{split}/loss": float(F.cross_entropy(logits, targets)), f"{split}/accuracy": float(accuracy)}
+    return {f"{split}/{name}": value for name, value in counted(logits, targets).items()}
 
 
 def rank(row: dict[str, float]) -> tuple[float, float]:

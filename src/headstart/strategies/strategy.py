@@ -20,6 +20,7 @@ from headstart import ranks
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features, extract
+from headstart.precision import at_least_single
 from headstart.seeds import generator, stream
 from headstart.shards import local, sharded
 from headstart.strategies import norms
@@ -530,11 +531,12 @@ class Strategy(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the test split and keep its logits."""
-        self._test_batches.append((self._evaluate(batch, self.test_scores).float().cpu(), batch[2].cpu()))
+        logits = self._evaluate(batch, self.test_scores)
+        self._test_batches.append((at_least_single(logits).cpu(), batch[2].cpu()))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Logits of a batch, and the positions of its pictures."""
-        return self.over_views(batch[0], len(batch[2])).float().cpu(), batch[2].cpu()
+        return at_least_single(self.over_views(batch[0], len(batch[2]))).cpu(), batch[2].cpu()
 
     def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
         inputs, targets, _ = batch
@@ -788,7 +790,7 @@ class Strategy(pl.LightningModule):
 
 def mean_over_views(logits: Tensor, count: int) -> Tensor:
     """Logits (V * count, classes), V views of each, to the logarithms of mean probabilities (count, classes)."""
-    return log_mean(logits.float().log_softmax(dim=1).unflatten(0, (-1, count)))
+    return log_mean(at_least_single(logits).log_softmax(dim=1).unflatten(0, (-1, count)))
 
 
 def finished(inputs: Any) -> Tensor:

@@ -52,7 +52,7 @@ class WiseFt(LpFt):
     @torch.inference_mode()
     def _validated(self, loader: Any, device: torch.device, trainer: Any) -> dict[str, float]:
         self.eval()
-        scores = Scores().to(device)
+        scores = Scores()
         with trainer.precision_plugin.forward_context():
             for inputs, targets, positions in loader:
                 self._evaluate((inputs.to(device), targets.to(device), positions), scores)

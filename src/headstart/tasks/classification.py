@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
 
 from headstart import ranks
 from headstart.errors import ConfigError
+from headstart.precision import at_least_single
 from headstart.tasks.heads import LinearHead
 
 
@@ -44,45 +44,51 @@ class Classification:
 
     def soft(self, targets: Tensor) -> Tensor:
         """Labels (N,) to one-hot targets (N, classes) as floats."""
-        return F.one_hot(targets, self.num_classes).float()
+        return F.one_hot(targets, self.num_classes).to(torch.float32)
 
     def loss(self, logits: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Mean cross-entropy in nats; in training alone labels are smoothed and classes weighed.
+        """Return the mean cross-entropy in nats, in float32 or wider; training alone smooths labels and weighs classes.
 
         Weighed, it is ``-sum_c w_c t_c log p_c`` of the (mixed, smoothed) targets t, the mean over images, so that it
         is linear in the targets and does not depend on which classes share a batch.
         """
+        logits = at_least_single(logits)
+        targets = targets.to(logits.dtype) if targets.is_floating_point() else targets
         smoothing = self.label_smoothing if training else 0.0
         if not training or self.class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
         # By labels, PyTorch would divide by the weights of the batch, by probabilities it divides by the images.
-        soft = self.soft(targets) if targets.ndim == 1 else targets
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights = self.class_weights.to(logits)
-        return F.cross_entropy(logits, soft.to(logits.dtype), weight=weights, label_smoothing=smoothing)
+        soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
+        return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
 
-class Scores(nn.Module):
+def counted(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return the mean cross-entropy in nats and the accuracy, both counted in float64.
+
+    ``logits`` is (N, classes), ``targets`` (N,). On equal logits the first class is predicted, as in predictions.csv.
+    """
+    logits, targets = logits.cpu().double(), targets.cpu()
+    hits = int((logits.argmax(dim=1) == targets).sum())
+    return {"loss": float(F.cross_entropy(logits, targets)), "accuracy": hits / len(targets)}
+
+
+class Scores:
     """Loss and accuracy over an epoch, over the pictures of all processes that share it.
 
     With soft targets the accuracy is the expected one: the share of the predicted class in the target. With hard
-    targets that is the usual accuracy.
+    targets that is the usual accuracy. Sums are in float64 whatever the network's precision is: no module, as a
+    trainer converts the tensors of modules to that precision.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        # A loss that is no number has to show: torchmetrics would drop it.
-        self.loss, self.accuracy = (
-            MeanMetric(nan_strategy="disable", distributed_available_fn=ranks.together) for _ in range(2)
-        )
-        self._batches: list[tuple[Tensor, Tensor]] = []  # handed over once an epoch, which is much faster
+        self._batches: list[tuple[Tensor, Tensor]] = []  # added up once an epoch, which is much faster
 
     @torch.no_grad()
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: logits (N, classes), targets (N,) or (N, classes), its mean loss."""
         predicted = logits.argmax(dim=1)
-        hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else (predicted == targets).float()
-        self._batches.append((loss.detach().expand(len(logits)), hits))
+        hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else predicted == targets
+        self._batches.append((at_least_single(loss.detach()).expand(len(logits)), hits.to(torch.float32)))
 
     def state(self) -> tuple[Tensor, Tensor] | None:
         """The losses and hits so far, (pictures,) each; None where there are none."""
@@ -97,16 +103,13 @@ class Scores(nn.Module):
             self._batches.append((state[0].to(device), state[1].to(device)))
 
     def compute(self) -> dict[str, Tensor]:
-        """The epoch's "loss" and "accuracy", starting afresh; no number where there was no batch."""
-        if not self._batches:
-            return {name: torch.tensor(math.nan) for name in ("loss", "accuracy")}
-        # A value a picture: torchmetrics drops weights where it is told to keep what is no number.
-        values = {}
-        for name, metric, batches in zip(
-            ("loss", "accuracy"), (self.loss, self.accuracy), zip(*self._batches, strict=True), strict=True
-        ):
-            metric.update(torch.cat(batches))
-            values[name] = metric.compute()
-            metric.reset()
+        """The epoch's "loss" and "accuracy" as float64, starting afresh; no number where there was no batch."""
+        own = self.state()
+        sums = (float(own[0].double().sum()), float(own[1].double().sum()), len(own[0])) if own else (0.0, 0.0, 0)
         self._batches = []
-        return values
+        losses, hits, count = map(sum, zip(*ranks.gathered([sums]), strict=True))
+        values = {"loss": losses, "accuracy": hits}
+        return {
+            name: torch.tensor(value / count if count else math.nan, dtype=torch.float64)
+            for name, value in values.items()
+        }

@@ -4,6 +4,8 @@ import math
 
 from torch import Tensor
 
+from headstart.precision import at_least_single
+
 
 def log_mean(logs: Tensor) -> Tensor:
     """Log-probabilities (V, N, classes) of V views to the logarithms of their means (N, classes)."""
@@ -15,5 +17,5 @@ def jensen_shannon(logits: Tensor) -> Tensor:
 
     Hendrycks et al. 2019 (arXiv:1912.02781), equation 2; 0 where all views are told the same, at most log V.
     """
-    logs = logits.float().log_softmax(dim=2)
+    logs = at_least_single(logits).log_softmax(dim=2)
     return (logs.exp() * (logs - log_mean(logs))).sum(dim=2).mean()
