@@ -9,6 +9,7 @@ from PIL import Image
 from headstart.data.collection import Collection
 from headstart.data.module import PictureData
 from headstart.errors import ConfigError
+from headstart.rules import check_no_root
 from headstart.seeds import generator
 
 PHOTOGRAPHS = {
@@ -29,7 +30,15 @@ LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so tha
 FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
 
 
-class Textures(PictureData):
+class EmbeddedSet(PictureData):
+    """Images that come with a package; there is no folder to read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_no_root(str(self.name), self.root)
+
+
+class Textures(EmbeddedSet):
     """Patches of twelve photographs from scikit-image, one class a photograph, grey and of equal contrast.
 
     Training patches come from the left half of a photograph, validation patches from the upper and test patches
@@ -64,7 +73,7 @@ class Textures(PictureData):
         }
 
 
-class Digits(PictureData):
+class Digits(EmbeddedSet):
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:

@@ -24,7 +24,10 @@ from headstart.data.decoding import (
     refuse,
     usable_cores,
 )
+from headstart.data.groups import grouped_by_name
+from headstart.data.labels import conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
 from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.seen import Seen
@@ -33,18 +36,9 @@ from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.rules import check_dataset
 from headstart.seeds import stream
+from headstart.split_names import SPLITS, split_name
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
 GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
@@ -88,6 +82,7 @@ class PictureData(pl.LightningDataModule):
         crop_fraction: float | None = None,
         on_error: str = "raise",
         near_duplicates: bool = False,
+        groups: str | None = None,
         split_seed: int = 0,
         subset_seed: int = 0,
         order_seed: int = 0,
@@ -108,6 +103,7 @@ class PictureData(pl.LightningDataModule):
                 "crop_fraction": crop_fraction,
                 "on_error": on_error,
                 "near_duplicates": near_duplicates,
+                "groups": groups,
             }
         )
         self.name = printable(str(name or self.default_name(root)))
@@ -117,7 +113,7 @@ class PictureData(pl.LightningDataModule):
         self.test_split = split_name(str(test_split)) if test_split is not None else None
         self.folds, self.fold = folds, fold
         self.crop_fraction, self.on_error = crop_fraction, on_error
-        self.near_duplicates = near_duplicates
+        self.near_duplicates, self.groups = near_duplicates, groups
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
@@ -149,8 +145,11 @@ class PictureData(pl.LightningDataModule):
 
         Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
         """
+        self.not_used, self.warnings = [], []
         self.class_names, found = self.collect()
-        splits = self._assign(found)
+        if self.groups is not None:
+            found = {name: grouped_by_name(split, self.groups) for name, split in found.items()}
+        splits = self._checked(found)
         _check_classes(splits, self.class_names)
         size = preprocessing.image_size
         decoder = Decoder(
@@ -185,6 +184,20 @@ class PictureData(pl.LightningDataModule):
         self.leakage = leakage({name: split.pictures for name, split in ready.items()}, self.near_duplicates)
         if self.leakage:
             log.warning("%s", leakage_text(self.leakage))
+        labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
+        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
+
+    def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
+        """Assign the splits, enough images for each; note which splits and settings of the source are left idle."""
+        made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
+        if self.folds is None:
+            check_enough(found["train"], made, self.class_names)
+        splits = self._assign(found)
+        self.not_used += splits_not_used(found, self.folds, self.test_split)
+        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
+        idle = idle_fractions(made, self.folds, fractions)
+        self.splits_made = "; ".join(part for part in (self.splits_made, idle) if part)
+        return splits
 
     def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
         """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
@@ -306,11 +319,6 @@ class PictureData(pl.LightningDataModule):
         if not split.pictures.costly and not split.views:
             return 0
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
-
-
-def split_name(name: str) -> str:
-    """The usual spellings of train, validation and test to these words; other names as they are."""
-    return SPLIT_NAMES.get(name.lower(), name)
 
 
 def short_side(size: int, crop_fraction: float) -> int:

@@ -7,7 +7,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
-from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
+from headstart.rules import (
+    check_dataset,
+    check_no_root,
+    existing_folder,
+    existing_pictures,
+    existing_table,
+    existing_weights,
+    is_number,
+    is_whole,
+)
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
 
@@ -18,6 +27,7 @@ REFERENCES = ("raw_pixels",)  # what runs/references.py can compute
 TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
+EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
@@ -177,3 +187,6 @@ def _check_data(settings: Mapping[str, Any]) -> None:
         existing_folder(settings.get("root"))
     if target == IN_TABLE:
         existing_table(settings.get("root"))
+        existing_pictures(settings.get("pictures"))
+    if target in EMBEDDED:
+        check_no_root(target.rsplit(".", 1)[-1].lower(), settings.get("root"))

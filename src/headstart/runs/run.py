@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from headstart import ranks
 from headstart.augmentations import Augmentation
 from headstart.data import PictureData
+from headstart.data.labels import describe_classes, is_imbalanced
 from headstart.data.seen import Seen
 from headstart.errors import HeadstartError, Pruned
 from headstart.features import FeatureSettings
@@ -431,6 +432,9 @@ def _describe(config: DictConfig, parts: Parts) -> None:
         "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels",
         data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size,
     )  # fmt: skip
+    log.info("%s", describe_classes(data.class_names, data.train.targets))
+    if is_imbalanced(data.train.targets, data.num_classes) and getattr(data, "balance", "none") == "none":
+        log.info("classes differ in size: dataset.balance=loss lets each count the same")
     if data.not_used:
         log.info("not used: %s", "; ".join(data.not_used))
     for warning in data.warnings:
