@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,37 @@ def test_a_grey_picture_is_resized_as_its_colour_twin(interpolation: str) -> Non
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 57), dtype=np.uint8))
     decoder = Decoder(18, interpolation)
     assert np.array_equal(decoder(grey), decoder(grey.convert("RGB")))
+
+
+def test_contents_under_two_labels_are_warned_of(make_folder: Make) -> None:
+    root = make_folder({"train/a": 4, "train/b": 4, "test/a": 2, "test/b": 2})
+    shutil.copy(root / "train/a/0.jpg", root / "train/b/copy.jpg")
+    shutil.copy(root / "train/a/1.jpg", root / "test/b/copy.jpg")
+    data = ImageFolder(root=str(root))
+    data.prepare(P)
+    (warning,) = data.warnings
+    assert warning.startswith("2 images have the same content under two labels, such as 'train/")
+    data.prepare(P)
+    assert data.warnings == [warning], "said once"
+
+
+def test_two_images_a_class_are_too_few_for_three_splits(make_folder: Make) -> None:
+    with pytest.raises(DataError, match=r"^Class 'a' has 2 images; 3 are needed for train, validation and test\.$"):
+        sizes(ImageFolder(root=str(make_folder({"a": 2, "b": 3}))))
+
+
+def test_splits_and_fractions_that_take_no_part_are_said(make_folder: Make) -> None:
+    root = make_folder({f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"})
+    data = ImageFolder(root=str(root), test_split="val", test_fraction=0.3)
+    data.prepare(P)
+    assert data.not_used == ["split `test`: 8 images"]
+    assert data.splits_made.endswith("; dataset.test_fraction not used, as there is such a split")
+
+
+def test_groups_come_from_names(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageFolder(root=str(make_folder({"a": 6, "b": 6})), groups=r"/(\d)\.")
+    seen = {}
+    assign = data._assign
+    monkeypatch.setattr(data, "_assign", lambda found: seen.update(found) or assign(found))
+    data.prepare(P)
+    assert seen["train"].groups == [str(number) for number in range(6)] * 2

@@ -102,3 +102,9 @@ def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_does_something
     plain = config_hash(CONFIG)
     assert config_hash(changed(path, ADDED[path])) == plain
     assert config_hash(changed(path, "something else")) != plain
+
+
+def test_the_column_that_is_looked_for_by_itself_is_the_one_of_earlier_runs() -> None:
+    plain = config_hash(changed("dataset.split_column", "split"))
+    assert config_hash(changed("dataset.split_column", None)) == plain
+    assert config_hash(changed("dataset.split_column", "subset")) != plain

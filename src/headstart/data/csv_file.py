@@ -207,7 +207,7 @@ class CsvFile(PictureData):
                 raise DataError(f"{where} lists '{row.path}' again, after line {lines[place]}; keep one.")
             lines[place] = row.line
             found.append(Row(row.line, name or row.path, row.label, row.split, row.group))
-        if others := count_beside(lines):
+        if self.splits is None and self.classes is None and (others := count_beside(lines)):
             self.not_used.append(f"{images_text(others)} beside those of the list")
         return found
 

@@ -93,18 +93,19 @@ def conflicting_labels(
     )
 
 
-def describe_classes(class_names: Sequence[str], targets: Targets) -> str:
-    """Return the first names, and the number of training images of the smallest and the largest class."""
-    counts = np.bincount(targets, minlength=len(class_names))
+def classes_text(class_names: Sequence[str]) -> str:
+    """Return how many classes there are, and the first names."""
     more = ", ..." if len(class_names) > NAMED else ""
+    return f"{len(class_names)} classes ({', '.join(class_names[:NAMED])}{more})"
+
+
+def sizes_text(class_names: Sequence[str], targets: Targets) -> str:
+    """Return the number of training images of the smallest and the largest class."""
+    counts = np.bincount(targets, minlength=len(class_names))
     few, most = int(counts.argmin()), int(counts.argmax())
     if counts[few] == counts[most]:
-        range_text = f"{images_text(int(counts[few]))} a class in train"
-    else:
-        range_text = (
-            f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images a class in train"
-        )
-    return f"{len(class_names)} classes ({', '.join(class_names[:NAMED])}{more}), {range_text}"
+        return f"{images_text(int(counts[few]))} a class in train"
+    return f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images a class in train"
 
 
 def is_imbalanced(targets: Targets, classes: int) -> bool:
@@ -119,7 +120,7 @@ def _meaning(label: str) -> str:
     if number is not None:
         return f"number {number!r}"
     plain = unicodedata.normalize("NFKC", label).casefold()
-    plain = re.sub(r"[\s_\-]+", " ", plain).strip(" .,;:'\"`()[]")
+    plain = re.sub(r"(?<=\w)[\s_\-]+(?=\w)", " ", plain).strip(" _.,;:'\"`()[]")  # A+ and A- are not alike
     return plain or label
 
 

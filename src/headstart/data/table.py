@@ -30,8 +30,8 @@ class Table:
         place = self.find(setting, name)
         if place is None:
             raise DataError(
-                f"'{self.file}' has no column '{name}'; its header reads '{', '.join(self.header)}'.{self._hint(name)}"
-                f" Name the column with dataset.{setting}=NAME."
+                f"'{self.file}' has no column '{name}'; its header reads '{', '.join(self.header)}'."
+                + (self._hint(name) or f" Name the column with dataset.{setting}=NAME.")
             )
         return place
 
