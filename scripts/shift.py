@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from headstart.data.files import EXTENSIONS
+from headstart.data.found import is_image
 from headstart.seeds import generator
 
 
@@ -33,7 +33,7 @@ def shift(source: Path, target: Path, splits: Sequence[str], blur: float, noise:
             (target / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
             continue
         for name in sorted(path for path in folder.iterdir() if path.is_dir()):
-            pictures = sorted(path for path in name.iterdir() if path.suffix.lower() in EXTENSIONS)
+            pictures = sorted(path for path in name.iterdir() if is_image(path))
             for path in pictures[: most or None]:
                 relative = path.relative_to(source)
                 rng = generator(f"shift {relative.as_posix()}", seed)

@@ -1,15 +1,18 @@
 """What a setting may be, judged by itself: no picture and no tensor is read, and torch is not needed."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
+from headstart.split_names import SPLITS, split_name
 
 LARGEST = 3.4e38  # of a setting: what float32 holds
 BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
 def is_whole(value: object) -> bool:
@@ -48,6 +51,14 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"dataset.root={root}: expected the path of your pictures, such as my_pictures.")
     for key in ("near_duplicates", "allow_outside"):
         check_flag(f"dataset.{key}", settings.get(key, False))
+    for key in ("path_column", "label_column", "split_column", "group_column"):
+        _check_text(key, settings.get(key), key in ("path_column", "label_column") and key in settings)
+    pictures = settings.get("pictures")
+    if pictures is not None and not isinstance(pictures, str):
+        raise ConfigError(f"dataset.pictures={pictures}: expected the path of a folder, or null.")
+    given_splits(settings.get("splits"))
+    given_classes(settings.get("classes"))
+    _check_groups(settings.get("groups"), settings.get("group_column"))
     crop = settings.get("crop_fraction")
     if crop is not None and not (is_number(crop) and 0 < crop <= 1):
         raise ConfigError(f"dataset.crop_fraction={crop}: expected a share above 0 and at most 1, or null.")
@@ -94,6 +105,78 @@ def _check_folds(folds: Any, fold: Any, test_split: object) -> None:
         raise ConfigError("dataset.folds and dataset.test_split both say what is tested on: leave one of them out.")
 
 
+def _check_text(key: str, value: object, needed: bool) -> None:
+    """Refuse what is no name of a column."""
+    if (needed or value is not None) and not (is_whole(value) or (isinstance(value, str) and value.strip())):
+        raise ConfigError(f"dataset.{key}={value}: expected the name of a column{'' if needed else ', or null'}.")
+
+
+def _check_groups(groups: object, column: object) -> None:
+    """Refuse a pattern that is none, or that stands beside a column of groups."""
+    if groups is None:
+        return
+    if column is not None:
+        raise ConfigError(
+            "dataset.groups and dataset.group_column both say what stays together: leave one of them out."
+        )
+    try:
+        count = re.compile(groups).groups if isinstance(groups, str) and groups else None
+    except re.error as error:
+        raise ConfigError(f"dataset.groups={groups}: expected a regular expression; {error}.") from error
+    if count is None or count > 1:
+        raise ConfigError(
+            f"dataset.groups={groups}: expected a regular expression with one part in brackets at most, such as"
+            " 'patient(\\d+)', or null."
+        )
+
+
+def given_splits(splits: object) -> dict[str, str] | None:
+    """Return dataset.splits by the names train, validation and test; None where it is null. Raises ConfigError."""
+    if splits is None:
+        return None
+    if not isinstance(splits, Mapping) or not splits:
+        raise ConfigError(f"dataset.splits={splits}: expected a mapping, as in dataset.splits={{train: a, test: b}}.")
+    found: dict[str, str] = {}
+    for name, value in splits.items():
+        split = split_name(str(name))
+        if split not in SPLITS:
+            raise ConfigError(f"dataset.splits has the key '{name}'.{nearest(split, SPLITS)}")
+        if split in found:
+            raise ConfigError(f"dataset.splits names {split} twice; keep one.")
+        if not is_whole(value) and not (isinstance(value, str) and value.strip()):
+            raise ConfigError(
+                f"dataset.splits={{{name}: {value}}}: expected the name of a folder, or a value of a list."
+            )
+        found[split] = str(value).strip()
+    if "train" not in found:
+        raise ConfigError(f"dataset.splits names {' and '.join(found)} but no train; expected it beside them.")
+    if len(set(found.values())) < len(found):
+        raise ConfigError(f"dataset.splits={splits}: expected a different place for each split.")
+    return found
+
+
+def given_classes(classes: object) -> list[str] | None:
+    """Return dataset.classes as texts; None where it is null. Raises ConfigError."""
+    if classes is None:
+        return None
+    fits = isinstance(classes, Sequence) and not isinstance(classes, str)
+    if not fits or not all(is_whole(name) or isinstance(name, str) for name in classes):  # type: ignore[attr-defined]
+        raise ConfigError(f"dataset.classes={classes}: expected a list of names, as in dataset.classes=[cat,dog].")
+    names = [str(name) for name in classes]  # type: ignore[attr-defined]
+    if len(set(names)) < len(names) or len(names) < 2:
+        raise ConfigError(f"dataset.classes={names}: expected two different names or more.")
+    return names
+
+
+def check_no_root(name: str, root: object) -> None:
+    """Refuse a folder for a data set that reads none."""
+    if root is not None:
+        raise ConfigError(
+            f"dataset.root={root}: {name} comes with the package and reads no folder; for your own images add"
+            " dataset=image_folder."
+        )
+
+
 def given_root(root: str | None) -> Path:
     """dataset.root as a path; refused where it is not set."""
     if not root:
@@ -104,23 +187,66 @@ def given_root(root: str | None) -> Path:
 def existing_folder(root: str | None) -> Path:
     """dataset.root as a path; refused where it is no folder."""
     path = given_root(root)
+    if is_file(path):
+        archive = path.name.lower().endswith(ARCHIVES)
+        mend = "unpack it first" if archive else "for a list of images and labels use dataset=csv"
+        raise DataError(f"dataset.root={root} is a file; expected a folder of class folders: {mend}.")
+    return _folder("root", str(root), path)
+
+
+def existing_pictures(pictures: str | None) -> Path | None:
+    """dataset.pictures as a path, None where it is null; refused where it is no folder."""
+    if pictures is None:
+        return None
+    path = expanded(str(pictures))
+    if is_file(path):
+        raise DataError(
+            f"dataset.pictures={pictures} is a file; expected the folder that paths in the list start from."
+        )
+    return _folder("pictures", str(pictures), path)
+
+
+def _folder(key: str, given: str, path: Path) -> Path:
+    """Return the path of a folder; refuse one that is not there, with the nearest."""
     try:
         if path.is_dir():
             return path
-        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError as error:  # above it is a folder that cannot be read, or the name is too long
-        raise DataError(f"dataset.root={root}: the folder cannot be read ({error.strerror}).") from error
-    hint = nearest(str(path), near) if near else ""
-    hint = hint if hint.startswith(" Did") else ""
-    raise DataError(f"dataset.root={root}: there is no such folder.{hint}")
+        raise DataError(f"dataset.{key}={given}: the folder cannot be read ({error.strerror}).") from error
+    raise DataError(f"dataset.{key}={given}: there is no such folder.{_near(path)}")
+
+
+def _near(path: Path) -> str:
+    """Return the nearest of what lies beside a missing path."""
+    try:
+        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        return ""
+    hint = nearest(str(path), near)
+    return hint if hint.startswith(" Did") else ""
 
 
 def existing_table(root: str | None) -> Path:
     """dataset.root as the path of a CSV file; refused where there is none."""
     file = given_root(root)
-    if not os.path.isfile(file):  # noqa: PTH113  # never raises, as Path's does
-        raise DataError(f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label.")
-    return file
+    if is_file(file):
+        return file
+    if os.path.isdir(file):  # noqa: PTH112  # never raises either
+        lists = sorted(path.name for path in file.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+        mend = (
+            f"name one in it, such as {', '.join(lists[:3])}"
+            if lists
+            else "for a folder of class folders use dataset=image_folder"
+        )
+        raise DataError(f"dataset.root={root} is a folder; dataset=csv reads a CSV file: {mend}.")
+    raise DataError(
+        f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label.{_near(file)}"
+    )
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; what can be no path is none."""
+    return os.path.isfile(path)  # noqa: PTH113  # never raises, as Path's does
 
 
 def existing_weights(path: Path) -> Path:

@@ -13,7 +13,15 @@ from omegaconf import OmegaConf
 from headstart.cli import main
 from headstart.data import CsvFile, Digits, ImageFolder
 from headstart.errors import ConfigError, DataError, HeadstartError, WeightsError
-from headstart.rules import check_dataset, existing_folder, existing_table, existing_weights, is_number, is_whole
+from headstart.rules import (
+    check_dataset,
+    existing_folder,
+    existing_pictures,
+    existing_table,
+    existing_weights,
+    is_number,
+    is_whole,
+)
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import REFERENCES, check_early, check_settings
 from headstart.runs.references import REFERENCES as COMPUTED
@@ -43,6 +51,8 @@ WRONG = {
     "dataset.fold=2": r"dataset.fold=2: of how many\?",
     "dataset.on_error=ignore": r"dataset.on_error=ignore: expected raise or skip",
     "dataset.num_workers=-1": r"dataset.num_workers=-1: expected auto, or a whole number",
+    "dataset.root=0": r"dataset.root=0: textures comes with the package and reads no folder",
+    "dataset.groups='('": r"dataset.groups=\(: expected a regular expression; missing \)",
     "dataset.crop_fraction=2": r"dataset.crop_fraction=2: expected a share above 0 and at most 1",
     "references=[raw]": r"There is no reference 'raw'",
     "backbone.weights=gone.pt": r"backbone.weights=gone.pt: there is no such file",
@@ -112,10 +122,20 @@ def test_what_is_named_has_to_be_there(make_folder: Callable[..., Path], tmp_pat
     assert existing_weights(weights) == weights
     with pytest.raises(DataError, match=r"dataset.root=.*picture: there is no such folder. Did you mean .*pictures'\?"):
         existing_folder(str(root)[:-1])
-    with pytest.raises(DataError, match="there is no such folder"):
+    with pytest.raises(DataError, match=r"list.csv is a file; expected a folder .* use dataset=csv"):
         existing_folder(str(table))
-    with pytest.raises(DataError, match="There is no file"):
+    with pytest.raises(DataError, match=r"pictures is a folder; .* use dataset=image_folder"):
         existing_table(str(root))
+    with pytest.raises(
+        DataError, match=r" is a folder; dataset=csv reads a CSV file: name one in it, such as list.csv"
+    ):
+        existing_table(str(tmp_path))
+    with pytest.raises(DataError, match=r"There is no file .* Did you mean '.*list.csv'\?"):
+        existing_table(str(tmp_path / "lsit.csv"))
+    with pytest.raises(DataError, match=r"dataset.pictures=.*list.csv is a file; expected the folder"):
+        existing_pictures(str(table))
+    with pytest.raises(DataError, match=r"dataset.pictures=.*pics: there is no such folder"):
+        existing_pictures(str(tmp_path / "pics"))
     with pytest.raises(WeightsError, match="there is no such file"):
         existing_weights(root)
     for place in (existing_folder, existing_table):
@@ -156,7 +176,8 @@ VALUES = st.one_of(
     st.just("skip"),
 )
 KEYS = ["image_size", "batch_size", "labels_per_class", "validation_fraction", "test_fraction", "folds", "fold",
-        "num_workers", "on_error", "crop_fraction", "test_split", "balance", "validation_labels_per_class"]  # fmt: skip
+        "num_workers", "on_error", "crop_fraction", "test_split", "balance", "validation_labels_per_class",
+        "groups"]  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))

@@ -232,7 +232,7 @@ HOSTILE = [
     "torchvision.transforms.transforms.Sequence",
     "pytorch_lightning.cli.LightningCLI",
     "headstart.files.write_atomically",
-    "headstart.data.files.Path",
+    "headstart.data.image_folder.Path",
     "headstart.runs.provenance.subprocess.run",
     "headstart.strategies.HeadOnly.load_from_checkpoint",
     "headstartling.Evil",

@@ -1,7 +1,8 @@
 """Data sets, their splits, subsets and decoding; knows no model."""
 
+from headstart.data.csv_file import CsvFile
 from headstart.data.embedded import Digits, Textures
-from headstart.data.files import CsvFile, ImageFolder
+from headstart.data.image_folder import ImageFolder
 from headstart.data.module import PictureData
 from headstart.data.picture_split import PictureSplit
 from headstart.data.torchvision_sets import TorchvisionSet

@@ -10,6 +10,7 @@ from headstart.data.collection import Collection
 from headstart.data.module import PictureData
 from headstart.data.notes import Notes
 from headstart.errors import ConfigError
+from headstart.rules import check_no_root
 from headstart.seeds import generator
 
 PHOTOGRAPHS = {
@@ -30,14 +31,18 @@ LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so tha
 FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
 
 
-class Embedded(PictureData):
-    """A data set that a package brings along; its settings say all that it holds."""
+class EmbeddedSet(PictureData):
+    """Images that come with a package; there is no folder to read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_no_root(str(self.name), self.root)
 
     def source_hash(self, notes: Notes) -> None:
-        """Return None: nothing lies in files that could change."""
+        """Return None: the settings say all that the set holds."""
 
 
-class Textures(Embedded):
+class Textures(EmbeddedSet):
     """Patches of twelve photographs from scikit-image, one class a photograph, grey and of equal contrast.
 
     Training patches come from the left half of a photograph, validation patches from the upper and test patches
@@ -72,7 +77,7 @@ class Textures(Embedded):
         }
 
 
-class Digits(Embedded):
+class Digits(EmbeddedSet):
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:

@@ -35,7 +35,10 @@ from headstart.data.grouped_splits import (
     shared_groups,
     split_off_groups,
 )
+from headstart.data.groups import grouped_by_name
+from headstart.data.labels import conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
 from headstart.data.notes import Notes
 from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
@@ -45,18 +48,9 @@ from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.rules import check_dataset
 from headstart.seeds import stream
+from headstart.split_names import SPLITS, split_name
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
 GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
@@ -102,6 +96,7 @@ class PictureData(pl.LightningDataModule):
         crop_fraction: float | None = None,
         on_error: str = "raise",
         near_duplicates: bool = False,
+        groups: str | None = None,
         split_seed: int = 0,
         subset_seed: int = 0,
         order_seed: int = 0,
@@ -124,6 +119,7 @@ class PictureData(pl.LightningDataModule):
                 "crop_fraction": crop_fraction,
                 "on_error": on_error,
                 "near_duplicates": near_duplicates,
+                "groups": groups,
             }
         )
         self.name = printable(str(name or self.default_name(root)))
@@ -134,13 +130,14 @@ class PictureData(pl.LightningDataModule):
         self.test_split = split_name(str(test_split)) if test_split is not None else None
         self.folds, self.fold = folds, fold
         self.crop_fraction, self.on_error = crop_fraction, on_error
-        self.near_duplicates = near_duplicates
+        self.near_duplicates, self.groups = near_duplicates, groups
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the pictures that two splits share; see data/leakage.py
         self._found: tuple[list[str], dict[str, Collection]] | None = None
+        self._found_notes: tuple[list[str], list[str]] = ([], [])
         self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
         self.warnings: list[str] = []  # what is suspicious about the images, as sentences
         self.splits_made = ""  # what a person should know of splits that the source does not have
@@ -160,7 +157,11 @@ class PictureData(pl.LightningDataModule):
     def found(self) -> tuple[list[str], dict[str, Collection]]:
         """Return what ``collect`` does, which is asked once."""
         if self._found is None:
-            self._found = self.collect()
+            self.not_used, self.warnings = [], []
+            class_names, splits = self.collect()
+            if self.groups is not None:
+                splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
+            self._found, self._found_notes = (class_names, splits), (self.not_used, self.warnings)
         return self._found
 
     def source_hash(self, notes: Notes) -> str | None:
@@ -169,9 +170,7 @@ class PictureData(pl.LightningDataModule):
 
     def afresh(self) -> Self:
         """Return the same data set as it was before ``prepare``, without looking at its source once more."""
-        data = copy.copy(self)
-        data.not_used, data.warnings = list(self.not_used), list(self.warnings)
-        return data
+        return copy.copy(self)
 
     @property
     def num_classes(self) -> int:
@@ -184,7 +183,8 @@ class PictureData(pl.LightningDataModule):
         Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
         """
         self.class_names, found = self.found()
-        splits = self._assign(found)
+        self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
+        splits = self._checked(found)
         self.warnings += shared_groups(splits)
         _check_classes(splits, self.class_names)
         size = preprocessing.image_size
@@ -223,6 +223,20 @@ class PictureData(pl.LightningDataModule):
         self.leakage = leakage({name: split.pictures for name, split in ready.items()}, self.near_duplicates)
         if self.leakage:
             log.warning("%s", leakage_text(self.leakage))
+        labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
+        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
+
+    def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
+        """Assign the splits, enough images for each; note which splits and settings of the source are left idle."""
+        made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
+        if self.folds is None:
+            check_enough(found["train"], made, self.class_names)
+        splits = self._assign(found)
+        self.not_used += splits_not_used(found, self.folds, self.test_split)
+        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
+        idle = idle_fractions(made, self.folds, fractions)
+        self.splits_made = "; ".join(part for part in (self.splits_made, idle) if part)
+        return splits
 
     def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
         """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
@@ -371,11 +385,6 @@ class PictureData(pl.LightningDataModule):
         if not split.pictures.costly and not split.views:
             return 0
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
-
-
-def split_name(name: str) -> str:
-    """The usual spellings of train, validation and test to these words; other names as they are."""
-    return SPLIT_NAMES.get(name.lower(), name)
 
 
 def short_side(size: int, crop_fraction: float) -> int:

@@ -9,8 +9,10 @@ from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
 from headstart.rules import (
     check_dataset,
+    check_no_root,
     check_solved_balance,
     existing_folder,
+    existing_pictures,
     existing_table,
     existing_weights,
     is_whole,
@@ -188,8 +190,9 @@ def check_places(settings: Mapping[str, Any]) -> None:
         existing_folder(root)
     if target == IN_TABLE:
         existing_table(root)
-    if target in EMBEDDED and root is not None:
-        raise ConfigError(f"dataset.root={root}: these images come with headstart, so expected null.")
+        existing_pictures(settings["dataset"].get("pictures"))
+    if target in EMBEDDED:
+        check_no_root(target.rsplit(".", 1)[-1].lower(), root)
     weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")
     if source_of(name):
         check_source(str(name))

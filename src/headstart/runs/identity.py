@@ -18,7 +18,15 @@ ADDED: dict[str, Any] = {
     "dataset.balance": "none",
     "dataset.validation_labels_per_class": None,
     "strategy.refit": False,
+    "dataset.bits": None,
+    "dataset.resize": "crop",
+    "dataset.groups": None,
+    "dataset.group_column": None,
+    "dataset.splits": None,
+    "dataset.classes": None,
 }
+# Settings whose null does what another value did in earlier runs.
+NULL_BEFORE = {"dataset.split_column": "split"}
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +40,11 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             drop = INDIFFERENT.get(name, frozenset())
-            value = {k: v for k, v in value.items() if k not in drop and not _does_nothing(f"{name}.{k}", v)}
+            value = {
+                k: NULL_BEFORE.get(f"{name}.{k}") if v is None else v
+                for k, v in value.items()
+                if k not in drop and not _does_nothing(f"{name}.{k}", v)
+            }
         kept[name] = value
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():

@@ -14,7 +14,7 @@ from headstart.backbones import Backbone
 from headstart.backbones.readout import Joined
 from headstart.features.extract import Features, extract
 from headstart.runs.reuse import frozen_data
-from headstart.runs.run import Parts, prepare, warn_of_weights
+from headstart.runs.run import Parts, describe_data, prepare, warn_of_weights
 from headstart.strategies import LinearProbe
 from headstart.strategies.probe_fit import fit_probe
 
@@ -109,6 +109,7 @@ def _describe(parts: Parts) -> None:
     )  # fmt: skip
     if data.splits_made:
         log.info("%s", data.splits_made)
+    describe_data(data)
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)

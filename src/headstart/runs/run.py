@@ -19,6 +19,7 @@ from headstart import ranks
 from headstart.augmentations import Augmentation
 from headstart.data import PictureData
 from headstart.data.balance import balance_text
+from headstart.data.labels import classes_text, is_imbalanced, sizes_text
 from headstart.data.notes import Notes
 from headstart.data.seen import Seen
 from headstart.errors import Pruned
@@ -459,13 +460,10 @@ def _describe(config: DictConfig, parts: Parts) -> None:
     if data.splits_made:
         log.info("%s", data.splits_made)
     log.info(
-        "%s: %d classes, %d training, %d validation and %d test pictures, %d x %d pixels",
-        data.name, data.num_classes, len(data.train), len(data.validation), len(data.test), size, size,
+        "%s: %s, %d training, %d validation and %d test pictures, %d x %d pixels",
+        data.name, classes_text(data.class_names), len(data.train), len(data.validation), len(data.test), size, size,
     )  # fmt: skip
-    if data.not_used:
-        log.info("not used: %s", "; ".join(data.not_used))
-    for warning in data.warnings:
-        log.warning("%s", warning)
+    describe_data(data)
     if data.skipped:
         log.warning("%d pictures cannot be read and are left out; run.json lists them", len(data.skipped))
     if line := balance_text(data.train.targets, data.class_names, data.balance):
@@ -476,6 +474,17 @@ def _describe(config: DictConfig, parts: Parts) -> None:
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
     if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
         log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
+
+
+def describe_data(data: PictureData) -> None:
+    """Log the sizes of the classes, what was found and is not used, and what is suspicious."""
+    log.info("%s", sizes_text(data.class_names, data.train.targets))
+    if is_imbalanced(data.train.targets, data.num_classes) and getattr(data, "balance", "none") == "none":
+        log.info("classes differ in size: dataset.balance=loss lets each count the same")
+    if data.not_used:
+        log.info("not used: %s", "; ".join(data.not_used))
+    for warning in data.warnings:
+        log.warning("%s", warning)
 
 
 def warn_of_weights(strategy: Strategy) -> None:

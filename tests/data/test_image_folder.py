@@ -1,8 +1,9 @@
-"""Folders and CSV files: every layout, and one sentence for everything that can be wrong with them."""
+"""Class folders: every layout, and one sentence for everything that can be wrong with them."""
 
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from headstart.backbones import Preprocessing
-from headstart.data import CsvFile, ImageFolder, PictureData
+from headstart.data import ImageFolder, PictureData
 from headstart.data.decoding import Decoder
 from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
@@ -144,7 +145,7 @@ def test_a_folder_of_texts_is_empty(make_folder: Make) -> None:
     root = make_folder({"a": 3, "b": 0})
     for name in ("one.txt", "two.txt"):
         (root / "b" / name).write_text("words")
-    with pytest.raises(DataError, match=r"b' is empty: it holds no picture, but 2 other files such as 'one.txt'\."):
+    with pytest.raises(DataError, match=r"b' is empty: it holds no image, but 2 other files such as 'one.txt'\."):
         sizes(ImageFolder(root=str(root)))
 
 
@@ -214,70 +215,6 @@ def test_exif_orientation_is_applied(make_folder: Make) -> None:
     assert picture[:, :4].mean() < 50
 
 
-def test_csv(make_folder: Make) -> None:
-    root = make_folder({"x": 20})
-    lines = ["path,label,split"] + [
-        f"x/{i}.jpg,{'ants' if i % 2 else 'bees'},{'test' if i > 15 else ''}" for i in range(20)
-    ]
-    file = root / "labels.csv"
-    file.write_text("\n".join(lines))
-    data = CsvFile(root=str(file))
-    assert sizes(data) == (12, 4, 4)
-    assert data.class_names == ["ants", "bees"]
-    assert data.test.ids == [f"x/{i}.jpg" for i in range(16, 20)]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,label\nx/0.jpg,a", "no column 'path'"),
-        ("path,label\nx/99.jpg,a", r"Line 2 .* no such file"),
-        ("path,label\nx/0.jpg,", "Line 2 .* no label"),
-        ("path,label,split\nx/0.jpg,a,train\nx/1.jpg,b,test", "'b' of test is missing in train"),
-        ("path,label\nx/0.jpg,a\nx/1.jpg,b\nx/0.jpg,b", "Line 4 .* lists 'x/0.jpg' again, after line 2"),
-        ("path,label,split\nx/0.jpg,a,\nx/1.jpg,b,tset", r"split 'tset'; expected .* Did you mean 'test'\?"),
-        ("path,label\n../../etc/passwd,a", r"Line 2 .*'../../etc/passwd', which is outside of .*allow_outside=true"),
-        ("path,label\n/etc/passwd,a", r"Line 2 .*'/etc/passwd', which is outside of"),
-        ("path,label\nx/0\0.jpg,a", r"Line 2 .* no such file"),
-        ("path,label\n" + 5000 * "x" + ",a", r"Line 2 .* no such file"),
-        ("path,label\n" + 200_000 * "x" + ",a", r"is not a CSV file in UTF-8"),
-    ],
-)
-def test_wrong_csv_gets_a_sentence(make_folder: Make, text: str, message: str) -> None:
-    root = make_folder({"x": 2})
-    (root / "l.csv").write_text(text)
-    with pytest.raises(DataError, match=message):
-        sizes(CsvFile(root=str(root / "l.csv")))
-
-
-def test_csv_leaves_its_folder_only_if_allowed(make_folder: Make, tmp_path: Path) -> None:
-    root = make_folder({"x": 12})
-    unlike(tmp_path, "elsewhere/0.jpg", 1)
-    unlike(tmp_path, "elsewhere/1.jpg", 2)
-    (root / "x/link.jpg").symlink_to(tmp_path / "elsewhere/0.jpg")
-    lines = [f"{root}/x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(12)]  # absolute, and inside
-    file = root / "labels.csv"
-    file.write_text("\n".join(["path,label", *lines]))
-    assert sum(sizes(CsvFile(root=str(file)))) == 12
-    for line in ("x/link.jpg,ants", "../elsewhere/1.jpg,ants", f"{tmp_path}/elsewhere/1.jpg,ants"):
-        file.write_text("\n".join(["path,label", *lines, line]))
-        with pytest.raises(DataError, match=r"Line 14 .* is outside of .* dataset.pictures"):
-            sizes(CsvFile(root=str(file)))
-        assert sum(sizes(CsvFile(root=str(file), allow_outside=True))) == 13
-        assert sum(sizes(CsvFile(root=str(file), pictures=f"{root}/.", allow_outside=True))) == 13
-    with pytest.raises(ConfigError, match=r"dataset.allow_outside=maybe: expected true or false"):
-        CsvFile(root=str(file), allow_outside="maybe")  # type: ignore[arg-type]
-
-
-def test_csv_with_a_picture_that_is_gone_can_do_without(make_folder: Make) -> None:
-    root = make_folder({"x": 12})
-    lines = [f"x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(14)]
-    (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
-    data = CsvFile(root=str(root / "labels.csv"), on_error="skip")
-    assert sum(sizes(data)) == 12
-    assert sorted(data.skipped) == ["x/12.jpg", "x/13.jpg"]
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -303,3 +240,37 @@ def test_a_grey_picture_is_resized_as_its_colour_twin(interpolation: str) -> Non
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 57), dtype=np.uint8))
     decoder = Decoder(18, interpolation)
     assert np.array_equal(decoder(grey), decoder(grey.convert("RGB")))
+
+
+def test_contents_under_two_labels_are_warned_of(make_folder: Make) -> None:
+    root = make_folder({"train/a": 4, "train/b": 4, "test/a": 2, "test/b": 2})
+    shutil.copy(root / "train/a/0.jpg", root / "train/b/copy.jpg")
+    shutil.copy(root / "train/a/1.jpg", root / "test/b/copy.jpg")
+    data = ImageFolder(root=str(root))
+    data.prepare(P)
+    (warning,) = data.warnings
+    assert warning.startswith("2 images have the same content under two labels, such as 'train/")
+    data.prepare(P)
+    assert data.warnings == [warning], "said once"
+
+
+def test_two_images_a_class_are_too_few_for_three_splits(make_folder: Make) -> None:
+    with pytest.raises(DataError, match=r"^Class 'a' has 2 images; 3 are needed for train, validation and test\.$"):
+        sizes(ImageFolder(root=str(make_folder({"a": 2, "b": 3}))))
+
+
+def test_splits_and_fractions_that_take_no_part_are_said(make_folder: Make) -> None:
+    root = make_folder({f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"})
+    data = ImageFolder(root=str(root), test_split="val", test_fraction=0.3)
+    data.prepare(P)
+    assert data.not_used == ["split `test`: 8 images"]
+    assert data.splits_made.endswith("; dataset.test_fraction not used, as there is such a split")
+
+
+def test_groups_come_from_names(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageFolder(root=str(make_folder({"a": 6, "b": 6})), groups=r"/(\d)\.")
+    seen = {}
+    assign = data._assign
+    monkeypatch.setattr(data, "_assign", lambda found: seen.update(found) or assign(found))
+    data.prepare(P)
+    assert seen["train"].groups == [str(number) for number in range(6)] * 2

@@ -1,0 +1,153 @@
+"""Folders that are taken for classes, and what in them says that they are none."""
+
+from collections.abc import Sequence
+
+from headstart.data.found import Folder, images_text, relative
+from headstart.errors import DataError, nearest
+from headstart.files import printable
+from headstart.split_names import FILLERS, WORDS, split_folders, words_of
+
+IMAGES = frozenset("images image imgs img jpegimages jpeg pictures pics photos input inputs rgb".split())
+PAIRED = frozenset(
+    "mask masks label labels annotation annotations annots gt groundtruth truth segmentation segmentations seg segs"
+    " segmentationclass segmentationobject bbox bboxes boxes target targets".split()
+)
+NO_CLASS = frozenset(("images", "imgs", "jpegimages"))  # names that no class has
+SHARED = 2  # folders of one name in every class folder that look like the classes themselves
+
+
+def check_class_folders(
+    source: Folder, top: Folder, split: str, classes: Sequence[str] | None, splits_given: bool
+) -> None:
+    """Refuse class folders that may be something else, unless ``classes`` says that they are none."""
+    folders = source.folders
+    if classes is not None:
+        missing = [name for name in classes if name not in [folder.name for folder in folders]]
+        if missing and split == "train":
+            raise DataError(
+                f"dataset.classes: '{_shown(source)}' has no class folder '{missing[0]}'."
+                f"{nearest(missing[0], [folder.name for folder in folders])}"
+            )
+        folders = [folder for folder in folders if folder.name in classes]
+    for folder in folders:
+        _refuse_link(folder, top)
+    if classes is not None:
+        return
+    refuse_pairs(source, top, classes)
+    names = [folder.name for folder in source.filled]
+    _refuse_no_class(source, top)
+    if named := split_folders(names):
+        raise DataError(
+            f"'{_shown(source)}' holds '{next(iter(named))}', which means a split, where classes were expected:"
+            f" {_say(top, names)}."
+        )
+    for folder in source.filled:
+        _refuse_inside(folder, names, top)
+    if not splits_given:
+        _refuse_unknown_splits(source, top)
+
+
+def refuse_pairs(folder: Folder, top: Folder, classes: Sequence[str] | None) -> None:
+    """Refuse a folder of images beside one of their masks, labels or annotations."""
+    if classes is not None:
+        return
+    images = [one for one in folder.folders if _only(one.name, IMAGES)]
+    paired = [one for one in folder.folders if _only(one.name, PAIRED)]
+    for one in images:
+        for other in paired:
+            if one is not other and (one.image_count or other.image_count):
+                raise DataError(
+                    f"'{_shown(folder)}' holds '{one.name}' beside '{other.name}', which looks like images and"
+                    f" their {_paired_word(other.name)}, not like classes: if '{one.name}' holds class folders use"
+                    f" dataset.splits={{train: {relative(one.path, top)}}}; if both are classes,"
+                    f" dataset.classes=[{one.name},{other.name}]."
+                )
+
+
+def _refuse_link(folder: Folder, top: Folder) -> None:
+    """Refuse a class folder that is counted elsewhere, as its images would have two labels."""
+    if folder.same_as is None:
+        return
+    if folder.path.parent.resolve().is_relative_to(folder.same_as.resolve()):
+        raise DataError(f"The class folder '{_shown(folder)}' is a link to a folder that holds it; remove it.")
+    raise DataError(
+        f"The class folder '{_shown(folder)}' is the same folder as '{relative(folder.same_as, top)}': keep one of"
+        " them, or list the classes to use with dataset.classes=[...]."
+    )
+
+
+def _refuse_no_class(source: Folder, top: Folder) -> None:
+    names = [folder.name for folder in source.filled]
+    for name in names:
+        if len(names) > 1 and name.lower() in NO_CLASS:
+            others = [other for other in names if other != name]
+            raise DataError(
+                f"'{_shown(source)}' holds '{name}' beside '{others[0]}', which does not look like classes:"
+                f" {_say(top, names)}."
+            )
+
+
+def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
+    """Refuse a class folder that holds other classes once more, or splits."""
+    inside = [one.name for one in folder.filled]
+    repeated = [name for name in inside if name in names and name != folder.name]
+    if repeated:
+        rest = [name for name in names if name != folder.name]
+        raise DataError(
+            f"The folder '{_shown(folder)}' holds '{repeated[0]}', which is also a class folder beside it"
+            f" ({images_text(folder.image_count)} in all): {_say(top, rest)}."
+        )
+    splits = split_folders(inside)
+    if len(set(splits.values())) > 1:
+        raise DataError(
+            f"The class folder '{_shown(folder)}' holds split folders ({', '.join(splits)}); expected class folders"
+            " below split folders. Use a list with dataset=csv, or dataset.classes=[...] to put all images of a class"
+            " together."
+        )
+
+
+def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
+    """Refuse folders that all hold the same folders: these may be the classes, and those splits."""
+    folders = source.filled
+    if len(folders) < 2 or any(folder.images for folder in folders):
+        return
+    shared = set.intersection(*({one.name for one in folder.filled} for folder in folders))
+    telling = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
+    if len(telling) >= SHARED:
+        names = [folder.name for folder in folders]
+        raise DataError(
+            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(telling)}, so either may be"
+            f" the classes: name splits with dataset.splits={{train: {relative(folders[0].path, top)}, test: ...}}, or"
+            f" classes with dataset.classes=[{','.join(names[:4])}{',...' * (len(names) > 4)}]."
+        )
+
+
+def _say(top: Folder, names: Sequence[str]) -> str:
+    """Return the settings that decide."""
+    listed = ",".join(names[:4]) + (",..." if len(names) > 4 else "")
+    return (
+        f"list the classes with dataset.classes=[{listed}], or name the folders that hold class folders with"
+        " dataset.splits={train: FOLDER, ...}"
+    )
+
+
+def _only(name: str, wanted: frozenset[str]) -> bool:
+    """Return whether a name says one of the wanted words, and beside it nothing but train, set, 2 and the like."""
+    words = words_of(name)
+    if name.lower() in wanted:
+        return True
+    rest = [word for word in words if word not in wanted]
+    return len(rest) < len(words) and all(word in FILLERS or word in WORDS or word.isdigit() for word in rest)
+
+
+def _paired_word(name: str) -> str:
+    return next((word for word in words_of(name) if word in PAIRED), name)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _shown(folder: Folder) -> str:
+    """Return the path of a folder as the user gave its root."""
+    return printable(str(folder.path))

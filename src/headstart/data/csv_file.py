@@ -1,0 +1,232 @@
+"""Images listed in a CSV file."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.data.collection import Collection
+from headstart.data.found import images_text, real_path
+from headstart.data.labels import refuse_no_classes, suspicious_labels
+from headstart.data.listed import Listed, count_beside
+from headstart.data.module import PictureData
+from headstart.data.table import Table, like_split, read_table
+from headstart.errors import DataError, nearest
+from headstart.files import printable
+from headstart.rules import check_dataset, existing_pictures, existing_table, given_classes, given_splits
+from headstart.split_names import SPLITS, split_name
+
+SHOWN = 4  # columns that are named
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places in a row."""
+
+    path: int
+    label: int
+    split: int | None
+    group: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image of the list."""
+
+    line: int
+    path: str
+    label: str
+    split: str
+    group: str | None
+
+
+class CsvFile(PictureData):
+    """Images listed in a CSV file with a header: a path, a label and, if wanted, a split and a group.
+
+    Paths are absolute, or relative to ``pictures`` (by default the file's own folder), which neither they nor their
+    links leave, unless ``allow_outside``: lists come from others, and could name any file of yours. ``split_column`` is
+    by default the column called split, if there is one; ``splits`` gives the values in it that mean train, validation
+    and test, ``classes`` the labels to use, ``group_column`` what must stay in one split.
+    """
+
+    def __init__(
+        self,
+        path_column: str = "path",
+        label_column: str = "label",
+        split_column: str | None = None,
+        group_column: str | None = None,
+        splits: Mapping[str, Any] | None = None,
+        classes: Sequence[Any] | None = None,
+        pictures: str | None = None,
+        allow_outside: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_dataset(
+            {
+                "path_column": path_column,
+                "label_column": label_column,
+                "split_column": split_column,
+                "group_column": group_column,
+                "groups": self.groups,
+                "splits": splits,
+                "classes": classes,
+                "pictures": pictures,
+                "allow_outside": allow_outside,
+            }
+        )
+        self.allow_outside, self.pictures = allow_outside, pictures
+        self.path_column, self.label_column = str(path_column), str(label_column)
+        self.split_column = None if split_column is None else str(split_column)
+        self.group_column = None if group_column is None else str(group_column)
+        self.splits, self.classes = given_splits(splits), given_classes(classes)
+
+    def default_name(self, root: str | None) -> str:
+        """Return the name of the file."""
+        return real_path(Path(root)).stem if root else "csv"
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """Return the labels of train, by name, and the images of each split. Raises DataError.
+
+        Rows without a split, or without that column, are train.
+        """
+        file = existing_table(self.root)
+        base = existing_pictures(self.pictures) or file.parent
+        table = read_table(file)
+        columns = self._columns(table)
+        rows = self._of_classes(table, self._of_splits(table, columns, _rows(table, columns)))
+        rows = self._with_files(table, rows, base)
+        if "train" not in {row.split for row in rows}:
+            raise DataError(f"'{file}' lists no {'training ' if rows else ''}image.")
+        counts = Counter(row.label for row in rows)
+        refuse_no_classes(counts, printable(str(file)))
+        self.warnings += suspicious_labels(counts)
+        by_split: dict[str, list[Row]] = {}
+        for row in rows:
+            by_split.setdefault(row.split, []).append(row)
+        class_names = sorted({row.label for row in by_split["train"]})
+        for row in rows:
+            if row.label not in class_names:
+                raise DataError(
+                    f"Class '{row.label}' of {row.split} is missing in train.{nearest(row.label, class_names)}"
+                )
+        return class_names, {split: _collection(of, class_names, base) for split, of in by_split.items()}
+
+    def _columns(self, table: Table) -> Columns:
+        """Find the columns, and say which are not used."""
+        split = table.find("split_column", "split") if self.split_column is None else (
+            table.column("split_column", self.split_column)
+        )  # fmt: skip
+        group = None if self.group_column is None else table.column("group_column", self.group_column)
+        path, label = (
+            table.column(key, name)
+            for key, name in (("path_column", self.path_column), ("label_column", self.label_column))
+        )
+        unused = [place for place in range(len(table.header)) if place not in (path, label, split, group)]
+        names = [f"`{table.header[place]}`" for place in unused if table.header[place]]
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            self.not_used.append(f"column{'s' * (len(names) > 1)} {', '.join(names[:SHOWN])}{more}")
+        if unnamed := len(unused) - len(names):
+            self.not_used.append(f"{unnamed} unnamed column{'s' * (unnamed > 1)}")
+        for place in unused if split is None else ():
+            if setting := like_split(table, place):
+                self.warnings.append(f"column `{table.header[place]}` looks like a split; use it with {setting}")
+        return Columns(path, label, split, group)
+
+    def _of_splits(self, table: Table, columns: Columns, rows: list[Row]) -> list[Row]:
+        """Return the rows with their splits' usual names; refuse those that no setting explains."""
+        if self.splits is not None:
+            return self._of_named_splits(table, columns, rows)
+        found = []
+        for row in rows:
+            split = split_name(row.split or "train")
+            if split not in (*SPLITS, self.test_split):
+                hint = nearest(row.split, ["train", "val", "test"])
+                raise DataError(
+                    f"Line {row.line} of '{table.file}' has the split '{row.split}'; expected train, val or test, the"
+                    f" one that dataset.test_split names, or those of dataset.splits={{train: ..., test: ...}}."
+                    f"{hint if hint.startswith(' Did') else ''}"
+                )
+            found.append(Row(row.line, row.path, row.label, split, row.group))
+        return found
+
+    def _of_named_splits(self, table: Table, columns: Columns, rows: list[Row]) -> list[Row]:
+        """Return the rows whose split dataset.splits names; say which others there are."""
+        splits = self.splits or {}
+        if columns.split is None:
+            raise DataError(
+                f"dataset.splits names values of a split column, and '{table.file}' has none that is called split: name"
+                " it with dataset.split_column=NAME."
+            )
+        counts = Counter(row.split for row in rows)
+        for split, value in splits.items():
+            if value not in counts:
+                raise DataError(
+                    f"dataset.splits={{{split}: {value}}}: column '{table.header[columns.split]}' of '{table.file}' has"
+                    f" no such value.{nearest(value, [one for one in counts if one])}"
+                )
+        others = {value: count for value, count in counts.items() if value not in splits.values()}
+        self.not_used += [f"split `{value}`: {images_text(count)}" for value, count in others.items()]
+        names = {value: split for split, value in splits.items()}
+        return [Row(row.line, row.path, row.label, names[row.split], row.group) for row in rows if row.split in names]
+
+    def _of_classes(self, table: Table, rows: list[Row]) -> list[Row]:
+        """Return the rows of dataset.classes; say which others there are."""
+        if self.classes is None:
+            return rows
+        counts = Counter(row.label for row in rows)
+        for name in self.classes:
+            if name not in counts:
+                raise DataError(f"dataset.classes: '{table.file}' has no label '{name}'.{nearest(name, counts)}")
+        others = {label: count for label, count in counts.items() if label not in self.classes}
+        self.not_used += [f"label `{label}`: {images_text(count)}" for label, count in others.items()]
+        return [row for row in rows if row.label in self.classes]
+
+    def _with_files(self, table: Table, rows: list[Row], base: Path) -> list[Row]:
+        """Return the rows with the names of their files. Raises DataError for one missing, outside or doubled."""
+        listed = Listed(base)
+        lines: dict[Path, int] = {}
+        found = []
+        for row in rows:
+            name = listed.file_of(row.path)
+            where = f"Line {row.line} of '{table.file}'"
+            place = real_path(base / (name or row.path))
+            if not self.allow_outside and not place.is_relative_to(listed.inside):
+                raise DataError(
+                    f"{where} names '{printable(row.path)}', which is outside of '{base}': give the folder of the"
+                    " images with dataset.pictures, or allow it with dataset.allow_outside=true."
+                )
+            if name is None and self.on_error != "skip":
+                missing = printable(str(base / row.path))
+                raise DataError(f"{where} names '{missing}', and there is no such file.{listed.hint(row.path)}")
+            if place in lines:
+                raise DataError(f"{where} lists '{row.path}' again, after line {lines[place]}; keep one.")
+            lines[place] = row.line
+            found.append(Row(row.line, name or row.path, row.label, row.split, row.group))
+        if self.splits is None and self.classes is None and (others := count_beside(lines)):
+            self.not_used.append(f"{images_text(others)} beside those of the list")
+        return found
+
+
+def _rows(table: Table, columns: Columns) -> list[Row]:
+    """Return the rows of a table. Raises DataError for an empty cell that is needed."""
+    rows = []
+    for line, cells in table.rows:
+        for what, place in (("path", columns.path), ("label", columns.label), ("group", columns.group)):
+            if place is not None and not cells[place]:
+                raise DataError(f"Line {line} of '{table.file}' has no {what}.")
+        split = "" if columns.split is None else cells[columns.split]
+        group = None if columns.group is None else cells[columns.group]
+        rows.append(Row(line, cells[columns.path], cells[columns.label], split, group))
+    return rows
+
+
+def _collection(rows: Sequence[Row], class_names: Sequence[str], base: Path) -> Collection:
+    numbers = {name: number for number, name in enumerate(class_names)}
+    targets = np.array([numbers[row.label] for row in rows], dtype=np.int64)
+    groups = [row.group for row in rows if row.group is not None]
+    return Collection([printable(row.path) for row in rows], targets, [base / row.path for row in rows], groups or None)

@@ -1,0 +1,92 @@
+"""Images in class folders, with split folders above them or not."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.data.collection import Collection
+from headstart.data.found import MENDS, Folder, files_by_suffix, real_path, relative, walk
+from headstart.data.labels import suspicious_labels
+from headstart.data.layout import find_layout, not_used, refuse_unlabelled
+from headstart.data.module import PictureData
+from headstart.errors import DataError, nearest
+from headstart.files import printable
+from headstart.rules import check_dataset, existing_folder, given_classes, given_splits
+
+
+class ImageFolder(PictureData):
+    """One folder a class, right below the root or below split folders (see layout.py).
+
+    Whatever Pillow decodes counts as an image; a file that is called like one and is none is an unreadable image.
+    ``splits`` names the folders of train, validation and test, ``classes`` the class folders to use.
+    """
+
+    def __init__(
+        self, splits: Mapping[str, Any] | None = None, classes: Sequence[Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        check_dataset({"splits": splits, "classes": classes})
+        self.splits, self.classes = given_splits(splits), given_classes(classes)
+
+    def default_name(self, root: str | None) -> str:
+        """Return the name of the folder."""
+        return real_path(Path(root)).name if root else "image_folder"
+
+    def collect(self) -> tuple[list[str], dict[str, Collection]]:
+        """Return the names of the folders of train, and the images of each split. Raises DataError."""
+        top = walk(existing_folder(self.root))
+        layout = find_layout(top, self.splits, self.classes, self.test_split)
+        folders = {split: layout.classes(split, self.classes) for split in layout.sources}
+        class_names = [folder.name for folder in folders["train"]]
+        if not class_names:
+            refuse_unlabelled(layout.sources["train"], top)
+        used = [folder for of_split in folders.values() for folder in of_split]
+        self.not_used += not_used(top, used, layout.sources)
+        self.warnings += list(_in_two_classes(used, top))
+        found = {split: self._read(used, top.path, class_names, split) for split, used in folders.items()}
+        counts = Counter(class_names[label] for split in found.values() for label in split.targets)
+        self.warnings += suspicious_labels(counts)
+        return class_names, found
+
+    def _read(self, folders: Sequence[Folder], root: Path, class_names: list[str], split: str) -> Collection:
+        paths: list[Path] = []
+        targets: list[int] = []
+        for folder in folders:
+            if folder.name not in class_names:
+                raise DataError(
+                    f"Class '{folder.name}' of {split} is missing in train.{nearest(folder.name, class_names)} To use"
+                    " other folders, name them with dataset.splits={train: ..., test: ...} or dataset.classes=[...]."
+                )
+            images = folder.every_image()
+            if not images:
+                raise DataError(
+                    f"The class folder '{folder.path}' is empty: it holds no image{_held_instead(folder)}. If it is no"
+                    " class, list the others with dataset.classes=[...]."
+                )
+            paths += images
+            targets += [class_names.index(folder.name)] * len(images)
+        ids = [printable(path.relative_to(root).as_posix()) for path in paths]
+        return Collection(ids, np.array(targets, dtype=np.int64), paths)
+
+
+def _in_two_classes(folders: Sequence[Folder], top: Folder) -> Iterator[str]:
+    """Yield a sentence for each folder that links put into two class folders."""
+    for folder in folders:
+        for link in folder.below():
+            place = link.same_as
+            if place and any(place.is_relative_to(one.path) for one in folders if one is not folder):
+                here, there = relative(link.path, top), relative(place, top)
+                yield f"`{here}` leads to the same images as `{there}`, and they count there alone"
+
+
+def _held_instead(folder: Folder) -> str:
+    """Return what a folder without images holds instead."""
+    names = sorted(name for one in folder.below() for name in one.others)
+    if not names:
+        return ""
+    if any(name.lower().endswith(tuple(MENDS)) for name in names):
+        return f", but {files_by_suffix(names)}"
+    return f", but {len(names)} other file{'s' * (len(names) > 1)} such as '{printable(names[0])}'"

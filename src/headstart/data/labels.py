@@ -1,0 +1,150 @@
+"""Labels that are suspicious, that are no classes, or that contradict one another; and what they count."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from headstart.data.collection import Targets
+from headstart.data.found import images_text
+from headstart.errors import DataError
+
+MISSING = frozenset("nan none null nil n/a na #n/a #na <na> nat - -- ? undefined missing".split())
+SEVERAL = re.compile(r"\s*[;|]\s*")  # between the labels of one image
+COMMA = re.compile(r"\s*[,;|]\s*")  # likewise, where few parts make many labels: else it is within names
+MOST = 0.5  # of the images
+MANY_NUMBERS = 4  # different labels with decimals; fewer may be classes, such as doses
+NAMED = 3
+IMBALANCED = 3  # times as many images in the largest class as in the smallest
+
+
+def suspicious_labels(counts: Mapping[str, int]) -> list[str]:
+    """Return sentences on labels that look like missing values, or like one label in two spellings."""
+    sentences = []
+    missing = {label: count for label, count in counts.items() if label.strip().lower() in MISSING}
+    if missing:
+        sentences.append(
+            f"labels that look like missing values are classes: {_counted(missing)}; name them otherwise, or leave"
+            " these images out"
+        )
+    alike: dict[str, dict[str, int]] = defaultdict(dict)
+    for label, count in counts.items():
+        alike[_meaning(label)][label] = count
+    pairs = [labels for labels in alike.values() if len(labels) > 1]
+    if pairs:
+        more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
+        sentences.append(
+            "labels that differ only in spelling are different classes: "
+            f"{', '.join(_counted(labels, ' / ') for labels in pairs[:NAMED])}{more}; write each label in one way"
+        )
+    mixed = _mixed(counts)
+    if mixed:
+        sentences.append(
+            f"labels that look like several labels an image are classes of their own: {_counted(mixed)}; give one label"
+            " an image"
+        )
+    return sentences
+
+
+def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
+    """Raise DataError for labels that are several an image, or numbers to predict. ``place`` is the file."""
+    parts = {part for label in counts for part in _labels_in(label, COMMA)}
+    between = COMMA if len(parts) < len(counts) else SEVERAL
+    several = {label: count for label, count in counts.items() if len(_labels_in(label, between)) > 1}
+    if sum(several.values()) >= MOST * max(1, sum(counts.values())):
+        raise DataError(
+            f"Labels of '{place}' such as '{next(iter(several))}' look like several labels an image, in"
+            f" {sum(several.values())} of {sum(counts.values())} rows, which is not supported yet: give one label a"
+            " row."
+        )
+    numbers = [_number(label) for label in counts]
+    decimals = [number for number in numbers if number is not None and number % 1]
+    if len(decimals) >= MANY_NUMBERS and None not in numbers:
+        raise DataError(
+            f"Labels of '{place}' such as '{next(label for label in counts if (_number(label) or 0) % 1)}' look like"
+            f" numbers to be predicted (regression), which is no classification and not supported yet: {len(numbers)}"
+            " different values; if they are classes, give them names that are no numbers."
+        )
+
+
+def conflicting_labels(
+    splits: Mapping[str, tuple[Sequence[str], Targets, Sequence[bytes]]], class_names: Sequence[str]
+) -> str:
+    """Return a sentence on contents that have two labels, in one split or in two; empty where there are none.
+
+    Each split gives the names, the targets (N,) and the hashes of its images.
+    """
+    first: dict[bytes, tuple[str, int]] = {}
+    conflicts: dict[bytes, tuple[str, int]] = {}
+    for ids, targets, contents in splits.values():
+        for name, target, content in zip(ids, targets.tolist(), contents, strict=True):
+            if first.setdefault(content, (name, target))[1] != target:
+                conflicts.setdefault(content, (name, target))
+    if not conflicts:
+        return ""
+    content, (other, label) = next(iter(conflicts.items()))
+    name, target = first[content]
+    many = f"{len(conflicts)} images have" if len(conflicts) > 1 else "1 image has"
+    return (
+        f"{many} the same content under two labels, such as '{name}' ({class_names[target]}) and '{other}'"
+        f" ({class_names[label]})"
+    )
+
+
+def classes_text(class_names: Sequence[str]) -> str:
+    """Return how many classes there are, and the first names."""
+    more = ", ..." if len(class_names) > NAMED else ""
+    return f"{len(class_names)} classes ({', '.join(class_names[:NAMED])}{more})"
+
+
+def sizes_text(class_names: Sequence[str], targets: Targets) -> str:
+    """Return the number of training images of the smallest and the largest class."""
+    counts = np.bincount(targets, minlength=len(class_names))
+    few, most = int(counts.argmin()), int(counts.argmax())
+    if counts[few] == counts[most]:
+        return f"{images_text(int(counts[few]))} a class in train"
+    return f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images a class in train"
+
+
+def is_imbalanced(targets: Targets, classes: int) -> bool:
+    """Return whether the largest class has at least three times as many images as the smallest."""
+    counts = np.bincount(targets, minlength=classes)
+    return bool(counts.max() >= IMBALANCED * max(1, counts.min()))
+
+
+def _meaning(label: str) -> str:
+    """Return what spellings of one label have in common: numbers by value, words without case and outer signs."""
+    number = _number(label)
+    if number is not None:
+        return f"number {number!r}"
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    plain = re.sub(r"(?<=\w)[\s_\-]+(?=\w)", " ", plain).strip(" _.,;:'\"`()[]")  # A+ and A- are not alike
+    return plain or label
+
+
+def _mixed(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return labels made of several that are also labels by themselves."""
+    return {
+        label: count
+        for label, count in counts.items()
+        if len(parts := _labels_in(label)) > 1 and any(part in counts for part in parts)
+    }
+
+
+def _labels_in(label: str, between: re.Pattern[str] = SEVERAL) -> list[str]:
+    return [part for part in between.split(label) if part]
+
+
+def _number(label: str) -> float | None:
+    """Return the finite number that a label is, with a decimal point or comma; None for another label."""
+    if not re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", label.strip().lower()):
+        return None
+    return float(label.replace(",", "."))
+
+
+def _counted(labels: Mapping[str, int], between: str = ", ") -> str:
+    named = Counter(labels).most_common()[:NAMED]
+    more = ", ..." if len(labels) > len(named) else ""
+    return between.join(f"'{label}' ({images_text(count)})" for label, count in named) + more

@@ -1,0 +1,134 @@
+"""Labels that are suspicious, that are no classes, and that contradict one another."""
+
+import numpy as np
+import pytest
+
+from headstart.data.labels import (
+    classes_text,
+    conflicting_labels,
+    is_imbalanced,
+    refuse_no_classes,
+    sizes_text,
+    suspicious_labels,
+)
+from headstart.errors import DataError
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "none", "None", "NULL", "n/a", "N/A", "#N/A", "NA", "-", "?", "<NA>"])
+def test_labels_that_look_like_missing_values(label: str) -> None:
+    (sentence,) = suspicious_labels({"cat": 9, label: 3})
+    assert f"'{label}' (3 images)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "CAT"), ("cat", "Cat."), ("cat", " cat"), ("polar bear", "polar_bear"), ("polar-bear", "Polar Bear"),
+        ("1", "1.0"), ("1", "01"), ("0.5", ".5"), ("\u00e9cureuil", "e\u0301cureuil"), ("STRASSE", "stra\u00dfe"),
+    ],
+)  # fmt: skip
+def test_labels_in_two_spellings(one: str, other: str) -> None:
+    (sentence,) = suspicious_labels({one: 5, other: 2, "dog": 9})
+    assert f"'{one}' (5 images) / '{other}' (2 images)" in sentence
+    assert "dog" not in sentence
+
+
+def test_several_pairs_are_counted() -> None:
+    counts = {name: 1 for letter in "abcde" for name in (letter, letter.upper())}
+    (sentence,) = suspicious_labels(counts)
+    assert " and 2 more" in sentence
+
+
+def test_labels_that_are_fine() -> None:
+    fine = [
+        "cat",
+        "dog",
+        "0",
+        "1",
+        "10",
+        "-1",
+        "A+",
+        "A-",
+        "A",
+        "n02085620-Chihuahua",
+        "unknown",
+        "golden retriever, dog",
+    ]
+    assert suspicious_labels(dict.fromkeys(fine, 3)) == []
+    refuse_no_classes(dict.fromkeys(fine, 3), "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("labels", "several"),
+    [
+        (["cat;red", "cat;blue", "dog;red"], True),
+        (["cat|red", "dog|red"], True),
+        (["cat; red", "dog"], True),
+        (["cat, red", "cat, blue", "dog, red", "dog, blue", "dog, green", "cat, green"], True),
+        (["golden retriever, dog", "tabby, cat"], False),
+        (["cat;red", "cat", "dog", "owl"], False),
+    ],
+)
+def test_several_labels_an_image(labels: list[str], several: bool) -> None:
+    counts = dict.fromkeys(labels, 2)
+    if several:
+        with pytest.raises(DataError, match=r"look like several labels an image, in \d+ of \d+ rows.*one label a row"):
+            refuse_no_classes(counts, "list.csv")
+    else:
+        refuse_no_classes(counts, "list.csv")
+
+
+def test_a_few_labels_of_several_are_warned_of() -> None:
+    (sentence,) = suspicious_labels({"cat;dog": 1, "cat": 8, "dog": 9})
+    assert sentence.startswith(
+        "labels that look like several labels an image are classes of their own: 'cat;dog' (1 image)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        (["0.25", "1.5", "2.75", "3.1"], True),
+        (["1,5", "2,5", "3,5", "4,25"], True),
+        (["1e-3", "2.5e-1", "0.1", "1.5e-1"], True),
+        (["-0.5", "+0.5", "1.25", "7.75", "3"], True),
+        ([str(number) for number in range(10)], False),
+        ([str(float(number)) for number in range(10)], False),
+        (["0.5", "1", "2"], False),
+        (["0.25", "1.5", "2.75", "3.1", "cat"], False),
+        (["1.2.3", "1.2.4", "1.2.5", "1.2.6"], False),
+    ],
+)
+def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
+    counts = dict.fromkeys(labels, 2)
+    if numbers:
+        with pytest.raises(
+            DataError, match=r"look like numbers to be predicted \(regression\), which is no classification"
+        ):
+            refuse_no_classes(counts, "list.csv")
+    else:
+        refuse_no_classes(counts, "list.csv")
+
+
+def test_contents_under_two_labels() -> None:
+    train = (["a0", "a1", "b0", "b1"], np.array([0, 0, 1, 1]), [b"x", b"y", b"x", b"z"])
+    test = (["b2", "a2", "a3"], np.array([1, 0, 0]), [b"y", b"x", b"w"])
+    assert conflicting_labels({"train": train, "test": test}, ["a", "b"]) == (
+        "2 images have the same content under two labels, such as 'a0' (a) and 'b0' (b)"
+    )
+    assert conflicting_labels({"test": test}, ["a", "b"]) == ""
+
+
+def test_what_a_run_says_of_its_classes() -> None:
+    names = ["ape", "bee", "cat", "dog"]
+    assert classes_text(names) == "4 classes (ape, bee, cat, ...)"
+    assert classes_text(names[:2]) == "2 classes (ape, bee)"
+    assert sizes_text(names, np.repeat(np.arange(4), [12, 121, 40, 12])) == (
+        "12 (ape) to 121 (bee) images a class in train"
+    )
+    assert sizes_text(names[:2], np.repeat(np.arange(2), 5)) == "5 images a class in train"
+
+
+@pytest.mark.parametrize(("counts", "imbalanced"), [([4, 12], True), ([4, 11], False), ([5, 5], False)])
+def test_a_hint_where_classes_differ_much_in_size(counts: list[int], imbalanced: bool) -> None:
+    assert is_imbalanced(np.repeat(np.arange(2), counts), 2) is imbalanced
