@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.runs.identity import config_hash, make_run_directory, readable_name, run_id
+from headstart.runs.identity import ADDED, config_hash, make_run_directory, readable_name, run_id
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -97,7 +97,8 @@ def test_a_second_run_gets_a_directory_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in made] == ["run", "run-2", "run-3"]
 
 
-def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_is_given() -> None:
+@pytest.mark.parametrize("path", ADDED)
+def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_does_something(path: str) -> None:
     plain = config_hash(CONFIG)
-    assert config_hash({**CONFIG, "test_views": None}) == plain
-    assert config_hash({**CONFIG, "test_views": "flip"}) != plain
+    assert config_hash(changed(path, ADDED[path])) == plain
+    assert config_hash(changed(path, "something else")) != plain

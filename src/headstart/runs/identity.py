@@ -10,7 +10,12 @@ from typing import Any
 from headstart.files import expanded
 from headstart.settings import INDIFFERENT
 
-ADDED = ("test_views",)  # settings that earlier runs had not, and that do nothing where they are null
+# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
+ADDED: dict[str, Any] = {
+    "test_views": None,
+    "dataset.bits": None,
+    "dataset.resize": "crop",
+}
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,10 +25,12 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept: dict[str, Any] = {}
     for name, value in config.items():
-        if name in INDIFFERENT[""] or (name in ADDED and value is None):
+        if name in INDIFFERENT[""] or _does_nothing(name, value):
             continue
-        drop = INDIFFERENT.get(name, frozenset())
-        kept[name] = {k: v for k, v in value.items() if k not in drop} if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            drop = INDIFFERENT.get(name, frozenset())
+            value = {k: v for k, v in value.items() if k not in drop and not _does_nothing(f"{name}.{k}", v)}
+        kept[name] = value
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
         backbone["weights"] = _content(Path(weights))
@@ -31,6 +38,11 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(augmentation, dict) and isinstance(augmentation.get("policy"), str):
         _by_content(augmentation, augmentation["policy"])
     return kept
+
+
+def _does_nothing(key: str, value: object) -> bool:
+    """Return whether a setting of this dotted key is a new one at its neutral value."""
+    return key in ADDED and value == ADDED[key] and type(value) is type(ADDED[key])
 
 
 def _by_content(augmentation: dict[str, Any], policy: str) -> None:
