@@ -9,6 +9,8 @@ from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
 
 LARGEST = 1e300  # of a setting
+RESIZES = ("crop", "squish", "pad")
+MOST_BITS = 32
 
 
 def is_whole(value: object) -> bool:
@@ -43,9 +45,21 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     for key in ("near_duplicates", "allow_outside"):
         if not isinstance(settings.get(key, False), bool):
             raise ConfigError(f"dataset.{key}={settings[key]}: expected true or false.")
-    crop = settings.get("crop_fraction")
+    _check_sizes(settings.get("crop_fraction"), settings.get("resize", "crop"), settings.get("bits"))
+
+
+def _check_sizes(crop: Any, resize: Any, bits: Any) -> None:
     if crop is not None and not (is_number(crop) and 0 < crop <= 1):
         raise ConfigError(f"dataset.crop_fraction={crop}: expected a share above 0 and at most 1, or null.")
+    if resize not in RESIZES:
+        raise ConfigError(f"dataset.resize={resize}: expected crop, squish or pad.{nearest(str(resize), RESIZES)}")
+    if crop is not None and resize != "crop":
+        raise ConfigError(
+            f"dataset.crop_fraction={crop}: dataset.resize={resize} keeps the whole image, so nothing is cropped; leave"
+            " one of the two out."
+        )
+    if bits is not None and not (is_whole(bits) and 1 <= bits <= MOST_BITS):
+        raise ConfigError(f"dataset.bits={bits}: expected a whole number from 1 to {MOST_BITS}, such as 12, or null.")
 
 
 def _check_count(key: str, value: object, optional: bool) -> None:

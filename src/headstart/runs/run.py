@@ -241,6 +241,7 @@ def _train_and_test(
         skipped=data.skipped,
         not_used=data.not_used,
         warnings=data.warnings,
+        pixel_range=data.pixel_range,
         leakage=data.leakage,
     )
     _describe(config, parts)
