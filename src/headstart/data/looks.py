@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 FLAT = 2.0  # grey levels of deviation, of every colour
 DARK, LIGHT = 24, 231  # an image all below or all above shows next to nothing
 ALIKE = 1.0  # grey levels of mean distance from the median image
-SIDE = 8  # pixels a side of what is held against the median image
+SIDE = 8  # of the means over areas that are held against the median image; strokes show in them, unlike in samples
+MOST = 1000  # images whose median stands for that of all
 SHARE, LEAST, NAMED = 0.1, 3, 3  # of the images, for a sentence; and names in it
 SENTENCES = {
     "black": "come out nearly black, with no value above 23 of 255",
@@ -75,8 +76,7 @@ def joined_notes(parts: Iterable[Notes]) -> Notes:
 
 def look(picture: NDArray[np.uint8]) -> tuple[str, bytes]:
     """Return of an image (H, W, 3) whether it is "black", "white", "flat" or "", and its few values to compare."""
-    height, width = picture.shape[:2]
-    few = picture[:: max(1, height // SIDE), :: max(1, width // SIDE), 1][:SIDE, :SIDE].tobytes()
+    few = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA))[..., 1].tobytes()
     mean, deviation = cv2.meanStdDev(picture)
     level = float(mean.mean())
     if level < DARK and int(picture.max()) < DARK:
@@ -88,10 +88,9 @@ def look(picture: NDArray[np.uint8]) -> tuple[str, bytes]:
 
 def alike(few: Sequence[bytes]) -> list[int]:
     """Return which images are next to the median of all, by the values that ``look`` gives of each."""
-    rows = [number for number, values in enumerate(few) if len(values) == SIDE**2]
-    if len(rows) < LEAST:
+    if len(few) < LEAST:
         return []
-    values = np.frombuffer(b"".join(few[row] for row in rows), np.uint8).reshape(len(rows), -1)
-    median = np.median(values[:: max(1, len(rows) // 1000)], axis=0).astype(np.float32)
-    distances = np.abs(values - median).mean(axis=1)
-    return [rows[int(place)] for place in np.flatnonzero(distances < ALIKE)]
+    values = np.frombuffer(b"".join(few), np.uint8).reshape(len(few), -1)
+    median = np.median(values[:: max(1, len(few) // MOST)], axis=0).astype(np.float32)
+    places: list[int] = np.flatnonzero(np.abs(values - median).mean(axis=1) < ALIKE).tolist()
+    return places
