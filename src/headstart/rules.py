@@ -13,6 +13,8 @@ from headstart.split_names import SPLITS, split_name
 LARGEST = 3.4e38  # of a setting: what float32 holds
 BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+RESIZES = ("crop", "squish", "pad")
+MOST_BITS = 32
 
 
 def is_whole(value: object) -> bool:
@@ -59,9 +61,21 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     given_splits(settings.get("splits"))
     given_classes(settings.get("classes"))
     _check_groups(settings.get("groups"), settings.get("group_column"))
-    crop = settings.get("crop_fraction")
+    _check_sizes(settings.get("crop_fraction"), settings.get("resize", "crop"), settings.get("bits"))
+
+
+def _check_sizes(crop: Any, resize: Any, bits: Any) -> None:
     if crop is not None and not (is_number(crop) and 0 < crop <= 1):
         raise ConfigError(f"dataset.crop_fraction={crop}: expected a share above 0 and at most 1, or null.")
+    if resize not in RESIZES:
+        raise ConfigError(f"dataset.resize={resize}: expected crop, squish or pad.{nearest(str(resize), RESIZES)}")
+    if crop not in (None, 1) and resize != "crop":  # 1 crops nothing
+        raise ConfigError(
+            f"dataset.crop_fraction={crop}: dataset.resize={resize} keeps the whole image, so nothing is cropped; leave"
+            " one of the two out."
+        )
+    if bits is not None and not (is_whole(bits) and 1 <= bits <= MOST_BITS):
+        raise ConfigError(f"dataset.bits={bits}: expected a whole number from 1 to {MOST_BITS}, such as 12, or null.")
 
 
 def check_flag(key: str, value: object) -> None:

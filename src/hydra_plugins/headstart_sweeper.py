@@ -88,10 +88,10 @@ class OptunaSweeper(Sweeper):
         """Return hashes of what the data sets of these jobs hold, each once, sorted; loads torch."""
         assert self.hydra_context is not None
         assert self.config is not None
-        from headstart.data.notes import Notes
+        from headstart.data.facts import Facts
         from headstart.runs.compose import make_data
         from headstart.runs.early_checks import check_settings, named_well
-        from headstart.runs.run import notes_folder, settled
+        from headstart.runs.run import facts_folder, settled
 
         found = set()
         for overrides in batch:
@@ -99,5 +99,5 @@ class OptunaSweeper(Sweeper):
             config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             config = OmegaConf.create(settled(named_well(config, overrides)))
             check_settings(config)
-            found.add(str(make_data(config).source_hash(Notes(notes_folder(config)))))
+            found.add(str(make_data(config).source_hash(Facts(facts_folder(config)))))
         return sorted(found)

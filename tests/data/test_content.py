@@ -10,7 +10,7 @@ import pytest
 
 from headstart.data import CsvFile, Digits, ImageFolder, PictureData, TorchvisionSet
 from headstart.data import content as content_under_test
-from headstart.data.notes import Notes
+from headstart.data.facts import Facts
 
 Change = Callable[[Path], object]
 
@@ -24,7 +24,7 @@ def root(make_folder: Callable[..., Path]) -> Path:
 
 
 def hash_of(data: PictureData, notes: Path | None = None) -> str | None:
-    return data.source_hash(Notes(notes))
+    return data.source_hash(Facts(notes))
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -112,7 +112,7 @@ def test_contents_are_read_once(root: Path, tmp_path: Path, monkeypatch: pytest.
     plain = content_under_test.content_hash
     monkeypatch.setattr(content_under_test, "content_hash", lambda image: (read.append(image), plain(image))[1])
     for _ in range(2):
-        Notes._remembered.clear()  # as another process
+        Facts._remembered.clear()  # as another process
         hash_of(ImageFolder(root=str(root)), tmp_path / "notes")
     assert len(read) == 10
 

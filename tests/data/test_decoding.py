@@ -21,8 +21,8 @@ from headstart.data.decoding import (
     UnreadableError,
     content_hash,
     read_whole,
-    refuse,
 )
+from headstart.data.reading import refuse
 from headstart.errors import DataError
 from headstart.files import printable
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from headstart.data.batches import EvenBatches
 from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
 from headstart.data.seen import Seen
 from headstart.errors import ConfigError, DataError
+from headstart.seeds import generator
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 
@@ -201,3 +203,73 @@ def test_validation_takes_a_few_images_a_class_and_test_stays(own: bool, make_fo
         assert getattr(few, split).ids == getattr(plain, split).ids
     with pytest.raises(DataError, match=r"validation_labels_per_class=99: class 'a' has only \d validation pictures"):
         prepared(validation_labels_per_class=99)
+
+
+def large(tmp_path: Path, side: int = 100) -> Path:
+    """Eight images of noise a class, all of one size."""
+    for label in "ab":
+        (tmp_path / "large" / label).mkdir(parents=True)
+        for number in range(8):
+            noise = np.random.default_rng(number).integers(0, 256, (side, side + 10, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "large" / label / f"{number}.png")
+    return tmp_path / "large"
+
+
+def cut(root: Path, views: Pipeline | None = None, **settings: Any) -> ImageFolder:
+    data = ImageFolder(root=str(root), **settings)
+    data.prepare(P, Pipeline([CropResize(flip=0)]) if views is None else views)
+    return data
+
+
+@pytest.mark.parametrize(("side", "decoded"), [(100, 32), (25, 25), (10, 10)])
+def test_crop_resize_cuts_from_the_image_as_far_as_it_has_pixels(side: int, decoded: int, tmp_path: Path) -> None:
+    """16 pixels of the least part, 0.35 of the area at 4 to 3, take 32 of the whole; nothing is enlarged before."""
+    root = large(tmp_path, side)
+    data = cut(root)
+    with Image.open(root / data.train.ids[0]) as image:
+        scale = decoded / side
+        size = (round(image.width * scale), decoded)
+        whole = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    view = CropResize(flip=0)
+    rng = generator("augmentation", data.augmentation_seed, 3, 0)
+    expected = view.apply(whole, view.draw(rng, whole.shape[:2], 16), 16)
+    assert np.array_equal(data.train.picture(0, epoch=3), expected)
+
+
+def test_plain_images_do_not_know_of_views(tmp_path: Path) -> None:
+    root = large(tmp_path)
+    with_views, without = cut(root), cut(root, Pipeline([]))
+    positions = list(range(len(without.train)))
+    for one, other in ((with_views.train.without_views(), without.train), (with_views.test, without.test)):
+        assert torch.equal(one.__getitems__(positions[:3])[0], other.__getitems__(positions[:3])[0])
+    assert with_views.fingerprint == without.fingerprint
+    assert with_views.train.source.decoder != with_views.train.pictures.decoder == without.train.source.decoder
+
+
+def test_larger_images_are_kept_only_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = large(tmp_path)
+    views = {}
+    for room in (2**20, 16 * 18**2 * 4 + 32 * 35 * 3 * 8):  # of 16 plain images, and fewer larger ones than there are
+        monkeypatch.setattr(module_under_test, "KEEP_BYTES", room)
+        data = cut(root, batch_size=4, num_workers=0)
+        views[room] = torch.cat([batch[0] for batch in data.train_dataloader()])
+        assert not data.train.pictures.costly
+        assert data.train.source.costly is (room < 2**20)
+    one, other = views.values()
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("resize", ["squish", "pad"])
+def test_the_whole_image_is_evaluated_and_crops_are_cut_from_it(resize: str, tmp_path: Path) -> None:
+    root = large(tmp_path)
+    data, cropped = cut(root, resize=resize), cut(root)
+    with Image.open(root / data.test.ids[0]) as image:
+        size = (16, 16) if resize == "squish" else (16, round(16 * 100 / 110))
+        whole = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    picture = data.test.picture(0)
+    assert picture.shape == (16, 16, 3)
+    top = (16 - whole.shape[0]) // 2
+    assert np.array_equal(picture[top : top + whole.shape[0]], whole)
+    assert np.array_equal(data.train.picture(0), cropped.train.picture(0))
+    with pytest.raises(ConfigError, match=f"resize={resize} keeps the whole image"):
+        ImageFolder(root=str(root), resize=resize, crop_fraction=0.8)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import PREPROCESSING, toy_backbone
 
 from headstart.augmentations import AugMix, CropResize, Pipeline, View
 from headstart.data import Digits, PictureSplit
+from headstart.data.deep import PixelRange
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings, keeping, store
 from headstart.features.keeping import Keeper
@@ -118,6 +120,9 @@ def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pyte
     names.add(keeper.entry(data.train).name)
     data.train.pictures.decoder = type(data.train.pictures.decoder)(16, "bicubic")
     names.add(keeper.entry(data.train).name)
+    for change in ({"resize": "pad"}, {"pixel_range": PixelRange(4095)}, {"enlarge": False}):
+        data.train.pictures.decoder = replace(data.train.pictures.decoder, **change)
+        names.add(keeper.entry(data.train).name)
     keeper.autocast = torch.bfloat16
     names.add(keeper.entry(data.train).name)
     for change in ("scale", "code", "structure"):
@@ -130,7 +135,7 @@ def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pyte
             other.prefix.stages[0][2] = torch.nn.ReLU6()
         other.prefix_key = other.prefix.key()
         names.add(other.entry(data.train).name)
-    assert len(names) == 7
+    assert len(names) == 10
 
 
 def test_views_are_kept_with_their_seeds(tmp_path: Path) -> None:

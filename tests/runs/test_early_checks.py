@@ -54,6 +54,8 @@ WRONG = {
     "dataset.root=0": r"dataset.root=0: textures comes with the package and reads no folder",
     "dataset.groups='('": r"dataset.groups=\(: expected a regular expression; missing \)",
     "dataset.crop_fraction=2": r"dataset.crop_fraction=2: expected a share above 0 and at most 1",
+    "dataset.resize=squash": r"dataset.resize=squash: expected crop, squish or pad. Did you mean 'squish'\?",
+    "dataset.bits=0": r"dataset.bits=0: expected a whole number from 1 to 32",
     "references=[raw]": r"There is no reference 'raw'",
     "backbone.weights=gone.pt": r"backbone.weights=gone.pt: there is no such file",
     "allow_targets=mine": r"allow_targets=mine: expected a list of packages",
@@ -174,10 +176,11 @@ VALUES = st.one_of(
     st.text(max_size=4),
     st.just("auto"),
     st.just("skip"),
+    st.just("pad"),
 )
 KEYS = ["image_size", "batch_size", "labels_per_class", "validation_fraction", "test_fraction", "folds", "fold",
         "num_workers", "on_error", "crop_fraction", "test_split", "balance", "validation_labels_per_class",
-        "groups"]  # fmt: skip
+        "groups", "resize", "bits"]  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))

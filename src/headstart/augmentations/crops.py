@@ -13,6 +13,8 @@ from torch import Tensor
 from headstart.augmentations.batch_operations import as_bytes
 from headstart.augmentations.view import Picture, Shape, View, check_count, check_range, check_share, mirrored
 
+MOST_SIDE = 2**14  # pixels of the short side; images above are decoded smaller
+
 
 @dataclass(frozen=True)
 class Part:
@@ -80,6 +82,14 @@ class CropResize(View):
         )
         self.flip = check_share("crop_resize.flip", flip)
         self.branches = check_count("crop_resize.copies", copies, 1, 64)
+
+    def source_side(self, size: int) -> int:
+        """Pixels of the short side with which the smallest part of the least favourable aspect has that size.
+
+        Parts are cut from the image as it was decoded: from one already shrunk to the size, most would be enlarged.
+        """
+        aspect = max(self.ratio[1], 1 / self.ratio[0])
+        return min(MOST_SIDE, math.ceil(size * math.sqrt(max(1.0, aspect) / self.scale[0])))
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the part, in pixels."""

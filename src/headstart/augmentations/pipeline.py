@@ -42,6 +42,10 @@ class Pipeline(Sequence[View]):
     def __getitem__(self, index: Any) -> Any:
         return self.views[index]
 
+    def source_side(self, size: int) -> int | None:
+        """Pixels of the short side that images should have when they come in; None where it is as in evaluation."""
+        return next((view.source_side(size) for view in self.views if view.crops), None)
+
     @property
     def batch_from(self) -> int:
         """The view from which on all can work on batches: none before the last crop, as shapes differ until then."""

@@ -29,6 +29,13 @@ class View:
         """Whether ``apply_batch`` is there; without it the view stays with the loader."""
         return type(self).apply_batch is not View.apply_batch
 
+    def source_side(self, size: int) -> int | None:
+        """For a view that crops: the short side of images of which no part has to be enlarged.
+
+        None: images come in as for evaluation.
+        """
+        return None
+
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
         """What to do to a picture of this shape; None leaves it as it is."""
         raise NotImplementedError

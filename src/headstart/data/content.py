@@ -7,10 +7,10 @@ from pathlib import Path
 
 from headstart.data.collection import Collection, Undecoded, joined
 from headstart.data.decoding import UnreadableError, content_hash, decode_each
-from headstart.data.notes import Notes
+from headstart.data.facts import Facts
 
 
-def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], notes: Notes) -> str:
+def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], facts: Facts) -> str:
     """Return 64 hex digits that differ wherever two data sets do, and do not depend on where the images lie.
 
     Files count by their paths below the folder that holds all of them. They are read only if a name, a size or a time
@@ -27,10 +27,10 @@ def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], no
         if not isinstance(image, Path):
             return _digest(labels, everything.ids, everything.pictures)
         files.append(image)
-    return files_hash(files, notes, labels)
+    return files_hash(files, facts, labels)
 
 
-def files_hash(files: Sequence[Path], notes: Notes, labels: Sequence[str] | None = None) -> str:
+def files_hash(files: Sequence[Path], facts: Facts, labels: Sequence[str] | None = None) -> str:
     """Return the same for files alone; ``labels`` has what else is known of each."""
     labels = labels or [""] * len(files)
     paths = [os.path.abspath(file) for file in files]  # noqa: PTH100  # a link counts by its own name
@@ -39,10 +39,10 @@ def files_hash(files: Sequence[Path], notes: Notes, labels: Sequence[str] | None
     stamp = hashlib.sha256()
     for label, name, path in zip(labels, names, paths, strict=True):
         stamp.update(os.fsencode(f"{label}\0{name}\0{_state(path)}\0"))
-    known = notes.get(stamp.hexdigest())
+    known = facts.get(stamp.hexdigest())
     if known is None:
         known = _digest(labels, names, files)
-        notes.put(stamp.hexdigest(), known)
+        facts.put(stamp.hexdigest(), known)
     return known
 
 

@@ -1,4 +1,4 @@
-"""Files and arrays to RGB pictures whose short side fits the network, as uint8."""
+"""Files and arrays to RGB images that fit the network, as uint8."""
 
 import contextlib
 import hashlib
@@ -14,11 +14,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from headstart.data.collection import Collection, Undecoded
-from headstart.errors import DataError
+from headstart.data.collection import Undecoded
+from headstart.data.deep import (
+    ALPHA,
+    DECLARED,
+    EXTRA_SAMPLES,
+    FURTHER_PAGES,
+    ORIENTATION,
+    SAMPLES,
+    TIFF,
+    Deep,
+    PixelRange,
+    UnreadableError,
+    behaves_as_alpha,
+    deep_values,
+    further_bands,
+    read_tiff,
+)
 from headstart.files import printable
 
 Picture = NDArray[np.uint8]
@@ -28,53 +43,109 @@ AT_ONCE = 16  # pictures a task of a thread
 LONGEST = 8  # a longer side than this many short ones is cut at both ends
 MOST_PIXELS = 2**28  # 16,384 x 16,384: the 200 megapixels of today's cameras, 0.8 GB decoded
 MOST_BYTES = 2 * 1024**3  # of one file
-NAMED = 3  # broken pictures that a sentence names
-RULES = 2  # one more whenever a picture that could be decoded no longer can: earlier checks are then made again
+RULES = 3  # one more whenever a picture that could be decoded no longer can, or comes out differently
+PADDING = 127  # grey around an image that resize=pad makes square: the middle, near zero after normalisation
 
 # Pillow warns above its limit and refuses from twice that on: here its limit is ours, and whatever is above is refused.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF of one picture among thousands is no news
 
 
-class UnreadableError(Exception):
-    """What is no whole picture; the message is the reason, in a few words."""
+@dataclass(frozen=True)
+class Read:
+    """One decoded image, and what of its file was not used."""
+
+    picture: Picture
+    content: bytes  # sha256 of the file, or of shape and pixels where there is no file
+    unused: tuple[str, ...] = ()  # such as "fourth band of %d TIFF files"
+    deep: bool = False  # whether its values had more than 8 bits
+    clipped: bool = False  # whether some of them are above the range
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Upright RGB pictures, the short side resized to ``short_side`` pixels (antialiased), cut where far too long.
+    """Upright RGB images (uint8) of the size that a network needs; all fields but the pixels themselves set the pixels.
 
-    Of an animation it is the first frame. What is transparent lies on white. 16 bits become 8 by their higher byte.
+    ``resize`` "crop" resizes the short side to ``short_side`` pixels (antialiased) and cuts what is far too long;
+    "squish" resizes both sides to it; "pad" resizes the long side to it and centres the image on grey. Without
+    ``enlarge`` a smaller image keeps its size. Values of more than 8 bits are scaled by ``pixel_range``; where that is
+    None such an image raises NoRangeError. Of an animation it is the first frame. What is transparent lies on white.
     """
 
     short_side: int
     interpolation: str = "bilinear"
+    resize: str = "crop"
+    enlarge: bool = True
+    pixel_range: PixelRange | None = DECLARED
 
     def __call__(self, picture: Undecoded) -> Picture:
         """(H, W, 3) uint8 with min(H, W) = short_side; raises UnreadableError for what is no whole picture."""
-        source = io.BytesIO(read_whole(picture)) if isinstance(picture, Path) else picture
         with told_as_unreadable():
-            return self.decode(_open(source, self.short_side))
+            return self._decode(read_whole(picture) if isinstance(picture, Path) else picture)[0]
 
-    def with_digest(self, picture: Undecoded) -> tuple[Picture, bytes]:
-        """The picture, and the hash of what it was made from; raises UnreadableError."""
-        if isinstance(picture, Path):
-            content = read_whole(picture)
-            with told_as_unreadable():
-                return self.decode(_open(io.BytesIO(content), self.short_side)), hashlib.sha256(content).digest()
-        return self(picture), content_hash(picture)
+    def read(self, picture: Undecoded) -> Read:
+        """Decode an image, and tell what of it is not used. Raises UnreadableError."""
+        source = read_whole(picture) if isinstance(picture, Path) else picture
+        with told_as_unreadable():
+            decoded, deep, unused = self._decode(source)
+            clipped = deep is not None and self.pixel_range is not None and deep.is_clipped(self.pixel_range)
+        digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else content_hash(source)
+        return Read(decoded, digest, unused, deep is not None and deep.is_deep, clipped)
 
-    def decode(self, image: Image.Image) -> Picture:
-        """Turn, convert and resize an opened picture, which may be changed."""
-        image.load()
+    def _decode(self, source: bytes | Image.Image | Picture) -> tuple[Picture, Deep | None, tuple[str, ...]]:
+        """Open, turn, convert and resize."""
+        content = source if isinstance(source, bytes) else None
+        image = _open(source, self.short_side if self.resize == "crop" else None)
+        unused: tuple[str, ...] = ()
+        if isinstance(image, Image.Image):
+            image.load()
+            unused = further_frames(image)
+        deep = image if isinstance(image, Deep) else deep_values(image, content)
+        if isinstance(image, Image.Image) and deep is None:
+            image, bands = _first_bands(image, content)
+        else:
+            assert deep is not None
+            image, bands = deep.as_image(self.pixel_range), deep.unused
+            image.getexif()[ORIENTATION] = deep.orientation
         with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing, as in every viewer
             ImageOps.exif_transpose(image, in_place=True)
-        image = _shortened(_grey_or_colour(image))
-        scale = self.short_side / min(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        if size != image.size:
-            image = image.resize(size, RESAMPLING[self.interpolation])
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        image = self._resized(_grey_or_colour(image))
+        picture = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return picture, deep, tuple(dict.fromkeys([*bands, *unused]))
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        side = self.short_side
+        if self.resize == "squish":
+            return self._scaled(image, (side, side))
+        if self.resize == "pad":
+            scale = side / max(image.size)
+            image = self._scaled(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+            canvas = Image.new(image.mode, (side, side), PADDING if image.mode == "L" else (PADDING,) * 3)
+            canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            return canvas
+        image = _shortened(image)
+        scale = side / min(image.size)
+        if scale >= 1 and not self.enlarge:
+            return image
+        return self._scaled(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+    def _scaled(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return image if size == image.size else image.resize(size, RESAMPLING[self.interpolation])
+
+
+def bits_needed(content: bytes) -> tuple[bool, int]:
+    """Return whether a file holds floating-point numbers, and how many bits its largest value takes.
+
+    0 bits where it has no more than 8 or no range is possible. Raises UnreadableError.
+    """
+    with told_as_unreadable():
+        opened = _open(content, None)
+        if isinstance(opened, Image.Image):
+            opened.load()
+            deep = deep_values(opened, content)
+        else:
+            deep = opened
+    return (deep.is_float, deep.bits_needed) if deep is not None else (False, 0)
 
 
 def read_whole(path: Path) -> bytes:
@@ -117,10 +188,6 @@ def content_hash(picture: Undecoded) -> bytes:
 
 def _grey_or_colour(image: Image.Image) -> Image.Image:
     """Mode L or RGB: three equal channels are resized as one and multiplied afterwards."""
-    if image.mode in ("I;16", "I;16B", "I;16L") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return _from_16_bits(image)
-    if image.mode in ("I", "F"):
-        raise UnreadableError("grey values of 32 bits, or signed ones, have no known range: save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -129,14 +196,43 @@ def _grey_or_colour(image: Image.Image) -> Image.Image:
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, or of a TIFF's 12, to 8, scaled."""
+def _first_bands(image: Image.Image, content: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return an opened image of 8 bits without the bands of a TIFF that are not alpha, and what to say of them."""
+    if image.format != "TIFF" or content is None:
+        return image, ()
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (16,))[0]  # BitsPerSample
-    values = np.asarray(image) >> (bits - 8 if 8 < bits <= 16 else 8)
-    if tags.get(262) == 0:  # PhotometricInterpretation: white is zero
-        values = 255 - values
-    return Image.fromarray(values.astype(np.uint8))
+    colours = {"RGBA": 3, "RGB": 3, "LA": 1, "L": 1}.get(image.mode)
+    bands = int(tags.get(SAMPLES, 1))
+    if colours is None or bands <= colours:
+        return image, ()
+    if image.mode in ("RGB", "L"):
+        return image, (further_bands(colours, bands),)
+    if behaves_as_alpha(np.asarray(image.getchannel("A"))):
+        return image, (further_bands(colours + 1, bands),) if bands > colours + 1 else ()
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if tags.get(EXTRA_SAMPLES, (0,))[0] == ALPHA[0]:
+        image = _undivided(content)
+    image = Image.merge("RGB" if colours == 3 else "L", image.split()[:colours])
+    image.getexif()[ORIENTATION] = orientation
+    return image, (further_bands(colours, bands),)
+
+
+def _undivided(content: bytes) -> Image.Image:
+    """Open a TIFF whose fourth band is called alpha without dividing the colours by it."""
+    image = Image.open(io.BytesIO(content))
+    assert isinstance(image, ImageFile.ImageFile)
+    tiles: Any = image.tile
+    image.tile = [tile._replace(args=(tile.args[0].upper(), *tile.args[1:])) for tile in tiles]
+    image.load()
+    return image
+
+
+def further_frames(image: Image.Image) -> tuple[str, ...]:
+    """Return what to say of the frames and pages after the first, without decoding them."""
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", None)
+        return (FURTHER_PAGES,) if tags is not None and tags.next else ()
+    return ("further frames of %d images",) if getattr(image, "is_animated", False) else ()
 
 
 def _shortened(image: Image.Image) -> Image.Image:
@@ -148,67 +244,25 @@ def _shortened(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
 
 
-def _open(picture: Image.Image | Picture | io.BytesIO, short_side: int) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture.copy()  # as it is turned in place
-    if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture)
-    image = Image.open(picture)
+def _open(source: bytes | Image.Image | Picture, short_side: int | None) -> Image.Image | Deep:
+    if isinstance(source, Image.Image):
+        return source.copy()  # as it is turned in place
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(source)
+    try:
+        image = Image.open(io.BytesIO(source))
+    except UnidentifiedImageError:
+        if source.startswith(TIFF):
+            return read_tiff(source)
+        raise
     if image.format == "EPS":  # Pillow would run Ghostscript on it
         raise UnreadableError("it is PostScript, a program, not a picture")
     if not 0 < image.width * image.height <= MOST_PIXELS:
         raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are decoded")
-    # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
-    image.draft("RGB", (2 * short_side, 2 * short_side))
+    if short_side is not None:
+        # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
+        image.draft("RGB", (2 * short_side, 2 * short_side))
     return image
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The outcome of one pass over a collection."""
-
-    kept: NDArray[np.int64]  # positions in the collection of those that could be read
-    pictures: list[Picture] | None  # None when they would not fit into memory
-    contents: list[bytes]  # sha256 of each that could be read
-    unreadable: dict[str, str]  # the names of the others, each with the reason
-
-
-def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None) -> Decoded:
-    """Decode every picture once, in threads: to check it, to hash it, and to keep it if asked."""
-
-    def one(index: int) -> tuple[Picture | None, bytes, str | None]:
-        try:
-            picture, content = decoder.with_digest(collection.pictures[index])
-        except UnreadableError as error:
-            return None, b"", str(error)
-        return (picture if keep else None), content, None
-
-    pictures: list[Picture] = []
-    positions, contents = [], []
-    unreadable = {}
-    for index, (picture, content, reason) in enumerate(decode_each(one, len(collection), f"reading {what}", workers)):
-        if reason is not None:
-            unreadable[collection.ids[index]] = reason
-            continue
-        positions.append(index)
-        contents.append(content)
-        if picture is not None:
-            pictures.append(picture)
-    return Decoded(np.array(positions, dtype=np.int64), pictures if keep else None, contents, unreadable)
-
-
-def refuse(unreadable: Mapping[str, str], of: int) -> None:
-    """Raise DataError if any of so many pictures cannot be read: how many, the first of them, and why."""
-    if not unreadable:
-        return
-    named = [f"'{name}' ({reason})" for name, reason in list(unreadable.items())[:NAMED]]
-    if len(unreadable) == 1:
-        ((name, reason),) = unreadable.items()
-        what, them = f"The picture '{name}' cannot be read ({reason})", "it"
-    else:
-        more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
-        what, them = f"{len(unreadable)} of {of} pictures cannot be read: {', '.join(named)}{more}", "them"
-    raise DataError(f"{what}; replace {them}, or leave such pictures out with dataset.on_error=skip.")
 
 
 def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.data.collection import Collection
+from headstart.data.facts import Facts
 from headstart.data.module import PictureData
-from headstart.data.notes import Notes
 from headstart.errors import ConfigError
 from headstart.rules import check_no_root
 from headstart.seeds import generator
@@ -38,7 +38,7 @@ class EmbeddedSet(PictureData):
         super().__init__(**kwargs)
         check_no_root(str(self.name), self.root)
 
-    def source_hash(self, notes: Notes) -> None:
+    def source_hash(self, facts: Facts) -> None:
         """Return None: the settings say all that the set holds."""
 
 

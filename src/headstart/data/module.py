@@ -5,6 +5,7 @@ import copy
 import hashlib
 import logging
 import signal
+from dataclasses import asdict, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -18,16 +19,9 @@ from headstart.data.balance import batches_of, class_weights
 from headstart.data.batches import EvenBatches, InOrder, Mixed
 from headstart.data.collection import Collection, joined
 from headstart.data.content import source_hash
-from headstart.data.decoding import (
-    Decoded,
-    Decoder,
-    UnreadableError,
-    content_hash,
-    decode_all,
-    decode_each,
-    refuse,
-    usable_cores,
-)
+from headstart.data.decoding import Decoder, content_hash, decode_each, usable_cores
+from headstart.data.deep import NoRangeError, PixelRange, UnreadableError
+from headstart.data.facts import Facts
 from headstart.data.grouped_splits import (
     check_class_groups,
     grouped_fold_of,
@@ -38,10 +32,11 @@ from headstart.data.grouped_splits import (
 from headstart.data.groups import grouped_by_name
 from headstart.data.labels import conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.looks import Notes, joined_notes
 from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
-from headstart.data.notes import Notes
 from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
+from headstart.data.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
 from headstart.data.seen import Seen
 from headstart.data.splits import few_per_class, fold_of, split_off
 from headstart.errors import ConfigError, DataError, nearest
@@ -97,6 +92,8 @@ class PictureData(pl.LightningDataModule):
         on_error: str = "raise",
         near_duplicates: bool = False,
         groups: str | None = None,
+        resize: str = "crop",
+        bits: int | None = None,
         split_seed: int = 0,
         subset_seed: int = 0,
         order_seed: int = 0,
@@ -120,6 +117,8 @@ class PictureData(pl.LightningDataModule):
                 "on_error": on_error,
                 "near_duplicates": near_duplicates,
                 "groups": groups,
+                "resize": resize,
+                "bits": bits,
             }
         )
         self.name = printable(str(name or self.default_name(root)))
@@ -131,6 +130,7 @@ class PictureData(pl.LightningDataModule):
         self.folds, self.fold = folds, fold
         self.crop_fraction, self.on_error = crop_fraction, on_error
         self.near_duplicates, self.groups = near_duplicates, groups
+        self.resize, self.bits = resize, bits
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
@@ -140,6 +140,7 @@ class PictureData(pl.LightningDataModule):
         self._found_notes: tuple[list[str], list[str]] = ([], [])
         self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
         self.warnings: list[str] = []  # what is suspicious about the images, as sentences
+        self.pixel_range: dict[str, Any] | None = None  # what is white in images of more than 8 bits
         self.splits_made = ""  # what a person should know of splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
@@ -164,9 +165,9 @@ class PictureData(pl.LightningDataModule):
             self._found, self._found_notes = (class_names, splits), (self.not_used, self.warnings)
         return self._found
 
-    def source_hash(self, notes: Notes) -> str | None:
+    def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of all that the source holds, wherever it lies; None where the settings say everything."""
-        return source_hash(*self.found(), notes)
+        return source_hash(*self.found(), facts)
 
     def afresh(self) -> Self:
         """Return the same data set as it was before ``prepare``, without looking at its source once more."""
@@ -187,10 +188,39 @@ class PictureData(pl.LightningDataModule):
         splits = self._checked(found)
         self.warnings += shared_groups(splits)
         _check_classes(splits, self.class_names)
+        decoder = self._decoder(preprocessing)
+        paths = paths_of(found)
+        if self.bits is not None:
+            decoder = replace(decoder, pixel_range=PixelRange.of_bits(self.bits))
+        elif seen is not None:
+            decoder = replace(decoder, pixel_range=seen.pixel_range(paths))
+        try:
+            notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
+        except NoRangeError:  # of the first image of more than 8 bits
+            decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
+            notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
+        self._tell(joined_notes(notes), decoder.pixel_range)
+        self.leakage = leakage({name: getattr(self, name).pictures for name in SPLITS}, self.near_duplicates)
+        if self.leakage:
+            log.warning("%s", leakage_text(self.leakage))
+        ready = {name: getattr(self, name) for name in SPLITS}
+        labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
+        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
+
+    def _decoder(self, preprocessing: HasPreprocessing) -> Decoder:
         size = preprocessing.image_size
-        decoder = Decoder(
-            short_side(size, self.crop_fraction or preprocessing.crop_fraction), preprocessing.interpolation
-        )
+        side = size
+        if self.resize == "crop":
+            side = short_side(size, self.crop_fraction or preprocessing.crop_fraction)
+        return Decoder(side, preprocessing.interpolation, self.resize, pixel_range=None)
+
+    def _set_splits(
+        self, splits: dict[str, Collection], decoder: Decoder, size: int, views: Views | None, seen: Seen | None
+    ) -> list[Notes]:
+        """Set the splits, their fingerprints and what was skipped; return what is said of the images of each.
+
+        Raises NoRangeError where the decoder has no range for one of them.
+        """
         self.skipped = []
         unreadable: dict[str, str] = {}
         if self.labels_per_class is not None:
@@ -199,18 +229,23 @@ class PictureData(pl.LightningDataModule):
             count = self.validation_labels_per_class
             splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
         pictures_in_all = sum(len(split) for split in splits.values())
-        keep = pictures_in_all * decoder.short_side**2 * 4 <= KEEP_BYTES  # 3 bytes a pixel, a third more than a square
+        room = KEEP_BYTES - pictures_in_all * decoder.short_side**2 * 4  # 3 bytes a pixel, a third more than a square
+        keep = room >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
+        notes = []
         ready = {}
         for name, collection in splits.items():
             decoded = self._decoded(collection, decoder, keep, f"{name} pictures", seen)
+            notes.append(decoded.notes)
             unreadable |= decoded.unreadable
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
             contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
-            pictures = Pictures(collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures)
+            pictures = Pictures(
+                collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures, room
+            )
             drawn = views if name == "train" else None
             ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
         if self.on_error != "skip":
@@ -220,11 +255,20 @@ class PictureData(pl.LightningDataModule):
             _check_classes(splits, self.class_names)
         self.fingerprint = digest.hexdigest()
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
-        self.leakage = leakage({name: split.pictures for name, split in ready.items()}, self.near_duplicates)
-        if self.leakage:
-            log.warning("%s", leakage_text(self.leakage))
-        labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
-        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
+        return notes
+
+    def _tell(self, notes: Notes, pixel_range: PixelRange | None) -> None:
+        """Say what of the images is not used, what is striking about them, and what is taken as white."""
+        if self.bits is not None and not notes.deep:
+            raise ConfigError(
+                f"dataset.bits={self.bits}: no image of {self.name} has more than 8 bits; leave dataset.bits out."
+            )
+        self.not_used += notes.phrases()
+        self.warnings += notes.sentences()
+        if pixel_range is not None and notes.deep:
+            self.pixel_range = asdict(pixel_range)
+            if self.bits is None:
+                log.info("%s", range_text(pixel_range))
 
     def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """Assign the splits, enough images for each; note which splits and settings of the source are left idle."""
@@ -240,18 +284,17 @@ class PictureData(pl.LightningDataModule):
 
     def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
         """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
-        known = seen.digest(collection, decoder) if seen is not None else None
+        known = seen.known(collection, decoder) if seen is not None else None
         if known is not None:
             with contextlib.suppress(UnreadableError):  # told below, picture by picture
                 one = lambda index: content_hash(collection.pictures[index])  # noqa: E731
                 contents = list(decode_each(one, len(collection), f"hashing {what}"))
-                if content_digest(collection.ids, collection.targets.tolist(), contents) == known:
-                    return Decoded(np.arange(len(collection)), None, contents, {})
+                if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
+                    return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
         decoded = decode_all(collection, decoder, keep, what)
         if seen is not None and not decoded.unreadable:
-            seen.note(
-                collection, decoder, content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
-            )
+            came_to = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            seen.note(collection, decoder, came_to, decoded.notes)
         return decoded
 
     def _few(self, split: Collection, decoder: Decoder, count: int, name: str) -> Collection:
@@ -364,7 +407,7 @@ class PictureData(pl.LightningDataModule):
         return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
 
     def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
-        split.pictures.load("pictures")
+        split.source.load("pictures")
         workers = self.workers_for(split)
         return DataLoader(
             split,
@@ -382,7 +425,7 @@ class PictureData(pl.LightningDataModule):
         """Processes that load a split: none for pictures only copied, else one a core less one, at most 8."""
         if isinstance(self.num_workers, int):
             return self.num_workers
-        if not split.pictures.costly and not split.views:
+        if not split.source.costly and not split.views:
             return 0
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
 

@@ -33,6 +33,9 @@ class Views(Protocol):
     def batch_from(self) -> int:
         """The view from which on batches of tensors may go in."""
 
+    def source_side(self, size: int) -> int | None:
+        """Pixels of the short side that images should have when they come in; None where it is as in evaluation."""
+
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
@@ -60,6 +63,8 @@ class PictureSplit(Dataset[Batch]):
     ) -> None:
         self.pictures, self.targets, self.size = pictures, targets, size
         self.views, self.view_seed = views if views else None, view_seed
+        side = self.views.source_side(size) if self.views is not None else None
+        self.source = pictures if side is None else pictures.finer(side)  # what views are made of
         self.views_in_batches = False  # whether those that can be are left to the device
 
     @property
@@ -89,7 +94,7 @@ class PictureSplit(Dataset[Batch]):
 
         What is random is drawn from (seed, epoch, position), whatever process asks.
         """
-        pictures = [self.pictures[index] for _, index in keys]
+        pictures = [self.source[index] for _, index in keys]
         if self.views is None or not self.views.crops:
             pictures = [centre_crop(picture, self.size) for picture in pictures]
         if self.views is None:

@@ -3,14 +3,22 @@
 import contextlib
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from headstart.data.collection import Undecoded
 from headstart.data.decoding import Decoder, Picture, UnreadableError, decode_each
 from headstart.errors import DataError
 
+SAMPLED = 32  # images whose sizes stand for all
+
 
 class Pictures:
-    """Decoded pictures by position; what a file held when it was first read is held against what it holds later."""
+    """Decoded pictures by position; what a file held when it was first read is held against what it holds later.
+
+    ``room`` is how many bytes of memory the images of another decoder may take besides.
+    """
 
     def __init__(
         self,
@@ -20,10 +28,13 @@ class Pictures:
         contents: Sequence[bytes],
         keep: bool,
         decoded: list[Picture] | None = None,
+        room: int = 0,
     ) -> None:
         self.ids, self.undecoded, self.decoder = ids, undecoded, decoder
         self.contents = contents  # sha256 of each picture's file, or of its pixels where there is no file
-        self.keep, self.decoded = keep, decoded
+        self.keep, self.decoded, self.room = keep, decoded, room
+        self._finer: dict[int, Pictures] = {}  # by the short side
+        self._is_measured = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,15 +44,35 @@ class Pictures:
         if self.decoded is not None:
             return self.decoded[index]
         with contextlib.suppress(UnreadableError):
-            picture, content = self.decoder.with_digest(self.undecoded[index])
-            if content == self.contents[index]:
-                return picture
+            read = self.decoder.read(self.undecoded[index])
+            if read.content == self.contents[index]:
+                return read.picture
         raise DataError(f"The picture '{self.ids[index]}' was changed or removed while the run was using it.")
 
     def load(self, what: str) -> None:
         """Decode all of them in threads, if they may be kept and are not yet."""
+        if not self._is_measured:
+            self.keep, self._is_measured = self.keep and self._nbytes() <= self.room, True
         if self.keep and self.decoded is None:
             self.decoded = list(decode_each(self.__getitem__, len(self), f"decoding {what}"))
+
+    def finer(self, short_side: int) -> "Pictures":
+        """Return the same images with a short side of so many pixels, or their own where that is smaller, unpadded.
+
+        They are kept in memory where there is room for them.
+        """
+        if short_side not in self._finer:
+            side = max(short_side, self.decoder.short_side)
+            decoder = replace(self.decoder, short_side=side, resize="crop", enlarge=False)
+            finer = Pictures(self.ids, self.undecoded, decoder, self.contents, self.keep, room=self.room)
+            finer._is_measured = False
+            self._finer[short_side] = finer
+        return self._finer[short_side]
+
+    def _nbytes(self) -> float:
+        """Return how many bytes all of them take, estimated from some."""
+        some = np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int).tolist()
+        return len(self) * float(np.mean([self[index].nbytes for index in some]))
 
     @property
     def costly(self) -> bool:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from headstart.data.collection import Collection, Undecoded
 from headstart.data.content import files_hash
 from headstart.data.decoding import told_as_unreadable
+from headstart.data.facts import Facts
 from headstart.data.module import PictureData
-from headstart.data.notes import Notes
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import expanded
 
@@ -108,12 +108,12 @@ class TorchvisionSet(PictureData):
         class_names = _class_names(sets["train"])
         return class_names, {split: as_collection(opened, split) for split, opened in sets.items()}
 
-    def source_hash(self, notes: Notes) -> str | None:
+    def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of the set's own files, which need not be opened; of its images where it has none."""
         if not self._files():
             self.found()  # which downloads them
         files = self._files()
-        return files_hash(files, notes) if files else super().source_hash(notes)
+        return files_hash(files, facts) if files else super().source_hash(facts)
 
     def _place(self) -> Path:
         return expanded(str(self.root or "data"))

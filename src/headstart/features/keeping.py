@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from headstart.data import PictureSplit
+from headstart.data.decoding import RULES
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features.choice import Choice, Work, relative_error
 from headstart.features.compute import Key, compute, stacked
@@ -112,12 +113,11 @@ class Keeper:
 
     def entry(self, split: PictureSplit) -> Entry:
         """Where rows of these pictures are kept: under all that determines them but the pictures themselves."""
-        decoder = split.pictures.decoder
         key = self.prefix_key | {
             "engine": [self.choice.name, engine_version(self.choice.name)],
             "precision": str(self.autocast or torch.float32),
             "device": device_key(self.device),
-            "decoder": [decoder.short_side, decoder.interpolation],
+            "decoder": [repr(split.source.decoder), RULES],
         }
         if split.views:
             key["views"] = [view_key(view) for view in split.views]
@@ -137,6 +137,8 @@ class Keeper:
         start: float,
     ) -> Outcome:
         began = time.perf_counter()
+        if split.views:
+            split.source.load(f"{name} images")  # each is asked for once a view
         missing = np.flatnonzero(found.missing)
         batches = compute(split, [keys[int(i)] for i in missing], engine, f"{name} features")
         first = next(batches)

@@ -14,7 +14,8 @@ from headstart.backbones import Backbone
 from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
 
-CODE = ("backbones", "features", "data/decoding.py", "data/module.py", "data/pictures.py", "seeds.py")
+DATA = ("data/decoding.py", "data/deep.py", "data/module.py", "data/picture_split.py", "data/pictures.py")
+CODE = ("backbones", "features", *DATA, "seeds.py")
 
 
 class FrozenPrefix(nn.Module):

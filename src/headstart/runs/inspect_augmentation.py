@@ -109,6 +109,7 @@ def look(data: "PictureData", augmentation: "Augmentation", seed: int) -> Seen:
     positions = [position for _, position in first[:ROWS]]
     branches, size = data.train.branches, data.train.size
     plain = data.train.without_views().images([(0, position) for position in positions])
+    data.train.source.load("pictures")
     columns, titles, start, made = [], [], time.perf_counter(), 0
     for epoch in range(max(1, COLUMNS // branches)):
         images = data.train.images([(epoch, position) for position in positions])

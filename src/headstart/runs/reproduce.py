@@ -244,7 +244,7 @@ def _threads_of(original: Record) -> Iterator[None]:
 
 def today(config: DictConfig, output: Path) -> Record:
     """What the run would be made of if it began now: its data and weights are read, nothing is trained."""
-    from headstart.data.notes import Notes
+    from headstart.data.facts import Facts
     from headstart.runs import identity, provenance
     from headstart.runs.console import quieten
     from headstart.runs.run import prepare, settle_on_the_cpu, settled
@@ -254,7 +254,7 @@ def today(config: DictConfig, output: Path) -> Record:
     settings = settled(config)
     parts = prepare(OmegaConf.create(settings), output)
     data = parts.data
-    data_hash = data.source_hash(Notes(None))
+    data_hash = data.source_hash(Facts(None))
     content = {
         "config_hash": identity.config_hash(settings, data_hash),
         "augmentation": augmentation_names(settings["augmentation"]),

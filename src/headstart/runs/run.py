@@ -19,8 +19,8 @@ from headstart import ranks
 from headstart.augmentations import Augmentation
 from headstart.data import PictureData
 from headstart.data.balance import balance_text
+from headstart.data.facts import Facts
 from headstart.data.labels import classes_text, is_imbalanced, sizes_text
-from headstart.data.notes import Notes
 from headstart.data.seen import Seen
 from headstart.errors import Pruned
 from headstart.features import FeatureSettings
@@ -107,11 +107,11 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
         "dataset": str(data.name),
         "strategy": str(choices["strategy"]),
     }
-    data_hash = data.source_hash(Notes(notes_folder(config)))
+    data_hash = data.source_hash(Facts(facts_folder(config)))
     return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
 
 
-def notes_folder(config: DictConfig) -> Path | None:
+def facts_folder(config: DictConfig) -> Path | None:
     """Return where it is noted what is known of images; None where nothing is to be kept."""
     features = compose.make_features(config)
     return features.folder(config.output_dir) / PICTURES if features.enabled else None
@@ -261,6 +261,7 @@ def _train_and_test(
         skipped=data.skipped,
         not_used=data.not_used,
         warnings=data.warnings,
+        pixel_range=data.pixel_range,
         leakage=data.leakage,
     )
     _describe(config, parts)

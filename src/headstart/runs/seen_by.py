@@ -145,6 +145,7 @@ def source_of(rebuilt: Rebuilt, network: SeenBy) -> Source:
     split = data.test
     if rebuilt.strategy.averaged_views:
         split = split.with_views(data.train.views, data.augmentation_seed)
+        split.source.load("test images")
     if rebuilt.depends_on_batch:
         batches = list(rebuilt.batches())
     else:

@@ -147,6 +147,7 @@ class Rebuilt:
     def _averaged(self, positions: NDArray[np.int64]) -> Tensor:
         """Features (N, D), averaged over the views that the run drew: strategy.views."""
         split = self.data.test.with_views(self.data.train.views, self.data.augmentation_seed)
+        split.source.load("test images")  # once: the split keeps them
         count = self.strategy.averaged_views or 1
         total = torch.zeros(len(positions), self.strategy.backbone.feature_dim, device=self.device)
         for view in range(count):

@@ -6,7 +6,7 @@ from pathlib import Path
 from headstart.files import write_atomically
 
 
-class Notes:
+class Facts:
     """A folder with one small file a fact, under a key of hex digits.
 
     Nothing breaks without it, so a folder that cannot be read or written is no error. This process remembers its own.
