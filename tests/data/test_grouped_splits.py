@@ -35,7 +35,7 @@ def groups_of_class(targets: np.ndarray, groups: list[str]) -> list[int]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(GROUPS, st.floats(0.1, 0.5), st.integers(0, 3), st.integers(1, 2))
+@given(GROUPS, st.floats(0.05, 0.95), st.integers(0, 3), st.integers(1, 2))
 def test_groups_stay_whole_and_every_class_stays(
     counts: list[list[int]], fraction: float, seed: int, keep: int
 ) -> None:
@@ -75,7 +75,9 @@ def test_each_group_is_in_one_fold(counts: list[list[int]], folds: int, seed: in
     try:
         parts = [grouped_fold_of(targets, groups, folds, fold, seed, names) for fold in range(folds)]
     except DataError:  # large groups may leave no other choice, and it is said
-        with pytest.raises(DataError, match=r"dataset\.folds=\d: (there are only|fold \d would hold)"):
+        with pytest.raises(
+            DataError, match=r"dataset\.folds=\d: (there are only|the largest class|fold \d would hold)"
+        ):
             grouped_fold_of(targets, groups, folds, 0, seed, names)
         return
     assert sorted(np.concatenate([off for _, off in parts])) == list(range(len(targets)))

@@ -63,6 +63,8 @@ def grouped_fold_of(
     names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     if len(names) < folds:
         raise DataError(f"dataset.folds={folds}: there are only {len(names)} groups; each fold needs one.")
+    if (largest := int(np.bincount(targets).max())) < folds:
+        raise DataError(f"dataset.folds={folds}: the largest class has only {largest} images; use fewer folds.")
     part = _parts(targets, number, folds, stream("group fold", seed))
     for inside in range(folds):
         if not (part == inside).any():
@@ -112,7 +114,10 @@ def _candidates(
     targets: Targets, number: Indices, groups: int, fraction: float, seed: int, what: str
 ) -> Iterator[NDArray[np.int64]]:
     """Yield groups that may be split off together, (groups,) each, near the fraction first; last every single one."""
-    for most in dict.fromkeys((min(MOST_PARTS, groups), groups)):
+    largest = int(np.bincount(targets).max())  # scikit-learn makes no more parts than some class has images
+    for most in dict.fromkeys(min(limit, groups, largest) for limit in (MOST_PARTS, groups)):
+        if most < 2:
+            continue
         near = Fraction(fraction).limit_denominator(most)
         parts = max(2, near.denominator)
         taken = min(max(1, round(fraction * parts)), parts - 1)
@@ -134,8 +139,7 @@ def _parts(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
 
     result = np.empty(len(targets), dtype=np.int64)
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed % 2**32)
-    # It refuses to make more parts than the largest class has images, though parts of whole groups may lack a class.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # of parts that lack a class, which whole groups may do
         warnings.simplefilter("ignore", UserWarning)
         for part, (_, inside) in enumerate(folds.split(number, targets, number)):
             result[inside] = part

@@ -17,18 +17,12 @@ from torch.utils.data import DataLoader
 from headstart import ranks
 from headstart.data.balance import batches_of, class_weights
 from headstart.data.batches import EvenBatches, InOrder, Mixed
-from headstart.data.collection import Collection, joined
+from headstart.data.collection import Collection
 from headstart.data.content import source_hash
 from headstart.data.decoding import Decoder, content_hash, decode_each, usable_cores
 from headstart.data.deep import NoRangeError, PixelRange, UnreadableError
 from headstart.data.facts import Facts
-from headstart.data.grouped_splits import (
-    check_class_groups,
-    grouped_fold_of,
-    grouped_text,
-    shared_groups,
-    split_off_groups,
-)
+from headstart.data.grouped_splits import shared_groups
 from headstart.data.groups import grouped_by_name
 from headstart.data.labels import conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
@@ -38,8 +32,9 @@ from headstart.data.picture_split import Batch, PictureSplit, Views
 from headstart.data.pictures import Pictures, content_digest
 from headstart.data.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
 from headstart.data.seen import Seen
-from headstart.data.splits import few_per_class, fold_of, split_off
-from headstart.errors import ConfigError, DataError, nearest
+from headstart.data.splits import few_per_class
+from headstart.data.splitting import Splitting
+from headstart.errors import ConfigError, DataError
 from headstart.files import printable
 from headstart.rules import check_dataset
 from headstart.seeds import stream
@@ -186,7 +181,6 @@ class PictureData(pl.LightningDataModule):
         self.class_names, found = self.found()
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
         splits = self._checked(found)
-        self.warnings += shared_groups(splits)
         _check_classes(splits, self.class_names)
         decoder = self._decoder(preprocessing)
         paths = paths_of(found)
@@ -313,58 +307,15 @@ class PictureData(pl.LightningDataModule):
 
     def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """The source's own splits to train, validation and test; what is missing is split off train."""
-        given = dict(found)
-        train = given.pop("train")
-        if self.folds is not None:
-            return self._folded(train, given)
-        if self.test_split is not None:
-            if self.test_split not in given:
-                raise DataError(
-                    f"dataset.test_split={self.test_split}: {self.name} has no such split beside train."
-                    + nearest(self.test_split, given)
-                )
-            test: Collection | None = given[self.test_split]
-            validation = given.get("validation") if self.test_split != "validation" else None
-        else:
-            test, validation = given.get("test"), given.get("validation")
-        made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
-        self.splits_made = f"{' and '.join(made)} split off train, as there is none" if made else ""
-        if made and train.groups is not None:
-            self._check_groups(train, 1 + len(made), f"to split off {' and '.join(made)}")
-        if test is None:
-            train, test = self._split_off(train, self.test_fraction, "test", keep=len(made))
-        if validation is None:
-            train, validation = self._split_off(train, self.validation_fraction, "validation")
-        return {"train": train, "validation": validation, "test": test}
-
-    def _split_off(self, train: Collection, fraction: float, what: str, keep: int = 1) -> tuple[Collection, Collection]:
-        """What stays and what is split off; where there are groups, of whole groups, of which ``keep`` a class stay."""
-        if train.groups is None:
-            stay, off = split_off(train.targets, fraction, self.split_seed, self.class_names, what)
-            return train.take(stay), train.take(off)
-        stay, off = split_off_groups(
-            train.targets, train.groups, fraction, self.split_seed, self.class_names, what, keep
+        splitting = Splitting(
+            str(self.name), self.class_names, self.split_seed, self.validation_fraction, self.test_fraction
         )
-        made = train.take(off)
-        self.splits_made += f"; {grouped_text(what, made, len(train), self.class_names)}"
-        return train.take(stay), made
-
-    def _check_groups(self, images: Collection, needed: int, why: str) -> None:
-        check_class_groups(images.targets, images.groups or [], self.class_names, needed, why)
-
-    def _folded(self, train: Collection, given: dict[str, Collection]) -> dict[str, Collection]:
-        """One part of the training and validation pictures is test; the source's own test pictures stay unread."""
-        pooled = joined([train, *(split for name, split in given.items() if name == "validation")])
-        self.splits_made = f"test is fold {self.fold} of {self.folds} of the pictures; validation split off the rest"
-        of = (self.folds or 0, self.fold, self.split_seed, self.class_names)
-        if pooled.groups is None:
-            stay, off = fold_of(pooled.targets, *of)
+        if self.folds is not None:
+            splits, self.splits_made = splitting.folded(found, self.folds, self.fold)
         else:
-            self._check_groups(pooled, 3, "to be in train, validation and test")
-            stay, off = grouped_fold_of(pooled.targets, pooled.groups, *of)
-        rest, test = pooled.take(stay), pooled.take(off)
-        train, validation = self._split_off(rest, self.validation_fraction, "validation")
-        return {"train": train, "validation": validation, "test": test}
+            splits, self.splits_made = splitting.completed(found, self.test_split)
+        self.warnings += shared_groups(splits)
+        return splits
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, with views."""
