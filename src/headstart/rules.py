@@ -15,6 +15,7 @@ BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 RESIZES = ("crop", "squish", "pad")
 MOST_BITS = 32
+SMALLEST_RATE = 1e-38  # the same for learning rates, which would be 0 below
 
 
 def is_whole(value: object) -> bool:

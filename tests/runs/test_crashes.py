@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, digits, make_strategy, make_trainer, runs_below, toy_backbone  # noqa: F401
+from omegaconf import OmegaConf
 
 from headstart.cli import main
-from headstart.errors import HeadstartError
+from headstart.errors import CrashError, HeadstartError
 from headstart.runs import checkpoints
-from headstart.runs.crashes import crash_of
+from headstart.runs.crashes import crash_of, happens_again
+from headstart.runs.run import prepare
 from headstart.strategies import FinetuneAll, Strategy
 
 TUNED = ["train", *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
@@ -163,3 +165,40 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
 
 def _dies(*args: object) -> None:
     os._exit(9)
+
+
+@pytest.mark.parametrize(
+    ("error", "making", "again"),
+    [
+        (HeadstartError("wrong"), False, True),
+        (TypeError("wrong"), True, True),
+        (RuntimeError("wrong"), True, True),
+        (RuntimeError("wrong"), False, False),
+        (CrashError("the disk"), True, False),
+        (ConnectionError("no network"), True, False),
+        (MemoryError(), True, False),
+    ],
+)
+def test_what_comes_from_settings_happens_again(
+    error: Exception, making: bool, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr("headstart.runs.run.check_settings", fail)
+    with pytest.raises(type(error)) as caught:
+        prepare(OmegaConf.create({}), Path()) if making else fail()
+    assert happens_again(caught.value) is again
+
+
+@pytest.mark.parametrize("where", ["runs.compose.make_strategy", "strategies.Strategy.fit"])
+def test_a_run_that_fails_while_it_is_made_is_tried_once(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def fail(*args: object) -> None:
+        tries.append(1)
+        raise TypeError("a setting that nobody has looked at")
+
+    monkeypatch.setattr(f"headstart.{where}", fail)
+    assert main(["train", *TINY, "output_dir=o"]) == 1
+    assert len(tries) == (1 if "make" in where else 2)

@@ -32,7 +32,7 @@ def check_arguments(group: str, called: Callable[..., Any], settings: Mapping[st
 def _fits(value: Any, hint: Any) -> bool:
     """Return whether what a YAML file holds can stand for an annotation; unusual annotations are not judged."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or hint in (Any, object):
         return True
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in parts)

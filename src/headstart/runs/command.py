@@ -16,7 +16,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
-from headstart.runs.configs import CONFIG_ERRORS, conf_folder, explain, from_hydra, guarded, help_text, told_of_plugin
+from headstart.runs.configs import (
+    CONFIG_ERRORS,
+    conf_folder,
+    explain,
+    from_hydra,
+    guarded,
+    help_text,
+    refuse_parts,
+    told_of_plugin,
+)
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
 from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
@@ -72,7 +81,8 @@ def train(arguments: Sequence[str]) -> int:
     words = flags_first(arguments)
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
     looks = any(word.partition("=")[0] in LOOKING for word in words)
-    with _command_line(["headstart train", *words]), guarded(None if looks else check_early):
+    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
+    with _command_line(["headstart train", *words]), guarded(None if looks else check_early, sweeps):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(words)) is not None:
@@ -177,6 +187,7 @@ def start(
     config: DictConfig, folder: Path, choices: Mapping[str, Any], overrides: Sequence[str], in_sweep: bool
 ) -> "Result":
     """One run in a folder: anew, from where it was, or not at all."""
+    refuse_parts(overrides)
     config = closed(config)
     trusted = check_early(config, overrides)
     with _importing():

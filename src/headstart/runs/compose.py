@@ -27,6 +27,7 @@ from headstart.runs import processes, sharding
 from headstart.runs.arguments import check_arguments
 from headstart.runs.averaging import check_one_average
 from headstart.runs.checkpoints import AtomicCheckpoints, BestEpoch
+from headstart.runs.crashes import crash_of
 from headstart.runs.curves import CsvCurves, Curves, UnwrittenCurves
 from headstart.runs.pruning import pruning_callbacks
 from headstart.runs.resume import KeepProgress
@@ -46,30 +47,32 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
     Raises ConfigError, in one sentence, for a setting that the class does not take.
     """
     name = config._get_full_key(group)  # as in callbacks.early_stopping
+    foreign = not str(config[group].get("_target_", "headstart")).startswith("headstart.")
     try:
-        _check_foreign(config[group], name)
+        if foreign:
+            _check_annotated(config[group], name)
         if not given:
             return instantiate(config[group])
         return instantiate(config[group], _partial_=True)(**given)
-    except InstantiationException as error:
-        cause = error.__cause__
+    except HeadstartError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if isinstance(cause, HeadstartError):
             raise cause from None
-        if cause is None or isinstance(cause, WRONG_ARGUMENT):
+        # An own class that fails in another way has a bug; of other libraries' classes the settings are to blame.
+        if cause is None or isinstance(cause, WRONG_ARGUMENT) or (foreign and crash_of(cause) is None):
             raise ConfigError(f"{name}: {_line(cause or error)}.") from error
+        if cause is error:
+            raise
         raise cause from error
-    except WRONG_ARGUMENT as error:
-        raise ConfigError(f"{name}: {_line(error)}.") from error
 
 
-def _check_foreign(settings: Any, group: str) -> None:
+def _check_annotated(settings: Any, name: str) -> None:
     """Hold the settings of another library's class against its annotations: many would fail only in training."""
-    target = str(settings.get("_target_", "headstart"))
-    if target.startswith("headstart."):
-        return
     with suppress(ImportError, AttributeError, ValueError):  # no such class: told by Hydra
         plain: Any = OmegaConf.to_container(settings)
-        check_arguments(group, pkgutil.resolve_name(target), plain)
+        check_arguments(name, pkgutil.resolve_name(str(settings["_target_"])), plain)
 
 
 def make_data(config: DictConfig) -> PictureData:
@@ -176,7 +179,9 @@ def check_optimizer(config: DictConfig) -> None:
         optimizer = make(config, group)([torch.nn.Parameter(torch.zeros(1))])
         group = "scheduler"
         make(config, group)(optimizer, total_steps=10)
-    except WRONG_ARGUMENT as error:
+    except HeadstartError:
+        raise
+    except Exception as error:
         raise ConfigError(f"{group}: {_line(error)}.") from error
 
 

@@ -86,12 +86,13 @@ def refuse_parts(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def guarded(check: Check | None = None) -> Iterator[None]:
+def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
     """While Hydra runs: what it is told to make for itself is checked before it makes any of it.
 
     Hydra makes callbacks and handlers of logging before our function is called, so its loader is where to stand: it
     passes whatever files, folders and arguments say. There ``check`` is also given the settings of a run, or those of
     jobs of a sweep, and what was typed: Hydra composes them twice before it calls our function, so this answers sooner.
+    ``multirun`` says that the command has the flag -m.
     """
     plain = ConfigLoaderImpl.load_configuration
     refused: dict[tuple[str, ...], Exception] = {}  # Hydra asks twice, first without listening to what is wrong
@@ -106,9 +107,9 @@ def guarded(check: Check | None = None) -> Iterator[None]:
             check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
             if check is not None and asked not in passed:
                 with suppress(OmegaConfBaseException):  # some settings are known only once Hydra has begun
-                    if config.hydra.mode in (None, RunMode.RUN):
+                    if not multirun and config.hydra.mode != RunMode.MULTIRUN:
                         check(without_hydra(config), overrides)
-                    else:
+                    elif settings["run_mode"] == RunMode.MULTIRUN:  # else it is a single job
                         one = settings | {"run_mode": RunMode.RUN}
                         jobs = ((plain(loader, overrides=job, **one), job) for job in _jobs(config, overrides, loader))
                         check_jobs(jobs, check)

@@ -95,7 +95,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def check_groups(settings: Mapping[str, Any]) -> None:
     """A group is a mapping, and some cannot be missing; output_dir is a path."""
     for group in (*NEEDED, *OPTIONAL):
-        if not isinstance(settings.get(group) or ({} if group in OPTIONAL else None), Mapping):
+        empty = group in OPTIONAL and settings.get(group) in (None, [], {})
+        if not empty and not isinstance(settings.get(group), Mapping):
             raise ConfigError(f"{group}={settings.get(group)}: expected a group of settings, as --cfg job shows it.")
     place = settings.get("output_dir")
     if not isinstance(place, str | int) or isinstance(place, bool) or not str(place).strip():

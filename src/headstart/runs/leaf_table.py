@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.errors import ConfigError
-from headstart.rules import is_number, is_whole
+from headstart.rules import SMALLEST_RATE, is_number, is_whole
 from headstart.runs.leaves import (
     Leaf,
     check_leaf,
@@ -38,7 +38,7 @@ NOT_NEGATIVE = number(0)
 MAYBE = optional(truth())
 SIZE = matching(r"\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
 BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
-RATE = Leaf(lambda value: is_number(value) and value >= 1e-38, "a number above 0, such as 0.002")  # float32's least
+RATE = Leaf(lambda value: is_number(value) and value >= SMALLEST_RATE, "a number above 0, such as 0.002")
 STAGE_NAMES = either(
     text(""), listed(text(""), "", least=0), words="names of stages in brackets, as in [stage2,stage3]"
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from headstart.errors import ConfigError
-from headstart.strategies.checks import above_zero
+from headstart.strategies.checks import above_zero, usable_rate
 from headstart.strategies.names import matching
 
 
@@ -35,7 +35,7 @@ def stage_rates(
                 f" trained are: {', '.join(rates) or 'none'}."
             )
         rates.update(dict.fromkeys(hits, value))
-    return rates
+    return {name: usable_rate(name, rate) for name, rate in rates.items()}
 
 
 def split_by_decay(parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -24,7 +24,7 @@ from headstart.precision import at_least_single
 from headstart.seeds import generator, stream
 from headstart.shards import local, sharded
 from headstart.strategies import norms
-from headstart.strategies.checks import above_zero
+from headstart.strategies.checks import above_zero, usable_rate
 from headstart.strategies.divergence import Watch
 from headstart.strategies.lr_finder import Clip, find_lr
 from headstart.strategies.plan import Group, check_partition, optimizer_groups
@@ -354,7 +354,7 @@ class Strategy(pl.LightningModule):
             everything = list(named.values())
             return [Group("head", where, everything, self.lr, self.decay(), start, everything)]
         weights = [p for p in named.values() if not any(p is bias for bias in biases)]
-        bias_rate = self.lr / self.head_lr_multiplier * self.head_bias_lr_multiplier
+        bias_rate = usable_rate("the head's biases", self.lr / self.head_lr_multiplier * self.head_bias_lr_multiplier)
         return [
             Group("head", where, weights, self.lr, self.decay(), start, weights),
             Group("head bias", where, biases, bias_rate, self.decay(), start, biases),

@@ -1,4 +1,4 @@
-"""A few jobs of a sweep in which every value of every swept setting occurs."""
+"""A few jobs of a sweep in which every value of every swept setting occurs, seeds apart."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
+
+from headstart.settings import is_seed
 
 MOST = 20  # of a search with very many values the first ones
 
@@ -23,7 +25,10 @@ def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader |
 
 
 def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
-    """Return the settings of as many jobs as the longest list of values has, each value in one of them at least."""
+    """Return the settings of as many jobs as the longest list of values has, each value in one of them at least.
+
+    Of seeds one is enough: no setting is wrong for one and right for another.
+    """
     found = settings_of(config, typed, loader)
     choices = {key: _values(item) for key, item in found.items() if item.is_sweep_override()}
     fixed = [str(item.input_line) for key, item in found.items() if key not in choices and key != "hydra.mode"]
@@ -36,4 +41,7 @@ def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) 
 
 def _values(item: Override) -> list[str]:
     value: Any = item.value()
-    return [str(value.start)] if isinstance(value, IntervalSweep) else list(item.sweep_string_iterator())
+    if isinstance(value, IntervalSweep):
+        return [str(value.start)]
+    values = list(item.sweep_string_iterator())
+    return values[:1] if is_seed(item.get_key_element().lstrip("+")) else values
