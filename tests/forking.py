@@ -1,8 +1,8 @@
 """Processes that start at once: copies of one that has imported what a run needs, made where Python would start anew.
 
 A start and its imports take seconds, and most tests that need another process are not about them. What a test does
-with such a process is the same: it runs ``python -m module`` or ``python script``, with an environment, a folder and
-open files of its own.
+with such a process is the same: it runs ``python -c code``, ``python -m module`` or ``python script``, with an
+environment, a folder and open files of its own.
 """
 
 import atexit
@@ -86,8 +86,9 @@ class Server:
         """What subprocess.run does with capture_output and text."""
         for name in ("capture_output", "text"):
             assert settings.pop(name) is True
+        timeout = settings.pop("timeout", None)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
-            code = self.popen(args, stdout=out, stderr=said, **settings).wait()
+            code = self.popen(args, stdout=out, stderr=said, **settings).wait(timeout)
             texts = []
             for file in (out, said):
                 file.seek(0)
@@ -207,15 +208,19 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
 
 
 def _execute(first: str, *rest: str) -> None:
-    """Carry out ``-m module ...`` or ``script ...``."""
+    """Carry out ``-c code ...``, ``-m module ...`` or ``script ...``."""
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    if first == "-c":
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *rest[1:]]
+        exec(rest[0], vars(main))
+        return
     if first == "-m":
         spec = find_spec(rest[0])
         assert spec is not None
-        path, rest = str(spec.origin), rest[1:]
+        first, rest = str(spec.origin), rest[1:]
     else:
-        path = first
-        sys.path.insert(0, str(Path(path).resolve().parent))
-    sys.argv = [path, *rest]
-    main = sys.modules["__main__"] = ModuleType("__main__")
-    main.__file__ = path
-    exec(compile(Path(path).read_text(), path, "exec"), vars(main))
+        sys.path.insert(0, str(Path(first).resolve().parent))
+    sys.argv = [first, *rest]
+    main.__file__ = first
+    exec(compile(Path(first).read_text(), first, "exec"), vars(main))
