@@ -11,11 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-from benchmarks import augmentation, frozen, memory, overhead, probe, report
 from benchmarks.measured import Row
-
-from headstart.runs.provenance import hardware
 
 
 def main() -> None:
@@ -33,6 +29,11 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [name for name in options.questions if name not in names]:
         parser.error(f"there is no question {unknown[0]}; choose of {', '.join(names)}")
+    import torch  # takes seconds, which a wrong question need not wait for
+    from benchmarks import augmentation, frozen, memory, overhead, probe, report
+
+    from headstart.runs.provenance import hardware
+
     data = ["dataset=textures"]
     if options.root:
         data = ["dataset=image_folder", f"dataset.root={Path(options.root).resolve()}"]

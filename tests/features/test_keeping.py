@@ -1,9 +1,8 @@
 """Features are computed once, shared by all who want them, checked when found, and never in the way."""
 
 import logging
-import multiprocessing
-import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PREPROCESSING, toy_backbone
+from forking import Server
 
 from headstart.augmentations import AugMix, CropResize, Pipeline, View
 from headstart.data import Digits, PictureSplit
@@ -236,29 +236,22 @@ def test_above_the_memory_limit_rows_stay_on_disk(stop: int, tmp_path: Path) -> 
         assert outcome.rows.take(positions).stride() == held.take(positions).stride()  # type: ignore[union-attr]
 
 
-def _get(folder: Path, results: Any) -> None:
-    log: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: log.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("headstart").addHandler(handler)
-    logging.getLogger("headstart").setLevel(logging.INFO)
-    torch.set_num_threads(1)
-    data = digits_of(40)
-    outcome = keeper_of(folder, data).get("train", data.train)
-    results.put((os.getpid(), outcome.found, float(values_of(outcome.rows).sum()), "\n".join(log)))
+def got(folder: Path) -> tuple[int, float]:
+    """How many rows a run finds there, and the sum of all its values."""
+    outcome = keeper_of(folder, digits_of(40)).get("train", digits_of(40).train)
+    return outcome.found, float(values_of(outcome.rows).sum())
 
 
-def test_of_several_runs_at_once_one_computes(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    processes = [context.Process(target=_get, args=(tmp_path, results)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    told = [results.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join()
-    assert sorted(found for _, found, _, _ in told) == [0, 400, 400]
-    assert len({total for _, _, total, _ in told}) == 1
+def test_of_several_runs_at_once_one_computes(tmp_path: Path, warm: Server) -> None:
+    code = "import sys, pathlib, test_keeping; print(*test_keeping.got(pathlib.Path(sys.argv[1])))"
+    with (tmp_path / "told.txt").open("w") as told:
+        command = [sys.executable, "-c", code, tmp_path]
+        others = [warm.popen(command, stdout=told, cwd=Path(__file__).parent) for _ in range(2)]
+        ends = [got(tmp_path)]
+        assert [other.wait(120) for other in others] == [0, 0]
+    ends += [(int(a), float(b)) for a, b in map(str.split, (tmp_path / "told.txt").read_text().splitlines())]
+    assert sorted(found for found, _ in ends) == [0, 400, 400]
+    assert len({total for _, total in ends}) == 1
     assert len(list((tmp_path / "store").glob("*/*/part.json"))) == 1
 
 

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
+from forking import Server
 from hypothesis import given
 from hypothesis import strategies as st
 from resuming import check_equal, only_run, stop_at
@@ -28,6 +30,7 @@ from headstart.runs.run import settled
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]
+ANY = [*TINY, *SMALLEST]
 STORED = "strategy.batch_norm=frozen"
 HEAD = ["-m", "strategy=head_only", "features.enabled=true,false", "sweep.skip_finished=false"]
 ALL = ["strategy=finetune_all", STORED]
@@ -35,6 +38,12 @@ GRADUAL = ["strategy=gradual_unfreeze", STORED]
 # A probe of random features has losses beyond all rounding, and steps from it are small here for the same reason.
 WISE = ["strategy=wise_ft", "backbone.weights=imagenet", "optimizer.lr=1e-4"]
 ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optimizer.lr=0.01"]
+
+
+@pytest.fixture
+def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other ranks are copies of a process that has imported all; tests of their start and end do without."""
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm.popen}))
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, number: int, world: int) -> None:
@@ -133,10 +142,11 @@ def test_alone_a_process_has_every_picture(monkeypatch: pytest.MonkeyPatch) -> N
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_two_processes_give_what_one_gives(trainer: list[str], arguments: list[str]) -> None:
+def test_two_processes_give_what_one_gives(trainer: list[str], arguments: list[str], at_once: None) -> None:
     """Batches of 7 are shared out as 4 and 3, and the 36th picture of a split belongs to a batch of its own."""
     given = {setting.split("=")[0] for setting in (*ODD, *arguments)}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in given]
+    tiny += [] if arguments is WISE else SMALLEST
     for folder, shared_out in (("one", []), ("two", trainer)):
         assert main(["train", *tiny, *ODD, *arguments, *shared_out, f"output_dir={folder}"]) == 0
     one, two = (sorted(Path(folder).rglob("run.json")) for folder in ("one", "two"))
@@ -171,8 +181,10 @@ def test_what_a_sharded_run_keeps_is_what_one_process_keeps() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared_out", [TWO, SHARDED], ids=["ddp", "fsdp"])
-def test_two_processes_go_on_where_they_were_stopped(shared_out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    few = [*TINY, *shared_out, "strategy=finetune_all", STORED, "dataset.batch_size=24", "augmentation=crop_resize"]
+def test_two_processes_go_on_where_they_were_stopped(
+    shared_out: list[str], at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [*ANY, *shared_out, "strategy=finetune_all", STORED, "dataset.batch_size=24", "augmentation=crop_resize"]
     assert main(["train", *few, "output_dir=a"]) == 0
     with monkeypatch.context() as patch:
         stop_at(patch, 2, "SIGTERM")  # told to the first process only

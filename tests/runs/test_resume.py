@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from resuming import Killed, check_equal, only_run, stop_at
 
 from headstart.cli import main
@@ -22,7 +22,7 @@ from headstart.strategies import lr_finder
 
 STEPS = 3  # an epoch: 72 pictures in batches of 24
 EPOCHS = 3
-FAST = [*TINY[:4], "trainer.accelerator=cpu", f"trainer.max_epochs={EPOCHS}", "dataset.batch_size=24"]
+FAST = [*TINY[:4], *SMALLEST, "trainer.accelerator=cpu", f"trainer.max_epochs={EPOCHS}", "dataset.batch_size=24"]
 SETTINGS = {
     "finetune_all": [],
     "head_only": ["+strategy.lr=0.05"],
@@ -132,7 +132,11 @@ def test_half_a_checkpoint_is_cleared_away(tmp_path: Path) -> None:
 def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
     """As `timeout` and clusters send it: those that load pictures get it too."""
     settings = ["augmentation=crop_resize", "dataset.num_workers=2", "trainer.max_epochs=1000", "strategy=finetune_all"]
-    few = [setting for setting in TINY if not setting.startswith(("dataset.num_workers", "trainer.max_epochs"))]
+    few = [
+        setting
+        for setting in (*TINY, *SMALLEST)
+        if not setting.startswith(("dataset.num_workers", "trainer.max_epochs"))
+    ]
     code = f"import sys; from headstart.cli import main; sys.exit(main({['train', *few, *settings, 'output_dir=b']!r}))"
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:

@@ -4,27 +4,28 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from forking import Server
 
 from headstart.reports import analyse, read_runs
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
-def lines(*arguments: str) -> list[str]:
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+def said(server: Server, code: str) -> str:
+    """What Python code prints that imports the benchmarks."""
+    done = server.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    return done.stdout
 
 
 @pytest.mark.slow
-def test_training_is_held_against_a_plain_loop() -> None:
+def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
     code = "from benchmarks import overhead; print(*overhead.finetune_all(32, 24, 1, labels=4), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
     told = re.findall(
-        r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", done.stdout
+        r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", said(warm, code)
     )
     assert [(what, aim) for what, _, aim in told] == [
         ("headstart / plain loop", "0.95"),
@@ -34,9 +35,19 @@ def test_training_is_held_against_a_plain_loop() -> None:
 
 
 @pytest.mark.slow
-def test_commands_are_measured_from_a_cold_and_a_warm_store() -> None:
+def test_commands_are_measured_from_a_cold_and_a_warm_store(
+    warm: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is measured means nothing here: its commands are copies, too."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import benchmark
+    from benchmarks import measured
+
+    monkeypatch.setattr(measured, "subprocess", SimpleNamespace(run=warm.run))
     tiny = ["--set", "dataset.counts=[4,2,2]", "backbone.weights=null", "dataset.num_workers=0"]
-    rows = lines("head_only", "--size", "32", "--rounds", "1", *tiny)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "head_only", "--size", "32", "--rounds", "1", *tiny])
+    benchmark.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| head_only, 20 epochs: fit, cold store",
         "| the same, warm store",
@@ -49,9 +60,9 @@ def test_commands_are_measured_from_a_cold_and_a_warm_store() -> None:
     assert float(differs[1]) < 1e-5
 
 
-def test_made_up_runs_are_reported(tmp_path: Path) -> None:
+def test_made_up_runs_are_reported(tmp_path: Path, warm: Server) -> None:
     code = f"from pathlib import Path; from benchmarks.report import make_runs; make_runs(Path({str(tmp_path)!r}), 12)"
-    subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, check=True)
+    said(warm, code)
     found = read_runs([tmp_path])
     assert len(found.runs) == 12
     assert not found.problems
@@ -68,11 +79,9 @@ def test_an_unknown_question_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_views_are_held_against_torchvision_s() -> None:
+def test_views_are_held_against_torchvision_s(warm: Server) -> None:
     code = "from benchmarks import augmentation as a; a.SECONDS = 0.05; print(*a.views(1), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    told = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", done.stdout.replace('"', "'"))
+    told = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", said(warm, code).replace('"', "'"))
     assert [aim for _, _, aim in told if aim] == ["5", "3", "2", "2"]
     assert len(told) == 10
     assert all(float(ratio) > 0 for _, ratio, _ in told)
