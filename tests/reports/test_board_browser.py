@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 
 from headstart.cli import main
 
@@ -70,8 +70,8 @@ def take_picture(page: "Page", address: str, path: Path) -> None:
 @pytest.mark.slow
 def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
     # More test pictures, so that runs hardly tie.
-    settings = [*TINY, "dataset.counts=[6,4,24]", "trainer.max_epochs=3", "output_dir=runs", "augmentation=crop_resize"]
-    assert main(["train", "-m", *settings, f"strategy={','.join(STRATEGIES)}", "seed=0,1"]) == 0
+    settings = [*TINY, *SMALLEST, "dataset.counts=[6,4,24]", "trainer.max_epochs=3", "augmentation=crop_resize"]
+    assert main(["train", "-m", *settings, f"strategy={','.join(STRATEGIES)}", "seed=0,1", "output_dir=runs"]) == 0
     finished = runs_below(Path("runs"))
     assert len(finished) == 4
     with board(Path("runs")) as address, chromium() as watched:

@@ -5,28 +5,25 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, answer_of, runs_below
+from conftest import SMALLEST, TINY, answer_of, runs_below
+from forking import Server
 
 SWEEP = ["-m", "strategy=scratch,finetune_all", "seed=0,1"]
 COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def sweep(launcher: str, tmp_path: Path) -> tuple[dict[tuple[str, int], Any], str]:
+def sweep(launcher: str, tmp_path: Path, run: Callable[..., Any]) -> tuple[dict[tuple[str, int], Any], str]:
     """The metrics of each run by a launcher in a process of its own, and what was said on the terminal."""
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
-    settings = [*TINY, *SWEEP, f"hydra/launcher={launcher}", f"output_dir={launcher}"]
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "train", *settings],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    settings = [*TINY, *SMALLEST, *SWEEP, f"hydra/launcher={launcher}", f"output_dir={launcher}"]
+    command = [sys.executable, "-c", COMMAND, "train", *settings]
+    done = run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     runs = runs_below(Path(launcher))
     print(f"{launcher}: {len(runs)} runs in {time.perf_counter() - started:.0f} s")
@@ -36,11 +33,11 @@ def sweep(launcher: str, tmp_path: Path) -> tuple[dict[tuple[str, int], Any], st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launchers", [["joblib", "submitit_local", "ray"]])
-def test_every_launcher_gives_the_same_numbers(launchers: list[str], tmp_path: Path) -> None:
-    expected, _ = sweep("basic", tmp_path)
+def test_every_launcher_gives_the_same_numbers(launchers: list[str], tmp_path: Path, warm: Server) -> None:
+    expected, _ = sweep("basic", tmp_path, warm.run)
     assert len(expected) == 4
     for launcher in launchers:
-        found, said = sweep(launcher, tmp_path)
+        found, said = sweep(launcher, tmp_path, subprocess.run)
         assert found == expected, launcher
         assert "ConfigStore schema" not in said  # Hydra warns where a name is told in two places
     assert not re.search("raylet", subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout)
