@@ -76,3 +76,12 @@ def test_precisions_that_do_not_train_are_refused(
 ) -> None:
     assert main(["train", *TINY, *FEW, "strategy=finetune_all", setting]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_run_is_tested_again_in_its_precision(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained_run(Path("o"), *FEW, "strategy=finetune_all", f"trainer.precision={precision}")
+    assert main(["evaluate", str(run)]) == 0
+    assert "as run.json says" in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--corruptions", "contrast", "--severities", "1"]) == 0

@@ -37,6 +37,8 @@ class SeenBy:
     head: nn.Module
     forward_context: Callable[[], object]
     device: torch.device
+    dtype: torch.dtype
+    """Of the head's weights."""
     rows: NDArray[np.int64]
     places: NDArray[np.int64]
     """Where these rows are among all pictures that pass, sorted by position."""
@@ -53,8 +55,8 @@ class SeenBy:
     def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes (N,) of features (N, D)."""
         with self.forward_context():  # type: ignore[attr-defined]
-            logits = self.head(torch.from_numpy(features).to(self.device))
-        return logits.float().cpu().numpy().argmax(axis=1)
+            logits = self.head(torch.from_numpy(features).to(self.device, self.dtype))
+        return logits.argmax(dim=1).cpu().numpy()
 
 
 def seen_by(rebuilt: Rebuilt, pictures: int | None) -> SeenBy:
@@ -77,6 +79,7 @@ def seen_by(rebuilt: Rebuilt, pictures: int | None) -> SeenBy:
         rebuilt.strategy.head,
         rebuilt.trainer.precision_plugin.forward_context,
         rebuilt.device,
+        rebuilt.strategy.pixel_scale.dtype,
         rows,
         np.searchsorted(passing, chosen),
     )

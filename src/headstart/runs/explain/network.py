@@ -23,6 +23,7 @@ from headstart.data.decoding import usable_cores
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
+from headstart.precision import at_least_single
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run, first_line
 from headstart.runs import compose, processes
@@ -116,7 +117,7 @@ class Rebuilt:
         for positions, inputs in self._loaded():
             with self.trainer.precision_plugin.forward_context():
                 values = inputs if inputs.is_floating_point() else self.strategy.features(inputs)
-                logits = self.strategy.head(values).float()
+                logits = at_least_single(self.strategy.head(values))
                 averaged = logits if self.views is None else self._over_views(positions)
             plain[positions] = logits.double().softmax(dim=1).cpu().numpy()
             probabilities[positions] = averaged.double().softmax(dim=1).cpu().numpy()
@@ -134,7 +135,7 @@ class Rebuilt:
         """Logits (N, classes) as the run averaged them over its test views."""
         seen = self.data.test.with_views(self.views, 0)
         inputs = seen.__getitems__([int(position) for position in positions])[0]
-        return self.strategy.over_views(inputs.to(self.device), len(positions)).float()
+        return at_least_single(self.strategy.over_views(inputs.to(self.device), len(positions)))
 
     def _loaded(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Positions and what is read of them: pictures, or, where views are averaged, their mean features."""
