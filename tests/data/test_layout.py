@@ -78,6 +78,9 @@ UNDERSTOOD: dict[str, tuple[Counts, dict[str, Any], Counts, list[str]]] = {
     "classes at the root": (split("train") | {"cat": 1, "dog": 1},
                             {"splits": {"train": "."}, "classes": ["cat", "dog"]},
                             {"train": 2}, ["class folder `train`: 6 images"]),
+    "test beside classes": ({"cat": 3, "dog": 3} | split("test"),
+                            {"splits": {"train": ".", "test": "test"}, "classes": ["cat", "dog"]},
+                            {"train": 6, "test": 6}, []),
     "images and masks are classes": ({"images": 3, "masks": 3}, {"classes": ["images", "masks"]}, {"train": 6}, []),
     "same folders below": (split("site1", "site2"), {"classes": ["site1", "site2"]}, {"train": 12}, []),
 }  # fmt: skip
@@ -122,7 +125,12 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "no such split": (split("train"), {"splits": {"train": "trian"}}, r"\{train: trian\}: there is no .*'train'\?"),
     "leaves the root": (split("train"), {"splits": {"train": "../x"}}, r"there is no such folder"),
     "split without classes": (split("a") | {"b": 3}, {"splits": {"train": "a", "test": "b"}}, r"3 images and no class"),
-    "split in split": (split("a", "a/b"), {"splits": {"train": "a", "test": "a/b"}}, r"share images"),
+    "split in split": (split("a", "a/b"), {"splits": {"train": "a", "test": "a/b"}}, r"a/b' holds 'cat', which"),
+    "classes in a class": (split("a", "a/cat"), {"splits": {"train": "a", "test": "a/cat"}, "classes": ["cat", "dog"]},
+                           r"'a/cat/cat' would be in more than one split"),
+    "same split twice": (split("a"), {"splits": {"train": "a", "test": "./a"}}, r"'a/cat' would be in more"),
+    "test beside classes": ({"cat": 3, "dog": 3} | split("test"), {},
+                            r"\{train: \., test: test\} with dataset.classes=\[cat,dog\]"),
     "wrong key": (split("train"), {"splits": {"train": "train", "tset": "x"}}, r"key 'tset'. Did you mean 'test'\?"),
     "empty class": ({"cat": 3, "dog": 0}, {}, r"dog' is empty: it holds no image.*dataset.classes"),
 }  # fmt: skip

@@ -46,14 +46,16 @@ def find_layout(
     """
     if splits is not None:
         sources = {split: _named(top, split, path) for split, path in splits.items()}
-        _refuse_twice(top, list(sources.values()))
+        _refuse_same(list(sources.values()), top)
     else:
         base = _inside_wrappers(top, classes)
         sources = _sources(top, base, classes, test_split)
         _refuse_same([folder for folder in base.folders if split_of(folder.name) or folder in sources.values()], top)
     for split, folder in sources.items():
         check_class_folders(folder, top, split, classes, splits is not None)
-    return Layout(sources)
+    layout = Layout(sources)
+    _refuse_shared(layout, top, classes)
+    return layout
 
 
 def not_used(top: Folder, used: Sequence[Folder], splits: Mapping[str, Folder]) -> list[str]:
@@ -156,9 +158,12 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
         return {"train": base}
     if "train" not in found:
         names = " and ".join(f"'{folder.name}'" for folder in found.values())
+        own = ", ".join(f"{split}: {relative(folder.path, top)}" for split, folder in found.items())
+        listed = ",".join(folder.name for folder in others[:4]) + ",..." * (len(others) > 4)
+        beside = f", as in dataset.splits={{train: {relative(base.path, top)}, {own}}} with dataset.classes=[{listed}]"
         raise DataError(
-            f"'{base.path}' has {names} but no train folder: name it, as in dataset.splits={{train: FOLDER, ...}}"
-            f"{_or_classes(base, others)}."
+            f"'{base.path}' has {names} but no train folder: name it"
+            f"{beside if others else f', as in dataset.splits={{train: FOLDER, {own}}}'}{_or_classes(base, others)}."
         )
     named = {folder.name: folder for folder in others}
     if test_split in named:
@@ -221,16 +226,16 @@ def _named(top: Folder, split: str, path: str) -> Folder:
     return folder
 
 
-def _refuse_twice(top: Folder, sources: Sequence[Folder]) -> None:
-    """Refuse split folders that are one folder, or lie in one another."""
-    _refuse_same(sources, top)
-    for number, one in enumerate(sources):
-        for other in sources[number + 1 :]:
-            if one.path.is_relative_to(other.path) or other.path.is_relative_to(one.path):
-                raise DataError(
-                    f"dataset.splits: '{relative(one.path, top)}' and '{relative(other.path, top)}' share images;"
-                    " expected folders that lie apart."
-                )
+def _refuse_shared(layout: Layout, top: Folder, classes: Sequence[str] | None) -> None:
+    """Refuse class folders of one split that are, or lie in, class folders of another."""
+    used = [(folder.path, split) for split in layout.sources for folder in layout.classes(split, classes)]
+    split_with = dict(used)
+    for path, split in used:
+        if any(split_with.get(one, split) != split for one in (path, *path.parents)):
+            raise DataError(
+                f"dataset.splits: '{relative(path, top)}' would be in more than one split; expected folders that lie"
+                " apart, or dataset.classes=[...] that keeps them apart."
+            )
 
 
 def _refuse_same(folders: Sequence[Folder], top: Folder) -> None:
