@@ -38,7 +38,7 @@ from headstart.settings import augmentation_names, flatten, is_indifferent, is_s
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
 THEN_NOW = ("then", "now")
-ROUNDING = 1e-5  # accuracies in run.json are of single precision
+ROUNDING = 1e-5  # accuracies in run.json of early runs are of single precision
 
 
 @dataclass(frozen=True)
