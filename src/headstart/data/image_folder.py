@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.class_folders import mask_files
 from headstart.data.collection import Collection
-from headstart.data.found import MENDS, Folder, files_by_suffix, real_path, relative, walk
+from headstart.data.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
 from headstart.data.labels import suspicious_labels
 from headstart.data.layout import find_layout, not_used, refuse_unlabelled
 from headstart.data.module import PictureData
@@ -49,6 +50,12 @@ class ImageFolder(PictureData):
         found = {split: self._read(used, top.path, class_names, split) for split, used in folders.items()}
         counts = Counter(class_names[label] for split in found.values() for label in split.targets)
         self.warnings += suspicious_labels(counts)
+        masks = mask_files([path for split in found.values() for path in split.pictures if isinstance(path, Path)])
+        if masks:
+            name = relative(masks[0], top)
+            self.warnings.append(
+                f"{images_text(len(masks))} such as '{name}' are called like masks of others beside them"
+            )
         return class_names, found
 
     def _read(self, folders: Sequence[Folder], root: Path, class_names: list[str], split: str) -> Collection:
