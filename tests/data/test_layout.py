@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "no train": (split("test", "val"), {}, r"has 'test' and 'val' but no train folder.*dataset.splits"),
     "no labels": ({"train": 3, "test": 3}, {}, r"train' holds 3 images and no class folders; .* dataset=csv"),
     "only images": ({".": 3}, {}, r"holds 3 images and no class folders; .* dataset=csv"),
-    "nothing": ({".": 0}, {}, r"holds nothing and no class folders"),
+    "nothing": ({".": 0}, {}, r"holds no image; expected one folder of images a class"),
     "unknown class": (split("train") | {"test/unknown": 3}, {}, r"'unknown' of test is missing .*dataset.splits"),
     "no such class": ({"cat": 3, "dog": 3}, {"classes": ["cat", "dgo"]}, r"class folder 'dgo'. Did you mean 'dog'\?"),
     "no such split": (split("train"), {"splits": {"train": "trian"}}, r"\{train: trian\}: there is no .*'train'\?"),
@@ -233,3 +233,11 @@ def test_classes_spelled_alike_are_warned_of(tmp_path: Path) -> None:
         "labels that look like missing values are classes: 'nan' (1 image)",
         "labels that differ only in spelling are different classes: 'polar_bear' (2 images) / 'Polar bear' (1 image)",
     ]
+
+
+def test_a_folder_of_other_files_is_told_as_such(tmp_path: Path) -> None:
+    made(tmp_path, {"cat": 0, "dog": 0})
+    for name in ("cat/0.heic", "dog/0.heic", "dog/1.wav"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(HeadstartError, match=r"holds no image, but 2 .heic \(install pillow-heif\), 1 .wav; expected"):
+        collected(tmp_path)

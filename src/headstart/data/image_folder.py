@@ -39,6 +39,12 @@ class ImageFolder(PictureData):
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Return the names of the folders of train, and the images of each split. Raises DataError."""
         top = walk(existing_folder(self.root))
+        if not top.image_count:
+            held = files_by_suffix(name for folder in top.below() for name in folder.others)
+            raise DataError(
+                f"'{printable(str(top.path))}' holds no image{f', but {held}' if held else ''}; expected one folder of"
+                " images a class."
+            )
         layout = find_layout(top, self.splits, self.classes, self.test_split)
         folders = {split: layout.classes(split, self.classes) for split in layout.sources}
         class_names = [folder.name for folder in folders["train"]]
