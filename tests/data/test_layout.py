@@ -81,6 +81,7 @@ UNDERSTOOD: dict[str, tuple[Counts, dict[str, Any], Counts, list[str]]] = {
     "test beside classes": ({"cat": 3, "dog": 3} | split("test"),
                             {"splits": {"train": ".", "test": "test"}, "classes": ["cat", "dog"]},
                             {"train": 6, "test": 6}, []),
+    "with and without": ({"with_mask": 3, "without_mask": 3, "mask": 1}, {}, {"train": 7}, []),
     "images and masks are classes": ({"images": 3, "masks": 3}, {"classes": ["images", "masks"]}, {"train": 6}, []),
     "same folders below": (split("site1", "site2"), {"classes": ["site1", "site2"]}, {"train": 12}, []),
 }  # fmt: skip
@@ -92,7 +93,7 @@ def test_understood(tmp_path: Path, name: str) -> None:
     names, found, not_used = collected(made(tmp_path, counts), **options)
     assert found == sizes
     assert not_used == unused
-    if "classes" not in options and name not in ("a class called train", "same folders below"):
+    if "classes" not in options and name not in ("with and without", "a class called train"):
         assert names == ["cat", "dog"]
 
 
@@ -108,6 +109,12 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "yolo below": ({"train/images": 3, "train/labels": 0, "val/images": 2}, {}, r"'images' beside 'labels'"),
     "voc": ({"JPEGImages": 3, "SegmentationClass": 3}, {}, r"beside 'SegmentationClass'"),
     "masks of train": ({"train_images": 3, "train_masks": 3}, {}, r"'train_images' beside 'train_masks'"),
+    "masks of classes": ({f"{name}/{part}": 3 for name in ("covid", "normal") for part in ("images", "masks")}, {},
+                         r"class folder '.*covid' holds 'images' beside 'masks'"),
+    "a class of masks": ({"benign": 3, "malignant": 3, "benign_mask": 3}, {},
+                         r"'.*benign_mask' is beside 'benign'.*classes=\[benign,malignant\]"),
+    "folds of splits": (split("f1/train", "f1/test", "f2/train", "f2/test"), {},
+                        r"\(test, train\).*dataset.splits=\{test: f1/test, train: f1/train\}"),
     "thumbnails": ({"images": 3, "thumbnails": 3}, {}, r"does not look like classes"),
     "repeated": ({"a": 3, "b": 3, "all/a": 3, "all/b": 3}, {}, r"'.*all' holds 'a', which is also .*classes=\[a,b\]"),
     "repeated in train": (split("train", "train/more"), {}, r"'.*train/more' holds 'cat', which is also a class"),
@@ -119,7 +126,7 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "no train": (split("test", "val"), {}, r"has 'test' and 'val' but no train folder.*dataset.splits"),
     "no labels": ({"train": 3, "test": 3}, {}, r"train' holds 3 images and no class folders; .* dataset=csv"),
     "only images": ({".": 3}, {}, r"holds 3 images and no class folders; .* dataset=csv"),
-    "nothing": ({".": 0}, {}, r"holds nothing and no class folders"),
+    "nothing": ({".": 0}, {}, r"holds no image; expected one folder of images a class"),
     "unknown class": (split("train") | {"test/unknown": 3}, {}, r"'unknown' of test is missing .*dataset.splits"),
     "no such class": ({"cat": 3, "dog": 3}, {"classes": ["cat", "dgo"]}, r"class folder 'dgo'. Did you mean 'dog'\?"),
     "no such split": (split("train"), {"splits": {"train": "trian"}}, r"\{train: trian\}: there is no .*'train'\?"),
@@ -187,6 +194,23 @@ def test_one_folder_in_two_classes_is_warned_of(tmp_path: Path) -> None:
     assert data.warnings == ["`dog/more` leads to the same images as `cat/more`, and they count there alone"]
 
 
+@pytest.mark.parametrize(
+    ("names", "masks"),
+    [
+        (["a (1).png", "a (1)_mask.png", "a (1)_mask_1.png", "b.png"], 2),
+        (["x1.jpg", "x1-gt.png", "x2.jpg", "x2_segmentation.png"], 2),
+        (["mask.png", "unmask.png", "9_mask.png", "label.png", "a.png"], 0),
+    ],
+)
+def test_masks_among_images_are_warned_of(tmp_path: Path, names: list[str], masks: int) -> None:
+    made(tmp_path, {"cat": 3, "dog": 3})
+    for name in names:
+        (tmp_path / "cat" / name).touch()
+    data = ImageFolder(root=str(tmp_path))
+    data.collect()
+    assert [sentence.split(" such as ")[0] for sentence in data.warnings] == [f"{masks} images"] * (masks > 0)
+
+
 def test_other_files_are_said(tmp_path: Path) -> None:
     made(tmp_path, split("train") | {"extra": 2})
     for name in ("README.md", "train/a.txt", "train/cat/b.txt", "train/dog/c.heic", "extra/d.txt", ".hidden"):
@@ -209,3 +233,11 @@ def test_classes_spelled_alike_are_warned_of(tmp_path: Path) -> None:
         "labels that look like missing values are classes: 'nan' (1 image)",
         "labels that differ only in spelling are different classes: 'polar_bear' (2 images) / 'Polar bear' (1 image)",
     ]
+
+
+def test_a_folder_of_other_files_is_told_as_such(tmp_path: Path) -> None:
+    made(tmp_path, {"cat": 0, "dog": 0})
+    for name in ("cat/0.heic", "dog/0.heic", "dog/1.wav"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(HeadstartError, match=r"holds no image, but 2 .heic \(install pillow-heif\), 1 .wav; expected"):
+        collected(tmp_path)

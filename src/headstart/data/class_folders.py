@@ -1,6 +1,8 @@
 """Folders that are taken for classes, and what in them says that they are none."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from headstart.data.found import Folder, images_text, relative
 from headstart.errors import DataError, nearest
@@ -11,6 +13,9 @@ IMAGES = frozenset("images image imgs img jpegimages jpeg pictures pics photos i
 PAIRED = frozenset(
     "mask masks label labels annotation annotations annots gt groundtruth truth segmentation segmentations seg segs"
     " segmentationclass segmentationobject bbox bboxes boxes target targets".split()
+)
+MASK_FILE = re.compile(
+    r"(.+?)[\s_.\-]+(?:masks?|gt|seg|segmentation|annotation|annotated|labels?)[\s_.\-]*\d*", re.IGNORECASE
 )
 NO_CLASS = frozenset(("images", "imgs", "jpegimages"))  # names that no class has
 SHARED = 2  # folders of one name in every class folder that look like the classes themselves
@@ -51,17 +56,32 @@ def refuse_pairs(folder: Folder, top: Folder, classes: Sequence[str] | None) -> 
     """Refuse a folder of images beside one of their masks, labels or annotations."""
     if classes is not None:
         return
-    images = [one for one in folder.folders if _only(one.name, IMAGES)]
-    paired = [one for one in folder.folders if _only(one.name, PAIRED)]
-    for one in images:
-        for other in paired:
-            if one is not other and (one.image_count or other.image_count):
-                raise DataError(
-                    f"'{_shown(folder)}' holds '{one.name}' beside '{other.name}', which looks like images and"
-                    f" their {_paired_word(other.name)}, not like classes: if '{one.name}' holds class folders use"
-                    f" dataset.splits={{train: {relative(one.path, top)}}}; if both are classes,"
-                    f" dataset.classes=[{one.name},{other.name}]."
-                )
+    for one, other in _pairs(folder):
+        raise DataError(
+            f"'{_shown(folder)}' holds '{one.name}' beside '{other.name}', which looks like images and their"
+            f" {_paired_word(other.name)}, not like classes: if '{one.name}' holds class folders use"
+            f" dataset.splits={{train: {relative(one.path, top)}}}; if both are classes,"
+            f" dataset.classes=[{one.name},{other.name}]."
+        )
+
+
+def mask_files(images: Sequence[Path]) -> list[Path]:
+    """Return the images that are called like another one beside them and a word such as mask: a1_mask.png."""
+    stems = {(path.parent, path.stem) for path in images}
+    found = []
+    for path in images:
+        named = MASK_FILE.fullmatch(path.stem)
+        if named is not None and (path.parent, named[1]) in stems:
+            found.append(path)
+    return found
+
+
+def _pairs(folder: Folder) -> Iterator[tuple[Folder, Folder]]:
+    """Yield folders of images, each with one beside it of their masks, labels or annotations."""
+    for one in folder.folders:
+        for other in folder.folders if _only(one.name, IMAGES) else ():
+            if one is not other and _only(other.name, PAIRED) and (one.image_count or other.image_count):
+                yield one, other
 
 
 def _refuse_link(folder: Folder, top: Folder) -> None:
@@ -99,11 +119,26 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
         )
     splits = split_folders(inside)
     if len(set(splits.values())) > 1:
+        own = ", ".join(f"{split}: {relative(folder.path, top)}/{name}" for name, split in splits.items())
+        below = all(one.filled for one in folder.filled)
+        mend = f"Name them with dataset.splits={{{own}}}" if below else "Use a list with dataset=csv"
         raise DataError(
             f"The class folder '{_shown(folder)}' holds split folders ({', '.join(splits)}); expected class folders"
-            " below split folders. Use a list with dataset=csv, or dataset.classes=[...] to put all images of a class"
-            " together."
+            f" below split folders. {mend}, or dataset.classes=[...] to put all images of a class together."
         )
+    for image, paired in _pairs(folder):
+        raise DataError(
+            f"The class folder '{_shown(folder)}' holds '{image.name}' beside '{paired.name}', which looks like images"
+            f" and their {_paired_word(paired.name)}. Take these away, use a list with dataset=csv, or"
+            " dataset.classes=[...] to use both."
+        )
+    if (word := next((word for word in words_of(folder.name) if word in PAIRED), None)) is not None:
+        without = re.sub(rf"[\W_]*{word}[\W_]*", "", folder.name, flags=re.IGNORECASE)
+        if without in names and without != folder.name:
+            raise DataError(
+                f"'{_shown(folder)}' is beside '{without}', which looks like images and their {word}, not like classes:"
+                f" {_say(top, [name for name in names if name != folder.name])}."
+            )
 
 
 def _refuse_unknown_splits(source: Folder, top: Folder) -> None:

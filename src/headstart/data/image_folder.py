@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.class_folders import mask_files
 from headstart.data.collection import Collection
-from headstart.data.found import MENDS, Folder, files_by_suffix, real_path, relative, walk
+from headstart.data.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
 from headstart.data.labels import suspicious_labels
 from headstart.data.layout import find_layout, not_used, refuse_unlabelled
 from headstart.data.module import PictureData
@@ -38,6 +39,12 @@ class ImageFolder(PictureData):
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Return the names of the folders of train, and the images of each split. Raises DataError."""
         top = walk(existing_folder(self.root))
+        if not top.image_count:
+            held = files_by_suffix(name for folder in top.below() for name in folder.others)
+            raise DataError(
+                f"'{printable(str(top.path))}' holds no image{f', but {held}' if held else ''}; expected one folder of"
+                " images a class."
+            )
         layout = find_layout(top, self.splits, self.classes, self.test_split)
         folders = {split: layout.classes(split, self.classes) for split in layout.sources}
         class_names = [folder.name for folder in folders["train"]]
@@ -49,6 +56,12 @@ class ImageFolder(PictureData):
         found = {split: self._read(used, top.path, class_names, split) for split, used in folders.items()}
         counts = Counter(class_names[label] for split in found.values() for label in split.targets)
         self.warnings += suspicious_labels(counts)
+        masks = mask_files([path for split in found.values() for path in split.pictures if isinstance(path, Path)])
+        if masks:
+            name = relative(masks[0], top)
+            self.warnings.append(
+                f"{images_text(len(masks))} such as '{name}' are called like masks of others beside them"
+            )
         return class_names, found
 
     def _read(self, folders: Sequence[Folder], root: Path, class_names: list[str], split: str) -> Collection:

@@ -161,10 +161,8 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
         own = ", ".join(f"{split}: {relative(folder.path, top)}" for split, folder in found.items())
         listed = ",".join(folder.name for folder in others[:4]) + ",..." * (len(others) > 4)
         beside = f", as in dataset.splits={{train: {relative(base.path, top)}, {own}}} with dataset.classes=[{listed}]"
-        raise DataError(
-            f"'{base.path}' has {names} but no train folder: name it"
-            f"{beside if others else f', as in dataset.splits={{train: FOLDER, {own}}}'}{_or_classes(base, others)}."
-        )
+        mend = beside if len(others) > 1 else f", as in dataset.splits={{train: FOLDER, {own}}}"
+        raise DataError(f"'{base.path}' has {names} but no train folder: name it{mend}{_or_classes(base, others)}.")
     named = {folder.name: folder for folder in others}
     if test_split in named:
         labelled[str(test_split)] = _unwrapped(named.pop(str(test_split)))
