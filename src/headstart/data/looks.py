@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 FLAT = 2.0  # grey levels of deviation, of every colour
 DARK, LIGHT = 24, 231  # an image all below or all above shows next to nothing
-ALIKE = 1.0  # grey levels of mean distance from the median image
-SIDE = 8  # of the means over areas that are held against the median image; strokes show in them, unlike in samples
+ALIKE = 0.75  # grey levels of mean distance from the median image
+SUSPICIOUS = 8.0  # grey levels of deviation of the few pixels, below which all are looked at
+SIDE = 16  # of the few pixels that are held against the median image: enough that one of them lies on a stroke
 MOST = 1000  # images whose median stands for that of all
 SHARE, LEAST, NAMED = 0.1, 3, 3  # of the images, for a sentence; and names in it
 SENTENCES = {
@@ -75,22 +76,37 @@ def joined_notes(parts: Iterable[Notes]) -> Notes:
 
 
 def look(picture: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """Return of an image (H, W, 3) whether it is "black", "white", "flat" or "", and its few values to compare."""
-    few = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA))[..., 1].tobytes()
+    """Return of an image (H, W, 3) whether it is "black", "white", "flat" or "", and its few pixels to compare.
+
+    All pixels are looked at only where the few give cause: a decoder's whole pass pays for this.
+    """
+    height, width = picture.shape[:2]
+    few = np.ascontiguousarray(picture[:: max(1, height // SIDE), :: max(1, width // SIDE)][:SIDE, :SIDE])
+    level, deviation = _level(few)
+    kind = ""
+    if not DARK <= level <= LIGHT or deviation < SUSPICIOUS:
+        level, deviation = _level(picture)
+        if level < DARK and int(picture.max()) < DARK:
+            kind = "black"
+        elif level > LIGHT and int(picture.min()) > LIGHT:
+            kind = "white"
+        elif deviation < FLAT:
+            kind = "flat"
+    return kind, few[..., 1].tobytes()
+
+
+def _level(picture: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the mean, and the largest deviation of a colour."""
     mean, deviation = cv2.meanStdDev(picture)
-    level = float(mean.mean())
-    if level < DARK and int(picture.max()) < DARK:
-        return "black", few
-    if level > LIGHT and int(picture.min()) > LIGHT:
-        return "white", few
-    return ("flat" if float(deviation.max()) < FLAT else ""), few
+    return sum(mean.ravel().tolist()) / 3, max(deviation.ravel().tolist())
 
 
 def alike(few: Sequence[bytes]) -> list[int]:
-    """Return which images are next to the median of all, by the values that ``look`` gives of each."""
-    if len(few) < LEAST:
+    """Return which images are next to the median of all, by the pixels that ``look`` gives of each."""
+    size = max(map(len, few), default=0)
+    rows = [number for number, values in enumerate(few) if len(values) == size]
+    if len(rows) < LEAST:
         return []
-    values = np.frombuffer(b"".join(few), np.uint8).reshape(len(few), -1)
-    median = np.median(values[:: max(1, len(few) // MOST)], axis=0).astype(np.float32)
-    places: list[int] = np.flatnonzero(np.abs(values - median).mean(axis=1) < ALIKE).tolist()
-    return places
+    values = np.frombuffer(b"".join(few[row] for row in rows), np.uint8).reshape(len(rows), -1)
+    median = np.median(values[:: max(1, len(rows) // MOST)], axis=0).astype(np.float32)
+    return [rows[place] for place in np.flatnonzero(np.abs(values - median).mean(axis=1) < ALIKE).tolist()]
