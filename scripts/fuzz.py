@@ -245,8 +245,8 @@ def pictures(first: int, count: int, seed: int, seconds: float) -> Iterator[tupl
 
 def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
     """Each mutated command and how it ended."""
-    for name in ("command", "again", "run"):  # once for all children
-        importlib.import_module(f"headstart.runs.{name}")
+    for name in ("headstart.runs.command", "headstart.runs.again", "skimage.io", "timm"):  # once for all children
+        importlib.import_module(name)
 
     for number in range(first, first + count):
         arguments = settings_case(np.random.default_rng([seed, 1, number]))
