@@ -13,7 +13,7 @@ from torch import nn
 from headstart.backbones import Backbone, Preprocessing, WeightsInfo
 from headstart.cli import main
 from headstart.errors import ConfigError
-from headstart.runs.late_checks import check_monitors, check_statistics
+from headstart.runs.late_checks import check_limits, check_monitors, check_statistics
 from headstart.strategies import FinetuneAll, HeadOnly, NearestCentroid, Scratch, Strategy
 
 
@@ -129,6 +129,23 @@ def test_what_is_known_at_the_end_of_an_epoch_is_not_watched_before() -> None:
     with pytest.raises(ConfigError, match="known only at the end of an epoch"):
         check_monitors([early], make_strategy(FinetuneAll))
     check_monitors([EarlyStopping("validation/loss", check_on_train_epoch_end=False)], make_strategy(FinetuneAll))
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.5, 1, 3])
+def test_a_share_of_the_batches_that_is_a_batch(limit: float) -> None:
+    check_limits(limited(limit), data(8, 4, held_out=8))
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test", "predict"])
+def test_a_share_of_the_batches_that_is_none(name: str) -> None:
+    trainer = limited(1.0)
+    setattr(trainer, f"limit_{name}_batches", 0.4)
+    with pytest.raises(ConfigError, match=rf"trainer.limit_{name}_batches=0.4: of 2 batches that is none.*least 0.5,"):
+        check_limits(trainer, data(8, 4, held_out=8))
+
+
+def limited(limit: float) -> Any:
+    return SimpleNamespace(**{f"limit_{name}_batches": limit for name in ("train", "val", "test", "predict")})
 
 
 @pytest.mark.slow

@@ -181,12 +181,13 @@ def test_what_passes_there_is_refused_when_the_parts_are_made(group: str) -> Non
 LIGHTNING = "pytorch_lightning.callbacks"
 ADDED = [  # what other libraries take beside the settings that ship
     ("trainer", "accumulate_grad_batches", [[], True, 0, 1.5, "abc", None]),
-    ("trainer", "max_time", ["abc", 5, [], True, {"parsecs": 1}, "12:00"]),
+    ("trainer", "max_time", ["abc", 5, [], True, {"parsecs": 1}, "12:00", "00:00:00:00"]),
     ("trainer", "limit_train_batches", ["abc", True, -1, 0, 1.5, []]),
     ("trainer", "overfit_batches", ["abc", True, -1]),
     ("trainer", "min_epochs", [True, -1, 0.5]),
     ("trainer", "detect_anomaly", ["abc", 1, None]),
     ("trainer", "profiler", ["abc", 1, True]),
+    ("trainer", "barebones", [True, "abc"]),
     ("trainer", "fast_dev_run", ["abc", True, 1]),
     ("trainer", "val_check_interval", ["abc", True, 0.5, []]),
     ("trainer", "check_val_every_n_epoch", ["abc", True, 2, None]),
@@ -200,6 +201,12 @@ ADDED = [  # what other libraries take beside the settings that ship
     ("optimizer", "betas", [[], [0.9], [0.9, 1.0], "abc", [0.9, True], 0.9]),
     ("optimizer", "eps", [-1, math.inf, True, []]),
     ("optimizer", "foreach", ["abc", 1]),
+    ("optimizer", "capturable", [True, 1]),
+    ("optimizer", "differentiable", [True, 1]),
+    ("optimizer", "lr", [1e99, -1, 0, True, []]),
+    ("optimizer", "weight_decay", [1e99, -1, True]),
+    ("trainer", "gradient_clip_val", [-1, 0, "much", True]),
+    ("trainer", "gradient_clip_algorithm", ["length", True]),
     ("optimizer", "no_such_thing", [1]),
     ("strategy", "no_such_thing", [1]),
 ]  # fmt: skip

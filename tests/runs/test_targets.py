@@ -193,8 +193,8 @@ def evil(tmp_path: Path) -> Path:
         "overrides": f"hydra: {{overrides: {{task: ['allow_targets=[torch]']}}}}\n{typed}",
         "sweep_overrides": f"hydra: {{mode: MULTIRUN, overrides: {{hydra: ['allow_targets=[torch]']}}}}\n{typed}",
         "params": f"hydra: {{mode: MULTIRUN, sweeper: {{params: {{allow_targets: '[torch]'}}}}}}\n{typed}",
-        "later": "map: {p: pytorch_lightning.callbacks.Timer}\ndataset: {root: p}\n"
-        "callbacks: {x: {_target_: '${oc.select:map.${dataset.root},torch.os.mkdir}', path: owned}}",
+        "later": "map: {p: pytorch_lightning.callbacks.Timer}\ndataset: {name: p}\n"
+        "callbacks: {x: {_target_: '${oc.select:map.${dataset.name},torch.os.mkdir}', path: owned}}",
         "twice": r"callbacks: {x: {_target_: '\${oc.select:nowhere,torch.os.mkdir}', path: owned}}",
         "environment": "hydra: {job: {env_set: {PATH: /nowhere}}}",
         "network": f"backbone: {call}",

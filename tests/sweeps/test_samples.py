@@ -17,6 +17,7 @@ from headstart.sweeps.samples import MOST, sample_jobs
         ({}, ["head=linear,mlp,cosine", "strategy=scratch,head_only", "optimizer.lr=1", "seed=3,4"],
          ["optimizer.lr=1 head=linear strategy=scratch seed=3", "optimizer.lr=1 head=mlp strategy=head_only seed=3",
           "optimizer.lr=1 head=cosine strategy=head_only seed=3"]),
+        ({}, ["seed=one,1"], ["seed=one", "seed=1"]),
         ({"head": "linear,mlp"}, [], ["head=linear", "head=mlp"]),
         ({"head": "linear,mlp"}, ["head=cosine"], ["head=cosine"]),
         ({}, ["optimizer.lr=tag(log,interval(0.1,1))", "dataset.fold=range(1,3)"],

@@ -38,6 +38,17 @@ def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None
             )
 
 
+def check_limits(trainer: pl.Trainer, data: PictureData) -> None:
+    """Raise ConfigError where a share of the batches is less than one batch."""
+    for name, split in (("train", data.train), ("val", data.validation), ("test", data.test), ("predict", data.test)):
+        share, batches = getattr(trainer, f"limit_{name}_batches"), -(-len(split) // data.batch_size)
+        if isinstance(share, float) and not int(share * batches):
+            raise ConfigError(
+                f"trainer.limit_{name}_batches={share}: of {batches} batches that is none; expected at least"
+                f" {1 / batches:.3g}, or a number of batches."
+            )
+
+
 def check_statistics(strategy: Strategy, data: PictureData, world: int, parts: int = 1) -> None:
     """Raise ConfigError where batch norm would take statistics from one value a channel.
 

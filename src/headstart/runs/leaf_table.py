@@ -56,7 +56,10 @@ BATCHES = optional(
 )
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
-SECONDS = dict.fromkeys(("weeks", "days", "hours", "minutes", "seconds"), NOT_NEGATIVE)
+TIME = either(
+    matching(r"(?!00:00:00:00)\d\d:\d\d:\d\d:\d\d", "a time such as 00:12:00:00 (days to seconds)"),
+    mapping("{hours: 12}", NOT_NEGATIVE, ("weeks", "days", "hours", "minutes", "seconds")),
+)
 
 ANY_GROUP = {
     "_target_": text("the class to make, as in headstart.strategies.HeadOnly"),
@@ -160,7 +163,8 @@ OPTIMIZER = {
     "eps": NOT_NEGATIVE,
     "trust_coeff": POSITIVE,
     "max_grad_norm": optional(POSITIVE),
-    **dict.fromkeys("nesterov amsgrad maximize capturable differentiable".split(), truth()),
+    **dict.fromkeys("nesterov amsgrad maximize".split(), truth()),
+    **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and steps that are derived
     **dict.fromkeys(("foreach", "fused"), MAYBE),
 }
 SCHEDULER = {
@@ -175,10 +179,8 @@ TRAINER = {
     "max_epochs": whole(1, such=", such as 10"),
     "min_epochs": optional(whole(0)),
     "min_steps": optional(whole(0)),
-    "max_time": optional(either(matching(r"\d\d:\d\d:\d\d:\d\d", "a time such as 00:12:00:00 (days to seconds)"),
-                                Leaf(lambda value: isinstance(value, Mapping) and bool(value) and all(
-                                    name in SECONDS and SECONDS[name].fits(one) for name, one in value.items()),
-                                    "{hours: 12}"))),
+    "max_time": optional(TIME),
+    "barebones": one_of(False),
     "accelerator": text("auto, cpu, gpu, or another accelerator of Lightning's"),
     "devices": either(whole(1), one_of(-1, "auto"), matching(r"\d+(,\d+)*", ""), listed(whole(0), ""),
                       words="a whole number above 0, auto, or a list of devices such as [0,1]"),
@@ -195,7 +197,7 @@ TRAINER = {
     "reload_dataloaders_every_n_epochs": whole(0),
     **dict.fromkeys(("log_every_n_steps", "num_sanity_val_steps"), whole(0)),
     **dict.fromkeys(
-        "inference_mode detect_anomaly barebones sync_batchnorm use_distributed_sampler enable_autolog_hparams".split(),
+        "inference_mode detect_anomaly sync_batchnorm use_distributed_sampler enable_autolog_hparams".split(),
         truth(),
     ),
     **dict.fromkeys("benchmark enable_progress_bar enable_model_summary enable_checkpointing".split(), MAYBE),

@@ -1,7 +1,7 @@
 """What one setting may be: a test and the words that say what was expected; torch is not needed."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,12 +85,17 @@ def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Lea
     return Leaf(fits, what)
 
 
-def mapping(what: str, part: Leaf | None = None) -> Leaf:
-    """Return the leaf of a group of settings, whose values may all be of one kind."""
-    return Leaf(
-        lambda value: isinstance(value, Mapping) and (part is None or all(part.fits(one) for one in value.values())),
-        what,
-    )
+def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None = None) -> Leaf:
+    """Return the leaf of a group of settings, whose values may all be of one kind, and whose names a closed list."""
+
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, Mapping)
+            and (part is None or all(part.fits(one) for one in value.values()))
+            and (names is None or (bool(value) and set(value) <= set(names)))
+        )
+
+    return Leaf(fits, what)
 
 
 def either(*leaves: Leaf, words: str = "") -> Leaf:

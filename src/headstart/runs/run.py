@@ -36,7 +36,7 @@ from headstart.runs.crashes import crash_of, is_out_of_memory
 from headstart.runs.curves import Curves
 from headstart.runs.early_checks import check_settings
 from headstart.runs.interrupt import Interrupted, listening
-from headstart.runs.late_checks import check_monitors, check_statistics
+from headstart.runs.late_checks import check_limits, check_monitors, check_statistics
 from headstart.runs.manifest import Manifest, UnwrittenManifest
 from headstart.runs.predictions import write_predictions
 from headstart.runs.references import compute_references
@@ -381,6 +381,7 @@ def prepare(
     data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
     _warn_of_corners(config, data)
     check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
+    check_limits(trainer, data)
     processes.check_shares(data, strategy, trainer.world_size)
     sharding.check(strategy, trainer.strategy, trainer.world_size)
     return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)

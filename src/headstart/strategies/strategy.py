@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from headstart import ranks
 from headstart.backbones import Backbone
-from headstart.errors import ConfigError
+from headstart.errors import ConfigError, HeadstartError
 from headstart.features.extract import Features, extract
 from headstart.precision import at_least_single
 from headstart.seeds import generator, stream
@@ -603,7 +603,10 @@ class Strategy(pl.LightningModule):
         self._put_together(trainer)
         best = getattr(trainer.checkpoint_callback, "best_model_path", "") or (progress and progress.best)
         if not best:
-            raise RuntimeError("No epoch was kept: the trainer has no checkpoint of the best epoch.")
+            raise HeadstartError(
+                "No epoch came to its end, so no network is kept; use a longer trainer.max_time, or none, and a trainer"
+                " that keeps the best epoch."
+            )
         content = ranks.from_leader(
             torch.load(best, map_location="cpu", weights_only=True) if ranks.leads() else {}  # one machine may have it
         )

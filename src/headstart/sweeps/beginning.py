@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from headstart.files import write_atomically
+from headstart.rules import is_whole
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import forget_outcomes
 from headstart.sweeps.samples import settings_of
@@ -158,7 +159,7 @@ def count_jobs(config: DictConfig) -> int | None:
     """How many runs the sweep has; None where its sweeper decides that on the way."""
     trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
     if trials is not None:
-        return int(trials)
+        return int(trials) if is_whole(trials) else None  # the sweeper refuses what is no number
     given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     try:
         items = settings_of(config, given).values()

@@ -27,7 +27,7 @@ def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader |
 def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
     """Return the settings of as many jobs as the longest list of values has, each value in one of them at least.
 
-    Of seeds one is enough: no setting is wrong for one and right for another.
+    Of numbers as seeds one is enough: no setting is wrong for one and right for another.
     """
     found = settings_of(config, typed, loader)
     choices = {key: _values(item) for key, item in found.items() if item.is_sweep_override()}
@@ -44,4 +44,5 @@ def _values(item: Override) -> list[str]:
     if isinstance(value, IntervalSweep):
         return [str(value.start)]
     values = list(item.sweep_string_iterator())
-    return values[:1] if is_seed(item.get_key_element().lstrip("+")) else values
+    seeds = is_seed(item.get_key_element().lstrip("+")) and all(value.lstrip("-").isdigit() for value in values)
+    return values[:1] if seeds else values

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import write_atomically
+from headstart.rules import is_whole
 from headstart.seeds import stream
 from headstart.settings import is_indifferent, is_seed
 from headstart.sweeps import share
@@ -182,9 +183,9 @@ def _check(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"There is no {name} '{settings[name]}'.{nearest(settings[name], valid)}")
     for name in ("n_trials", "n_jobs"):
         value = settings[name]
-        if (value is not None or name == "n_trials") and (not isinstance(value, int) or value < 1):
+        if (value is not None or name == "n_trials") and (not is_whole(value) or value < 1):
             raise ConfigError(f"hydra.sweeper.{name}={value}: expected a whole number above 0.")
-    if not isinstance(settings["seed"], int):
+    if not is_whole(settings["seed"]):
         raise ConfigError(f"hydra.sweeper.seed={settings['seed']}: expected a whole number.")
 
 
