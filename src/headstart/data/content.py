@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headstart.data.collection import Collection, Undecoded, joined
 from headstart.data.decoding import UnreadableError, content_hash, decode_each
-from headstart.data.facts import Facts
+from headstart.data.facts import Facts, file_state
 
 
 def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], facts: Facts) -> str:
@@ -38,21 +38,12 @@ def files_hash(files: Sequence[Path], facts: Facts, labels: Sequence[str] | None
     names = [path[len(above) :].lstrip(os.sep) for path in paths]
     stamp = hashlib.sha256()
     for label, name, path in zip(labels, names, paths, strict=True):
-        stamp.update(os.fsencode(f"{label}\0{name}\0{_state(path)}\0"))
+        stamp.update(os.fsencode(f"{label}\0{name}\0{file_state(path)}\0"))
     known = facts.get(stamp.hexdigest())
     if known is None:
         known = _digest(labels, names, files)
         facts.put(stamp.hexdigest(), known)
     return known
-
-
-def _state(path: str) -> str:
-    """Return what changes whenever a file does: nobody can set the time of change (ctime) by hand."""
-    try:
-        state = os.stat(path)  # noqa: PTH116  # faster than Path's, for 50,000 files
-    except (OSError, ValueError):
-        return "unreadable"
-    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
 
 def _digest(labels: Sequence[str], names: Sequence[str], images: Sequence[Undecoded]) -> str:
