@@ -20,8 +20,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
 from PIL import Image
 
 from headstart.cli import main as command
@@ -204,7 +206,8 @@ def settings_case(rng: np.random.Generator) -> list[str]:
         names = choices(str(group))
         chosen.append(f"{group}={rng.choice(names)}")
     config, _ = composed(chosen)
-    keys = [*flatten({str(name): config[name] for name in config}), *map(str, config)]
+    settings: Any = OmegaConf.to_container(config, resolve=False)  # some have no value yet
+    keys = [*flatten(settings), *settings]
     arguments = [*TINY, *chosen]
     for _ in range(int(rng.integers(1, 3))):
         key = str(rng.choice(keys))

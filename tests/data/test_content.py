@@ -88,7 +88,7 @@ def test_the_place_does_not_count(root: Path, tmp_path: Path) -> None:
         ("train/a/0.jpg,a", "train/a/0.jpg,b"),
         ("train/a/0.jpg,a\n", ""),
         ("train/a/0.jpg", "test/../train/b/../a/00.jpg"),
-        ("path,label\n", "path,label,split\ntrain/b/00.jpg,b,val\n"),
+        ("path,label\n", "path,label\ntrain/b/00.jpg,b\n"),
     ],
 )
 def test_what_a_list_says_counts(old: str, new: str, root: Path) -> None:

@@ -14,6 +14,7 @@ from conftest import toy_backbone
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import HeadstartError
+from headstart.features.settings import bytes_of
 from headstart.runs import compose
 from headstart.runs.configs import choices, composed, conf_folder
 from headstart.runs.early_checks import check_packages, check_settings, trusted_packages
@@ -59,7 +60,7 @@ VALID = {
 }  # fmt: skip
 # What the settings alone do not show: the class or the data say it, also in one sentence.
 LATER = {
-    "dataset.root", "dataset.image_size", "dataset.labels_per_class", "dataset.folds", "dataset.test_split",
+    "dataset.root", "dataset.labels_per_class", "dataset.folds", "dataset.test_split",
     "dataset.set_name", "dataset.*_column", "dataset.pictures", "backbone.name", "augmentation.auto_augment.policy",
     "augmentation.learned.policy", "augmentation.manifold_mixup.stages", "strategy.train_stages", "strategy.stages",
     "strategy.stage_lr", "head.stages", "trainer.accelerator", "trainer.strategy",
@@ -263,3 +264,16 @@ def test_what_lightning_and_torch_take_beside_the_settings_that_ship() -> None:
     settings["optimizer"] |= {"betas": [0.9, 0.95], "eps": 1e-6, "amsgrad": True, "foreach": None}
     settings["trainer"]["profiler"] = None
     all_checks(settings)
+
+
+@pytest.mark.parametrize("size", [0, 500000, "2GB", "2gb", "1.5GiB", "300 MB", "7", "1T", "10b"])
+def test_sizes_are_those_that_the_feature_store_reads(size: int | str) -> None:
+    early(changed(settings_with("", ""), ("features", "max_size"), size))
+    assert bytes_of("features.max_size", size) >= 0
+
+
+def test_a_number_that_is_too_large_is_told_the_limit() -> None:
+    settings = changed(settings_with("", ""), ("trainer", "max_epochs"), 10**22)
+    assert refused(lambda: early(settings)) == (
+        f"trainer.max_epochs={10**22}: expected a whole number above 0, such as 10, below 2147483648."
+    )

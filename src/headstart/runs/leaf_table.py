@@ -36,7 +36,7 @@ BELOW_ONE = number(0, 1, below=True)
 POSITIVE = number(0, above=True)
 NOT_NEGATIVE = number(0)
 MAYBE = optional(truth())
-SIZE = matching(r"\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
+SIZE = matching(r"(?i)\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
 BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
 RATE = Leaf(lambda value: is_number(value) and value >= SMALLEST_RATE, "a number above 0, such as 0.002")
 STAGE_NAMES = either(
@@ -54,6 +54,7 @@ BATCHES = optional(
         words="a number of batches above 0, or a share of them such as 0.5",
     )
 )
+SIDE = optional(whole(1, 2**14))  # of an image, in pixels
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 TIME = either(
@@ -68,6 +69,7 @@ ANY_GROUP = {
     "_convert_": one_of("none", "partial", "object", "all"),
 }
 DATASET = {  # beside what rules.check_dataset knows of
+    "image_size": SIDE,
     "name": optional(text("a name")),
     "num_workers": either(one_of("auto"), whole(0, 1024)),
     "set_name": text("a name of torchvision's"),
@@ -83,7 +85,7 @@ DATASET = {  # beside what rules.check_dataset knows of
 BACKBONE = {
     "name": text("the name of a network"),
     "weights": optional(text("imagenet, the path of a file")),
-    "image_size": optional(whole(1)),
+    "image_size": SIDE,
     "drop_path": optional(number(0, 1, below=True)),
 }
 AUGMENTATION = {  # of views and mixes

@@ -129,7 +129,8 @@ def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
     shown = str(value) if str(value).strip() else f"'{value}'"
     shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
     hint = nearest(value, leaf.choices) if isinstance(value, str) and leaf.choices else ""
-    raise ConfigError(f"{key}={shown}: expected {leaf.expected}.{hint if hint.startswith(' Did') else ''}")
+    limit = f", below {LARGEST_WHOLE + 1}" if is_whole(value) and value > LARGEST_WHOLE else ""
+    raise ConfigError(f"{key}={shown}: expected {leaf.expected}{limit}.{hint if hint.startswith(' Did') else ''}")
 
 
 def check_plain(key: str, value: Any) -> None:
