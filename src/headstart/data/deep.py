@@ -9,7 +9,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,8 +23,6 @@ BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262
 WHITE_IS_ZERO, SIGNED = 0, 2
 ALPHA = (1, 2)  # ExtraSamples: alpha that the colours were multiplied with, and alpha that they were not
 OPAQUE_SHARE, EXTREME_SHARE = 0.05, 0.5
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a file that cannot be read has a sentence of its own
 
 
 class UnreadableError(Exception):
@@ -178,6 +175,9 @@ def read_tiff(content: bytes) -> Deep:
 
     A fourth band is alpha only where the file says so and it behaves so. Raises UnreadableError.
     """
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a file that cannot be read has a sentence of its own
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page: Any = file.pages[0]
         what = f"a TIFF of {page.samplesperpixel} bands, {page.dtype}, {getattr(page.photometric, 'name', '?').lower()}"

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 FLAT = 2.0  # grey levels of deviation, of every colour
 DARK, LIGHT = 24, 231  # an image all below or all above shows next to nothing
 ALIKE = 0.75  # grey levels of mean distance from the median image
-SUSPICIOUS = 8.0  # grey levels of deviation of the few pixels, below which all are looked at
+SUSPICIOUS = 48  # grey levels between the few pixels, below which all are looked at
 SIDE = 16  # of the few pixels that are held against the median image: enough that one of them lies on a stroke
-MOST = 1000  # images whose median stands for that of all
+MOST = 250  # images whose median stands for that of all
 SHARE, LEAST, NAMED = 0.1, 3, 3  # of the images, for a sentence; and names in it
 SENTENCES = {
     "black": "come out nearly black, with no value above 23 of 255",
@@ -81,24 +81,14 @@ def look(picture: NDArray[np.uint8]) -> tuple[str, bytes]:
     All pixels are looked at only where the few give cause: a decoder's whole pass pays for this.
     """
     height, width = picture.shape[:2]
-    few = np.ascontiguousarray(picture[:: max(1, height // SIDE), :: max(1, width // SIDE)][:SIDE, :SIDE])
-    level, deviation = _level(few)
-    kind = ""
-    if not DARK <= level <= LIGHT or deviation < SUSPICIOUS:
-        level, deviation = _level(picture)
-        if level < DARK and int(picture.max()) < DARK:
-            kind = "black"
-        elif level > LIGHT and int(picture.min()) > LIGHT:
-            kind = "white"
-        elif deviation < FLAT:
-            kind = "flat"
-    return kind, few[..., 1].tobytes()
-
-
-def _level(picture: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the mean, and the largest deviation of a colour."""
-    mean, deviation = cv2.meanStdDev(picture)
-    return sum(mean.ravel().tolist()) / 3, max(deviation.ravel().tolist())
+    few = picture[:: max(1, height // SIDE), :: max(1, width // SIDE), 1][:SIDE, :SIDE].tobytes()
+    if max(few) - min(few) >= SUSPICIOUS:
+        return "", few
+    if int(picture.max()) < DARK:
+        return "black", few
+    if int(picture.min()) > LIGHT:
+        return "white", few
+    return ("flat" if cv2.meanStdDev(picture)[1].max() < FLAT else ""), few
 
 
 def alike(few: Sequence[bytes]) -> list[int]:
