@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 
 from headstart.backbones import efficientnet_lite
 from headstart.cli import main
@@ -22,7 +22,8 @@ COUNTER = itertools.count()
 
 def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, Any], pd.DataFrame]:
     folder = Path(f"out{next(COUNTER)}")
-    assert main(["train", *TINY, into, *settings, f"output_dir={folder}"]) == 0
+    network = [] if any(setting.startswith("backbone=") for setting in settings) else SMALLEST
+    assert main(["train", *TINY, *network, into, *settings, f"output_dir={folder}"]) == 0
     [found] = runs_below(folder)
     [curve] = folder.rglob("metrics.csv")
     return found, pd.read_csv(curve)
@@ -67,7 +68,7 @@ def test_stored_features_change_nothing(backbone: str, strategy: str, engine: st
 
 def test_a_sweep_shares_what_is_frozen() -> None:
     settings = ["-m", "strategy=head_only,linear_probe", "seed=0,1", "seeds.backbone=0"]
-    assert main(["train", *TINY, *settings, "output_dir=sweep"]) == 0
+    assert main(["train", *TINY, *SMALLEST, *settings, "output_dir=sweep"]) == 0
     runs = sorted(runs_below(Path("sweep")), key=lambda run: run["started_at"])
     assert [run["features"]["hit"] for run in runs] == [False] + 3 * [True]
     assert len(list(Path("sweep/.features").glob("*/entry.json"))) == 1
@@ -130,7 +131,7 @@ def test_no_group_of_features_means_none() -> None:
 
 def test_checkpoints_are_whole(tmp_path: Path) -> None:
     """However the epochs were kept meanwhile."""
-    trained("strategy=finetune_upper", "trainer.max_epochs=2")
+    trained("strategy=finetune_upper", "trainer.max_epochs=2", "backbone=efficientnet_lite0")
     [checkpoint] = Path().rglob("checkpoints/*")
     assert checkpoint.name == "best.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
@@ -183,10 +184,10 @@ def test_features_of_another_network_are_an_error_that_names_them(capsys: pytest
         writer.put(values + 1)
         writer.commit(content["seconds"])
     keeping._PROBED.clear()
-    assert main(["train", *TINY, "features.dir=kept", "output_dir=again"]) == 2
-    assert f"kept/{about.parent.name} are not what efficientnet_lite0 computes" in capsys.readouterr().err
+    assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 2
+    assert f"kept/{about.parent.name} are not what test_efficientnet computes" in capsys.readouterr().err
     assert main(["features", "clear", about.parent.name, "--dir", "kept"]) == 0
-    assert main(["train", *TINY, "features.dir=kept", "output_dir=again"]) == 0
+    assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 0
 
 
 def test_it_ends_with_what_was_spent_and_saved(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import TINY
+from conftest import SMALLEST, TINY
 
 from headstart.cli import main
 from headstart.errors import ConfigError, DataError
@@ -18,7 +18,7 @@ from headstart.runs.explain.grad_cam import explain_classes
 from headstart.runs.explain.mistakes import choose
 from headstart.runs.explain.network import Rebuilt, read_checkpoint, rebuild, settings_of, tolerance
 
-SMALL = [*TINY, "backbone=mobilenet_v3_small", "dataset.counts=[3,2,2]", "optimizer.lr=0.01"]
+SMALL = [*TINY, *SMALLEST, "dataset.counts=[3,2,2]", "optimizer.lr=0.01"]
 SHIPPED = sorted(file.stem for file in (conf_folder() / "strategy").glob("*.yaml"))
 MORE = {"adapters": ["strategy.train_stages=[stage2]"], "lora": ["strategy.train_stages=[stage1,stage3]"]}
 
