@@ -37,15 +37,16 @@ VALID = {
     "*seed -1 huge", "seeds.* -1 huge", "output_dir word -1 huge", "logger [] {} null",
     "dataset.name word -1 huge null", "dataset.batch_size huge",
     "dataset.crop_fraction null", "dataset.near_duplicates true", "dataset.download true", "dataset.allow_outside true",
-    "dataset.root null", "dataset.folds null", "dataset.labels_per_class null", "dataset.test_split null",
-    "dataset.pictures null word", "dataset.split_column null word", "dataset.image_size null",
+    "dataset.root null", "dataset.folds null", "dataset.*labels_per_class null", "dataset.bits null",
+    "dataset.groups null word", "dataset.group_column null word", "dataset.splits null", "dataset.classes null", "dataset.test_split null",
+    "dataset.pictures null", "dataset.split_column null word", "dataset.image_size null",
     "backbone.weights null", "backbone.image_size null", "backbone.drop_path null",
     "augmentation.augmix*.jsd huge 1.5", "augmentation.augmix*.severity 1.5", "augmentation.*.alpha 1.5",
     "augmentation.*_alpha 1.5", "augmentation.manifold_mixup.stages null", "augmentation.rand_augment.magnitude 1.5",
     "augmentation.policy null",
     "strategy.lr null huge 1.5", "strategy.*_multiplier huge 1.5", "strategy.head_bias_lr_multiplier null",
     "strategy.lr_factor huge 1.5", "strategy.stage_lr null {}", "strategy.decay_norm_bias true", "strategy.tuned true",
-    "strategy.channels_last true", "strategy.views null", "strategy.stages null",
+    "strategy.channels_last true", "strategy.views null", "strategy.stages null", "strategy.refit true",
     "strategy.temperature huge 1.5", "strategy.l2 huge 1.5",
     "strategy.alpha huge 1.5", "strategy.beta huge 1.5", "strategy.train_stages []",
     "head.stages null", "head.pooling null", "head.gem_p huge 1.5", "head.scale huge 1.5",
@@ -60,7 +61,7 @@ VALID = {
 }  # fmt: skip
 # What the settings alone do not show: the class or the data say it, also in one sentence.
 LATER = {
-    "dataset.root", "dataset.labels_per_class", "dataset.folds", "dataset.test_split",
+    "dataset.root", "dataset.*labels_per_class", "dataset.folds", "dataset.test_split",
     "dataset.set_name", "dataset.*_column", "dataset.pictures", "backbone.name", "augmentation.auto_augment.policy",
     "augmentation.learned.policy", "augmentation.manifold_mixup.stages", "strategy.train_stages", "strategy.stages",
     "strategy.stage_lr", "head.stages", "trainer.accelerator", "trainer.strategy",
