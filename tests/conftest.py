@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Threads that wait for one another do not keep a core busy meanwhile, which other tests need. Read as torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
