@@ -9,7 +9,14 @@ from torch import nn
 
 from headstart.errors import ConfigError
 from headstart.tasks import CosineHead, LinearHead, MlpHead
-from headstart.tasks.heads import CosineLayer, class_means, nearest_mean, output_layer, start_from_class_means
+from headstart.tasks.heads import (
+    CosineLayer,
+    class_means,
+    nearest_mean,
+    output_layer,
+    standardisation,
+    start_from_class_means,
+)
 
 
 def some_features(count: int = 90, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,3 +97,14 @@ def test_hidden_layers() -> None:
 def test_wrong_settings_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_a_feature_that_one_image_hardly_excites_does_not_outweigh_the_others() -> None:
+    values = torch.randn(40, 9, generator=torch.Generator().manual_seed(0))
+    values[:, 0] = 0
+    values[3, 0] = 1e-4
+    mean, std = standardisation(values)
+    plain = values.double().std(dim=0, correction=0)
+    assert torch.equal(std[1:], plain[1:])
+    assert std[0] == plain.median() / 100 > 50 * plain[0]
+    assert ((0.1 - mean[0]) / std[0]).abs() < 12

@@ -12,6 +12,7 @@ from headstart.seeds import stream
 
 INITS = ("default", "zeros", "gaussian", "class_means")
 GAUSSIAN_STD = 0.01
+QUIET = 0.01  # of the median deviation
 
 
 class LinearLayer(nn.Linear):
@@ -135,9 +136,15 @@ def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
 
 
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature as float64; a feature that never changes gets deviation 1."""
+    """Return mean and deviation of each feature (N, D) as float64; a feature that never changes gets deviation 1.
+
+    A deviation counts as at least a hundredth of the median one: else a feature that only one training image excites,
+    a little, would outweigh all others wherever another image excites it more.
+    """
     std, mean = torch.std_mean(values.double(), dim=0, correction=0)
-    return mean, torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
+    changes = std > 1e-8 * (1 + mean.abs())
+    least = QUIET * std[changes].median() if changes.any() else 0.0
+    return mean, torch.where(changes, std.clamp(min=least), torch.ones_like(std))
 
 
 def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:
