@@ -267,7 +267,7 @@ class PictureData(pl.LightningDataModule):
     def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """Assign the splits, enough images for each; note which splits and settings of the source are left idle."""
         made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
-        if self.folds is None:
+        if self.folds is None and found["train"].groups is None:  # of groups, more is needed
             check_enough(found["train"], made, self.class_names)
         splits = self._assign(found)
         self.not_used += splits_not_used(found, self.folds, self.test_split)

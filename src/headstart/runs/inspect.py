@@ -126,7 +126,7 @@ def _shares(name: str, arguments: Sequence[str]) -> Shares:
     from headstart.runs.compose import make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
-    data: Any = SimpleNamespace(num_classes=CLASSES)  # of a data set, strategies ask no more
+    data: Any = SimpleNamespace(num_classes=CLASSES, class_weights=None, balance="none")  # what strategies ask of one
     strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
     parts = {**strategy.backbone.stages, "head": strategy.head}
     return Shares(name, {part: _share(module) for part, module in parts.items()})

@@ -149,7 +149,7 @@ STRATEGY = {
 TASK = {"label_smoothing": BELOW_ONE}
 HEAD = {
     "stages": optional(STAGE_NAMES),
-    "pooling": optional(one_of("avg", "max", "avgmax", "gem")),
+    "pooling": optional(one_of("avg", "max", "avgmax", "gem", kind="pooling")),
     "gem_p": POSITIVE,
     "dropout": BELOW_ONE,
     "init": one_of("default", "zeros", "gaussian", "class_means"),
@@ -227,8 +227,8 @@ CALLBACKS = {  # of each callback
 FEATURES = {
     "enabled": truth(),
     "dir": optional(text("a folder")),
-    "engine": one_of("auto", "torch", "onnxruntime", "compile"),
-    "views": optional(whole(1)),
+    "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
+    "views": optional(whole(1), "how many augmented views of an image to keep, such as 4, or null for new ones"),
     "refit": truth(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,

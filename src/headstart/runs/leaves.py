@@ -19,6 +19,7 @@ class Leaf:
     fits: Callable[[Any], bool]
     expected: str  # follows "expected"
     choices: tuple[str, ...] = ()  # of a closed list
+    kind: str = ""  # what the choices are, as in "there is no such engine"
 
 
 def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, below: bool = False) -> Leaf:
@@ -44,12 +45,12 @@ def truth() -> Leaf:
     return Leaf(lambda value: isinstance(value, bool), "true or false")
 
 
-def one_of(*choices: Any) -> Leaf:
-    """Return the leaf of a closed list of words and numbers."""
+def one_of(*choices: Any, kind: str = "") -> Leaf:
+    """Return the leaf of a closed list of words and numbers, which are names of a ``kind`` of thing."""
     words = tuple(str(choice) for choice in choices)
     expected = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
     return Leaf(lambda value: any(type(value) is type(choice) and value == choice for choice in choices), expected,
-                words)  # fmt: skip
+                words, kind)  # fmt: skip
 
 
 def text(what: str) -> Leaf:
@@ -109,7 +110,8 @@ def either(*leaves: Leaf, words: str = "") -> Leaf:
 
 def optional(leaf: Leaf, words: str = "") -> Leaf:
     """Return the same leaf, which may also be null."""
-    return Leaf(lambda value: value is None or leaf.fits(value), words or f"{leaf.expected}, or null", leaf.choices)
+    return Leaf(lambda value: value is None or leaf.fits(value), words or f"{leaf.expected}, or null", leaf.choices,
+                leaf.kind)  # fmt: skip
 
 
 def unset(instead: str) -> Leaf:
@@ -129,6 +131,8 @@ def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
     shown = str(value) if str(value).strip() else f"'{value}'"
     shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
     hint = nearest(value, leaf.choices) if isinstance(value, str) and leaf.choices else ""
+    if leaf.kind and isinstance(value, str):
+        raise ConfigError(f"{key}={shown}: there is no such {leaf.kind}.{hint}")
     limit = f", below {LARGEST_WHOLE + 1}" if is_whole(value) and value > LARGEST_WHOLE else ""
     raise ConfigError(f"{key}={shown}: expected {leaf.expected}{limit}.{hint if hint.startswith(' Did') else ''}")
 

@@ -110,7 +110,7 @@ def t_power(difference: float, error: float, degrees: float, alpha: float) -> fl
     bound, shift = float(-stdtrit(degrees, alpha / 2)), abs(difference) / error
     # t = (normal + shift) / √(χ²/degrees) misses the bound only if the normal falls below -shift/2 or the root exceeds
     # shift / (2 bound). Where both together are rarer than one in a million, the library may answer NaN.
-    if ndtr(-shift / 2) + chdtrc(degrees, degrees * (shift / (2 * bound)) ** 2) < 1e-6:
+    if ndtr(-shift / 2) + chdtrc(degrees, degrees * min(shift / (2 * bound), 1e100) ** 2) < 1e-6:
         return 1.0
     return float(1 - nctdtr(degrees, shift, bound))
 
