@@ -1,5 +1,6 @@
 """A sweep whose jobs would all be refused in the same words ends before its first job."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,33 @@ def test_a_value_that_is_swept_fails_its_own_job_only(capsys: pytest.CaptureFixt
 def test_a_default_that_every_job_replaces_is_not_looked_at() -> None:
     sweep = ["-m", *TINY[1:], "dataset=image_folder", "dataset.root=one,two", "strategy=nearest_centroid"]
     assert main(["train", *sweep]) == 1  # each has a sentence of its own, and none is about dataset.root=null
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib"]])
+def test_data_that_all_jobs_share_end_the_sweep_at_its_first_job(
+    launcher: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    sweep = ["-m", *GONE, "dataset.root=empty", "seed=range(75)", "output_dir=o", *launcher]
+    assert main(["train", *sweep]) == 2
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert "'empty' holds no image" in said.err.replace(f"{Path.cwd()}/", "")
+    assert "run 2" not in said.out
+    assert not [path for path in Path("o").rglob("*") if path.name != ".turn"], "nothing is left"
+
+
+def test_data_of_one_job_fail_that_job_only(
+    capsys: pytest.CaptureFixture[str], make_folder: Callable[..., Path]
+) -> None:
+    pictures = make_folder({"a": 6, "b": 6})
+    Path("empty").mkdir()
+    sweep = ["-m", *TINY[1:], "dataset=image_folder", f"dataset.root=empty,{pictures}", "strategy=nearest_centroid"]
+    assert main(["train", *sweep, "output_dir=o"]) == 1
+    assert "2 runs: 1 finished, 1 failed" in capsys.readouterr().out
+
+
+def test_data_that_are_refused_leave_no_folder_of_a_run() -> None:
+    Path("empty").mkdir()
+    assert main(["train", *GONE, "dataset.root=empty", "output_dir=o"]) == 2
+    assert not list(Path("o").iterdir())

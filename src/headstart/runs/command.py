@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, CrashError, HeadstartError, RunError
+from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
 from headstart.runs.configs import (
     CONFIG_ERRORS,
     conf_folder,
@@ -93,6 +93,9 @@ def train(arguments: Sequence[str]) -> int:
             print("headstart: interrupted; what was finished is kept, the same command goes on.", file=sys.stderr)
             _conclude(ended())
             return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
+        except _NoData as refused:
+            ended()
+            return _tell(refused.error, arguments)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
             ended()
             if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
@@ -115,6 +118,14 @@ def _conclude(sweep: Sweep | None) -> int:
         then = "count as failed trials" if search else "are tried again by the same command"
         print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE
+
+
+class _NoData(BaseException):
+    """Ends a sweep whose jobs all read the same data, and cannot; launchers would go on after an Exception."""
+
+    def __init__(self, error: DataError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def job(config: DictConfig) -> float:
@@ -149,12 +160,23 @@ def job(config: DictConfig) -> float:
         leave("interrupted", None, error)
         raise
     except Exception as error:
+        if sweep is None:
+            with suppress(OSError):  # it holds something
+                Path(told.runtime.output_dir).rmdir()
+        elif isinstance(error, DataError) and _data_are_shared(sweep, overrides):
+            raise _NoData(error) from error
         cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
         leave("failed", error.directory if isinstance(error, RunError) else None, cause)
         _tell(cause, overrides)
         return math.nan
     leave(result.word, result.directory)
     return result.accuracy
+
+
+def _data_are_shared(sweep: Path, overrides: Sequence[str]) -> bool:
+    """Return whether no job of a sweep has a data set of its own, and none has come to anything so far."""
+    own = [override.lstrip("+~") for override in own_settings(sweep, overrides)]
+    return not any(setting.startswith(("dataset", "experiment")) for setting in own) and not read_outcomes(sweep)
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from headstart.sweeps.outcomes import forget_outcomes
 from headstart.sweeps.samples import settings_of
 
 FILE = "sweep.json"
+SETTINGS = "multirun.yaml"  # which Hydra writes
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
 # How a sweep is carried out, not what it consists of.
 APART = ("sweep.", "hydra.", "+sweep.", "+hydra.", "++sweep.", "++hydra.")
@@ -140,8 +141,9 @@ def ended() -> Sweep | None:
         return None
     sweep = _BEGUN.pop()
     sweep.lock.release()
-    if [path.name for path in sweep.folder.iterdir()] == [FILE]:
-        (sweep.folder / FILE).unlink()
+    if {path.name for path in sweep.folder.iterdir()} <= {FILE, SETTINGS}:
+        for name in (FILE, SETTINGS):
+            (sweep.folder / name).unlink(missing_ok=True)
         sweep.folder.rmdir()
     return sweep
 
