@@ -142,3 +142,14 @@ def test_a_set_of_torchvision_is_told_by_its_own_files(tmp_path: Path) -> None:
     assert hash_of(data) == before
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(np.arange(10)[::-1]))
     assert hash_of(data) != before
+
+
+def test_linked_folders_of_a_set_of_torchvision_count(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    images = make_folder({"banded": 2})
+    (tmp_path / "dtd" / "dtd").mkdir(parents=True)
+    (tmp_path / "dtd" / "dtd" / "imdb").touch()
+    (tmp_path / "dtd" / "dtd" / "images").symlink_to(images)
+    data = TorchvisionSet("dtd", root=str(tmp_path))
+    before = hash_of(data)
+    (images / "banded" / "0.jpg").write_bytes(b"another")
+    assert hash_of(data) != before

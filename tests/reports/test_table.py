@@ -85,3 +85,21 @@ def test_long_values_are_cut_in_labels_and_stay_apart(tmp_path: Path) -> None:
     groups = group_runs(read_runs([tmp_path]).runs, by=["strategy", "weights"])
     assert len({group.label for group in groups}) == 2
     assert all(len(group.label) < 50 and "best.ckpt" in group.label for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("second", "groups"),
+    [
+        (("here", "hash one"), [2]),  # the same data at the same place: seeds of one group
+        (("elsewhere", "hash one"), [2]),  # at two places
+        (("here", "hash two"), [1, 1]),  # changed in between
+        (("elsewhere", "hash two"), [1, 1]),
+        (("elsewhere", None), [1, 1]),  # of an early run, which does not say: places tell
+    ],
+)
+def test_data_count_by_what_they_held(tmp_path: Path, second: tuple[str, str | None], groups: list[int]) -> None:
+    for seed, (root, held) in enumerate([("here", "hash one"), second]):
+        config = {"dataset": {"root": root}}
+        write_run(tmp_path, "head_only", seed, 0.7, config=config, source={"root": root, "hash": held})
+    found = group_runs(read_runs([tmp_path]).runs)
+    assert [len(group.runs) for group in found] == groups

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.runs.identity import ADDED, config_hash, make_run_directory, readable_name, run_id
+from headstart.runs.identity import ADDED, config_hash, make_run_directory, readable_name, run_id, source_key
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -108,3 +108,10 @@ def test_the_column_that_is_looked_for_by_itself_is_the_one_of_earlier_runs() ->
     plain = config_hash(changed("dataset.split_column", "split"))
     assert config_hash(changed("dataset.split_column", None)) == plain
     assert config_hash(changed("dataset.split_column", "subset")) != plain
+
+
+def test_the_key_of_a_source_follows_what_names_it_alone() -> None:
+    dataset = {"_target_": "x.Csv", "root": "a", "label_column": "label", "fold": 0, "split_seed": 0}
+    key = source_key(dataset)
+    assert key == source_key(dataset | {"fold": 1, "split_seed": 3, "batch_size": 8})
+    assert key != source_key(dataset | {"label_column": "site"})

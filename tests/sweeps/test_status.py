@@ -276,3 +276,13 @@ def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> No
     make(tmp_path, "new", "finished", begun=50, source={"root": "/ants", "hash": "2"})
     found = overview([tmp_path], NOW).sweeps[0]
     assert (found.left, found.outdated) == (2, 3)
+
+
+def test_sources_at_one_place_are_not_changes_of_one_another(tmp_path: Path) -> None:
+    """cifar10 and stl10 lie in one folder; two columns of labels stand in one list."""
+    (tmp_path / "sweep.json").write_text(json.dumps({"schema": 1, "jobs": 2, "overrides": [], "command": ["x"]}))
+    for number in "12":
+        source = {"root": "data", "settings": number, "hash": number}
+        make(tmp_path, number, "finished", begun=100 * int(number), source=source)
+    found = overview([tmp_path], NOW).sweeps[0]
+    assert (found.left, found.outdated) == (0, 0)

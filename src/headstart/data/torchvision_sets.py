@@ -1,6 +1,7 @@
 """torchvision's data sets: downloaded for those who have a network, else read from files put in place by hand."""
 
 import contextlib
+import glob
 import gzip
 import io
 import tarfile
@@ -123,8 +124,9 @@ class TorchvisionSet(PictureData):
         root = self._place()
         if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return [path if (path := folder / name).is_file() else folder / f"{name}.gz" for name in IDX]
-        found = (root / self.recipe.place).glob(self.recipe.holds)
-        return sorted(path for path in found if path.is_file() and path.suffix not in PACKED)
+        place = root / self.recipe.place
+        names = glob.glob(self.recipe.holds, root_dir=place, recursive=True)  # noqa: PTH207  # follows links
+        return sorted(path for name in names if (path := place / name).is_file() and path.suffix not in PACKED)
 
     def _open(self, root: Path, arguments: dict[str, Any]) -> Any:
         cls = getattr(torchvision.datasets, self.recipe.cls)

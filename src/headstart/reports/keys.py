@@ -19,12 +19,19 @@ IGNORED_NAMES = frozenset(
     "filename fold log_every_n_steps name near_duplicates num_nodes num_workers on_error output_dir profiler "
     "references run_dir save_dir sweep_dir verbose".split()
 )
+PLACES = ("dataset.root", "dataset.pictures")
+DATA = "dataset.data"  # no setting: what the data held
 # When two settings always change together, the one named first here stands for both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
 
 
 def value_of(run: Run, key: str) -> Any:
-    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key."""
+    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
+
+    ``DATA`` gives eight digits of the hash of what its data held, None where run.json does not say.
+    """
+    if key == DATA:
+        return run.data_hash and run.data_hash[:8]
     if key == "augmentation":
         return "+".join(run.augmentation) or "none"
     if key in ("dataset", "backbone", "strategy", "seed"):
@@ -34,7 +41,11 @@ def value_of(run: Run, key: str) -> Any:
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing."""
+    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing.
+
+    Data count by what they held: places of the same data are no difference, and ``DATA`` is added where one place held
+    different data.
+    """
     first: dict[tuple[Any, ...], Run] = {}
     keys: dict[str, None] = {}
     with_config = [run for run in sorted(runs, key=run_order) if run.config]
@@ -43,6 +54,9 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
         for key in run.config.keys() | other.config.keys():
             if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
                 keys[key] = None
+    places = {(run.data_hash, *map(str, _values(run, PLACES))) for run in with_config if run.data_hash}
+    if len({held for held, *_ in places}) < len(places):
+        keys = {key: None for key in keys if key not in PLACES}
     chosen: list[str] = []
     seen: set[tuple[Any, ...]] = set()
     for key in sorted(keys, key=_preference):
@@ -50,6 +64,9 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
         if pattern not in seen:
             seen.add(pattern)
             chosen.append(key)
+    alike = {(*_base(run), *_values(run, chosen)) for run in with_config}
+    if len(alike) < len({(*_base(run), *_values(run, chosen), value_of(run, DATA)) for run in with_config}):
+        chosen.append(DATA)
     return chosen
 
 
@@ -108,7 +125,11 @@ def sort_value(value: Any) -> tuple[int, float, str]:
 
 
 def _base(run: Run) -> tuple[Any, ...]:
-    return tuple(value_of(run, key) for key in BASE_KEYS)
+    return _values(run, BASE_KEYS)
+
+
+def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(value_of(run, key) for key in keys)
 
 
 def _ignored(key: str) -> bool:

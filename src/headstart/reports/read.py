@@ -64,6 +64,13 @@ class Run:
         return {str(name): of for name, of in found.items() if isinstance(of, str)} if isinstance(found, dict) else {}
 
     @property
+    def data_hash(self) -> str | None:
+        """The hash of all that the source of its data held; None where run.json does not say."""
+        source = self.record.get("source")
+        found = source.get("hash") if isinstance(source, dict) else None
+        return found if isinstance(found, str) else None
+
+    @property
     def fold(self) -> int | None:
         """The fold that was tested on; None without cross-validation."""
         return self.config.get("dataset.fold") if self.config.get("dataset.folds") is not None else None

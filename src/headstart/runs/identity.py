@@ -25,6 +25,12 @@ ADDED: dict[str, Any] = {
     "dataset.splits": None,
     "dataset.classes": None,
 }
+# Settings of a data set that change nothing in what its source holds.
+OF_USE = frozenset(
+    "name image_size batch_size num_workers labels_per_class validation_labels_per_class balance validation_fraction"
+    " test_fraction folds fold crop_fraction resize bits on_error near_duplicates download split_seed subset_seed"
+    " order_seed augmentation_seed".split()
+)
 # Settings whose null does what another value did in earlier runs.
 NULL_BEFORE = {"dataset.split_column": "split"}
 
@@ -94,6 +100,14 @@ def config_hash(config: Mapping[str, Any], data: str | None = None) -> str:
     kept = determining(config)
     kept["augmentation"] = list((kept.get("augmentation") or {}).items())
     return _digest(kept if data is None else {**kept, "data": data})
+
+
+def source_key(dataset: Mapping[str, Any]) -> str:
+    """Return 64 hex digits of the settings that name a source of data: its place, columns, splits and the like.
+
+    Two runs with the same digits read the same source, though it may have been changed in between.
+    """
+    return _digest({name: value for name, value in dataset.items() if name not in OF_USE})
 
 
 def run_id(config: str, fingerprint: str | None, weights: str | None) -> str:

@@ -144,7 +144,11 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
             {
                 "id": identity.run_id(described.config_hash, None, None),
                 "config_hash": described.config_hash,
-                "source": {"root": config.dataset.get("root"), "hash": described.data_hash},
+                "source": {
+                    "root": config.dataset.get("root"),
+                    "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
+                    "hash": described.data_hash,
+                },
                 **described.names,
                 "augmentation": augmentation_names(config.augmentation),
                 "seed": config.seed,

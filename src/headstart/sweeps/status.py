@@ -45,7 +45,7 @@ class RunStatus:
     kind: tuple[str, str, str] = ("", "", "")
     """Data set, backbone and strategy: runs that take about as long as each other."""
     source: tuple[str, str] = ("", "")
-    """Where the data set lies, and the hash of what it held."""
+    """The settings that name the source of the data set, and the hash of what it held."""
     started: float | None = None
     """When its process began, in seconds since 1970."""
 
@@ -122,7 +122,7 @@ def read_status(directory: Path, now: float) -> RunStatus:
         return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
     started, source = _moment(content.get("started_at")), _mapping(content.get("source"))
-    held_then = (str(source.get("root")), str(source.get("hash")))
+    held_then = (f"{source.get('root')} {source.get('settings')}", str(source.get("hash")))
     same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then}
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
@@ -187,7 +187,7 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None
 
 
 def _outdated(runs: Sequence[RunStatus]) -> int:
-    """Return how many have finished on data that were changed since, as a later run on the same place shows."""
+    """Return how many have finished on data that were changed since, as a later run on the same source shows."""
     latest = dict(run.source for run in sorted(runs, key=lambda run: run.started or 0.0))
     return sum(run.status in (FINISHED, "pruned") and latest[run.source[0]] != run.source[1] for run in runs)
 
