@@ -11,6 +11,11 @@ def stream(name: str, *numbers: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def for_torch(name: str, seed: int) -> int:
+    """Return the seed itself where torch takes it, else one made of it."""
+    return seed if abs(seed) < 2**63 else stream(name, seed)
+
+
 def generator(name: str, *numbers: int) -> np.random.Generator:
     """NumPy's generator on the stream of that name."""
     return np.random.default_rng(stream(name, *numbers))

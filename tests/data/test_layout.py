@@ -68,6 +68,7 @@ UNDERSTOOD: dict[str, tuple[Counts, dict[str, Any], Counts, list[str]]] = {
     "empty test": (split("train") | {"test": 0}, {}, {"train": 6}, ["split folder `test`: no images"]),
     "one class in test": (split("train") | {"test/dog": 2}, {}, {"train": 6, "test": 2}, []),
     "no splits": ({"cat": 3, "dog": 4, ".": 5}, {}, {"train": 7}, ["5 images outside class folders"]),
+    "days below numbers": ({"1": 3, "2": 3, "1/2019/2": 2, "2/2019/3": 2}, {}, {"train": 10}, []),
     "below classes": ({"cat/2019": 3, "cat/2020": 1, "dog/2019": 2, "dog/2020": 2}, {}, {"train": 8}, []),
     "some classes": ({"cat": 3, "dog": 4, "owl": 5}, {"classes": ["dog", "cat"]}, {"train": 7},
                      ["class folder `owl`: 5 images"]),
@@ -93,7 +94,7 @@ def test_understood(tmp_path: Path, name: str) -> None:
     names, found, not_used = collected(made(tmp_path, counts), **options)
     assert found == sizes
     assert not_used == unused
-    if "classes" not in options and name not in ("with and without", "a class called train"):
+    if "classes" not in options and name not in ("with and without", "a class called train", "days below numbers"):
         assert names == ["cat", "dog"]
 
 
@@ -115,8 +116,14 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
                          r"'.*benign_mask' is beside 'benign'.*classes=\[benign,malignant\]"),
     "folds of splits": (split("f1/train", "f1/test", "f2/train", "f2/test"), {},
                         r"\(test, train\).*dataset.splits=\{test: f1/test, train: f1/train\}"),
-    "thumbnails": ({"images": 3, "thumbnails": 3}, {}, r"does not look like classes"),
+    "thumbnails": ({"images": 3, "thumbnails": 3}, {}, r"'images' does not look like a class"),
     "repeated": ({"a": 3, "b": 3, "all/a": 3, "all/b": 3}, {}, r"'.*all' holds 'a', which is also .*classes=\[a,b\]"),
+    "repeated deeper": ({"a": 3, "b": 3, "c": 1, "a/old/copy/b": 3, "a/old/copy/c": 1}, {},
+                        r"'.*/a' holds 'old/copy/b', which is also a class folder beside it"),
+    "a backup": ({"a": 3, "b": 3, "backup/2019/a": 3, "backup/2019/b": 2}, {}, r"holds '2019/a', .*classes=\[a,b\]"),
+    "labels as images": ({"A": 3, "B": 3, "label": 3}, {}, r"and 'label' does not look like a class"),
+    "ground truth": ({"scans": 3, "Ground_Truth": 3}, {}, r"and 'Ground_Truth' does not look like a class"),
+    "sites of two sizes": (split("te", count=1) | split("tr"), {}, r"\{train: tr, test: \.\.\.\}"),
     "repeated in train": (split("train", "train/more"), {}, r"'.*train/more' holds 'cat', which is also a class"),
     "folds": (split("fold1", "fold2"), {}, r"\('fold1', 'fold2'\) holds the folders 'cat', 'dog', so either"),
     "splits below": ({"cat/train": 3, "cat/test": 3, "dog/train": 3, "dog/test": 3}, {}, r"holds split folders"),
@@ -219,6 +226,13 @@ def test_other_files_are_said(tmp_path: Path) -> None:
         "`extra`: 2 images without labels",
         "2 .txt, 1 .heic (install pillow-heif), 1 .md",
     ]
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    made(tmp_path, {"cat": 3, "dog": 3})
+    (tmp_path / "owl").symlink_to(tmp_path / "gone")
+    (tmp_path / "cat" / "me").symlink_to("me")
+    assert collected(tmp_path)[2] == ["2 links that lead nowhere (`owl`, `cat/me`)"]
 
 
 def test_names_of_classes_are_what_they_are(tmp_path: Path) -> None:

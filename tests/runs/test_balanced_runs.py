@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import SMALLEST, TINY
 
 from headstart.cli import main
 from headstart.reports.predictions import read_predictions
@@ -24,7 +24,7 @@ def train(make_folder: Callable[..., Path]) -> Callable[..., tuple[Path, dict[st
 
     def run(*settings: str) -> tuple[Path, dict[str, Any]]:
         into = Path(f"runs{len(list(Path().glob('runs*')))}")
-        data = ["dataset=image_folder", f"dataset.root={root}", "dataset.batch_size=8", *TINY[1:]]
+        data = ["dataset=image_folder", f"dataset.root={root}", "dataset.batch_size=8", *TINY[1:], *SMALLEST]
         assert main(["train", *data, *settings, f"output_dir={into}"]) == 0
         (path,) = into.rglob("run.json")
         return path.parent, json.loads(path.read_text())

@@ -11,6 +11,7 @@ from headstart.backbones.drop_path import check_drop_path, no_drop_path, settle_
 from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
+from headstart.seeds import for_torch
 from headstart.sources import check_source, source_of
 
 
@@ -71,7 +72,7 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
     if source_of(name):
         asked["in_chans"] = 3  # whatever its own images were like
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(for_torch("backbone", seed))
         try:
             network = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **asked)
         except Exception as error:  # the hub's client, urllib and timm each raise their own

@@ -21,6 +21,7 @@ from headstart.backbones.drop_path import check_drop_path, set_torchvision_rate
 from headstart.backbones.placing import Adapt
 from headstart.backbones.weights import failed_download, file_sha256, fill_from, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
+from headstart.seeds import for_torch
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
@@ -50,7 +51,7 @@ def torchvision_backbone(
     if name == "googlenet":
         kwargs |= {"aux_logits": False, "init_weights": True, "transform_input": False}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(for_torch("backbone", seed))
         network = torchvision.models.get_model(name, weights=None, **kwargs)
     set_torchvision_rate(network, name, drop_path)
     without_classifier(network)

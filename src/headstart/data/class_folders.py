@@ -17,7 +17,10 @@ PAIRED = frozenset(
 MASK_FILE = re.compile(
     r"(.+?)[\s_.\-]+(?:masks?|gt|seg|segmentation|annotation|annotated|labels?)[\s_.\-]*\d*", re.IGNORECASE
 )
-NO_CLASS = frozenset(("images", "imgs", "jpegimages"))  # names that no class has
+NO_CLASS = frozenset(  # names that no class has
+    "images imgs jpegimages label labels annotation annotations annots gt groundtruth ground_truth bboxes masks"
+    " segmentationclass segmentationobject".split()
+)
 SHARED = 2  # folders of one name in every class folder that look like the classes themselves
 
 
@@ -102,7 +105,7 @@ def _refuse_no_class(source: Folder, top: Folder) -> None:
         if len(names) > 1 and name.lower() in NO_CLASS:
             others = [other for other in names if other != name]
             raise DataError(
-                f"'{_shown(source)}' holds '{name}' beside '{others[0]}', which does not look like classes:"
+                f"'{_shown(source)}' holds '{name}' beside '{others[0]}', and '{name}' does not look like a class:"
                 f" {_say(top, names)}."
             )
 
@@ -110,11 +113,11 @@ def _refuse_no_class(source: Folder, top: Folder) -> None:
 def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
     """Refuse a class folder that holds other classes once more, or splits."""
     inside = [one.name for one in folder.filled]
-    repeated = [name for name in inside if name in names and name != folder.name]
-    if repeated:
+    repeated = next(_repeated(folder, names), None)
+    if repeated is not None:
         rest = [name for name in names if name != folder.name]
         raise DataError(
-            f"The folder '{_shown(folder)}' holds '{repeated[0]}', which is also a class folder beside it"
+            f"The folder '{_shown(folder)}' holds '{repeated}', which is also a class folder beside it"
             f" ({images_text(folder.image_count)} in all): {_say(top, rest)}."
         )
     splits = split_folders(inside)
@@ -141,6 +144,17 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
             )
 
 
+def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
+    """Yield the path of each folder in a class folder that is called like another class; deeper down, of two at least.
+
+    A single one deeper down may be something else, such as a day in 2019/03/1 where classes are numbers.
+    """
+    for one in folder.below():
+        known = [inner for inner in one.filled if inner.name in names]
+        if one is folder or len(known) >= SHARED:
+            yield from (relative(inner.path, folder) for inner in known if inner.name != folder.name)
+
+
 def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
     """Refuse folders that all hold the same folders: these may be the classes, and those splits."""
     folders = source.filled
@@ -150,9 +164,10 @@ def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
     telling = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
     if len(telling) >= SHARED:
         names = [folder.name for folder in folders]
+        largest = max(folders, key=lambda folder: folder.image_count)
         raise DataError(
             f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(telling)}, so either may be"
-            f" the classes: name splits with dataset.splits={{train: {relative(folders[0].path, top)}, test: ...}}, or"
+            f" the classes: name splits with dataset.splits={{train: {relative(largest.path, top)}, test: ...}}, or"
             f" classes with dataset.classes=[{','.join(names[:4])}{',...' * (len(names) > 4)}]."
         )
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import stat
 import warnings
@@ -36,6 +37,8 @@ from headstart.data.deep import (
 )
 from headstart.files import printable
 
+# What it cannot decode it says once a file, and raises too; deep.py then reads the file.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 Picture = NDArray[np.uint8]
 T = TypeVar("T")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

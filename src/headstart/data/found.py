@@ -39,6 +39,7 @@ class Folder:
     path: Path
     images: list[Path] = field(default_factory=list)  # directly in it
     others: list[str] = field(default_factory=list)  # names of its other files
+    dead: list[Path] = field(default_factory=list)  # links in it that lead nowhere
     folders: list["Folder"] = field(default_factory=list)  # by name
     same_as: Path | None = None  # where its content is counted, for a link to a folder that is counted elsewhere
 
@@ -107,6 +108,8 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
                 below.append((folder.path / entry.name, entry.is_symlink()))
             elif is_image(entry):
                 folder.images.append(folder.path / entry.name)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # a link to itself is no error here
+                folder.dead.append(folder.path / entry.name)
             else:
                 folder.others.append(entry.name)
     return below

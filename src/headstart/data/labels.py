@@ -16,6 +16,7 @@ SEVERAL = re.compile(r"\s*[;|]\s*")  # between the labels of one image
 COMMA = re.compile(r"\s*[,;|]\s*")  # likewise, where few parts make many labels: else it is within names
 MOST = 0.5  # of the images
 MANY_NUMBERS = 4  # different labels with decimals; fewer may be classes, such as doses
+MANY_WHOLE = 10  # different whole numbers, with fewer than two images each on average
 NAMED = 3
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
@@ -60,10 +61,13 @@ def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
             " row."
         )
     numbers = [_number(label) for label in counts]
+    several_each = sum(counts.values()) >= 2 * len(counts)
     decimals = [number for number in numbers if number is not None and number % 1]
-    if len(decimals) >= MANY_NUMBERS and None not in numbers:
+    many = len(decimals) >= MANY_NUMBERS or (len(numbers) >= MANY_WHOLE and not several_each)
+    if many and None not in numbers:
+        shown = next((label for label in counts if (_number(label) or 0) % 1), next(iter(counts)))
         raise DataError(
-            f"Labels of '{place}' such as '{next(label for label in counts if (_number(label) or 0) % 1)}' look like"
+            f"Labels of '{place}' such as '{shown}' look like"
             f" numbers to be predicted (regression), which is no classification and not supported yet: {len(numbers)}"
             " different values; if they are classes, give them names that are no numbers."
         )

@@ -87,6 +87,7 @@ def not_used(top: Folder, used: Sequence[Folder], splits: Mapping[str, Folder]) 
     if outside:
         phrases.append(f"{images_text(outside)} outside class folders")
     phrases += list(_links(top))
+    phrases += list(_dead_links(top))
     return phrases + ([files_by_suffix(others)] if others else [])
 
 
@@ -112,6 +113,15 @@ def _links(top: Folder) -> Iterator[str]:
             f"{len(links)} linked folder{'s' * (len(links) > 1)} counted elsewhere or leading back ({', '.join(named)}"
             f"{more})"
         )
+
+
+def _dead_links(top: Folder) -> Iterator[str]:
+    """Yield a phrase for links that lead nowhere: each may have been a class."""
+    dead = [relative(path, top) for folder in top.below() for path in folder.dead]
+    if dead:
+        names = ", ".join(f"`{name}`" for name in dead[:3]) + ", ..." * (len(dead) > 3)
+        leads = "links that lead" if len(dead) > 1 else "link that leads"
+        yield f"{len(dead)} {leads} nowhere ({names})"
 
 
 def _inside_wrappers(top: Folder, classes: Sequence[str] | None) -> Folder:
@@ -162,7 +172,9 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
         listed = ",".join(folder.name for folder in others[:4]) + ",..." * (len(others) > 4)
         beside = f", as in dataset.splits={{train: {relative(base.path, top)}, {own}}} with dataset.classes=[{listed}]"
         mend = beside if len(others) > 1 else f", as in dataset.splits={{train: FOLDER, {own}}}"
-        raise DataError(f"'{base.path}' has {names} but no train folder: name it{mend}{_or_classes(base, others)}.")
+        raise DataError(
+            f"'{base.path}' has {names} but no train folder: say which it is{mend}{_or_classes(base, others)}."
+        )
     named = {folder.name: folder for folder in others}
     if test_split in named:
         labelled[str(test_split)] = _unwrapped(named.pop(str(test_split)))

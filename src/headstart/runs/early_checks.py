@@ -18,7 +18,7 @@ from headstart.rules import (
     is_whole,
 )
 from headstart.runs.configs import refuse_parts
-from headstart.runs.leaf_table import check_leaves
+from headstart.runs.leaf_table import ANY_GROUP, TRAINER, check_leaves
 from headstart.runs.targets import check_packages, check_targets
 from headstart.settings import flatten
 from headstart.sources import check_source, source_of
@@ -33,6 +33,9 @@ OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
 # Classifiers that are computed from features, and what the settings call them.
 SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
 EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
+LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
+TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
+WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
@@ -87,6 +90,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         check_dataset(settings["dataset"])
     check_leaves(settings)
     check_trainer(settings)
+    check_callbacks(settings)
     check_augmentation(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
     check_places(settings)
@@ -129,9 +133,33 @@ def check_needed(settings: Mapping[str, Any]) -> None:
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Refuse what would end a run within an epoch."""
-    if settings["trainer"].get("max_steps", -1) not in (-1, None):
+    """Refuse what would end a run within an epoch, what Lightning's trainer does not take, and what has no effect."""
+    trainer = settings["trainer"]
+    if trainer.get("max_steps", -1) not in (-1, None):
         raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
+    if any(trainer.get(name, 1) != 1 for name in ("check_val_every_n_epoch", "val_check_interval")):
+        raise ConfigError(
+            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: every epoch is judged once,"
+            " at its end."
+        )
+    least, epochs = trainer.get("min_epochs"), trainer.get("max_epochs")
+    if is_whole(least) and is_whole(epochs) and least > epochs:
+        raise ConfigError(f"trainer.min_epochs={least} is above trainer.max_epochs={epochs}; expected at most that.")
+    if trainer.get("_target_") == LIGHTNING_TRAINER:
+        for name in trainer:
+            if name not in (*TRAINER, *TRAINER_ELSEWHERE, *ANY_GROUP):
+                raise ConfigError(f"There is no setting 'trainer.{name}'.{nearest(name, TRAINER)}")
+
+
+def check_callbacks(settings: Mapping[str, Any]) -> None:
+    """Refuse callbacks that are no group of a class, and those whose result nothing would use."""
+    for name, part in (settings.get("callbacks") or {}).items():
+        target = str(part.get("_target_") or "")
+        if not target:
+            raise ConfigError(f"callbacks.{name}: expected the class to make in callbacks.{name}._target_.")
+        instead = WITHOUT_EFFECT.get(target.rpartition(".")[2]) if target.startswith("pytorch_lightning.") else None
+        if instead:
+            raise ConfigError(f"callbacks.{name}._target_={target} would change nothing here; use {instead}.")
 
 
 def check_augmentation(settings: Mapping[str, Any]) -> None:
