@@ -1,11 +1,12 @@
 """Settings of data sets that are wrong by themselves."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headstart.errors import ConfigError
-from headstart.rules import check_dataset, given_classes, given_splits
+from headstart.errors import ConfigError, DataError
+from headstart.rules import check_dataset, existing_folder, given_classes, given_splits
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,9 @@ def test_splits_and_classes_as_they_are_used() -> None:
     assert given_splits({"training": "a/b", "dev": 3}) == {"train": "a/b", "validation": "3"}
     assert given_classes(["cat", 0]) == ["cat", "0"]
     assert given_splits(None) is given_classes(None) is None
+
+
+def test_no_hidden_folder_is_proposed() -> None:
+    Path(".digit").mkdir()
+    with pytest.raises(DataError, match=r"there is no such folder\.$"):
+        existing_folder("digits")

@@ -234,7 +234,8 @@ def _folder(key: str, given: str, path: Path) -> Path:
 def _near(path: Path) -> str:
     """Return the nearest of what lies beside a missing path."""
     try:
-        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = [str(entry) for entry in beside if not entry.name.startswith(".")]
     except OSError:
         return ""
     hint = nearest(str(path), near)
