@@ -78,5 +78,23 @@ def test_a_stopped_run_waits_while_other_data_are_trained_on(lists: Path, monkey
     check_equal(whole.parent, config.parent)
 
 
+def test_a_stopped_run_goes_on_where_its_data_were_moved_to(
+    lists: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(root: Path) -> int:
+        text = (root / "right.csv").read_text()
+        (root / "whole.csv").write_text(text.replace("\na/", f"\n{root}/a/").replace("\nb/", f"\n{root}/b/"))
+        settings = ["dataset=csv", "strategy=finetune_all", "dataset.batch_size=4", "sweep.checkpoint_share=1"]
+        return main(["train", *SETTINGS, *settings, f"dataset.root={root / 'whole.csv'}", "output_dir=o"])
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, "SIGTERM")
+        assert run(lists) == 143
+    moved = lists.rename(lists.with_name("moved"))
+    assert run(moved) == 0
+    assert "goes on from its checkpoint: epoch 2" in capsys.readouterr().out
+    assert len(runs_below(Path("o"))) == 1
+
+
 def _broken(*args: object, **kwargs: object) -> None:
     raise ZeroDivisionError("deep inside")

@@ -201,6 +201,12 @@ class PictureData(pl.LightningDataModule):
         labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
 
+    def contents_hash(self) -> str:
+        """Return a hash of targets and contents of all splits, after ``prepare``; names do not count."""
+        splits = (self.train, self.validation, self.test)
+        parts = [content_digest([""] * len(of), of.targets.tolist(), of.pictures.contents) for of in splits]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
     def _decoder(self, preprocessing: HasPreprocessing) -> Decoder:
         size = preprocessing.image_size
         side = size

@@ -397,7 +397,7 @@ def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> Progress | No
     parts.keep.made_of = {
         "settings": manifest.content["config_hash"],
         "code": provenance.git_state()["source_sha256"],
-        "pictures": parts.data.fingerprint,
+        "pictures": parts.data.contents_hash(),
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
