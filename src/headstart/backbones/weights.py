@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +57,10 @@ def read_tensors(path: Path) -> Groups:
             from safetensors.torch import load_file
 
             return {(): load_file(path)}
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the command that trained, in many a file
+        with (
+            warnings.catch_warnings(action="ignore"),  # on a traced program, which is refused below
+            torch.serialization.safe_globals([argparse.Namespace]),
+        ):  # the command that trained, in many a file
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(_not_tensors(path)) from error
@@ -156,14 +160,17 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
     """Copy tensors into a network by name; the share that was filled and the names that were not.
 
     Refused, in one sentence with names of each side, are tensors that fill less than 90 % of the network; one of the
-    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; and one of
-    complex or boolean values where the network has others. The counters of batch norm do not count.
+    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; one of
+    complex or boolean values where the network has others; and one that holds NaN or infinity. The counters of batch
+    norm do not count.
     """
     wanted = network.state_dict()
     placed = place(wanted, tensors)
     if reason := refusal(placed, wanted, tensors, what, backbone):
         raise WeightsError(reason)
     for name, tensor in placed.fitting.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise WeightsError(f"{what}: its tensor {name} holds NaN or infinity; its training may have diverged.")
         if any(kind(tensor) != kind(wanted[name]) for kind in (torch.is_complex, _is_bool)):
             raise WeightsError(
                 f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, {backbone} needs"
