@@ -58,6 +58,16 @@ def test_numbers_that_are_none_are_refused(value: float, tmp_path: Path) -> None
         torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
 
 
+def test_sub_networks_beside_the_one_that_is_taken_are_listed(tmp_path: Path) -> None:
+    state = {f"net.encoder.{name}": tensor for name, tensor in resnet(0).state_dict().items()}
+    others = ("net.decoder.out.weight", "net.decoder.out.bias", "loss.centres")
+    torch.save(state | {name: torch.ones(2) for name in others}, tmp_path / "w.pt")
+    backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert backbone.weights.unused == ("net.decoder (2 tensors)", "loss (1 tensor)")
+    torch.save({f"_orig_mod.module.{name}": one for name, one in resnet(0).state_dict().items()}, tmp_path / "c.pt")
+    assert torchvision_backbone("resnet18", weights=str(tmp_path / "c.pt"), image_size=64).weights.unused == ()
+
+
 def test_a_folder_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"is a folder; name a file in it, or .*local-dir:"):
         torchvision_backbone("resnet18", weights=str(tmp_path), image_size=64)

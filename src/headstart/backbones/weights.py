@@ -102,7 +102,8 @@ def fill_from(
 ) -> WeightsInfo:
     """Fill a network from the tensors of a file, as ``load_weights_file`` does; what was taken, and how it fits."""
     wanted = network.state_dict()
-    options = [_option(candidate, wanted, what, adapt) for candidate in candidates(_renamed(groups, rename), wanted)]
+    groups = _renamed(groups, rename)
+    options = [_option(candidate, wanted, what, adapt) for candidate in candidates(groups, wanted)]
     best = max(options, key=lambda option: (option.fits, len(option.placed.fitting), -option.candidate.rank))
     matched, missing = fill(network, best.tensors, what, backbone)
     alike = [
@@ -118,7 +119,7 @@ def fill_from(
         missing=missing,
         taken=f"{best.candidate}{also}" or None,
         changed=best.changed,
-        unused=_parts(best.placed.unused),
+        unused=(*_parts(best.placed.unused), *_beside(best.candidate, groups)),
     )
 
 
@@ -145,6 +146,16 @@ def _renamed(groups: Groups, rename: Rename) -> Groups:
         path: {rename(TRACED.sub("", WRAPPERS.sub("", name))): tensor for name, tensor in tensors.items()}
         for path, tensors in groups.items()
     }
+
+
+def _beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
+    """Return the sub-networks beside the one that was taken, in its own sub-dictionary."""
+    above = taken.prefix.rstrip(".").rpartition(".")[0]
+    start = f"{above}." if above else ""
+    others = [name for name in groups[taken.path] if not name.startswith(taken.prefix)]
+    inside = tuple(name[len(start) :] for name in others if name.startswith(start))
+    outside = tuple(name for name in others if not name.startswith(start))
+    return (*(f"{start}{part}" for part in _parts(inside)), *_parts(outside))
 
 
 def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
