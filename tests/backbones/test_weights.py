@@ -69,7 +69,7 @@ def test_sub_networks_beside_the_one_that_is_taken_are_listed(tmp_path: Path) ->
 
 
 def test_a_folder_is_told_as_such(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"is a folder; name a file in it, or .*local-dir:"):
+    with pytest.raises(WeightsError, match=r"no such file, but a folder; name a file in it, or .*local-dir:"):
         torchvision_backbone("resnet18", weights=str(tmp_path), image_size=64)
 
 
