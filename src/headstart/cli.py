@@ -68,3 +68,7 @@ def _function(place: str) -> Callable[[Sequence[str]], int]:
     module, name = place.split(":")
     function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
     return function
+
+
+if __name__ == "__main__":
+    sys.exit(main())

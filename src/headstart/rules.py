@@ -267,6 +267,11 @@ def is_file(path: Path) -> bool:
 
 def existing_weights(path: Path) -> Path:
     """The file that backbone.weights names; refused where there is none."""
+    if os.path.isdir(path):  # noqa: PTH112
+        raise WeightsError(
+            f"backbone.weights={path}: there is no such file, but a folder; name a file in it, or give backbone=timm"
+            f" 'backbone.name=\"local-dir:{path}\"' for a network saved by timm."
+        )
     if not os.path.isfile(path):  # noqa: PTH113  # never raises, as Path's does
         raise WeightsError(
             f"backbone.weights={path}: there is no such file; give a state dict, a safetensors file,"

@@ -49,6 +49,38 @@ def test_safetensors(tmp_path: Path) -> None:
     torch.testing.assert_close(backbone(x), source.eval()(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_numbers_that_are_none_are_refused(value: float, tmp_path: Path) -> None:
+    state = {name: tensor.double() for name, tensor in resnet(0).state_dict().items()}
+    state["layer2.0.conv1.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"layer2.0.conv1.weight holds NaN or infinity"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+
+
+def test_sub_networks_beside_the_one_that_is_taken_are_listed(tmp_path: Path) -> None:
+    state = {f"net.encoder.{name}": tensor for name, tensor in resnet(0).state_dict().items()}
+    others = ("net.decoder.out.weight", "net.decoder.out.bias", "loss.centres")
+    torch.save(state | {name: torch.ones(2) for name in others}, tmp_path / "w.pt")
+    backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert backbone.weights.unused == ("net.decoder (2 tensors)", "loss (1 tensor)")
+    torch.save({f"_orig_mod.module.{name}": one for name, one in resnet(0).state_dict().items()}, tmp_path / "c.pt")
+    assert torchvision_backbone("resnet18", weights=str(tmp_path / "c.pt"), image_size=64).weights.unused == ()
+
+
+def test_a_folder_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no such file, but a folder; name a file in it, or .*local-dir:"):
+        torchvision_backbone("resnet18", weights=str(tmp_path), image_size=64)
+
+
+def test_a_traced_program_is_refused_without_further_words(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(tmp_path / "w.pt"))
+    recwarn.clear()
+    with pytest.raises(WeightsError, match="is not a weights file"):
+        torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
+    assert not recwarn.list
+
+
 def test_a_poor_fit_is_refused_with_its_share(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "w.pt")
     state = resnet(0).state_dict()

@@ -259,3 +259,11 @@ def test_a_list_is_searched_once_and_only_where_needed(listed: Listing, monkeypa
     assert not walked
     listed(*PLAIN, change=(".jpg", "")).collect()
     assert len(walked) == 1
+
+
+def test_a_path_of_another_machine_is_told_where_the_image_is(tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "pics" / "a.png")
+    (tmp_path / "l.csv").write_text("path,label\n/home/bob/pics/a.png,cat\n")
+    with pytest.raises(DataError, match=r"outside of .*allow_outside=true\. There is 'pics/a.png' below"):
+        CsvFile(root=str(tmp_path / "l.csv")).collect()

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +57,10 @@ def read_tensors(path: Path) -> Groups:
             from safetensors.torch import load_file
 
             return {(): load_file(path)}
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the command that trained, in many a file
+        with (
+            warnings.catch_warnings(action="ignore"),  # on a traced program, which is refused below
+            torch.serialization.safe_globals([argparse.Namespace]),
+        ):  # the command that trained, in many a file
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(_not_tensors(path)) from error
@@ -98,7 +102,8 @@ def fill_from(
 ) -> WeightsInfo:
     """Fill a network from the tensors of a file, as ``load_weights_file`` does; what was taken, and how it fits."""
     wanted = network.state_dict()
-    options = [_option(candidate, wanted, what, adapt) for candidate in candidates(_renamed(groups, rename), wanted)]
+    groups = _renamed(groups, rename)
+    options = [_option(candidate, wanted, what, adapt) for candidate in candidates(groups, wanted)]
     best = max(options, key=lambda option: (option.fits, len(option.placed.fitting), -option.candidate.rank))
     matched, missing = fill(network, best.tensors, what, backbone)
     alike = [
@@ -114,7 +119,7 @@ def fill_from(
         missing=missing,
         taken=f"{best.candidate}{also}" or None,
         changed=best.changed,
-        unused=_parts(best.placed.unused),
+        unused=(*_parts(best.placed.unused), *_beside(best.candidate, groups)),
     )
 
 
@@ -143,6 +148,16 @@ def _renamed(groups: Groups, rename: Rename) -> Groups:
     }
 
 
+def _beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
+    """Return the sub-networks beside the one that was taken, in its own sub-dictionary."""
+    above = taken.prefix.rstrip(".").rpartition(".")[0]
+    start = f"{above}." if above else ""
+    others = [name for name in groups[taken.path] if not name.startswith(taken.prefix)]
+    inside = tuple(name[len(start) :] for name in others if name.startswith(start))
+    outside = tuple(name for name in others if not name.startswith(start))
+    return (*(f"{start}{part}" for part in _parts(inside)), *_parts(outside))
+
+
 def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first components of names, each with how many tensors it has."""
     counts: dict[str, int] = {}
@@ -156,14 +171,17 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
     """Copy tensors into a network by name; the share that was filled and the names that were not.
 
     Refused, in one sentence with names of each side, are tensors that fill less than 90 % of the network; one of the
-    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; and one of
-    complex or boolean values where the network has others. The counters of batch norm do not count.
+    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; one of
+    complex or boolean values where the network has others; and one that holds NaN or infinity. The counters of batch
+    norm do not count.
     """
     wanted = network.state_dict()
     placed = place(wanted, tensors)
     if reason := refusal(placed, wanted, tensors, what, backbone):
         raise WeightsError(reason)
     for name, tensor in placed.fitting.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise WeightsError(f"{what}: its tensor {name} holds NaN or infinity; its training may have diverged.")
         if any(kind(tensor) != kind(wanted[name]) for kind in (torch.is_complex, _is_bool)):
             raise WeightsError(
                 f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, {backbone} needs"

@@ -116,9 +116,10 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
     repeated = next(_repeated(folder, names), None)
     if repeated is not None:
         rest = [name for name in names if name != folder.name]
+        copy = f"take it away if it is a copy, or use all as '{folder.name}' with dataset.classes=[{_listed(names)}]"
         raise DataError(
             f"The folder '{_shown(folder)}' holds '{repeated}', which is also a class folder beside it"
-            f" ({images_text(folder.image_count)} in all): {_say(top, rest)}."
+            f" ({images_text(folder.image_count)} in all): {copy if folder.images else _say(top, rest)}."
         )
     splits = split_folders(inside)
     if len(set(splits.values())) > 1:
@@ -168,15 +169,14 @@ def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
         raise DataError(
             f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(telling)}, so either may be"
             f" the classes: name splits with dataset.splits={{train: {relative(largest.path, top)}, test: ...}}, or"
-            f" classes with dataset.classes=[{','.join(names[:4])}{',...' * (len(names) > 4)}]."
+            f" classes with dataset.classes=[{_listed(names)}]."
         )
 
 
 def _say(top: Folder, names: Sequence[str]) -> str:
     """Return the settings that decide."""
-    listed = ",".join(names[:4]) + (",..." if len(names) > 4 else "")
     return (
-        f"list the classes with dataset.classes=[{listed}], or name the folders that hold class folders with"
+        f"list the classes with dataset.classes=[{_listed(names)}], or name the folders that hold class folders with"
         " dataset.splits={train: FOLDER, ...}"
     )
 
@@ -192,6 +192,10 @@ def _only(name: str, wanted: frozenset[str]) -> bool:
 
 def _paired_word(name: str) -> str:
     return next((word for word in words_of(name) if word in PAIRED), name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ",".join(names[:4]) + ",..." * (len(names) > 4)
 
 
 def _few(names: Sequence[str]) -> str:

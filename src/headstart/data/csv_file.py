@@ -196,9 +196,11 @@ class CsvFile(PictureData):
             where = f"Line {row.line} of '{table.file}'"
             place = real_path(base / (name or row.path))
             if not self.allow_outside and not place.is_relative_to(listed.inside):
+                hint = listed.hint(row.path)
                 raise DataError(
                     f"{where} names '{printable(row.path)}', which is outside of '{base}': give the folder of the"
                     " images with dataset.pictures, or allow it with dataset.allow_outside=true."
+                    f"{hint if hint.startswith(' There is') else ''}"
                 )
             if name is None and self.on_error != "skip":
                 missing = printable(str(base / row.path))
