@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from conftest import TINY, answer_of
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -194,6 +195,7 @@ KEYS = ["image_size", "batch_size", "labels_per_class", "validation_fraction", "
         "groups", "resize", "bits"]  # fmt: skip
 
 
+@with_settings(suppress_health_check=[HealthCheck.too_slow])  # other tests may run beside it
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
 def test_the_early_check_and_the_data_set_agree(settings: dict[str, Any]) -> None:
     def answer(check: Callable[[], Any]) -> str | None:
