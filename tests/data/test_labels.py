@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from headstart.data.labels import (
+    absent_classes,
     classes_text,
     conflicting_labels,
     is_imbalanced,
@@ -140,3 +141,11 @@ def test_what_a_run_says_of_its_classes() -> None:
 @pytest.mark.parametrize(("counts", "imbalanced"), [([4, 12], True), ([4, 11], False), ([5, 5], False)])
 def test_a_hint_where_classes_differ_much_in_size(counts: list[int], imbalanced: bool) -> None:
     assert is_imbalanced(np.repeat(np.arange(2), counts), 2) is imbalanced
+
+
+def test_classes_that_a_split_lacks() -> None:
+    splits = {"train": np.array([0, 1, 2]), "validation": np.array([0, 2]), "test": np.array([1])}
+    one, two = absent_classes(splits, ["cat", "dog", "owl"])
+    assert one == "validation has no image of 1 of 3 classes ('dog'), so its scores do not count them"
+    assert two.startswith("test has no image of 2 of 3 classes ('cat', 'owl')")
+    assert absent_classes({"train": np.array([0, 1])}, ["a", "b"]) == []

@@ -97,6 +97,20 @@ def conflicting_labels(
     )
 
 
+def absent_classes(splits: Mapping[str, Targets], class_names: Sequence[str]) -> list[str]:
+    """Return a sentence for each split that has no image of some classes; targets (N,) are by split."""
+    sentences = []
+    for name, targets in splits.items():
+        absent = np.flatnonzero(np.bincount(targets, minlength=len(class_names)) == 0)
+        if len(absent):
+            shown = ", ".join(f"'{class_names[label]}'" for label in absent[:NAMED]) + ", ..." * (len(absent) > NAMED)
+            sentences.append(
+                f"{name} has no image of {len(absent)} of {len(class_names)} classes ({shown}), so its scores do not"
+                " count them"
+            )
+    return sentences
+
+
 def classes_text(class_names: Sequence[str]) -> str:
     """Return how many classes there are, and the first names."""
     more = ", ..." if len(class_names) > NAMED else ""

@@ -24,7 +24,7 @@ from headstart.data.deep import NoRangeError, PixelRange, UnreadableError
 from headstart.data.facts import Facts
 from headstart.data.grouped_splits import shared_groups
 from headstart.data.groups import grouped_by_name
-from headstart.data.labels import conflicting_labels
+from headstart.data.labels import absent_classes, conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
 from headstart.data.looks import Notes, joined_notes
 from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
@@ -182,6 +182,7 @@ class PictureData(pl.LightningDataModule):
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
         splits = self._checked(found)
         _check_classes(splits, self.class_names)
+        self.warnings += absent_classes({name: split.targets for name, split in splits.items()}, self.class_names)
         decoder = self._decoder(preprocessing)
         paths = paths_of(found)
         if self.bits is not None:
