@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import CHECKOUT, TINY, answer_of
+from conftest import CHECKOUT, SMALLEST, TINY, answer_of
 from made_up import make_up
 
 from headstart.cli import main
@@ -18,7 +18,7 @@ from headstart.reports.diff import read_record
 from headstart.runs.reproduce import engine_of, reproduce, sister_lines, verdict
 from headstart.runs.targets import check_hydra, check_targets
 
-SMALL = [*TINY, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]
+SMALL = [*TINY, *SMALLEST, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]
 
 
 def train(*arguments: str, into: Path | str = "runs") -> Path:

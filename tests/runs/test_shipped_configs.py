@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torchvision
 import yaml
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from PIL import Image
 
 from headstart.augmentations.learned.policy import Choice, Policy, write_policy
@@ -32,7 +32,7 @@ def one_run(*arguments: str) -> dict:
     ("group", "name"), [(group, name) for group in GROUPS if group not in OWN_TESTS for name in choices(group)]
 )
 def test_small_groups(group: str, name: str) -> None:
-    found = one_run(*TINY, f"{group}={name}")
+    found = one_run(*TINY, *SMALLEST, f"{group}={name}")
     if group == "strategy":
         assert found["strategy"] == name
 
@@ -50,7 +50,7 @@ def test_augmentations(names: list[str]) -> None:
     if "learned" in names:
         write_policy(Path("policy.json"), Policy((((Choice("invert"),),),)))
         settings.append("augmentation.policy=policy.json")
-    found = one_run(*TINY[:4], "trainer.accelerator=cpu", "strategy=finetune_all", *settings)
+    found = one_run(*TINY[:4], *SMALLEST, "trainer.accelerator=cpu", "strategy=finetune_all", *settings)
     assert found["augmentation"] == [name for name in names if name != "none"]
 
 
@@ -79,7 +79,7 @@ def test_datasets(name: str, make_folder: Callable[..., Path], monkeypatch: pyte
         rows = [f"{path.relative_to(root)},{path.parent.name}" for path in root.rglob("*.jpg")]
         (root / "labels.csv").write_text("\n".join(["path,label", *rows]))
         settings.append(f"dataset.root={root / 'labels.csv' if name == 'csv' else root}")
-    found = one_run(*settings, f"dataset={name}")
+    found = one_run(*settings, *SMALLEST, f"dataset={name}")
     assert found["dataset"] == {"image_folder": "pictures", "csv": "labels"}.get(name, name)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import pytest
 import yaml
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
@@ -302,7 +302,7 @@ def test_a_pruned_run_that_goes_on_is_pruned_again(tmp_path: Path) -> None:
 
 
 def test_a_search_that_is_complete_has_nothing_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    search = ["train", "-m", "hydra/sweeper=optuna", LR, *TINY, "debug=fast", "output_dir=o"]
+    search = ["train", "-m", "hydra/sweeper=optuna", LR, *TINY, *SMALLEST, "debug=fast", "output_dir=o"]
     for n_trials, told in ((1, "1 run: 1 finished"), (2, "1 run: 1 finished"), (2, "0 runs: nothing was left to do")):
         assert main([*search, f"hydra.sweeper.n_trials={n_trials}"]) == 0
         assert told in capsys.readouterr().out
@@ -323,7 +323,8 @@ def test_a_wrong_search_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_search_that_is_killed_and_started_again() -> None:
     """head_only has epochs, and this pruner ends it after the first; linear_probe has none, and finishes."""
     command = [
-        sys.executable, "-c", COMMAND, "train", "-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6",
+        sys.executable, "-c", COMMAND, "train", "-m", *TINY, *SMALLEST, "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=6",
         "hydra.sweeper.pruner=threshold", "+hydra.sweeper.pruner_options.lower=2", "hydra.sweep.dir=search",
         "strategy=head_only,linear_probe", LR, "trainer.max_epochs=3",
     ]  # fmt: skip

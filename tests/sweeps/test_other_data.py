@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from resuming import check_equal, stop_at
 
 from headstart.cli import main
 from headstart.sweeps.outcomes import read_outcomes
 
-SETTINGS = [setting for setting in TINY if not setting.startswith("dataset.counts")]
+SETTINGS = [*(setting for setting in TINY if not setting.startswith("dataset.counts")), *SMALLEST]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, TINY, runs_below
+from conftest import CHECKOUT, SMALLEST, TINY, runs_below
 from omegaconf import OmegaConf
 from resuming import Killed
 
@@ -23,6 +23,7 @@ SWEEP = [
     "train",
     "-m",
     *TINY,
+    *SMALLEST,
     "strategy=head_only,linear_probe",
     "output_dir=o",
     "debug=fast",
