@@ -174,3 +174,11 @@ def test_seeds_that_are_lists_are_told(tmp_path: Path) -> None:
 def test_numbers_of_any_size_are_sorted() -> None:
     values = [10**400, 2.5, -(10**400), 1, None, "x"]
     assert sorted(values, key=sort_value) == [-(10**400), 1, 2.5, 10**400, "x", None]
+
+
+def test_a_spreadsheet_runs_nothing_that_a_report_writes(tmp_path: Path) -> None:
+    for strategy, accuracy in (("=1+1", 0.9), ("scratch", 0.5)):
+        write_run(tmp_path, strategy, 0, accuracy)
+    assert main(["report", str(tmp_path), "--no-figures"]) == 0
+    for name, column in (("report", "strategy"), ("runs", "strategy"), ("comparisons", "a")):
+        assert pd.read_csv(tmp_path / f"report/{name}.csv")[column].tolist()[0] == "'=1+1"

@@ -16,6 +16,7 @@ from headstart.reports.page_content import page_of
 from headstart.reports.robustness import Measured, robustness_rows
 from headstart.reports.style import styles_of
 from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,4 +92,5 @@ def _write_robustness(found: Measured, directory: Path) -> str:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, frame.to_csv(index=False))
+    guarded = frame.map(csv_cell).rename(columns=csv_cell)
+    write_atomically(path, guarded.to_csv(index=False))

@@ -126,4 +126,4 @@ def test_log_ticks_are_few_and_inside(low: float, ratio: float) -> None:
 
 def test_percent_limits_leave_a_margin() -> None:
     assert percent_limits([50, 60, float("nan")]) == pytest.approx((49, 61))
-    assert percent_limits([0.5, 100]) == pytest.approx((-1, 101))
+    assert percent_limits([0.5, 100]) == pytest.approx((0, 100))

@@ -117,7 +117,7 @@ def epochs_axis(axes: Axes, last: int) -> None:
     """Whole numbers from 1, the first epoch."""
     margin = min(0.9, 0.04 * last)
     axes.set_xlim(1 - margin, last + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -140,7 +140,7 @@ def percent_limits(values: Sequence[float], share: float = 0.06) -> tuple[float,
     finite = np.asarray(values)[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     margin = max(share * (high - low), 1.0)
-    return max(low - margin, -1.0), min(high + margin, 101.0)
+    return max(low - margin, 0.0), min(high + margin, 100.0)
 
 
 @styled

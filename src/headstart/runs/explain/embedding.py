@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.reports.predictions import Predictions
 from headstart.runs.explain.drawing import plain, shortened
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def embedding_csv(predictions: Predictions, embedding: Embedding) -> str:
     table.writerow(["id", "target", "prediction", "x", "y"])
     for row, (x, y) in zip(embedding.rows.tolist(), embedding.points.tolist(), strict=True):
         classes = (predictions.classes[int(labels[row])] for labels in (predictions.targets, predictions.said))
-        table.writerow([predictions.ids[row], *classes, f"{x:.6g}", f"{y:.6g}"])
+        table.writerow(map(csv_cell, [predictions.ids[row], *classes, f"{x:.6g}", f"{y:.6g}"]))
     return text.getvalue()
 
 

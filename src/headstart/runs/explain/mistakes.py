@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.reports.predictions import Predictions
 from headstart.runs.explain.drawing import SAID, TRUE, frame, percent, plain, shortened
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def mistakes_csv(predictions: Predictions, chosen: Chosen) -> str:
         target, said = int(predictions.targets[row]), int(predictions.said[row])
         shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (said, target)]
         classes = predictions.classes
-        table.writerow([number, predictions.ids[row], classes[target], classes[said], *shares])
+        table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[said], *shares]))
     return text.getvalue()
 
 
