@@ -491,7 +491,7 @@ def _describe(config: DictConfig, parts: Parts) -> None:
     if line := balance_text(data.train.targets, data.class_names, data.balance):
         log.info("%s", line)
     warn_of_weights(strategy)
-    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
+    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of, strategy.decay_norm_bias)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
     if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
