@@ -180,6 +180,7 @@ def test_links_are_named_by_runs_and_new_ones_are_added(runs: Path, tmp_path: Pa
     names = {"scratch-0-0.1", "head_only-0-0.1", "comparison"}
     assert {path.name for path in (tmp_path / "links").iterdir()} == names
     (write_run(runs / "later", "scratch", 0, 0.5) / "tensorboard").mkdir()
+    (write_run(runs / "repeat", "head_only", 0, 0.5, repeats={"run": "x"}) / "tensorboard").mkdir()
     links.renew()
     assert {path.name for path in (tmp_path / "links").iterdir()} == {*names, "scratch-0-0.1 2"}
     assert (tmp_path / "links/scratch-0-0.1 2").resolve() == runs / "later/scratch-0-0.1/tensorboard"

@@ -2,6 +2,7 @@
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
 from headstart.reports.keys import sort_value
+from headstart.settings import INDIFFERENT
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -100,6 +102,35 @@ def test_a_repeated_run_counts_once(tmp_path: Path) -> None:
     found = read_runs([tmp_path])
     assert [run.metrics["test/accuracy"] for run in found.runs] == [0.6]
     assert len(found.repeated) == 1
+
+
+def test_a_repeat_of_headstart_reproduce_never_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "a", "scratch", 0, 0.5, finished_at="2026-01-01T00:00:00+00:00")
+    mark = {"run": str(run), "id": run.name}
+    write_run(tmp_path / "b", "scratch", 0, 0.6, repeats=mark, finished_at="2026-01-02T00:00:00+00:00")
+    write_run(tmp_path / "c", "scratch", 1, 0.6, repeats=mark, status="failed")
+    found = read_runs([tmp_path])
+    assert ([one.directory for one in found.runs], found.problems, found.repeated) == ([run], (), ())
+    assert found.checks == 2
+    assert main(["report", str(tmp_path / "b")]) == 2
+    assert "no finished run here (1 of 'headstart reproduce' do not count)" in capsys.readouterr().err
+
+
+INDIFFERENT_KEYS = [f"{group}.{name}".lstrip(".") for group, names in INDIFFERENT.items() for name in sorted(names)]
+
+
+@pytest.mark.parametrize("key", [*INDIFFERENT_KEYS, "callbacks.own.verbose", "seeds.head", "dataset.fold"])
+def test_what_cannot_change_a_result_splits_no_row(key: str, tmp_path: Path) -> None:
+    for number, value in enumerate(("one", "other")):
+        config: dict[str, Any] = {}
+        *groups, name = key.split(".")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+        source = {"source": {"hash": "d" * 64}}  # so that places of the same data are no difference
+        write_run(tmp_path, "scratch", number, 0.5, config=config, **source)
+    assert len(group_runs(read_runs([tmp_path]).runs)) == 1
 
 
 def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def test_a_run_is_reproduced_bit_for_bit(settings: list[str], capsys: pytest.Cap
         assert f"the same: {title} (" in said
     assert said.index("the same: code") < said.index("validation accuracy"), "told before the first step"
     assert contents(run) == before
-    (again,) = (run.parent / "reproduced").glob(f"{run.name}*")
+    (again,) = Path("reproduced").glob(f"{run.name}*")
     assert again.name == run.name
     then, now = (json.loads((folder / "run.json").read_text()) for folder in (run, again))
     for name in (
@@ -102,7 +102,7 @@ def test_pictures_that_moved(make_folder: Callable[..., Path], capsys: pytest.Ca
     assert (
         f"The pictures are no longer at '{root}': say where they are now, with --root DIR." in capsys.readouterr().err
     )
-    assert not (run.parent / "reproduced").exists()
+    assert not Path("reproduced").exists()
     assert reproduce([str(run), "--root", "nowhere"]) == 2
     assert "--root nowhere: there is no such folder" in capsys.readouterr().err
     assert reproduce([str(run), "--root", str(moved), "--output", "again"]) == 0
@@ -302,8 +302,39 @@ def test_as_many_threads_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.set_num_threads(before)
     assert reproduce([str(run)]) == 0
     assert torch.get_num_threads() == before
-    (again,) = (run.parent / "reproduced").glob("*/run.json")
+    (again,) = Path("reproduced").glob("*/run.json")
     assert json.loads(again.read_text())["provenance"]["hardware"]["threads"] == wanted
+
+
+@pytest.mark.slow
+def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever they lie: in a folder of their own, beside the runs of the sweep, and below it."""
+    sweep = [*SMALL, "output_dir=runs", "hydra.sweep.dir=runs/sweep", "strategy=head_only,linear_probe,finetune_all"]
+    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
+    runs = sorted(path.parent for path in Path("runs/sweep").glob("*/run.json"))
+    assert len(runs) == 9
+
+    def shown() -> dict[str, str]:
+        capsys.readouterr()
+        assert main(["report", "runs", "--no-figures", "--out", "compared"]) == 0
+        assert main(["status", "runs"]) == 0
+        files = [
+            path for path in sorted(Path("compared").rglob("*")) if path.suffix in (".csv", ".tex", ".md", ".html")
+        ]
+        assert len(files) > 3
+        return {"terminal": capsys.readouterr().out, **{file.name: file.read_text() for file in files}}
+
+    before = shown()
+    places = [[], ["--output", "runs/sweep"], ["--output", "runs/sweep/again"]]
+    for number, place in enumerate(places):
+        assert reproduce([str(runs[3 * number + number]), *place]) == 0
+    assert len(list(Path().rglob("run.json"))) == 12
+    after = shown()
+    assert after.keys() == before.keys()
+    for file in before:
+        assert after[file].splitlines() == before[file].splitlines(), file
+    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
+    assert "9 had finished before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

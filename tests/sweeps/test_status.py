@@ -238,6 +238,13 @@ def test_runs_are_found_once_and_hidden_folders_not_searched(tmp_path: Path) -> 
     assert find([tmp_path, tmp_path / "x", runs[0]])[0] == sorted(runs)
 
 
+def test_a_repeat_of_headstart_reproduce_is_no_run_of_the_sweep(tmp_path: Path) -> None:
+    run = make(tmp_path, "a", "finished")
+    make(tmp_path, "b", "finished", repeats={"run": str(run), "id": "a"})
+    make(tmp_path, "c", "running", repeats={"run": str(run), "id": "a"})
+    assert [one.directory for one in overview([tmp_path], NOW).runs] == [run]
+
+
 @given(st.floats(0, 1e7))
 def test_durations_are_short_and_near(seconds: float) -> None:
     told = duration(seconds)

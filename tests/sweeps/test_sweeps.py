@@ -252,6 +252,9 @@ def test_runs_are_found_by_all_of_their_hash(tmp_path: Path) -> None:
         folder.mkdir()
         record = {"status": "finished", "config_hash": config_hash, "started_at": name}
         (folder / "run.json").write_text(json.dumps(record))
+    (tmp_path / "e-12345678").mkdir()
+    repeat = {"status": "finished", "config_hash": "1234567890", "started_at": "e", "repeats": {"run": "a"}}
+    (tmp_path / "e-12345678/run.json").write_text(json.dumps(repeat))
     (tmp_path / "d-12345678").mkdir()
     (tmp_path / "d-12345678/run.json").write_text("{")
     found = earlier_runs([tmp_path, tmp_path], "1234567890")

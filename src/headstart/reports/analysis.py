@@ -106,8 +106,12 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     on test); ConfigError for names and conditions that fit no run.
     """
     if not found.runs:
-        lost = f" ({len(found.problems)} did not finish or cannot be read)" if found.problems else ""
-        raise DataError(f"There is no finished run here{lost}; start one with 'headstart train'.")
+        lost = [
+            *([f"{len(found.problems)} did not finish or cannot be read"] if found.problems else []),
+            *([f"{found.checks} of 'headstart reproduce' do not count"] if found.checks else []),
+        ]
+        why = f" ({', '.join(lost)})" if lost else ""
+        raise DataError(f"There is no finished run here{why}; start one with 'headstart train'.")
     runs = choose(found.runs, options.where)
     groups = group_runs(runs, options.by, options.compare, options.tune)
     panels = make_panels(groups)

@@ -15,6 +15,7 @@ from headstart.reports.board import write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
 from headstart.reports.table import group_runs
+from headstart.sweeps.repeats import holds_repeat
 
 HOST = "127.0.0.1"  # never another: what is shown is no one else's business
 COMPARISON = "comparison"
@@ -89,6 +90,8 @@ class Links:
             if target in self.targets or not target.is_dir():
                 continue
             self.targets.add(target)
+            if holds_repeat(run):
+                continue
             number, link = 1, self.folder / run.name
             while link.is_symlink():
                 number += 1

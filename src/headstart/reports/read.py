@@ -17,6 +17,7 @@ import yaml
 from headstart.errors import DataError
 from headstart.settings import flatten
 from headstart.sweeps.outcomes import read_outcomes
+from headstart.sweeps.repeats import is_repeat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,17 +121,25 @@ class RunSet:
     runs: tuple[Run, ...]
     problems: tuple[Problem, ...] = ()
     repeated: tuple[Path, ...] = ()
+    checks: int = 0
+    """How many runs of `headstart reproduce` were left out."""
 
 
 def read_runs(paths: Iterable[Path | str]) -> RunSet:
     """Read every run directory at or under the paths.
 
-    Of several finished runs with the same id only the latest counts. Raises DataError when a path does not exist.
+    Of several finished runs with the same id only the latest counts; what `headstart reproduce` made never does.
+    Raises DataError when a path does not exist.
     """
     runs: list[Run] = []
     problems: list[Problem] = []
+    checks = 0
     for directory in find_run_directories(paths):
-        found = read_run(directory)
+        content = _read_content(directory)
+        if is_repeat(content):
+            checks += 1
+            continue
+        found = content if isinstance(content, Problem) else _understood(directory, content)
         if isinstance(found, Run):
             runs.append(found)
         else:
@@ -150,7 +159,7 @@ def read_runs(paths: Iterable[Path | str]) -> RunSet:
     for run in kept:
         problems.extend(_notes(run))
     problems.sort(key=lambda problem: (problem.counted, str(problem.directory), problem.reason))
-    return RunSet(tuple(kept), tuple(problems), tuple(repeated))
+    return RunSet(tuple(kept), tuple(problems), tuple(repeated), checks)
 
 
 def run_order(run: Run) -> tuple[Any, ...]:
@@ -189,12 +198,22 @@ def _left_elsewhere(sweep: Path) -> Iterator[Path]:
 
 def read_run(directory: Path) -> Run | Problem:
     """Read one run directory; a Problem when it is unfinished, damaged or of another schema."""
+    content = _read_content(directory)
+    return content if isinstance(content, Problem) else _understood(directory, content)
+
+
+def _read_content(directory: Path) -> dict[str, Any] | Problem:
+    """Return what run.json holds, or why it cannot be read."""
     try:
         content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return Problem(directory, "damaged", f"run.json cannot be read ({first_line(error)})")
     if not isinstance(content, dict):
         return Problem(directory, "damaged", "run.json does not hold a JSON object")
+    return content
+
+
+def _understood(directory: Path, content: dict[str, Any]) -> Run | Problem:
     identity = content["id"] if isinstance(content.get("id"), str) and content["id"] else None
     if content.get("schema") != SCHEMA:
         reason = f"run.json has schema {content.get('schema')!r}, this version reads {SCHEMA}"

@@ -1,4 +1,7 @@
-"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out."""
+"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out.
+
+The repeat is marked in its run.json, so that no report, no board, no status and no sweep takes it for the original.
+"""
 
 import argparse
 import json
@@ -34,6 +37,7 @@ from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.early_checks import NEEDED, OPTIONAL
 from headstart.runs.targets import check_targets
 from headstart.settings import augmentation_names, flatten, is_indifferent, is_seed
+from headstart.sweeps.repeats import is_repeat
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
@@ -82,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a finished run once more, from its own config.yaml, and say whether the same comes out.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory (a folder with a run.json)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to run (default: reproduced/ beside the run)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", default=Path("reproduced"), help="where to run (default: reproduced/)"
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the pictures are now (dataset.root)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="where the weights file is now (backbone.weights)")
     parser.add_argument(
@@ -98,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 def _reproduced(options: argparse.Namespace) -> int:
     original = _original(options.run)
     config = read_config(original.directory)
-    output = options.output or original.directory.resolve().parent / "reproduced"
+    output = options.output
     place(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
 
@@ -134,7 +140,8 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
         print(flush=True)
         before = set(output.iterdir()) if output.is_dir() else set()
         choices = {name: original.content[name] for name in ("backbone", "dataset", "strategy")}
-        run(config, output, choices, _overrides(original))
+        repeats = {"run": str(original.directory.resolve()), "id": original.content.get("id")}
+        run(config, output, choices, _overrides(original), repeats)
     return _made_since(before, output, now.content["config_hash"])
 
 
@@ -351,6 +358,8 @@ def sisters(original: Record) -> list[Record]:
         try:
             record = read_record(folder)
         except DataError:
+            continue
+        if is_repeat(record.content):
             continue
         if record.finished and "test/accuracy" in record.metrics and _settings(record.config) == wanted:
             found.setdefault(_seeds(record.config), record)

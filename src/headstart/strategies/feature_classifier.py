@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from headstart.features.extract import Features
 from headstart.rules import check_flag
 from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
+from headstart.strategies.plan import Group
 from headstart.strategies.probe_fit import joined
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Classification
@@ -31,7 +33,7 @@ class FeatureClassifier(Strategy):
     """
 
     picked = ""  # the setting that is chosen on validation: its column in metrics.csv
-    solver = ""  # stands in the plan in place of a learning rate
+    solver = ""  # what computes the head: stands in the plan in place of its mode
 
     def __init__(
         self,
@@ -73,13 +75,16 @@ class FeatureClassifier(Strategy):
         """None."""
         return []
 
-    def learning_rate_of(self, name: str) -> str:
-        """There is none: what computes the head stands there."""
-        return self.solver if name == "head" else super().learning_rate_of(name)
-
     def head_started_from(self) -> str:
         """Where its weights come from."""
         return "features"
+
+    def _head_groups(self) -> list[Group]:
+        """No optimizer moves the head, so it has neither a learning rate nor weight decay."""
+        return [
+            replace(group, learning_rate=None, weight_decay=None, solver=self.solver)
+            for group in super()._head_groups()
+        ]
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Put the best classifier into the head, after a row of scores for each that was tried; its number."""

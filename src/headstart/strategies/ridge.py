@@ -23,8 +23,8 @@ class Ridge(FeatureClassifier):
     """Least squares to one-hot targets with an L2 penalty, in closed form.
 
     On standardised features x, centred targets y and n pictures it minimises
-    ``|y - x w|^2 / n + l2 |w|^2``. The strength is the one with the best validation accuracy. The outputs are scaled so
-    that their cross-entropy on validation is least, which changes no decision.
+    ``|y - x w|^2 / n + l2 |w|^2``. The strength is the one with the best validation accuracy, then the lowest loss. The
+    outputs are scaled so that their cross-entropy on validation is least, which changes no decision.
     """
 
     picked, solver = "l2", "closed form"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.sweeps.lock import LOCK, held
+from headstart.sweeps.repeats import is_repeat
 
 # What a run writes before run.json; half of one of these has a dot before its name and one after it.
 FIRST_WRITTEN = ("config.yaml", "run.log", "code.patch", "packages.txt", LOCK)
@@ -44,7 +45,7 @@ class Earlier:
 
 
 def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
-    """Runs of the same settings directly below the folders, the latest start last."""
+    """Runs of the same settings directly below the folders, the latest start last; repeats do not count."""
     found = {}
     for folder in folders:
         for path in folder.glob(f"*-{config_hash[:8]}*"):
@@ -54,7 +55,7 @@ def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
                 record = {"status": "running", "config_hash": config_hash} if held(path) else None
             except (OSError, ValueError):
                 continue
-            if isinstance(record, dict) and record.get("config_hash") == config_hash:
+            if isinstance(record, dict) and record.get("config_hash") == config_hash and not is_repeat(record):
                 found[path.resolve()] = Earlier(path, record)
     return sorted(found.values(), key=lambda run: str(run.record.get("started_at")))
 

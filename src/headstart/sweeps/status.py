@@ -17,6 +17,7 @@ from headstart.errors import DataError
 from headstart.reports.read import TRIED, YAML_LOADER, first_line
 from headstart.sweeps.lock import held
 from headstart.sweeps.outcomes import GOOD, read_outcomes
+from headstart.sweeps.repeats import is_repeat
 
 SWEEP = "sweep.json"
 MOST = 10**15  # no count and no number of seconds reaches it
@@ -81,13 +82,13 @@ class Overview:
 
 
 def overview(folders: Iterable[Path], now: float | None = None) -> Overview:
-    """Read every run and sweep at or below the folders; ``now`` in seconds since 1970.
+    """Read every run and sweep at or below the folders, repeats left out; ``now`` in seconds since 1970.
 
     Raises DataError for a folder that does not exist.
     """
     now = time.time() if now is None else now
     homes, sweep_homes = find(folders)
-    runs = [read_status(directory, now) for directory in homes]
+    runs = [run for directory in homes if (run := read_status(directory, now)) is not None]
     took = durations(runs)
     runs = [_estimated(run, took) for run in runs]
     sweeps = [sweep for home in sweep_homes if (sweep := read_sweep(home, runs)) is not None]
@@ -111,12 +112,14 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return sorted(runs), sorted(sweeps)
 
 
-def read_status(directory: Path, now: float) -> RunStatus:
-    """What one run directory says, and whether its process lives."""
+def read_status(directory: Path, now: float) -> RunStatus | None:
+    """Return what one run directory says, and whether its process lives; None for what `headstart reproduce` made."""
     try:
         content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return RunStatus(directory, DAMAGED, message=f"run.json cannot be read ({first_line(error)})")
+    if is_repeat(content):
+        return None
     status = content.get("status") if isinstance(content, dict) else None
     if status not in STATUSES:
         return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")

@@ -1,0 +1,20 @@
+"""What marks a run that `headstart reproduce` made: it checks another run, so no comparison and no sweep counts it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+MARK = "repeats"  # the entry of run.json that names the run that was repeated
+
+
+def is_repeat(record: object) -> bool:
+    """Return whether the content of a run.json is that of a repeat."""
+    return isinstance(record, Mapping) and record.get(MARK) is not None
+
+
+def holds_repeat(directory: Path) -> bool:
+    """Return whether a run directory is that of a repeat; False where its run.json cannot be read."""
+    try:
+        return is_repeat(json.loads((directory / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return False
