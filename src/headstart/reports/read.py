@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headstart.errors import DataError
+from headstart.progress import counted
 from headstart.settings import flatten
 from headstart.sweeps.outcomes import read_outcomes
 
@@ -129,7 +130,8 @@ def read_runs(paths: Iterable[Path | str]) -> RunSet:
     """
     runs: list[Run] = []
     problems: list[Problem] = []
-    for directory in find_run_directories(paths):
+    directories = find_run_directories(paths)
+    for directory in counted(directories, "reading runs", len(directories), "runs"):
         found = read_run(directory)
         if isinstance(found, Run):
             runs.append(found)
