@@ -76,22 +76,20 @@ class Progress:
             parts.append(f"{self.done:,} of {self.total:,} {self.unit} ({100 * self.done // self.total} %)")
         elif self.done:
             parts.append(f"{self.done:,} {self.unit}")
-        rate = new / seconds if seconds > 0 else 0.0
-        if rate:
-            parts.append(f"{_short(rate)} {self.unit}/s" if rate >= 1 else f"{_short(1 / rate)} s each")
-        if self.total and rate:
-            parts.append(f"{duration((self.total - self.done) / rate)} left")
+        parts.append(self._speed(now))
+        if self.total and new and seconds > 0:
+            parts.append(f"{duration((self.total - self.done) * seconds / new)} left")
         else:
             parts.append(f"{duration(seconds)} so far")
-        return f"{self._title()}: {', '.join([*parts, *filter(None, [self.note])])}"
+        return f"{self._title()}: {', '.join(filter(None, [*parts, self.note]))}"
 
     def show(self, now: float) -> float:
         """Show how far it is, if it is this one's turn; return the seconds until the next look is worth it."""
-        with _LOCK, suppress(OSError, ValueError):  # what stands for a terminal may be closed, or full
-            bars = _is_terminal()
+        bars = _is_terminal()
+        with _LOCK, suppress(OSError, ValueError):  # what is behind standard error may be full, or gone
             if not self._ended.is_set() and _OPEN and _OPEN[-1] is self:
                 if bars:
-                    self._draw()
+                    self._draw(now)
                 elif now - _LAST_LINE[0] >= BETWEEN_LINES:
                     _LAST_LINE[0] = now
                     print(self.line(now), file=sys.stderr, flush=True)
@@ -105,22 +103,27 @@ class Progress:
     def _title(self) -> str:
         return ", ".join([*_LABELS, self.what])
 
-    def _draw(self) -> None:
+    def _speed(self, now: float) -> str:
+        seconds, new = now - self.start, self.done - self.before
+        if not new or seconds <= 0:
+            return ""
+        return f"{_short(new / seconds)} {self.unit}/s" if new >= seconds else f"{_short(seconds / new)} s each"
+
+    def _draw(self, now: float) -> None:
         if self._bar is None:
             from tqdm import tqdm  # here, as most of what is counted ends before
 
             amount = "{percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt}" if self.total else "{n_fmt}"
             amount = amount if self.unit else ""
             left = "<{remaining}" if self.total else ""
-            rate = ", {rate_noinv_fmt}" if self.unit else ""
             self._bar = tqdm(
-                total=self.total, initial=self.before, unit=f" {self.unit}", leave=False, dynamic_ncols=True,
-                bar_format=f"{{desc}}: {amount} [{{elapsed}}{left}{rate}{{postfix}}]",
+                total=self.total, initial=self.before, leave=False, dynamic_ncols=True,
+                bar_format=f"{{desc}}: {amount} [{{elapsed}}{left}{{postfix}}]",
                 file=sys.stderr, delay=1e-9, disable=False,
             )  # fmt: skip
-            self._bar.start_t -= time.monotonic() - self.start
+            self._bar.start_t -= now - self.start
         self._bar.desc, self._bar.n = self._title(), self.done
-        self._bar.set_postfix_str(self.note, refresh=False)
+        self._bar.set_postfix_str(", ".join(filter(None, [self._speed(now), self.note])), refresh=False)
         self._bar.refresh()
 
     def _hide(self) -> None:
@@ -190,12 +193,12 @@ def _short(number: float) -> str:
 def _is_silent() -> bool:
     """Whether the leader of several processes shows the same, or the environment wants none, as tqdm reads it."""
     follows = any(os.environ.get(name, "0").strip() not in ("", "0") for name in ("RANK", "SLURM_PROCID"))
-    return follows or os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false")
+    return follows or sys.stderr is None or os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false")
 
 
 def _is_terminal() -> bool:
     """Whether standard error is a terminal for this process alone that can go back in a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not _ONLY_LINES[0]
+    return not sys.stderr.closed and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not _ONLY_LINES[0]
 
 
 @atexit.register
