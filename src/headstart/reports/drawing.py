@@ -90,7 +90,7 @@ def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything
         folder = directory / "figures"
         folder.mkdir(exist_ok=True)
         plans += [(folder, plan) for plan in planned(analysis, curves, styles)]
-    drawn = shared(lambda number: _draw(*plans[number]), len(plans))  # some 0.2 s each
+    drawn = shared(lambda number: _draw(*plans[number]), len(plans), "drawing", "figures")  # some 0.2 s each
     return [*drawn, *explained(analysis.runs)]
 
 

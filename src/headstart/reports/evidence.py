@@ -55,7 +55,11 @@ def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
     found: dict[str, Evidence] = {}
     problems = []
     one_by_one = len(runs) < MANY
-    judged = [_try(run) for run in runs] if one_by_one else shared(lambda n: _try(runs[n]), len(runs), chunk=8)
+    judged = (
+        [_try(run) for run in runs]
+        if one_by_one
+        else shared(lambda n: _try(runs[n]), len(runs), "reading predictions", "runs", chunk=8)
+    )
     for run, result in zip(runs, judged, strict=True):
         if isinstance(result, Evidence):
             found[run.id] = result

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headstart.errors import DataError
+from headstart.progress import counted
 from headstart.settings import flatten
 from headstart.sweeps.outcomes import read_outcomes
 from headstart.sweeps.repeats import is_repeat
@@ -134,7 +135,8 @@ def read_runs(paths: Iterable[Path | str]) -> RunSet:
     runs: list[Run] = []
     problems: list[Problem] = []
     checks = 0
-    for directory in find_run_directories(paths):
+    directories = find_run_directories(paths)
+    for directory in counted(directories, "reading runs", len(directories), "runs"):
         content = _read_content(directory)
         if is_repeat(content):
             checks += 1

@@ -4,9 +4,10 @@ import gc
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
+from headstart.progress import duration, within
 from headstart.runs.configs import (
     CONFIG_ERRORS,
     conf_folder,
@@ -28,9 +30,9 @@ from headstart.runs.configs import (
 )
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
-from headstart.sweeps.share import remember_gpus, shared
+from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, jobs_of, own_settings
+from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
+from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 
 if TYPE_CHECKING:
     from headstart.runs.again import Result
@@ -144,16 +146,22 @@ def job(config: DictConfig) -> float:
         outcome = Outcome(
             number, tuple(overrides), word, None if directory is None else str(directory), told_once,
             None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+            time.monotonic() - begun,
         )  # fmt: skip
         if sweep is None or follows():
             _ALONE.append(outcome)
         else:
             write_outcome(sweep, outcome)
 
+    place: AbstractContextManager[None] = nullcontext()
     if sweep is not None and not follows():
-        print(f"headstart: run {number + 1}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
+        which, left = _place_in(sweep, number, told)
+        print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}", flush=True)
+        place = within(which, only_lines=is_parallel(told))
+    begun = time.monotonic()
     try:
-        with shared(told, config.get("trainer")):
+        with shared(told, config.get("trainer")), place:
+            begun = time.monotonic()  # the turn has come
             folder, choices = Path(told.runtime.output_dir), dict(told.runtime.choices)
             result = start(config, folder, choices, overrides, sweep is not None)
     except KeyboardInterrupt as error:
@@ -171,6 +179,15 @@ def job(config: DictConfig) -> float:
         return math.nan
     leave(result.word, result.directory)
     return result.accuracy
+
+
+def _place_in(sweep: Path, number: int, hydra: Any) -> tuple[str, str]:
+    """Return "run 21 of 42" and ", about 1:02:05 left" of the whole sweep, as far as they are known."""
+    jobs, at_once = jobs_of(sweep), known_at_once(hydra)
+    if jobs is None or jobs <= number:
+        return f"run {number + 1}", ""
+    seconds = seconds_left(read_outcomes(sweep), jobs - number, at_once) if at_once else None
+    return f"run {number + 1} of {jobs}", f", about {duration(seconds)} left" if seconds is not None else ""
 
 
 def _data_are_shared(sweep: Path, overrides: Sequence[str]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
+from headstart import progress
 
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
 # Said by Lightning, and meant so here: small data needs no workers, frozen stages stay in eval mode.
@@ -34,7 +34,7 @@ class _Terminal(logging.Handler):
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # which may lack some of a name's letters
         told = (mark + record.getMessage()).encode(encoding, "backslashreplace").decode(encoding)
-        tqdm.write(told, file=sys.stdout)
+        progress.write(told)
 
 
 @contextmanager

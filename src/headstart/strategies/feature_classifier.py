@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
+from headstart.progress import Progress
 from headstart.rules import check_flag
 from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
@@ -99,7 +100,8 @@ class FeatureClassifier(Strategy):
         if self._images is None:
             return
         begun = time.perf_counter()
-        self.compute_again(self._images)
+        with Progress(f"{self.config_name()} on training and validation images", unit=""):
+            self.compute_again(self._images)
         self.selected |= {"refit": True, "refit_images": len(self._images.targets)}
         self._images = None
         self.seconds_trained += time.perf_counter() - begun
@@ -122,7 +124,8 @@ class FeatureClassifier(Strategy):
             for logger in trainer.loggers:
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
-        number = self.compute_head(train, held_out, on_row)
+        with Progress(self.config_name(), unit=""):
+            number = self.compute_head(train, held_out, on_row)
         self._images = joined(train, held_out) if self.refits else None
         self.check_frozen()
         self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)

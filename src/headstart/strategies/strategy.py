@@ -21,6 +21,7 @@ from headstart.backbones import Backbone
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features.extract import Features, extract
 from headstart.precision import at_least_single
+from headstart.progress import counted_batches
 from headstart.seeds import generator, stream
 from headstart.shards import local, sharded
 from headstart.strategies import norms
@@ -564,7 +565,10 @@ class Strategy(pl.LightningModule):
         if self.batch_norm == "adapt":
             self.to(device)
             with ranks.alone():  # the same everywhere, up to rounding, which is the leader's
-                pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
+                pictures = (
+                    self.normalise(batch[0].to(device))
+                    for batch in counted_batches(data.mixed_dataloader(), "statistics of batch norm")
+                )
                 norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
             ranks.copy_from_leader(self.backbone)
             log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))

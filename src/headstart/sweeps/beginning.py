@@ -157,6 +157,15 @@ def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if override not in shared and not override.startswith(APART)]
 
 
+def jobs_of(sweep: Path) -> int | None:
+    """How many jobs the sweep in a folder has, where that is known."""
+    try:
+        jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return jobs if is_whole(jobs) else None
+
+
 def count_jobs(config: DictConfig) -> int | None:
     """How many runs the sweep has; None where its sweeper decides that on the way."""
     trials = OmegaConf.select(config, "hydra.sweeper.n_trials")

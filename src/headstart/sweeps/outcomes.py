@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from headstart.files import write_atomically
 
 FOLDER = ".outcomes"
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
+TIMED = ("finished", "resumed", "retried", "pruned")  # whose time tells how long others take
 # How many were ... in the summary of a sweep; an order that reads well.
 WORDS = {
     "finished": "finished",
@@ -34,6 +36,7 @@ class Outcome:
     directory: str | None
     told: bool = False  # whether the user can mend what went wrong
     error: str | None = None
+    seconds: float | None = None  # that the run took
 
     @property
     def good(self) -> bool:
@@ -69,7 +72,17 @@ def read_outcomes(sweep: Path) -> list[Outcome]:
 def _sound(outcome: Outcome) -> bool:
     """Whether its fields have the types that they declare: the file may be damaged."""
     texts = [*outcome.settings, outcome.word, outcome.directory or "", outcome.error or ""]
-    return type(outcome.job) is int and isinstance(outcome.told, bool) and all(isinstance(text, str) for text in texts)
+    known = type(outcome.job) is int and isinstance(outcome.told, bool) and isinstance(outcome.seconds, float | None)
+    return known and all(isinstance(text, str) for text in texts)
+
+
+def seconds_left(outcomes: Sequence[Outcome], left: int, at_once: int) -> float | None:
+    """Return how long so many runs will take, ``at_once`` side by side, by those that ran to their end; None of none.
+
+    What had finished before, or failed, says nothing of the others.
+    """
+    known = [of.seconds for of in outcomes if of.word in TIMED and of.seconds is not None]
+    return sum(known) / len(known) * math.ceil(left / at_once) if known else None
 
 
 def summary(outcomes: Sequence[Outcome], jobs: int | None = None) -> str:

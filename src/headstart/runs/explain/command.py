@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import write_atomically
+from headstart.progress import Progress
 from headstart.reports.read import Run, find_run_directories, read_run
 from headstart.runs.command import DONE, INTERRUPTED, WRONG
 from headstart.runs.configs import CONFIG_ERRORS
@@ -127,7 +128,8 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
     features = rebuilt.verified_features(rows)
     chosen = mistakes.choose(predictions, options.pictures)
     maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
-    points = plane.embed(features, rows, options.embedding)
+    with Progress(f"embedding by {options.embedding}", unit=""):
+        points = plane.embed(features, rows, options.embedding)
     shown = [rebuilt.data.test.picture(int(position)) for position in rebuilt.positions[chosen.rows]]
     title = title_of(run)
     accuracy = f"{title}: test accuracy {100 * predictions.correct.mean():.1f} %"

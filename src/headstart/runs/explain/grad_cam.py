@@ -15,6 +15,7 @@ from headstart.backbones import Backbone
 from headstart.backbones.anatomy import anatomy
 from headstart.backbones.readout import channels_last_dim
 from headstart.errors import ConfigError, nearest
+from headstart.progress import counted
 from headstart.reports.predictions import Predictions
 from headstart.runs.explain.drawing import SAID, TRUE, frame, percent, plain, shortened
 from headstart.runs.explain.mistakes import Chosen
@@ -207,7 +208,7 @@ def _maps_at(
     batches = list(rebuilt.batches()) if rebuilt.depends_on_batch else np.split(positions, range(8, len(positions), 8))
     maps = np.zeros((len(positions), stage.side, stage.side), dtype=np.float32)
     counts = False
-    for batch in batches:
+    for batch in counted(batches, "Grad-CAM", len(batches), "batches"):
         here = np.flatnonzero(np.isin(positions, batch))
         if not len(here):
             continue

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from tqdm import tqdm
 
 from headstart.augmentations import Pipeline
 from headstart.data import PictureData
@@ -24,6 +23,7 @@ from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
 from headstart.precision import at_least_single
+from headstart.progress import Progress
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run, first_line
 from headstart.runs import compose, processes
@@ -142,8 +142,10 @@ class Rebuilt:
         batches = list(self.batches())
         pictures = ahead(lambda positions: self.inputs(positions), batches, usable_cores(), 2 * usable_cores())
         read = map(self._averaged, batches) if self.strategy.averaged_views else pictures
-        count = len(batches)
-        yield from zip(batches, tqdm(read, "test pictures", count, delay=2, disable=None, leave=False), strict=True)
+        with Progress("test images", sum(map(len, batches))) as progress:
+            for positions, inputs in zip(batches, read, strict=True):
+                yield positions, inputs
+                progress.advance(len(positions))
 
     def _averaged(self, positions: NDArray[np.int64]) -> Tensor:
         """Features (N, D), averaged over the views that the run drew: strategy.views."""
