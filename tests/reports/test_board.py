@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from headstart.errors import DataError
+from headstart.cli import main
 from headstart.reports.board import write_board
-from headstart.reports.board_command import Links, board
+from headstart.reports.board_command import Links
 from headstart.reports.panels import make_panels
 from headstart.reports.read import read_runs
 from headstart.reports.table import group_runs
@@ -153,10 +153,11 @@ def test_names_that_are_no_folders_are_made_plain_and_stay_apart(tmp_path: Path)
     assert sorted(path.name for path in (folder / "ants").iterdir()) == ["a .. b", "a .. b 2"]
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written to"):
-        write(runs, tmp_path / "file/board")
+def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "report").write_text("")
+    assert main(["board", str(runs)]) == 2
+    told = f"headstart: Nothing can be written below '{runs}/report/tensorboard' (a file of that name is in the way)"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_neither_torch_nor_tensorflow_is_needed(runs: Path, tmp_path: Path) -> None:
@@ -192,10 +193,10 @@ def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert board([str(runs), "--port", port]) == 2
-    assert board([str(tmp_path / "gone")]) == 2
-    assert board([str(tmp_path / "empty")]) == 2
-    assert board([str(runs), "--port", "70000"]) == 2
+        assert main(["board", str(runs), "--port", port]) == 2
+    assert main(["board", str(tmp_path / "gone")]) == 2
+    assert main(["board", str(tmp_path / "empty")]) == 2
+    assert main(["board", str(runs), "--port", "70000"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 4
     for line, expected in zip(said, ("is taken", "There is no folder", "There is no run", "65535"), strict=True):
@@ -206,7 +207,7 @@ def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """The address that the command prints, and its process."""
-    code = "import sys; from headstart.reports.board_command import board; sys.exit(board(sys.argv[1:]))"
+    code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,

@@ -30,7 +30,7 @@ MEANS = "runFilter=comparison.*(train|validation)&tagFilter=epoch&smoothing=0#ti
 @contextmanager
 def board(runs: Path) -> Iterator[str]:
     """The address of headstart board over the runs."""
-    code = "import sys; from headstart.reports.board_command import board; sys.exit(board(sys.argv[1:]))"
+    code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -141,7 +141,7 @@ def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr().err
     assert "no finished run" in said
     assert "There is no folder" in said
-    assert "cannot be written to" in said
+    assert "Nothing can be written below" in said
     assert len(said.strip().splitlines()) == 3
     assert main(["report", str(run / "run.json")]) == 0
     assert (run / "report" / "report.md").is_file()

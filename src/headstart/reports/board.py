@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.reports.curves import band
 from headstart.reports.formats import setting
@@ -50,19 +49,16 @@ def write_board(panels: Sequence[Panel], directory: Path, pictures: Mapping[str,
       deviation.
     - ``pictures``, PNG files by name, are images of ``figures``.
 
-    What an earlier call left in the directory is removed. Raises DataError where the directory cannot be written to.
+    What an earlier call left in the directory is removed.
     """
     content = dict(_sub_runs(panels))
     if pictures:
         content["figures"] = SubRun(summaries=[_image(name, path) for name, path in pictures.items()])
-    try:
-        clear(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, sub_run in content.items():
-            _write(directory / name, sub_run)
-        prune(directory)  # at the end: most are the same as before
-    except OSError as error:
-        raise DataError(f"Curves for TensorBoard cannot be written to '{directory}' ({error.strerror}).") from error
+    clear(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, sub_run in content.items():
+        _write(directory / name, sub_run)
+    prune(directory)  # at the end: most are the same as before
     return directory
 
 

@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import io
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.files import check_writable
 from headstart.reports.board import write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
@@ -46,9 +46,6 @@ def board(arguments: Sequence[str]) -> int:
             while not threading.Event().wait(REFRESH):
                 with contextlib.suppress(HeadstartError):  # a folder that is gone meanwhile has no new runs
                     links.renew()
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print()
     return 0
@@ -71,7 +68,9 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
-    return write_board(make_panels(group_runs(runs.runs)), first / "report" / "tensorboard")
+    directory = first / "report" / "tensorboard"
+    check_writable(directory, "show single runs with --no-aggregate")
+    return write_board(make_panels(group_runs(runs.runs)), directory)
 
 
 class Links:

@@ -3,13 +3,13 @@
 import argparse
 import gc
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from headstart.errors import HeadstartError
+from headstart.files import check_writable
+from headstart.guard import DONE
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import accuracy, table_cells
@@ -29,19 +29,22 @@ EXAMPLES = """examples:
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Read the runs below the folders given, print the comparison, write the report; the exit code."""
+    """Read the runs below the folders given, print the comparison, write the report; the exit code.
+
+    Raises a HeadstartError for what the user can mend.
+    """
     options = _parser().parse_args(arguments)
     wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
     threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
     gc.disable()  # nothing here goes in circles, and looking for it takes a tenth of the time
     try:
-        analysis = analyse(read_runs(options.runs), wanted)
+        runs = read_runs(options.runs)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        output = options.out or first / "report"
+        check_writable(output, "give another --out")
+        analysis = analyse(runs, wanted)
         command = shlex.join(["headstart", "report", *map(str, arguments)])
-        written = write_report(analysis, options.out or first / "report", command, not options.no_figures)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
+        written = write_report(analysis, output, command, not options.no_figures)
     finally:
         threads.restore_original_limits()
         gc.enable()
@@ -49,7 +52,7 @@ def report(arguments: Sequence[str]) -> int:
     print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
     print(f"figures: {written.picture}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))
     print(f"curves:  headstart board {shlex.join(map(str, options.runs))}")
-    return 0
+    return DONE
 
 
 def summary(analysis: Analysis) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.reports.analysis import Analysis
 from headstart.reports.latex import latex_table
@@ -54,15 +53,12 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
 
     Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well.
 
-    ``command`` is what made it, for readers who want to repeat it. Raises DataError where nothing can be written.
+    ``command`` is what made it, for readers who want to repeat it.
     """
     from headstart.reports.drawing import draw_figures, seen_from  # matplotlib takes a while to load
 
     report = Report(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The report cannot be written to '{directory}' ({error.strerror}); give --out.") from error
+    directory.mkdir(parents=True, exist_ok=True)
     styles = styles_of([group.label for panel in analysis.panels for group in panel.groups])
     drawn = draw_figures(analysis, styles, directory, figures)
     _write_csv(group_frame(analysis), directory / "report.csv")

@@ -5,7 +5,6 @@ import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
+from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, tell
 from headstart.progress import duration, within
 from headstart.runs.configs import (
     CONFIG_ERRORS,
@@ -37,7 +37,6 @@ from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, sh
 if TYPE_CHECKING:
     from headstart.runs.again import Result
 
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143  # exit codes
 WITH_VALUE = (  # flags of Hydra's that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
@@ -48,27 +47,19 @@ TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence,
 
 
 def answered(
-    arguments: Sequence[str],
-    help_text: str,
-    work: Callable[[], object],
-    reason: Callable[[Exception], str],
-    interrupted: str = "interrupted.",
+    arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
 ) -> int:
     """Print a command's help if asked to, else do its work; the exit code.
 
-    2: what the user can mend, told in the sentence that ``reason`` makes of it; 130: interrupted, told too.
+    Raises ConfigError, in the words of ``reason``, for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
         return DONE
     try:
         work()
-    except TOLD as error:
-        print(f"headstart: {reason(error)}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print(f"headstart: {interrupted}", file=sys.stderr)
-        return INTERRUPTED
+    except CONFIG_ERRORS as error:
+        raise ConfigError(reason(error)) from error
     return DONE
 
 
@@ -252,16 +243,11 @@ def _importing() -> Iterator[None]:
 
 
 def _tell(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
-    error = crash_of(error) or error
     if isinstance(error, CONFIG_ERRORS):
-        print(f"headstart: {explain(error, arguments)}", file=sys.stderr)
-    elif isinstance(error, (HeadstartError, *also)):
-        print(f"headstart: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, CrashError) else WRONG
-    else:
-        traceback.print_exception(error)
-        return FAILED
-    return WRONG
+        error = ConfigError(explain(error, arguments))
+    elif isinstance(error, also):
+        error = ConfigError(str(error))
+    return tell(crash_of(error) or error)
 
 
 @contextmanager

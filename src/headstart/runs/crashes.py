@@ -1,22 +1,12 @@
 """What the machine does to a run, as one sentence each."""
 
-import errno
 import sys
 import traceback
 from pathlib import Path
 
 from headstart.errors import CrashError, HeadstartError
+from headstart.system_errors import system_error
 
-DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "the folder may not be written to",
-    errno.EPERM: "the folder may not be written to",
-    errno.EIO: "the disk failed",
-    errno.ENOTDIR: "a part of its path is a file",
-    errno.ENAMETOOLONG: "its name is too long",
-}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc")
 
 
@@ -27,9 +17,8 @@ def crash_of(error: BaseException) -> CrashError | None:
             "The memory is used up; use a smaller dataset.batch_size or dataset.image_size, or trainer.auto_batch=true,"
             " which passes each batch through the network in parts."
         )
-    if isinstance(error, OSError) and error.errno in DISK:
-        where = f" ('{error.filename}')" if error.filename else ""
-        return CrashError(f"Nothing can be written, as {DISK[error.errno]}{where}; what was finished stands.")
+    if not isinstance(error, FileNotFoundError) and (known := system_error(error)) is not None:
+        return CrashError(f"{str(known).rstrip('.')}; what was finished stands.")
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return CrashError(
             "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import write_atomically
+from headstart.files import check_writable, write_atomically
+from headstart.guard import DONE, WRONG
 from headstart.reports.formats import NOTHING, percent
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import CSV, JSON, Cell, Robustness, read_robustness
-from headstart.runs.command import DONE, INTERRUPTED, WRONG
 from headstart.runs.configs import CONFIG_ERRORS
 from headstart.runs.configs import explain as told
 from headstart.runs.explain.command import Parser, run_directory, title_of
@@ -48,24 +48,17 @@ class Job:
 def evaluate(arguments: Sequence[str]) -> int:
     """Test runs again; the exit code.
 
-    0: done; 2: an argument is wrong, or a run cannot be tested, each told in one sentence, and the other runs go on;
-    130: interrupted.
+    0: done; 2: a run cannot be tested, told in one sentence, and the other runs go on. Raises a HeadstartError for a
+    wrong argument. Corruptions that were finished are kept, whatever ends it.
     """
-    try:
-        options = _parser().parse_args(list(arguments))
-        _check(options)
-        directories = list(dict.fromkeys(run_directory(path).resolve() for path in options.runs))
-        wrong = _Wrong()
-        if options.corruptions is None:
-            _test_again(directories, options, wrong)
-        else:
-            _under_corruptions(directories, options, wrong)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted; corruptions that were finished are kept.", file=sys.stderr)
-        return INTERRUPTED
+    options = _parser().parse_args(list(arguments))
+    _check(options)
+    directories = list(dict.fromkeys(run_directory(path).resolve() for path in options.runs))
+    wrong = _Wrong()
+    if options.corruptions is None:
+        _test_again(directories, options, wrong)
+    else:
+        _under_corruptions(directories, options, wrong)
     return WRONG if wrong.told else DONE
 
 
@@ -221,6 +214,8 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
             job.known = None
     done = set() if job.known is None or options.again else set(job.known.results)
     job.missing = [cell for cell in wanted if cell not in done]
+    if job.missing:
+        check_writable(directory, "the results belong there, so make it writable")
     return job
 
 
@@ -278,11 +273,8 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, SeenBy]":
 
 
 def _write(directory: Path, known: Robustness) -> None:
-    try:
-        write_atomically(directory / JSON, known.text())
-        write_atomically(directory / CSV, known.csv())
-    except OSError as error:
-        raise DataError(f"'{directory}' cannot be written to ({error.strerror}).") from error
+    write_atomically(directory / JSON, known.text())
+    write_atomically(directory / CSV, known.csv())
 
 
 # --- told

@@ -7,8 +7,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +16,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import expanded, write_atomically
+from headstart.errors import ConfigError, DataError, nearest
+from headstart.files import check_writable, expanded, write_atomically
 from headstart.reports.diff import (
     Record,
     circumstances,
@@ -40,7 +38,7 @@ from headstart.settings import augmentation_names, flatten, is_indifferent, is_s
 from headstart.sweeps.repeats import is_repeat
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
-SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SAME, OTHER = 0, 1  # exit codes
 THEN_NOW = ("then", "now")
 ROUNDING = 1e-5  # accuracies in run.json of early runs are of single precision
 
@@ -61,23 +59,14 @@ class Verdict:
 def reproduce(arguments: Sequence[str]) -> int:
     """Run what a run directory describes once more and compare; the exit code.
 
-    0: bit-equal, or the difference is within its interval; 1: different, or the run failed with a traceback; 2: there
-    is nothing to reproduce, told in one sentence; 130: interrupted.
+    0: bit-equal, or the difference is within its interval; 1: different. Raises a HeadstartError where there is nothing
+    to reproduce; the original stays as it is, whatever happens.
     """
     options = _parser().parse_args(arguments)
     try:
         return _reproduced(options)
-    except KeyboardInterrupt:
-        print("headstart: interrupted; the original is untouched.", file=sys.stderr)
-        return INTERRUPTED
     except CONFIG_ERRORS as error:
-        print(f"headstart: {explain(error)}", file=sys.stderr)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-    except Exception as error:
-        traceback.print_exception(error)
-        return OTHER
-    return WRONG
+        raise ConfigError(explain(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +96,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     output = options.output
     place(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
+    check_writable(output, "choose another --output")
 
     print(f"original: {describe(original)}\n")
     repeated = _repeated(original, config, output)

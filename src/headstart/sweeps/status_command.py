@@ -3,31 +3,24 @@
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import HeadstartError
+from headstart.guard import DONE
 from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
 from headstart.tables import table_text
 
-DONE, WRONG = 0, 2  # exit codes
-
 
 def status(arguments: Sequence[str]) -> int:
-    """Print what lies below some folders; the exit code: 0, or 2 for a folder that does not exist."""
+    """Print what lies below some folders; the exit code. Raises DataError for a folder that does not exist."""
     parser = argparse.ArgumentParser(
         prog="headstart status", description="Which runs are finished, running, stopped or failed, and what is left."
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders that hold runs, at any depth")
     parser.add_argument("--json", action="store_true", help="for programs: everything, times in seconds")
     options = parser.parse_args(arguments)
-    try:
-        found = overview(options.runs)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return WRONG
+    found = overview(options.runs)
     print(json.dumps(as_json(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
     return DONE
 
