@@ -325,7 +325,7 @@ def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     before = shown()
     places = [[], ["--output", "runs/sweep"], ["--output", "runs/sweep/again"]]
     for number, place in enumerate(places):
-        assert reproduce([str(runs[3 * number + number]), *place]) == 0
+        assert main(["reproduce", str(runs[3 * number + number]), *place]) == 0
     assert len(list(Path().rglob("run.json"))) == 12
     after = shown()
     assert after.keys() == before.keys()

@@ -34,7 +34,7 @@ from headstart.reports.page.content import Picture
 from headstart.reports.panels import Panel
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.processes import shared
-from headstart.reports.read import Run
+from headstart.reports.read import EXPLAINED, Run, explained_in
 from headstart.reports.scores import confusion_counts, reliability_bins, scaled
 from headstart.reports.statistics import cliques, friedman_nemenyi
 from headstart.reports.style import Style
@@ -43,7 +43,6 @@ from headstart.reports.table import Group
 FOREST_ROWS = 20
 PANELS = 6
 """Figures of single panels are drawn for the first so many panels."""
-EXPLAINED = {"mistakes": "Most confident mistakes", "grad_cam": "Grad-CAM", "embedding": "Embedding"}
 Styles = Mapping[str, Style]
 
 
@@ -260,10 +259,9 @@ def explained(runs: Sequence[Run]) -> list[Drawn]:
     """Pictures that 'headstart explain' left in run directories."""
     found = []
     for run in runs:
-        for name, title in EXPLAINED.items():
+        for name in explained_in(run.directory)[0]:
             png, pdf = (run.directory / "explain" / f"{name}.{ending}" for ending in ("png", "pdf"))
-            if png.is_file() and pdf.is_file():
-                found.append(Drawn(f"{title}: {run.directory.name}", "", png, pdf))
+            found.append(Drawn(f"{EXPLAINED[name]}: {run.directory.name}", "", png, pdf))
     return found
 
 

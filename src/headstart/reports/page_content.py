@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import DataError
+from headstart.records.documents import checked_yaml, plain_text
+from headstart.records.manifest import SETTINGS
 from headstart.reports.analysis import Analysis
 from headstart.reports.comparison import Comparison
 from headstart.reports.curves import band
@@ -339,8 +342,8 @@ def _card(run: Run) -> RunCard:
 
 def _config_text(run: Run) -> str:
     try:
-        return (run.directory / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return plain_text(checked_yaml(run.directory, SETTINGS))
+    except DataError:  # the reader of the runs has named it
         return ""
 
 

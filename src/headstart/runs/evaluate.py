@@ -14,6 +14,7 @@ import numpy as np
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, WRONG
+from headstart.records.tensors import open_network
 from headstart.reports.formats import NOTHING, percent
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import CSV, JSON, Cell, Robustness, read_robustness
@@ -191,11 +192,8 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     from headstart.robustness.corruptions import made_by
 
     run = _finished(directory)
-    try:
-        with (directory / "checkpoints" / "best.ckpt").open("rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"checkpoints/best.ckpt cannot be read ({error.strerror})") from None
+    with open_network(directory, "checkpoints/best.ckpt") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     job = Job(run, weights, read_robustness(directory))
     wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
     known = job.known

@@ -18,6 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
+from headstart.records.documents import checked_yaml
+from headstart.records.manifest import SETTINGS, settings_in
+from headstart.records.opening import MissingFileError, first_line
 from headstart.reports.diff import (
     Record,
     circumstances,
@@ -29,7 +32,6 @@ from headstart.reports.diff import (
 )
 from headstart.reports.diff_command import describe, section_lines
 from headstart.reports.predictions import read_predictions
-from headstart.reports.read import first_line
 from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.early_checks import NEEDED, OPTIONAL
@@ -157,12 +159,20 @@ def _original(path: Path) -> Record:
 
 def read_config(directory: Path) -> DictConfig:
     """The settings as the run wrote them, nothing open. Raises DataError for a file that is missing or damaged."""
-    file = directory / "config.yaml"
+    file = directory / SETTINGS
     try:
-        config = OmegaConf.load(file)
-    except FileNotFoundError:
+        text = checked_yaml(directory, SETTINGS)
+        settings = settings_in(text)
+    except MissingFileError:
         raise DataError(f"'{file}' is missing, and without it the run cannot be repeated.") from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError, *CONFIG_ERRORS) as error:
+    except DataError as error:
+        raise DataError(f"'{file}'{str(error).removeprefix(SETTINGS)}.") from None
+    for key, value in flatten(settings).items():
+        if "${" in f"{key} {value}":  # a reference could stand for anything, and a run writes none
+            raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
+    try:
+        config = OmegaConf.create(text)
+    except (ValueError, OverflowError, yaml.YAMLError, RecursionError, *CONFIG_ERRORS) as error:
         raise DataError(f"'{file}' cannot be read ({first_line(error)}).") from None
     if not isinstance(config, DictConfig):
         raise DataError(f"'{file}' does not hold a mapping.")
@@ -175,9 +185,6 @@ def read_config(directory: Path) -> DictConfig:
             raise DataError(f"'{file}' is damaged: {name} is no group.")
     if not _keys_are_names(plain):
         raise DataError(f"'{file}' is damaged: a key of it is no name.")
-    for key, value in flatten(plain).items():
-        if "${" in str(value):  # a reference could stand for anything, and a run writes none
-            raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
     return config
 
 

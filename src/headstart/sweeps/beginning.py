@@ -15,13 +15,15 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from headstart.errors import DataError
 from headstart.files import write_atomically
+from headstart.records.documents import read_json
+from headstart.records.finding import SWEEP as FILE
 from headstart.rules import is_whole
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import forget_outcomes
 from headstart.sweeps.samples import settings_of
 
-FILE = "sweep.json"
 SETTINGS = "multirun.yaml"  # which Hydra writes
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
 # How a sweep is carried out, not what it consists of.
@@ -121,7 +123,7 @@ def expect(folder: Path, jobs: int, left: int) -> None:
     if not _BEGUN or _BEGUN[-1].folder.resolve() != folder.resolve():
         return
     _BEGUN[-1] = replace(_BEGUN[-1], jobs=left)
-    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    content = read_json(folder, FILE)
     write_atomically(folder / FILE, json.dumps({**content, "jobs": jobs}, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -150,10 +152,7 @@ def ended() -> Sweep | None:
 
 def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
     """What a job of a sweep is given that not all of them are."""
-    try:
-        shared = json.loads((sweep / FILE).read_text(encoding="utf-8"))["overrides"]
-    except (OSError, ValueError, KeyError):
-        return list(overrides)
+    shared = _overrides(sweep) or []
     return [override for override in overrides if override not in shared and not override.startswith(APART)]
 
 
@@ -198,10 +197,11 @@ def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
 def _overrides(folder: Path) -> Any:
     """What the sweep in a folder consists of; None where that cannot be read."""
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder, FILE)
+    except DataError:
         return None
-    return content.get("overrides") if isinstance(content, dict) else None
+    found = content.get("overrides") if isinstance(content, dict) else None
+    return found if isinstance(found, list) else None
 
 
 def _move(config: DictConfig, folder: Path) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headstart.errors import DataError
 from headstart.files import write_atomically
+from headstart.records.documents import read_json
+from headstart.records.opening import MB
 
 FOLDER = ".outcomes"
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
@@ -61,8 +64,8 @@ def read_outcomes(sweep: Path) -> list[Outcome]:
     """All that were left, by number; what cannot be read is left out."""
     found = []
     for path in sorted((sweep / FOLDER).glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(DataError, KeyError, TypeError):
+            content = read_json(sweep, f"{FOLDER}/{path.name}", MB)
             outcome = Outcome(**{**content, "settings": tuple(content["settings"])})
             if _sound(outcome):
                 found.append(outcome)

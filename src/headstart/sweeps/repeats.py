@@ -1,8 +1,10 @@
 """What marks a run that `headstart reproduce` made: it checks another run, so no comparison and no sweep counts it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from headstart.errors import DataError
+from headstart.records.manifest import read_manifest
 
 MARK = "repeats"  # the entry of run.json that names the run that was repeated
 
@@ -15,6 +17,6 @@ def is_repeat(record: object) -> bool:
 def holds_repeat(directory: Path) -> bool:
     """Return whether a run directory is that of a repeat; False where its run.json cannot be read."""
     try:
-        return is_repeat(json.loads((directory / "run.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        return is_repeat(read_manifest(directory))
+    except DataError:
         return False

@@ -1,8 +1,5 @@
 """How far runs and sweeps are: what is done, what lives, what is left and how long it will take. Knows no torch."""
 
-import csv
-import json
-import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +8,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from headstart.errors import DataError
-from headstart.reports.read import TRIED, YAML_LOADER, first_line
+from headstart.records.documents import read_json
+from headstart.records.finding import SWEEP, homes_below
+from headstart.records.manifest import MANIFEST, read_manifest, read_settings
+from headstart.records.opening import first_line
+from headstart.records.tables import read_rows
+from headstart.reports.read import TRIED, shown
 from headstart.sweeps.lock import held
 from headstart.sweeps.outcomes import GOOD, read_outcomes
 from headstart.sweeps.repeats import is_repeat
 
-SWEEP = "sweep.json"
 MOST = 10**15  # no count and no number of seconds reaches it
+SLOWEST = 1e-6  # images a second
 FINISHED, RUNNING, STOPPED, DAMAGED = "finished", "running", "stopped", "damaged"
 STATUSES = (FINISHED, RUNNING, STOPPED, "interrupted", "pruned", "failed", DAMAGED)  # as they are told, in this order
 
@@ -102,27 +102,22 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     for given in folders:
         if not given.is_dir():
             raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
-        for place, below, files in os.walk(given.resolve()):
-            below[:] = [name for name in below if not name.startswith(".")]
-            if "run.json" in files:
-                runs.add(Path(place))
-                below.clear()
-            elif SWEEP in files:
-                sweeps.add(Path(place))
+        for kind, home in homes_below(given.resolve(), hidden=False):
+            (runs if kind == "run" else sweeps).add(home)
     return sorted(runs), sorted(sweeps)
 
 
 def read_status(directory: Path, now: float) -> RunStatus | None:
     """Return what one run directory says, and whether its process lives; None for what `headstart reproduce` made."""
     try:
-        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        return RunStatus(directory, DAMAGED, message=f"run.json cannot be read ({first_line(error)})")
+        content = read_manifest(directory)
+    except DataError as error:
+        return RunStatus(directory, DAMAGED, message=str(error))
     if is_repeat(content):
         return None
-    status = content.get("status") if isinstance(content, dict) else None
+    status = content.get("status")
     if status not in STATUSES:
-        return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")
+        return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {shown(status)}")
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
     started, source = _moment(content.get("started_at")), _mapping(content.get("source"))
     held_then = (f"{source.get('root')} {source.get('settings')}", str(source.get("hash")))
@@ -143,7 +138,7 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
     maximum = _max_epochs(directory) if epochs is not None else None
     remaining = None
     if lives and epochs and maximum and per_epoch is not None:
-        remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
+        remaining = _number(max(0.0, (maximum - epochs) * per_epoch - (now - last)))
     seconds = max(0.0, (now if lives else last) - started) if started is not None else None
     status = RUNNING if lives else STOPPED
     return RunStatus(directory, status, epochs, maximum, seconds, remaining, **same)
@@ -162,9 +157,9 @@ def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, fl
 def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None:
     """What sweep.json in a folder says, together with the runs below it; None where it cannot be read."""
     try:
-        content = json.loads((directory / SWEEP).read_text(encoding="utf-8"))
+        content = read_json(directory, SWEEP)
         outcomes = read_outcomes(directory)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except DataError:
         return None
     if not isinstance(content, dict):
         return None
@@ -210,17 +205,15 @@ def _progress(
 
     A run that was taken up again has rows from before it started: then the speed of training alone tells.
     """
-    path = directory / "metrics.csv"
     try:
-        last = path.stat().st_mtime
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
-        return 0, None, (directory / "run.json").stat().st_mtime
+        rows = read_rows(directory, "metrics.csv")
+        last = _changed(directory / "metrics.csv")
+    except DataError:
+        return 0, None, _changed(directory / MANIFEST)
     if rows and any(name in rows[0] for name in TRIED):
         return None, None, last
     pictures = _number(_mapping(content.get("pictures")).get("train"))
-    speeds = [speed for row in rows if (speed := _parsed(row.get("samples_per_second")))]
+    speeds = [speed for row in rows if SLOWEST < (speed := _parsed(row.get("samples_per_second"))) < MOST]
     trained = pictures / statistics.fmean(speeds) if pictures and speeds else 0.0
     whole = (last - started) / len(rows) if started is not None and rows else 0.0
     return len(rows), max(trained, whole) or None, last
@@ -228,11 +221,17 @@ def _progress(
 
 def _max_epochs(directory: Path) -> int | None:
     try:
-        with (directory / "config.yaml").open("rb") as file:
-            config = yaml.load(file, Loader=YAML_LOADER)  # a safe loader
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return _whole(_mapping(read_settings(directory).get("trainer")).get("max_epochs"))
+    except DataError:
         return None
-    return _whole(_mapping(_mapping(config).get("trainer")).get("max_epochs"))
+
+
+def _changed(path: Path) -> float:
+    """Return when a file was last written; 0 where it was removed meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -259,7 +258,7 @@ def _parsed(text: str | None) -> float:
 def _moment(text: object) -> float | None:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
 
 
