@@ -316,3 +316,11 @@ def _finish_time(directory: Path, stated: object) -> float:
         except (ValueError, OverflowError):
             pass
     return (directory / "run.json").stat().st_mtime
+
+
+def settings_of(directory: Path) -> Mapping[str, Any]:
+    """Return the settings of config.yaml with dotted keys; none where the file is missing or damaged."""
+    try:
+        return _read_config(directory)[0]
+    except RecursionError:  # a mapping that holds itself
+        return {}
