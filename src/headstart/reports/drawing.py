@@ -18,6 +18,7 @@ from headstart.reports.comparison import Comparison
 from headstart.reports.curves import Curves, read_curves
 from headstart.reports.figures import (
     Point,
+    dark_file,
     draw_by_number,
     draw_confusion,
     draw_cost,
@@ -57,7 +58,14 @@ class Drawn:
 
     def picture(self, directory: Path) -> Picture:
         """For the page in ``directory``."""
-        return Picture(self.title, self.note, self.png.read_bytes(), [seen_from(directory, self.pdf).as_posix()])
+        dark = dark_file(self.png)
+        return Picture(
+            title=self.title,
+            note=self.note,
+            png=self.png.read_bytes(),
+            files=[seen_from(directory, self.pdf).as_posix()],
+            dark=dark.read_bytes() if dark.is_file() else b"",
+        )
 
 
 def seen_from(directory: Path, file: Path) -> Path:

@@ -141,12 +141,13 @@ def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
 
 def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
     rows = _difference_rows(analysis.panels, analysis.comparisons, numbers)
-    return [_difference_table("differences", "Differences", "test accuracies", rows)] if rows else []
+    several = len(analysis.panels) > 1
+    return [_difference_table("differences", "Differences", "test accuracies", rows, several)] if rows else []
 
 
-def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]]) -> Table:
+def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], several_panels: bool) -> Table:
     columns = [
-        Column("panel", "text"),
+        *([Column("panel", "text")] if several_panels else []),
         Column("better", "text"),
         Column("other", "text"),
         Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
@@ -173,7 +174,7 @@ def _difference_rows(
             effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
             rows.append(
                 [
-                    Cell(panel.title, panel.title),
+                    *([Cell(panel.title, panel.title)] if len(panels) > 1 else []),
                     Cell(one.a, one.a),
                     Cell(one.b, one.b),
                     _cell(percent(result.difference), result.difference, runs, one.told_apart),
@@ -231,7 +232,10 @@ def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
     tables = [Table("robustness", "Robustness", what_was_measured(found), columns, rows)]
     if differences := _difference_rows(found.panels, found.comparisons, numbers):
         of = "shares of corrupted pictures told right (1 - mCE)"
-        tables.append(_difference_table("robustness-differences", "Differences in robustness", of, differences))
+        several = len(found.panels) > 1
+        tables.append(
+            _difference_table("robustness-differences", "Differences in robustness", of, differences, several)
+        )
     for number, panel in enumerate(found.panels):
         errors = [found.by_corruption(group) for group in panel.groups]
         of_panel = [Column("corruption", "text"), *(Column(group.label, "number") for group in panel.groups)]
@@ -312,11 +316,12 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
                         low=[scale * value for value in curve.low],
                         high=[scale * value for value in curve.high],
                         kind=split,
+                        symbol=style.symbol,
                     )
                 )
         if series:
             title = f"{score.capitalize()} by epoch: {panel.title}"
-            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series))
+            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series, percent=score == "accuracy"))
     return charts
 
 

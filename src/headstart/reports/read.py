@@ -363,3 +363,8 @@ def _finish_time(directory: Path, stated: object) -> float:
     with suppress(OSError):  # removed meanwhile
         return (directory / MANIFEST).stat().st_mtime
     return 0.0
+
+
+def settings_of(directory: Path) -> Mapping[str, Any]:
+    """Return the settings of config.yaml with dotted keys; none where the file is missing or damaged."""
+    return _read_config(directory)[0]

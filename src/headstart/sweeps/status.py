@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class RunStatus:
     """The settings that name the source of the data set, and the hash of what it held."""
     started: float | None = None
     """When its process began, in seconds since 1970."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json holds; nothing where it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
     started, source = _moment(content.get("started_at")), _mapping(content.get("source"))
     held_then = (f"{source.get('root')} {source.get('settings')}", str(source.get("hash")))
-    same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then}
+    same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then, "record": content}
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
         epochs, maximum = _whole(cost.get("epochs")), None

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from headstart.guard import DONE
+from headstart.sweeps.labels import run_names, setting_columns
 from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
 from headstart.tables import table_text
 
@@ -29,11 +31,8 @@ def as_text(found: Overview) -> str:
     """The table, why runs failed, what sweeps have left, and everything in one line."""
     parts = []
     if found.runs:
-        header = ["run", "status", "epochs", "time", "to go", "test"]
-        names = _names([run.directory for run in found.runs])
-        rows = [_row(name, run) for name, run in zip(names, found.runs, strict=True)]
-        parts.append(table_text(header, rows, [False, False, True, True, True, True]))
-        wrong = [f"{name}: {run.message}" for name, run in zip(names, found.runs, strict=True) if run.message]
+        parts.append(_table(found.runs))
+        wrong = [f"{_near(run.directory)}: {run.message}" for run in found.runs if run.message]
         parts += ["\n".join(wrong)] if wrong else []
     parts += [_sweep_line(sweep) for sweep in found.sweeps]
     return "\n\n".join([*parts, total_line(found)])
@@ -106,10 +105,22 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def _row(name: str, run: RunStatus) -> list[str]:
+def _table(runs: Sequence[RunStatus]) -> str:
+    """A row a run: its name, the settings in which runs differ, and how far it is."""
+    directories = [run.directory for run in runs]
+    settings = setting_columns(directories, [run.record for run in runs])
+    home = Path(os.path.commonpath([directory.parent for directory in directories]))
+    names = run_names(directories, home) if settings else [_near(directory) for directory in directories]
+    header = ["run", *settings, "status", "epochs", "time", "to go", "test"]
+    told = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
+    rows = [[name, *of, *_progress(run)] for name, of, run in zip(names, told, runs, strict=True)]
+    table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4)
+    return f"runs below {_near(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
+
+
+def _progress(run: RunStatus) -> list[str]:
     epochs = "–" if run.epochs is None else str(run.epochs)
     return [
-        name,
         run.status,
         f"{epochs}/{run.max_epochs}" if run.max_epochs is not None else epochs,
         "–" if run.seconds is None else duration(run.seconds),
@@ -132,10 +143,6 @@ def _sweep_line(sweep: SweepStatus) -> str:
         words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
         line += f"; nothing works at it; to go on: {shlex.join(words)}"
     return line
-
-
-def _names(directories: Sequence[Path]) -> list[str]:
-    return [_near(directory) for directory in directories]
 
 
 def _near(directory: Path) -> str:

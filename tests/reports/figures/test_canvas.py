@@ -50,7 +50,8 @@ def test_files_repeat_byte_for_byte(name: str, tmp_path: Path, monkeypatch: pyte
     again = [path.read_bytes() for path in save(figure, tmp_path, "two")]
     assert first == again
     assert first == [path.read_bytes() for path in save(figure, tmp_path, "two")]  # the same figure, saved twice
-    assert sorted(path.name for path in tmp_path.glob("*.p*")) == ["one.pdf", "one.png", "two.pdf", "two.png"]
+    names = ["one-dark.png", "one.pdf", "one.png", "two-dark.png", "two.pdf", "two.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.p*")) == names
 
 
 def test_files_repeat_in_another_process(tmp_path: Path) -> None:
