@@ -28,8 +28,8 @@ from headstart.runs.configs import (
 )
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
+from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
+from headstart.sweeps.outcomes import Outcome, failures_table, is_trial, read_outcomes, summary, write_outcome
 from headstart.sweeps.share import remember_gpus, shared
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _conclude(sweep: Sweep | None) -> int:
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
-        search = any(setting.startswith(TRIAL) for outcome in outcomes for setting in outcome.settings)
+        search = any(is_trial(outcome.settings) for outcome in outcomes)
         then = "count as failed trials" if search else "are tried again by the same command"
         print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE
@@ -137,7 +137,8 @@ def job(config: DictConfig) -> float:
     told = HydraConfig.get()
     sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
     overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
-    number = int(told.job.num) if sweep is not None else 0
+    trial = OmegaConf.select(config, "sweep.trial.number")
+    number = 0 if sweep is None else int(told.job.num) if trial is None else int(trial)
 
     def leave(word: str, directory: Path | None, error: BaseException | None = None) -> None:
         told_once = isinstance(error, TOLD) and not isinstance(error, CrashError)
@@ -151,7 +152,8 @@ def job(config: DictConfig) -> float:
             write_outcome(sweep, outcome)
 
     if sweep is not None and not follows():
-        print(f"headstart: run {number + 1}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
+        name = f"run {number + 1}" if trial is None else f"trial {number}"
+        print(f"headstart: {name}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
     try:
         with shared(told, config.get("trainer")):
             folder, choices = Path(told.runtime.output_dir), dict(told.runtime.choices)
