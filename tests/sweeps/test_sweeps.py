@@ -1,6 +1,7 @@
 """The same command again: what has finished is left alone, what has not goes on, what failed is tried again."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -287,6 +288,9 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     table = failures_table(outcomes)
     assert "b=2 is [odd]" in table
     assert "a=1" not in table
+    assert re.search(r"run .*\n.*\n +2 ", table), "counted from 1, as the line above each run"
+    trial = Outcome(1, ("b=2", "++sweep.trial={number:1,study:s,storage:j}"), "failed", "x/two", True, "odd")
+    assert re.search(r"trial .*\n.*\n +1 +b=2 +odd", failures_table([trial]))
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,16 @@ from headstart.runs.configs import (
 )
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, jobs_of, own_settings
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
+from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings
+from headstart.sweeps.outcomes import (
+    Outcome,
+    failures_table,
+    is_trial,
+    read_outcomes,
+    seconds_left,
+    summary,
+    write_outcome,
+)
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 
 if TYPE_CHECKING:
@@ -107,7 +115,7 @@ def _conclude(sweep: Sweep | None) -> int:
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
-        search = any(setting.startswith(TRIAL) for outcome in outcomes for setting in outcome.settings)
+        search = any(is_trial(outcome.settings) for outcome in outcomes)
         then = "count as failed trials" if search else "are tried again by the same command"
         print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE
@@ -130,7 +138,8 @@ def job(config: DictConfig) -> float:
     told = HydraConfig.get()
     sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
     overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
-    number = int(told.job.num) if sweep is not None else 0
+    trial = OmegaConf.select(config, "sweep.trial.number")
+    number = 0 if sweep is None else int(told.job.num) if trial is None else int(trial)
 
     def leave(word: str, directory: Path | None, error: BaseException | None = None) -> None:
         told_once = isinstance(error, TOLD) and not isinstance(error, CrashError)
@@ -146,7 +155,7 @@ def job(config: DictConfig) -> float:
 
     place: AbstractContextManager[None] = nullcontext()
     if sweep is not None and not follows():
-        which, left = _place_in(sweep, number, told)
+        which, left = _place_in(sweep, number, told, trial is not None)
         print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}", flush=True)
         place = within(which, only_lines=is_parallel(told))
     begun = time.monotonic()
@@ -172,13 +181,20 @@ def job(config: DictConfig) -> float:
     return result.accuracy
 
 
-def _place_in(sweep: Path, number: int, hydra: Any) -> tuple[str, str]:
-    """Return "run 21 of 42" and ", about 1:02:05 left" of the whole sweep, as far as they are known."""
+def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[str, str]:
+    """Return "run 21 of 42" and ", about 1:02:05 left" of the whole sweep, as far as they are known.
+
+    Trials of a search have the numbers of Optuna, from 0.
+    """
     jobs, at_once = jobs_of(sweep), known_at_once(hydra)
+    which = f"trial {number}" if searching else f"run {number + 1}"
     if jobs is None or jobs <= number:
-        return f"run {number + 1}", ""
+        return which, ""
     seconds = seconds_left(read_outcomes(sweep), jobs - number, at_once) if at_once else None
-    return f"run {number + 1} of {jobs}", f", about {duration(seconds)} left" if seconds is not None else ""
+    return (
+        which if searching else f"{which} of {jobs}",
+        f", about {duration(seconds)} left" if seconds is not None else "",
+    )
 
 
 def _data_are_shared(sweep: Path, overrides: Sequence[str]) -> bool:

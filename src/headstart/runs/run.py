@@ -357,12 +357,10 @@ def _train_and_test(
     }
     manifest.finish("finished")
     drop_intermediate(directory / "checkpoints")
-    log.info(
-        "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
-        strategy.describe_choice(epoch, row, tried),
-        100 * metrics["validation/accuracy"],
-        100 * metrics["test/accuracy"],
-    )
+    found = f"validation accuracy {100 * metrics['validation/accuracy']:.1f} %"
+    if not (config.get("sweep") or {}).get("trial"):  # of a search nothing but validation is shown
+        found += f", test accuracy {100 * metrics['test/accuracy']:.1f} %"
+    log.info("%s; %s", strategy.describe_choice(epoch, row, tried), found)
     return metrics["validation/accuracy"]
 
 

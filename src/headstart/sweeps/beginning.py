@@ -28,7 +28,6 @@ SETTINGS = "multirun.yaml"  # which Hydra writes
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
 # How a sweep is carried out, not what it consists of.
 APART = ("sweep.", "hydra.", "+sweep.", "+hydra.", "++sweep.", "++hydra.")
-TRIAL = "++sweep.trial="  # by which a search tells a job which trial it is
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from headstart.records.documents import read_json
 from headstart.records.opening import MB
 
 FOLDER = ".outcomes"
+TRIAL = "++sweep.trial="  # the setting by which a search tells a job which trial it is
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
 TIMED = ("finished", "resumed", "retried", "pruned")  # whose time tells how long others take
 # How many were ... in the summary of a sweep; an order that reads well.
@@ -33,7 +34,7 @@ WORDS = {
 class Outcome:
     """What became of a job: one of ``WORDS``."""
 
-    job: int
+    job: int  # counted from 0; of a search, the number of the trial
     settings: tuple[str, ...]  # that this job was given
     word: str
     directory: str | None
@@ -45,6 +46,11 @@ class Outcome:
     def good(self) -> bool:
         """Whether nothing is left to do."""
         return self.word in GOOD
+
+
+def is_trial(settings: Iterable[object]) -> bool:
+    """Return whether a job with these settings is a trial of a search."""
+    return any(str(setting).startswith(TRIAL) for setting in settings)
 
 
 def write_outcome(sweep: Path, outcome: Outcome) -> None:
@@ -103,16 +109,17 @@ def failures_table(outcomes: Sequence[Outcome]) -> str:
     """The failed ones, as wide as the terminal: what sets them apart from the other jobs, a sentence, the place."""
     from headstart.tables import table_text  # loads what only a sweep with failures needs
 
+    trials = any(is_trial(outcome.settings) for outcome in outcomes)
     everywhere = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
     rows = [
         [
-            str(outcome.job),
-            " ".join(setting for setting in outcome.settings if setting not in everywhere),
+            str(outcome.job if trials else outcome.job + 1),  # as the lines above each run count them
+            " ".join(one for one in outcome.settings if one not in everywhere and not one.startswith(TRIAL)),
             outcome.error or "",
             Path(outcome.directory).name if outcome.directory else "none was made",
         ]
         for outcome in outcomes
         if outcome.word == "failed"
     ]
-    header = ["job", "settings", "what went wrong", "run directory"]
+    header = ["trial" if trials else "run", "settings", "what went wrong", "run directory"]
     return table_text(header, rows, [True, False, False, False], shutil.get_terminal_size((120, 24)).columns)

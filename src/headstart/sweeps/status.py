@@ -16,7 +16,7 @@ from headstart.records.opening import first_line
 from headstart.records.tables import read_rows
 from headstart.reports.read import TRIED, shown
 from headstart.sweeps.lock import held
-from headstart.sweeps.outcomes import GOOD, read_outcomes
+from headstart.sweeps.outcomes import GOOD, is_trial, read_outcomes
 from headstart.sweeps.repeats import is_repeat
 
 MOST = 10**15  # no count and no number of seconds reaches it
@@ -40,7 +40,7 @@ class RunStatus:
     remaining: float | None = None
     """Seconds to go, of a running one."""
     accuracy: float | None = None
-    """On test, 0 to 1."""
+    """On test, 0 to 1; None for trials of a search, which go by validation alone."""
     message: str | None = None
     """Why it failed."""
     kind: tuple[str, str, str] = ("", "", "")
@@ -126,13 +126,15 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
     same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then, "record": content}
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
+        given = _mapping(content.get("provenance")).get("overrides")
+        overrides = given if isinstance(given, list) else []
         epochs, maximum = _whole(cost.get("epochs")), None
         if status == "interrupted":
             epochs = _progress(directory, content, None)[0]
             maximum = _max_epochs(directory) if epochs is not None else None
         return RunStatus(
             directory, status, epochs=epochs, max_epochs=maximum, seconds=_number(cost.get("wall_seconds")),
-            accuracy=_number(metrics.get("test/accuracy")),
+            accuracy=None if is_trial(overrides) else _number(metrics.get("test/accuracy")),
             message=_message(content.get("error")) if status == "failed" else None, **same,
         )  # fmt: skip
     lives = held(directory)
