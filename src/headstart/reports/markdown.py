@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
 from headstart.reports.comparison import Comparison
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import (
@@ -148,7 +149,8 @@ def _beyond_accuracy(analysis: Analysis) -> list[str]:
         "Means over runs. NLL: negative log-likelihood; ECE: expected calibration error in 15 bins; scaled: after"
         " temperature scaling on validation."
     )
-    return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note]
+    worse = [f"- {escape_markdown(line)}" for line in worse_calibration(analysis)]
+    return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note, *worse]
 
 
 def _robustness(analysis: Analysis) -> list[str]:

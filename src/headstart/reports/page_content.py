@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
 from headstart.reports.comparison import Comparison
 from headstart.reports.curves import band
 from headstart.reports.findings import averages, findings, remarks
@@ -59,7 +60,7 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
         charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
         pictures=list(pictures),
         runs=[_card(run) for run in analysis.runs],
-        problems=remarks(analysis.found),
+        problems=[*remarks(analysis.found), *worse_calibration(analysis)],
     )
 
 
