@@ -72,7 +72,10 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
             write_tested_run(tmp_path, name, seed, rights(0.8 - 0.04 * number, 10 * seed + number))
     every = report(tmp_path).comparisons["ants"]
     assert len(every) == 3
-    assert all(one.p_adjusted >= one.result.p_value for one in every)
+    assert all(one.p_adjusted == min(1, 3 * one.result.p_value) for one in every)
+    for one in every:
+        assert one.result.level == pytest.approx(1 - 0.05 / 3)
+        assert one.told_apart == (not one.result.low <= 0 <= one.result.high)
     against = report(tmp_path, baseline="scratch").comparisons["ants"]
     assert {frozenset((one.a, one.b)) for one in against} == {
         frozenset(("scratch", "lp_ft")),
@@ -80,6 +83,53 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
     }
     with pytest.raises(ConfigError, match="--baseline scrach: there is no such row"):
         report(tmp_path, baseline="scrach")
+
+
+def test_a_separation_that_correction_takes_away_takes_the_interval_with_it(tmp_path: Path) -> None:
+    """Alone, lp_ft beats l2_sp; among six rows it does not, and the interval holds zero."""
+    for seed in range(3):
+        right = rights(0.8, seed)
+        write_tested_run(tmp_path, "lp_ft", seed, right)
+        write_tested_run(tmp_path, "l2_sp", seed, right & rights(0.92, 50 + seed))
+    (alone,) = report(tmp_path).comparisons["ants"]
+    assert alone.told_apart
+    for name in ("knn", "ridge", "scratch", "lora"):
+        for seed in range(3):
+            write_tested_run(tmp_path, name, seed, rights(0.5, 90 + seed))
+    every = report(tmp_path).comparisons["ants"]
+    (one,) = (one for one in every if {one.a, one.b} == {"lp_ft", "l2_sp"})
+    assert one.result.p_value == alone.result.p_value
+    assert not one.told_apart
+    assert one.result.low < 0 < one.result.high
+    assert "cannot separate" in one.verdict
+
+
+def test_the_interval_of_one_accuracy_counts_test_pictures(tmp_path: Path) -> None:
+    right = rights(0.817, 0, 153)
+    for seed in range(3):
+        write_tested_run(tmp_path / "a", "nearest_centroid", seed, right)
+        write_run(tmp_path / "b", "nearest_centroid", seed, float(right.mean()), pictures={"test": 153})
+    for folder in ("a", "b"):
+        (group,) = report(tmp_path / folder).groups
+        low, high = group.test.interval
+        assert low < right.mean() - 0.05
+        assert high > right.mean() + 0.04
+    one = write_tested_run(tmp_path / "c", "scratch", 0, np.ones(153, dtype=bool))
+    low, high = report(one).groups[0].test.interval
+    assert (low, high) == pytest.approx((0.975, 1), abs=0.002)
+
+
+def test_the_interval_of_folds_takes_the_corrected_error(tmp_path: Path) -> None:
+    scores = np.array([0.8, 0.82, 0.85, 0.79, 0.9])
+    for fold, score in enumerate(scores):
+        write_run(
+            tmp_path / str(fold), "lp_ft", 0, score, id=f"{fold}", config={"dataset": {"folds": 5, "fold": fold}},
+            pictures={"train": 640, "validation": 160, "test": 200},
+            provenance={"split_fingerprints": {"test": str(fold)}},
+        )  # fmt: skip
+    low, high = report(tmp_path).groups[0].test.interval
+    half = stats.t(4).ppf(0.975) * np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1))
+    assert (low, high) == pytest.approx((scores.mean() - half, scores.mean() + half))
 
 
 def test_different_test_pictures_are_not_compared(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
-from headstart.strategies import LinearProbe, probe_fit
+from headstart.strategies import LinearProbe, Ridge, probe_fit
 from headstart.strategies.linear_fit import LOSSES, fit_linear
-from headstart.strategies.probe_fit import balanced_weights, fit_probe, principal_axes
+from headstart.strategies.probe_fit import balanced_weights, end_of, fit_probe, principal_axes, warn_of_end
 from headstart.tasks.heads import standardisation
 
 
@@ -130,6 +130,44 @@ def test_the_strength_is_the_best_on_validation() -> None:
     assert [row["l2"] for row in rows.values()] == [10, 0.1, 0.001]
     assert probe.scores["validation/accuracy"] == max(row["validation/accuracy"] for row in rows.values())
     assert rows[probe.number] == probe.scores
+    assert probe.end == end_of(list(rows.values()), probe.number)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best", "end"),
+    [
+        ([0.7, 0.8, 0.9], 2, "weak"),
+        ([0.9, 0.8, 0.7], 0, "strong"),
+        ([0.7, 0.9, 0.8], 1, ""),
+        ([1.0, 1.0, 1.0], 2, ""),  # chosen by its loss
+        ([0.9, 0.9, 0.7], 0, ""),
+        ([0.7, 0.9], 1, "weak"),
+        ([0.7], 0, ""),
+    ],
+)
+def test_an_end_is_one_where_it_is_more_accurate_than_all_others(
+    accuracies: list[float], best: int, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert end_of([{"validation/accuracy": accuracy} for accuracy in accuracies], best) == end
+    warn_of_end(end, 0.1)
+    assert (f"0.1, is the {end}est one tried" in caplog.text) == bool(end)
+
+
+@pytest.mark.parametrize("cls", [LinearProbe, Ridge])
+def test_strengths_that_are_all_right_give_no_warning(
+    cls: type[LinearProbe | Ridge], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Classes far apart: the weakest strength has the lowest loss, but none is wrong anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(80) % 10
+    images = Features(
+        100 * torch.randn(10, 8, generator=generator)[targets] + torch.randn(80, 8, generator=generator), targets
+    )
+    rows: dict[int, dict[str, float]] = {}
+    best = make_strategy(cls, l2=[0.01, 0.001, 0.0001]).compute_head(images, images, rows.__setitem__)  # type: ignore[operator]
+    assert best in (0, 2)
+    assert all(row["validation/accuracy"] == 1 for row in rows.values())
+    assert "strength" not in caplog.text
 
 
 def test_the_network_gives_what_the_fit_gave(digits: Digits, tmp_path: Path) -> None:

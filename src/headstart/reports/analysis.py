@@ -15,6 +15,7 @@ from headstart.reports.comparison import Comparison, check_baseline, compare
 from headstart.reports.evidence import Evidence, gather
 from headstart.reports.fair import check_selection, check_test_sets
 from headstart.reports.keys import value_of
+from headstart.reports.mean_accuracy import with_interval
 from headstart.reports.panels import Panel, make_panels
 from headstart.reports.pivot import Pivot, pivot
 from headstart.reports.read import Run, RunSet
@@ -114,10 +115,11 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
         raise DataError(f"There is no finished run here{why}; start one with 'headstart train'.")
     runs = choose(found.runs, options.where)
     groups = group_runs(runs, options.by, options.compare, options.tune)
-    panels = make_panels(groups)
-    check_baseline(panels, options.baseline)
+    check_baseline(make_panels(groups), options.baseline)
     evidence, without = gather(runs)
     check_selection(runs, evidence)
+    groups = [with_interval(group, evidence) for group in groups]
+    panels = make_panels(groups)
     check_test_sets(panels, evidence)
     kept = {run.id for run in runs}
     problems = [problem for problem in found.problems if not problem.counted or problem.id in kept]

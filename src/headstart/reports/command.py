@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from headstart.files import check_writable
 from headstart.guard import DONE
 from headstart.reports.analysis import Analysis, Options, analyse
+from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import accuracy, table_cells
 from headstart.reports.pivot import Pivot, of_test
@@ -67,7 +68,7 @@ def summary(analysis: Analysis) -> str:
         mce = found.mce if found is not None else None
         parts += [table_text(*table_cells(analysis.groups, mce)), ""]
     parts += _first(findings(analysis))
-    notes = [*averages(analysis), *_first(remarks(analysis.found))]
+    notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
     if found is not None:
         parts += _first(robustness_findings(found))
         notes += _first(found.reasons)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from headstart.errors import ConfigError, nearest
 from headstart.progress import counted
+from headstart.reports.mean_accuracy import overlap_of
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
 from headstart.reports.statistics import (
     PairedDifference,
-    holm,
+    bonferroni,
     paired_both,
     paired_runs,
     sample_needed,
@@ -45,7 +46,11 @@ def run_accuracy(run: Run) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; differences are fractions of 1."""
+    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; differences are fractions of 1.
+
+    The interval of ``result`` is simultaneous: with 95 % confidence those of all comparisons in the panel hold. It
+    leaves out zero if and only if ``p_adjusted`` is below 5 %.
+    """
 
     panel: str
     a: str
@@ -66,8 +71,9 @@ def compare(
     baseline: str | None = None,
     score: Callable[[Run], float] = run_accuracy,
 ) -> list[Comparison]:
-    """Every pair of a panel's groups, or the baseline against each other one; p-values corrected by Holm over them.
+    """Every pair of a panel's groups, or the baseline against each other one.
 
+    p-values and intervals are corrected for the number of comparisons (Bonferroni).
     Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. ``score`` is
     what is compared where single pictures are not. Raises ConfigError for a baseline that is in no panel of that name.
     """
@@ -81,10 +87,12 @@ def compare(
         pairs = [(known[baseline], group) for group in groups if group.label != baseline]
     results = [(a, b, difference(a, b, evidence, score)) for a, b in counted(pairs, "comparing", len(pairs), "pairs")]
     ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
-    corrected = holm(np.array([result.p_value for _, _, result in ordered]))
+    corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
+    alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))
     made = []
-    for (a, b, result), p_adjusted in zip(ordered, corrected, strict=True):
-        needed = sample_needed(result, alpha=ALPHA / len(ordered))
+    for (a, b, pointwise), p_adjusted in zip(ordered, corrected, strict=True):
+        result = pointwise.at(1 - alpha)
+        needed = sample_needed(result, alpha=alpha)
         told = verdict(a.label, b.label, result, float(p_adjusted), needed, _pairs_are(a))
         made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), told))
     return made
@@ -109,7 +117,7 @@ def difference(
     shared = [pair for pair in first if pair in second]
     if not shared:
         return None
-    overlap = _overlap([run for pair in shared for run in first[pair]])
+    overlap = overlap_of([run for pair in shared for run in first[pair]])
     if overlap is None and (stacks := _stacks(first, second, shared, evidence)) is not None:
         return paired_both(*stacks)
     mine, theirs = (np.array([np.mean([score(run) for run in of[pair]]) for pair in shared]) for of in (first, second))
@@ -150,17 +158,6 @@ def _pairs_are(group: Group) -> str:
         return "folds" if len(seeds) == 1 else "folds and seeds"
     splits = {run.config.get("seeds.split") for run in group.runs}
     return "splits" if len(splits) > 1 and len(seeds) == 1 else "seeds"
-
-
-def _overlap(runs: Sequence[Run]) -> float | None:
-    """Test over training pictures where training sets of different test sets overlap; None for one test set."""
-    drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
-    counts = [run.record.get("pictures") for run in runs]
-    known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]
-    tests = {run.fingerprints.get("test", (run.fold, run.config.get("seeds.split"))) for run in runs}
-    if len(drawn) < 2 or len(tests) < 2 or not known:
-        return None
-    return float(np.mean([count["test"] / (count["train"] + count.get("validation", 0)) for count in known]))
 
 
 def turned(result: PairedDifference) -> PairedDifference:

@@ -136,7 +136,7 @@ def _of_panel(
         yield Plan(
             f"differences-{slug}",
             f"Differences: {title}",
-            "Paired, with 95 % intervals; filled where told apart after Holm's correction.",
+            "Paired; 95 % intervals corrected for the number of comparisons; filled where they leave out zero.",
             lambda: draw_forest(rows, title),
         )
     yield from _robustness(analysis, title, styles, slug)
@@ -226,7 +226,7 @@ def _by_number(analysis: Analysis) -> Iterable[Plan]:
             yield Plan(
                 f"by-{_slug(short)}-{number + 1}",
                 f"Test accuracy by {short.replace('_', ' ')}{f': {title}' if title else ''}",
-                "Means with 95 % intervals (Student's t over runs).",
+                "Means with 95 % intervals over seeds and test images.",
                 lambda lines=lines, title=title, short=short: draw_by_number(lines, short.replace("_", " "), title),  # type: ignore[misc]
             )
 

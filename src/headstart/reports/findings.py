@@ -9,6 +9,8 @@ from headstart.reports.panels import Panel
 from headstart.reports.read import Run, RunSet
 from headstart.reports.table import Group
 
+MOST_NAMES = 3
+
 
 def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
     """For each panel, the best and what it is compared to; then, unless only the best is asked for, the verdicts."""
@@ -17,7 +19,7 @@ def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
         if len(panel.groups) + len(panel.references) < 2:
             continue
         best = max(panel.groups, key=lambda group: group.test.mean)
-        lines.append(_best(panel, best))
+        lines.append(_best(panel, best, analysis.comparisons.get(panel.title, ())))
         if not only_best:
             lines += [f"{panel.title}: {one.verdict}" for one in verdicts(panel, best, analysis)]
     return lines
@@ -29,8 +31,8 @@ def verdicts(panel: Panel, best: Group, analysis: Analysis) -> Sequence[Comparis
     return [one for one in analysis.comparisons.get(panel.title, ()) if against in (one.a, one.b)]
 
 
-def _best(panel: Panel, best: Group) -> str:
-    text = f"{panel.title}: {best.label} is the best {panel.what} with {percent(best.test.mean)} %"
+def _best(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> str:
+    text = f"{panel.title}: {_standing(panel, best, comparisons)}"
     scratch = next((group for group in panel.groups if setting(group.label) == "scratch"), None)
     if scratch is not None and scratch is not best:
         text += f", {percent(best.test.mean - scratch.test.mean)} points above scratch"
@@ -39,6 +41,38 @@ def _best(panel: Panel, best: Group) -> str:
         side = "above" if difference >= 0 else "below"
         text += f", {percent(abs(difference))} points {side} {reference.label} without any network"
     return f"{text}."
+
+
+def _standing(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> str:
+    """Call the row with the highest mean the best only where it is better than each other one over several seeds."""
+    with_mean = f"with {percent(best.test.mean)} %"
+    others = [group.label for group in panel.groups if group is not best]
+    found = {one.b if one.a == best.label else one.a: one for one in comparisons if best.label in (one.a, one.b)}
+    alike = [label for label in others if label in found and not found[label].told_apart]
+    better = [label for label in others if label in found and found[label].told_apart and found[label].a == label]
+    single = [label for label in others if label in found and found[label].result.pairs == 1]
+    unknown = [label for label in others if label not in found]
+    if others and not (alike or better or single or unknown):
+        return f"{best.label} is the best {panel.what} {with_mean}"
+    told = [
+        f"{words} {_listed(labels)}"
+        for words, labels in (
+            ("not distinguishable from", alike),
+            ("worse on the runs that they share than", better),
+            ("not compared with", unknown),
+        )
+        if labels
+    ]
+    if single:
+        told.append("on one seed only")
+    return ", ".join([f"{best.label} has the highest test accuracy {with_mean}", *told])
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return up to three names, and how many more there are."""
+    if len(labels) > MOST_NAMES + 1:
+        return f"{', '.join(labels[:MOST_NAMES])} and {len(labels) - MOST_NAMES} more"
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
 def averages(analysis: Analysis) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart.reports.keys import short_names
+from headstart.reports.statistics import interval_text
 from headstart.reports.table import Group, Statistic
 
 NOTHING = "–"
@@ -107,9 +108,9 @@ def table_cells(
     return header, rows, right
 
 
-def interval(low: float, high: float, digits: int = 1) -> str:
+def interval(low: float, high: float) -> str:
     """ "[90.1, 92.5]" in percent; "–" where there is none."""
-    return NOTHING if math.isnan(low) else f"[{percent(low, digits)}, {percent(high, digits)}]"
+    return NOTHING if math.isnan(low) else interval_text(low, high)
 
 
 def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:

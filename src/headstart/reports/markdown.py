@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
 from headstart.reports.comparison import Comparison
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import (
@@ -25,6 +26,7 @@ from headstart.reports.formats import (
     table_cells,
 )
 from headstart.reports.panels import Panel
+from headstart.reports.pivot import BOLD
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.table import Group
 
@@ -39,6 +41,10 @@ BEYOND = {  # name in Scores, heading, whether it is a share
     "scaled_ece": ("scaled ECE (%)", True),
 }
 
+ADJUSTED = (
+    "Intervals and adjusted p are corrected for the number of comparisons (Bonferroni): below 5 %, zero is left out."
+)
+
 
 def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
     """The page; ``figures`` are titles and the files that show them, seen from the page."""
@@ -51,11 +57,11 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
         + (f" {escape_markdown(f'All with {shared}.')}" if shared else ""),
     ]
     if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
-        parts += [_pivot(analysis), "Test accuracy in percent; in bold the best and what is not told apart from it."]
+        parts += [_pivot(analysis), f"Test accuracy in percent. {BOLD}"]
     mce = analysis.robustness.mce if analysis.robustness is not None else None
     parts.append(markdown_table(*table_cells(analysis.groups, mce)))
     parts.append(
-        "Accuracies are means over runs in percent, ± one sample deviation; intervals are Student's, over runs. The"
+        "Accuracies are means over runs in percent, ± one sample deviation; intervals count seeds and test images. The"
         " epoch, or the setting of a classifier, is chosen on validation; test is read once."
     )
     parts += [f"- {escape_markdown(line)}" for line in findings(analysis)]
@@ -99,7 +105,7 @@ def _comparisons(analysis: Analysis) -> list[str]:
     parts = _difference_tables(analysis.panels, analysis.comparisons)
     if not parts:
         return []
-    return ["## Differences", f"Paired by seed and fold: {_methods(analysis.comparisons)}.", *parts]
+    return ["## Differences", f"Paired by seed and fold: {_methods(analysis.comparisons)}. {ADJUSTED}", *parts]
 
 
 def _methods(comparisons: Mapping[str, Sequence[Comparison]]) -> str:
@@ -124,7 +130,7 @@ def _difference_tables(panels: Sequence[Panel], comparisons: Mapping[str, Sequen
             ]
             for one in made
         ]
-        header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (Holm)", "effect (d)", "pairs"]
+        header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (adjusted)", "effect (d)", "pairs"]
         parts.append(markdown_table(header, rows, [False, *[True] * 6]))
     return parts
 
@@ -143,7 +149,8 @@ def _beyond_accuracy(analysis: Analysis) -> list[str]:
         "Means over runs. NLL: negative log-likelihood; ECE: expected calibration error in 15 bins; scaled: after"
         " temperature scaling on validation."
     )
-    return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note]
+    worse = [f"- {escape_markdown(line)}" for line in worse_calibration(analysis)]
+    return ["## Beyond accuracy", markdown_table(header, kept, [*right, *[True] * len(shown)]), note, *worse]
 
 
 def _robustness(analysis: Analysis) -> list[str]:

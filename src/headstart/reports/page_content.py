@@ -12,6 +12,7 @@ from headstart.errors import DataError
 from headstart.records.documents import checked_yaml, plain_text
 from headstart.records.manifest import SETTINGS
 from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
 from headstart.reports.comparison import Comparison
 from headstart.reports.curves import band
 from headstart.reports.findings import averages, findings, remarks
@@ -29,6 +30,7 @@ from headstart.reports.keys import value_of
 from headstart.reports.markdown import BEYOND, p_text, score_text
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
 from headstart.reports.panels import Panel
+from headstart.reports.pivot import BOLD
 from headstart.reports.read import Run
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.style import Style
@@ -61,7 +63,7 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
         charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
         pictures=list(pictures),
         runs=[_card(run) for run in analysis.runs],
-        problems=remarks(analysis.found),
+        problems=[*remarks(analysis.found), *worse_calibration(analysis)],
     )
 
 
@@ -93,7 +95,7 @@ def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
     columns, rows = _keys(analysis)
     columns += [
         Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
-        Column("95 % interval", "number", "Where the mean lies, by Student's t over runs."),
+        Column("95 % interval", "number", "Where the mean lies; seeds and test images are both samples."),
         Column("validation (%)", "number", "Accuracy of the chosen epoch or setting."),
         Column("runs", "number"),
         Column("train (s)", "number", "Features, training and validation of one run, on average."),
@@ -120,7 +122,7 @@ def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
         ]
         if found is not None:
             row.append(_cell(accuracy(found.mce(group)), found.mce(group).mean, runs))
-    note = "In bold the best of its kind and what is not told apart from it. Click a number for its runs."
+    note = f"{BOLD} Click a number for its runs."
     return Table("accuracy", "Accuracy and cost", note, columns, rows)
 
 
@@ -151,14 +153,14 @@ def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], se
         Column("better", "text"),
         Column("other", "text"),
         Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
-        Column("95 % interval", "number"),
-        Column("p", "number"),
-        Column("p (Holm)", "number", "Corrected for the number of comparisons in the panel."),
+        Column("95 % interval", "number", "Corrected for the number of comparisons in the panel (Bonferroni)."),
+        Column("p", "number", "Not corrected."),
+        Column("p (adjusted)", "number", "Corrected like the interval: below 5 %, the interval leaves out zero."),
         Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs)."),
         Column("pairs", "number"),
         Column("verdict", "text"),
     ]
-    note = "Paired by seed and fold. In bold: told apart at 5 % after Holm's correction."
+    note = "Paired by seed and fold. Bold: adjusted p below 5 %."
     return Table(name, title, note, columns, rows)
 
 

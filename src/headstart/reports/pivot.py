@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from headstart.reports.comparison import Comparison
 from headstart.reports.panels import Panel
 from headstart.reports.table import Group, Statistic
+
+BOLD = "Bold: the best, and the next below it that the test does not separate from it and that lie within its interval."
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Pivot:
     columns: tuple[str, ...]
     cells: tuple[tuple[Group | None, ...], ...]
     best: tuple[frozenset[str], ...]
-    """For each column, the best row and those that are not told apart from it."""
+    """For each column, the rows in bold, see ``best_rows``."""
 
 
 def of_test(group: Group) -> Statistic:
@@ -52,10 +55,18 @@ def pivot(
 def best_rows(
     panel: Panel, comparisons: Sequence[Comparison], score: Callable[[Group], Statistic] = of_test
 ) -> frozenset[str]:
-    """The best group and every one that the corrected test does not tell apart from it; empty for a lone group."""
-    groups = [group for group in panel.groups if score(group).count]
+    """Return the best row, and those below it that follow it without a gap in the order of their means.
+
+    A row follows if its mean lies within the best row's own interval and the corrected test does not separate the two.
+    So no row in bold has a lower mean than one that is not. Empty for a lone row.
+    """
+    groups = sorted((group for group in panel.groups if score(group).count), key=lambda group: -score(group).mean)
     if len(groups) < 2:
         return frozenset()
-    best = max(groups, key=lambda group: score(group).mean).label
-    ties = {one.b if one.a == best else one.a for one in comparisons if best in (one.a, one.b) and not one.told_apart}
-    return frozenset({best, *ties})
+    best, *others = groups
+    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.told_apart}
+    low, _ = score(best).interval
+    follow = takewhile(
+        lambda group: frozenset((best.label, group.label)) in alike and not score(group).mean < low, others
+    )
+    return frozenset({best.label, *(group.label for group in follow)})

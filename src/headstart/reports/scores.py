@@ -21,6 +21,8 @@ FLOOR = float(np.finfo(np.float64).eps)
 """A probability below counts as this much, as in scikit-learn's log_loss: one picture costs at most 36 nats."""
 TEMPERATURES = (0.05, 20.0)
 """Where the temperature is searched: a few pictures, all but perfectly or all but randomly told, know no better."""
+HARD = 0.01
+"""An image that gives its true class a smaller probability is hard: it costs more than 4.6 nats."""
 
 
 class Predictions(Protocol):
@@ -48,6 +50,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class TemperatureFit:
+    """What the temperature does to the N validation images on which it was fitted."""
+
+    images: int
+    before: Calibration
+    after: Calibration
+    hard: float
+    """Share of the images that gave their true class less than ``HARD``, before scaling."""
+    hard_loss: float
+    """Share of the negative log-likelihood that these images carry; NaN where there is none."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores on test; accuracies, F1 and recall are fractions of 1."""
 
@@ -63,6 +78,8 @@ class Scores:
     """Fitted on validation; None without validation predictions."""
     scaled: Calibration | None = None
     """The same probabilities after temperature scaling; None without validation predictions."""
+    fit: TemperatureFit | None = None
+    """None without validation predictions."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,7 @@ def test_scores(test: Predictions, validation: Predictions | None = None) -> Sco
         unscaled=calibration(targets, probabilities),
         temperature=fitted,
         scaled=None if fitted is None else calibration(targets, scaled(probabilities, fitted)),
+        fit=None if validation is None or fitted is None else temperature_fit(validation, fitted),
     )
 
 
@@ -213,6 +231,20 @@ def temperature(targets: Integers, probabilities: Floats) -> float:
         if abs(inverse - before) < 1e-12 * inverse:
             break
     return 1 / inverse
+
+
+def temperature_fit(validation: Predictions, fitted: float) -> TemperatureFit:
+    """Return what a temperature does to the images on which it was fitted."""
+    targets, probabilities = validation.targets, validation.probabilities
+    losses = -np.log(np.maximum(_of_target(targets, probabilities), FLOOR))
+    hard = losses > -np.log(HARD)
+    return TemperatureFit(
+        len(targets),
+        before=calibration(targets, probabilities),
+        after=calibration(targets, scaled(probabilities, fitted)),
+        hard=float(hard.mean()),
+        hard_loss=float(losses[hard].sum() / losses.sum()) if losses.any() else float("nan"),
+    )
 
 
 def scaled(probabilities: Floats, temperature: float) -> Floats:

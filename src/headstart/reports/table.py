@@ -10,6 +10,7 @@ from typing import Any
 from headstart.errors import ConfigError
 from headstart.reports.keys import BASE_KEYS, resolve_key, short_names, short_word, sort_value, value_of, varying_keys
 from headstart.reports.read import Run, run_order
+from headstart.reports.statistics import score_interval
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Statistic:
     mean: float
     deviation: float
     count: int
+    bounds: tuple[float, float] | None = None
+    """Where the mean lies with 95 % confidence, where more is known than the values."""
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Statistic:
@@ -35,13 +38,11 @@ class Statistic:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the mean lies with 95 % confidence, by Student's t; NaN below two values."""
-        if self.count < 2:
-            return math.nan, math.nan
-        from scipy.special import stdtrit  # scipy.stats takes half a second to load
-
-        half = float(stdtrit(self.count - 1, 0.975)) * self.deviation / math.sqrt(self.count)
-        return self.mean - half, self.mean + half
+        """Where the mean lies with 95 % confidence: ``bounds``, else Student's, which is NaN below two values."""
+        if self.bounds is not None:
+            return self.bounds
+        found = score_interval(self.mean, self.deviation, self.count)
+        return found.low, found.high
 
 
 @dataclass(frozen=True)

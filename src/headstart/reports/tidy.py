@@ -99,7 +99,7 @@ def _robustness_of(analysis: Analysis, group: Group) -> dict[str, float]:
 
 
 def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
-    """One row a comparison: difference, interval, p before and after Holm, effect size, and other tests' answers."""
+    """One row a comparison: difference, simultaneous interval and its level, p before and after correction, others."""
     import pandas as pd
 
     rows = [
@@ -110,8 +110,9 @@ def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequenc
             "difference": one.result.difference,
             "low": one.result.low,
             "high": one.result.high,
+            "level": one.result.level,
             "p": one.result.p_value,
-            "p_holm": one.p_adjusted,
+            "p_adjusted": one.p_adjusted,
             "effect_size": one.result.effect_size,
             "pairs": one.result.pairs,
             "pictures": one.result.pictures,
@@ -122,7 +123,7 @@ def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequenc
         for panel in panels
         for one in comparisons.get(panel.title, ())
     ]
-    return pd.DataFrame(rows, columns=None if rows else ["a", "b", "difference", "p", "p_holm", "verdict"])
+    return pd.DataFrame(rows, columns=None if rows else ["a", "b", "difference", "p", "p_adjusted", "verdict"])
 
 
 def recalls_frame(analysis: Analysis) -> pd.DataFrame:

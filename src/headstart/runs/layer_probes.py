@@ -32,6 +32,7 @@ class StageProbe:
     validation_accuracy: float
     validation_loss: float  # cross-entropy in nats
     test_accuracy: float
+    end: str = ""  # "weak" or "strong" where the best strength is that end of those tried
 
 
 def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
@@ -50,7 +51,7 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
     for number, (stage, columns) in enumerate(columns_of, 1):
         with within(f"{stage or 'all stages'} ({number} of {len(columns_of)})"):
             probes.append(_probe(stage, columns, splits, strategy))
-    _warn_of_the_weakest(probes, strategy.strengths)
+    _warn_of_ends(probes)
     return probes
 
 
@@ -101,6 +102,7 @@ def _probe(
         probe.scores["validation/accuracy"],
         probe.scores["validation/loss"],
         float((logits.argmax(dim=1) == test.targets).double().mean()),
+        probe.end,
     )
 
 
@@ -120,11 +122,12 @@ def _describe(parts: Parts) -> None:
     warn_of_weights(strategy)
 
 
-def _warn_of_the_weakest(probes: Sequence[StageProbe], strengths: Sequence[float]) -> None:
-    weakest = min(strengths)
-    at = [probe.stage or "all joined" for probe in probes if probe.l2 == weakest]
-    if at and len(strengths) > 1:
-        log.warning(
-            "the best L2 strength is the weakest one tried, %g, for %s: add weaker ones with strategy.l2",
-            weakest, ", ".join(at),
-        )  # fmt: skip
+def _warn_of_ends(probes: Sequence[StageProbe]) -> None:
+    for end in ("weak", "strong"):
+        at = [probe for probe in probes if probe.end == end]
+        if at:
+            names = ", ".join(probe.stage or "all joined" for probe in at)
+            log.warning(
+                "the best L2 strength is the %sest one tried, %g, for %s: add %ser ones with strategy.l2",
+                end, at[0].l2, names, end,
+            )  # fmt: skip

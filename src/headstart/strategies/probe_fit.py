@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Probe:
     bias: Tensor  # float64 (classes,)
     number: int  # which strength, counted from the strongest
     scores: dict[str, float]  # train/... and validation/..., and l2
+    end: str = ""  # as end_of has it
 
 
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
@@ -57,6 +58,7 @@ def fit_probe(
     weights = balanced_weights(train.targets, classes) if balanced else None
     fit: Fit | None = None
     best: Probe | None = None
+    rows = []
     with Progress(f"{loss} fit", len(strengths), "strengths") as progress:
         progress.note = "principal axes"
         basis = principal_axes(x)
@@ -73,13 +75,14 @@ def fit_probe(
             row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
             row |= scores("validation", fit.logits(held_out), validation.targets)
             on_row(number, row)
+            rows.append(row)
             if best is None or rank(row) > rank(best.scores):
                 weight = fit.weight @ basis / std
                 best = Probe(weight, fit.bias - weight @ mean, number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    return best
+    return replace(best, end=end_of(rows, best.number))
 
 
 def fit_probe_once(
@@ -114,9 +117,26 @@ def fit_probe_once(
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
     probe = _FITTED[key][0]
-    if len(strengths) > 1 and probe.scores["l2"] == min(strengths):
-        log.warning("The best L2 strength, %g, is the weakest one tried: add weaker ones.", min(strengths))
+    warn_of_end(probe.end, probe.scores["l2"])
     return probe
+
+
+def end_of(rows: Sequence[dict[str, float]], best: int) -> str:
+    """Return "strong" or "weak" where the best L2 strength is that end of those tried (strongest first), else "".
+
+    Only where it has a better validation accuracy than every other one: where others are as good, strengths beyond the
+    end promise nothing.
+    """
+    others = [row["validation/accuracy"] for number, row in enumerate(rows) if number != best]
+    if not others or rows[best]["validation/accuracy"] <= max(others):
+        return ""
+    return "strong" if best == 0 else "weak" if best == len(rows) - 1 else ""
+
+
+def warn_of_end(end: str, strength: float) -> None:
+    """Log a warning where there is such an ``end_of``."""
+    if end:
+        log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", strength, end, end)
 
 
 def balanced_weights(targets: Tensor, classes: int) -> Tensor:

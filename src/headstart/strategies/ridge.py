@@ -1,6 +1,5 @@
 """Ridge regression on fixed features: every strength from one decomposition."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,10 +12,9 @@ from headstart.progress import counted
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import balanced_weights, in_double, rank, scores
+from headstart.strategies.probe_fit import balanced_weights, end_of, in_double, rank, scores, warn_of_end
 from headstart.tasks.heads import best_scale, standardisation
 
-log = logging.getLogger(__name__)
 RIDGE_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  # 10,000 down to 0.01
 
 
@@ -42,7 +40,8 @@ class Ridge(FeatureClassifier):
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Solve for each strength, put the best into the head."""
         train, validation = in_double(train), in_double(validation)
-        best: tuple[tuple[float, float], int, Tensor, Tensor, float] | None = None
+        best: tuple[tuple[float, float], int, Tensor, Tensor] | None = None
+        rows = []
         solutions = counted(self._solved(train, self.strengths), "ridge", len(self.strengths), "strengths")
         for number, (strength, weight, bias) in enumerate(solutions):
             held_out = validation.values @ weight.T + bias
@@ -50,14 +49,13 @@ class Ridge(FeatureClassifier):
             row = {"l2": strength, **scores("train", scale * (train.values @ weight.T + bias), train.targets)}
             row |= scores("validation", scale * held_out, validation.targets)
             on_row(number, row)
+            rows.append(row)
             if best is None or rank(row) > best[0]:
-                best = rank(row), number, scale * weight, scale * bias, strength
+                best = rank(row), number, scale * weight, scale * bias
                 self.chosen = strength, scale
         assert best is not None
         put_into(self.head, best[2], best[3])
-        for end, what in ((min(self.strengths), "weak"), (max(self.strengths), "strong")):
-            if len(self.strengths) > 1 and best[4] == end:
-                log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", end, what, what)
+        warn_of_end(end_of(rows, best[1]), rows[best[1]]["l2"])
         return best[1]
 
     def compute_again(self, images: Features) -> None:

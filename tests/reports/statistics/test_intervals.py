@@ -9,28 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from headstart.reports.statistics import bootstrap_mean, t_interval
+from headstart.reports.statistics import bootstrap_mean
 from headstart.reports.statistics.intervals import bca_bounds
 
 numbers = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
-
-
-def test_t_interval_by_hand() -> None:
-    # 0.80, 0.84, 0.88: mean 0.84, s = 0.04, SE = 0.04/√3 = 0.023094, t(2, 97.5 %) = 4.302653; half = 0.099365
-    interval = t_interval([0.80, 0.84, 0.88])
-    assert interval.mean == pytest.approx(0.84)
-    assert interval.low == pytest.approx(0.84 - 0.099365, abs=1e-6)
-    assert interval.high == pytest.approx(0.84 + 0.099365, abs=1e-6)
-    assert interval.level == 0.95
-
-
-@settings(deadline=None)
-@given(numbers, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_t_interval_is_scipys(values: list[float], level: float) -> None:
-    interval = t_interval(values, level)
-    scale = stats.sem(values)
-    expected = stats.t.interval(level, len(values) - 1, loc=np.mean(values), scale=scale) if scale else [values[0]] * 2
-    assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("count", [3, 5, 20, 300])
@@ -64,18 +46,17 @@ def test_bca_falls_back_to_percentiles() -> None:
 
 
 def test_values_without_an_interval() -> None:
-    for interval_of in (t_interval, bootstrap_mean):
-        one = interval_of([0.7])
-        assert one.mean == 0.7
-        assert math.isnan(one.low)
-        assert math.isnan(one.high)
-        equal = interval_of([0.3, 0.1 + 0.2, 0.3])
-        assert (equal.low, equal.high) == pytest.approx((0.3, 0.3))
-        for wrong in ([], [0.1, math.nan], [0.1, math.inf], [[0.1, 0.2]]):
-            with pytest.raises(ValueError, match="The values"):
-                interval_of(wrong)
-        with pytest.raises(ValueError, match="level is 95"):
-            interval_of([0.1, 0.2], level=95)
+    one = bootstrap_mean([0.7])
+    assert one.mean == 0.7
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    equal = bootstrap_mean([0.3, 0.1 + 0.2, 0.3])
+    assert (equal.low, equal.high) == pytest.approx((0.3, 0.3))
+    for wrong in ([], [0.1, math.nan], [0.1, math.inf], [[0.1, 0.2]]):
+        with pytest.raises(ValueError, match="The values"):
+            bootstrap_mean(wrong)
+    with pytest.raises(ValueError, match="level is 95"):
+        bootstrap_mean([0.1, 0.2], level=95)
     with pytest.raises(ValueError, match="0 resamples"):
         bootstrap_mean([0.1, 0.2], resamples=0)
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from headstart.reports.statistics import paired_both, paired_pictures, paired_runs
+from headstart.reports.statistics import MeanError, bonferroni, paired_both, paired_runs, two_way_error, verdict
 
 scores = hnp.arrays(
     float, st.tuples(st.just(2), st.integers(2, 12)), elements=st.integers(0, 1000).map(lambda x: x / 1000)
@@ -88,46 +88,17 @@ def test_runs_without_deviation() -> None:
     assert math.isnan(paired_runs([0.9, 0.8], [0.8, 0.7], overlap=0.5).p_value)
 
 
-def test_pictures_by_hand() -> None:
-    # Of 20 pictures a alone is right on 6, b alone on 1: p = 2 (C(7,0) + C(7,1)) / 2^7 = 16/128.
-    # d = (6 - 1)/20; g = 6/7 - 1/2.
-    a = np.array([True] * 6 + [False] * 1 + [True] * 10 + [False] * 3)
-    b = np.array([False] * 6 + [True] * 1 + [True] * 10 + [False] * 3)
-    found = paired_pictures(a, b)
-    assert found.p_value == found.other["p_mcnemar"] == 0.125
-    assert found.difference == 0.25
-    assert found.effect_size == pytest.approx(6 / 7 - 1 / 2)
-    assert (found.other["only_a"], found.other["only_b"]) == (6, 1)
-    assert (found.pairs, found.pictures) == (1, 20)
-    theirs = stats.bootstrap((a.astype(float) - b,), np.mean, rng=np.random.default_rng(0)).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.051)  # one picture is 0.05
-
-
 @settings(deadline=None)
 @given(answers)
-def test_pictures_are_statsmodels_mcnemar(both: np.ndarray) -> None:
+def test_one_seed_has_statsmodels_mcnemar(both: np.ndarray) -> None:
     a, b = both
     table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
-    found = paired_pictures(a, b)
-    assert found.p_value == pytest.approx(mcnemar(table, exact=True).pvalue, rel=1e-9)
-    assert found.low <= found.difference <= found.high
-    assert found.difference == pytest.approx(a.mean() - b.mean())
+    found = paired_both(a[None], b[None], resamples=0)
+    assert found.other["p_mcnemar"] == pytest.approx(mcnemar(table, exact=True).pvalue, rel=1e-9)
 
 
-def test_picture_bootstrap_is_scipys() -> None:
-    a, b = np.random.default_rng(5).random((2, 400)) < [[0.85], [0.75]]
-    found = paired_pictures(a, b)
-    theirs = stats.bootstrap((a.astype(float) - b,), np.mean, rng=np.random.default_rng(1)).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
-
-
-def test_identical_pictures_and_wrong_input() -> None:
-    same = paired_pictures([True, False], [True, False])
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
-    assert math.isnan(same.effect_size)
-    with pytest.raises(ValueError, match="boolean"):
-        paired_pictures([0.5, 1], [0, 1])
-    for compare, shape in ((paired_runs, (3,)), (paired_pictures, (3,)), (paired_both, (2, 3))):
+def test_wrong_input() -> None:
+    for compare, shape in ((paired_runs, (3,)), (paired_both, (2, 3))):
         good, other = np.zeros(shape), np.zeros((*shape[:-1], 4))
         with pytest.raises(ValueError, match="shapes"):
             compare(good, other)
@@ -145,32 +116,39 @@ def test_both_by_hand() -> None:
     # Differences, 2 seeds by 3 pictures: (4, 0, 2) and (2, 0, -2). Seeds' means 2, 0; pictures' 3, 0, 0; all 1.
     # MS_seeds = 3·((2-1)² + (0-1)²)/1 = 6; MS_pictures = 2·(4 + 1 + 1)/2 = 6.
     # Rest, d - seed - picture + 1: (0, -1, 1), (0, 1, -1); squares sum to 4, over 1·2 degrees: MS_rest = 2.
-    # SE² = (4 + 4 + 2)/6 = 5/3; degrees = 10²/(36/1 + 36/2 + 4/2) = 100/56.
+    # Over S N = 6 the parts are (6 - 2)/6 of the images, 2/6 of the rest and 6/6 of the runs: SE² = 4/6 + 1 = 5/3.
+    # t with 2 degrees (images) is 4.302653, with 1 degree (runs) 12.706205: half² = 18.512821·2/3 + 161.447639·1.
     # σ²_seed = 4/3, σ²_picture = 4/2, σ²_rest = 2. d_z over the seeds' means 2 and 0: 1/√2.
     found = paired_both([[4, 0, 2], [2, 0, -2]], np.zeros((2, 3)))
     assert found.difference == 1
     assert found.other["standard_error"] == pytest.approx(math.sqrt(5 / 3))
-    assert found.other["degrees_of_freedom"] == pytest.approx(100 / 56)
     deviations = [found.other[f"deviation_{name}"] ** 2 for name in ("seeds", "pictures", "rest")]
     assert deviations == pytest.approx([4 / 3, 2, 2])
-    t = stats.t(100 / 56)
-    assert found.p_value == pytest.approx(2 * t.sf(1 / math.sqrt(5 / 3)))
-    assert found.high == pytest.approx(1 + t.ppf(0.975) * math.sqrt(5 / 3))
+    assert found.high == pytest.approx(1 + math.sqrt(18.512821 * 2 / 3 + 161.447639))
+    assert found.at(1 - found.p_value).low == pytest.approx(0, abs=1e-9)
     assert found.effect_size == pytest.approx(1 / math.sqrt(2))
     assert found.other["p_permutation"] == 1  # 2 + 0 and 2 - 0 are equally far from zero
     assert (found.pairs, found.pictures) == (2, 3)
 
 
 def test_one_seed_is_the_t_test_over_pictures() -> None:
-    a, b = np.random.default_rng(2).random((2, 1, 80)) < [[[0.9]], [[0.7]]]
+    a, b = np.random.default_rng(2).normal(size=(2, 1, 80))
     found = paired_both(a, b)
-    expected = stats.ttest_rel(a[0].astype(float), b[0].astype(float))
+    expected = stats.ttest_rel(a[0], b[0])
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.low == pytest.approx(expected.confidence_interval().low)
-    assert found.other["p_mcnemar"] == paired_pictures(a[0], b[0]).p_value
     assert found.pairs == 1
     assert "one seed" in found.method
     assert not {"deviation_seeds", "p_permutation"} & set(found.other)
+
+
+def test_right_and_wrong_vary_at_least_as_if_both_differed_on_one_picture() -> None:
+    a, b = np.random.default_rng(2).random((2, 1, 80)) < [[[0.9]], [[0.7]]]
+    found, expected = paired_both(a, b), stats.ttest_rel(a[0].astype(float), b[0])
+    assert found.low == pytest.approx(expected.confidence_interval().low)
+    alike = paired_both(a, a)
+    assert alike.high == pytest.approx(stats.t(79).ppf(0.975) / 80)
+    assert two_way_error(np.zeros((5, 3, 80)), of_answers=True).half(0.05) == pytest.approx([alike.high] * 5)
 
 
 def test_seeds_alone_are_the_paired_t_test() -> None:
@@ -184,10 +162,17 @@ def test_seeds_alone_are_the_paired_t_test() -> None:
 def test_both_without_deviation() -> None:
     answers = np.random.default_rng(0).random((3, 20)) < 0.5
     same = paired_both(answers, answers)
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    assert same.identical
+    assert (same.difference, same.p_value) == (0, 1)
+    # Right on the same 20 pictures: not known for others. t(19) = 2.093024 times 1/20.
+    assert (same.low, same.high) == pytest.approx((-0.1046512, 0.1046512))
     opposite = paired_both(np.ones((3, 20)), np.zeros((3, 20)))
-    assert opposite.p_value == 2.0**-19
-    assert math.isnan(opposite.low)
+    assert not opposite.identical
+    assert opposite.p_value < 1e-9
+    assert opposite.low == pytest.approx(1 - 0.1046512)
+    losses = paired_both(np.full((3, 20), 2.5), np.full((3, 20), 1.5))  # no answers that are right or wrong
+    assert losses.p_value == 2.0**-19
+    assert math.isnan(losses.low)
 
 
 def test_crossed_bootstrap_finds_the_spread_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,21 +202,61 @@ def test_both_sides_agree(both: np.ndarray) -> None:
         assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 @pytest.mark.parametrize(
     ("of_seeds", "of_pictures", "rest"),
     [(0.02, 0.1, 0.3), (0.3, 0.3, 1.0), (0.1, 1.0, 1.0), (0.1, 0.3, 1.0), (1.0, 0.0, 1.0), (0.0, 0.0, 1.0)],
 )
 def test_coverage(seeds: int, of_seeds: float, of_pictures: float, rest: float) -> None:
-    """The 95 % interval holds the true difference in no fewer than 92 % of simulated experiments (SE 1.1 %)."""
-    rng, count, pictures, hits = np.random.default_rng(7), 400, 100, 0
-    zeros = np.zeros((seeds, pictures))
-    for _ in range(count):
-        noise = rest * rng.normal(size=(seeds, pictures))
-        d = 0.5 + of_seeds * rng.normal(size=(seeds, 1)) + of_pictures * rng.normal(size=(1, pictures)) + noise
-        found = paired_both(d, zeros, resamples=0)
-        hits += found.low <= 0.5 <= found.high
-    assert hits / count >= 0.92
+    """The 95 % interval holds the true value in no fewer than 94 % of 4,000 simulated experiments (SE 0.35 %)."""
+    rng, count, pictures = np.random.default_rng(7), 4000, 60
+    d = rest * rng.standard_normal((count, seeds, pictures), dtype=np.float32)
+    d += of_seeds * rng.standard_normal((count, seeds, 1), dtype=np.float32)
+    d += of_pictures * rng.standard_normal((count, 1, pictures), dtype=np.float32)
+    assert np.mean(np.abs(d.mean(axis=(1, 2))) <= two_way_error(d).half(0.05)) >= 0.94
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_verdict_interval_and_p_agree(data: st.DataObject) -> None:
+    """Whatever the answers and however many comparisons: better, zero left out and p below 5 % are one thing."""
+    shape = data.draw(st.tuples(st.integers(2, 5), st.integers(2, 30)))
+    seed, comparisons = data.draw(st.integers(0, 2**32)), data.draw(st.sampled_from([1, 3, 45]))
+    shares = data.draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
+    rng = np.random.default_rng(seed)
+    a, b = (rng.random(shape) < np.clip(share + 0.1 * rng.normal(size=(shape[0], 1)), 0, 1) for share in shares)
+    if data.draw(st.booleans()):
+        found = paired_both(a, b, resamples=0)
+    else:
+        found = paired_runs(a.mean(axis=1), b.mean(axis=1), data.draw(st.sampled_from([None, 0.25])))
+        assume(not math.isnan(found.low))
+    p = float(bonferroni([found.p_value] * comparisons)[0])
+    assume(abs(p - 0.05) > 1e-9)
+    shown = found.at(1 - 0.05 / comparisons)
+    assert (p < 0.05) == (not shown.low <= 0 <= shown.high)
+    said = verdict("a", "b", shown, p)
+    assert (" beats " in said) == (p < 0.05)
+    if "[" in said:
+        low, high = (float(bound) for bound in said.partition("[")[2].partition("]")[0].split(", "))
+        assert (" beats " in said) == (low > 0)
+        assert low <= 100 * abs(shown.difference) + 0.05
+        assert high >= 100 * abs(shown.difference) - 0.05
+
+
+@settings(deadline=None)
+@given(
+    *(st.floats(1e-6, 1),) * 3, st.sampled_from([1, 2, 9, 599]), st.sampled_from([9, 149, 9999]), st.floats(1e-3, 20)
+)
+def test_p_is_the_level_at_which_the_interval_ends_at_zero(
+    images: float, rest: float, runs: float, run_degrees: int, image_degrees: int, size: float
+) -> None:
+    error = MeanError(images, rest, runs, image_degrees, run_degrees)
+    p = error.p_value(size)
+    assert 0 < p <= 1
+    if p > 1e-150:
+        assert error.half(p) == pytest.approx(size, rel=1e-6)
+    halves = [float(error.half(alpha)) for alpha in (0.2, 0.05, 0.01, 0.001)]
+    assert halves == sorted(halves)
 
 
 def test_more_seeds_are_not_counted_twice() -> None:

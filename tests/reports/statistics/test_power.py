@@ -11,7 +11,6 @@ from statsmodels.stats.power import TTestPower
 from headstart.reports.statistics import (
     Deviations,
     paired_both,
-    paired_pictures,
     paired_runs,
     pictures_needed,
     runs_needed,
@@ -121,6 +120,5 @@ def test_needed_of_a_comparison() -> None:
     both = sample_needed(paired_both(*answers))
     assert both is not None
     assert both.pictures is not None
-    assert sample_needed(paired_pictures(*answers[:, 0])) is None
     assert sample_needed(paired_both(*answers[:, :1])) is None
     assert sample_needed(paired_runs([0.8], [0.7])) is None

@@ -12,31 +12,28 @@ from scikit_posthocs import posthoc_nemenyi_friedman
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from headstart.reports.statistics import cliques, friedman_nemenyi, holm
+from headstart.reports.statistics import bonferroni, cliques, friedman_nemenyi
 
 
-def test_holm_by_hand() -> None:
-    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1: 0.03, 0.04, 0.04.
-    assert holm([0.04, math.nan, 0.01, 0.02]) == pytest.approx([0.04, math.nan, 0.03, 0.04], nan_ok=True)
-    # 0.6·2 is cut to 1, and what follows is not below it.
-    assert holm([0.6, 0.7]) == pytest.approx([1, 1])
-    assert holm([]).shape == (0,)
+def test_bonferroni_by_hand() -> None:
+    assert bonferroni([0.04, math.nan, 0.01, 0.5]) == pytest.approx([0.12, math.nan, 0.03, 1], nan_ok=True)
+    assert bonferroni([]).shape == (0,)
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_is_statsmodels(p_values: list[float]) -> None:
+def test_bonferroni_is_statsmodels(p_values: list[float]) -> None:
     with mock.patch("gc.collect"):  # statsmodels collects garbage at each call
-        expected = multipletests(p_values, method="holm")[1]
-    assert holm(p_values) == pytest.approx(expected)
+        expected = multipletests(p_values, method="bonferroni")[1]
+    assert bonferroni(p_values) == pytest.approx(expected)
 
 
-def test_holm_refuses_what_is_no_probability() -> None:
+def test_bonferroni_refuses_what_is_no_probability() -> None:
     for wrong in ([0.5, 1.2], [-0.1]):
         with pytest.raises(ValueError, match="p-value"):
-            holm(wrong)
+            bonferroni(wrong)
     with pytest.raises(ValueError, match="axes"):
-        holm([[0.5]])
+        bonferroni([[0.5]])
 
 
 def test_friedman_by_hand() -> None:

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.reports.statistics import Needed, PairedDifference, paired_both, paired_runs, sample_needed, verdict
+from headstart.reports.statistics import (
+    Needed,
+    PairedDifference,
+    interval_text,
+    paired_both,
+    paired_runs,
+    sample_needed,
+    verdict,
+)
 
 
 def made(difference: float, low: float, high: float, p: float, pairs: int = 3, pictures: int | None = 153) -> Any:
@@ -55,6 +63,20 @@ def test_the_adjusted_p_decides() -> None:
     assert verdict("a", "b", found, 0.03, alpha=0.01).startswith("3 seeds cannot separate")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.009, 0.027, "[0.9, 2.7]"),
+        (0.0003, 0.027, "[0.03, 2.70]"),
+        (-0.00002, 0.5, "[-0.002, 50.000]"),
+        (0.0, 0.0, "[0.0, 0.0]"),
+        (-1e-12, 1.0, "[0.000000, 100.000000]"),
+    ],
+)
+def test_a_bound_that_is_not_zero_does_not_read_as_zero(low: float, high: float, text: str) -> None:
+    assert interval_text(low, high) == text
+
+
 def test_no_difference() -> None:
     same = np.ones((3, 20))
     needed = sample_needed(paired_both(same, same))
@@ -64,7 +86,7 @@ def test_no_difference() -> None:
     assert folds == "a and b score the same in all 2 folds"
     zero = made(0.0, -0.0004, 0.0004, 1.0)
     assert verdict("a", "b", zero, None, Needed(None, None)) == (
-        "3 seeds cannot separate a (+0.0 points [0.0, 0.0]) from b, p = 1.00"
+        "3 seeds cannot separate a (+0.0 points [-0.04, 0.04]) from b, p = 1.00"
     )
 
 
@@ -74,7 +96,8 @@ def test_one_seed() -> None:
     on = f"{start} on these 153 test pictures"
     assert verdict("a", "b", found) == f"{on} a is 1.8 points ahead of b [0.1, 3.5], p = 0.040"
     assert verdict("a", "b", made(0, -0.01, 0.01, 1, pairs=1)) == f"{on} a and b are equally good [-1.0, 1.0], p = 1.00"
-    assert verdict("a", "b", made(0, 0, 0, 1, pairs=1)) == f"{on} a and b are right on the same ones"
+    same = paired_both(np.ones((1, 153)), np.ones((1, 153)))
+    assert verdict("a", "b", same) == f"{on} a and b are right on the same ones"
     assert verdict("a", "b", paired_runs([0.7], [0.8])) == f"{start} here b is 10.0 points ahead of a"
     assert verdict("a", "b", paired_runs([0.8], [0.8])) == f"{start} here a and b are equally good"
     folds = verdict("a", "b", paired_runs([0.7], [0.8]), word="folds")

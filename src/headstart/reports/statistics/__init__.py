@@ -3,8 +3,10 @@
 Knows no run. Importing it loads neither scipy nor statsmodels: what a function needs of them it loads when called.
 """
 
-from headstart.reports.statistics.intervals import Interval, bootstrap_mean, t_interval
-from headstart.reports.statistics.paired import PairedDifference, paired_both, paired_pictures, paired_runs
+from headstart.reports.statistics.accuracy import accuracy_interval, score_interval
+from headstart.reports.statistics.intervals import Interval, bootstrap_mean
+from headstart.reports.statistics.mean_error import MeanError, two_way_error
+from headstart.reports.statistics.paired import PairedDifference, paired_both, paired_runs
 from headstart.reports.statistics.power import (
     Deviations,
     Needed,
@@ -13,30 +15,33 @@ from headstart.reports.statistics.power import (
     runs_needed_both,
     sample_needed,
 )
-from headstart.reports.statistics.several import FriedmanNemenyi, cliques, friedman_nemenyi, holm
+from headstart.reports.statistics.several import FriedmanNemenyi, bonferroni, cliques, friedman_nemenyi
 from headstart.reports.statistics.variance import VarianceSource, VarianceSources, variance_sources
-from headstart.reports.statistics.verdict import verdict
+from headstart.reports.statistics.verdict import interval_text, verdict
 
 __all__ = [
     "Deviations",
     "FriedmanNemenyi",
     "Interval",
+    "MeanError",
     "Needed",
     "PairedDifference",
     "VarianceSource",
     "VarianceSources",
+    "accuracy_interval",
+    "bonferroni",
     "bootstrap_mean",
     "cliques",
     "friedman_nemenyi",
-    "holm",
+    "interval_text",
     "paired_both",
-    "paired_pictures",
     "paired_runs",
     "pictures_needed",
     "runs_needed",
     "runs_needed_both",
     "sample_needed",
-    "t_interval",
+    "score_interval",
+    "two_way_error",
     "variance_sources",
     "verdict",
 ]

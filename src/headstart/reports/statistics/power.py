@@ -8,9 +8,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from headstart.reports.statistics.arrays import check_share
-from headstart.reports.statistics.paired import PairedDifference, satterthwaite
+import numpy as np
+
+from headstart.reports.statistics.arrays import Floats, check_share
+from headstart.reports.statistics.mean_error import MeanError
+from headstart.reports.statistics.paired import PairedDifference
 
 MOST_RUNS = 10_000
 MOST_PICTURES = 10_000_000
@@ -83,7 +87,7 @@ def pictures_needed(
 def sample_needed(difference: PairedDifference, power: float = 0.8, alpha: float = 0.05) -> Needed | None:
     """What a comparison by ``paired_runs`` or ``paired_both`` would need; None for one pair of runs, which cannot tell.
 
-    ``alpha`` divided by the number of comparisons stands for Holm's adjustment (and is a little strict).
+    For several comparisons ``alpha`` is what Bonferroni's correction leaves for one: divided by their number.
     """
     found, size = difference.other, difference.difference
     if "deviation_rest" in found:
@@ -116,21 +120,35 @@ def t_power(difference: float, error: float, degrees: float, alpha: float) -> fl
 
 
 def two_way_power(difference: float, deviations: Deviations, runs: int, pictures: int, alpha: float) -> float:
-    """Power of ``paired_both``'s t-test, from the expected mean squares; ValueError below two runs or pictures."""
+    """Power of ``paired_both``'s test: the mean over what the runs' variance may be estimated as.
+
+    The parts that images decide are taken for known. ValueError below two runs or pictures.
+    """
+    from scipy.special import ndtr
+
     if runs < 2 or pictures < 2:
         raise ValueError(f"There are {runs} pairs of runs and {pictures} pictures, expected at least two of each.")
-    of_rest = deviations.rest**2
-    beyond_seeds, beyond_pictures = pictures * deviations.seeds**2, runs * deviations.pictures**2
-    total = beyond_seeds + beyond_pictures + of_rest
-    if total == 0:
+    of_runs, of_images, rest = (size**2 for size in (deviations.seeds, deviations.pictures, deviations.rest))
+    variance = of_runs / runs + of_images / pictures + rest / (runs * pictures)
+    if variance == 0:
         return 1.0
-    degrees = satterthwaite(
-        total,
-        (beyond_seeds + of_rest, runs - 1),
-        (beyond_pictures + of_rest, pictures - 1),
-        (of_rest, (runs - 1) * (pictures - 1)),
+    error = MeanError(
+        images=of_images / pictures,
+        rest=rest / (runs * pictures),
+        runs=(of_runs / runs + rest / (runs * pictures)) * _chi_square_over_degrees(runs - 1),
+        image_degrees=pictures - 1,
+        run_degrees=runs - 1,
     )
-    return t_power(difference, math.sqrt(total / (runs * pictures)), degrees, alpha)
+    return float(ndtr((abs(difference) - error.half(alpha)) / math.sqrt(variance)).mean())
+
+
+@lru_cache(maxsize=100)
+def _chi_square_over_degrees(degrees: int) -> Floats:
+    """How far off an estimated variance is, as a share of the true one: quantiles (500,) that are equally likely."""
+    from scipy.special import chdtri
+
+    values: Floats = chdtri(degrees, 1 - (np.arange(500) + 0.5) / 500) / degrees
+    return values
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int | None:

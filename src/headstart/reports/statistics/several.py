@@ -26,22 +26,20 @@ class FriedmanNemenyi:
     blocks: int
 
 
-def holm(p_values: ArrayLike) -> Floats:
-    """p-values (m,) adjusted for their number, in the same order (Holm 1979).
+def bonferroni(p_values: ArrayLike) -> Floats:
+    """Return the p-values (m,), each times m, the number of them, and 1 at most; NaN stays NaN and does not count.
 
-    Equals statsmodels' ``multipletests(method="holm")``, which takes a second to load and collects garbage at each
-    call. NaN stays NaN and does not count. ValueError outside 0 to 1.
+    A step-wise correction, such as Holm's, finds a little more but has no intervals that agree with it. This one has:
+    a corrected p is below alpha if and only if the interval at the level 1 - alpha / m leaves out zero.
+    ValueError outside 0 to 1.
     """
     given: Floats = np.asarray(p_values, dtype=np.float64)
     if given.ndim != 1:
         raise ValueError(f"The p-values have {given.ndim} axes, expected 1.")
-    known = np.flatnonzero(~np.isnan(given))
+    known = ~np.isnan(given)
     if ((given[known] < 0) | (given[known] > 1)).any():
         raise ValueError("A p-value is below 0 or above 1.")
-    order = known[np.argsort(given[known], kind="stable")]
-    adjusted = np.full(given.shape, math.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1)
-    return adjusted
+    return np.minimum(given * known.sum(), 1)
 
 
 def friedman_nemenyi(scores: ArrayLike, alpha: float = 0.05) -> FriedmanNemenyi:

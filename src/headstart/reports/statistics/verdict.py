@@ -18,8 +18,9 @@ def verdict(
 ) -> str:
     """Say which of two is better, or what is missing to tell; no full stop at the end.
 
-    ``difference`` is a - b in fractions of 1; ``p_adjusted`` is its p after Holm, where several were compared;
-    ``needed`` comes from ``sample_needed``; ``word`` is what was paired, in the plural.
+    ``difference`` is a - b in fractions of 1. Where several were compared, ``p_adjusted`` is its p after Bonferroni,
+    and its interval is at the level that goes with it. ``needed`` comes from ``sample_needed``; ``word`` is what was
+    paired, in the plural.
     """
     if difference.difference < 0:
         name_a, name_b, difference = name_b, name_a, _turned(difference)
@@ -28,7 +29,7 @@ def verdict(
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
         return _one(name_a, name_b, difference, p_text, word)
-    if difference.low == difference.high == 0:
+    if difference.identical:
         alike = "score the same" if difference.pictures is None else "are right on the same test pictures"
         return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
     size, interval = f"{_points(difference.difference)} points", _interval(difference)
@@ -42,7 +43,7 @@ def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, wo
     """The sentence for a single pair of runs."""
     place = "here" if difference.pictures is None else f"on these {difference.pictures:,} test pictures"
     start = f"one {word.removesuffix('s')} says nothing about other {word}: {place}"
-    if difference.low == difference.high == 0:
+    if difference.identical and difference.pictures is not None:
         return f"{start} {name_a} and {name_b} are right on the same ones"
     if difference.difference == 0:
         return f"{start} {name_a} and {name_b} are equally good{_interval(difference)}{p_text}"
@@ -70,14 +71,21 @@ def _turned(difference: PairedDifference) -> PairedDifference:
 
 
 def _interval(difference: PairedDifference) -> str:
-    if math.isnan(difference.low):
-        return ""
-    return f" [{_points(difference.low)}, {_points(difference.high)}]"
+    return "" if math.isnan(difference.low) else f" {interval_text(difference.low, difference.high)}"
 
 
-def _points(value: float) -> str:
+def interval_text(low: float, high: float) -> str:
+    """Return bounds in percent or points: [0.009, 0.027] -> "[0.9, 2.7]".
+
+    A bound that is not zero does not read as zero: it takes as many digits as that needs.
+    """
+    digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
+    return f"[{_points(low, digits)}, {_points(high, digits)}]"
+
+
+def _points(value: float, digits: int = 1) -> str:
     """0.018 -> "1.8"; never "-0.0"."""
-    return f"{round(100 * value, 1) + 0.0:.1f}"
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
 def _p(value: float) -> str:

@@ -1,0 +1,75 @@
+"""What a report calls the best."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import write_run, write_tested_run
+
+from headstart.reports import read_runs
+from headstart.reports.analysis import Analysis, Options, analyse
+from headstart.reports.findings import findings
+
+
+def report(root: Path, **options: object) -> Analysis:
+    return analyse(read_runs([root]), Options(**options))  # type: ignore[arg-type]
+
+
+def write(root: Path, shares: dict[str, float], seeds: int = 4) -> None:
+    """Runs that are right on the first images, and more or less so on the others, by strategy."""
+    for seed in range(seeds):
+        easy = np.random.default_rng(seed).random(300)
+        for number, (name, share) in enumerate(shares.items()):
+            noise = 0.02 * np.random.default_rng((seed, number)).normal(size=300)
+            write_tested_run(root, name, seed, easy + noise < share)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"lp_ft": 0.9, "knn": 0.5}, "lp_ft is the best strategy with"),
+        ({"lp_ft": 0.9, "knn": 0.6, "scratch": 0.3}, "lp_ft is the best strategy with"),
+        ({"lp_ft": 0.9, "knn": 0.899, "scratch": 0.3}, "not distinguishable from knn"),
+        (
+            dict.fromkeys(("lp_ft", "knn", "ridge", "l2_sp", "scratch", "lora"), 0.9),
+            "not distinguishable from",
+        ),
+    ],
+)
+def test_the_best_is_better_than_each_other(tmp_path: Path, shares: dict[str, float], said: str) -> None:
+    write(tmp_path, shares)
+    first = findings(report(tmp_path))[0]
+    assert said in first
+    assert ("is the best" in first) == ("is the best" in said)
+    assert ("has the highest test accuracy" in first) != ("is the best" in first)
+
+
+def test_many_that_are_alike_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, dict.fromkeys(("lp_ft", "knn", "ridge", "l2_sp", "scratch", "lora"), 0.9))
+    assert "and 2 more" in findings(report(tmp_path))[0]
+
+
+def test_one_seed_makes_no_best(tmp_path: Path) -> None:
+    write(tmp_path, {"lp_ft": 0.9, "knn": 0.3}, seeds=1)
+    first = findings(report(tmp_path))[0]
+    assert "lp_ft has the highest test accuracy" in first
+    assert "on one seed only" in first
+
+
+def test_rows_that_share_no_seed_are_named(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "lp_ft", seed, 0.9 + 0.01 * seed)
+        write_run(tmp_path, "scratch", 10 + seed, 0.3 + 0.01 * seed)
+    assert "not compared with scratch" in findings(report(tmp_path))[0]
+
+
+def test_a_higher_mean_over_luckier_seeds_is_not_hidden(tmp_path: Path) -> None:
+    """On the runs that they share knn is better, but lp_ft has three lucky seeds more."""
+    for seed in range(4):
+        write_run(tmp_path, "lp_ft", seed, 0.5 + 0.01 * seed)
+        write_run(tmp_path, "knn", seed, 0.6 + 0.011 * seed)
+    for seed in range(4, 9):
+        write_run(tmp_path, "lp_ft", seed, 0.9)
+    first = findings(report(tmp_path))[0]
+    assert "lp_ft has the highest test accuracy" in first
+    assert "worse on the runs that they share than knn" in first
