@@ -178,13 +178,37 @@ def test_links_are_named_by_runs_and_new_ones_are_added(runs: Path, tmp_path: Pa
     (tmp_path / "links").mkdir()
     links = Links(tmp_path / "links", [runs, runs / "scratch-0-0.1"], runs)
     links.renew()
-    names = {"scratch-0-0.1", "head_only-0-0.1", "comparison"}
+    names = {"scratch seed=0", "head_only seed=0", "comparison"}
     assert {path.name for path in (tmp_path / "links").iterdir()} == names
     (write_run(runs / "later", "scratch", 0, 0.5) / "tensorboard").mkdir()
     (write_run(runs / "repeat", "head_only", 0, 0.5, repeats={"run": "x"}) / "tensorboard").mkdir()
     links.renew()
-    assert {path.name for path in (tmp_path / "links").iterdir()} == {*names, "scratch-0-0.1 2"}
-    assert (tmp_path / "links/scratch-0-0.1 2").resolve() == runs / "later/scratch-0-0.1/tensorboard"
+    assert {path.name for path in (tmp_path / "links").iterdir()} == {*names, "scratch seed=0 2"}
+    assert {(tmp_path / f"links/scratch seed=0{end}").resolve() for end in ("", " 2")} == {
+        runs / f"{place}scratch-0-0.1/tensorboard" for place in ("", "later/")
+    }
+
+
+def test_links_follow_the_settings_that_differ(tmp_path: Path) -> None:
+    stages = {"head": {"stages": ["stage1", "stage2"]}}
+    (tmp_path / "links").mkdir()
+    links = Links(tmp_path / "links", [tmp_path / "runs"], None)
+
+    def names_with(strategy: str, seed: int, **changes: Any) -> dict[str, str]:
+        (write_run(tmp_path / "runs", strategy, seed, 0.5, **changes) / "tensorboard").mkdir(exist_ok=True)
+        links.renew()
+        return {path.name: path.resolve().parent.name for path in (tmp_path / "links").iterdir()}
+
+    assert names_with("scratch", 0) == {"scratch seed=0": "scratch-0-0.1"}
+    assert names_with("scratch", 1, lr=0.2, config=stages) == {
+        "scratch lr=0.1 seed=0": "scratch-0-0.1",
+        "scratch lr=0.2 seed=1": "scratch-1-0.2",
+    }
+    assert names_with("scratch", 0, lr=0.3) == {
+        "scratch lr=0.1 seed=0": "scratch-0-0.1",
+        "scratch lr=0.2 stages=stage1,stage2 seed=1": "scratch-1-0.2",
+        "scratch lr=0.3 seed=0": "scratch-0-0.3",
+    }
 
 
 def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +252,9 @@ def test_it_serves_here_only_and_ends_cleanly(runs: Path, signal_number: signal.
         with urllib.request.urlopen(f"{address}data/environment", timeout=10) as answer:
             folder = Path(json.load(answer)["data_location"])
         assert (folder / "comparison").resolve() == runs / "report/tensorboard"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert "runFilter=comparison/.*validation&tagFilter=epoch_" in answer.url
+            assert b"TensorBoard" in answer.read()
         assert listening(process.pid) == {"127.0.0.1"}
         process.send_signal(signal_number)
         assert process.wait(20) == 0

@@ -16,6 +16,7 @@ from headstart.reports.evidence import Evidence, gather
 from headstart.reports.fair import check_selection, check_test_sets
 from headstart.reports.keys import value_of
 from headstart.reports.mean_accuracy import with_interval
+from headstart.reports.one_run import OneRun
 from headstart.reports.panels import Panel, make_panels
 from headstart.reports.pivot import Pivot, pivot
 from headstart.reports.read import Run, RunSet
@@ -71,6 +72,14 @@ class Analysis:
     def budgets(self) -> tuple[Budget, ...]:
         """Of each group, in their order."""
         return tuple(budget_of(group) for group in self.groups)
+
+    @cached_property
+    def one_run(self) -> OneRun | None:
+        """What a run shows that is alone in a report; None where there are several."""
+        if len(self.runs) != 1:
+            return None
+        (run,) = self.runs
+        return OneRun.of(run, self.evidence.get(run.id))
 
     def score(self, group: Group, name: str) -> Statistic:
         """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""

@@ -6,20 +6,25 @@ import io
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import check_writable
-from headstart.reports.board import write_board
+from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
 from headstart.reports.table import group_runs
-from headstart.sweeps.repeats import holds_repeat
+from headstart.sweeps.labels import words_of
+from headstart.sweeps.status import read_status
 
 HOST = "127.0.0.1"  # never another: what is shown is no one else's business
 COMPARISON = "comparison"
-MEANS = "runFilter=comparison.*validation&smoothing=0#timeseries"
+CURVES = "tagFilter=epoch_&smoothing=0"
+MEANS = f"runFilter={COMPARISON}/.*validation&{CURVES}"
+SINGLE = f"runFilter=%5E(%3F!{COMPARISON}/)&{CURVES}"
 REFRESH = 10.0  # seconds between looks for new runs
 
 
@@ -39,10 +44,10 @@ def board(arguments: Sequence[str]) -> int:
         with interruptible(), tempfile.TemporaryDirectory(prefix="headstart-board-") as folder:
             links = Links(Path(folder), options.runs, comparison)
             links.renew()
-            address = serve(Path(folder), options.port)
-            print(f"TensorBoard: {address}  (Ctrl-C ends it)")
+            address = serve(Path(folder), options.port, CURVES if comparison is None else MEANS)
+            print(f"TensorBoard: {address}  (Ctrl-C ends it)", flush=True)
             if comparison is not None:
-                print(f"means over runs, validation: {address}?{MEANS}", flush=True)
+                print(f"single runs: {address}?{SINGLE}", flush=True)
             while not threading.Event().wait(REFRESH):
                 with contextlib.suppress(HeadstartError):  # a folder that is gone meanwhile has no new runs
                     links.renew()
@@ -74,37 +79,54 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
 
 
 class Links:
-    """A folder of links to the runs' event files: run names stay short, and any folders can be shown together."""
+    """A folder of links to the runs' event files: names stay short, and any folders can be shown together."""
 
     def __init__(self, folder: Path, runs: Sequence[Path], comparison: Path | None) -> None:
         self.folder, self.runs = folder, runs
-        self.targets: set[Path] = set()
+        self.links: dict[Path, Path] = {}
+        """The link to each folder of event files."""
         if comparison is not None:
             (folder / COMPARISON).symlink_to(comparison.absolute())
 
     def renew(self) -> None:
-        """Link runs that are new, named as their directories; of two with one name the later gets a number."""
-        for run in find_run_directories(self.runs):
-            target = run / "tensorboard"
-            if target in self.targets or not target.is_dir():
-                continue
-            self.targets.add(target)
-            if holds_repeat(run):
-                continue
-            number, link = 1, self.folder / run.name
-            while link.is_symlink():
-                number += 1
-                link = self.folder / f"{run.name} {number}"
-            link.symlink_to(target)
+        """Link every run by its strategy, the settings in which runs differ, and its seed; equal names get numbers.
+
+        A run that is new may differ in a setting that told nothing before: then links get new names.
+        """
+        now = time.time()
+        found = [run for run in find_run_directories(self.runs) if (run / "tensorboard").is_dir()]
+        statuses = [status for status in (read_status(run, now) for run in found) if status is not None]
+        runs = [status.directory for status in statuses]
+        taken = {COMPARISON}
+        wanted: dict[Path, Path] = {}
+        for run, words in zip(runs, words_of(runs, [status.record for status in statuses]), strict=True):
+            wanted[run / "tensorboard"] = self.folder / unique_name(plain_name(words), taken)
+        for target, link in self.links.items():
+            if wanted.get(target) != link:
+                link.unlink()
+        for target, link in wanted.items():
+            if self.links.get(target) != link:
+                link.symlink_to(target)
+        self.links = wanted
 
 
-def serve(folder: Path, port: int | None) -> str:
-    """Start TensorBoard in a thread of its own; its address. Raises ConfigError for a port that cannot be had."""
-    from tensorboard.program import TensorBoard, TensorBoardPortInUseError, TensorBoardServerException
+def serve(folder: Path, port: int | None, view: str) -> str:
+    """Start TensorBoard in a thread of its own; its address, which opens with ``view``, the query of its settings.
+
+    Raises ConfigError for a port that cannot be had.
+    """
+    from tensorboard.program import (
+        TensorBoard,
+        TensorBoardPortInUseError,
+        TensorBoardServerException,
+        create_port_scanning_werkzeug_server,
+    )
 
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any that is free.")
-    program = TensorBoard()
+    program = TensorBoard(
+        server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
+    )
     program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # advice about its fast loading
@@ -114,3 +136,15 @@ def serve(folder: Path, port: int | None) -> str:
     except (TensorBoardServerException, OSError) as error:
         raise ConfigError(f"TensorBoard cannot serve on port {port} ({error}); choose another.") from error
     return address
+
+
+def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
+    """Return the WSGI application with its bare address redirected to ``view``: TensorBoard opens with all images."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/" or environ.get("QUERY_STRING"):
+            return app(environ, start_response)
+        start_response("302 Found", [("Location", f"/?{view}"), ("Content-Length", "0"), ("Cache-Control", "no-store")])
+        return [b""]
+
+    return answer

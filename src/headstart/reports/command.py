@@ -22,6 +22,8 @@ from headstart.reports.write import write_report
 from headstart.tables import table_text
 
 MOST_LINES = 24
+TERMINAL = 80
+"""Characters in a line of the report on one run."""
 EXAMPLES = """examples:
   headstart report runs
   headstart report runs --by strategy --compare dataset --where augmentation=none --out paper
@@ -60,19 +62,27 @@ def summary(analysis: Analysis) -> str:
     """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
     parts = []
     table, found = analysis.pivot, analysis.robustness
-    if len(table.columns) > 1 and len(table.rows) > 1:
+    one = analysis.one_run
+    if one is not None:
+        parts += [one.title]
+        for section in (one.overview, *one.details):
+            rows = section.texts[: section.short]
+            parts += ["", table_text(section.header, rows, section.right, TERMINAL)]
+    elif len(table.columns) > 1 and len(table.rows) > 1:
         parts += [_side_by_side(analysis.panels[0].what, table, of_test), ""]
         if found is not None:
             parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
     else:
         mce = found.mce if found is not None else None
         parts += [table_text(*table_cells(analysis.groups, mce)), ""]
-    parts += _first(findings(analysis))
+    if one is None:
+        parts += _first(findings(analysis))
     notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
     if found is not None:
         parts += _first(robustness_findings(found))
         notes += _first(found.reasons)
-    parts += [f"note: {line}" for line in notes]
+    parts += ["", *(f"note: {line}" for line in notes)] if one is not None and notes else []
+    parts += [f"note: {line}" for line in notes] if one is None else []
     return "\n".join(parts)
 
 

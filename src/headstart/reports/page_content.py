@@ -28,6 +28,7 @@ from headstart.reports.formats import (
 )
 from headstart.reports.keys import value_of
 from headstart.reports.markdown import BEYOND, p_text, score_text
+from headstart.reports.one_run import OneRun, Section
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
 from headstart.reports.panels import Panel
 from headstart.reports.pivot import BOLD
@@ -35,10 +36,15 @@ from headstart.reports.read import Run
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.style import Style
 
+MOST_ROWS = 1000
+"""Of a table of one run on the page."""
+
 
 def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str) -> Page:
     """What the page shows; ``command`` made it."""
     numbers = {run.id: number for number, run in enumerate(analysis.runs)}
+    if analysis.one_run is not None:
+        return _of_one_run(analysis.one_run, analysis, pictures, styles, command)
     _, constant = split_keys(analysis.groups)
     count = len(analysis.runs)
     shared = shared_settings(constant)
@@ -65,6 +71,34 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
         runs=[_card(run) for run in analysis.runs],
         problems=[*remarks(analysis.found), *worse_calibration(analysis)],
     )
+
+
+def _of_one_run(
+    one: OneRun, analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str
+) -> Page:
+    """Return the page of one run alone."""
+    found = analysis.robustness
+    measured = [] if found is None else [*robustness_findings(found), *found.reasons]
+    return Page(
+        title=one.title,
+        summary=[*(f"{name}: {text}" for name, text in one.overview.texts), *measured, f"Made by: {command}"],
+        tables=[*map(_section_table, one.details), *_robustness(analysis, {one.run.id: 0})],
+        charts=[chart for panel in analysis.panels for chart in _curves(panel, 0, styles)],
+        pictures=list(pictures),
+        runs=[_card(one.run)],
+        problems=remarks(analysis.found),
+    )
+
+
+def _section_table(section: Section) -> Table:
+    columns = [
+        Column(name, "number" if is_right else "text")
+        for name, is_right in zip(section.header, section.right, strict=True)
+    ]
+    rows = [[_cell(*cell) for cell in row] for row in section.rows[:MOST_ROWS]]
+    more = len(section.rows) - MOST_ROWS
+    note = f"{section.note} {more} more rows are in {section.name}.csv." if more > 0 else section.note
+    return Table(section.name, section.title, note.strip(), columns, rows)
 
 
 def _of(runs: Sequence[Run], numbers: Mapping[str, int]) -> tuple[int, ...]:

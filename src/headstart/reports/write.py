@@ -51,10 +51,13 @@ class Report:
 def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
     """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
-    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well.
+    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well; of one run alone
+    classes.csv, confusions.csv and mistakes.csv.
 
     ``command`` is what made it, for readers who want to repeat it.
     """
+    import pandas as pd
+
     from headstart.reports.drawing import draw_figures, seen_from  # matplotlib takes a while to load
 
     report = Report(directory)
@@ -65,6 +68,8 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     _write_csv(runs_frame(analysis), directory / "runs.csv")
     _write_csv(comparisons_frame(analysis.panels, analysis.comparisons), directory / "comparisons.csv")
     _write_csv(recalls_frame(analysis), directory / "recalls.csv")
+    for section in analysis.one_run.details if analysis.one_run is not None else ():
+        _write_csv(pd.DataFrame(section.records), directory / f"{section.name}.csv")
     files = [(one.title, seen_from(directory, one.png)) for one in drawn]
     write_atomically(report.text, markdown_page(analysis, files))
     note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"

@@ -10,6 +10,7 @@ from headstart.reports.read import Run, settings_of
 
 LONG_NAME, END = 24, 8
 LONGEST_VALUE = 30
+LIST_MARKS = str.maketrans("", "", "[]\"' ")
 
 
 def setting_columns(directories: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -29,6 +30,26 @@ def setting_columns(directories: Sequence[Path], records: Sequence[Mapping[str, 
         name: ["–" if value is None else short_word(value, LONGEST_VALUE) for value in values[key]]
         for key, name in short_names(keys).items()
     }
+
+
+def words_of(directories: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what each run is in a few words: its strategy, the settings that differ, and its seed.
+
+    As in "head_only stages=stage1,stage2 seed=0"; a run whose run.json is damaged has the name of its directory.
+    """
+    columns = setting_columns(directories, records)
+    names = []
+    for number, (directory, record) in enumerate(zip(directories, records, strict=True)):
+        plain = [columns[key][number] for key in ("dataset", "backbone", "augmentation") if key in columns]
+        named = [
+            f"{name}={values[number].translate(LIST_MARKS)}"
+            for name, values in columns.items()
+            if name not in BASE_KEYS and values[number] != "–"
+        ]
+        seed = [f"seed={record.get('seed')}"] if "seed" not in columns and record.get("seed") is not None else []
+        words = [*plain, str(record.get("strategy")), *named, *seed]
+        names.append(" ".join(words) if record else directory.name)
+    return names
 
 
 def run_names(directories: Sequence[Path], home: Path) -> list[str]:
