@@ -22,6 +22,21 @@ INDIFFERENT: dict[str, frozenset[str]] = {
 # Of any callback, likewise.
 OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
 
+# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
+ADDED: dict[str, Any] = {
+    "test_views": None,
+    "dataset.balance": "none",
+    "dataset.validation_labels_per_class": None,
+    "strategy.refit": False,
+    "dataset.bits": None,
+    "dataset.resize": "crop",
+    "dataset.groups": None,
+    "dataset.group_column": None,
+    "dataset.splits": None,
+    "dataset.classes": None,
+    "strategy.batch_norm_images": 4096,
+}
+
 
 def augmentation_names(augmentation: Mapping[str, Any] | None) -> list[str]:
     """The views and mixes of the group, in order; beside them it has settings that concern all of them."""

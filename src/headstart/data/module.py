@@ -343,9 +343,10 @@ class PictureData(pl.LightningDataModule):
         """The training pictures in order, centre-cropped."""
         return self._in_order(self.train.without_views())
 
-    def mixed_dataloader(self) -> DataLoader[Batch]:
-        """The training pictures in mixed order, centre-cropped."""
-        return self._loader(self.train.without_views(), batch_sampler=Mixed(len(self.train), self.batch_size))
+    def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
+        """Return training images in mixed order, centre-cropped: all, or the first ``most`` of that order."""
+        count = min(len(self.train), most)
+        return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation pictures in order."""

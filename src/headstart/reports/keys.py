@@ -10,7 +10,7 @@ from typing import Any
 
 from headstart.errors import ConfigError, nearest
 from headstart.reports.read import Run, run_order
-from headstart.settings import is_indifferent, is_seed
+from headstart.settings import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
@@ -23,7 +23,8 @@ PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmen
 def value_of(run: Run, key: str) -> Any:
     """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
 
-    ``DATA`` gives eight digits of the hash of what its data held, None where run.json does not say.
+    A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
+    of what its data held, None where run.json does not say.
     """
     if key == DATA:
         return run.data_hash and run.data_hash[:8]
@@ -31,7 +32,7 @@ def value_of(run: Run, key: str) -> Any:
         return "+".join(run.augmentation) or "none"
     if key in ("dataset", "backbone", "strategy", "seed"):
         return getattr(run, key)
-    value = run.config.get(key)
+    value = run.config.get(key, ADDED.get(key) if run.config else None)
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 

@@ -9,22 +9,9 @@ from typing import Any
 
 from headstart.errors import HeadstartError
 from headstart.files import expanded
-from headstart.settings import is_indifferent
+from headstart.settings import ADDED, is_indifferent
 from headstart.sources import DESCRIPTION, FOLDER, folder_of, source_of, weights_in
 
-# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
-ADDED: dict[str, Any] = {
-    "test_views": None,
-    "dataset.balance": "none",
-    "dataset.validation_labels_per_class": None,
-    "strategy.refit": False,
-    "dataset.bits": None,
-    "dataset.resize": "crop",
-    "dataset.groups": None,
-    "dataset.group_column": None,
-    "dataset.splits": None,
-    "dataset.classes": None,
-}
 # Settings of a data set that change nothing in what its source holds.
 OF_USE = frozenset(
     "name image_size batch_size num_workers labels_per_class validation_labels_per_class balance validation_fraction"
