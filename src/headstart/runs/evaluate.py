@@ -13,14 +13,13 @@ import numpy as np
 
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable, write_atomically
-from headstart.guard import DONE, WRONG
+from headstart.guard import DONE
 from headstart.records.tensors import open_network
 from headstart.reports.formats import NOTHING, percent
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import CSV, JSON, Cell, Robustness, read_robustness
 from headstart.runs.configs import CONFIG_ERRORS
-from headstart.runs.configs import explain as told
-from headstart.runs.explain.command import Parser, run_directory, title_of
+from headstart.runs.explain.command import Parser, run_directory, tell_of, title_of
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ class Job:
 def evaluate(arguments: Sequence[str]) -> int:
     """Test runs again; the exit code.
 
-    0: done; 2: a run cannot be tested, told in one sentence, and the other runs go on. Raises a HeadstartError for a
-    wrong argument. Corruptions that were finished are kept, whatever ends it.
+    0: done; 2: a run cannot be tested, or 1, as the machine failed; one sentence, and the other runs go on. Raises a
+    HeadstartError for a wrong argument. Corruptions that were finished are kept, whatever ends it.
     """
     options = _parser().parse_args(list(arguments))
     _check(options)
@@ -60,13 +59,13 @@ def evaluate(arguments: Sequence[str]) -> int:
         _test_again(directories, options, wrong)
     else:
         _under_corruptions(directories, options, wrong)
-    return WRONG if wrong.told else DONE
+    return wrong.code
 
 
 class _Wrong:
     """What is wrong with one run is told, and the others go on."""
 
-    told = False
+    code = DONE
 
     @contextmanager
     def of(self, directory: Path) -> Iterator[None]:
@@ -74,9 +73,7 @@ class _Wrong:
         try:
             yield
         except (HeadstartError, *CONFIG_ERRORS) as error:
-            said = str(error) if isinstance(error, HeadstartError) else told(error)
-            print(f"headstart: {directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}", file=sys.stderr)
-            self.told = True
+            self.code = tell_of(directory, error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,14 +1,13 @@
 """headstart explain: pictures that explain finished runs; torch is loaded for them alone."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
-from headstart.guard import DONE, WRONG
+from headstart.guard import DONE, tell
 from headstart.progress import Progress
 from headstart.reports.read import Run, find_run_directories, read_run
 from headstart.runs.configs import CONFIG_ERRORS
@@ -28,10 +27,10 @@ class Parser(argparse.ArgumentParser):
 def explain(arguments: Sequence[str]) -> int:
     """Write RUN/explain for each run that the arguments name; the exit code.
 
-    0: all are written; 2: a run cannot be explained, told in one sentence, and the other runs go on. Raises a
-    HeadstartError for a wrong argument.
+    0: all are written; 2: a run cannot be explained, or 1, as the machine failed; one sentence, and the other runs go
+    on. Raises a HeadstartError for a wrong argument.
     """
-    wrong = False
+    code = DONE
     options = _parser().parse_args(list(arguments))
     _check(options)
     directories = [run_directory(path) for path in options.runs]
@@ -39,10 +38,15 @@ def explain(arguments: Sequence[str]) -> int:
         try:
             _explain_run(directory, options)
         except (HeadstartError, *CONFIG_ERRORS) as error:
-            said = str(error) if isinstance(error, HeadstartError) else told(error)
-            print(f"headstart: {directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}", file=sys.stderr)
-            wrong = True
-    return WRONG if wrong else DONE
+            code = tell_of(directory, error)
+    return code
+
+
+def tell_of(directory: Path, error: Exception) -> int:
+    """Print what is wrong with one run, a HeadstartError or one of Hydra's; the exit code."""
+    said = str(error) if isinstance(error, HeadstartError) else told(error)
+    kind = CrashError if isinstance(error, CrashError) else DataError
+    return tell(kind(f"{directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}"))
 
 
 def _parser() -> argparse.ArgumentParser:
