@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.records.events import FOLDER, check_events
 from headstart.reports.board import write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
@@ -85,10 +86,15 @@ class Links:
     def renew(self) -> None:
         """Link runs that are new, named as their directories; of two with one name the later gets a number."""
         for run in find_run_directories(self.runs):
-            target = run / "tensorboard"
+            target = run / FOLDER
             if target in self.targets or not target.is_dir():
                 continue
             self.targets.add(target)
+            try:
+                check_events(run)
+            except DataError as error:
+                print(f"headstart: {run.name} is not shown: {error}.", file=sys.stderr)
+                continue
             number, link = 1, self.folder / run.name
             while link.is_symlink():
                 number += 1
