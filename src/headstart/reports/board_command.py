@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import check_writable
+from headstart.records.events import FOLDER, check_events
 from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
@@ -85,6 +87,7 @@ class Links:
         self.folder, self.runs = folder, runs
         self.links: dict[Path, Path] = {}
         """The link to each folder of event files."""
+        self.can_show: dict[Path, bool] = {}
         if comparison is not None:
             (folder / COMPARISON).symlink_to(comparison.absolute())
 
@@ -94,13 +97,13 @@ class Links:
         A run that is new may differ in a setting that told nothing before: then links get new names.
         """
         now = time.time()
-        found = [run for run in find_run_directories(self.runs) if (run / "tensorboard").is_dir()]
+        found = [run for run in find_run_directories(self.runs) if self._can_show(run)]
         statuses = [status for status in (read_status(run, now) for run in found) if status is not None]
         runs = [status.directory for status in statuses]
         taken = {COMPARISON}
         wanted: dict[Path, Path] = {}
         for run, words in zip(runs, words_of(runs, [status.record for status in statuses]), strict=True):
-            wanted[run / "tensorboard"] = self.folder / unique_name(plain_name(words), taken)
+            wanted[run / FOLDER] = self.folder / unique_name(plain_name(words), taken)
         for target, link in self.links.items():
             if wanted.get(target) != link:
                 link.unlink()
@@ -108,6 +111,17 @@ class Links:
             if self.links.get(target) != link:
                 link.symlink_to(target)
         self.links = wanted
+
+    def _can_show(self, run: Path) -> bool:
+        """Return whether a run has event files that TensorBoard can read; say once why not."""
+        if run not in self.can_show and (run / FOLDER).is_dir():
+            try:
+                check_events(run)
+                self.can_show[run] = True
+            except DataError as error:
+                print(f"headstart: {run.name} is not shown: {error}.", file=sys.stderr)
+                self.can_show[run] = False
+        return self.can_show.get(run, False)
 
 
 def serve(folder: Path, port: int | None, view: str) -> str:

@@ -35,6 +35,7 @@ from headstart.reports.predictions import read_predictions
 from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.early_checks import NEEDED, OPTIONAL
+from headstart.runs.foreign import keep_inside, reads
 from headstart.runs.targets import check_targets
 from headstart.settings import augmentation_names, flatten, is_indifferent, is_seed
 from headstart.sweeps.repeats import is_repeat
@@ -98,9 +99,13 @@ def _reproduced(options: argparse.Namespace) -> int:
     output = options.output
     place(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
+    changes = keep_inside(config, output.absolute(), options.trust)
     check_writable(output, "choose another --output")
 
-    print(f"original: {describe(original)}\n")
+    print(f"original: {describe(original)}")
+    if found := reads(config):
+        print(f"reads:    {', '.join(found)}")
+    print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
     result = verdict(original, repeated)
     reasons = [*result.reasons, *sister_lines(original, repeated)]

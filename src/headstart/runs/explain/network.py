@@ -27,6 +27,7 @@ from headstart.records.tensors import open_network
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run
 from headstart.runs import compose, processes
+from headstart.runs.foreign import keep_inside, reads
 from headstart.runs.reproduce import read_config
 from headstart.runs.targets import check_targets
 from headstart.strategies import Knn, Lora, Strategy
@@ -210,7 +211,9 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
     config = read_config(directory)
     for name in UNUSED:
         config.pop(name, None)
+    config.trainer.pop("profiler", None)
     check_targets(OmegaConf.to_container(config), trusted)
+    keep_inside(config, None, trusted)
     config.logger, config.callbacks = {}, {}
     processes.on_one_device(config.trainer)
     config.augmentation = config.get("augmentation") or {}
@@ -221,6 +224,8 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
         if not config.dataset.get("root"):
             raise ConfigError(f"--root {root}: the pictures of this run are in no folder")
         config.dataset.root = str(expanded(root).absolute())
+    elif found := reads(config):
+        print(f"{directory.name}: reads {', '.join(found)}", flush=True)
     return config
 
 
