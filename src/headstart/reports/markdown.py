@@ -188,13 +188,13 @@ def score_text(analysis: Analysis, group: Group, name: str) -> str:
 
 def _budgets(analysis: Analysis) -> list[str]:
     header, rows, right = key_cells(analysis.groups)
-    header += ["runs tried", "seconds in all", "chosen"]
+    header += ["runs tried", "seconds in all", "candidates", "chosen"]
     kept = [
-        [*row, str(budget.runs), amount(budget.seconds), budget.rule]
+        [*row, str(budget.runs), amount(budget.seconds), str(budget.candidates), budget.rule]
         for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True)
         if not group.reference
     ]
-    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, False])]
+    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, True, False])]
 
 
 def _variances(analysis: Analysis) -> list[str]:
