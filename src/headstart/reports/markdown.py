@@ -28,6 +28,7 @@ from headstart.reports.formats import (
 from headstart.reports.panels import Panel
 from headstart.reports.pivot import BOLD
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
+from headstart.reports.statistics import p_number
 from headstart.reports.table import Group
 
 BEYOND = {  # name in Scores, heading, whether it is a share
@@ -211,4 +212,4 @@ def _variances(analysis: Analysis) -> list[str]:
 
 def p_text(value: float) -> str:
     """ "0.012", "<0.001"; "–" for none."""
-    return NOTHING if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+    return NOTHING if np.isnan(value) else "<0.001" if value < 0.001 else p_number(value)
