@@ -17,7 +17,7 @@ from headstart.strategies import Knn, LinearProbe, LpFt, NearestCentroid, Ridge,
 
 OWN: dict[type[Strategy], dict[str, int]] = {
     LinearProbe: {"l2": 7},
-    Ridge: {"l2": 7, "scale": 181},
+    Ridge: {"l2": 7},
     Knn: {"neighbours": 7},
     NearestCentroid: {},
     LpFt: {"epoch": 7, "l2": 13},

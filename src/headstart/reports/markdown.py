@@ -43,7 +43,7 @@ BEYOND = {  # name in Scores, heading, whether it is a share
 }
 
 ADJUSTED = (
-    "Intervals and adjusted p are corrected for the number of comparisons (Bonferroni): below 5 %, zero is left out."
+    "Adjusted for the number of comparisons (Bonferroni): where this p is below 5 %, the interval leaves out zero."
 )
 
 
@@ -131,7 +131,15 @@ def _difference_tables(panels: Sequence[Panel], comparisons: Mapping[str, Sequen
             ]
             for one in made
         ]
-        header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (adjusted)", "effect (d)", "pairs"]
+        header = [
+            escape_markdown(panel.title),
+            "points",
+            "95 % interval (adjusted)",
+            "p",
+            "p (adjusted)",
+            "effect (d)",
+            "pairs",
+        ]
         parts.append(markdown_table(header, rows, [False, *[True] * 6]))
     return parts
 

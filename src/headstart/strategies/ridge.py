@@ -12,7 +12,7 @@ from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
 from headstart.strategies.probe_fit import balanced_weights, end_of, in_double, rank, scores, warn_of_end
-from headstart.tasks.heads import SCALES, best_scale, standardisation
+from headstart.tasks.heads import best_scale, standardisation
 
 RIDGE_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  # 10,000 down to 0.01
 
@@ -55,10 +55,6 @@ class Ridge(FeatureClassifier):
         put_into(self.head, best[2], best[3])
         warn_of_end(end_of(rows, best[1]), rows[best[1]]["l2"])
         return best[1]
-
-    def choices(self, tried: int) -> dict[str, int]:
-        """Add the scale of the outputs."""
-        return super().choices(tried) | {"scale": len(SCALES)}
 
     def compute_again(self, images: Features) -> None:
         """Solve for the chosen strength; the scale stays that of the choice, as these images cannot tell it."""

@@ -167,12 +167,10 @@ def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor,
     return scale * weight, scale * bias
 
 
-SCALES = tuple(torch.logspace(-5, 4, 181, dtype=torch.float64).tolist())
-
-
 def best_scale(logits: Tensor, targets: Tensor) -> float:
     """The factor, from 1e-5 to 1e4, with which these logits (N, classes) have the least cross-entropy."""
-    return min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits, targets)))
+    scales = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()
+    return min(scales, key=lambda scale: float(F.cross_entropy(scale * logits, targets)))
 
 
 def start_from_class_means(head: nn.Module, values: Tensor, targets: Tensor) -> None:
