@@ -190,7 +190,16 @@ def test_the_budget_counts_what_was_tried(tmp_path: Path) -> None:
             write_run(tmp_path, "scratch", seed, 0.5 + lr, lr=lr, selection=selection)
     (budget,) = report(tmp_path, by=["strategy"], tune=["lr"]).budgets
     assert (budget.runs, budget.settings, budget.seconds) == (4, 2, 40.0)
-    assert budget.rule == "best epoch of 10; lr 0.2, the best of 2, on validation"
+    assert budget.rule == "best epoch of 10; lr 0.2, the best of 2 on 2 shared seeds, on validation"
+    assert budget.candidates == 40
+
+
+def test_the_budget_counts_all_that_a_run_chose(tmp_path: Path) -> None:
+    for seed, choices in enumerate(({"epoch": 10, "l2": 13, "mix": 11}, {"epoch": 10, "l2": 1, "mix": 11})):
+        write_run(tmp_path, "wise_ft", seed, 0.5, selection={"rule": "epoch 4 of 10", "tried": 10, "choices": choices})
+    (budget,) = report(tmp_path).budgets
+    assert budget.rule == "best epoch of 10, l2 of 13, mix of 11 or best epoch of 10, mix of 11, on validation"
+    assert budget.candidates == 34 + 21
 
 
 def test_scores_beyond_accuracy_come_from_the_predictions(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def test_one_seed_makes_no_best(tmp_path: Path) -> None:
     assert "on one seed only" in first
 
 
+def test_a_row_alone_is_no_best(tmp_path: Path) -> None:
+    write_run(tmp_path, "scratch", 0, 0.5, references={"raw_pixels": {"test/accuracy": 0.3}})
+    assert findings(report(tmp_path)) == [
+        "ants: scratch has a test accuracy of 50.0 %, 20.0 points above raw pixels without any network."
+    ]
+
+
 def test_rows_that_share_no_seed_are_named(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "lp_ft", seed, 0.9 + 0.01 * seed)

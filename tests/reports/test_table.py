@@ -68,6 +68,31 @@ def test_tuning_chooses_on_validation_and_counts_all(tmp_path: Path) -> None:
     assert groups["ants", "head_only"].tuned == {"optimizer.lr": 0.2}
 
 
+def test_settings_are_compared_on_the_seeds_that_they_share(tmp_path: Path) -> None:
+    """0.1 is better on seeds 0 and 1; 0.2 has three lucky seeds more."""
+    for lr, scores in ((0.1, [0.70, 0.60]), (0.2, [0.68, 0.58, 0.95, 0.96, 0.97])):
+        for seed, score in enumerate(scores):
+            write_run(tmp_path, "scratch", seed, score, lr=lr)
+    (group,) = group_runs(read_runs([tmp_path]).runs, by=["strategy"], tune=["lr"])
+    assert group.tuned == {"optimizer.lr": 0.1}
+    assert group.tuned_on == 2
+    assert len(group.tried) == 7
+
+
+def test_settings_that_share_no_seed_are_not_compared(tmp_path: Path) -> None:
+    for lr, seeds in ((0.1, (0, 1)), (0.2, (0, 1)), (0.4, (7,))):
+        for seed in seeds:
+            write_run(tmp_path, "scratch", seed, 0.5, lr=lr)
+    runs = read_runs([tmp_path]).runs
+    with pytest.raises(ConfigError, match=r"these 3 share none: lr 0.4 has seed 7; run all with the same seeds"):
+        group_runs(runs, by=["strategy"], tune=["lr"])
+    for run in runs:
+        if run.config["optimizer.lr"] == 0.4:
+            del run.metrics["validation/accuracy"]  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"runs with lr 0.4 have no validation accuracy"):
+        group_runs(runs, by=["strategy"], tune=["lr"])
+
+
 def test_of_several_endings_the_one_that_varies_is_meant(tmp_path: Path) -> None:
     for seed in (0, 1):
         config = {"dataset": {"image_size": 64 + seed, "k": 1}, "backbone": {"image_size": 64 + seed, "k": 2}}

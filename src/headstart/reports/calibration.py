@@ -11,6 +11,8 @@ from headstart.reports.table import Group
 
 RISE = 0.01
 """A smaller rise of the expected calibration error is not worth a sentence."""
+FEW = 5
+"""Hard images decide where their share of the log-loss is this many times their share of the images."""
 
 
 def worse_calibration(analysis: Analysis) -> list[str]:
@@ -51,7 +53,7 @@ def _sentence(group: Group, fits: list[tuple[Scores, Calibration, TemperatureFit
 def _hard(fits: list[TemperatureFit], temperature: float) -> str:
     """Say which images decide on the temperature."""
     images, loss = (float(np.mean([getattr(one, name) for one in fits])) for name in ("hard", "hard_loss"))
-    if temperature <= 1 or not loss > 0.5:
+    if temperature <= 1 or not loss > FEW * images:
         return "The least log-loss is not the least ECE here."
     return (
         f"The {percent(images)} % of these images that gave their true class less than {percent(HARD, 0)} % carry"

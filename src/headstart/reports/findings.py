@@ -52,7 +52,9 @@ def _standing(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> s
     better = [label for label in others if label in found and found[label].told_apart and found[label].a == label]
     single = [label for label in others if label in found and found[label].result.pairs == 1]
     unknown = [label for label in others if label not in found]
-    if others and not (alike or better or single or unknown):
+    if not others:
+        return f"{best.label} has a test accuracy of {percent(best.test.mean)} %"
+    if not (alike or better or single or unknown):
         return f"{best.label} is the best {panel.what} {with_mean}"
     told = [
         f"{words} {_listed(labels)}"

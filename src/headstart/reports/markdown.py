@@ -29,6 +29,7 @@ from headstart.reports.one_run import OneRun
 from headstart.reports.panels import Panel
 from headstart.reports.pivot import BOLD
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
+from headstart.reports.statistics import p_number
 from headstart.reports.table import Group
 
 BEYOND = {  # name in Scores, heading, whether it is a share
@@ -43,7 +44,7 @@ BEYOND = {  # name in Scores, heading, whether it is a share
 }
 
 ADJUSTED = (
-    "Intervals and adjusted p are corrected for the number of comparisons (Bonferroni): below 5 %, zero is left out."
+    "Adjusted for the number of comparisons (Bonferroni): where this p is below 5 %, the interval leaves out zero."
 )
 
 
@@ -152,7 +153,15 @@ def _difference_tables(panels: Sequence[Panel], comparisons: Mapping[str, Sequen
             ]
             for one in made
         ]
-        header = [escape_markdown(panel.title), "points", "95 % interval", "p", "p (adjusted)", "effect (d)", "pairs"]
+        header = [
+            escape_markdown(panel.title),
+            "points",
+            "95 % interval (adjusted)",
+            "p",
+            "p (adjusted)",
+            "effect (d)",
+            "pairs",
+        ]
         parts.append(markdown_table(header, rows, [False, *[True] * 6]))
     return parts
 
@@ -210,13 +219,13 @@ def score_text(analysis: Analysis, group: Group, name: str) -> str:
 
 def _budgets(analysis: Analysis) -> list[str]:
     header, rows, right = key_cells(analysis.groups)
-    header += ["runs tried", "seconds in all", "chosen"]
+    header += ["runs tried", "seconds in all", "candidates", "chosen"]
     kept = [
-        [*row, str(budget.runs), amount(budget.seconds), budget.rule]
+        [*row, str(budget.runs), amount(budget.seconds), str(budget.candidates), budget.rule]
         for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True)
         if not group.reference
     ]
-    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, False])]
+    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, True, False])]
 
 
 def _variances(analysis: Analysis) -> list[str]:
@@ -233,4 +242,4 @@ def _variances(analysis: Analysis) -> list[str]:
 
 def p_text(value: float) -> str:
     """ "0.012", "<0.001"; "–" for none."""
-    return NOTHING if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+    return NOTHING if np.isnan(value) else "<0.001" if value < 0.001 else p_number(value)

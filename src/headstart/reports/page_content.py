@@ -292,7 +292,12 @@ def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
 
 def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
     columns, rows = _keys(analysis)
-    columns += [Column("runs tried", "number"), Column("seconds in all", "number"), Column("chosen", "text")]
+    columns += [
+        Column("runs tried", "number"),
+        Column("seconds in all", "number"),
+        Column("candidates", "number", "Epochs, strengths, mixes and the like that validation compared inside runs."),
+        Column("chosen", "text"),
+    ]
     kept = []
     for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True):
         if group.reference:
@@ -303,6 +308,7 @@ def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
                 *row,
                 _cell(str(budget.runs), float(budget.runs), runs),
                 _cell(amount(budget.seconds), budget.seconds, runs),
+                _cell(str(budget.candidates), float(budget.candidates), runs),
                 Cell(budget.rule, budget.rule),
             ]
         )

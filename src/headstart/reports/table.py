@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import ConfigError
-from headstart.reports.keys import BASE_KEYS, resolve_key, short_names, short_word, sort_value, value_of, varying_keys
+from headstart.reports.keys import (
+    BASE_KEYS,
+    resolve_key,
+    short_names,
+    short_word,
+    sort_value,
+    value_of,
+    varying_keys,
+    word,
+)
 from headstart.reports.read import Run, run_order
 from headstart.reports.statistics import score_interval
 
@@ -77,6 +86,8 @@ class Group:
     """All runs from which these were chosen on validation, themselves included."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
     """The settings that were chosen so."""
+    tuned_on: int = 0
+    """Seeds (and folds) that all settings share, on which they were compared; 0 where none was chosen."""
 
     def cost(self, name: str) -> float:
         """Mean of a cost over the runs; NaN when none has it."""
@@ -142,8 +153,9 @@ def group_runs(
 ) -> list[Group]:
     """Group runs over seeds and folds; sorted by panel, then best test accuracy first.
 
-    With ``tune``, of the runs that differ in these settings only, those with the best mean validation accuracy stand
-    for all; the others count in ``tried``. Raises ConfigError when a name is no setting of any run.
+    With ``tune``, of the runs that differ in these settings only, those with the best mean validation accuracy on the
+    seeds and folds that all of them share stand for all; the others count in ``tried``. Raises ConfigError when a name
+    is no setting of any run, and where settings share no seed or have no validation accuracy.
     """
     layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}
@@ -155,15 +167,12 @@ def group_runs(
 
 
 def _group(key: dict[str, Any], tried: Sequence[Run], layout: Layout) -> Group:
-    chosen, tuned = tried, {}
+    chosen, tuned, shared = tried, {}, 0
     if layout.tune:
         settings: dict[tuple[Any, ...], list[Run]] = {}
         for run in tried:
             settings.setdefault(tuple(value_of(run, name) for name in layout.tune), []).append(run)
-        scored = {values: _metric(of, "validation/accuracy") for values, of in settings.items()}
-        if missing := [values for values, score in scored.items() if not score.count]:
-            raise ConfigError(f"--tune chooses on validation, but runs with {missing[0]} have no validation accuracy.")
-        best = max(settings, key=lambda values: scored[values].mean)
+        best, shared = _best_setting(settings, layout)
         chosen, tuned = settings[best], dict(zip(layout.tune, best, strict=True))
     return Group(
         key,
@@ -173,7 +182,38 @@ def _group(key: dict[str, Any], tried: Sequence[Run], layout: Layout) -> Group:
         by=layout.by,
         tried=tuple(tried),
         tuned=tuned,
+        tuned_on=shared,
     )
+
+
+def _best_setting(settings: Mapping[tuple[Any, ...], Sequence[Run]], layout: Layout) -> tuple[tuple[Any, ...], int]:
+    """Return the setting with the best mean validation accuracy on the pairs that all have, and how many those are."""
+    scores: dict[tuple[Any, ...], dict[Any, float]] = {}
+    for values, runs in settings.items():
+        by_pair: dict[Any, list[Run]] = {}
+        for run in runs:
+            by_pair.setdefault(run.pair, []).append(run)
+        found = {pair: _metric(of, "validation/accuracy") for pair, of in by_pair.items()}
+        scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
+    names = [
+        ", ".join(
+            f"{name} {word(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
+        )
+        for values in settings
+    ]
+    if empty := [name for name, of in zip(names, scores.values(), strict=True) if not of]:
+        raise ConfigError(f"--tune chooses on validation, but runs with {empty[0]} have no validation accuracy.")
+    shared = set.intersection(*(set(of) for of in scores.values()))
+    if not shared:
+        seeds = [sorted({str(run.seed) for run in runs}) for runs in settings.values()]
+        fewest = min(range(len(seeds)), key=lambda number: len(seeds[number]))
+        raise ConfigError(
+            f"--tune compares settings on the seeds that all of them share, but these {len(settings)} share none:"
+            f" {names[fewest]} has seed {', '.join(seeds[fewest])}; run all with the same seeds, or leave settings out"
+            " with --where."
+        )
+    means = {values: math.fsum(of[pair] for pair in shared) / len(shared) for values, of in scores.items()}
+    return max(means, key=lambda values: means[values]), len(shared)
 
 
 def averaged_over(groups: Sequence[Group]) -> dict[str, list[str]]:

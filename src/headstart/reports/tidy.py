@@ -49,6 +49,7 @@ def group_frame(analysis: Analysis) -> pd.DataFrame:
                 "runs_tried": budget.runs,
                 "settings_tried": budget.settings,
                 "seconds_tried": budget.seconds,
+                "candidates_tried": budget.candidates,
                 "chosen": budget.rule,
             }
         )

@@ -351,6 +351,7 @@ def _train_and_test(
         "selection": {
             "on": "validation/accuracy",
             "tried": tried,
+            "choices": strategy.choices(tried),
             "rule": strategy.describe_choice(epoch, row, tried),
         },
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},

@@ -131,6 +131,10 @@ class FeatureClassifier(Strategy):
         self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)
         return number
 
+    def choices(self, tried: int) -> dict[str, int]:
+        """Return what is picked; there are no epochs."""
+        return {self.picked: tried} if self.picked else {}
+
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
         """What was chosen, for people."""
         chosen = f"{self.picked} {row[self.picked]:g}, the best of {tried} on validation" if tried > 1 else self.solver

@@ -58,3 +58,13 @@ class LpFt(FinetuneAll):
         put_into(self.head, probe.weight, probe.bias)
         self.selected["l2"] = probe.scores["l2"]
         self.selected["probe_validation_accuracy"] = probe.scores["validation/accuracy"]
+
+    def choices(self, tried: int) -> dict[str, int]:
+        """Add the strength of the probe."""
+        return super().choices(tried) | {"l2": len(self.strengths)}
+
+    def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
+        """Add the strength of the probe."""
+        count = len(self.strengths)
+        probe = f"; l2 {self.selected['l2']:g} of the probe, the best of {count}" if count > 1 else ""
+        return f"{super().describe_choice(number, row, tried)}{probe}"

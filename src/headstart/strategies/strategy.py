@@ -252,6 +252,10 @@ class Strategy(pl.LightningModule):
         """Which of ``tried`` rows of scores was chosen, for people."""
         return f"epoch {number + 1} of {tried}, the best on validation"
 
+    def choices(self, tried: int) -> dict[str, int]:
+        """Return everything that validation chose, with the number of candidates; ``tried`` rows of scores are one."""
+        return {"epoch": tried}
+
     # --- what is trained, and how fast
 
     def _take_rates(

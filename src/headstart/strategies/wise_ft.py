@@ -51,6 +51,16 @@ class WiseFt(LpFt):
         self.selected["metrics"] = {f"validation/{name}": best[name] for name in ("accuracy", "loss")}
         log.info("weights mixed: %g of the tuned network, the best of %d on validation", best["mix"], len(rows))
 
+    def choices(self, tried: int) -> dict[str, int]:
+        """Add the mix."""
+        return super().choices(tried) | {"mix": len(self.mixes_tried)}
+
+    def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
+        """Add the mix."""
+        count = len(self.mixes_tried)
+        mix = f"; mix {self.selected['mix']:g}, the best of {count}" if count > 1 else ""
+        return f"{super().describe_choice(number, row, tried)}{mix}"
+
     @torch.inference_mode()
     def _validated(self, loader: Any, device: torch.device, trainer: Any) -> dict[str, float]:
         self.eval()

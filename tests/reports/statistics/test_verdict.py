@@ -10,6 +10,7 @@ from headstart.reports.statistics import (
     Needed,
     PairedDifference,
     interval_text,
+    p_number,
     paired_both,
     paired_runs,
     sample_needed,
@@ -75,6 +76,13 @@ def test_the_adjusted_p_decides() -> None:
 )
 def test_a_bound_that_is_not_zero_does_not_read_as_zero(low: float, high: float, text: str) -> None:
     assert interval_text(low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0123, "0.012"), (0.0496, "0.0496"), (0.049997, "0.049997"), (0.05, "0.050"), (0.0503, "0.050")]
+)
+def test_p_stays_on_its_side_of_5_percent(p: float, text: str) -> None:
+    assert p_number(p) == text
 
 
 def test_no_difference() -> None:

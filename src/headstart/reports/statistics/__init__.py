@@ -17,7 +17,7 @@ from headstart.reports.statistics.power import (
 )
 from headstart.reports.statistics.several import FriedmanNemenyi, bonferroni, cliques, friedman_nemenyi
 from headstart.reports.statistics.variance import VarianceSource, VarianceSources, variance_sources
-from headstart.reports.statistics.verdict import interval_text, verdict
+from headstart.reports.statistics.verdict import interval_text, p_number, verdict
 
 __all__ = [
     "Deviations",
@@ -34,6 +34,7 @@ __all__ = [
     "cliques",
     "friedman_nemenyi",
     "interval_text",
+    "p_number",
     "paired_both",
     "paired_runs",
     "pictures_needed",

@@ -89,7 +89,13 @@ def _points(value: float, digits: int = 1) -> str:
 
 
 def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+    return "p < 0.001" if value < 0.001 else f"p = {p_number(value)}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def p_number(value: float, alpha: float = 0.05) -> str:
+    """Return p with three decimals, or as many more as leave it on its side of alpha: 0.04997 -> "0.04997"."""
+    texts = (f"{value:.{digits}f}" for digits in range(3, 17))
+    return next((text for text in texts if (float(text) < alpha) == (value < alpha)), str(value))
 
 
 def _about(number: int) -> str:
