@@ -11,7 +11,9 @@ from PIL import Image
 
 from headstart.cli import main
 
-FIGURES = [f"{name}.{kind}" for name in ("mistakes", "grad_cam", "embedding") for kind in ("png", "pdf")]
+FIGURES = [
+    f"{name}{ending}" for name in ("mistakes", "grad_cam", "embedding") for ending in (".png", ".pdf", "-dark.png")
+]
 TABLES = ["mistakes.csv", "embedding.csv"]
 
 
