@@ -81,7 +81,7 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
         (["--pictures", "many"], "invalid int value: 'many'; see headstart explain --help."),
         (["--embedding", "pcaa"], "there is no such embedding. Did you mean 'pca'?"),
         (["--stage", "stage33"], "has no such stage. Did you mean 'stage3'?"),
-        (["--stage", "neck"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
+        (["--stage", "stage4"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
         (["--root", "elsewhere"], "--root elsewhere: the pictures of this run are in no folder."),
     ],
 )
