@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 from headstart.errors import CrashError, HeadstartError
+from headstart.workers import failure_of
 
 DISK = {
     errno.ENOSPC: "the disk is full",
@@ -22,6 +23,8 @@ NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memo
 
 def crash_of(error: BaseException) -> CrashError | None:
     """The sentence for an error that is not about settings or data; None for all others, which may be bugs."""
+    if (failure := failure_of(error)) is not None:
+        return failure
     if is_out_of_memory(error):
         return CrashError(
             "The memory is used up; use a smaller dataset.batch_size or dataset.image_size, or trainer.auto_batch=true,"
@@ -30,10 +33,6 @@ def crash_of(error: BaseException) -> CrashError | None:
     if isinstance(error, OSError) and error.errno in DISK:
         where = f" ('{error.filename}')" if error.filename else ""
         return CrashError(f"Nothing can be written, as {DISK[error.errno]}{where}; what was finished stands.")
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        return CrashError(
-            "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."
-        )
     return None
 
 
@@ -43,8 +42,9 @@ def happens_again(error: BaseException) -> bool:
     That holds for whatever is told as a fault of settings or data, and for errors while the parts of a run are made,
     which depend on nothing else; but not where the machine, its disk or its network failed.
     """
-    if isinstance(error, CrashError | OSError) or crash_of(error) is not None:
-        return False
+    crash = error if isinstance(error, CrashError) else crash_of(error)
+    if crash is not None or isinstance(error, OSError):
+        return crash is not None and crash.lasting
     frames = traceback.extract_tb(error.__traceback__)
     making = any(frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("runs", "run.py") for frame in frames)
     return making or isinstance(error, HeadstartError)
