@@ -36,6 +36,7 @@ from headstart.data.deep import (
 )
 from headstart.files import printable
 from headstart.progress import counted
+from headstart.workers import LACKS
 
 # What it cannot decode it says once a file, and raises too; deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
@@ -163,6 +164,8 @@ def read_whole(path: Path) -> bytes:
             raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # the latter for a path with a zero byte
+        if isinstance(error, OSError) and error.errno in LACKS:
+            raise  # the machine's fault, not the image's
         missing = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise UnreadableError("a link that leads nowhere" if missing else _reason(error)) from error
 

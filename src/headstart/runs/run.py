@@ -54,6 +54,7 @@ from headstart.strategies.strategy import in_order
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.repeats import MARK
 from headstart.tables import table_text
+from headstart.workers import as_raised, end_all
 
 log = logging.getLogger(__name__)
 
@@ -189,9 +190,10 @@ def carry_out(
                 manifest.finish("pruned", error)
                 log.info("%s\nrun directory: %s\n", error, directory)
                 raise
-            crash = crash_of(error)
-            manifest.finish("failed", crash or error)
-            raise crash or error from error.__cause__
+            end_all()
+            told_as = crash_of(error) or as_raised(error)
+            manifest.finish("failed", told_as)
+            raise told_as from error.__cause__
         log.info("run directory: %s\n", directory)
     return accuracy
 
