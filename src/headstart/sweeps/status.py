@@ -101,7 +101,7 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     for given in folders:
         if not given.is_dir():
             raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
-        for place, below, files in os.walk(given.resolve()):
+        for place, below, files in os.walk(given.resolve(), onerror=lambda error: _note_unreadable(error, runs)):
             below[:] = [name for name in below if not name.startswith(".")]
             if "run.json" in files:
                 runs.add(Path(place))
@@ -109,6 +109,12 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             elif SWEEP in files:
                 sweeps.add(Path(place))
     return sorted(runs), sorted(sweeps)
+
+
+def _note_unreadable(error: OSError, runs: set[Path]) -> None:
+    """Count a folder that cannot be read as a run, a damaged one; one that has just gone is none."""
+    if not isinstance(error, FileNotFoundError):
+        runs.add(Path(error.filename))
 
 
 def read_status(directory: Path, now: float) -> RunStatus:
