@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SECONDS = 240  # that a command may take
+SECONDS = 600  # that a command may take
 SMALL = (
     "backbone=timm backbone.name=test_efficientnet backbone.weights=null dataset=textures dataset.counts=[6,4,4]"
     " dataset.image_size=32 trainer.max_epochs=1 trainer.accelerator=cpu"
@@ -113,7 +113,12 @@ ENVIRONMENTS = [
     ),
     Environment("read-only disk", "disk", before=DISK, after='mount -o remount,ro "$OUT"', needs="mount"),
     Environment("folder without rights", "disk", after='chmod -R a-w "$OUT"', plain=True),
-    Environment("folder that cannot be read", "disk", after='chmod 000 "$OUT/runs/ready"', plain=True),
+    Environment(
+        "another run that cannot be read",
+        "disk",
+        after='cp -r "$OUT/runs/ready" "$OUT/runs/other"; chmod 000 "$OUT/runs/other"',
+        plain=True,
+    ),
     Environment(
         "files in the way", "disk", after='touch "$OUT/new" "$OUT/report"; mkdir "$OUT/runs/ready/robustness.json"'
     ),

@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headstart import progress
@@ -37,13 +37,25 @@ class _Terminal(logging.Handler):
         progress.write(told)
 
 
+class _File(logging.FileHandler):
+    """The log. A disk that takes no more of it shows in what else is written, and is no news here."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
+        """Leave the line out."""
+
+    def close(self) -> None:
+        """Close the file, whether its end can be written or not."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def talking(file: Path | None = None) -> Iterator[None]:
     """What headstart logs goes to the terminal, and with the time of day to the file, if there is one."""
     logger = logging.getLogger("headstart")
     handlers: list[logging.Handler] = [_Terminal()]
     if file is not None:
-        written = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+        written = _File(file, encoding="utf-8", errors="backslashreplace")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(written)
     level, propagate = logger.level, logger.propagate
