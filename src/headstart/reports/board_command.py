@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.records.events import FOLDER, check_events
+from headstart.records.opening import check_stays_inside
 from headstart.reports.board import write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
@@ -71,6 +72,7 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
+    check_stays_inside(first, "report", "report/tensorboard")
     return write_board(make_panels(group_runs(runs.runs)), first / "report" / "tensorboard")
 
 

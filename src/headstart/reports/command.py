@@ -10,6 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from headstart.errors import HeadstartError
+from headstart.records.opening import check_stays_inside
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.formats import accuracy, table_cells
@@ -37,6 +38,8 @@ def report(arguments: Sequence[str]) -> int:
     try:
         analysis = analyse(read_runs(options.runs), wanted)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        if options.out is None:
+            check_stays_inside(first, "report", "report/figures")
         command = shlex.join(["headstart", "report", *map(str, arguments)])
         written = write_report(analysis, options.out or first / "report", command, not options.no_figures)
     except HeadstartError as error:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import write_atomically
+from headstart.records.opening import check_stays_inside
 from headstart.reports.read import Run, find_run_directories, read_run
 from headstart.runs.command import DONE, INTERRUPTED, WRONG
 from headstart.runs.configs import CONFIG_ERRORS
@@ -96,6 +97,7 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
+    check_stays_inside(directory, "explain")
     files = files_of_run(run, options)
     folder = directory / "explain"
     try:
