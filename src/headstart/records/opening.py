@@ -97,6 +97,13 @@ def is_inside(directory: Path, name: str) -> bool:
     return True
 
 
+def check_stays_inside(home: Path, *names: str) -> None:
+    """Raise DataError where one of these folders below ``home`` is a link that leads out: nothing is written there."""
+    for name in names:
+        if not Path(os.path.realpath(home / name)).is_relative_to(os.path.realpath(home)):
+            raise DataError(f"'{home / name}' is a link that leads out of '{home}', and nothing is written there.")
+
+
 def _check_kind(name: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((words for test, words in KINDS if test(found.st_mode)), "no file")

@@ -15,6 +15,7 @@ from typing import Any
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import check_writable
 from headstart.records.events import FOLDER, check_events
+from headstart.records.opening import check_stays_inside
 from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
@@ -75,6 +76,7 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
+    check_stays_inside(first, "report", "report/tensorboard")
     directory = first / "report" / "tensorboard"
     check_writable(directory, "show single runs with --no-aggregate")
     return write_board(make_panels(group_runs(runs.runs)), directory)

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from headstart.files import check_writable
 from headstart.guard import DONE
+from headstart.records.opening import check_stays_inside
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks
@@ -43,6 +44,8 @@ def report(arguments: Sequence[str]) -> int:
     try:
         runs = read_runs(options.runs)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        if options.out is None:
+            check_stays_inside(first, "report", "report/figures")
         output = options.out or first / "report"
         check_writable(output, "give another --out")
         analysis = analyse(runs, wanted)

@@ -302,11 +302,11 @@ def _notes(run: Run) -> list[Problem]:
         run.read_curve()
     except DataError as error:
         reasons.append(f"{error}, so its curve is not drawn")
-    told = finite_numbers(run.record.get("cost"))
+    told = run.record.get("cost")
     reasons += [
-        f"run.json has a {name} of {value:g}, which no run costs: it is left out"
-        for name, value in told.items()
-        if not is_cost(value)
+        f"run.json has a {shown(name)} of {value:g}, which no run costs: it is left out"
+        for name, value in (told.items() if isinstance(told, dict) else ())
+        if isinstance(value, int | float) and not is_cost(value)
     ]
     if run.skipped:
         pictures = "1 picture was" if run.skipped == 1 else f"{run.skipped} pictures were"

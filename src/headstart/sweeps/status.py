@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError
-from headstart.records.documents import read_json
+from headstart.records.documents import expect_mapping, read_json
 from headstart.records.finding import SWEEP, homes_below
 from headstart.records.manifest import MANIFEST, read_manifest, read_settings
 from headstart.records.opening import first_line
@@ -67,6 +67,8 @@ class SweepStatus:
     command: tuple[str, ...]
     outdated: int = 0
     """Runs that finished on data which were changed since."""
+    message: str | None = None
+    """Why sweep.json cannot be read; nothing else is known then."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,7 @@ def overview(folders: Iterable[Path], now: float | None = None) -> Overview:
     runs = [run for directory in homes if (run := read_status(directory, now)) is not None]
     took = durations(runs)
     runs = [_estimated(run, took) for run in runs]
-    sweeps = [sweep for home in sweep_homes if (sweep := read_sweep(home, runs)) is not None]
-    return Overview(tuple(runs), tuple(sweeps))
+    return Overview(tuple(runs), tuple(read_sweep(home, runs) for home in sweep_homes))
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -158,15 +159,13 @@ def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, fl
     return {key: statistics.fmean(values) for key, values in by_kind.items()}
 
 
-def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None:
-    """What sweep.json in a folder says, together with the runs below it; None where it cannot be read."""
+def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
+    """What sweep.json in a folder says, together with the runs below it; or why it cannot be read."""
     try:
-        content = read_json(directory, SWEEP)
-        outcomes = read_outcomes(directory)
-    except DataError:
-        return None
-    if not isinstance(content, dict):
-        return None
+        content = expect_mapping(read_json(directory, SWEEP), f"{SWEEP} does not hold a JSON object")
+    except DataError as error:
+        return SweepStatus(directory, held(directory), None, None, None, (), message=str(error))
+    outcomes = read_outcomes(directory)
     own = [run for run in runs if directory in run.directory.parents]
     running = [run for run in own if run.status == RUNNING]
     lives, jobs = held(directory), _whole(content.get("jobs"))

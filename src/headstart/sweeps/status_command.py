@@ -81,7 +81,7 @@ def as_json(found: Overview) -> dict[str, Any]:
         "sweeps": [
             {
                 "directory": str(sweep.directory), "running": sweep.lives, "jobs": sweep.jobs, "left": sweep.left,
-                "outdated": sweep.outdated,
+                "outdated": sweep.outdated, "message": sweep.message,
                 "remaining_seconds": sweep.remaining, "command": list(sweep.command),
             }
             for sweep in found.sweeps
@@ -131,6 +131,8 @@ def _progress(run: RunStatus) -> list[str]:
 
 def _sweep_line(sweep: SweepStatus) -> str:
     """What is left of a sweep, and how to go on with one that nothing works at."""
+    if sweep.message:
+        return f"sweep {_near(sweep.directory)}: {sweep.message}"
     jobs = "an open number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
     line = f"sweep {_near(sweep.directory)}: {jobs}"
     if sweep.left:

@@ -9,6 +9,7 @@ from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, tell
 from headstart.progress import Progress
+from headstart.records.opening import check_stays_inside
 from headstart.reports.read import Run, find_run_directories, read_run
 from headstart.runs.configs import CONFIG_ERRORS
 from headstart.runs.configs import explain as told
@@ -94,6 +95,7 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
+    check_stays_inside(directory, "explain")
     folder = directory / "explain"
     check_writable(folder, "the pictures belong there, so make it writable")
     files = files_of_run(run, options)
