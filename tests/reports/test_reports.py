@@ -14,7 +14,7 @@ from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
 from headstart.reports.keys import sort_value
-from headstart.settings import INDIFFERENT
+from headstart.settings import ADDED, INDIFFERENT
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -131,6 +131,18 @@ def test_what_cannot_change_a_result_splits_no_row(key: str, tmp_path: Path) -> 
         source = {"source": {"hash": "d" * 64}}  # so that places of the same data are no difference
         write_run(tmp_path, "scratch", number, 0.5, config=config, **source)
     assert len(group_runs(read_runs([tmp_path]).runs)) == 1
+
+
+@pytest.mark.parametrize("key", ADDED)
+def test_a_setting_that_earlier_runs_had_not_splits_no_row_at_its_neutral_value(key: str, tmp_path: Path) -> None:
+    *groups, name = key.split(".")
+    for number, value in enumerate((ADDED[key], "other")):
+        config = {groups[0]: {name: value}} if groups else {name: value}
+        write_run(
+            tmp_path, "scratch", 2 * number, 0.5, config={"x": {"y": 0}}
+        )  # of before, with the same settings else
+        write_run(tmp_path, "scratch", 2 * number + 1, 0.5, config={"x": {"y": 0}, **config})
+        assert len(group_runs(read_runs([tmp_path]).runs)) == 1 + number
 
 
 def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
