@@ -154,16 +154,23 @@ def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
         shared = json.loads((sweep / FILE).read_text(encoding="utf-8"))["overrides"]
     except (OSError, ValueError, KeyError):
         return list(overrides)
-    return [override for override in overrides if override not in shared and not override.startswith(APART)]
+    typed = {override.lower() for override in shared}  # Hydra writes False for a false that was typed
+    return [override for override in overrides if override.lower() not in typed and not override.startswith(APART)]
 
 
 def jobs_of(sweep: Path) -> int | None:
     """How many jobs the sweep in a folder has, where that is known."""
-    try:
-        jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    jobs = _content(sweep).get("jobs")
     return jobs if is_whole(jobs) else None
+
+
+def process_of(sweep: Path) -> int | None:
+    """The number of the process that carries out the sweep in a folder, where it is one of this machine."""
+    process = _content(sweep).get("process")
+    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+        return None
+    number = process.get("id")
+    return number if is_whole(number) else None
 
 
 def count_jobs(config: DictConfig) -> int | None:
@@ -197,11 +204,16 @@ def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
 
 def _overrides(folder: Path) -> Any:
     """What the sweep in a folder consists of; None where that cannot be read."""
+    return _content(folder).get("overrides")
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """What is written down of the sweep in a folder; nothing where that cannot be read."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return content.get("overrides") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _move(config: DictConfig, folder: Path) -> None:
