@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from headstart.data import ImageFolder
 from headstart.errors import CrashError, DataError
 from headstart.runs.crashes import crash_of, happens_again
-from headstart.workers import CODES, LACKS, PATIENCE, as_raised, begin, causes, end_all, failure_of, rehearse
+from headstart.workers import CODES, CONTEXT, LACKS, PATIENCE, as_raised, begin, causes, end_all, failure_of, rehearse
 
 DIED = "DataLoader worker (pid 31) exited unexpectedly with exit code {}. Details are lost due to multiprocessing."
 CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n  File ...\n{1}\n"
@@ -96,7 +96,11 @@ def test_an_error_of_the_data_is_told_as_it_was_raised() -> None:
     error = DataError(CAUGHT.format("DataError", "headstart.errors.DataError: The picture 'a: b' was changed."))
     assert str(as_raised(error)) == "The picture 'a: b' was changed."
     assert type(as_raised(error)) is DataError
-    assert as_raised(plain := DataError("Caught")) is plain
+    plain = DataError("Caught")
+    assert as_raised(plain) is plain
+    hidden = RuntimeError("Please call `iter(combined_loader)` first.")
+    hidden.__context__ = plain
+    assert as_raised(hidden) is plain
 
 
 def test_what_they_need_is_tried_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +119,7 @@ def test_loaders_have_all_this(make_folder: Any) -> None:
     data.prepare(PREPROCESSING)
     loader = data.val_dataloader()
     assert (loader.timeout, loader.worker_init_fn) == (PATIENCE, begin)
+    assert loader.multiprocessing_context is CONTEXT  # and not that of joblib, in whose processes it cannot start any
 
 
 class Unsendable(Dataset[Any]):

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headstart.errors import CrashError, HeadstartError
+from headstart.orphans import end_with
 
 GRACE = 20  # seconds that such a process goes on after SIGTERM
 PATIENCE = 600  # seconds until a batch has to be there
@@ -34,10 +35,14 @@ LACKS = {
 PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts such processes, and talks to them
 
 
+# Where joblib has started this process, the usual context is joblib's, which cannot start those of torch.
+CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
 def rehearse(workers: int) -> None:
     """Make what so many processes need to talk to this one, and let go of it. Raises CrashError where that fails."""
     try:
-        needed = [multiprocessing.Event(), *(multiprocessing.Queue() for _ in range(workers + 2))]
+        needed = [CONTEXT.Event(), *(CONTEXT.Queue() for _ in range(workers + 2))]
         del needed
     except OSError as error:
         raise _failure(error.errno or 0) from error
@@ -52,6 +57,8 @@ def begin(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))  # SIGALRM then ends the process
+    if (parent := multiprocessing.parent_process()) is not None:
+        end_with(parent.pid, last_step=0)
     # Both are called by threads that send to the run: it would wait for what they have lost.
     queue: Any = multiprocessing.queues.Queue
     queue._on_queue_feeder_error = staticmethod(lambda error, item: _end(error))
@@ -111,8 +118,13 @@ def failure_of(error: BaseException) -> CrashError | None:
 
 
 def as_raised(error: BaseException) -> BaseException:
-    """Return an error as a process that loads images raised it, where torch has put it into a traceback."""
+    """Return an error as it was raised, where torch has put it into a traceback, or Lightning raised another one.
+
+    Lightning clears up after a loader that failed, and fails at that as well.
+    """
     text = str(error)
+    if "iter(combined_loader)" in text and error.__context__ is not None:
+        return as_raised(error.__context__)
     if not isinstance(error, HeadstartError) or not text.startswith("Caught "):
         return error
     return type(error)(text.strip().splitlines()[-1].partition(": ")[2])

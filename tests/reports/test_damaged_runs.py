@@ -75,7 +75,7 @@ def entry(*way: str, value: Any) -> Callable[[Path], None]:
         (entry("seed", value=10**400), "run.json has the seed inf, which is not a whole number", False),
         (entry("schema", value="x" * 10**6), f"run.json has schema '{'x' * 38}…, this version reads 1", False),
         (entry("metrics", "test/accuracy", value=1e200), "run.json has no test/accuracy", False),
-        (entry("cost", "train_seconds", value=1e200), "'train_seconds' of 1e+200, which no run costs: it is left", True),
+        (entry("cost", "train_seconds", value=1e200), "'train_seconds' of 1e+200, which no run costs: it is", True),
         (entry("cost", "train_seconds", value=-1), "'train_seconds' of -1, which no run costs: it is left out", True),
         (write("config.yaml", b"[" * 200_000), "config.yaml cannot be read (it is nested more than 64 deep)", True),
         (write("config.yaml", b"a: &a [1]\nb: *a"), "config.yaml cannot be read (it holds an alias, which no", True),
@@ -87,7 +87,7 @@ def entry(*way: str, value: Any) -> Callable[[Path], None]:
         (pipe("predictions.csv"), "predictions.csv cannot be read (it is a pipe, expected a file)", True),
         (write("predictions.csv", b"id,target,prediction,a,b\n1,a,a,1e200,0\n"), "probabilities that are none", True),
         (write("robustness.json", b'{"schema": 1e999}'), "robustness.json has schema inf, this version reads 1", True),
-        (write("explain/mistakes.png", PNG), "explain/mistakes.png cannot be read (it is cut off or damaged), so", True),
+        (write("explain/mistakes.png", PNG), "explain/mistakes.png cannot be read (it is cut off or damaged)", True),
     ],
 )  # fmt: skip
 def test_damage_is_named(

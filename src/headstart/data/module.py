@@ -38,7 +38,7 @@ from headstart.files import printable
 from headstart.rules import check_dataset
 from headstart.seeds import stream
 from headstart.split_names import SPLITS, split_name
-from headstart.workers import PATIENCE, begin, rehearse
+from headstart.workers import CONTEXT, PATIENCE, begin, rehearse
 
 log = logging.getLogger(__name__)
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
@@ -378,6 +378,7 @@ class PictureData(pl.LightningDataModule):
             persistent_workers=workers > 0,
             worker_init_fn=begin,
             timeout=PATIENCE if workers else 0,
+            multiprocessing_context=CONTEXT if workers else None,
             **kwargs,
         )
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
 from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, tell
+from headstart.orphans import end_with
 from headstart.progress import duration, within
 from headstart.runs.configs import (
     CONFIG_ERRORS,
@@ -30,7 +31,7 @@ from headstart.runs.configs import (
 )
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings
+from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings, process_of
 from headstart.sweeps.outcomes import (
     Outcome,
     failures_table,
@@ -157,6 +158,7 @@ def job(config: DictConfig) -> float:
     if sweep is not None and not follows():
         which, left = _place_in(sweep, number, told, trial is not None)
         print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}", flush=True)
+        end_with(process_of(sweep))
         place = within(which, only_lines=is_parallel(told))
     begun = time.monotonic()
     try:

@@ -151,17 +151,23 @@ def ended() -> Sweep | None:
 
 def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
     """What a job of a sweep is given that not all of them are."""
-    shared = _overrides(sweep) or []
-    return [override for override in overrides if override not in shared and not override.startswith(APART)]
+    typed = {override.lower() for override in _overrides(sweep) or []}  # Hydra writes False for a false that was typed
+    return [override for override in overrides if override.lower() not in typed and not override.startswith(APART)]
 
 
 def jobs_of(sweep: Path) -> int | None:
     """How many jobs the sweep in a folder has, where that is known."""
-    try:
-        jobs = json.loads((sweep / FILE).read_text(encoding="utf-8"))["jobs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    jobs = _content(sweep).get("jobs")
     return jobs if is_whole(jobs) else None
+
+
+def process_of(sweep: Path) -> int | None:
+    """The number of the process that carries out the sweep in a folder, where it is one of this machine."""
+    process = _content(sweep).get("process")
+    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+        return None
+    number = process.get("id")
+    return number if is_whole(number) else None
 
 
 def count_jobs(config: DictConfig) -> int | None:
@@ -193,14 +199,19 @@ def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
     return None
 
 
-def _overrides(folder: Path) -> Any:
+def _overrides(folder: Path) -> list[str] | None:
     """What the sweep in a folder consists of; None where that cannot be read."""
+    found = _content(folder).get("overrides")
+    return [str(override) for override in found] if isinstance(found, list) else None
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """What is written down of the sweep in a folder; nothing where that cannot be read."""
     try:
         content = read_json(folder, FILE)
     except DataError:
-        return None
-    found = content.get("overrides") if isinstance(content, dict) else None
-    return found if isinstance(found, list) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _move(config: DictConfig, folder: Path) -> None:
