@@ -87,7 +87,7 @@ def entry(*way: str, value: Any) -> Callable[[Path], None]:
         (pipe("predictions.csv"), "predictions.csv cannot be read (it is a pipe, expected a file)", True),
         (write("predictions.csv", b"id,target,prediction,a,b\n1,a,a,1e200,0\n"), "probabilities that are none", True),
         (write("robustness.json", b'{"schema": 1e999}'), "robustness.json has schema inf, this version reads 1", True),
-        (write("explain/mistakes.png", PNG), "explain/mistakes.png cannot be read (it is cut off or damaged)", True),
+        (write("explain/mistakes.png", PNG), "explain/mistakes.png cannot be read (it is cut off or damaged), s", True),
     ],
 )  # fmt: skip
 def test_damage_is_named(
@@ -111,6 +111,17 @@ def test_damage_is_named(
         assert "1 damaged" in said
     assert {run.status for run in overview([runs]).runs} <= {"finished", "damaged"}
     assert main(["diff", str(damaged), str(runs / "whole")]) in (0, 2)
+
+
+def test_other_test_images_by_damage_take_no_run_down(tmp_path: Path) -> None:
+    provenance = {"split_fingerprints": {"test": "a" * 64}}
+    for seed in range(3):
+        run = write_tested_run(tmp_path / "runs", "scratch", seed, RIGHT, provenance=provenance)
+    content = (run / "predictions.csv").read_text()
+    (run / "predictions.csv").write_text(content.replace("test/0.jpg", "test/odd.jpg"))
+    assert main(["report", str(tmp_path / "runs"), "--no-figures", "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text().replace("\\", "")
+    assert text.count("predictions.csv lists other images than another run that was tested on the same ones") == 1
 
 
 def test_a_damaged_sweep_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
