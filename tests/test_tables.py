@@ -1,4 +1,4 @@
-"""Cells of CSV files that a spreadsheet opens as they are."""
+"""Tables in a terminal of some width, and cells of CSV files that a spreadsheet opens as they are."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.tables import csv_cell
+from headstart.tables import csv_cell, table_text, terminal_width
 
 STARTS = "=+-@\t\r\n"
 
@@ -42,3 +42,24 @@ def test_numbers_in_a_file_are_read_as_numbers() -> None:
     table = pd.read_csv(io.StringIO(file.getvalue()))
     assert table["x"].tolist() == [-0.5, -1.5]
     assert table["name"].tolist() == ["'-a", "b"]
+
+
+CELLS = st.lists(
+    st.tuples(st.text("abc [],_", max_size=60), st.text("0123456789.", min_size=1, max_size=12)), min_size=1
+)
+
+
+@given(CELLS, st.integers(20, 120))
+def test_a_table_fits_and_loses_nothing(rows: list[tuple[str, str]], width: int) -> None:
+    lines = table_text(["setting", "number"], rows, [False, True], width).splitlines()
+    number = max(len("number"), *(len(cell) for _, cell in rows))
+    if width >= number + 10 + 6:
+        assert max(map(len, lines)) <= width
+    whole = "".join(lines)
+    for text, value in rows:
+        assert value in whole
+        assert all(letter in whole for letter in text)
+
+
+def test_a_pipe_has_no_width() -> None:
+    assert terminal_width() is None

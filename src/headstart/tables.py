@@ -2,6 +2,9 @@
 
 import io
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -9,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+WORD = 10
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -16,7 +20,19 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def table_text(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int | None = None
 ) -> str:
-    """Rows of cells; ``right`` says which columns are numbers. Cells are broken into lines only to fit ``width``."""
+    """Rows of cells; ``right`` says which columns are numbers. Texts and headers are broken only to fit ``width``.
+
+    Where numbers and ``WORD`` characters of each text do not fit, lines are longer: no number is ever cut.
+    """
+    if width is not None and width < _width(header, rows):
+        columns = zip(header, right, *rows, strict=True)
+        header = [_broken(name, cells) if is_right else name for name, is_right, *cells in columns]
+        least = [
+            [cell if is_right else cell[:WORD] for cell, is_right in zip(row, right, strict=True)]
+            for row in (header, *rows)
+        ]
+        if width < _width(least[0], least[1:]):
+            width = None
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_right in zip(header, right, strict=True):
         grid.add_column(Text(name), justify="right" if is_right else "left", no_wrap=width is None or is_right)
@@ -25,6 +41,24 @@ def table_text(
     text = io.StringIO()
     Console(file=text, width=width or 10_000, highlight=False, color_system=None).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def _broken(name: str, cells: Sequence[str]) -> str:
+    """Return the name of a column in lines that make it no wider than its cells, where its words allow."""
+    widest = max(map(len, (*cells, *name.split())), default=1)
+    return "\n".join(textwrap.wrap(name, widest, break_long_words=False, break_on_hyphens=False))
+
+
+def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the characters of a line of the table where no cell is broken."""
+    columns = zip(header, *rows, strict=True)
+    widest = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    return sum(widest) + 3 * len(widest) - 1
+
+
+def terminal_width() -> int | None:
+    """Return how many characters the terminal shows in a line, 80 at least; None where the output is no terminal."""
+    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def share_text(share: float) -> str:

@@ -13,6 +13,8 @@ from PIL import Image
 from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
+from headstart.reports.analysis import Options, analyse
+from headstart.reports.command import summary
 from headstart.reports.keys import sort_value
 from headstart.settings import ADDED, INDIFFERENT
 
@@ -225,3 +227,17 @@ def test_a_spreadsheet_runs_nothing_that_a_report_writes(tmp_path: Path) -> None
     assert main(["report", str(tmp_path), "--no-figures"]) == 0
     for name, column in (("report", "strategy"), ("runs", "strategy"), ("comparisons", "a")):
         assert pd.read_csv(tmp_path / f"report/{name}.csv")[column].tolist()[0] == "'=1+1"
+
+
+def test_the_table_fits_into_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long labels are broken; 80 columns are enough."""
+    for number, stages in enumerate((["stage1", "stage2"], ["stage2", "stage3"], None)):
+        write_run(tmp_path, "scratch", 0, 0.5 + 0.1 * number, lr=0.1 + number, config={"head": {"stages": stages}})
+    analysis = analyse(read_runs([tmp_path]), Options(by=["head.stages"]))
+    assert max(map(len, summary(analysis).splitlines()[:6])) > 80
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = summary(analysis).splitlines()
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    assert sum("stage3" in line for line in table) == 1

@@ -20,7 +20,7 @@ from headstart.reports.read import read_runs
 from headstart.reports.robustness import robustness_findings
 from headstart.reports.table import Group, Statistic
 from headstart.reports.write import write_report
-from headstart.tables import table_text
+from headstart.tables import table_text, terminal_width
 
 MOST_LINES = 24
 TERMINAL = 80
@@ -77,7 +77,7 @@ def summary(analysis: Analysis) -> str:
             parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
     else:
         mce = found.mce if found is not None else None
-        parts += [table_text(*table_cells(analysis.groups, mce)), ""]
+        parts += [table_text(*table_cells(analysis.groups, mce), terminal_width()), ""]
     if one is None:
         parts += _first(findings(analysis))
     notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
@@ -94,7 +94,7 @@ def _side_by_side(what: str, table: Pivot, score: Callable[[Group], Statistic]) 
         [label, *("–" if group is None else accuracy(score(group)) for group in groups)]
         for label, groups in zip(table.rows, table.cells, strict=True)
     ]
-    return table_text([what, *table.columns], rows, [False, *[True] * len(table.columns)])
+    return table_text([what, *table.columns], rows, [False, *[True] * len(table.columns)], terminal_width())
 
 
 def _first(lines: Sequence[str]) -> list[str]:

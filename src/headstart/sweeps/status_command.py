@@ -11,7 +11,7 @@ from typing import Any
 from headstart.guard import DONE
 from headstart.sweeps.labels import run_names, setting_columns
 from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
-from headstart.tables import table_text
+from headstart.tables import table_text, terminal_width
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -114,7 +114,7 @@ def _table(runs: Sequence[RunStatus]) -> str:
     header = ["run", *settings, "status", "epochs", "time", "to go", "test"]
     told = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
     rows = [[name, *of, *_progress(run)] for name, of, run in zip(names, told, runs, strict=True)]
-    table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4)
+    table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4, terminal_width())
     return f"runs below {_near(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
 
 
