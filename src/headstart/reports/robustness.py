@@ -202,8 +202,8 @@ def what_was_measured(measured: Measured) -> str:
     told = what if alike else "over the corruptions that were measured"
     return (
         f"mCE: mean error {told}, not normalised. Relative: less the error on the same pictures, clean. The lower the"
-        " better. Bold: the lowest, and the next above it that the test does not separate from it and that lie within its"
-        " interval."
+        " better. Bold: the lowest, and the next above it that the test does not separate from it and that lie within"
+        " its interval."
     )
 
 
