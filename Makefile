@@ -1,4 +1,5 @@
-# Each target sets up what it needs: .venv, made from pyproject.toml with the versions in constraints.txt.
+# Each target sets up what it needs: .venv, made from pyproject.toml with the versions in constraints.txt, which are those of
+# pip and of the tools that build the package, too.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -24,8 +25,8 @@ check: .venv/.ready  ## style and types
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "headstart needs Python 3.11.4 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

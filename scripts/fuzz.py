@@ -1,17 +1,20 @@
-"""Mutated pictures and mutated settings against the real thing: none may hang or end in a traceback.
+"""Damaged images, settings and run directories against the real thing: none may hang or end in a traceback.
 
-python scripts/fuzz.py --pictures 200 --configs 200 --seed 0. A case depends on the seed and its number only, so
-``--first 17 --pictures 1 --configs 0`` makes picture 17 again. Each runs in a process of its own under a time limit.
-POSIX only. The exit code is 1 if anything failed.
+python scripts/fuzz.py --pictures 200 --configs 200 --runs 456 --seed 0. A case depends on the seed and its number only,
+so ``--first 17 --pictures 1 --configs 0 --runs 0`` makes picture 17 again. Each runs in a process of its own under
+limits of time and memory. A damaged run directory (scripts/damage.py lists what is done to it) lies between two whole
+ones, and five commands read it. POSIX only. The exit code is 1 if anything failed.
 """
 
 import argparse
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from damage import catalogue, damage
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -31,6 +35,7 @@ from headstart.data import ImageFolder
 from headstart.errors import DataError
 from headstart.runs.configs import choices, composed
 from headstart.settings import flatten
+from headstart.tables import table_text
 
 MEMORY = 6 * 1024**3  # bytes that one case may take
 BROKEN = 70  # exit code of a case that ended in an exception of its own
@@ -53,28 +58,43 @@ LASTING = re.compile(r"epoch|steps|batches|iter|workers|counts|device|nodes|tria
 GROUPS = ("strategy", "optimizer", "scheduler", "head", "augmentation", "callbacks", "logger", "features", "task")
 
 
+BESIDE = ("report", "status")  # commands that read whole runs beside the damaged one
+READERS = (*BESIDE, "diff")  # commands that do nothing else than reading
+COMMANDS = (*READERS, "explain", "reproduce")
+WRONG = 2  # the exit code of what is refused in one sentence
+READING = 5.0  # seconds of processor time that a refusal, or a command that only reads, may take
+GROWTH = 500 * 1024**2  # bytes that reading may take
+NOBODY = 65534  # who reads files where we are root, whom nothing is closed to
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a case ended: its exit code (None: it had to be stopped; negative: a signal) and what it wrote."""
 
     code: int | None
     text: str
+    seconds: float = 0.0
+    """Of processor time."""
+    memory: int = 0
+    """Bytes at most, beyond those of the process that it was forked from."""
 
 
-def limited(work: Callable[[], int], seconds: float) -> Outcome:
+def limited(work: Callable[[], int], seconds: float, user: int | None = None) -> Outcome:
     """Do work in a child process, in an empty folder; it is killed with all its children when the time is up."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
         sys.stdout.flush()
         sys.stderr.flush()
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         child = os.fork()
         if not child:
-            _work_and_exit(work, Path(folder), said.fileno())
-        code = _wait(child, seconds)
+            _work_and_exit(work, Path(folder), said.fileno(), user)
+        code, used = _wait(child, seconds)
         said.seek(0)
-        return Outcome(code, said.read().decode(errors="replace"))
+        text = said.read().decode(errors="replace")
+        return Outcome(code, text, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 - before)
 
 
-def _work_and_exit(work: Callable[[], int], folder: Path, said: int) -> None:
+def _work_and_exit(work: Callable[[], int], folder: Path, said: int, user: int | None) -> None:
     code = BROKEN
     try:
         os.setsid()
@@ -86,6 +106,12 @@ def _work_and_exit(work: Callable[[], int], folder: Path, said: int) -> None:
         deep.mkdir(parents=True)
         os.chdir(deep)
         os.environ |= {"HOME": str(deep), "XDG_CACHE_HOME": str(deep)}
+        if user is not None:
+            for place in (folder, *folder.rglob("*")):
+                os.chown(place, user, user)
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
         code = work()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -97,21 +123,18 @@ def _work_and_exit(work: Callable[[], int], folder: Path, said: int) -> None:
         os._exit(code)
 
 
-def _wait(child: int, seconds: float) -> int | None:
+def _wait(child: int, seconds: float) -> tuple[int | None, resource.struct_rusage]:
     end = time.monotonic() + seconds
-    status = None
-    while time.monotonic() < end and status is None:
-        done, told = os.waitpid(child, os.WNOHANG)
-        if done:
-            status = told
-        else:
+    done = 0
+    while time.monotonic() < end and not done:
+        done, status, used = os.wait4(child, os.WNOHANG)
+        if not done:
             time.sleep(0.002)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    if status is None:
-        os.waitpid(child, 0)
-        return None
-    return os.waitstatus_to_exitcode(status)
+    if not done:
+        return None, os.wait4(child, 0)[2]
+    return os.waitstatus_to_exitcode(status), used
 
 
 def seed_picture(rng: np.random.Generator) -> tuple[bytes, str]:
@@ -257,11 +280,160 @@ def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple
         yield f"config {number}: {shown}", limited(lambda a=arguments: command(["train", *a]), seconds)  # type: ignore[misc]
 
 
+def whole_runs(folder: Path, seconds: float) -> None:
+    """Make two small runs, one of them with all that may lie beside it, and import what commands on them import."""
+    for name in ("headstart.runs.again", "headstart.runs.reproduce", "headstart.reports.command", "skimage.io", "timm"):
+        importlib.import_module(name)
+    small = [*TINY, "backbone=timm", "backbone.name=test_efficientnet", f"output_dir={folder}"]
+    for arguments in ([*small], [*small, "seed=1", "strategy=knn"]):
+        _made(lambda a=arguments: command(["train", *a]), folder, seconds)  # type: ignore[misc]
+    first, second = sorted(path.parent for path in folder.rglob("run.json"))
+    first.rename(folder / "damaged")
+    second.rename(folder / "whole")
+    run = folder / "damaged"
+    for arguments in (
+        ["explain", str(run), "--pictures", "2"],
+        ["evaluate", str(run), "--corruptions", "contrast", "--severities", "1"],
+        ["report", str(folder), "--out", str(folder / "out")],
+        ["status", str(folder)],
+        ["diff", str(run), str(folder / "whole")],
+        ["reproduce", str(run), "--output", str(folder / "out")],
+    ):
+        _made(lambda a=arguments: command(a), folder, seconds)  # type: ignore[misc]
+    shutil.rmtree(folder / "out")
+    for events in run.glob("tensorboard/validation/*"):
+        events.rename(events.with_name("events.out.tfevents.0"))
+    content = {"schema": 1, "command": ["headstart", "train"], "overrides": ["seed=0,1"], "jobs": 2}
+    (folder / "sweep.json").write_text(json.dumps(content))
+    (folder / ".outcomes").mkdir()
+    outcome = {
+        "job": 0,
+        "settings": ["seed=0"],
+        "word": "finished",
+        "directory": "damaged",
+        "told": False,
+        "error": None,
+    }
+    (folder / ".outcomes" / "000000.json").write_text(json.dumps(outcome))
+
+
+def _made(work: Callable[[], int], folder: Path, seconds: float) -> None:
+    """Do work in a child, and import here what it has imported: children of later cases find it there."""
+    told = folder / "modules"
+
+    def tell() -> int:
+        code = work()
+        told.write_text("\n".join(sys.modules))
+        return code
+
+    outcome = limited(tell, seconds)
+    if outcome.code:
+        raise RuntimeError(f"a whole run cannot be made or read: {outcome.text}")
+    for name in set(told.read_text().splitlines()) - set(sys.modules):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    told.unlink()
+
+
+def read_damaged(whole: Path, number: int, seed: int, seconds: float) -> tuple[str, dict[str, Outcome]]:
+    """Damage a copy of a run, and let each command read it: what was done, and how each ended."""
+    user = NOBODY if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder = Path(place, "runs")
+        shutil.copytree(whole, folder)
+        name = damage(folder / "damaged", number, seed)
+        if user is not None:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, user, user, follow_symlinks=False)
+        run = str(folder / "damaged")
+        words = {
+            "report": [str(folder), "--no-figures", "--out", "out"],
+            "status": [str(folder)],
+            "diff": [run, str(folder / "whole")],
+            "explain": [run, "--pictures", "2"],
+            "reproduce": [run, "--output", "out"],
+        }
+        found = {}
+        for word in COMMANDS:
+            found[word] = limited(lambda w=word: command([w, *words[w]]), seconds, user)  # type: ignore[misc]
+            if Path("/tmp/owned").exists():
+                raise RuntimeError(f"{name}: {word} wrote where a stranger wanted it to")
+        if (folder / "damaged").is_dir():
+            (folder / "damaged").chmod(0o755)
+        return name, found
+
+
+def complaint_about_reading(word: str, outcome: Outcome) -> str | None:
+    """What is wrong with how a command that read a damaged run ended; None if nothing is."""
+    if word == "reproduce" and outcome.code == 1 and "\nverdict: " in outcome.text:
+        return None
+    if wrong := complaint(outcome):
+        return wrong
+    if word in BESIDE and outcome.code:
+        return f"one run took the others down: {outcome.text.strip()}"
+    if outcome.code == WRONG or word in READERS:
+        if outcome.seconds > READING:
+            return f"{outcome.seconds:.1f} s"
+        if outcome.memory > GROWTH:
+            return f"{outcome.memory / 1024**2:.0f} MB"
+    return None
+
+
+def damaged_runs(first: int, count: int, seed: int, seconds: float) -> tuple[str, int]:
+    """The table of how commands ended on damaged runs, and how many failures there were; each is printed at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "whole")
+        whole.mkdir()
+        whole_runs(whole, 10 * seconds)
+        shares = [range(first, first + count)[part::2] for part in range(2)]  # one a core
+        files = [Path(folder, f"share{part}") for part in range(2)]
+        for share, file in zip(shares, files, strict=True):
+            sys.stdout.flush()
+            if not os.fork():
+                try:
+                    file.write_text(json.dumps([_ends(whole, number, seed, seconds) for number in share]))
+                finally:
+                    os._exit(0)
+        for _ in shares:
+            os.wait()
+        found = [case for file in files if file.is_file() for case in json.loads(file.read_text())]
+    kinds = ("answered", "refused", "tracebacks", "hangs", "killed", "other")
+    rows = []
+    for word in COMMANDS:
+        ends = [case[word] for case in found]
+        only_read = [(took, memory) for kind, took, memory in ends if kind == "refused" or word in READERS]
+        most = [max(values, default=0) for values in zip(*only_read, strict=True)] or [0, 0]
+        counts = [sum(kind == one for kind, *_ in ends) for one in kinds]
+        rows.append([word, *map(str, counts), f"{most[0]:.1f}", f"{most[1] / 1024**2:.0f}"])
+    header = ["command", *kinds, "most seconds", "most MB"]
+    failures = sum(kind not in ("answered", "refused") for case in found for kind, *_ in case.values())
+    return table_text(header, rows, [False, *[True] * (len(header) - 1)]), failures + count - len(found)
+
+
+def _ends(whole: Path, number: int, seed: int, seconds: float) -> dict[str, tuple[str, float, int]]:
+    """How each command ended on one damaged run: a kind, seconds and bytes; what is wrong is printed."""
+    name, found = read_damaged(whole, number, seed, seconds)
+    ends = {}
+    for word, outcome in found.items():
+        wrong = complaint_about_reading(word, outcome)
+        if wrong:
+            print(f"run {number} ({name}), {word}: {wrong}", flush=True)
+        kind = _kind(wrong) if wrong else "refused" if outcome.code == WRONG else "answered"
+        ends[word] = kind, outcome.seconds, outcome.memory
+    return ends
+
+
+def _kind(wrong: str) -> str:
+    return {"hang": "hangs", "kill": "killed", "trac": "tracebacks"}.get(wrong[:4], "other")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases, print the figures and every failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--configs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=len(catalogue()))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seconds", type=float, default=60, help="time limit of one case")
@@ -285,6 +457,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     (given.keep / f"{' '.join(name.split()[:2]).strip(':')}.txt").write_text(f"{name}\n{outcome.text}")
         if sum(ends.values()):
             print(f"{what}: {sum(ends.values())} cases, {', '.join(f'{count} {end}' for end, count in ends.items())}")
+    if given.runs:
+        table, failures = damaged_runs(given.first, given.runs, given.seed, given.seconds)
+        print(f"runs: {given.runs} damaged directories, {failures} failures\n{table}")
+        failed += failures
     return int(failed > 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 # Threads that wait for one another do not keep a core busy meanwhile, which other tests need. Read as torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["TQDM_DISABLE"] = "1"  # no test waits to see a bar, but those of progress itself
 
 import numpy as np
 import pytest

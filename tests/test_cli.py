@@ -1,17 +1,270 @@
-"""The command as a module."""
+"""The command line: whatever goes wrong ends in one sentence, with its exit code, and without a traceback."""
 
+import errno
+import os
+import resource
 import runpy
+import signal
+import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from conftest import CHECKOUT, SMALLEST, TINY
+from forking import Server
+from made_runs import write_run
 
 from headstart import __version__
+from headstart.cli import COMMANDS, HELP, INSPECT, main
+from headstart.files import WRITTEN, check_writable, write_atomically
+
+# Each command as it is typed, and what it calls first.
+CALLS = {
+    "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "runs.command.start"),
+    "status": (["status", "."], "sweeps.status_command.overview"),
+    "report": (["report", "."], "reports.command.read_runs"),
+    "board": (["board", "."], "reports.board_command.find_run_directories"),
+    "evaluate": (["evaluate", "."], "runs.evaluate.run_directory"),
+    "explain": (["explain", "."], "runs.explain.command.run_directory"),
+    "reproduce": (["reproduce", "."], "runs.reproduce.read_record"),
+    "diff": (["diff", ".", "."], "reports.diff_command.read_record"),
+    "inspect": (["inspect", *SMALLEST], "runs.inspect._composed"),
+    "layers": (["inspect", "layers"], "runs.inspect_layers._settings"),
+    "augmentation": (["inspect", "augmentation"], "runs.inspect_augmentation.named_well"),
+    "policy": (["policy"], "runs.policy.search_settings"),
+    "features": (["features", "list", "--dir", "."], "features.command.listed"),
+}
+# An error, its sentence, and its exit code: 1 where the machine failed, 2 where another path or setting helps.
+ERRORS: list[tuple[BaseException, str, int]] = [
+    (OSError(errno.ENOSPC, "", "a/b"), "Nothing can be written, as the disk is full ('a/b'); make room", 1),
+    (OSError(errno.EDQUOT, "", "b"), "the disk quota is used up ('b'); make room", 1),
+    (OSError(errno.EFBIG, "", "b"), "a file may not be that large ('b'); raise the limit, which 'ulimit -f' shows", 1),
+    (OSError(errno.EROFS, "", "b"), "Nothing can be written, as the disk is read-only ('b'); write elsewhere", 2),
+    (OSError(errno.EIO, "", "b"), "'b' cannot be used, as the disk failed; check the disk", 1),
+    (OSError(errno.EACCES, "", "b"), "'b' cannot be used, as permission is denied; choose a path", 2),
+    (OSError(errno.ENOTDIR, "", "b"), "'b' cannot be used, as a part of its path is a file", 2),
+    (OSError(errno.EISDIR, "", "b"), "'b' cannot be used, as it is a folder", 2),
+    (OSError(errno.ENAMETOOLONG, "", "b"), "'b' cannot be used, as its name is too long; choose a shorter path", 2),
+    (OSError(errno.EMFILE, "", "b"), "too many files are open; allow more, as with 'ulimit -n 4096'", 1),
+    (OSError(errno.ENOENT, "", "b\udce9\n"), r"'b\udce9\n' does not exist; check its path", 2),
+    (OSError(errno.EAGAIN, ""), "No more processes or threads can be started", 1),
+    (RuntimeError("can't start new thread"), "No more processes or threads can be started", 1),
+    (OSError(errno.ECONNREFUSED, "Connection refused"), "what was asked for (Connection refused)", 1),
+    (OSError("cannot identify image"), "what was asked for (cannot identify image)", 1),
+    (MemoryError(), "The memory is used up", 1),
+    (ImportError("libx.so: failed to map segment from shared object"), "The memory is used up", 1),
+    (KeyboardInterrupt(), "interrupted", 130),
+]
+IN_RUNS = {errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT}
 
 
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert CALLS.keys() == COMMANDS.keys() | INSPECT.keys()
+
+
+@pytest.mark.parametrize("command", CALLS)
+@pytest.mark.parametrize(("error", "sentence", "code"), ERRORS, ids=[repr(error) for error, _, _ in ERRORS])
+def test_an_error_of_the_system_is_one_sentence(
+    command: str,
+    error: BaseException,
+    sentence: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if command == "board" and isinstance(error, KeyboardInterrupt):
+        pytest.skip("Ctrl-C is how a board ends")
+    arguments, called = CALLS[command]
+    monkeypatch.setattr(f"headstart.{called}", failing(error))
+    if command == "train" and getattr(error, "errno", None) in IN_RUNS:
+        code = 1  # a run that fails may be tried again
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert said.err.startswith("headstart: ")
+    assert sentence in said.err
+    assert len(said.err.splitlines()) == 1
+    assert "Traceback" not in said.out
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("headstart.sweeps.status_command.overview", failing(ZeroDivisionError("deep inside")))
+    assert main(["status", "."]) == 1
+    assert "ZeroDivisionError: deep inside" in capsys.readouterr().err
+
+
+def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("runs"), "scratch", 0, 0.5)
+    monkeypatch.setattr("headstart.reports.write.markdown_page", failing(OSError(errno.ENOSPC, "", "report.md")))
+    assert main(["report", "runs", "--out", "r"]) == 1
+    said = capsys.readouterr().err
+    assert "the disk is full ('report.md')" in said
+    assert "Written before: " in said
+    assert "r/runs.csv" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["headstart", "headstart.cli"])
 @pytest.mark.filterwarnings("ignore:'headstart.cli' found in sys.modules")
-def test_python_m_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["headstart", "--version"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("headstart.cli", run_name="__main__")
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.strip() == __version__
+def test_python_m_is_the_command(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argument, told in (("--version", f"{__version__}\n"), ("--help", HELP)):
+        monkeypatch.setattr(sys, "argv", ["headstart", argument])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(module, run_name="__main__")
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == told
+
+
+# --- places that cannot be written to
+
+
+def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "newer", "")
+    check_writable(tmp_path, "")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / ("n" * 300)):
+        with pytest.raises(Exception, match=r"^Nothing can be written below '.*' \(.*\); name another\.$"):
+            check_writable(wrong, "name another")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("command", ["report", "board", "layers", "augmentation", "policy"])
+def test_a_command_tries_its_place_before_the_work(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    write_run(Path("runs"), "scratch", 0, 0.5)
+    (Path("runs") / "report").touch()
+    arguments, work = {
+        "report": (["report", "runs", "--out", "file/x"], "reports.command.analyse"),
+        "board": (["board", "runs"], "reports.board_command.make_panels"),
+        "layers": (["inspect", "layers", "output_dir=file/x"], "runs.layer_probes.probe_stages"),
+        "augmentation": (
+            ["inspect", "augmentation", "augmentation=crop_resize", "output_dir=file/x"],
+            "runs.compose.make_data",
+        ),
+        "policy": (["policy", "policy.output=file/x/p.json"], "runs.policy._found"),
+    }[command]
+    monkeypatch.setattr(f"headstart.{work}", failing(AssertionError("the work has begun")))
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("headstart: Nothing can be written below ")
+    assert len(said.splitlines()) == 1
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    for path in (tmp_path / "a.csv", tmp_path / "gone" / "b.csv"):
+        with pytest.raises(OSError) as told:  # noqa: PT011 - of several kinds
+            write_atomically(path, "text")
+        assert told.value.filename == str(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    WRITTEN.clear()
+    write_atomically(tmp_path / ("ü" * 120), "a name that leaves no room for a longer one")
+    assert list(WRITTEN) == [tmp_path / ("ü" * 120)]
+
+
+# --- streams, limits and folders as a shell gives them
+
+
+def ended(
+    warm: Server, code: str, arguments: list[str], stdout: int | None = None, **environment: str
+) -> tuple[int, str]:
+    """The exit code of a command in a process of its own, after ``code`` there, and what it says on standard error."""
+    whole = f"import os, sys, resource, signal\n{code}\nfrom headstart.cli import main\nsys.exit(main({arguments!r}))"
+    with Path("out").open("wb") as out, Path("err").open("wb") as err:
+        process = warm.popen(
+            [sys.executable, "-c", whole],
+            stdout=out.fileno() if stdout is None else stdout,
+            stderr=err.fileno(),
+            env={**os.environ, **environment},
+        )
+        result = process.wait(60)
+    said = Path("err").read_text(encoding="utf-8")
+    assert "Traceback" not in said, said
+    return result, said
+
+
+def test_nobody_reads_any_more(warm: Server) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    assert ended(warm, "", ["--help"], write) == (141, "")
+    os.close(write)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_an_output_that_is_full(warm: Server) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, said = ended(warm, "", ["--help"], full.fileno())
+    assert code == 1
+    assert said == (
+        "headstart: Nothing can be written, as the disk is full ('standard output'); make room, or write elsewhere.\n"
+    )
+
+
+def test_closed_streams_lead_nowhere() -> None:
+    """Their numbers are not given to files of ours either."""
+    code = (
+        "import os, sys\nfrom headstart.cli import main\n"
+        "assert sys.stdout is None\ncode = main(['--help'])\n"
+        "assert os.open('x', os.O_CREAT) > 2\nprint('unheard')\nsys.exit(code)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
+        timeout=60,
+    )
+    assert done.returncode == 0
+
+
+def test_a_folder_that_was_removed(warm: Server) -> None:
+    assert ended(warm, "os.mkdir('w'); os.chdir('w'); os.rmdir('../w')", ["status", "."]) == (
+        2,
+        "headstart: The working directory was removed; change to another one, as with 'cd ~'.\n",
+    )
+
+
+def test_a_limit_on_the_size_of_files(warm: Server) -> None:
+    write_run(Path("runs"), "scratch", 0, 0.5)
+    before = set(Path().rglob("*"))
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))"
+    code, said = ended(warm, limit, ["report", "runs"])
+    assert code == 1
+    assert "Nothing can be written below 'runs/report' (a file may not be that large); give another --out." in said
+    assert set(Path().rglob("*")) - {Path("out"), Path("err")} == before
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1024
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii:strict"}],
+)
+def test_no_locale_makes_a_name_fail(environment: dict[str, str]) -> None:
+    write_run(Path("runs-é-类"), "scratch", 0, 0.5)
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart", "status", "runs-é-类", os.fsdecode(b"runs-\xe9")],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src"), **environment},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"There is no folder 'runs-\\xe9'" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart", "status", "runs-é-类"],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src"), **environment},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"scratch" in done.stdout

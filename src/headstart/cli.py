@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from headstart import __version__
+from headstart.guard import DONE, WRONG, guarded
 
 HELP = """headstart: transfer-learning experiments on pictures
 
@@ -45,15 +46,19 @@ INSPECT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Dispatch to a command; its exit code."""
+    """Carry out a command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(arguments))
+
+
+def _dispatch(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if command in ("-h", "--help", "help"):
         print(HELP, end="")
-        return 0
+        return DONE
     if command == "--version":
         print(__version__)
-        return 0
+        return DONE
     if command == "inspect" and rest[:1] and rest[0] in INSPECT:
         return _function(INSPECT[rest[0]])(rest[1:])
     if command in COMMANDS:
@@ -61,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from headstart.errors import nearest
 
     print(f"headstart: there is no command '{command}'.{nearest(command, COMMANDS)}", file=sys.stderr)
-    return 2
+    return WRONG
 
 
 def _function(place: str) -> Callable[[Sequence[str]], int]:

@@ -14,7 +14,14 @@ class ConfigError(HeadstartError):
 
 
 class CrashError(HeadstartError):
-    """The machine failed a run, not its settings: memory, disk, a dead process. It may be tried again."""
+    """The machine failed a run, not its settings: memory, disk, a dead process. It may be tried again.
+
+    Unless it is ``lasting``: then it would fail in the same way.
+    """
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class Pruned(HeadstartError):  # noqa: N818 - it ends a run, and is none

@@ -3,10 +3,18 @@
 import os
 import tempfile
 import unicodedata
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from headstart.errors import CrashError, HeadstartError
+from headstart.system_errors import reason_of, system_error
+
+WRITTEN: deque[Path] = deque(maxlen=8)
+"""The files that this command has written, the latest ones: what an error that ends it may name."""
+PROBE = b"\0" * 4096  # bytes; a full disk may still take an empty file
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,20 +35,63 @@ def atomic_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
 
     ``durable``: only when the disk has it, so that even a power cut leaves the old one or the new one.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _errors_name(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _errors_name(path), os.fdopen(handle, "wb") as file:
             yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        with _errors_name(path):
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(temporary).unlink()
         raise
+    if path not in WRITTEN:
+        WRITTEN.append(path)
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Let errors name the file that is written, not the temporary one, or none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent:
+            error.filename = str(path)
+        raise
+
+
+def check_writable(folder: Path, mend: str) -> None:
+    """Refuse a folder into which nothing can be written, before the work: a file is made there and removed.
+
+    A folder that is missing is made, and removed as well. ``mend`` says what to do, as in "choose another --out".
+    Raises a HeadstartError, a CrashError where the machine is at fault.
+    """
+    made: list[Path] = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            if not path.is_dir():
+                path.mkdir(exist_ok=True)
+                made.append(path)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".headstart-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(PROBE)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        kind = CrashError if isinstance(system_error(error), CrashError) else HeadstartError
+        raise kind(f"Nothing can be written below '{folder}' ({reason_of(error)}); {mend}.") from error
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # another process has put something there
+                path.rmdir()
 
 
 def printable(name: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top.
+# Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top. The hash of a run,
+# the tables of a report, `headstart diff` and `headstart reproduce` all go by this list.
 INDIFFERENT: dict[str, frozenset[str]] = {
     "": frozenset(
         "output_dir logger references allow_targets sweep hydra seed".split()
@@ -12,11 +13,28 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
         " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"
-        " auto_batch".split()
+        " auto_batch benchmark detect_anomaly enable_autolog_hparams".split()
     ),
     "augmentation": frozenset({"where"}),
-    "callbacks": frozenset({"progress"}),
+    "callbacks": frozenset({"progress", "histograms"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
+}
+# Of any callback, likewise.
+OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
+
+# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
+ADDED: dict[str, Any] = {
+    "test_views": None,
+    "dataset.balance": "none",
+    "dataset.validation_labels_per_class": None,
+    "strategy.refit": False,
+    "dataset.bits": None,
+    "dataset.resize": "crop",
+    "dataset.groups": None,
+    "dataset.group_column": None,
+    "dataset.splits": None,
+    "dataset.classes": None,
+    "strategy.batch_norm_images": 4096,
 }
 
 
@@ -39,8 +57,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def is_indifferent(key: str) -> bool:
     """Whether the setting of this dotted key does not determine the result."""
-    group, _, rest = key.partition(".")
-    return group in INDIFFERENT[""] or rest.split(".")[0] in INDIFFERENT.get(group, ())
+    group, *rest = key.split(".")
+    if group in INDIFFERENT[""] or (rest and rest[0] in INDIFFERENT.get(group, ())):
+        return True
+    return group == "callbacks" and bool(rest) and rest[-1] in OF_CALLBACKS
 
 
 def is_seed(key: str) -> bool:

@@ -1,12 +1,16 @@
-"""Tables as plain text, for the terminal and the log."""
+"""Tables as plain text, for the terminal and the log, and cells of CSV files."""
 
 import io
+import re
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def table_text(
@@ -30,3 +34,14 @@ def share_text(share: float) -> str:
     if share < 0.0005:
         return "<0.1 %"
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{min(99, round(100 * share))} %"
+
+
+def csv_cell(value: object) -> object:
+    """Return a value that a spreadsheet does not run as a formula: an apostrophe goes before a text like "=A1".
+
+    Numbers stay, also as text. Removing one apostrophe before = + - @, a tab or a line end gives the text back.
+    Source: OWASP, "CSV Injection".
+    """
+    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value

@@ -26,7 +26,8 @@ from headstart.augmentations import (
     View,
 )
 from headstart.augmentations.augmix import NAMES, Mixture
-from headstart.augmentations.operations import GEOMETRIC
+from headstart.augmentations.batch_operations import apply_steps_batch
+from headstart.augmentations.operations import GEOMETRIC, apply_steps
 from headstart.augmentations.policies import ALL
 from headstart.errors import ConfigError
 from headstart.seeds import generator
@@ -143,6 +144,46 @@ def test_augmix_draws_as_the_paper_says() -> None:
     turns = [magnitude for one in drawn for chain in one.chains for name, magnitude in chain if name == "rotate"]
     assert -9 < min(turns) < -5
     assert 5 < max(turns) < 9
+
+
+@pytest.mark.parametrize("severity", [1, 3, 10])
+def test_augmix_cuts_to_whole_numbers(severity: int) -> None:
+    """Towards 0, as the authors' code: at low severities a translation, a turn or a posterize mostly does nothing."""
+    shape, view = (32, 48), AugMix(severity=severity)
+    drawn = [view.draw(np.random.default_rng(seed), shape, 32) for seed in range(1500)]
+    steps = [step for one in drawn for chain in one.chains for step in chain]
+    levels = np.random.default_rng(0).uniform(0.1, severity, 20_000)
+    rests = {
+        "rotate": (levels * 30 / 10, lambda magnitude: abs(magnitude)),
+        "translate_x": (levels * (48 / 3) / 10, lambda magnitude: abs(magnitude) * 48),
+        "translate_y": (levels * (32 / 3) / 10, lambda magnitude: abs(magnitude) * 32),
+        "posterize": (levels * 4 / 10, lambda bits: 4 - bits),
+        "solarize": (levels * 256 / 10, lambda threshold: 256 - threshold),
+    }
+    for name, (expected, of) in rests.items():
+        found = np.array([of(magnitude) for one, magnitude in steps if one == name])
+        np.testing.assert_allclose(found, found.round(), atol=1e-9)
+        assert ks_2samp(found.round(), expected.astype(int)).pvalue > 1e-3, name
+
+
+def translated_by_pillow(picture: np.ndarray, level: float, sign: int) -> np.ndarray:
+    side = picture.shape[1]
+    image = Image.fromarray(picture)
+    moved = image.transform((side, side), Image.Transform.AFFINE, (1, 0, sign * int(level * side / 3 / 10), 0, 1, 0))
+    return np.asarray(moved)
+
+
+def test_a_translation_of_augmix_is_pillows() -> None:
+    square = np.ascontiguousarray(PHOTO[:32, :32])
+    batch = torch.from_numpy(square).permute(2, 0, 1)[None]
+    for level in (0.5, 0.93, 0.94, 1.7, 2.9, 9.9):
+        view = AugMix(severity=10)
+        which = (NAMES.index("translate_x") + 0.5) / len(NAMES)
+        for sign in (-1, 1):
+            step = view._step((32, 32), which, (level - 0.1) / 9.9, 0.25 if sign > 0 else 0.75)
+            expected = translated_by_pillow(square, level, sign)
+            assert np.array_equal(apply_steps(square, [step]), expected), (level, sign)
+            assert np.array_equal(apply_steps_batch(batch, [[step]])[0].permute(1, 2, 0).numpy(), expected)
 
 
 def test_policies_draw_what_their_papers_say() -> None:

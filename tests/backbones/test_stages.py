@@ -1,5 +1,8 @@
 """Stages compose to the library's own penultimate output; each tensor lives in one stage."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -94,6 +97,37 @@ def test_timm_stages_equal_the_library(name: str) -> None:
             outputs.append(network(x))
         torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
     _check_parts(backbone)
+
+
+SIZES = (32, 64, 128, 224)
+SMALL = ["test_efficientnet", "test_resnet", "mobilenetv3_small_100", "convnext_atto", "regnety_002"]
+LARGER = [
+    "vit_tiny_patch16_224",
+    "ghostnet_050",
+    "mobilevitv2_050",
+    "densenet121",
+    "efficientvit_b0",
+    "xcit_nano_12_p16_224",
+]
+
+
+def makers() -> list[Any]:
+    slow = pytest.mark.slow
+    lite = [pytest.param(efficientnet_lite, "efficientnet_lite0", SIZES, id="efficientnet_lite0")]
+    timms = [pytest.param(timm_backbone, n, SIZES, marks=[slow] * (n in LARGER), id=n) for n in (*SMALL, *LARGER)]
+    cuts = [
+        pytest.param(torchvision_backbone, n, SIZES[n == "alexnet" :], marks=slow, id=f"torchvision {n}") for n in CUTS
+    ]
+    return [*lite, *timms, *cuts]
+
+
+@pytest.mark.parametrize(("make", "name", "sizes"), makers())
+def test_names_of_stages_do_not_depend_on_the_image_size(
+    make: Callable[..., Backbone], name: str, sizes: tuple[int, ...]
+) -> None:
+    found = {tuple(make(name, image_size=size).stage_names) for size in sizes}
+    assert len(found) == 1, found
+    assert make is not efficientnet_lite or found == {("stem", "stage1", "stage2", "stage3", "stage4")}
 
 
 def test_what_is_no_chain_is_refused() -> None:

@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from headstart.errors import DataError
+from headstart.cli import main
 from headstart.reports.board import write_board
-from headstart.reports.board_command import Links, board
+from headstart.reports.board_command import Links
 from headstart.reports.panels import make_panels
 from headstart.reports.read import read_runs
 from headstart.reports.table import group_runs
@@ -153,10 +153,11 @@ def test_names_that_are_no_folders_are_made_plain_and_stay_apart(tmp_path: Path)
     assert sorted(path.name for path in (folder / "ants").iterdir()) == ["a .. b", "a .. b 2"]
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written to"):
-        write(runs, tmp_path / "file/board")
+def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "report").write_text("")
+    assert main(["board", str(runs)]) == 2
+    told = f"headstart: Nothing can be written below '{runs}/report/tensorboard' (a file of that name is in the way)"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_neither_torch_nor_tensorflow_is_needed(runs: Path, tmp_path: Path) -> None:
@@ -177,12 +178,37 @@ def test_links_are_named_by_runs_and_new_ones_are_added(runs: Path, tmp_path: Pa
     (tmp_path / "links").mkdir()
     links = Links(tmp_path / "links", [runs, runs / "scratch-0-0.1"], runs)
     links.renew()
-    names = {"scratch-0-0.1", "head_only-0-0.1", "comparison"}
+    names = {"scratch seed=0", "head_only seed=0", "comparison"}
     assert {path.name for path in (tmp_path / "links").iterdir()} == names
     (write_run(runs / "later", "scratch", 0, 0.5) / "tensorboard").mkdir()
+    (write_run(runs / "repeat", "head_only", 0, 0.5, repeats={"run": "x"}) / "tensorboard").mkdir()
     links.renew()
-    assert {path.name for path in (tmp_path / "links").iterdir()} == {*names, "scratch-0-0.1 2"}
-    assert (tmp_path / "links/scratch-0-0.1 2").resolve() == runs / "later/scratch-0-0.1/tensorboard"
+    assert {path.name for path in (tmp_path / "links").iterdir()} == {*names, "scratch seed=0 2"}
+    assert {(tmp_path / f"links/scratch seed=0{end}").resolve() for end in ("", " 2")} == {
+        runs / f"{place}scratch-0-0.1/tensorboard" for place in ("", "later/")
+    }
+
+
+def test_links_follow_the_settings_that_differ(tmp_path: Path) -> None:
+    stages = {"head": {"stages": ["stage1", "stage2"]}}
+    (tmp_path / "links").mkdir()
+    links = Links(tmp_path / "links", [tmp_path / "runs"], None)
+
+    def names_with(strategy: str, seed: int, **changes: Any) -> dict[str, str]:
+        (write_run(tmp_path / "runs", strategy, seed, 0.5, **changes) / "tensorboard").mkdir(exist_ok=True)
+        links.renew()
+        return {path.name: path.resolve().parent.name for path in (tmp_path / "links").iterdir()}
+
+    assert names_with("scratch", 0) == {"scratch seed=0": "scratch-0-0.1"}
+    assert names_with("scratch", 1, lr=0.2, config=stages) == {
+        "scratch lr=0.1 seed=0": "scratch-0-0.1",
+        "scratch lr=0.2 seed=1": "scratch-1-0.2",
+    }
+    assert names_with("scratch", 0, lr=0.3) == {
+        "scratch lr=0.1 seed=0": "scratch-0-0.1",
+        "scratch lr=0.2 stages=stage1,stage2 seed=1": "scratch-1-0.2",
+        "scratch lr=0.3 seed=0": "scratch-0-0.3",
+    }
 
 
 def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,10 +217,10 @@ def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert board([str(runs), "--port", port]) == 2
-    assert board([str(tmp_path / "gone")]) == 2
-    assert board([str(tmp_path / "empty")]) == 2
-    assert board([str(runs), "--port", "70000"]) == 2
+        assert main(["board", str(runs), "--port", port]) == 2
+    assert main(["board", str(tmp_path / "gone")]) == 2
+    assert main(["board", str(tmp_path / "empty")]) == 2
+    assert main(["board", str(runs), "--port", "70000"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 4
     for line, expected in zip(said, ("is taken", "There is no folder", "There is no run", "65535"), strict=True):
@@ -205,7 +231,7 @@ def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """The address that the command prints, and its process."""
-    code = "import sys; from headstart.reports.board_command import board; sys.exit(board(sys.argv[1:]))"
+    code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
@@ -226,6 +252,9 @@ def test_it_serves_here_only_and_ends_cleanly(runs: Path, signal_number: signal.
         with urllib.request.urlopen(f"{address}data/environment", timeout=10) as answer:
             folder = Path(json.load(answer)["data_location"])
         assert (folder / "comparison").resolve() == runs / "report/tensorboard"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert "runFilter=comparison/.*validation&tagFilter=epoch_" in answer.url
+            assert b"TensorBoard" in answer.read()
         assert listening(process.pid) == {"127.0.0.1"}
         process.send_signal(signal_number)
         assert process.wait(20) == 0

@@ -30,7 +30,7 @@ MEANS = "runFilter=comparison.*(train|validation)&tagFilter=epoch&smoothing=0#ti
 @contextmanager
 def board(runs: Path) -> Iterator[str]:
     """The address of headstart board over the runs."""
-    code = "import sys; from headstart.reports.board_command import board; sys.exit(board(sys.argv[1:]))"
+    code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -76,13 +76,23 @@ def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
     assert len(finished) == 4
     with board(Path("runs")) as address, chromium() as watched:
         page = watched.new_page(viewport=VIEW)
-        page.goto(f"{address}?runFilter=seed0&tagFilter=epoch_accuracy&smoothing=0#timeseries")
+        page.goto(f"{address}?runFilter=seed=0&tagFilter=epoch_accuracy&smoothing=0#timeseries")
         runs_table(page)
         told = chart(page, "epoch_accuracy")
         page.screenshot(path=tmp_path / "runs.png")
         for strategy in STRATEGIES:
             for split in ("train", "validation"):  # one chart holds them all
                 assert any(strategy in line and line.endswith(f"/{split}") for line in told.splitlines()), told
+
+        page.goto("about:blank")
+        page.goto(address)
+        first = page.locator("card-view").first
+        first.locator("scalar-card-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
+        page.screenshot(path=tmp_path / "first.png")
+        assert first.inner_text().splitlines()[0] == "epoch_accuracy"
+        assert page.locator("image-card").count() == 0
+        for strategy in STRATEGIES:
+            assert f"comparison/textures/{strategy}/validation" in first.inner_text()
 
         take_picture(page, address, tmp_path / "means.png")
         told = chart(page, "epoch_accuracy")

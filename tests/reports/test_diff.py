@@ -15,7 +15,7 @@ from made_up import make_up
 from headstart.cli import main
 from headstart.errors import DataError
 from headstart.reports.diff import Pairs, Section, compare_predictions, conclusion, differences, read_record
-from headstart.reports.diff_command import diff, value_cells
+from headstart.reports.diff_command import value_cells
 
 
 def sections(a: Path, b: Path) -> dict[str, Section]:
@@ -35,7 +35,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     for section in sections(a, b).values():
         assert section.equal is True
         assert not section.rows
-    assert diff([str(a), str(b / "run.json")]) == 0
+    assert main(["diff", str(a), str(b / "run.json")]) == 0
     said = capsys.readouterr().out
     for title in ("settings", "seeds", "code", "data", "weights", "packages", "hardware", "results"):
         assert f"the same: {title} (" in said
@@ -111,7 +111,7 @@ def test_predictions_are_compared_picture_by_picture(tmp_path: Path, capsys: pyt
     pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv")
     assert (pairs.pictures, pairs.changed, pairs.only_a, pairs.only_b, pairs.largest) == (40, 12, 10, 2, 0.5)
     assert pairs.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
-    assert diff([str(a), str(b)]) == 0
+    assert main(["diff", str(a), str(b)]) == 0
     said = capsys.readouterr().out
     assert "12 of 40 test pictures are predicted differently; 10 are right only in A, 2 only in B" in said
     assert "-20.00 points" in said
@@ -171,7 +171,7 @@ def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
     for title in ("data", "weights", "packages", "results"):
         assert found[title].equal is None
     assert found["settings"].equal is True, "their hashes are equal"
-    assert diff([str(b), str(a)]) == 0
+    assert main(["diff", str(b), str(a)]) == 0
     said = capsys.readouterr().out
     assert "cannot be told, as A is failed" in said
     (a / "run.json").write_text(json.dumps({"schema": 1, "status": "running"}))
@@ -204,7 +204,7 @@ def test_values_that_look_like_markup_or_are_long_show(tmp_path: Path, capsys: p
     long = list(range(100))
     a = make_up(tmp_path / "a", config={"dataset": {"root": "/data/[bold]x"}, "strategy": {"l2": long}})
     b = make_up(tmp_path / "b", config={"dataset": {"root": "/data/[/]"}, "strategy": {"l2": [*long[:-1], 7]}})
-    assert diff([str(a), str(b)]) == 0
+    assert main(["diff", str(a), str(b)]) == 0
     said = capsys.readouterr().out
     assert "/data/[bold]x" in said
     assert "/data/[/]" in said
@@ -224,7 +224,7 @@ def test_what_is_no_run_is_one_sentence(
     run = make_up(tmp_path / "runs" / "good")
     (make_up(tmp_path / "runs" / "bad") / "run.json").write_text(content)
     for wrong, expected in (("bad", reason), ("goof", "Did you mean"), (".", "it holds 2 runs: name one, such as")):
-        assert diff([str(run), str(tmp_path / "runs" / wrong)]) == 2
+        assert main(["diff", str(run), str(tmp_path / "runs" / wrong)]) == 2
         told = capsys.readouterr().err
         assert expected in told
         assert len(told.splitlines()) == 1
@@ -269,7 +269,7 @@ def test_a_damaged_run_json_is_one_sentence(
     changes: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", **changes)
-    assert diff([str(a), str(b)]) == 2
+    assert main(["diff", str(a), str(b)]) == 2
     assert capsys.readouterr().err == f"headstart: '{b / 'run.json'}' is damaged: {sentence}.\n"
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports import group_runs, read_runs
 from headstart.reports.keys import sort_value
+from headstart.settings import ADDED, INDIFFERENT
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -102,6 +104,47 @@ def test_a_repeated_run_counts_once(tmp_path: Path) -> None:
     assert len(found.repeated) == 1
 
 
+def test_a_repeat_of_headstart_reproduce_never_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "a", "scratch", 0, 0.5, finished_at="2026-01-01T00:00:00+00:00")
+    mark = {"run": str(run), "id": run.name}
+    write_run(tmp_path / "b", "scratch", 0, 0.6, repeats=mark, finished_at="2026-01-02T00:00:00+00:00")
+    write_run(tmp_path / "c", "scratch", 1, 0.6, repeats=mark, status="failed")
+    found = read_runs([tmp_path])
+    assert ([one.directory for one in found.runs], found.problems, found.repeated) == ([run], (), ())
+    assert found.checks == 2
+    assert main(["report", str(tmp_path / "b")]) == 2
+    assert "no finished run here (1 of 'headstart reproduce' do not count)" in capsys.readouterr().err
+
+
+INDIFFERENT_KEYS = [f"{group}.{name}".lstrip(".") for group, names in INDIFFERENT.items() for name in sorted(names)]
+
+
+@pytest.mark.parametrize("key", [*INDIFFERENT_KEYS, "callbacks.own.verbose", "seeds.head", "dataset.fold"])
+def test_what_cannot_change_a_result_splits_no_row(key: str, tmp_path: Path) -> None:
+    for number, value in enumerate(("one", "other")):
+        config: dict[str, Any] = {}
+        *groups, name = key.split(".")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+        source = {"source": {"hash": "d" * 64}}  # so that places of the same data are no difference
+        write_run(tmp_path, "scratch", number, 0.5, config=config, **source)
+    assert len(group_runs(read_runs([tmp_path]).runs)) == 1
+
+
+@pytest.mark.parametrize("key", ADDED)
+def test_a_setting_that_earlier_runs_had_not_splits_no_row_at_its_neutral_value(key: str, tmp_path: Path) -> None:
+    *groups, name = key.split(".")
+    for number, value in enumerate((ADDED[key], "other")):
+        config = {groups[0]: {name: value}} if groups else {name: value}
+        write_run(
+            tmp_path, "scratch", 2 * number, 0.5, config={"x": {"y": 0}}
+        )  # of before, with the same settings else
+        write_run(tmp_path, "scratch", 2 * number + 1, 0.5, config={"x": {"y": 0}, **config})
+        assert len(group_runs(read_runs([tmp_path]).runs)) == 1 + number
+
+
 def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert main(["report", str(tmp_path / "gone")]) == 2
@@ -110,7 +153,7 @@ def test_nothing_to_report_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr().err
     assert "no finished run" in said
     assert "There is no folder" in said
-    assert "cannot be written to" in said
+    assert "Nothing can be written below" in said
     assert len(said.strip().splitlines()) == 3
     assert main(["report", str(run / "run.json")]) == 0
     assert (run / "report" / "report.md").is_file()
@@ -174,3 +217,11 @@ def test_seeds_that_are_lists_are_told(tmp_path: Path) -> None:
 def test_numbers_of_any_size_are_sorted() -> None:
     values = [10**400, 2.5, -(10**400), 1, None, "x"]
     assert sorted(values, key=sort_value) == [-(10**400), 1, 2.5, 10**400, "x", None]
+
+
+def test_a_spreadsheet_runs_nothing_that_a_report_writes(tmp_path: Path) -> None:
+    for strategy, accuracy in (("=1+1", 0.9), ("scratch", 0.5)):
+        write_run(tmp_path, strategy, 0, accuracy)
+    assert main(["report", str(tmp_path), "--no-figures"]) == 0
+    for name, column in (("report", "strategy"), ("runs", "strategy"), ("comparisons", "a")):
+        assert pd.read_csv(tmp_path / f"report/{name}.csv")[column].tolist()[0] == "'=1+1"

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from plotly.graph_objects import Scatter
 
-from headstart.reports.style import COLOURS, DASHES, STRATEGIES, SYMBOLS, Style, styles_of
+from headstart.reports.style import (
+    ALIKE_FROM,
+    COLOURS,
+    DASHES,
+    REFERENCE,
+    STRATEGIES,
+    SYMBOLS,
+    Style,
+    reference_styles,
+    styles_of,
+)
 
 SHIPPED = sorted(path.stem for path in (CHECKOUT / "conf/strategy").glob("*.yaml"))
 
@@ -31,26 +41,42 @@ def test_the_six_keep_their_colours() -> None:
     assert [STRATEGIES[name].colour for name in names] == colours
 
 
+SIX = ["finetune_all", "scratch", "linear_probe", "finetune_lower", "head_only", "finetune_upper"]
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from(SHIPPED) | st.text(max_size=4), max_size=20))
-def test_styles_are_fixed_unique_and_do_not_depend_on_order(labels: list[str]) -> None:
+@given(st.lists(st.sampled_from(SHIPPED) | st.text(max_size=4), max_size=40))
+def test_styles_differ_as_far_as_they_can_and_do_not_depend_on_order(labels: list[str]) -> None:
     styles = styles_of(labels)
     assert list(styles) == list(dict.fromkeys(labels))
-    assert len({(style.marker, style.dash) for style in styles.values()}) == len(styles)
-    for label in set(labels) & set(SHIPPED):
+    count = len(styles)
+    assert len({style.colour for style in styles.values()}) == min(count, len(COLOURS))
+    assert len({style.marker for style in styles.values()}) == min(count, len(SYMBOLS))
+    assert len({(style.marker, style.dash) for style in styles.values()}) == count
+    assert len({(style.marker, style.colour) for style in styles.values()}) == count
+    for label in set(labels) & set(SIX):
         assert styles[label] == STRATEGIES[label]
     assert styles_of(labels[::-1]) == styles
 
 
-def test_colours_that_are_free_come_first() -> None:
-    labels = ["finetune_all", "scratch", "a", "b", "c", "d", "e"]
-    assert len({style.colour for style in styles_of(labels).values()}) == len(labels) == len(COLOURS)
+def test_a_strategy_alone_has_its_own_style_and_gives_way_to_an_earlier_one() -> None:
+    assert all(styles_of([name])[name] == style for name, style in STRATEGIES.items())
+    styles = styles_of(["knn", "scratch"])
+    assert styles["scratch"] == STRATEGIES["scratch"]
+    assert styles["knn"] == Style(COLOURS[0], STRATEGIES["knn"].marker, STRATEGIES["knn"].dash)
 
 
-def test_forty_others_are_told_apart_in_grey_and_more_are_served() -> None:
+def test_beyond_forty_colours_tell_apart() -> None:
     styles = styles_of([f"run {number}" for number in range(100)])
-    assert len({(styles[label].marker, styles[label].dash) for label in sorted(styles)[:40]}) == 40
-    assert len(styles) == 100
+    assert ALIKE_FROM == 40
+    assert len(set(styles.values())) == 100
+
+
+def test_references_are_grey_and_differ() -> None:
+    styles = reference_styles(["raw pixels", "majority class", "raw pixels"])
+    assert list(styles) == ["raw pixels", "majority class"]
+    assert len({(style.marker, style.dash) for style in styles.values()}) == 2
+    assert {style.colour for style in styles.values()} == {REFERENCE}
 
 
 @pytest.mark.parametrize("marker", SYMBOLS)

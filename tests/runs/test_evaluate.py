@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import trained_run
 
+from headstart.cli import main
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import read_robustness
 from headstart.robustness import corrupt
 from headstart.runs import evaluate as command
-from headstart.runs.evaluate import evaluate
 from headstart.runs.explain.network import rebuild
 
 
@@ -31,7 +31,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 def test_alone_it_tests_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate([str(run)]) == 0
+    assert main(["evaluate", str(run)]) == 0
     told = json.loads((run / "run.json").read_text())["metrics"]["test/accuracy"]
     assert f"test accuracy {100 * told:.2f} % on 36 pictures, as run.json says" in capsys.readouterr().out
     assert not (run / "robustness.json").exists()
@@ -42,7 +42,7 @@ def test_figures_are_those_of_pictures_corrupted_and_passed_one_by_one(
 ) -> None:
     twin = Path(shutil.copytree(run, run.with_name("twin")))
     cells = ["--corruptions", "contrast", "shot_noise", "--severities", "2", "5"]
-    assert evaluate([str(run), str(twin), *cells]) == 0
+    assert main(["evaluate", str(run), str(twin), *cells]) == 0
     said = capsys.readouterr().out
     assert (twin / "robustness.csv").read_bytes() == (run / "robustness.csv").read_bytes()
     found = read_run(run)
@@ -79,23 +79,23 @@ def rebuilt_errors(run: Run) -> dict[tuple[str, int], float]:
 
 
 def test_only_what_is_missing_is_measured(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert evaluate([str(run), "--corruptions", "fog", "--severities", "1"]) == 0
+    assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     before = (run / "robustness.json").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(command, "_rebuilt", lambda *_: pytest.fail("a network was rebuilt"))
-        assert evaluate([str(run), "--corruptions", "fog", "--severities", "1"]) == 0
+        assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     assert (run / "robustness.json").read_bytes() == before
-    assert evaluate([str(run), "--corruptions", "fog", "brightness", "--severities", "1"]) == 0
+    assert main(["evaluate", str(run), "--corruptions", "fog", "brightness", "--severities", "1"]) == 0
     known = read_robustness(run)
     assert known is not None
     assert list(known.results) == [("fog", 1), ("brightness", 1)]
-    assert evaluate([str(run), "--corruptions", "fog", "--severities", "1", "--again"]) == 0
+    assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1", "--again"]) == 0
     again = read_robustness(run)
     assert again is not None
     assert again.text() == known.text()
     with (run / "checkpoints/best.ckpt").open("ab") as file:  # other weights, as far as the file tells
         file.write(b"0")
-    assert evaluate([str(run), "--corruptions", "brightness", "--severities", "1"]) == 0
+    assert main(["evaluate", str(run), "--corruptions", "brightness", "--severities", "1"]) == 0
     fresh = read_robustness(run)
     assert fresh is not None
     assert list(fresh.results) == [("brightness", 1)]
@@ -110,7 +110,7 @@ def test_what_was_finished_stays_when_it_is_killed(run: Path, monkeypatch: pytes
         return corrupt(picture, name, *more)
 
     monkeypatch.setattr(measuring, "corrupt", killed_at_fog)
-    assert evaluate([str(run), "--corruptions", "frost", "fog", "--severities", "3"]) == 130
+    assert main(["evaluate", str(run), "--corruptions", "frost", "fog", "--severities", "3"]) == 130
     known = read_robustness(run)
     assert known is not None
     assert list(known.results) == [("frost", 3)]
@@ -120,14 +120,14 @@ def test_some_pictures_are_each_class_in_its_share_and_others_are_not_mixed_in(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = ["--corruptions", "pixelate", "--severities", "4"]
-    assert evaluate([str(run), *cells, "--pictures", "12"]) == 0
+    assert main(["evaluate", str(run), *cells, "--pictures", "12"]) == 0
     known = read_robustness(run)
     assert known is not None
     assert (known.count, known.total) == (12, 36)
     assert "on 12 pictures of 36" in capsys.readouterr().out
-    assert evaluate([str(run), *cells, "--pictures", "24"]) == 2
+    assert main(["evaluate", str(run), *cells, "--pictures", "24"]) == 2
     assert "was measured on 12 pictures, not 24: give --pictures 12, or --again" in capsys.readouterr().err
-    assert evaluate([str(run), *cells, "--pictures", "24", "--again"]) == 0
+    assert main(["evaluate", str(run), *cells, "--pictures", "24", "--again"]) == 0
     replaced = read_robustness(run)
     assert replaced is not None
     assert replaced.count == 24
@@ -135,7 +135,7 @@ def test_some_pictures_are_each_class_in_its_share_and_others_are_not_mixed_in(
 
 def test_relative_to_itself_is_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = ["--corruptions", "contrast", "jpeg_compression", "--severities", "5"]
-    assert evaluate([str(run), *cells, "--relative-to", str(run)]) == 0
+    assert main(["evaluate", str(run), *cells, "--relative-to", str(run)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith((" contrast", " mean"))]
     assert [row[-1] for row in rows] == ["100.0", "100.0"]
 
@@ -153,7 +153,7 @@ def test_relative_to_itself_is_one(run: Path, capsys: pytest.CaptureFixture[str]
 def test_wrong_arguments_are_one_sentence(
     arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate([str(tmp_path), *arguments]) == 2
+    assert main(["evaluate", str(tmp_path), *arguments]) == 2
     assert capsys.readouterr().err == f"headstart: {sentence}\n"
 
 
@@ -162,7 +162,7 @@ def test_one_run_that_cannot_be_tested_does_not_stop_the_others(run: Path, capsy
     (failed / "run.json").write_text(json.dumps({"schema": 1, "status": "failed", "error": "out of memory"}))
     damaged = Path(shutil.copytree(run, run.with_name("damaged")))
     (damaged / "robustness.json").write_text("{")
-    assert evaluate([str(failed), str(damaged), str(run), "--corruptions", "fog", "--severities", "1"]) == 2
+    assert main(["evaluate", str(failed), str(damaged), str(run), "--corruptions", "fog", "--severities", "1"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("headstart: failed: only finished runs can be tested again, this one is failed")
     assert said[1].startswith("headstart: damaged: robustness.json cannot be read")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.runs.identity import ADDED, config_hash, make_run_directory, readable_name, run_id, source_key
+from headstart.runs.identity import config_hash, make_run_directory, readable_name, run_id, source_key
+from headstart.settings import ADDED
 
 CONFIG: dict[str, Any] = {
     "seed": 0,

@@ -49,8 +49,7 @@ def data(train: int, batch_size: int, held_out: int = 8) -> Any:
         (FinetuneAll, "auto", 4, (8, 1), 1, 1, True),  # pretrained: stored statistics
         (FinetuneAll, "update", 4, (8, 1), 1, 1, False),
         (FinetuneAll, "batch", 4, (8, 4), 1, 1, True),
-        (FinetuneAll, "adapt", 4, (8, 4), 4, 4, True),  # one process estimates, in whole batches
-        (FinetuneAll, "adapt", 4, (8, 1), 1, 1, False),
+        (FinetuneAll, "adapt", 4, (8, 1), 4, 4, True),  # one process estimates, in passes of many images
         (HeadOnly, "auto", 4, (8, 1), 1, 1, True),
         (HeadOnly, "batch", 4, (8, 1), 1, 1, False),
     ],

@@ -75,7 +75,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["policy.operations=[rotat,invert]"], "no operation 'rotat'. Did you mean 'rotate'"),
         (["policy.image_size=4"], "policy.image_size=4: expected a whole number from 8 on"),
         (["policy.output=."], "policy.output=. is a folder"),
-        (["policy.output=there/is/a_file/p.json"], "its folder cannot be made"),
+        (["policy.output=there/is/a_file/p.json"], "Nothing can be written below 'there/is/a_file'"),
         (["seed=a"], "policy.seed=a: expected a whole number"),
         (["seeds.split=a"], "seeds.split=a: expected a whole number"),
         (["dataset=textres"], "no dataset 'textres'. Did you mean 'textures'"),

@@ -15,7 +15,7 @@ from made_up import make_up
 from headstart.cli import main
 from headstart.errors import ConfigError
 from headstart.reports.diff import read_record
-from headstart.runs.reproduce import engine_of, reproduce, sister_lines, verdict
+from headstart.runs.reproduce import engine_of, sister_lines, verdict
 from headstart.runs.targets import check_hydra, check_targets
 
 SMALL = [*TINY, *SMALLEST, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]
@@ -56,14 +56,14 @@ def test_a_run_is_reproduced_bit_for_bit(settings: list[str], capsys: pytest.Cap
     run = train(*settings)
     before = contents(run)
     capsys.readouterr()
-    assert reproduce([str(run)]) == 0
+    assert main(["reproduce", str(run)]) == 0
     said = capsys.readouterr().out
     assert said.rstrip().endswith("verdict: bit-equal")
     for title in ("seeds", "code", "data", "weights", "packages", "hardware"):
         assert f"the same: {title} (" in said
     assert said.index("the same: code") < said.index("validation accuracy"), "told before the first step"
     assert contents(run) == before
-    (again,) = (run.parent / "reproduced").glob(f"{run.name}*")
+    (again,) = Path("reproduced").glob(f"{run.name}*")
     assert again.name == run.name
     then, now = (json.loads((folder / "run.json").read_text()) for folder in (run, again))
     for name in (
@@ -87,7 +87,7 @@ def test_features_kept_by_other_runs_change_nothing(capsys: pytest.CaptureFixtur
     train("strategy=head_only", "dataset.labels_per_class=3")
     run = train("strategy=linear_probe", "dataset.labels_per_class=4")
     assert json.loads((run / "run.json").read_text())["features"]["splits"]["test"]["hit"], "found, not computed"
-    assert reproduce([str(run), "--output", "fresh"]) == 0
+    assert main(["reproduce", str(run), "--output", "fresh"]) == 0
     assert "verdict: bit-equal" in capsys.readouterr().out
 
 
@@ -98,20 +98,20 @@ def test_pictures_that_moved(make_folder: Callable[..., Path], capsys: pytest.Ca
     (run,) = (path.parent for path in Path("runs").rglob("run.json"))
     moved = root.rename(root.with_name("elsewhere"))
     capsys.readouterr()
-    assert reproduce([str(run)]) == 2
+    assert main(["reproduce", str(run)]) == 2
     assert (
         f"The pictures are no longer at '{root}': say where they are now, with --root DIR." in capsys.readouterr().err
     )
-    assert not (run.parent / "reproduced").exists()
-    assert reproduce([str(run), "--root", "nowhere"]) == 2
+    assert not Path("reproduced").exists()
+    assert main(["reproduce", str(run), "--root", "nowhere"]) == 2
     assert "--root nowhere: there is no such folder" in capsys.readouterr().err
-    assert reproduce([str(run), "--root", str(moved), "--output", "again"]) == 0
+    assert main(["reproduce", str(run), "--root", str(moved), "--output", "again"]) == 0
     assert "verdict: bit-equal" in capsys.readouterr().out
     (again,) = Path("again").glob("*/run.json")
     assert json.loads(again.read_text())["dataset"] == "pictures", "not the new folder's name"
 
     (moved / "train/red/0.jpg").write_bytes((moved / "train/red/1.jpg").read_bytes())
-    assert reproduce([str(run), "--root", str(moved), "--output", "other"]) == 1
+    assert main(["reproduce", str(run), "--root", str(moved), "--output", "other"]) == 1
     said = capsys.readouterr().out
     assert said.index("split_fingerprints.train") < said.index("validation accuracy"), "told before the first step"
     assert "split_fingerprints.test" not in said
@@ -121,14 +121,14 @@ def test_pictures_that_moved(make_folder: Callable[..., Path], capsys: pytest.Ca
 
 def test_a_run_without_a_folder_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("debug=fast")
-    assert reproduce([str(run), "--root", "x"]) == 2
+    assert main(["reproduce", str(run), "--root", "x"]) == 2
     assert "--root x: the pictures of textures are in no folder" in capsys.readouterr().err
 
 
 def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("strategy=finetune_all")
     changed_config(run, optimizer__lr=0.3, seeds__head=5, strategy__head_seed=5)
-    code = reproduce([str(run), "--output", "again"])
+    code = main(["reproduce", str(run), "--output", "again"])
     said = capsys.readouterr().out
     assert "do not give the config_hash of run.json" in said
     assert "verdict: bit-equal" not in said
@@ -193,7 +193,7 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
 
 def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(run: Path, reason: str) -> None:
-        assert reproduce([str(run), "--output", "never"]) == 2
+        assert main(["reproduce", str(run), "--output", "never"]) == 2
         told = capsys.readouterr().err
         assert reason in told
         assert len(told.strip().splitlines()) == 1
@@ -260,7 +260,7 @@ def test_a_hostile_config_runs_nothing(capsys: pytest.CaptureFixture[str]) -> No
     ):
         text = (run / "config.yaml").read_text()
         changed_config(run, **changes)
-        assert reproduce([str(run)]) == 2
+        assert main(["reproduce", str(run)]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
         (run / "config.yaml").write_text(text)
     assert not Path("owned").exists()
@@ -285,9 +285,7 @@ def test_shipped_and_usual_targets_pass(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_wrong_input_is_told_without_torch() -> None:
-    code = (
-        "import sys; from headstart.runs.reproduce import reproduce; reproduce(['gone']); print('torch' in sys.modules)"
-    )
+    code = "import sys; from headstart.cli import main; main(['reproduce', 'gone']); print('torch' in sys.modules)"
     assert answer_of(code).strip() == "False"
 
 
@@ -300,10 +298,41 @@ def test_as_many_threads_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
         run = train("debug=fast")
     finally:
         torch.set_num_threads(before)
-    assert reproduce([str(run)]) == 0
+    assert main(["reproduce", str(run)]) == 0
     assert torch.get_num_threads() == before
-    (again,) = (run.parent / "reproduced").glob("*/run.json")
+    (again,) = Path("reproduced").glob("*/run.json")
     assert json.loads(again.read_text())["provenance"]["hardware"]["threads"] == wanted
+
+
+@pytest.mark.slow
+def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever they lie: in a folder of their own, beside the runs of the sweep, and below it."""
+    sweep = [*SMALL, "output_dir=runs", "hydra.sweep.dir=runs/sweep", "strategy=head_only,linear_probe,finetune_all"]
+    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
+    runs = sorted(path.parent for path in Path("runs/sweep").glob("*/run.json"))
+    assert len(runs) == 9
+
+    def shown() -> dict[str, str]:
+        capsys.readouterr()
+        assert main(["report", "runs", "--no-figures", "--out", "compared"]) == 0
+        assert main(["status", "runs"]) == 0
+        files = [
+            path for path in sorted(Path("compared").rglob("*")) if path.suffix in (".csv", ".tex", ".md", ".html")
+        ]
+        assert len(files) > 3
+        return {"terminal": capsys.readouterr().out, **{file.name: file.read_text() for file in files}}
+
+    before = shown()
+    places = [[], ["--output", "runs/sweep"], ["--output", "runs/sweep/again"]]
+    for number, place in enumerate(places):
+        assert main(["reproduce", str(runs[3 * number + number]), *place]) == 0
+    assert len(list(Path().rglob("run.json"))) == 12
+    after = shown()
+    assert after.keys() == before.keys()
+    for file in before:
+        assert after[file].splitlines() == before[file].splitlines(), file
+    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
+    assert "9 had finished before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

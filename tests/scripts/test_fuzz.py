@@ -1,12 +1,18 @@
 """The fuzzer finds hangs, crashes and tracebacks, repeats its cases, and finds none in a small round."""
 
 import importlib.util
+import math
 import os
+import re
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import made_runs
 import numpy as np
 import pytest
 from conftest import CHECKOUT
@@ -15,6 +21,7 @@ from hypothesis import strategies as st
 
 
 def load() -> ModuleType:
+    sys.path.insert(0, str(CHECKOUT / "scripts"))  # where the script finds what lies beside it
     spec = importlib.util.spec_from_file_location("fuzz", CHECKOUT / "scripts" / "fuzz.py")
     assert spec is not None
     assert spec.loader is not None
@@ -25,6 +32,7 @@ def load() -> ModuleType:
 
 
 fuzz = load()
+damage: Any = sys.modules["damage"]
 
 
 def fails() -> int:
@@ -80,7 +88,7 @@ def test_a_case_depends_on_its_number_only(number: int) -> None:
 
 
 def test_sixty_pictures(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--pictures", "60", "--configs", "0", "--seed", "1"]) == 0
+    assert fuzz.main(["--pictures", "60", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
     said = capfd.readouterr().out
     assert said.startswith("pictures: 60 cases, ")
     assert said.endswith(" 0 hangs, 0 tracebacks\n")
@@ -90,5 +98,54 @@ def test_sixty_pictures(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_twenty_five_configs(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--pictures", "0", "--configs", "25", "--seed", "1"]) == 0, capfd.readouterr().out
+    assert fuzz.main(["--pictures", "0", "--configs", "25", "--runs", "0", "--seed", "1"]) == 0, capfd.readouterr().out
     assert capfd.readouterr().out.endswith(" 0 hangs, 0 tracebacks\n")
+
+
+def test_each_damage_is_another(tmp_path: Path) -> None:
+    entries = damage.catalogue()
+    assert math.gcd(len(entries), damage.STRIDE) == 1
+    names = [f"{file}: {kind}" for file, kind, _ in entries]
+    assert len(set(names)) > 0.95 * len(names)  # the settings of a stranger go by their key
+    whole = made_runs.write_tested_run(tmp_path / "whole", "scratch", 0, np.array([True, False, True]))
+    for number in range(0, len(entries), 5):
+        if not (whole / entries[damage.STRIDE * number % len(entries)][0]).is_file():
+            continue  # a run by hand has not all files
+        made = []
+        for part in "ab":
+            run = Path(shutil.copytree(whole, tmp_path / f"{number}{part}" / "run"))
+            made.append((damage.damage(run, number, 0), contents(run.parent)))
+        assert made[0] == made[1]
+
+
+def contents(folder: Path) -> dict[str, bytes | str]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.stat().st_size < 10**7 else "large"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome", "wrong"),
+    [
+        ("report", fuzz.Outcome(0, "", 4, 2**20), None),
+        ("report", fuzz.Outcome(2, "headstart: no.\n"), "one run took the others down: headstart: no."),
+        ("diff", fuzz.Outcome(2, "headstart: no.\n"), None),
+        ("diff", fuzz.Outcome(2, "headstart: no.\n", 6.0), "6.0 s"),
+        ("explain", fuzz.Outcome(0, "", 60.0, 2**40), None),
+        ("explain", fuzz.Outcome(2, "headstart: no.\n", 1.0, 2**30), "1024 MB"),
+        ("explain", fuzz.Outcome(None, ""), "hang"),
+    ],
+)
+def test_what_is_wrong_with_reading(word: str, outcome: Any, wrong: str | None) -> None:
+    assert fuzz.complaint_about_reading(word, outcome) == wrong
+
+
+@pytest.mark.slow
+def test_twelve_damaged_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--pictures", "0", "--configs", "0", "--runs", "12", "--seconds", "60"]) == 0, capfd.readouterr()
+    said = capfd.readouterr().out
+    assert said.startswith("runs: 12 damaged directories, 0 failures\n")
+    for word in fuzz.COMMANDS:
+        assert re.search(rf"^ *{word} +\d+ +\d+ +0 +0 +0 +0 ", said, re.MULTILINE), said

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from conftest import make_strategy, make_trainer
+from conftest import make_strategy, make_trainer, toy_backbone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from headstart import strategies
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.runs.curves import TensorBoardCurves
-from headstart.strategies import FinetuneAll, FinetuneUpper, Strategy
+from headstart.strategies import FinetuneAll, FinetuneUpper, LayerTransfer, Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
+from headstart.strategies.plan import plan_rows
 
 LR = 0.02
 
@@ -47,6 +50,42 @@ def test_tensorboard_shows_the_rate_of_each_group_at_every_step(digits: Digits, 
         assert [step for step, _ in shown] == list(range(steps))
         assert [value for _, value in shown] == pytest.approx([top * factor for factor in factors], rel=1e-6)
         assert [rates[name] for rates in used] == pytest.approx([value for _, value in shown], rel=1e-6)
+
+
+EVERY = [
+    cls
+    for name in strategies.__all__
+    if isinstance(cls := getattr(strategies, name), type) and issubclass(cls, Strategy) and cls is not Strategy
+]
+
+
+RATES: list[dict[str, Any]] = [{}, {"head_bias_lr_multiplier": 20}, {"decay_norm_bias": True}]
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [(cls, settings) for cls in EVERY for settings in RATES if not (settings and issubclass(cls, FeatureClassifier))],
+)
+def test_the_printed_plan_is_what_the_optimizer_has(cls: type[Strategy], settings: dict[str, Any]) -> None:
+    if cls is LayerTransfer:
+        settings = {**settings, "random_backbone": toy_backbone(1)}
+    strategy = make_strategy(cls, scheduler=None, lr=LR, **settings)
+    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of, strategy.decay_norm_bias)
+    printed = {row["group"]: row for row in (dict(zip(header, row, strict=True)) for row in rows)}
+    strategy.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    entries = [] if issubclass(cls, FeatureClassifier) else strategy.configure_optimizers().param_groups
+    expected: dict[str, tuple[str, str]] = dict.fromkeys(printed, ("–", "–"))
+    for name in {entry["name"] for entry in entries}:
+        decays = {entry["weight_decay"]: entry for entry in entries if entry["name"] == name}
+        (rate,) = {entry["lr"] for entry in entries if entry["name"] == name}
+        said = [f"{decay:g}" for decay in sorted(decays, reverse=True)]
+        expected[name] = f"{rate:g}", said[0] if len(said) == 1 else f"{said[0]}, vectors {said[1]}"
+        if 0.0 in decays and len(decays) == 2:
+            assert {parameter.ndim for parameter in decays[0.0]["params"]} == {1}
+    assert {name: (row["learning rate"], row["weight decay"]) for name, row in printed.items()} == expected
+    assert all(printed[name]["mode"].startswith("train") == (rate != "–") for name, (rate, _) in expected.items())
+    if not entries:
+        assert printed["head"]["mode"] == cls.solver
 
 
 def planned(strategy: Strategy) -> dict[str, float | None]:

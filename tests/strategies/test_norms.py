@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_strategy, make_trainer, toy_backbone
+from conftest import PREPROCESSING, make_strategy, make_trainer, toy_backbone
 from torch import Tensor
 
 from headstart.backbones import WeightsInfo
@@ -70,6 +70,19 @@ def test_adapted_statistics_are_those_of_the_training_pictures(
     torch.testing.assert_close(adapted[1], maps.var(dim=(0, 2, 3)), rtol=0.1, atol=1e-3)
     strategy.fit(make_trainer(tmp_path), digits)
     assert all(torch.equal(a, b) for a, b in zip(adapted, statistics(strategy), strict=True))
+
+
+def test_adapted_statistics_do_not_depend_on_the_batch_size() -> None:
+    found = []
+    for batch_size, images in ((4, 4096), (16, 4096), (4, 64), (16, 64)):
+        data = Digits(labels_per_class=12, batch_size=batch_size)
+        data.prepare(PREPROCESSING)
+        strategy = make_strategy(HeadOnly, batch_norm="adapt", batch_norm_images=images)
+        strategy.begin(data, torch.device("cpu"))
+        found.append(statistics(strategy))
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found[2], found[3], strict=True))
+    assert not torch.equal(found[0][0], found[2][0])
 
 
 def test_batch_statistics_are_those_of_the_batch_in_evaluation_too(digits: Digits) -> None:

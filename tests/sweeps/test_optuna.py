@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from headstart.errors import ConfigError, Pruned
 from headstart.runs.identity import config_hash
 from headstart.runs.pruning import Pruning, pruning_callbacks
 from headstart.sweeps import trials
+from headstart.sweeps.outcomes import Outcome, write_outcome
 
 COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:]))"
 SETTINGS: dict[str, Any] = {
@@ -157,6 +159,24 @@ def test_what_comes_back_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert told["best_params"] == study.trials[3].params
     assert told["trials"] == {"finished": 3, "pruned": 0, "failed": 3}
     assert "the best is trial 3, validation accuracy 75.0 %" in capsys.readouterr().out
+
+
+def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench, losses = Bench(tmp_path, lambda settings: 0.5), [0.4, 0.2, 0.3, 0.2]
+    launch = bench.launch
+
+    def leave(jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+        run = tmp_path / f"run{initial_job_idx}"
+        run.mkdir()
+        (run / "run.json").write_text(json.dumps({"metrics": {"validation/loss": losses[initial_job_idx]}}))
+        write_outcome(tmp_path, Outcome(initial_job_idx, tuple(jobs[0]), "finished", str(run)))
+        return launch(jobs, initial_job_idx)
+
+    bench.launch = leave  # type: ignore[method-assign]
+    search(bench, LR, n_trials=4)
+    told = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert (told["best_trial"], told["best_run"]) == (1, str(tmp_path / "run1"))
+    assert "the best is trial 1, validation accuracy 50.0 %" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kill_at", [0, 1, 4])
@@ -305,11 +325,22 @@ def test_a_search_that_is_complete_has_nothing_left(tmp_path: Path, capsys: pyte
     search = ["train", "-m", "hydra/sweeper=optuna", LR, *TINY, *SMALLEST, "debug=fast", "output_dir=o"]
     for n_trials, told in ((1, "1 run: 1 finished"), (2, "1 run: 1 finished"), (2, "0 runs: nothing was left to do")):
         assert main([*search, f"hydra.sweeper.n_trials={n_trials}"]) == 0
-        assert told in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert told in said
+        assert not re.search(r"test accuracy [\d.]", said), "a search shows nothing of test"
+        begun, ended = (
+            set(re.findall(rf"^{start}trial (\d+): optimizer", said, re.M)) for start in ("headstart: ", "")
+        )
+        assert begun == ended == ({str(n_trials - 1)} if told.startswith("1") else set()), "one number a trial"
+        best = yaml.safe_load(next(Path("o").glob("*/optimization_results.yaml")).read_text())
+        assert f"test accuracy, once nothing is left to choose: headstart report {best['best_run']}" in said
+        assert json.loads((Path(best["best_run"]) / "run.json").read_text())["status"] == "finished"
         (sweep,) = Path("o").glob("*/sweep.json")
         assert json.loads(sweep.read_text())["jobs"] == n_trials
         assert main(["status", "o"]) == 0
-        assert f"{n_trials} jobs" in (said := capsys.readouterr().out) or n_trials == 1
+        said = capsys.readouterr().out
+        assert f"{n_trials} jobs" in said or n_trials == 1
+        assert "%" not in said
         assert "left" not in said
 
 

@@ -1,5 +1,6 @@
 """What is finished, lives, was killed or failed is told as it is, and how long the rest will take."""
 
+import errno
 import json
 import os
 import subprocess
@@ -238,6 +239,13 @@ def test_runs_are_found_once_and_hidden_folders_not_searched(tmp_path: Path) -> 
     assert find([tmp_path, tmp_path / "x", runs[0]])[0] == sorted(runs)
 
 
+def test_a_repeat_of_headstart_reproduce_is_no_run_of_the_sweep(tmp_path: Path) -> None:
+    run = make(tmp_path, "a", "finished")
+    make(tmp_path, "b", "finished", repeats={"run": str(run), "id": "a"})
+    make(tmp_path, "c", "running", repeats={"run": str(run), "id": "a"})
+    assert [one.directory for one in overview([tmp_path], NOW).runs] == [run]
+
+
 @given(st.floats(0, 1e7))
 def test_durations_are_short_and_near(seconds: float) -> None:
     told = duration(seconds)
@@ -286,3 +294,23 @@ def test_sources_at_one_place_are_not_changes_of_one_another(tmp_path: Path) -> 
         make(tmp_path, number, "finished", begun=100 * int(number), source=source)
     found = overview([tmp_path], NOW).sweeps[0]
     assert (found.left, found.outdated) == (0, 0)
+
+
+def test_a_folder_that_cannot_be_read_is_a_damaged_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path, "a", "finished")
+    for name in ("closed", "gone"):
+        (tmp_path / name).mkdir()
+    plain = os.scandir
+
+    def scandir(path: str) -> object:  # as permissions do not stop a test run by root
+        if path.endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        if path.endswith("gone"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert main(["status", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 1 finished, 1 damaged"

@@ -1,6 +1,7 @@
 """The same command again: what has finished is left alone, what has not goes on, what failed is tried again."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from headstart.reports.read import find_run_directories
 from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
 from headstart.sweeps.earlier import abandoned, earlier_runs
 from headstart.sweeps.lock import RunLock, _asked, held
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
+from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
+from headstart.sweeps.share import known_at_once
 
 SWEEP = [
     "train",
@@ -47,6 +49,11 @@ def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> Non
     assert texts() == before
     assert words() == ["skipped", "skipped"]
     said = capsys.readouterr().out
+    first, *_ = [line for line in said.splitlines() if line.startswith("headstart: run 1 of 2")]
+    assert first == "headstart: run 1 of 2: strategy=head_only"
+    second = [line for line in said.splitlines() if line.startswith("headstart: run 2 of 2")]
+    assert re.fullmatch(r"headstart: run 2 of 2, about 0:\d\d left: strategy=linear_probe", second[0])
+    assert second[1] == "headstart: run 2 of 2: strategy=linear_probe"  # nothing was run before it
     assert "goes on in o/" in said
     assert "2 runs: 2 had finished before" in said
 
@@ -252,6 +259,9 @@ def test_runs_are_found_by_all_of_their_hash(tmp_path: Path) -> None:
         folder.mkdir()
         record = {"status": "finished", "config_hash": config_hash, "started_at": name}
         (folder / "run.json").write_text(json.dumps(record))
+    (tmp_path / "e-12345678").mkdir()
+    repeat = {"status": "finished", "config_hash": "1234567890", "started_at": "e", "repeats": {"run": "a"}}
+    (tmp_path / "e-12345678/run.json").write_text(json.dumps(repeat))
     (tmp_path / "d-12345678").mkdir()
     (tmp_path / "d-12345678/run.json").write_text("{")
     found = earlier_runs([tmp_path, tmp_path], "1234567890")
@@ -284,6 +294,9 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     table = failures_table(outcomes)
     assert "b=2 is [odd]" in table
     assert "a=1" not in table
+    assert re.search(r"run .*\n.*\n +2 ", table), "counted from 1, as the line above each run"
+    trial = Outcome(1, ("b=2", "++sweep.trial={number:1,study:s,storage:j}"), "failed", "x/two", True, "odd")
+    assert re.search(r"trial .*\n.*\n +1 +b=2 +odd", failures_table([trial]))
 
 
 @pytest.mark.parametrize(
@@ -305,3 +318,56 @@ def _killed(*args: object) -> None:
 
 def _broken(*args: object) -> None:
     raise ZeroDivisionError("deep inside")
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "at_once", "seconds"),
+    [
+        ([], 3, 1, None),
+        (["skipped", "failed", "elsewhere", "interrupted"], 3, 1, None),
+        (["finished", "skipped", "retried"], 3, 1, 30.0),
+        (["pruned"], 5, 2, 30.0),
+        (["resumed"], 1, 4, 10.0),
+    ],
+)
+def test_the_time_left_is_told_by_runs_that_were_made(
+    words: list[str], left: int, at_once: int, seconds: float | None
+) -> None:
+    times = {"finished": 5.0, "retried": 15.0, "skipped": 0.1, "failed": 1.0}
+    outcomes = [Outcome(job, (), word, None, seconds=times.get(word, 10.0)) for job, word in enumerate(words)]
+    assert seconds_left([*outcomes, Outcome(9, (), "finished", None)], left, at_once) == seconds
+
+
+@pytest.mark.parametrize(
+    ("launcher", "n_jobs", "expected"),
+    [
+        ("x.BasicLauncher", None, 1),
+        ("x.joblib_launcher", 1, 1),
+        ("x.SlurmLauncher", 2, None),
+        ("x.ray_launcher", 2, None),
+    ],
+)
+def test_how_many_runs_are_made_side_by_side(launcher: str, n_jobs: int | None, expected: int | None) -> None:
+    config = OmegaConf.create({"launcher": {"_target_": launcher, "n_jobs": -1}, "sweeper": {"n_jobs": n_jobs}})
+    assert known_at_once(config) == expected
+
+
+def test_a_crash_is_told_once_and_its_cause_stands_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*args: object) -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 124. Details are lost.")
+        except RuntimeError:
+            raise RuntimeError("Please call `iter(combined_loader)` first.")  # noqa: B904 - as Lightning does
+
+    monkeypatch.setattr("headstart.strategies.strategy.Strategy.on_fit_start", fails)
+    assert main(SWEEP) == 1
+    captured = capsys.readouterr()
+    told = "headstart: The processes that load images cannot work, as too many files are open; "
+    assert captured.err.count(told) == 2  # a run
+    assert "Traceback" not in captured.err
+    assert "tried again" not in captured.out  # the limits stay the same
+    (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
+    assert all("too many files are open" in str(outcome.error) for outcome in read_outcomes(folder))
+    assert "what went wrong" in captured.err

@@ -17,6 +17,7 @@ from headstart.rules import is_number
 
 # None of these is a corruption of ImageNet-C: the paper leaves out brightness, contrast, colour and sharpness.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
+SIDES = {"translate_x": 1, "translate_y": 0}  # the entry of the shape that a translation is a share of
 STRONGEST = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 1 / 3, "translate_y": 1 / 3}  # at level 10
 
 
@@ -70,7 +71,7 @@ class AugMix(View):
         weight = float(rng.beta(self.alpha, self.alpha))
         low, high = self.depth
         chains = tuple(
-            [self._step(*step) for step in steps[: low + int(depth * (high - low + 1))]]
+            [self._step(shape, *step) for step in steps[: low + int(depth * (high - low + 1))]]
             for depth, steps in zip(
                 rng.random(self.width).tolist(), rng.random((self.width, high, 3)).tolist(), strict=True
             )
@@ -83,12 +84,20 @@ class AugMix(View):
             return [self.draw(rng, shape, size)]
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
 
-    def _step(self, which: float, level: float, sign: float) -> Step:
-        """An operation, from even draws between 0 and 1; degrees, bits, thresholds whole, as in the authors' code."""
+    def _step(self, shape: Shape, which: float, level: float, sign: float) -> Step:
+        """Return an operation, from even draws between 0 and 1, on a picture of this shape.
+
+        Degrees, bits, thresholds and the pixels of a translation are cut to whole numbers, towards 0, as in the
+        authors' code.
+        """
         name, level = NAMES[int(which * len(NAMES))], (0.1 + level * (self.severity - 0.1)) / 10
         if name in GEOMETRIC:
             magnitude = STRONGEST[name] * level
-            magnitude = float(int(magnitude)) if name == "rotate" else magnitude
+            if name == "rotate":
+                magnitude = float(int(magnitude))
+            elif name in SIDES:
+                side = shape[SIDES[name]]
+                magnitude = int(magnitude * side) / side
             return name, -magnitude if sign < 0.5 else magnitude
         if name == "posterize":
             return name, max(1, 4 - int(4 * level))

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 DEPTHS = range(4)  # how far containers that are no nn.Sequential are opened, tried in this order
+REFERENCE = 224  # pixels at which resolutions are looked at: small images leave one pixel early on
 BATCHES = (2, 3)  # two sizes tell what follows the batch from what does not
 
 Stages = list[tuple[str, nn.Module]]
@@ -31,7 +32,8 @@ def cut(network: nn.Module, size: int) -> tuple[Stages, nn.Module]:
 
     ``network`` maps (N, 3, size, size) to (N, D); it is left in train mode, and the stages hold its own modules. A
     new stage begins where the resolution falls; where it never does, as in vision transformers, the blocks are shared
-    out evenly. Raises CannotCutError.
+    out evenly. So that names of stages do not depend on ``size``, resolutions are those of images of ``REFERENCE``
+    pixels, where the network takes them. Raises CannotCutError.
     """
     network.eval()
     reason = ""
@@ -57,11 +59,23 @@ class _Chain:
         graph = _Tracer(inputs[0], depth).trace(self.root)
         _drop_unused(graph)
         _as_modules(self.root, graph)
+        self.graph = graph
         self.nodes = list(graph.nodes)
         self.values = [_run(self.root, graph, x) for x in inputs]
+        self.shapes = self._find_shapes(size)
         self.weights = self._find_weights()
         self.kept = [n for n in self.nodes if n.op != "output" and n not in self.weights and not self._is_known(n)]
         self.cuts = self._find_cuts()
+
+    def _find_shapes(self, size: int) -> dict[fx.Node, tuple[int, ...]]:
+        """Return the shapes of all tensors at the reference size; at the own one where the network takes no other."""
+        values = self.values[0]
+        if size != REFERENCE:
+            try:
+                values = _run(self.root, self.graph, _noise(1, REFERENCE))
+            except Exception:  # positions of a fixed number of places, shapes written down as numbers
+                values = self.values[0]
+        return {node: tuple(value.shape) for node, value in values.items() if isinstance(value, Tensor)}
 
     def value(self, node: fx.Node) -> Any:
         """What the node gave for the first batch."""
@@ -120,10 +134,10 @@ class _Chain:
 
     def grouped(self) -> tuple[Stages, nn.Module]:
         """Segments between cuts, joined to stages."""
-        body = [node for node in self.cuts if not _is_pooled(self.value(node))]
+        body = [node for node in self.cuts if not _is_pooled(self.shapes[node])]
         groups: list[list[fx.Node]] = []
         for node in body:
-            if not groups or _positions(self.value(node)) < _positions(self.value(groups[-1][-1])):
+            if not groups or _positions(self.shapes[node]) < _positions(self.shapes[groups[-1][-1]]):
                 groups.append([])
             groups[-1].append(node)
         if len(body) < 4:
@@ -340,13 +354,13 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device)
 
 
-def _is_pooled(y: Tensor) -> bool:
-    return y.ndim == 2 or (y.ndim == 4 and y.shape[2:] == (1, 1))
+def _is_pooled(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
 
 
-def _positions(y: Tensor) -> int:
-    """Number of places at which a tensor has a feature vector."""
-    if y.ndim == 4:
-        channels_last = y.shape[1] == y.shape[2] != y.shape[3]
-        return y.shape[1] * y.shape[2] if channels_last else y.shape[2] * y.shape[3]
-    return y.shape[1] if y.ndim == 3 else 1
+def _positions(shape: tuple[int, ...]) -> int:
+    """Return at how many places a tensor of this shape has a feature vector."""
+    if len(shape) == 4:
+        channels_last = shape[1] == shape[2] != shape[3]
+        return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
+    return shape[1] if len(shape) == 3 else 1

@@ -97,10 +97,18 @@ def _turns(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class Mixed(EvenBatches):
-    """One shuffled order that is the same in every pass: for batches that should not hold one class only."""
+    """One shuffled order that is the same in every pass: for batches that should not hold one class only.
 
-    def __init__(self, length: int, batch_size: int) -> None:
+    With ``of`` the first ``length`` of so many positions.
+    """
+
+    def __init__(self, length: int, batch_size: int, of: int | None = None) -> None:
         super().__init__(length, batch_size, 0)
+        self.of = length if of is None else of
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the positions of every epoch, (length,)."""
+        return generator("order", self.seed, self.epoch).permutation(self.of)[: self.length]
 
     def set_epoch(self, epoch: int) -> None:
         """There is one order only."""

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
 from headstart.data.collection import Undecoded
 from headstart.data.deep import (
@@ -36,6 +35,8 @@ from headstart.data.deep import (
     read_tiff,
 )
 from headstart.files import printable
+from headstart.progress import counted
+from headstart.workers import LACKS
 
 # What it cannot decode it says once a file, and raises too; deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
@@ -163,6 +164,8 @@ def read_whole(path: Path) -> bytes:
             raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # the latter for a path with a zero byte
+        if isinstance(error, OSError) and error.errno in LACKS:
+            raise  # the machine's fault, not the image's
         missing = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise UnreadableError("a link that leads nowhere" if missing else _reason(error)) from error
 
@@ -277,7 +280,7 @@ def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | N
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
         try:
             groups = pool.map(some, range(0, count, AT_ONCE))
-            yield from progress((result for group in groups for result in group), what, count)
+            yield from counted((result for group in groups for result in group), what, count)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -286,11 +289,6 @@ def usable_cores() -> int:
     """Cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-def progress(iterable: Iterable[T], what: str, total: int) -> Iterable[T]:
-    """A progress bar that shows up only on a terminal and only after two seconds."""
-    return tqdm(iterable, desc=what, total=total, delay=2, disable=None, leave=False)
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import hashlib
 import logging
-import signal
 from dataclasses import asdict, replace
 from typing import Any, Protocol, Self
 
@@ -39,10 +38,10 @@ from headstart.files import printable
 from headstart.rules import check_dataset
 from headstart.seeds import stream
 from headstart.split_names import SPLITS, split_name
+from headstart.workers import CONTEXT, PATIENCE, begin, rehearse
 
 log = logging.getLogger(__name__)
 MOST_SIDE = 2**14  # pixels of a resized picture's short side
-GRACE = 20  # seconds that a process which loads pictures goes on after SIGTERM
 KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
 
 
@@ -343,9 +342,10 @@ class PictureData(pl.LightningDataModule):
         """The training pictures in order, centre-cropped."""
         return self._in_order(self.train.without_views())
 
-    def mixed_dataloader(self) -> DataLoader[Batch]:
-        """The training pictures in mixed order, centre-cropped."""
-        return self._loader(self.train.without_views(), batch_sampler=Mixed(len(self.train), self.batch_size))
+    def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
+        """Return training images in mixed order, centre-cropped: all, or the first ``most`` of that order."""
+        count = min(len(self.train), most)
+        return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation pictures in order."""
@@ -366,7 +366,8 @@ class PictureData(pl.LightningDataModule):
 
     def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
         split.source.load("pictures")
-        workers = self.workers_for(split)
+        if workers := self.workers_for(split):
+            rehearse(workers)
         return DataLoader(
             split,
             num_workers=workers,
@@ -375,7 +376,9 @@ class PictureData(pl.LightningDataModule):
             # A loader draws a seed for its workers: from a generator of its own, or it would shift everyone else's.
             generator=torch.Generator().manual_seed(stream("loader", self.order_seed)),
             persistent_workers=workers > 0,
-            worker_init_fn=_outlast_the_step,
+            worker_init_fn=begin,
+            timeout=PATIENCE if workers else 0,
+            multiprocessing_context=CONTEXT if workers else None,
             **kwargs,
         )
 
@@ -396,16 +399,6 @@ def short_side(size: int, crop_fraction: float) -> int:
             f" than {MOST_SIDE:,} pixels; expected a smaller image_size, such as 224, or a larger crop_fraction."
         )
     return round(size / crop_fraction)
-
-
-def _outlast_the_step(worker: int) -> None:
-    """A signal to the whole group of processes ends the run after its step, which may still need what is loaded here.
-
-    Ctrl-C is for the run alone. SIGTERM, which is also how Python ends its workers, takes effect a little later.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))  # SIGALRM then ends the process
 
 
 def _as_is(batch: Any) -> Any:

@@ -14,6 +14,7 @@ from headstart.data.deep import NoRangeError, PixelRange, UnreadableError, commo
 from headstart.data.looks import Notes, alike, look
 from headstart.data.seen import Seen, stamp_of
 from headstart.errors import DataError
+from headstart.workers import LACKS
 
 NAMED = 3  # broken pictures that a sentence names
 NOTHING = np.empty((0, 0, 3), np.uint8)
@@ -119,7 +120,9 @@ def find_range(paths: Sequence[Path]) -> PixelRange:
                 if not may_be_deep(file.read(32)):
                     return False, 0
             return bits_needed(read_whole(paths[index]))
-        except (OSError, ValueError, UnreadableError):
+        except (OSError, ValueError, UnreadableError) as error:
+            if isinstance(error, OSError) and error.errno in LACKS:
+                raise
             return False, 0
 
     return common_range(decode_each(one, len(paths), "finding the range of values"))

@@ -1,13 +1,13 @@
 """headstart features: what is kept, and making room. Starts without torch."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.errors import HeadstartError, nearest
 from headstart.features.store import Entry, Store, remove
+from headstart.guard import DONE
 from headstart.tables import table_text
 
 DEFAULT = Path("runs/.features")
@@ -23,21 +23,14 @@ def features(arguments: Sequence[str]) -> int:
     for action in (listing, clearing):
         action.add_argument("--dir", type=Path, default=DEFAULT, help=f"where they are (default: {DEFAULT})")
     options = parser.parse_args(arguments)
-    try:
-        if not options.dir.is_dir():
-            raise HeadstartError(f"There is no folder {options.dir}; name the one that holds features with --dir.")
-        store = Store(options.dir, 0)
-        if options.action == "list":
-            print(listed(store))
-        else:
-            print(cleared(store, options.entries))
-    except OSError as error:
-        print(f"headstart: {options.dir} cannot be changed ({error.strerror}).", file=sys.stderr)
-        return 2
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if not options.dir.is_dir():
+        raise HeadstartError(f"There is no folder {options.dir}; name the one that holds features with --dir.")
+    store = Store(options.dir, 0)
+    if options.action == "list":
+        print(listed(store))
+    else:
+        print(cleared(store, options.entries))
+    return DONE
 
 
 def listed(store: Store) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from headstart.data import PictureSplit
 from headstart.data.decoding import usable_cores
 from headstart.features.engines import Engine
+from headstart.progress import Progress
 
 Key = tuple[int, int]  # epoch, position: what a view is drawn from
 
@@ -30,10 +30,10 @@ def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str)
         results = ahead(lambda batch: engine(load(batch)), batches, engine.lanes, 2 * engine.lanes)
     else:
         results = (engine(pictures) for pictures in ahead(load, batches, usable_cores(), 2 * usable_cores()))
-    with tqdm(total=len(keys), desc=what, delay=2, disable=None, leave=False) as bar:
+    with Progress(what, len(keys)) as progress:
         for batch, values in zip(batches, results, strict=True):
             yield values[: len(batch)]
-            bar.update(len(batch))
+            progress.advance(len(batch))
 
 
 def stacked(split: PictureSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from headstart.precision import at_least_single
+from headstart.progress import counted_batches
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def extract(
 ) -> Features:
     """Features of every picture, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
     values, targets = [], []
-    for inputs, labels, _ in tqdm(batches, desc=what, delay=2, disable=None, leave=False):
+    for inputs, labels, _ in counted_batches(batches, what):
         values.append(at_least_single(network(inputs.to(device, non_blocking=True))))
         targets.append(labels.to(device))
     # A copy made outside inference mode may take part in autograd.

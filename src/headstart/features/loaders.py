@@ -31,7 +31,7 @@ class FeatureBatches:
         views: int = 1,
     ) -> None:
         self.rows, self.targets, self.views = rows, targets, views
-        self.labels = torch.from_numpy(targets)
+        self.dataset = self.labels = torch.from_numpy(targets)  # an entry an image, as a DataLoader has it
         self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
         self.passes = 0.0  # how often all rows were asked for
         self.straight_on = straight_on(len(targets), batch_size)

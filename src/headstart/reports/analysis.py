@@ -16,6 +16,7 @@ from headstart.reports.evidence import Evidence, gather
 from headstart.reports.fair import check_selection, check_test_sets
 from headstart.reports.keys import value_of
 from headstart.reports.mean_accuracy import with_interval
+from headstart.reports.one_run import OneRun
 from headstart.reports.panels import Panel, make_panels
 from headstart.reports.pivot import Pivot, pivot
 from headstart.reports.read import Run, RunSet
@@ -72,6 +73,14 @@ class Analysis:
         """Of each group, in their order."""
         return tuple(budget_of(group) for group in self.groups)
 
+    @cached_property
+    def one_run(self) -> OneRun | None:
+        """What a run shows that is alone in a report; None where there are several."""
+        if len(self.runs) != 1:
+            return None
+        (run,) = self.runs
+        return OneRun.of(run, self.evidence.get(run.id))
+
     def score(self, group: Group, name: str) -> Statistic:
         """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""
         if group.reference:
@@ -107,8 +116,12 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     on test); ConfigError for names and conditions that fit no run.
     """
     if not found.runs:
-        lost = f" ({len(found.problems)} did not finish or cannot be read)" if found.problems else ""
-        raise DataError(f"There is no finished run here{lost}; start one with 'headstart train'.")
+        lost = [
+            *([f"{len(found.problems)} did not finish or cannot be read"] if found.problems else []),
+            *([f"{found.checks} of 'headstart reproduce' do not count"] if found.checks else []),
+        ]
+        why = f" ({', '.join(lost)})" if lost else ""
+        raise DataError(f"There is no finished run here{why}; start one with 'headstart train'.")
     runs = choose(found.runs, options.where)
     groups = group_runs(runs, options.by, options.compare, options.tune)
     check_baseline(make_panels(groups), options.baseline)

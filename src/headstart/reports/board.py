@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.reports.curves import band
 from headstart.reports.formats import setting
@@ -50,19 +49,16 @@ def write_board(panels: Sequence[Panel], directory: Path, pictures: Mapping[str,
       deviation.
     - ``pictures``, PNG files by name, are images of ``figures``.
 
-    What an earlier call left in the directory is removed. Raises DataError where the directory cannot be written to.
+    What an earlier call left in the directory is removed.
     """
     content = dict(_sub_runs(panels))
     if pictures:
         content["figures"] = SubRun(summaries=[_image(name, path) for name, path in pictures.items()])
-    try:
-        clear(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, sub_run in content.items():
-            _write(directory / name, sub_run)
-        prune(directory)  # at the end: most are the same as before
-    except OSError as error:
-        raise DataError(f"Curves for TensorBoard cannot be written to '{directory}' ({error.strerror}).") from error
+    clear(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, sub_run in content.items():
+        _write(directory / name, sub_run)
+    prune(directory)  # at the end: most are the same as before
     return directory
 
 
@@ -88,7 +84,7 @@ def _sub_runs(panels: Sequence[Panel]) -> Iterator[tuple[str, SubRun]]:
         bands = [_bands(group) for group in groups]
         last = max((epoch for found in bands for curves in found.values() for epoch in curves["mean"]), default=0)
         for group, found in zip(groups, bands, strict=True):
-            name = _unique(f"{_plain(panel.title)}/{_plain(panel.label(group))}", taken)
+            name = unique_name(f"{plain_name(panel.title)}/{plain_name(panel.label(group))}", taken)
             yield f"{name}/test", _scores(name, group)
             drawn = found or _levels(group, max(last, 1))
             for split in SPLITS:
@@ -208,12 +204,13 @@ def _write(folder: Path, sub_run: SubRun) -> None:
     write_atomically(folder / f"events.out.tfevents.{int(now):010d}{SUFFIX}", content.getvalue())
 
 
-def _plain(name: Any) -> str:
-    """A name that is one folder, readable in TensorBoard's list and in a regular expression typed there."""
+def plain_name(name: Any) -> str:
+    """Return a name that is one folder, readable in TensorBoard's list and in a regular expression typed there."""
     return re.sub(r"[^\w.,=+-]+", " ", str(name)).strip(" .") or "all"
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """Return the name, with a number where it is taken, and take it."""
     number, unique = 1, name
     while unique.lower() in taken:  # some file systems do not tell capitals
         number += 1

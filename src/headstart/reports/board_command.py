@@ -7,18 +7,27 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from headstart.errors import ConfigError, DataError, HeadstartError
-from headstart.reports.board import write_board
+from headstart.files import check_writable
+from headstart.records.events import FOLDER, check_events
+from headstart.records.opening import check_stays_inside
+from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.reports.panels import make_panels
 from headstart.reports.read import find_run_directories, read_runs
 from headstart.reports.table import group_runs
+from headstart.sweeps.labels import words_of
+from headstart.sweeps.status import read_status
 
 HOST = "127.0.0.1"  # never another: what is shown is no one else's business
 COMPARISON = "comparison"
-MEANS = "runFilter=comparison.*validation&smoothing=0#timeseries"
+CURVES = "tagFilter=epoch_&smoothing=0"
+MEANS = f"runFilter={COMPARISON}/.*validation&{CURVES}"
+SINGLE = f"runFilter=%5E(%3F!{COMPARISON}/)&{CURVES}"
 REFRESH = 10.0  # seconds between looks for new runs
 
 
@@ -38,16 +47,13 @@ def board(arguments: Sequence[str]) -> int:
         with interruptible(), tempfile.TemporaryDirectory(prefix="headstart-board-") as folder:
             links = Links(Path(folder), options.runs, comparison)
             links.renew()
-            address = serve(Path(folder), options.port)
-            print(f"TensorBoard: {address}  (Ctrl-C ends it)")
+            address = serve(Path(folder), options.port, CURVES if comparison is None else MEANS)
+            print(f"TensorBoard: {address}  (Ctrl-C ends it)", flush=True)
             if comparison is not None:
-                print(f"means over runs, validation: {address}?{MEANS}", flush=True)
+                print(f"single runs: {address}?{SINGLE}", flush=True)
             while not threading.Event().wait(REFRESH):
                 with contextlib.suppress(HeadstartError):  # a folder that is gone meanwhile has no new runs
                     links.renew()
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print()
     return 0
@@ -70,39 +76,73 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
-    return write_board(make_panels(group_runs(runs.runs)), first / "report" / "tensorboard")
+    check_stays_inside(first, "report", "report/tensorboard")
+    directory = first / "report" / "tensorboard"
+    check_writable(directory, "show single runs with --no-aggregate")
+    return write_board(make_panels(group_runs(runs.runs)), directory)
 
 
 class Links:
-    """A folder of links to the runs' event files: run names stay short, and any folders can be shown together."""
+    """A folder of links to the runs' event files: names stay short, and any folders can be shown together."""
 
     def __init__(self, folder: Path, runs: Sequence[Path], comparison: Path | None) -> None:
         self.folder, self.runs = folder, runs
-        self.targets: set[Path] = set()
+        self.links: dict[Path, Path] = {}
+        """The link to each folder of event files."""
+        self.can_show: dict[Path, bool] = {}
         if comparison is not None:
             (folder / COMPARISON).symlink_to(comparison.absolute())
 
     def renew(self) -> None:
-        """Link runs that are new, named as their directories; of two with one name the later gets a number."""
-        for run in find_run_directories(self.runs):
-            target = run / "tensorboard"
-            if target in self.targets or not target.is_dir():
-                continue
-            self.targets.add(target)
-            number, link = 1, self.folder / run.name
-            while link.is_symlink():
-                number += 1
-                link = self.folder / f"{run.name} {number}"
-            link.symlink_to(target)
+        """Link every run by its strategy, the settings in which runs differ, and its seed; equal names get numbers.
+
+        A run that is new may differ in a setting that told nothing before: then links get new names.
+        """
+        now = time.time()
+        found = [run for run in find_run_directories(self.runs) if self._can_show(run)]
+        statuses = [status for status in (read_status(run, now) for run in found) if status is not None]
+        runs = [status.directory for status in statuses]
+        taken = {COMPARISON}
+        wanted: dict[Path, Path] = {}
+        for run, words in zip(runs, words_of(runs, [status.record for status in statuses]), strict=True):
+            wanted[run / FOLDER] = self.folder / unique_name(plain_name(words), taken)
+        for target, link in self.links.items():
+            if wanted.get(target) != link:
+                link.unlink()
+        for target, link in wanted.items():
+            if self.links.get(target) != link:
+                link.symlink_to(target)
+        self.links = wanted
+
+    def _can_show(self, run: Path) -> bool:
+        """Return whether a run has event files that TensorBoard can read; say once why not."""
+        if run not in self.can_show and (run / FOLDER).is_dir():
+            try:
+                check_events(run)
+                self.can_show[run] = True
+            except DataError as error:
+                print(f"headstart: {run.name} is not shown: {error}.", file=sys.stderr)
+                self.can_show[run] = False
+        return self.can_show.get(run, False)
 
 
-def serve(folder: Path, port: int | None) -> str:
-    """Start TensorBoard in a thread of its own; its address. Raises ConfigError for a port that cannot be had."""
-    from tensorboard.program import TensorBoard, TensorBoardPortInUseError, TensorBoardServerException
+def serve(folder: Path, port: int | None, view: str) -> str:
+    """Start TensorBoard in a thread of its own; its address, which opens with ``view``, the query of its settings.
+
+    Raises ConfigError for a port that cannot be had.
+    """
+    from tensorboard.program import (
+        TensorBoard,
+        TensorBoardPortInUseError,
+        TensorBoardServerException,
+        create_port_scanning_werkzeug_server,
+    )
 
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any that is free.")
-    program = TensorBoard()
+    program = TensorBoard(
+        server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
+    )
     program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # advice about its fast loading
@@ -112,3 +152,15 @@ def serve(folder: Path, port: int | None) -> str:
     except (TensorBoardServerException, OSError) as error:
         raise ConfigError(f"TensorBoard cannot serve on port {port} ({error}); choose another.") from error
     return address
+
+
+def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
+    """Return the WSGI application with its bare address redirected to ``view``: TensorBoard opens with all images."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/" or environ.get("QUERY_STRING"):
+            return app(environ, start_response)
+        start_response("302 Found", [("Location", f"/?{view}"), ("Content-Length", "0"), ("Cache-Control", "no-store")])
+        return [b""]
+
+    return answer

@@ -3,13 +3,14 @@
 import argparse
 import gc
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from headstart.errors import HeadstartError
+from headstart.files import check_writable
+from headstart.guard import DONE
+from headstart.records.opening import check_stays_inside
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks
@@ -22,6 +23,8 @@ from headstart.reports.write import write_report
 from headstart.tables import table_text
 
 MOST_LINES = 24
+TERMINAL = 80
+"""Characters in a line of the report on one run."""
 EXAMPLES = """examples:
   headstart report runs
   headstart report runs --by strategy --compare dataset --where augmentation=none --out paper
@@ -30,19 +33,24 @@ EXAMPLES = """examples:
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Read the runs below the folders given, print the comparison, write the report; the exit code."""
+    """Read the runs below the folders given, print the comparison, write the report; the exit code.
+
+    Raises a HeadstartError for what the user can mend.
+    """
     options = _parser().parse_args(arguments)
     wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
     threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
     gc.disable()  # nothing here goes in circles, and looking for it takes a tenth of the time
     try:
-        analysis = analyse(read_runs(options.runs), wanted)
+        runs = read_runs(options.runs)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        if options.out is None:
+            check_stays_inside(first, "report", "report/figures")
+        output = options.out or first / "report"
+        check_writable(output, "give another --out")
+        analysis = analyse(runs, wanted)
         command = shlex.join(["headstart", "report", *map(str, arguments)])
-        written = write_report(analysis, options.out or first / "report", command, not options.no_figures)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
+        written = write_report(analysis, output, command, not options.no_figures)
     finally:
         threads.restore_original_limits()
         gc.enable()
@@ -50,26 +58,34 @@ def report(arguments: Sequence[str]) -> int:
     print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
     print(f"figures: {written.picture}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))
     print(f"curves:  headstart board {shlex.join(map(str, options.runs))}")
-    return 0
+    return DONE
 
 
 def summary(analysis: Analysis) -> str:
     """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
     parts = []
     table, found = analysis.pivot, analysis.robustness
-    if len(table.columns) > 1 and len(table.rows) > 1:
+    one = analysis.one_run
+    if one is not None:
+        parts += [one.title]
+        for section in (one.overview, *one.details):
+            rows = section.texts[: section.short]
+            parts += ["", table_text(section.header, rows, section.right, TERMINAL)]
+    elif len(table.columns) > 1 and len(table.rows) > 1:
         parts += [_side_by_side(analysis.panels[0].what, table, of_test), ""]
         if found is not None:
             parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
     else:
         mce = found.mce if found is not None else None
         parts += [table_text(*table_cells(analysis.groups, mce)), ""]
-    parts += _first(findings(analysis))
+    if one is None:
+        parts += _first(findings(analysis))
     notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
     if found is not None:
         parts += _first(robustness_findings(found))
         notes += _first(found.reasons)
-    parts += [f"note: {line}" for line in notes]
+    parts += ["", *(f"note: {line}" for line in notes)] if one is not None and notes else []
+    parts += [f"note: {line}" for line in notes] if one is None else []
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import ConfigError, nearest
+from headstart.progress import counted
 from headstart.reports.mean_accuracy import overlap_of
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
@@ -84,7 +85,7 @@ def compare(
         if baseline not in known:
             return []
         pairs = [(known[baseline], group) for group in groups if group.label != baseline]
-    results = [(a, b, difference(a, b, evidence, score)) for a, b in pairs]
+    results = [(a, b, difference(a, b, evidence, score)) for a, b in counted(pairs, "comparing", len(pairs), "pairs")]
     ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
     corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
     alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))

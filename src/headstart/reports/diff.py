@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from headstart.errors import DataError, nearest
+from headstart.records.manifest import MANIFEST, read_manifest, read_settings
+from headstart.records.opening import MB, first_line, open_inside
+from headstart.records.tables import MOST_PREDICTIONS
 from headstart.reports.predictions import read_predictions
-from headstart.reports.read import SCHEMA, YAML_LOADER, find_run_directories, finite_numbers, first_line
+from headstart.reports.read import SCHEMA, find_run_directories, finite_numbers, is_name, shown
 from headstart.settings import flatten, is_indifferent, is_seed
 
 ABSENT = "–"  # stands for a value that only the other run has
@@ -128,19 +131,20 @@ class Pairs:
 
 def read_record(path: Path) -> Record:
     """Read one run directory, finished or not. Raises DataError, in one sentence, where there is none to read."""
-    directory = path.parent if path.name == "run.json" else path
-    file = directory / "run.json"
-    if not file.is_file():
+    directory = path.parent if path.name == MANIFEST else path
+    file = directory / MANIFEST
+    if not os.path.lexists(file):
         raise DataError(_no_run(directory))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"'{file}' cannot be read ({first_line(error)}).") from None
-    if not isinstance(content, dict):
-        raise DataError(f"'{file}' does not hold a JSON object.")
+        content = read_manifest(directory)
+    except DataError as error:
+        raise DataError(f"'{file}'{str(error).removeprefix(MANIFEST)}.") from None
     if content.get("schema") != SCHEMA:
-        raise DataError(f"'{file}' has schema {content.get('schema')!r}; this version reads {SCHEMA}.")
-    record = Record(directory, content, _flat_config(directory / "config.yaml"))
+        raise DataError(f"'{file}' has schema {shown(content.get('schema'))}; this version reads {SCHEMA}.")
+    record = Record(directory, content, _flat_config(directory))
+    for name in ("backbone", "dataset", "strategy"):
+        if record.get(name) is not None and not is_name(record.get(name)):
+            raise DataError(f"'{file}' is damaged: its {name} is {shown(record.get(name))}; expected a name.")
     for entry, expected in KINDS.items():
         value = record.get(*entry)
         if value is not None and not isinstance(value, expected):
@@ -178,9 +182,18 @@ def compare_predictions(a: Path, b: Path) -> Pairs:
 def same_bytes(a: Path, b: Path) -> bool:
     """Whether both files are there and equal."""
     try:
-        return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
-    except OSError:
-        return False
+        with (
+            open_inside(a.parent, a.name, MOST_PREDICTIONS) as first,
+            open_inside(b.parent, b.name, MOST_PREDICTIONS) as second,
+        ):
+            if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+                return False
+            while (part := first.read(MB)) == second.read(MB):
+                if not part:
+                    return True
+    except (OSError, DataError):
+        pass
+    return False
 
 
 def differences(a: Record, b: Record) -> list[Section]:
@@ -389,14 +402,12 @@ def _no_run(directory: Path) -> str:
     return f"'{directory}' is no run directory, as it has no run.json{hint}."
 
 
-def _flat_config(file: Path) -> dict[str, Any]:
+def _flat_config(directory: Path) -> dict[str, Any]:
     """Empty where the file is missing or damaged: a diff then tells what run.json does."""
     try:
-        with file.open("rb") as opened:
-            config = yaml.load(opened, Loader=YAML_LOADER)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return flatten(read_settings(directory))
+    except DataError:
         return {}
-    return flatten(config) if isinstance(config, dict) else {}
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:

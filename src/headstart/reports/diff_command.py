@@ -3,12 +3,11 @@
 import argparse
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import HeadstartError
+from headstart.guard import DONE
 from headstart.reports.diff import Record, Row, Section, conclusion, differences, read_record, told
 from headstart.tables import table_text
 
@@ -16,18 +15,14 @@ WIDEST = 48  # characters of a value
 
 
 def diff(arguments: Sequence[str]) -> int:
-    """Print what differs between two run directories; the exit code: 0, or 2 where one cannot be read."""
+    """Print what differs between two run directories; the exit code. Raises DataError where one cannot be read."""
     parser = argparse.ArgumentParser(
         prog="headstart diff", description="Show what differs between two runs, finished or not."
     )
     parser.add_argument("a", type=Path, metavar="RUN_A", help="a run directory (a folder with a run.json)")
     parser.add_argument("b", type=Path, metavar="RUN_B", help="another one")
     options = parser.parse_args(arguments)
-    try:
-        a, b = read_record(options.a), read_record(options.b)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return 2
+    a, b = read_record(options.a), read_record(options.b)
     sections = differences(a, b)
     for name, record in (("A", a), ("B", b)):
         print(f"{name}: {describe(record)}")
@@ -35,7 +30,7 @@ def diff(arguments: Sequence[str]) -> int:
     for line in section_lines(sections):
         print(line)
     print(f"\n{conclusion(sections)}")
-    return 0
+    return DONE
 
 
 def describe(record: Record) -> str:

@@ -18,6 +18,7 @@ from headstart.reports.comparison import Comparison
 from headstart.reports.curves import Curves, read_curves
 from headstart.reports.figures import (
     Point,
+    dark_file,
     draw_by_number,
     draw_confusion,
     draw_cost,
@@ -34,7 +35,7 @@ from headstart.reports.page.content import Picture
 from headstart.reports.panels import Panel
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.processes import shared
-from headstart.reports.read import Run
+from headstart.reports.read import EXPLAINED, Run, explained_in
 from headstart.reports.scores import confusion_counts, reliability_bins, scaled
 from headstart.reports.statistics import cliques, friedman_nemenyi
 from headstart.reports.style import Style
@@ -43,7 +44,6 @@ from headstart.reports.table import Group
 FOREST_ROWS = 20
 PANELS = 6
 """Figures of single panels are drawn for the first so many panels."""
-EXPLAINED = {"mistakes": "Most confident mistakes", "grad_cam": "Grad-CAM", "embedding": "Embedding"}
 Styles = Mapping[str, Style]
 
 
@@ -58,7 +58,14 @@ class Drawn:
 
     def picture(self, directory: Path) -> Picture:
         """For the page in ``directory``."""
-        return Picture(self.title, self.note, self.png.read_bytes(), [seen_from(directory, self.pdf).as_posix()])
+        dark = dark_file(self.png)
+        return Picture(
+            title=self.title,
+            note=self.note,
+            png=self.png.read_bytes(),
+            files=[seen_from(directory, self.pdf).as_posix()],
+            dark=dark.read_bytes() if dark.is_file() else b"",
+        )
 
 
 def seen_from(directory: Path, file: Path) -> Path:
@@ -90,7 +97,7 @@ def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything
         folder = directory / "figures"
         folder.mkdir(exist_ok=True)
         plans += [(folder, plan) for plan in planned(analysis, curves, styles)]
-    drawn = shared(lambda number: _draw(*plans[number]), len(plans))  # some 0.2 s each
+    drawn = shared(lambda number: _draw(*plans[number]), len(plans), "drawing", "figures")  # some 0.2 s each
     return [*drawn, *explained(analysis.runs)]
 
 
@@ -260,10 +267,9 @@ def explained(runs: Sequence[Run]) -> list[Drawn]:
     """Pictures that 'headstart explain' left in run directories."""
     found = []
     for run in runs:
-        for name, title in EXPLAINED.items():
+        for name in explained_in(run.directory)[0]:
             png, pdf = (run.directory / "explain" / f"{name}.{ending}" for ending in ("png", "pdf"))
-            if png.is_file() and pdf.is_file():
-                found.append(Drawn(f"{title}: {run.directory.name}", "", png, pdf))
+            found.append(Drawn(f"{EXPLAINED[name]}: {run.directory.name}", "", png, pdf))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,14 +56,38 @@ def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
     found: dict[str, Evidence] = {}
     problems = []
     one_by_one = len(runs) < MANY
-    judged = [_try(run) for run in runs] if one_by_one else shared(lambda n: _try(runs[n]), len(runs), chunk=8)
+    judged = (
+        [_try(run) for run in runs]
+        if one_by_one
+        else shared(lambda n: _try(runs[n]), len(runs), "reading predictions", "runs", chunk=8)
+    )
+    odd = _odd([result for result in judged if isinstance(result, Evidence)])
     for run, result in zip(runs, judged, strict=True):
+        if isinstance(result, Evidence) and (result.content, result.pictures) in odd:
+            result = "predictions.csv lists other images than another run that was tested on the same ones"
         if isinstance(result, Evidence):
             found[run.id] = result
         else:
             reason = f"{result}, so it is compared by its accuracy alone"
             problems.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
     return found, problems
+
+
+def _odd(found: Sequence[Evidence]) -> set[tuple[str, str]]:
+    """Return which lists of test images contradict others of as many images with the same content: all but one.
+
+    Which of them is right, most runs decide; where as many have one as another, none is.
+    """
+    lists: dict[tuple[str, int], Counter[str]] = {}
+    for one in found:
+        if one.content:
+            lists.setdefault((one.content, len(one.correct)), Counter())[one.pictures] += 1
+    odd = set()
+    for (content, _), counts in lists.items():
+        (right, most), *others = counts.most_common()
+        tied = any(count == most for _, count in others)
+        odd |= {(content, pictures) for pictures in counts if others and (tied or pictures != right)}
+    return odd
 
 
 def _try(run: Run) -> Evidence | str:

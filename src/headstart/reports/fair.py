@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from headstart.errors import DataError
 from headstart.reports.evidence import Evidence
+from headstart.reports.keys import PLACES
 from headstart.reports.panels import Panel
 from headstart.reports.read import Run
+from headstart.settings import is_indifferent
 
 
 def check_selection(runs: Iterable[Run], evidence: Mapping[str, Evidence]) -> None:
@@ -48,12 +50,12 @@ def check_test_sets(panels: Sequence[Panel], evidence: Mapping[str, Evidence]) -
 
 def _difference(one: Run, other: Run) -> str:
     """The data setting in which they differ, with what to do about it."""
-    names = ("num_workers", "on_error", "download", "near_duplicates", "allow_outside")
-    indifferent = {f"dataset.{name}" for name in names}
     keys = sorted(
         key
         for key in one.config.keys() | other.config.keys()
-        if key.startswith("dataset.") and key not in indifferent and one.config.get(key) != other.config.get(key)
+        if key.startswith("dataset.")
+        and (key in (*PLACES, "dataset.name") or not is_indifferent(key))
+        and one.config.get(key) != other.config.get(key)
     )
     if not keys:
         return "; leave one of them out with --where, or give their data sets names of their own (dataset.name)"

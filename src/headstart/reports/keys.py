@@ -10,16 +10,11 @@ from typing import Any
 
 from headstart.errors import ConfigError, nearest
 from headstart.reports.read import Run, run_order
+from headstart.settings import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
-# Settings that do not change what a run computes, or that are what a group averages over.
-IGNORED_PARTS = frozenset({"hydra", "logger", "paths", "seeds", "sweep"})
-IGNORED_NAMES = frozenset(
-    "accelerator allow_outside allow_targets auto_batch benchmark debug default_root_dir devices dirpath experiment "
-    "filename fold log_every_n_steps name near_duplicates num_nodes num_workers on_error output_dir profiler "
-    "references run_dir save_dir sweep_dir verbose".split()
-)
-PLACES = ("dataset.root", "dataset.pictures")
+FOLD = "dataset.fold"  # a group averages over folds, as over seeds
+PLACES = ("dataset.root", "dataset.pictures")  # where run.json has no hash of the data, places stand for them
 DATA = "dataset.data"  # no setting: what the data held
 # When two settings always change together, the one named first here stands for both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
@@ -28,7 +23,8 @@ PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmen
 def value_of(run: Run, key: str) -> Any:
     """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
 
-    ``DATA`` gives eight digits of the hash of what its data held, None where run.json does not say.
+    A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
+    of what its data held, None where run.json does not say.
     """
     if key == DATA:
         return run.data_hash and run.data_hash[:8]
@@ -36,7 +32,7 @@ def value_of(run: Run, key: str) -> Any:
         return "+".join(run.augmentation) or "none"
     if key in ("dataset", "backbone", "strategy", "seed"):
         return getattr(run, key)
-    value = run.config.get(key)
+    value = run.config.get(key, ADDED.get(key) if run.config else None)
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 
@@ -133,16 +129,8 @@ def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _ignored(key: str) -> bool:
-    parts = key.split(".")
-    name = parts[-1]
-    return (
-        name in IGNORED_NAMES
-        or key == "augmentation.where"
-        or name == "seed"
-        or name.endswith("_seed")
-        or name.startswith("enable_")
-        or not IGNORED_PARTS.isdisjoint(parts)
-    )
+    """Return whether a setting changes nothing in what a run computes, or is what a group averages over."""
+    return (is_indifferent(key) and key not in PLACES) or is_seed(key) or key == FOLD
 
 
 def _preference(key: str) -> tuple[int, int, str]:

@@ -1,6 +1,7 @@
 """The pivot table as LaTeX, for the package booktabs."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 
 from headstart.reports.formats import percent
@@ -10,13 +11,19 @@ from headstart.reports.table import Group, Statistic
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "|": r"\textbar{}", '"': r"{\char34}", "`": r"\`{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # after \\ or \midrule, [ begins an argument and * is an option
 }  # fmt: skip
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def escape_latex(text: object) -> str:
-    """Plain text that LaTeX prints as it is."""
-    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
+    """Return text that LaTeX prints as it is, wherever it stands; control characters become "?".
+
+    Repeated hyphens, apostrophes and commas are kept apart, as LaTeX joins ``--`` to a dash.
+    """
+    line = UNPRINTABLE.sub("?", " ".join(str(text).split()))
+    return re.sub(r"([-',])(?=\1)", r"\1{}", "".join(SPECIAL.get(letter, letter) for letter in line))
 
 
 def latex_table(table: Pivot, what: str, note: str, score: Callable[[Group], Statistic] = of_test) -> str:

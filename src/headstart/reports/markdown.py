@@ -25,6 +25,7 @@ from headstart.reports.formats import (
     split_keys,
     table_cells,
 )
+from headstart.reports.one_run import OneRun
 from headstart.reports.panels import Panel
 from headstart.reports.pivot import BOLD
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
@@ -49,6 +50,8 @@ ADJUSTED = (
 
 def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
     """The page; ``figures`` are titles and the files that show them, seen from the page."""
+    if analysis.one_run is not None:
+        return _of_one_run(analysis.one_run, analysis, figures)
     _, constant = split_keys(analysis.groups)
     shared = shared_settings(constant)
     count = len(analysis.runs)
@@ -72,12 +75,31 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
     parts += _robustness(analysis)
     parts += _budgets(analysis)
     parts += _variances(analysis)
-    for title, file in figures:
-        parts += [f"## {escape_markdown(title)}", f"![{escape_markdown(title)}]({file.as_posix()})"]
-    if lines := remarks(analysis.found):
-        parts.append("## Left out, or to be known")
-        parts += [f"- {escape_markdown(line)}" for line in lines]
-    return joined(parts)
+    return joined([*parts, *_figures(figures), *_remarks(analysis)])
+
+
+def _of_one_run(one: OneRun, analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
+    """Return the page of one run alone: its tables and figures."""
+    parts = [f"# {escape_markdown(one.title)}"]
+    for section in (one.overview, *one.details):
+        more = len(section.rows) - section.shown
+        parts += [f"## {section.title}", markdown_table(section.header, section.texts[: section.shown], section.right)]
+        parts += [section.note] if section.note else []
+        parts += [f"... and {more} more, in {section.name}.csv."] if more > 0 else []
+    return joined([*parts, *_robustness(analysis), *_figures(figures), *_remarks(analysis)])
+
+
+def _figures(figures: Sequence[tuple[str, Path]]) -> list[str]:
+    return [
+        part
+        for title, file in figures
+        for part in (f"## {escape_markdown(title)}", f"![{escape_markdown(title)}]({file.as_posix()})")
+    ]
+
+
+def _remarks(analysis: Analysis) -> list[str]:
+    lines = remarks(analysis.found)
+    return ["## Left out, or to be known", *(f"- {escape_markdown(line)}" for line in lines)] if lines else []
 
 
 def joined(parts: Sequence[str]) -> str:

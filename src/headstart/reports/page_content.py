@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import DataError
+from headstart.records.documents import checked_yaml, plain_text
+from headstart.records.manifest import SETTINGS
 from headstart.reports.analysis import Analysis
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.comparison import Comparison
@@ -25,6 +28,7 @@ from headstart.reports.formats import (
 )
 from headstart.reports.keys import value_of
 from headstart.reports.markdown import BEYOND, p_text, score_text
+from headstart.reports.one_run import OneRun, Section
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
 from headstart.reports.panels import Panel
 from headstart.reports.pivot import BOLD
@@ -32,10 +36,15 @@ from headstart.reports.read import Run
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
 from headstart.reports.style import Style
 
+MOST_ROWS = 1000
+"""Of a table of one run on the page."""
+
 
 def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str) -> Page:
     """What the page shows; ``command`` made it."""
     numbers = {run.id: number for number, run in enumerate(analysis.runs)}
+    if analysis.one_run is not None:
+        return _of_one_run(analysis.one_run, analysis, pictures, styles, command)
     _, constant = split_keys(analysis.groups)
     count = len(analysis.runs)
     shared = shared_settings(constant)
@@ -62,6 +71,34 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
         runs=[_card(run) for run in analysis.runs],
         problems=[*remarks(analysis.found), *worse_calibration(analysis)],
     )
+
+
+def _of_one_run(
+    one: OneRun, analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str
+) -> Page:
+    """Return the page of one run alone."""
+    found = analysis.robustness
+    measured = [] if found is None else [*robustness_findings(found), *found.reasons]
+    return Page(
+        title=one.title,
+        summary=[*(f"{name}: {text}" for name, text in one.overview.texts), *measured, f"Made by: {command}"],
+        tables=[*map(_section_table, one.details), *_robustness(analysis, {one.run.id: 0})],
+        charts=[chart for panel in analysis.panels for chart in _curves(panel, 0, styles)],
+        pictures=list(pictures),
+        runs=[_card(one.run)],
+        problems=remarks(analysis.found),
+    )
+
+
+def _section_table(section: Section) -> Table:
+    columns = [
+        Column(name, "number" if is_right else "text")
+        for name, is_right in zip(section.header, section.right, strict=True)
+    ]
+    rows = [[_cell(*cell) for cell in row] for row in section.rows[:MOST_ROWS]]
+    more = len(section.rows) - MOST_ROWS
+    note = f"{section.note} {more} more rows are in {section.name}.csv." if more > 0 else section.note
+    return Table(section.name, section.title, note.strip(), columns, rows)
 
 
 def _of(runs: Sequence[Run], numbers: Mapping[str, int]) -> tuple[int, ...]:
@@ -140,12 +177,13 @@ def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
 
 def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
     rows = _difference_rows(analysis.panels, analysis.comparisons, numbers)
-    return [_difference_table("differences", "Differences", "test accuracies", rows)] if rows else []
+    several = len(analysis.panels) > 1
+    return [_difference_table("differences", "Differences", "test accuracies", rows, several)] if rows else []
 
 
-def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]]) -> Table:
+def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], several_panels: bool) -> Table:
     columns = [
-        Column("panel", "text"),
+        *([Column("panel", "text")] if several_panels else []),
         Column("better", "text"),
         Column("other", "text"),
         Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
@@ -172,7 +210,7 @@ def _difference_rows(
             effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
             rows.append(
                 [
-                    Cell(panel.title, panel.title),
+                    *([Cell(panel.title, panel.title)] if len(panels) > 1 else []),
                     Cell(one.a, one.a),
                     Cell(one.b, one.b),
                     _cell(percent(result.difference), result.difference, runs, one.told_apart),
@@ -230,7 +268,10 @@ def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
     tables = [Table("robustness", "Robustness", what_was_measured(found), columns, rows)]
     if differences := _difference_rows(found.panels, found.comparisons, numbers):
         of = "shares of corrupted pictures told right (1 - mCE)"
-        tables.append(_difference_table("robustness-differences", "Differences in robustness", of, differences))
+        several = len(found.panels) > 1
+        tables.append(
+            _difference_table("robustness-differences", "Differences in robustness", of, differences, several)
+        )
     for number, panel in enumerate(found.panels):
         errors = [found.by_corruption(group) for group in panel.groups]
         of_panel = [Column("corruption", "text"), *(Column(group.label, "number") for group in panel.groups)]
@@ -317,11 +358,12 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
                         low=[scale * value for value in curve.low],
                         high=[scale * value for value in curve.high],
                         kind=split,
+                        symbol=style.symbol,
                     )
                 )
         if series:
             title = f"{score.capitalize()} by epoch: {panel.title}"
-            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series))
+            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series, percent=score == "accuracy"))
     return charts
 
 
@@ -347,8 +389,8 @@ def _card(run: Run) -> RunCard:
 
 def _config_text(run: Run) -> str:
     try:
-        return (run.directory / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return plain_text(checked_yaml(run.directory, SETTINGS))
+    except DataError:  # the reader of the runs has named it
         return ""
 
 

@@ -8,20 +8,22 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from headstart.progress import counted
+
 Result = TypeVar("Result")
 _WORK: Callable[[int], Any] | None = None  # forked processes find it here, as closures cannot be sent
 
 
-def shared(work: Callable[[int], Result], count: int, chunk: int = 1) -> list[Result]:
-    """``work`` of 0, 1, ... count - 1, in that order; what it returns is pickled."""
+def shared(work: Callable[[int], Result], count: int, what: str, unit: str, chunk: int = 1) -> list[Result]:
+    """``work`` of 0, 1, ... count - 1, in that order; what it returns is pickled. ``what`` names it while it runs."""
     global _WORK
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     if min(cores, count) < 2:
-        return [work(number) for number in range(count)]
+        return [work(number) for number in counted(range(count), what, count, unit)]
     _WORK = work
     try:
         with multiprocessing.get_context("fork").Pool(2, _one_thread) as pool:
-            return pool.map(_do, range(count), chunksize=chunk)
+            return list(counted(pool.imap(_do, range(count), chunksize=chunk), what, count, unit))
     finally:
         _WORK = None
 

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from headstart.errors import DataError
+from headstart.progress import counted
+from headstart.records.finding import homes_below
+from headstart.records.images import read_png
+from headstart.records.manifest import MANIFEST, read_manifest, read_settings
+from headstart.records.opening import MissingFileError, first_line, is_inside, unreadable
+from headstart.records.tables import CURVE_CELLS, MOST_CURVE, open_table
 from headstart.settings import flatten
 from headstart.sweeps.outcomes import read_outcomes
+from headstart.sweeps.repeats import is_repeat
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
 TRIED = ("l2", "neighbours", "candidate")  # columns of metrics.csv where a row is a setting, not an epoch
+EXPLAINED = {"mistakes": "Most confident mistakes", "grad_cam": "Grad-CAM", "embedding": "Embedding"}
 STATUSES = ("finished", "failed", "interrupted", "pruned", "running")
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LARGEST = 1e39
+"""No loss in 32 bits reaches it; what does was not measured."""
+LONGEST = 1e15
+"""No count, and no number of seconds or bytes that a run cost, reaches it."""
+LONGEST_NAME = 200
+"""Characters of the name of a backbone, data set, strategy or augmentation."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +89,18 @@ class Run:
     def _curve(self) -> pd.DataFrame:
         import pandas as pd
 
-        path = self.directory / "metrics.csv"
-        try:
-            curve = pd.read_csv(path)
-        except FileNotFoundError:
-            raise DataError("metrics.csv is missing") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"metrics.csv cannot be read ({first_line(error)})") from None
+        with open_table(self.directory, "metrics.csv", MOST_CURVE, CURVE_CELLS).file as file:
+            try:
+                curve = pd.read_csv(file)
+            except (OSError, ValueError) as error:
+                raise unreadable("metrics.csv", error) from None
         if "epoch" not in curve:
             raise DataError("metrics.csv has no column 'epoch'")
         if not all(pd.api.types.is_numeric_dtype(kind) for kind in curve.dtypes):
             curve = curve.apply(pd.to_numeric, errors="coerce")
-        curve = curve.dropna(subset=["epoch"])
+        curve = curve.astype(float).where(lambda values: values.abs() < LARGEST).dropna(subset=["epoch"])
+        if not ((curve["epoch"] >= 0) & (curve["epoch"] < LONGEST)).all():
+            raise DataError("metrics.csv has an epoch that is below 0 or too large")
         return curve.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
 
     def read_curve(self) -> pd.DataFrame:
@@ -120,17 +130,26 @@ class RunSet:
     runs: tuple[Run, ...]
     problems: tuple[Problem, ...] = ()
     repeated: tuple[Path, ...] = ()
+    checks: int = 0
+    """How many runs of `headstart reproduce` were left out."""
 
 
 def read_runs(paths: Iterable[Path | str]) -> RunSet:
     """Read every run directory at or under the paths.
 
-    Of several finished runs with the same id only the latest counts. Raises DataError when a path does not exist.
+    Of several finished runs with the same id only the latest counts; what `headstart reproduce` made never does.
+    Raises DataError when a path does not exist.
     """
     runs: list[Run] = []
     problems: list[Problem] = []
-    for directory in find_run_directories(paths):
-        found = read_run(directory)
+    checks = 0
+    directories = find_run_directories(paths)
+    for directory in counted(directories, "reading runs", len(directories), "runs"):
+        content = _read_content(directory)
+        if is_repeat(content):
+            checks += 1
+            continue
+        found = content if isinstance(content, Problem) else _understood(directory, content)
         if isinstance(found, Run):
             runs.append(found)
         else:
@@ -150,7 +169,7 @@ def read_runs(paths: Iterable[Path | str]) -> RunSet:
     for run in kept:
         problems.extend(_notes(run))
     problems.sort(key=lambda problem: (problem.counted, str(problem.directory), problem.reason))
-    return RunSet(tuple(kept), tuple(problems), tuple(repeated))
+    return RunSet(tuple(kept), tuple(problems), tuple(repeated), checks)
 
 
 def run_order(run: Run) -> tuple[Any, ...]:
@@ -167,41 +186,44 @@ def find_run_directories(paths: Iterable[Path | str]) -> list[Path]:
     found: set[Path] = set()
     for given in paths:
         path = Path(given)
-        if path.name == "run.json" and path.is_file():
+        if path.name == MANIFEST and path.is_file():
             path = path.parent
         if not path.is_dir():
             raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
-        for folder, folders, files in os.walk(path):
-            if "run.json" in files:
-                found.add(Path(folder).resolve())
-                folders.clear()
-            elif "sweep.json" in files:
-                found.update(_left_elsewhere(Path(folder)))
+        for kind, home in homes_below(path):
+            found.update([home.resolve()] if kind == "run" else _left_elsewhere(home))
     return sorted(found)
 
 
 def _left_elsewhere(sweep: Path) -> Iterator[Path]:
     """Where finished runs lie that a sweep did not repeat."""
     for outcome in read_outcomes(sweep):
-        if outcome.word == "skipped" and outcome.directory and (Path(outcome.directory) / "run.json").is_file():
+        if outcome.word == "skipped" and outcome.directory and is_inside(Path(outcome.directory), MANIFEST):
             yield Path(outcome.directory).resolve()
 
 
 def read_run(directory: Path) -> Run | Problem:
     """Read one run directory; a Problem when it is unfinished, damaged or of another schema."""
+    content = _read_content(directory)
+    return content if isinstance(content, Problem) else _understood(directory, content)
+
+
+def _read_content(directory: Path) -> dict[str, Any] | Problem:
+    """Return what run.json holds, or why it cannot be read."""
     try:
-        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        return Problem(directory, "damaged", f"run.json cannot be read ({first_line(error)})")
-    if not isinstance(content, dict):
-        return Problem(directory, "damaged", "run.json does not hold a JSON object")
-    identity = content["id"] if isinstance(content.get("id"), str) and content["id"] else None
+        return read_manifest(directory)
+    except DataError as error:
+        return Problem(directory, "damaged", str(error))
+
+
+def _understood(directory: Path, content: dict[str, Any]) -> Run | Problem:
+    identity = content["id"] if is_name(content.get("id")) else None
     if content.get("schema") != SCHEMA:
-        reason = f"run.json has schema {content.get('schema')!r}, this version reads {SCHEMA}"
+        reason = f"run.json has schema {shown(content.get('schema'))}, this version reads {SCHEMA}"
         return Problem(directory, "other schema", reason, id=identity)
     status = content.get("status")
     if status not in STATUSES:
-        return Problem(directory, "damaged", f"run.json has the unknown status {status!r}", id=identity)
+        return Problem(directory, "damaged", f"run.json has the unknown status {shown(status)}", id=identity)
     if status != "finished":
         return Problem(directory, status, _error_text(content.get("error")) or "not finished", id=identity)
     try:
@@ -210,33 +232,36 @@ def read_run(directory: Path) -> Run | Problem:
         return Problem(directory, "damaged", str(error), id=identity)
 
 
-def first_line(value: object, limit: int = 160) -> str:
-    """First non-empty line of a text, cut to `limit` characters."""
-    lines = [line.strip() for line in str(value).splitlines() if line.strip()]
-    line = lines[0] if lines else type(value).__name__
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+def is_name(value: object) -> bool:
+    """Return whether a value of run.json is text that can stand in a table."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and "\n" not in value
+
+
+def shown(value: object) -> str:
+    """Return a value of a damaged file as a message can hold it."""
+    return first_line(repr(value), limit=40)
 
 
 def _finished_run(directory: Path, content: dict[str, Any], identity: str | None) -> Run:
     names = {}
     for name in ("backbone", "dataset", "strategy"):
-        if not isinstance(content.get(name), str):
+        if not is_name(content.get(name)):
             raise DataError(f"run.json has no name of the {name}")
         names[name] = content[name]
     augmentation = content.get("augmentation") or []
     if isinstance(augmentation, str):
         augmentation = [augmentation]
-    if not isinstance(augmentation, list):
+    if not isinstance(augmentation, list) or not all(map(is_name, augmentation)):
         raise DataError("run.json has an augmentation that is not a list of names")
     seed = content.get("seed")
     if seed is not None and not isinstance(seed, int):
-        raise DataError(f"run.json has the seed {seed!r}, which is not a whole number")
+        raise DataError(f"run.json has the seed {shown(seed)}, which is not a whole number")
     metrics = finite_numbers(content.get("metrics"))
     for name in ("test/accuracy", "validation/accuracy"):
         if name not in metrics and name == "test/accuracy":
             raise DataError(f"run.json has no {name}")
         if name in metrics and not 0 <= metrics[name] <= 1:
-            raise DataError(f"run.json has a {name} of {metrics[name]}, which is not between 0 and 1")
+            raise DataError(f"run.json has a {name} of {metrics[name]:g}, which is not between 0 and 1")
     references = content.get("references")
     references = references if isinstance(references, dict) else {}
     skipped = content.get("skipped")
@@ -247,7 +272,7 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
         augmentation=tuple(str(name) for name in augmentation if name != "none"),
         seed=seed,
         metrics=metrics,
-        cost=finite_numbers(content.get("cost")),
+        cost={name: value for name, value in finite_numbers(content.get("cost")).items() if is_cost(value)},
         references={str(name): finite_numbers(of) for name, of in references.items()},
         config=config,
         record=content,
@@ -260,15 +285,9 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
 def _read_config(directory: Path) -> tuple[dict[str, Any], str | None]:
     """The flat config and, when it cannot be had, the reason."""
     try:
-        with (directory / "config.yaml").open("rb") as file:
-            config = yaml.load(file, Loader=YAML_LOADER)
-    except FileNotFoundError:
-        return {}, "config.yaml is missing"
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        return {}, f"config.yaml cannot be read ({first_line(error)})"
-    if not isinstance(config, dict):
-        return {}, "config.yaml does not hold a mapping"
-    flat = flatten(config)
+        flat = flatten(read_settings(directory))
+    except DataError as error:
+        return {}, str(error)
     for key, value in flat.items():
         if key.startswith(("seeds.", "dataset.fold")) and not (value is None or isinstance(value, str | int | float)):
             return {}, f"config.yaml has a {key} that is neither a number nor a word"
@@ -276,27 +295,55 @@ def _read_config(directory: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _notes(run: Run) -> list[Problem]:
-    notes = []
+    reasons = []
     if not run.config:
-        reason = _read_config(run.directory)[1] or "config.yaml is empty"
-        notes.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
-    if not (run.directory / "metrics.csv").is_file():
-        reason = "metrics.csv is missing, so its curve is not drawn"
-        notes.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
+        reasons.append(_read_config(run.directory)[1] or "config.yaml is empty")
+    try:
+        run.read_curve()
+    except DataError as error:
+        reasons.append(f"{error}, so its curve is not drawn")
+    told = run.record.get("cost")
+    reasons += [
+        f"run.json has a {shown(name)} of {value:g}, which no run costs: it is left out"
+        for name, value in (told.items() if isinstance(told, dict) else ())
+        if isinstance(value, int | float) and not is_cost(value)
+    ]
     if run.skipped:
         pictures = "1 picture was" if run.skipped == 1 else f"{run.skipped} pictures were"
-        notes.append(Problem(run.directory, "finished", f"{pictures} unreadable and skipped", counted=True, id=run.id))
-    return notes
+        reasons.append(f"{pictures} unreadable and skipped")
+    reasons += [f"{reason}, so it is not shown" for reason in explained_in(run.directory)[1]]
+    return [Problem(run.directory, "finished", reason, counted=True, id=run.id) for reason in reasons]
+
+
+def explained_in(directory: Path) -> tuple[list[str], list[str]]:
+    """Return which of ``EXPLAINED`` are whole in a run's folder explain, and what is wrong with the others."""
+    whole, wrong = [], []
+    for name in EXPLAINED:
+        try:
+            read_png(directory, f"explain/{name}.png")
+        except MissingFileError:
+            continue
+        except DataError as error:
+            wrong.append(str(error))
+            continue
+        if is_inside(directory, f"explain/{name}.pdf"):
+            whole.append(name)
+    return whole, wrong
+
+
+def is_cost(value: float) -> bool:
+    """Return whether a run can have cost so many seconds, bytes or parameters."""
+    return 0 <= value < LONGEST
 
 
 def finite_numbers(values: object) -> dict[str, float]:
-    """The numbers of a mapping that a float can hold: no NaN, no infinity, no whole number of 400 digits."""
+    """Return the numbers of a mapping that can have been measured: no NaN, no infinity, none from ``LARGEST`` on."""
     if not isinstance(values, dict):
         return {}
     return {
         str(name): float(value)
         for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
     }
 
 
@@ -308,11 +355,16 @@ def _error_text(error: object) -> str:
 
 def _finish_time(directory: Path, stated: object) -> float:
     """Seconds since 1970: as stated in run.json (a number or an ISO date), else when run.json was written."""
-    if isinstance(stated, int | float) and abs(stated) <= sys.float_info.max:
+    if isinstance(stated, int | float) and math.isfinite(stated):
         return float(stated)
     if isinstance(stated, str):
-        try:
+        with suppress(ValueError, OverflowError, OSError):
             return datetime.fromisoformat(stated).timestamp()
-        except (ValueError, OverflowError):
-            pass
-    return (directory / "run.json").stat().st_mtime
+    with suppress(OSError):  # removed meanwhile
+        return (directory / MANIFEST).stat().st_mtime
+    return 0.0
+
+
+def settings_of(directory: Path) -> Mapping[str, Any]:
+    """Return the settings of config.yaml with dotted keys; none where the file is missing or damaged."""
+    return _read_config(directory)[0]

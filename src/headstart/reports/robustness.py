@@ -102,7 +102,11 @@ def measured(
     runs: Sequence[Run], panels: Sequence[Panel], baseline: str | None = None
 ) -> tuple[Measured | None, list[Problem]]:
     """What the runs hold, None where nothing was measured; and the files that cannot be read."""
-    read = [_try(run) for run in runs] if len(runs) < MANY else shared(lambda n: _try(runs[n]), len(runs), chunk=16)
+    read = (
+        [_try(run) for run in runs]
+        if len(runs) < MANY
+        else shared(lambda n: _try(runs[n]), len(runs), "reading corruptions", "runs", chunk=16)
+    )
     found = {run.id: one for run, one in zip(runs, read, strict=True) if isinstance(one, Robustness) and one.results}
     problems = [
         Problem(run.directory, "finished", f"{one}, so its robustness is left out", counted=True, id=run.id)

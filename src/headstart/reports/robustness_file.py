@@ -17,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.reports.read import first_line
+from headstart.records.documents import read_json
+from headstart.records.opening import MissingFileError, first_line
+from headstart.reports.read import LONGEST_NAME, shown
 
 SCHEMA = 1
 JSON, CSV = "robustness.json", "robustness.csv"
+MOST = 64 * 2**20
+"""Bytes of the file; for 50,000 test images it takes one."""
 Cell = tuple[str, int]
 """A corruption and a severity."""
 Right = NDArray[np.bool_]
@@ -139,17 +143,16 @@ def read_robustness(directory: Path) -> Robustness | None:
 
     What the file says of shares is not read: it is counted from the pictures.
     """
-    path = directory / JSON
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = read_json(directory, JSON, MOST)
+    except MissingFileError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{JSON} cannot be read ({first_line(error)})") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
-        raise DataError(f"{JSON} has schema {found!r}, this version reads {SCHEMA}")
+        raise DataError(f"{JSON} has schema {shown(found)}, this version reads {SCHEMA}")
     try:
+        if any(len(name) > LONGEST_NAME for name in content["results"]):
+            raise ValueError("the name of a corruption is too long")
         pictures = content["pictures"]
         count = int(pictures["count"])
         return Robustness(
@@ -166,7 +169,7 @@ def read_robustness(directory: Path) -> Robustness | None:
                 for severity, one in of.items()
             },
         )
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, binascii.Error) as error:
         raise DataError(f"{JSON} is damaged ({first_line(error)})") from None
 
 

@@ -4,9 +4,9 @@ The colours are Okabe and Ito's, which readers who do not see all colours tell a
 Two series that are drawn together never share both marker and dash, so lines are told apart in grey as well.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, islice, product
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 REFERENCE = "#7F7F7F"
@@ -75,34 +75,49 @@ STRATEGIES = {
 }
 
 
-def styles_of(labels: Sequence[str]) -> dict[str, Style]:
-    """A style a label: fixed for the strategies that ship, else by alphabet, with colours that are not taken first.
+ALIKE_FROM = len(SYMBOLS) * len(DASHES)
+"""More series than this share markers and dashes: colour alone tells some of them from others."""
 
-    Up to 40 labels share no pair of marker and dash; beyond, pairs come again.
+
+def styles_of(labels: Sequence[str]) -> dict[str, Style]:
+    """Return a style a label: up to seven differ in colour and in marker, up to 40 in the pair of marker and dash.
+
+    A shipped strategy has its style of ``STRATEGIES`` unless an earlier one there took its colour or marker; the first
+    six always have theirs. Other labels follow by alphabet. Beyond ``ALIKE_FROM`` pairs come again, in other colours.
     """
     named = dict.fromkeys(labels)
-    fixed = {label: STRATEGIES[label] for label in named if label in STRATEGIES}
-    others = sorted(label for label in named if label not in fixed)
-    free = dict(zip(others, islice(_free(list(fixed.values())), len(others)), strict=True))
-    return {label: fixed.get(label) or free[label] for label in named}
+    shipped = [label for label in STRATEGIES if label in named]
+    found: dict[str, Style] = {}
+    for label in (*shipped, *sorted(label for label in named if label not in STRATEGIES)):
+        found[label] = _next_style(list(found.values()), STRATEGIES.get(label))
+    return {label: found[label] for label in named}
 
 
-def _free(taken: Sequence[Style]) -> Iterator[Style]:
-    """Endless styles: colours in turn, another dash after each round of colours, and the next marker free with it."""
-    used = {style.colour for style in taken}
-    colours = sorted(COLOURS, key=lambda colour: colour in used)  # stable: those not taken come first, in order
-    markers = tuple(SYMBOLS)
-    pairs = {(style.marker, style.dash) for style in taken}
-    for number in count():
-        if len(pairs) == len(markers) * len(DASHES):
-            pairs.clear()
-        ordered = product(_from(DASHES, number // len(colours)), _from(markers, number))
-        marker, dash = next((marker, dash) for dash, marker in ordered if (marker, dash) not in pairs)
-        pairs.add((marker, dash))
-        yield Style(colours[number % len(colours)], marker, dash)
+def reference_styles(labels: Sequence[str]) -> dict[str, Style]:
+    """Return a grey style a label, no solid one; up to ten differ in their marker."""
+    dashes = DASHES[1:]
+    return {
+        label: Style(REFERENCE, tuple(SYMBOLS)[-1 - number % len(SYMBOLS)], dashes[number % len(dashes)])
+        for number, label in enumerate(dict.fromkeys(labels))
+    }
 
 
-def _from(values: tuple[str, ...], start: int) -> tuple[str, ...]:
-    """The values in turn, from that one on."""
-    first = start % len(values)
-    return values[first:] + values[:first]
+def _next_style(taken: Sequence[Style], wanted: Style | None) -> Style:
+    """Return the style that differs most from those taken; of equal ones the wanted one, then the first."""
+    colours, markers = (Counter(getattr(style, part) for style in taken) for part in ("colour", "marker"))
+    whole, in_grey, as_points = (
+        Counter(taken),
+        Counter((style.marker, style.dash) for style in taken),
+        Counter((style.marker, style.colour) for style in taken),
+    )
+
+    def rank(style: Style) -> tuple[int, ...]:
+        parts = [style.colour, style.marker, style.dash]
+        strange = 0 if wanted is None else sum(a != b for a, b in zip(parts, vars(wanted).values(), strict=True))
+        seen = whole[style], in_grey[style.marker, style.dash], as_points[style.marker, style.colour]
+        return *seen, colours[style.colour], markers[style.marker], strange
+
+    return min((Style(*parts) for parts in _EVERY), key=rank)
+
+
+_EVERY = [(colour, marker, dash) for dash in DASHES for colour in COLOURS for marker in SYMBOLS]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.reports.analysis import Analysis
 from headstart.reports.latex import latex_table
@@ -16,6 +15,7 @@ from headstart.reports.page_content import page_of
 from headstart.reports.robustness import Measured, robustness_rows
 from headstart.reports.style import styles_of
 from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,23 +51,25 @@ class Report:
 def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
     """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
-    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well.
+    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well; of one run alone
+    classes.csv, confusions.csv and mistakes.csv.
 
-    ``command`` is what made it, for readers who want to repeat it. Raises DataError where nothing can be written.
+    ``command`` is what made it, for readers who want to repeat it.
     """
+    import pandas as pd
+
     from headstart.reports.drawing import draw_figures, seen_from  # matplotlib takes a while to load
 
     report = Report(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The report cannot be written to '{directory}' ({error.strerror}); give --out.") from error
+    directory.mkdir(parents=True, exist_ok=True)
     styles = styles_of([group.label for panel in analysis.panels for group in panel.groups])
     drawn = draw_figures(analysis, styles, directory, figures)
     _write_csv(group_frame(analysis), directory / "report.csv")
     _write_csv(runs_frame(analysis), directory / "runs.csv")
     _write_csv(comparisons_frame(analysis.panels, analysis.comparisons), directory / "comparisons.csv")
     _write_csv(recalls_frame(analysis), directory / "recalls.csv")
+    for section in analysis.one_run.details if analysis.one_run is not None else ():
+        _write_csv(pd.DataFrame(section.records), directory / f"{section.name}.csv")
     files = [(one.title, seen_from(directory, one.png)) for one in drawn]
     write_atomically(report.text, markdown_page(analysis, files))
     note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"
@@ -91,4 +93,5 @@ def _write_robustness(found: Measured, directory: Path) -> str:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, frame.to_csv(index=False))
+    guarded = frame.map(csv_cell).rename(columns=csv_cell)
+    write_atomically(path, guarded.to_csv(index=False))

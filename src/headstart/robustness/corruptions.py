@@ -151,7 +151,10 @@ def snow(x: Floats, constants: tuple[float, ...], rng: np.random.Generator) -> F
 
 
 def frost(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Ice on the lens: crystals grown here in place of the authors' photographs, as bright and as rough as those."""
+    """Ice on the lens: crystals grown here in place of the authors' photographs, as bright but rougher.
+
+    By 25 to 53 % at 224 pixels, by severity.
+    """
     share, of_frost = constants
     return np.float32(share) * x + np.float32(of_frost) * _crystals(x.shape[0], x.shape[1], rng)
 

@@ -10,10 +10,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from headstart.data.decoding import usable_cores
 from headstart.features.compute import ahead
+from headstart.progress import Progress
 from headstart.robustness.corruptions import content_of, corrupt
 from headstart.robustness.severities import NAMES
 
@@ -64,11 +64,12 @@ class Source:
 
         threads = usable_cores()
         found = ahead(work, self.batches, threads, 2 * threads)
-        return {
-            int(position): content
-            for batch, contents in zip(self.batches, found, strict=True)
-            for position, content in zip(batch, contents, strict=True)
-        }
+        told: dict[int, list[int]] = {}
+        with Progress("hashing test images", len(self.positions)) as progress:
+            for batch, contents in zip(self.batches, found, strict=True):
+                told |= zip(batch.tolist(), contents, strict=True)
+                progress.advance(len(batch))
+        return told
 
     def batch(self, positions: Positions) -> Pictures:
         """(V, N, S, S, 3)."""
@@ -127,9 +128,9 @@ def measure(
     every = {name: sorted({severity for of in wanted for severity in of.get(name, ())}) for name in names}
     count = len(source.positions) * sum(map(len, every.values()))
     place = {position: number for number, position in enumerate(np.sort(source.positions).tolist())}
-    with tqdm(total=count, desc="corrupted pictures", delay=2, disable=None, leave=False, smoothing=0.05) as bar:
+    with Progress("corrupted images", count) as progress:
         for name in names:
-            bar.set_postfix_str(name, refresh=False)
+            progress.note = name
             right = [
                 {severity: np.zeros(len(place), dtype=bool) for severity in of.get(name, ())} for of in wanted
             ]  # fmt: skip
@@ -144,7 +145,7 @@ def measure(
                             features[network.body_key] = network.features(views)
                         said = network.said(features[network.body_key])
                         told[severity][rows] = said == source.targets[positions]
-                    bar.update(len(positions))
+                    progress.advance(len(positions))
             yield name, right
 
 

@@ -15,9 +15,9 @@ from headstart.reports.read import first_line
 from headstart.runs import identity, processes
 from headstart.runs.crashes import happens_again
 from headstart.runs.run import Described, carry_out, describe, follow
-from headstart.sweeps.beginning import TRIAL
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
 from headstart.sweeps.lock import RunLock
+from headstart.sweeps.outcomes import TRIAL
 
 POLL_SECONDS = 0.02
 

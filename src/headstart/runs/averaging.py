@@ -11,6 +11,7 @@ from torch import Tensor
 
 from headstart import ranks
 from headstart.errors import ConfigError
+from headstart.progress import counted_batches
 from headstart.shards import like, local, whole
 from headstart.strategies import Strategy
 from headstart.strategies.norms import batch_norms, estimate_statistics
@@ -157,7 +158,7 @@ class StochasticAverage(AveragedWeights):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             with ranks.alone():
                 self._loader = data.train_dataloader()
-        batches = islice(self._loader, trainer.num_training_batches)  # type: ignore[arg-type]
+        batches = islice(counted_batches(self._loader, "statistics of the average"), trainer.num_training_batches)  # type: ignore[arg-type]
         with trainer.precision_plugin.forward_context():
             strategy.train()  # to see which statistics move
             moving = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]

@@ -1,5 +1,6 @@
 """The best epoch while a run goes on, and the network that it ends with."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -8,11 +9,13 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from headstart.files import atomic_file
 from headstart.strategies import Strategy
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in Lightning's state of a checkpoint callback
+LOSS = "validation/loss"  # decides between epochs of equal accuracy
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -34,7 +37,31 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class BestEpoch(ModelCheckpoint):
-    """Keeps the trained tensors of the best epoch: what is frozen cannot have changed."""
+    """Keeps the trained tensors of the best epoch: what is frozen cannot have changed.
+
+    Of epochs that share the best value of the monitor, the one with the lowest validation loss is the best, then the
+    first: small validation splits tie often, and classifiers on features choose their settings so.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.best_loss = math.inf
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Return whether this epoch is the best so far."""
+        better = super().check_monitor_top_k(trainer, current)
+        loss = float(trainer.callback_metrics.get(LOSS, math.inf))
+        loss = math.inf if math.isnan(loss) else loss
+        if current is not None and not better:
+            tie = self.best_model_score is not None and bool(current == self.best_model_score)
+            better = trainer.strategy.reduce_boolean_decision(tie and loss < self.best_loss)
+        if better:
+            self.best_loss = loss
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to tell which epoch is the best."""
+        return {**super().state_dict(), "best_loss": self.best_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Checkpoints lie in this run's directory, wherever that was when they were written."""
@@ -44,6 +71,7 @@ class BestEpoch(ModelCheckpoint):
 
         moved = {name: here(state_dict.get(name)) for name in PATHS}
         best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        self.best_loss = state_dict["best_loss"]
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -4,9 +4,9 @@ import gc
 import math
 import os
 import sys
-import traceback
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
+from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, tell
+from headstart.orphans import end_with
+from headstart.progress import duration, within
 from headstart.runs.configs import (
     CONFIG_ERRORS,
     conf_folder,
@@ -28,14 +31,21 @@ from headstart.runs.configs import (
 )
 from headstart.runs.crashes import crash_of
 from headstart.runs.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import TRIAL, Sweep, ended, follows, own_settings
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, summary, write_outcome
-from headstart.sweeps.share import remember_gpus, shared
+from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings, process_of
+from headstart.sweeps.outcomes import (
+    Outcome,
+    failures_table,
+    is_trial,
+    read_outcomes,
+    seconds_left,
+    summary,
+    write_outcome,
+)
+from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 
 if TYPE_CHECKING:
     from headstart.runs.again import Result
 
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143  # exit codes
 WITH_VALUE = (  # flags of Hydra's that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
@@ -46,27 +56,19 @@ TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence,
 
 
 def answered(
-    arguments: Sequence[str],
-    help_text: str,
-    work: Callable[[], object],
-    reason: Callable[[Exception], str],
-    interrupted: str = "interrupted.",
+    arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
 ) -> int:
     """Print a command's help if asked to, else do its work; the exit code.
 
-    2: what the user can mend, told in the sentence that ``reason`` makes of it; 130: interrupted, told too.
+    Raises ConfigError, in the words of ``reason``, for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
         return DONE
     try:
         work()
-    except TOLD as error:
-        print(f"headstart: {reason(error)}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print(f"headstart: {interrupted}", file=sys.stderr)
-        return INTERRUPTED
+    except CONFIG_ERRORS as error:
+        raise ConfigError(reason(error)) from error
     return DONE
 
 
@@ -114,7 +116,7 @@ def _conclude(sweep: Sweep | None) -> int:
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
-        search = any(setting.startswith(TRIAL) for outcome in outcomes for setting in outcome.settings)
+        search = any(is_trial(outcome.settings) for outcome in outcomes)
         then = "count as failed trials" if search else "are tried again by the same command"
         print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
     return FAILED if failed else DONE
@@ -137,23 +139,31 @@ def job(config: DictConfig) -> float:
     told = HydraConfig.get()
     sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
     overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
-    number = int(told.job.num) if sweep is not None else 0
+    trial = OmegaConf.select(config, "sweep.trial.number")
+    number = 0 if sweep is None else int(told.job.num) if trial is None else int(trial)
 
     def leave(word: str, directory: Path | None, error: BaseException | None = None) -> None:
         told_once = isinstance(error, TOLD) and not isinstance(error, CrashError)
         outcome = Outcome(
             number, tuple(overrides), word, None if directory is None else str(directory), told_once,
             None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+            time.monotonic() - begun,
         )  # fmt: skip
         if sweep is None or follows():
             _ALONE.append(outcome)
         else:
             write_outcome(sweep, outcome)
 
+    place: AbstractContextManager[None] = nullcontext()
     if sweep is not None and not follows():
-        print(f"headstart: run {number + 1}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}")
+        which, left = _place_in(sweep, number, told, trial is not None)
+        print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}", flush=True)
+        end_with(process_of(sweep))
+        place = within(which, only_lines=is_parallel(told))
+    begun = time.monotonic()
     try:
-        with shared(told, config.get("trainer")):
+        with shared(told, config.get("trainer")), place:
+            begun = time.monotonic()  # the turn has come
             folder, choices = Path(told.runtime.output_dir), dict(told.runtime.choices)
             result = start(config, folder, choices, overrides, sweep is not None)
     except KeyboardInterrupt as error:
@@ -171,6 +181,22 @@ def job(config: DictConfig) -> float:
         return math.nan
     leave(result.word, result.directory)
     return result.accuracy
+
+
+def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[str, str]:
+    """Return "run 21 of 42" and ", about 1:02:05 left" of the whole sweep, as far as they are known.
+
+    Trials of a search have the numbers of Optuna, from 0.
+    """
+    jobs, at_once = jobs_of(sweep), known_at_once(hydra)
+    which = f"trial {number}" if searching else f"run {number + 1}"
+    if jobs is None or jobs <= number:
+        return which, ""
+    seconds = seconds_left(read_outcomes(sweep), jobs - number, at_once) if at_once else None
+    return (
+        which if searching else f"{which} of {jobs}",
+        f", about {duration(seconds)} left" if seconds is not None else "",
+    )
 
 
 def _data_are_shared(sweep: Path, overrides: Sequence[str]) -> bool:
@@ -235,16 +261,11 @@ def _importing() -> Iterator[None]:
 
 
 def _tell(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
-    error = crash_of(error) or error
     if isinstance(error, CONFIG_ERRORS):
-        print(f"headstart: {explain(error, arguments)}", file=sys.stderr)
-    elif isinstance(error, (HeadstartError, *also)):
-        print(f"headstart: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, CrashError) else WRONG
-    else:
-        traceback.print_exception(error)
-        return FAILED
-    return WRONG
+        error = ConfigError(explain(error, arguments))
+    elif isinstance(error, also):
+        error = ConfigError(str(error))
+    return tell(crash_of(error) or error)
 
 
 @contextmanager

@@ -4,10 +4,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tqdm import tqdm
+from headstart import progress
 
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
 # Said by Lightning, and meant so here: small data needs no workers, frozen stages stay in eval mode.
@@ -34,7 +34,19 @@ class _Terminal(logging.Handler):
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # which may lack some of a name's letters
         told = (mark + record.getMessage()).encode(encoding, "backslashreplace").decode(encoding)
-        tqdm.write(told, file=sys.stdout)
+        progress.write(told)
+
+
+class _File(logging.FileHandler):
+    """The log. A disk that takes no more of it shows in what else is written, and is no news here."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
+        """Leave the line out."""
+
+    def close(self) -> None:
+        """Close the file, whether its end can be written or not."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def talking(file: Path | None = None) -> Iterator[None]:
     logger = logging.getLogger("headstart")
     handlers: list[logging.Handler] = [_Terminal()]
     if file is not None:
-        written = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+        written = _File(file, encoding="utf-8", errors="backslashreplace")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(written)
     level, propagate = logger.level, logger.propagate

@@ -1,39 +1,27 @@
 """What the machine does to a run, as one sentence each."""
 
-import errno
 import sys
 import traceback
 from pathlib import Path
 
 from headstart.errors import CrashError, HeadstartError
+from headstart.system_errors import system_error
+from headstart.workers import failure_of
 
-DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "the folder may not be written to",
-    errno.EPERM: "the folder may not be written to",
-    errno.EIO: "the disk failed",
-    errno.ENOTDIR: "a part of its path is a file",
-    errno.ENAMETOOLONG: "its name is too long",
-}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc")
 
 
 def crash_of(error: BaseException) -> CrashError | None:
     """The sentence for an error that is not about settings or data; None for all others, which may be bugs."""
+    if (failure := failure_of(error)) is not None:
+        return failure
     if is_out_of_memory(error):
         return CrashError(
             "The memory is used up; use a smaller dataset.batch_size or dataset.image_size, or trainer.auto_batch=true,"
             " which passes each batch through the network in parts."
         )
-    if isinstance(error, OSError) and error.errno in DISK:
-        where = f" ('{error.filename}')" if error.filename else ""
-        return CrashError(f"Nothing can be written, as {DISK[error.errno]}{where}; what was finished stands.")
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        return CrashError(
-            "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."
-        )
+    if not isinstance(error, FileNotFoundError) and (known := system_error(error)) is not None:
+        return CrashError(f"{str(known).rstrip('.')}; what was finished stands.")
     return None
 
 
@@ -43,8 +31,9 @@ def happens_again(error: BaseException) -> bool:
     That holds for whatever is told as a fault of settings or data, and for errors while the parts of a run are made,
     which depend on nothing else; but not where the machine, its disk or its network failed.
     """
-    if isinstance(error, CrashError | OSError) or crash_of(error) is not None:
-        return False
+    crash = error if isinstance(error, CrashError) else crash_of(error)
+    if crash is not None or isinstance(error, OSError):
+        return crash is not None and crash.lasting
     frames = traceback.extract_tb(error.__traceback__)
     making = any(frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("runs", "run.py") for frame in frames)
     return making or isinstance(error, HeadstartError)

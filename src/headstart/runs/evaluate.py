@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import write_atomically
+from headstart.files import check_writable, write_atomically
+from headstart.guard import DONE
+from headstart.records.tensors import open_network
 from headstart.reports.formats import NOTHING, percent
 from headstart.reports.read import Run, read_run
 from headstart.reports.robustness_file import CSV, JSON, Cell, Robustness, read_robustness
-from headstart.runs.command import DONE, INTERRUPTED, WRONG
 from headstart.runs.configs import CONFIG_ERRORS
-from headstart.runs.configs import explain as told
-from headstart.runs.explain.command import Parser, run_directory, title_of
+from headstart.runs.explain.command import Parser, run_directory, tell_of, title_of
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
@@ -48,31 +48,24 @@ class Job:
 def evaluate(arguments: Sequence[str]) -> int:
     """Test runs again; the exit code.
 
-    0: done; 2: an argument is wrong, or a run cannot be tested, each told in one sentence, and the other runs go on;
-    130: interrupted.
+    0: done; 2: a run cannot be tested, or 1, as the machine failed; one sentence, and the other runs go on. Raises a
+    HeadstartError for a wrong argument. Corruptions that were finished are kept, whatever ends it.
     """
-    try:
-        options = _parser().parse_args(list(arguments))
-        _check(options)
-        directories = list(dict.fromkeys(run_directory(path).resolve() for path in options.runs))
-        wrong = _Wrong()
-        if options.corruptions is None:
-            _test_again(directories, options, wrong)
-        else:
-            _under_corruptions(directories, options, wrong)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted; corruptions that were finished are kept.", file=sys.stderr)
-        return INTERRUPTED
-    return WRONG if wrong.told else DONE
+    options = _parser().parse_args(list(arguments))
+    _check(options)
+    directories = list(dict.fromkeys(run_directory(path).resolve() for path in options.runs))
+    wrong = _Wrong()
+    if options.corruptions is None:
+        _test_again(directories, options, wrong)
+    else:
+        _under_corruptions(directories, options, wrong)
+    return wrong.code
 
 
 class _Wrong:
     """What is wrong with one run is told, and the others go on."""
 
-    told = False
+    code = DONE
 
     @contextmanager
     def of(self, directory: Path) -> Iterator[None]:
@@ -80,9 +73,7 @@ class _Wrong:
         try:
             yield
         except (HeadstartError, *CONFIG_ERRORS) as error:
-            said = str(error) if isinstance(error, HeadstartError) else told(error)
-            print(f"headstart: {directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}", file=sys.stderr)
-            self.told = True
+            self.code = tell_of(directory, error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,11 +189,8 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     from headstart.robustness.corruptions import made_by
 
     run = _finished(directory)
-    try:
-        with (directory / "checkpoints" / "best.ckpt").open("rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"checkpoints/best.ckpt cannot be read ({error.strerror})") from None
+    with open_network(directory, "checkpoints/best.ckpt") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     job = Job(run, weights, read_robustness(directory))
     wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
     known = job.known
@@ -221,6 +209,8 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
             job.known = None
     done = set() if job.known is None or options.again else set(job.known.results)
     job.missing = [cell for cell in wanted if cell not in done]
+    if job.missing:
+        check_writable(directory, "the results belong there, so make it writable")
     return job
 
 
@@ -278,11 +268,8 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, SeenBy]":
 
 
 def _write(directory: Path, known: Robustness) -> None:
-    try:
-        write_atomically(directory / JSON, known.text())
-        write_atomically(directory / CSV, known.csv())
-    except OSError as error:
-        raise DataError(f"'{directory}' cannot be written to ({error.strerror}).") from error
+    write_atomically(directory / JSON, known.text())
+    write_atomically(directory / CSV, known.csv())
 
 
 # --- told

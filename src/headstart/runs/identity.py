@@ -9,22 +9,9 @@ from typing import Any
 
 from headstart.errors import HeadstartError
 from headstart.files import expanded
-from headstart.settings import INDIFFERENT
+from headstart.settings import ADDED, is_indifferent
 from headstart.sources import DESCRIPTION, FOLDER, folder_of, source_of, weights_in
 
-# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
-ADDED: dict[str, Any] = {
-    "test_views": None,
-    "dataset.balance": "none",
-    "dataset.validation_labels_per_class": None,
-    "strategy.refit": False,
-    "dataset.bits": None,
-    "dataset.resize": "crop",
-    "dataset.groups": None,
-    "dataset.group_column": None,
-    "dataset.splits": None,
-    "dataset.classes": None,
-}
 # Settings of a data set that change nothing in what its source holds.
 OF_USE = frozenset(
     "name image_size batch_size num_workers labels_per_class validation_labels_per_class balance validation_fraction"
@@ -40,18 +27,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A file of weights or of a policy, or a folder with a network, counts by its content, not by its place.
     """
-    kept: dict[str, Any] = {}
-    for name, value in config.items():
-        if name in INDIFFERENT[""] or _does_nothing(name, value):
-            continue
-        if isinstance(value, Mapping):
-            drop = INDIFFERENT.get(name, frozenset())
-            value = {
-                k: NULL_BEFORE.get(f"{name}.{k}") if v is None else v
-                for k, v in value.items()
-                if k not in drop and not _does_nothing(f"{name}.{k}", v)
-            }
-        kept[name] = value
+    kept = _kept(config)
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
         backbone["weights"] = _content(Path(weights))
@@ -60,6 +36,20 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     augmentation = kept.get("augmentation")
     if isinstance(augmentation, dict) and isinstance(augmentation.get("policy"), str):
         _by_content(augmentation, augmentation["policy"])
+    return kept
+
+
+def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings without those that are indifferent, or new and at their neutral value."""
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        if is_indifferent(key) or _does_nothing(key, value):
+            continue
+        if isinstance(value, Mapping):
+            kept[name] = _kept(value, f"{key}.")
+        else:
+            kept[name] = NULL_BEFORE.get(key) if value is None else value
     return kept
 
 

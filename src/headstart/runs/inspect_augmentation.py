@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError
-from headstart.files import write_atomically
+from headstart.errors import ConfigError
+from headstart.files import check_writable, write_atomically
 from headstart.runs.command import answered
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import check_settings, named_well
@@ -63,6 +63,8 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
         raise ConfigError("augmentation=none leaves pictures as they are; name one, as in augmentation=crop_resize.")
+    output = Path(str(config.output_dir))
+    check_writable(output, "choose another output_dir")
     from headstart.augmentations import ManifoldMixup
     from headstart.runs import compose
     from headstart.runs.augmentation_plan import STEPS, augmentation_steps
@@ -87,17 +89,11 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     name = str(data.name)
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
-    output = Path(str(config.output_dir))
-    try:
-        folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
-        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
-        write_atomically(folder / "augmentation.txt", f"{table}\n")
-        for file, content in _files(draw(seen, title)).items():
-            write_atomically(folder / file, content)
-    except OSError as error:
-        raise DataError(
-            f"Nothing can be written below '{output}' ({error.strerror}); choose another output_dir."
-        ) from error
+    folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / "augmentation.txt", f"{table}\n")
+    for file, content in _files(draw(seen, title)).items():
+        write_atomically(folder / file, content)
     print(f"written to {folder}")
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError
-from headstart.files import write_atomically
+from headstart.errors import ConfigError
+from headstart.files import check_writable, write_atomically
 from headstart.runs.command import answered
 from headstart.runs.configs import composed
 from headstart.runs.early_checks import named_well
@@ -51,17 +51,13 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     2: a wrong setting, told in one sentence; 130: interrupted.
     """
-    return answered(
-        arguments,
-        HELP,
-        lambda: _probe_and_tell(arguments),
-        lambda error: reason(error, arguments),
-        "interrupted; features that were computed are kept.",
-    )
+    return answered(arguments, HELP, lambda: _probe_and_tell(arguments), lambda error: reason(error, arguments))
 
 
 def _probe_and_tell(arguments: Sequence[str]) -> None:
     config, choices = _settings(arguments)
+    output = Path(str(config.output_dir))
+    check_writable(output, "choose another output_dir")
     from headstart.runs.compose import make_data
     from headstart.runs.console import quieten, talking
     from headstart.runs.layer_probes import probe_stages
@@ -70,23 +66,17 @@ def _probe_and_tell(arguments: Sequence[str]) -> None:
     quieten()
     settle_on_the_cpu()
     config = OmegaConf.create(settled(config))
-    output = Path(str(config.output_dir))
     with talking():
         probes = probe_stages(config, output)
     print(f"\n{probes_table(probes)}\n\n{verdict(probes)}", flush=True)
     backbone = str(config.backbone.get("name") or choices["backbone"])
     dataset = str(make_data(config).name)
-    try:
-        folder = make_run_directory(
-            output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "layers")
-        )
-        write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
-        write_atomically(folder / "layers.csv", probes_csv(probes))
-        write_figure(folder, probes, f"{backbone} on {dataset}")
-    except OSError as error:
-        raise DataError(
-            f"Nothing can be written below '{output}' ({error.strerror}); choose another output_dir."
-        ) from error
+    folder = make_run_directory(
+        output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "layers")
+    )
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / "layers.csv", probes_csv(probes))
+    write_figure(folder, probes, f"{backbone} on {dataset}")
     print(f"written to {folder}")
 
 

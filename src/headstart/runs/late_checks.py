@@ -55,13 +55,12 @@ def check_statistics(strategy: Strategy, data: PictureData, world: int, parts: i
     That is a pass of one image where the map has one pixel. ``world`` processes share a batch, and a batch of each
     goes through the network in ``parts``.
     """
-    by_mode = {mode: [s for s, m in strategy.statistics.items() if m == mode] for mode in ("update", "batch", "adapt")}
+    by_mode = {mode: [s for s, m in strategy.statistics.items() if m == mode] for mode in ("update", "batch")}
     passes = {
         "update": _fewest(len(data.train), data.batch_size, world * parts) * data.train.branches,
         "batch": min(
             _fewest(len(split), data.batch_size, world * parts) for split in (data.train, data.validation, data.test)
         ),
-        "adapt": _fewest(len(data.train), data.batch_size, 1),
     }
     for mode, stages in by_mode.items():
         if passes[mode] > 1 or not stages:

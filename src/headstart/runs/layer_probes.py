@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from headstart.backbones import Backbone
 from headstart.backbones.readout import Joined
 from headstart.features.extract import Features, extract
+from headstart.progress import within
 from headstart.runs.reuse import frozen_data
 from headstart.runs.run import Parts, describe_data, prepare, warn_of_weights
 from headstart.strategies import LinearProbe
@@ -45,7 +46,11 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
     assert isinstance(strategy, LinearProbe)
     _describe(parts)
     splits = _features(parts)
-    probes = [_probe(stage, columns, splits, strategy) for stage, columns in _columns(strategy)]
+    columns_of = list(_columns(strategy))
+    probes = []
+    for number, (stage, columns) in enumerate(columns_of, 1):
+        with within(f"{stage or 'all stages'} ({number} of {len(columns_of)})"):
+            probes.append(_probe(stage, columns, splits, strategy))
     _warn_of_ends(probes)
     return probes
 

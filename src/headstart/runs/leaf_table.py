@@ -128,6 +128,7 @@ STRATEGY = {
     "lr_factor": POSITIVE,
     "decay_norm_bias": truth(),
     "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch"),
+    "batch_norm_images": whole(64),
     "channels_last": truth(),
     "tuned": truth(),
     "train_stages": STAGE_NAMES,

@@ -1,7 +1,6 @@
 """headstart policy: search an augmentation by gradients and write it to a file; torch is loaded for that alone."""
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart import __version__
 from headstart.errors import ConfigError, DataError, nearest
-from headstart.files import expanded
+from headstart.files import check_writable, expanded
 from headstart.rules import is_whole
 from headstart.runs.command import answered
 from headstart.runs.configs import CONFIG_ERRORS, composed, explain
@@ -63,8 +62,7 @@ def policy(arguments: Sequence[str]) -> int:
         else:
             _search_and_tell(named_well(config, settings))
 
-    nothing = "interrupted; no policy was written."
-    return answered(arguments, HELP, work, lambda error: _reason(error, settings), nothing)
+    return answered(arguments, HELP, work, lambda error: _reason(error, settings))
 
 
 def _reason(error: Exception, arguments: Sequence[str]) -> str:
@@ -125,12 +123,7 @@ def _writable(output: object) -> Path:
     path = expanded(output)
     if path.is_dir():
         raise ConfigError(f"policy.output={output} is a folder; expected the path of a file, such as policy.json.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"policy.output={output}: its folder cannot be made ({error.strerror}).") from error
-    if not os.access(path.parent, os.W_OK):
-        raise DataError(f"policy.output={output}: nothing can be written into its folder.")
+    check_writable(path.parent, "choose another policy.output")
     return path
 
 
@@ -209,10 +202,8 @@ def _loaded(split: "PictureSplit", most: int, seed: int) -> "Pictures":
 def _write(output: Path, found: "Found", told: Mapping[str, Any]) -> None:
     from headstart.augmentations.learned.policy import Policy, write_policy
 
-    try:
-        write_policy(output, Policy(found.policy.sub_policies, told))
-    except OSError as error:
-        raise DataError(f"policy.output={output} cannot be written ({error.strerror}).") from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_policy(output, Policy(found.policy.sub_policies, told))
 
 
 def policy_table(found: "Policy") -> str:

@@ -6,7 +6,6 @@ shares of the pictures and write nothing; only it writes the run directory, and 
 
 import contextlib
 import gc
-import io
 import logging
 import multiprocessing
 import os
@@ -284,30 +283,14 @@ def _meeting_place(trainer: Any) -> Any:
     return dist.PrefixStore(f"run{_JOINED[0]}", store)
 
 
-class _NoTerminal(io.TextIOBase):
-    """Standard error for a process that draws no bars."""
-
-    def __init__(self, behind: Any) -> None:
-        self.behind = behind
-
-    def write(self, text: str) -> int:
-        """What went wrong has to be seen."""
-        return int(self.behind.write(text))
-
-    def flush(self) -> None:
-        """Pass on."""
-        self.behind.flush()
-
-
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Nothing that headstart logs and no bar is shown meanwhile: the leader says the same."""
+    """Nothing that headstart logs is shown meanwhile: the leader says the same."""
     logger, nothing = logging.getLogger("headstart"), logging.NullHandler()
     before, logger.propagate = logger.propagate, False
     logger.addHandler(nothing)
     try:
-        with contextlib.redirect_stderr(_NoTerminal(sys.stderr)):
-            yield
+        yield
     finally:
         logger.removeHandler(nothing)
         logger.propagate = before

@@ -1,11 +1,12 @@
-"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out."""
+"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out.
+
+The repeat is marked in its run.json, so that no report, no board, no status and no sweep takes it for the original.
+"""
 
 import argparse
 import json
 import os
 import statistics
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,8 +16,11 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import expanded, write_atomically
+from headstart.errors import ConfigError, DataError, nearest
+from headstart.files import check_writable, expanded, write_atomically
+from headstart.records.documents import checked_yaml
+from headstart.records.manifest import SETTINGS, settings_in
+from headstart.records.opening import MissingFileError, first_line
 from headstart.reports.diff import (
     Record,
     circumstances,
@@ -28,15 +32,16 @@ from headstart.reports.diff import (
 )
 from headstart.reports.diff_command import describe, section_lines
 from headstart.reports.predictions import read_predictions
-from headstart.reports.read import first_line
 from headstart.rules import is_whole
 from headstart.runs.configs import CONFIG_ERRORS, explain
 from headstart.runs.early_checks import NEEDED, OPTIONAL
+from headstart.runs.foreign import keep_inside, reads
 from headstart.runs.targets import check_targets
 from headstart.settings import augmentation_names, flatten, is_indifferent, is_seed
+from headstart.sweeps.repeats import is_repeat
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
-SAME, OTHER, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SAME, OTHER = 0, 1  # exit codes
 THEN_NOW = ("then", "now")
 ROUNDING = 1e-5  # accuracies in run.json of early runs are of single precision
 
@@ -57,23 +62,14 @@ class Verdict:
 def reproduce(arguments: Sequence[str]) -> int:
     """Run what a run directory describes once more and compare; the exit code.
 
-    0: bit-equal, or the difference is within its interval; 1: different, or the run failed with a traceback; 2: there
-    is nothing to reproduce, told in one sentence; 130: interrupted.
+    0: bit-equal, or the difference is within its interval; 1: different. Raises a HeadstartError where there is nothing
+    to reproduce; the original stays as it is, whatever happens.
     """
     options = _parser().parse_args(arguments)
     try:
         return _reproduced(options)
-    except KeyboardInterrupt:
-        print("headstart: interrupted; the original is untouched.", file=sys.stderr)
-        return INTERRUPTED
     except CONFIG_ERRORS as error:
-        print(f"headstart: {explain(error)}", file=sys.stderr)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-    except Exception as error:
-        traceback.print_exception(error)
-        return OTHER
-    return WRONG
+        raise ConfigError(explain(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a finished run once more, from its own config.yaml, and say whether the same comes out.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory (a folder with a run.json)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to run (default: reproduced/ beside the run)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", default=Path("reproduced"), help="where to run (default: reproduced/)"
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the pictures are now (dataset.root)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="where the weights file is now (backbone.weights)")
     parser.add_argument(
@@ -98,11 +96,16 @@ def _parser() -> argparse.ArgumentParser:
 def _reproduced(options: argparse.Namespace) -> int:
     original = _original(options.run)
     config = read_config(original.directory)
-    output = options.output or original.directory.resolve().parent / "reproduced"
+    output = options.output
     place(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
+    changes = keep_inside(config, output.absolute(), options.trust)
+    check_writable(output, "choose another --output")
 
-    print(f"original: {describe(original)}\n")
+    print(f"original: {describe(original)}")
+    if found := reads(config):
+        print(f"reads:    {', '.join(found)}")
+    print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
     result = verdict(original, repeated)
     reasons = [*result.reasons, *sister_lines(original, repeated)]
@@ -134,7 +137,8 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
         print(flush=True)
         before = set(output.iterdir()) if output.is_dir() else set()
         choices = {name: original.content[name] for name in ("backbone", "dataset", "strategy")}
-        run(config, output, choices, _overrides(original))
+        repeats = {"run": str(original.directory.resolve()), "id": original.content.get("id")}
+        run(config, output, choices, _overrides(original), repeats)
     return _made_since(before, output, now.content["config_hash"])
 
 
@@ -160,12 +164,20 @@ def _original(path: Path) -> Record:
 
 def read_config(directory: Path) -> DictConfig:
     """The settings as the run wrote them, nothing open. Raises DataError for a file that is missing or damaged."""
-    file = directory / "config.yaml"
+    file = directory / SETTINGS
     try:
-        config = OmegaConf.load(file)
-    except FileNotFoundError:
+        text = checked_yaml(directory, SETTINGS)
+        settings = settings_in(text)
+    except MissingFileError:
         raise DataError(f"'{file}' is missing, and without it the run cannot be repeated.") from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError, *CONFIG_ERRORS) as error:
+    except DataError as error:
+        raise DataError(f"'{file}'{str(error).removeprefix(SETTINGS)}.") from None
+    for key, value in flatten(settings).items():
+        if "${" in f"{key} {value}":  # a reference could stand for anything, and a run writes none
+            raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
+    try:
+        config = OmegaConf.create(text)
+    except (ValueError, OverflowError, yaml.YAMLError, RecursionError, *CONFIG_ERRORS) as error:
         raise DataError(f"'{file}' cannot be read ({first_line(error)}).") from None
     if not isinstance(config, DictConfig):
         raise DataError(f"'{file}' does not hold a mapping.")
@@ -178,9 +190,6 @@ def read_config(directory: Path) -> DictConfig:
             raise DataError(f"'{file}' is damaged: {name} is no group.")
     if not _keys_are_names(plain):
         raise DataError(f"'{file}' is damaged: a key of it is no name.")
-    for key, value in flatten(plain).items():
-        if "${" in str(value):  # a reference could stand for anything, and a run writes none
-            raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
     return config
 
 
@@ -351,6 +360,8 @@ def sisters(original: Record) -> list[Record]:
         try:
             record = read_record(folder)
         except DataError:
+            continue
+        if is_repeat(record.content):
             continue
         if record.finished and "test/accuracy" in record.metrics and _settings(record.config) == wanted:
             found.setdefault(_seeds(record.config), record)

@@ -52,7 +52,9 @@ from headstart.strategies.plan import plan_rows
 from headstart.strategies.probe_fit import scores
 from headstart.strategies.strategy import in_order
 from headstart.sweeps.lock import RunLock
+from headstart.sweeps.repeats import MARK
 from headstart.tables import table_text
+from headstart.workers import as_raised, end_all
 
 log = logging.getLogger(__name__)
 
@@ -117,17 +119,31 @@ def facts_folder(config: DictConfig) -> Path | None:
     return features.folder(config.output_dir) / PICTURES if features.enabled else None
 
 
-def run(config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> float:
-    """Train, test and write a new run directory below ``parent``; the validation accuracy of the chosen epoch."""
+def run(
+    config: DictConfig,
+    parent: Path,
+    choices: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    repeats: Mapping[str, Any] | None = None,
+) -> float:
+    """Train, test and write a new run directory below ``parent``; return the validation accuracy of the chosen epoch.
+
+    ``repeats`` names the run that this one repeats, if it does: then it is no member of any comparison.
+    """
     described = describe(config, choices)
     if processes.follows():
         return follow(described.config, parent / described.name)
     directory = identity.make_run_directory(parent, described.name)
     with RunLock(directory):
-        return carry_out(described, directory, overrides)
+        return carry_out(described, directory, overrides, repeats)
 
 
-def carry_out(described: Described, directory: Path, overrides: Sequence[str] = ()) -> float:
+def carry_out(
+    described: Described,
+    directory: Path,
+    overrides: Sequence[str] = (),
+    repeats: Mapping[str, Any] | None = None,
+) -> float:
     """Train, test and fill a run directory, going on from its checkpoint if it has one that fits.
 
     ``overrides`` are the settings given for this run. However it ends, run.json says so. Returns the validation
@@ -153,6 +169,7 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
                 "augmentation": augmentation_names(config.augmentation),
                 "seed": config.seed,
                 "provenance": _provenance(config, directory, overrides),
+                **({MARK: dict(repeats)} if repeats else {}),
             },
         )
         try:
@@ -173,9 +190,10 @@ def carry_out(described: Described, directory: Path, overrides: Sequence[str] = 
                 manifest.finish("pruned", error)
                 log.info("%s\nrun directory: %s\n", error, directory)
                 raise
-            crash = crash_of(error)
-            manifest.finish("failed", crash or error)
-            raise crash or error from error.__cause__
+            end_all()
+            told_as = crash_of(error) or as_raised(error)
+            manifest.finish("failed", told_as)
+            raise told_as from error.__cause__
         log.info("run directory: %s\n", directory)
     return accuracy
 
@@ -342,12 +360,10 @@ def _train_and_test(
     }
     manifest.finish("finished")
     drop_intermediate(directory / "checkpoints")
-    log.info(
-        "%s; validation accuracy %.1f %%, test accuracy %.1f %%",
-        strategy.describe_choice(epoch, row, tried),
-        100 * metrics["validation/accuracy"],
-        100 * metrics["test/accuracy"],
-    )
+    found = f"validation accuracy {100 * metrics['validation/accuracy']:.1f} %"
+    if not (config.get("sweep") or {}).get("trial"):  # of a search nothing but validation is shown
+        found += f", test accuracy {100 * metrics['test/accuracy']:.1f} %"
+    log.info("%s; %s", strategy.describe_choice(epoch, row, tried), found)
     return metrics["validation/accuracy"]
 
 
@@ -476,7 +492,7 @@ def _describe(config: DictConfig, parts: Parts) -> None:
     if line := balance_text(data.train.targets, data.class_names, data.balance):
         log.info("%s", line)
     warn_of_weights(strategy)
-    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of)
+    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of, strategy.decay_norm_bias)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
     if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):

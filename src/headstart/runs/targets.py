@@ -60,14 +60,14 @@ def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPROD
     """
     check_packages(config, trusted, remedy)
     for place, target in _named(config, "_target_"):
-        if not _within(target, trusted):
+        if not within(target, trusted):
             _check_found(place, target)
 
 
 def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
     """The part of ``check_targets`` that goes by the names alone, and so needs no torch."""
     for place, target in _named(config, "_target_"):
-        if not isinstance(target, str) or not _within(target, (*PACKAGES, *trusted)):
+        if not isinstance(target, str) or not within(target, (*PACKAGES, *trusted)):
             whose = str(target).partition(".")[0]
             raise ConfigError(
                 f"{place}={target}: a config file may only name classes of {', '.join(PACKAGES)}; if you trust this"
@@ -95,7 +95,7 @@ def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
 def _hydra_makes(place: str, target: str) -> bool:
     if re.fullmatch(r"hydra\.callbacks\.[^.\[]+\._target_", place):
         return target in CALLBACKS
-    return place in ("hydra.launcher._target_", "hydra.sweeper._target_") and _within(target, PLUGINS)
+    return place in ("hydra.launcher._target_", "hydra.sweeper._target_") and within(target, PLUGINS)
 
 
 def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
@@ -144,20 +144,20 @@ def _is_typed(place: str, typed: Sequence[str]) -> bool:
 def _check_found(place: str, target: str) -> None:
     """What is found under the name counts, not the name: packages pass on what they import."""
     try:
-        found = _located(target)
+        found = located(target)
     except Exception as error:  # importing raises whatever the module does
         raise ConfigError(f"{place}={target} is not to be had here ({_first_line(error)}).") from error
     home = getattr(found, "__module__", None) or ""
-    own_function = inspect.isfunction(found) and "." not in found.__qualname__ and _within(home, OWN)
-    if not own_function and not (inspect.isclass(found) and _within(home, (*OWN, *OTHERS))):
+    own_function = inspect.isfunction(found) and "." not in found.__qualname__ and within(home, OWN)
+    if not own_function and not (inspect.isclass(found) and within(home, (*OWN, *OTHERS))):
         raise ConfigError(
             f"{place}={target}: a config file may name headstart's own parts, and optimizers, schedulers, modules,"
             " callbacks and trainers of other packages, and this is none of them."
         )
 
 
-def _located(name: str) -> Any:
-    """What Hydra would find under a dotted name: attributes come before modules."""
+def located(name: str) -> Any:
+    """Return what Hydra would find under a dotted name: attributes come before modules."""
     first, *parts = name.split(".")
     path, found = first, import_module(first)
     for part in parts:
@@ -198,5 +198,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _within(name: str, places: Sequence[str]) -> bool:
+def within(name: str, places: Sequence[str]) -> bool:
+    """Return whether a dotted name is one of these places, or lies below one."""
     return any(name == place or name.startswith(f"{place}.") for place in places)

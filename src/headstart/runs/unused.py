@@ -34,6 +34,8 @@ def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]
         yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
     elif config.strategy.get("lr") is not None:
         yield ["optimizer.lr", "strategy.lr_factor"], "strategy.lr is given"
+    if strategy.batch_norm != "adapt":
+        yield ["strategy.batch_norm_images"], f"strategy.batch_norm is {strategy.batch_norm}"
     if not strategy.pretrained:
         yield ["backbone.weights"], "the strategy starts from random weights"
     features = config.get("features") or {}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,9 +10,11 @@ import pytorch_lightning as pl
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.features.extract import Features
+from headstart.progress import Progress
 from headstart.rules import check_flag
 from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
+from headstart.strategies.plan import Group
 from headstart.strategies.probe_fit import joined
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Classification
@@ -31,7 +34,7 @@ class FeatureClassifier(Strategy):
     """
 
     picked = ""  # the setting that is chosen on validation: its column in metrics.csv
-    solver = ""  # stands in the plan in place of a learning rate
+    solver = ""  # what computes the head: stands in the plan in place of its mode
 
     def __init__(
         self,
@@ -73,13 +76,16 @@ class FeatureClassifier(Strategy):
         """None."""
         return []
 
-    def learning_rate_of(self, name: str) -> str:
-        """There is none: what computes the head stands there."""
-        return self.solver if name == "head" else super().learning_rate_of(name)
-
     def head_started_from(self) -> str:
         """Where its weights come from."""
         return "features"
+
+    def _head_groups(self) -> list[Group]:
+        """No optimizer moves the head, so it has neither a learning rate nor weight decay."""
+        return [
+            replace(group, learning_rate=None, weight_decay=None, solver=self.solver)
+            for group in super()._head_groups()
+        ]
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Put the best classifier into the head, after a row of scores for each that was tried; its number."""
@@ -94,7 +100,8 @@ class FeatureClassifier(Strategy):
         if self._images is None:
             return
         begun = time.perf_counter()
-        self.compute_again(self._images)
+        with Progress(f"{self.config_name()} on training and validation images", unit=""):
+            self.compute_again(self._images)
         self.selected |= {"refit": True, "refit_images": len(self._images.targets)}
         self._images = None
         self.seconds_trained += time.perf_counter() - begun
@@ -117,7 +124,8 @@ class FeatureClassifier(Strategy):
             for logger in trainer.loggers:
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
-        number = self.compute_head(train, held_out, on_row)
+        with Progress(self.config_name(), unit=""):
+            number = self.compute_head(train, held_out, on_row)
         self._images = joined(train, held_out) if self.refits else None
         self.check_frozen()
         self.seconds_trained, self.samples_trained = time.perf_counter() - begun, len(train.targets)

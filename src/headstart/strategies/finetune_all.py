@@ -4,7 +4,7 @@ from headstart.strategies.strategy import Strategy
 
 
 class FinetuneAll(Strategy):
-    """Pretrained start; every stage trained, at the head's learning rate."""
+    """Pretrained start; every stage trained, in conf/strategy at a tenth of the head's learning rate."""
 
     def trained_stages(self) -> list[str]:
         """All of them."""

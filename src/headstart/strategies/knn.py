@@ -1,6 +1,6 @@
 """The nearest training pictures vote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.features.extract import Features
+from headstart.progress import Progress, counted
 from headstart.strategies.checks import above_zero, counts
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.probe_fit import rank, scores
@@ -50,8 +51,13 @@ class NearestNeighbours(nn.Module):
         """(N, D) to (N, classes)."""
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
-    def nearest(self, x: Tensor, count: int, itself: bool = False) -> tuple[Tensor, Tensor]:
-        """Cosines and labels of the nearest pictures, (N, count) each; with ``itself`` row i is not its own one."""
+    def nearest(
+        self, x: Tensor, count: int, itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+    ) -> tuple[Tensor, Tensor]:
+        """Cosines and labels of the nearest pictures, (N, count) each; with ``itself`` row i is not its own one.
+
+        ``on_chunk`` gets the number of rows after each chunk of them.
+        """
         cosines, labels = [], []
         memory = self.memory.float()  # the trainer may hold it in another precision
         for start in range(0, len(x), CHUNK):
@@ -62,6 +68,7 @@ class NearestNeighbours(nn.Module):
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
             cosines.append(values)
             labels.append(self.labels[indices])
+            on_chunk(len(chunk))
         return torch.cat(cosines), torch.cat(labels)
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -105,10 +112,11 @@ class Knn(FeatureClassifier):
         memory = NearestNeighbours(
             train.values, train.targets, self.task.num_classes, candidates[-1], self.temperature, self.task.balanced
         ).to(train.values.device)
-        own = memory.nearest(train.values, candidates[-1], itself=True)
-        held_out = memory.nearest(validation.values, candidates[-1])
+        with Progress("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
+            own = memory.nearest(train.values, candidates[-1], itself=True, on_chunk=progress.advance)
+            held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
-        for number, count in enumerate(candidates):
+        for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):
             row = {"neighbours": float(count), **scores("train", memory.votes(*own, count), train.targets)}
             row |= scores("validation", memory.votes(*held_out, count), validation.targets)
             on_row(number, row)

@@ -65,13 +65,15 @@ def fit_linear(
     loss: Loss = logistic,
     max_iterations: int = 1000,
     weights: Tensor | None = None,
+    on_iteration: Callable[[int], None] = lambda number: None,
 ) -> Fit:
     """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is free.
 
     ``x`` is float64 (N, D); the loss of each image counts ``weights`` times, (N,) of mean 1. scikit-learn's C is
     1 / (l2 * N). The problem is convex, so ``start`` changes only the time that it takes. It takes least where the
     columns of ``x`` are uncorrelated: each variable is scaled by the square root of its own curvature, which makes the
-    problem nearly round. L-BFGS starts anew, scaled anew, until that gains nothing more.
+    problem nearly round. L-BFGS starts anew, scaled anew, until that gains nothing more. ``on_iteration`` gets the
+    number of iterations that are done, after each.
     """
     one_hot = F.one_hot(targets, classes).to(x)
     weights = (x.new_ones(len(x)) if weights is None else weights.to(x))[:, None]
@@ -81,7 +83,7 @@ def fit_linear(
     iterations = 0
     while True:
         last = fit
-        fit = _descend(x, one_hot, weights, l2, loss, last, max_iterations - iterations)
+        fit = _descend(x, one_hot, weights, l2, loss, last, iterations, max_iterations, on_iteration)
         iterations += fit.iterations
         done = last is not start and last.value - fit.value <= GAIN * last.value
         if done or iterations >= max_iterations:
@@ -89,7 +91,15 @@ def fit_linear(
 
 
 def _descend(
-    x: Tensor, one_hot: Tensor, weights: Tensor, l2: float, loss: Loss, start: Fit, max_iterations: int
+    x: Tensor,
+    one_hot: Tensor,
+    weights: Tensor,
+    l2: float,
+    loss: Loss,
+    start: Fit,
+    done: int,
+    max_iterations: int,
+    on_iteration: Callable[[int], None],
 ) -> Fit:
     """Until L-BFGS makes no more steps that are worth it."""
     classes, size = start.weight.shape
@@ -111,11 +121,13 @@ def _descend(
 
     def enough(intermediate_result: Any) -> None:
         values.append(float(intermediate_result.fun))
+        on_iteration(done + len(values) - 1)
         if len(values) > SPAN and values[-1 - SPAN] - values[-1] <= GAIN * values[-1]:
             raise StopIteration
 
     initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-12, "ftol": 1e-15}
+    most = max_iterations - done
+    options = {"maxiter": most, "maxfun": 2 * most, "gtol": 1e-12, "ftol": 1e-15}
     # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
         found: Any = minimize(  # type: ignore[call-overload]

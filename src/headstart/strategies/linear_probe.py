@@ -16,8 +16,8 @@ class LinearProbe(FeatureClassifier):
     """Features are computed once, standardised, and a linear classifier is fitted for each strength in ``l2``.
 
     ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the rest: a linear SVM). The strength
-    is the one with the best validation accuracy. Standardisation is folded into the head, so that the network takes
-    pictures like any other.
+    is the one with the best validation accuracy, then the lowest loss. Standardisation is folded into the head, so that
+    the network takes pictures like any other.
     """
 
     picked, solver = "l2", "L-BFGS"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.errors import HeadstartError
+from headstart.progress import counted
 from headstart.seeds import stream
 from headstart.strategies.plan import optimizer_groups
 
@@ -92,7 +93,8 @@ def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.devi
     rates: list[float] = []
     losses: list[float] = []
     average = 0.0
-    for step, batch in zip(range(STEPS), _endless(batches), strict=False):
+    steps = counted(range(STEPS), "learning rate test", STEPS, "steps")
+    for step, batch in zip(steps, _endless(batches), strict=False):
         rate = LOWEST * ratio**step
         for group, share in zip(optimizer.param_groups, relative, strict=True):
             group["lr"] = rate * share

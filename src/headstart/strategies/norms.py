@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from headstart.errors import ConfigError, nearest
 
+PASS = 64  # images of a pass that estimates statistics: those of a few images are noise, and more take memory
 MODES = ("auto", "frozen", "update", "adapt", "batch")
 NORMS = (
     _BatchNorm,
@@ -51,6 +52,7 @@ def set_statistics(layers: Iterable[_BatchNorm], mode: str, training: bool) -> N
 def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
     """Put into these layers of a network the averages over batches of its inputs (AdaBN, arXiv:1603.04779).
 
+    The result depends on the size of the batches, as every layer normalises by those of its own batch meanwhile.
     All else is in eval mode meanwhile, and everything afterwards: torch's ``update_bn`` would train with dropout.
     """
     network.eval()

@@ -17,17 +17,18 @@ class Group:
     name: str
     where: str  # the modules, as people read them
     parameters: Sequence[nn.Parameter]
-    learning_rate: float | None  # None: frozen
-    weight_decay: float | None
+    learning_rate: float | None  # None: no optimizer moves it
+    weight_decay: float | None  # of its matrices: biases and normalisation may have none
     started_from: str
     trained: Sequence[nn.Parameter] = ()  # of its parameters
     statistics: str | None = None  # of batch norm; None where there is none
     since: int = 1  # the epoch from which it is trained
+    solver: str = ""  # what computes it, where no optimizer does
 
     @property
     def frozen(self) -> bool:
         """Nothing of it is trained."""
-        return self.learning_rate is None
+        return self.learning_rate is None and not self.solver
 
     @property
     def size(self) -> int:
@@ -58,19 +59,24 @@ def optimizer_groups(groups: Sequence[Group], decay_norm_bias: bool) -> list[dic
     for group in groups:
         decayed, others = (list(group.trained), []) if decay_norm_bias else split_by_decay(group.trained)
         for parameters, decay in ((decayed, group.weight_decay), (others, 0.0)):
-            if parameters:
+            if parameters and not group.solver:
                 entries.append(
                     {"params": parameters, "lr": group.learning_rate, "weight_decay": decay, "name": group.name}
                 )
     return entries
 
 
-def plan_rows(groups: Sequence[Group], learning_rate_of: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the plan as a reader sees it."""
+def plan_rows(
+    groups: Sequence[Group], learning_rate_of: Callable[[str], str], decay_norm_bias: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the plan as a reader sees it; weight decay is what the optimizer is given."""
+    entries = optimizer_groups(groups, decay_norm_bias)
     header = "group,modules,starts from,parameters,trained,mode,batch norm,learning rate,weight decay".split(",")
     rows = []
     for group in groups:
-        rate = learning_rate_of(group.name)
+        decays = list(dict.fromkeys(f"{entry['weight_decay']:g}" for entry in entries if entry["name"] == group.name))
+        if len(decays) > 1:
+            decays[1] = f"vectors {decays[1]}"
         rows.append(
             [
                 group.name,
@@ -78,10 +84,16 @@ def plan_rows(groups: Sequence[Group], learning_rate_of: Callable[[str], str]) -
                 group.started_from,
                 f"{group.size:,}",
                 share_text(group.size_trained / max(1, group.size)),
-                "eval" if group.frozen else "train" if group.since == 1 else f"train from epoch {group.since}",
+                group.solver or _mode(group),
                 group.statistics or "–",
-                rate,
-                "–" if group.weight_decay is None or rate == "L-BFGS" else f"{group.weight_decay:g}",
+                learning_rate_of(group.name),
+                ", ".join(decays) or "–",
             ]
         )
     return header, rows
+
+
+def _mode(group: Group) -> str:
+    if group.frozen:
+        return "eval"
+    return "train" if group.since == 1 else f"train from epoch {group.since}"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from headstart.data.balance import class_weights
 from headstart.features.extract import Features
+from headstart.progress import Progress
 from headstart.strategies.linear_fit import LOSSES, Fit, fit_linear
 from headstart.tasks import counted
 from headstart.tasks.heads import standardisation
@@ -56,22 +56,30 @@ def fit_probe(
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
     weights = balanced_weights(train.targets, classes) if balanced else None
-    basis = principal_axes(x)
-    x, held_out = x @ basis.T, held_out @ basis.T
     fit: Fit | None = None
     best: Probe | None = None
     rows = []
-    for number, strength in enumerate(tqdm(strengths, desc="L2 strengths", delay=2, disable=None, leave=False)):
-        fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss], weights=weights)
-        if not fit.converged:
-            log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
-        row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
-        row |= scores("validation", fit.logits(held_out), validation.targets)
-        on_row(number, row)
-        rows.append(row)
-        if best is None or rank(row) > rank(best.scores):
-            weight = fit.weight @ basis / std
-            best = Probe(weight, fit.bias - weight @ mean, number, row)
+    with Progress(f"{loss} fit", len(strengths), "strengths") as progress:
+        progress.note = "principal axes"
+        basis = principal_axes(x)
+        x, held_out = x @ basis.T, held_out @ basis.T
+        for number, strength in enumerate(strengths):
+
+            def note(iteration: int, strength: float = strength) -> None:
+                progress.note = f"l2={strength:.3g}, iteration {iteration}"
+
+            note(0)
+            fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss], weights=weights, on_iteration=note)
+            if not fit.converged:
+                log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
+            row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
+            row |= scores("validation", fit.logits(held_out), validation.targets)
+            on_row(number, row)
+            rows.append(row)
+            if best is None or rank(row) > rank(best.scores):
+                weight = fit.weight @ basis / std
+                best = Probe(weight, fit.bias - weight @ mean, number, row)
+            progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
     return replace(best, end=end_of(rows, best.number))

@@ -1,6 +1,6 @@
 """Ridge regression on fixed features: every strength from one decomposition."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.features.extract import Features
+from headstart.progress import counted
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
@@ -21,8 +22,8 @@ class Ridge(FeatureClassifier):
     """Least squares to one-hot targets with an L2 penalty, in closed form.
 
     On standardised features x, centred targets y and n pictures it minimises
-    ``|y - x w|^2 / n + l2 |w|^2``. The strength is the one with the best validation accuracy. The outputs are scaled so
-    that their cross-entropy on validation is least, which changes no decision.
+    ``|y - x w|^2 / n + l2 |w|^2``. The strength is the one with the best validation accuracy, then the lowest loss. The
+    outputs are scaled so that their cross-entropy on validation is least, which changes no decision.
     """
 
     picked, solver = "l2", "closed form"
@@ -41,7 +42,8 @@ class Ridge(FeatureClassifier):
         train, validation = in_double(train), in_double(validation)
         best: tuple[tuple[float, float], int, Tensor, Tensor] | None = None
         rows = []
-        for number, (strength, weight, bias) in enumerate(self._solved(train, self.strengths)):
+        solutions = counted(self._solved(train, self.strengths), "ridge", len(self.strengths), "strengths")
+        for number, (strength, weight, bias) in enumerate(solutions):
             held_out = validation.values @ weight.T + bias
             scale = best_scale(held_out, validation.targets)
             row = {"l2": strength, **scores("train", scale * (train.values @ weight.T + bias), train.targets)}
@@ -62,7 +64,7 @@ class Ridge(FeatureClassifier):
         ((_, weight, bias),) = self._solved(in_double(images), [strength])
         put_into(self.head, scale * weight, scale * bias)
 
-    def _solved(self, images: Features, strengths: Sequence[float]) -> list[tuple[float, Tensor, Tensor]]:
+    def _solved(self, images: Features, strengths: Sequence[float]) -> Iterator[tuple[float, Tensor, Tensor]]:
         classes = self.task.num_classes
         weights = balanced_weights(images.targets, classes) if self.task.balanced else None
         return solve(images.values, images.targets, classes, strengths, weights)
@@ -70,8 +72,8 @@ class Ridge(FeatureClassifier):
 
 def solve(
     values: Tensor, targets: Tensor, classes: int, strengths: Sequence[float], weights: Tensor | None = None
-) -> list[tuple[float, Tensor, Tensor]]:
-    """Strength, weight (classes, D) and bias (classes,) on the features as they come, strongest first.
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield strength, weight (classes, D) and bias (classes,) on the features as they come, strongest first.
 
     One singular value decomposition of the standardised features (N, D), float64, serves all strengths. The square of
     each image counts ``weights`` times, (N,) of mean 1.
@@ -89,9 +91,7 @@ def solve(
         mean = mean + std * middle
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     projected = u.T @ y
-    solutions = []
     for strength in sorted((float(strength) for strength in strengths), reverse=True):
         shrunk = s / (s.square() + len(x) * strength)
         weight = (vh.T @ (shrunk[:, None] * projected)).T / std
-        solutions.append((strength, weight, centre - weight @ mean))
-    return solutions
+        yield strength, weight, centre - weight @ mean

@@ -21,6 +21,7 @@ from headstart.backbones import Backbone
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features.extract import Features, extract
 from headstart.precision import at_least_single
+from headstart.progress import counted_batches
 from headstart.seeds import generator, stream
 from headstart.shards import local, sharded
 from headstart.strategies import norms
@@ -117,9 +118,10 @@ class Strategy(pl.LightningModule):
     ``stage_lr`` sets single stages. The head's biases get ``head_bias_lr_multiplier`` times the backbone's rate, if
     that is given. Biases and normalisation have no weight decay unless ``decay_norm_bias``.
 
-    ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated anew on the target's training
-    pictures, then stored), "batch" (always those of the batch), or "auto": update in stages that are trained from
-    random weights, frozen elsewhere, as statistics that fit the weights are worth more than those of a few batches.
+    ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated anew on at most
+    ``batch_norm_images`` training images, in passes of ``norms.PASS`` whatever the batch size is, then stored), "batch"
+    (always those of the batch), or "auto": update in stages that are trained from random weights, frozen elsewhere, as
+    statistics that fit the weights are worth more than those of a few batches.
 
     The stages below ``prefix_end`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
     prefix, floating: the same, computed earlier.
@@ -148,6 +150,7 @@ class Strategy(pl.LightningModule):
         stage_lr: Mapping[str, float] | None = None,
         decay_norm_bias: bool = False,
         batch_norm: str = "auto",
+        batch_norm_images: int = 4096,
         channels_last: bool = True,
         head_seed: int = 0,
         noise_seed: int = 0,
@@ -163,7 +166,7 @@ class Strategy(pl.LightningModule):
         self._take_rates(lr, head_lr_multiplier, head_bias_lr_multiplier, layer_decay, stage_lr)
         self.decay_norm_bias = decay_norm_bias
         norms.check_mode(batch_norm, backbone, backbone.name)
-        self.batch_norm = batch_norm
+        self.batch_norm, self.batch_norm_images = batch_norm, batch_norm_images
         mean, std = (
             torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (backbone.preprocessing.mean, backbone.preprocessing.std)
         )
@@ -568,10 +571,14 @@ class Strategy(pl.LightningModule):
         if self.batch_norm == "adapt":
             self.to(device)
             with ranks.alone():  # the same everywhere, up to rounding, which is the leader's
-                pictures = (self.normalise(batch[0].to(device)) for batch in data.mixed_dataloader())
+                passes = data.mixed_dataloader(self.batch_norm_images, norms.PASS)
+                pictures = (
+                    self.normalise(batch[0].to(device)) for batch in counted_batches(passes, "statistics of batch norm")
+                )
                 norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
             ranks.copy_from_leader(self.backbone)
-            log.info("batch norm: statistics estimated anew on %d training pictures", len(data.train))
+            images = min(len(data.train), self.batch_norm_images)
+            log.info("batch norm: statistics estimated anew on %d training images", images)
 
     def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, progress: GoesOn | None = None) -> int:
         """Train on the data, go back to the best epoch on validation, and say which it was.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from headstart.features.extract import Features
+from headstart.progress import counted_batches
 from headstart.strategies.checks import shares
 from headstart.strategies.lp_ft import LpFt
 from headstart.tasks import Scores
@@ -40,9 +41,10 @@ class WiseFt(LpFt):
         device: Any = trainer.strategy.root_device
         self.to(device)
         rows = []
-        for mix in self.mixes_tried:
+        for number, mix in enumerate(self.mixes_tried, 1):
             self.load_state_dict(mixed(self._before, after, mix))
-            rows.append({"mix": mix, **self._validated(loader, device, trainer)})
+            what = f"validation of mix {number} of {len(self.mixes_tried)}"
+            rows.append({"mix": mix, **self._validated(counted_batches(loader, what), device, trainer)})
         best = max(rows, key=lambda row: (row["accuracy"], -row["loss"]))
         self.load_state_dict(mixed(self._before, after, best["mix"]))
         self.selected |= {"mix": best["mix"], "mixes": rows}

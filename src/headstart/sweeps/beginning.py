@@ -15,18 +15,19 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from headstart.errors import DataError
 from headstart.files import write_atomically
+from headstart.records.documents import read_json
+from headstart.records.finding import SWEEP as FILE
 from headstart.rules import is_whole
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import forget_outcomes
 from headstart.sweeps.samples import settings_of
 
-FILE = "sweep.json"
 SETTINGS = "multirun.yaml"  # which Hydra writes
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it
 # How a sweep is carried out, not what it consists of.
 APART = ("sweep.", "hydra.", "+sweep.", "+hydra.", "++sweep.", "++hydra.")
-TRIAL = "++sweep.trial="  # by which a search tells a job which trial it is
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def expect(folder: Path, jobs: int, left: int) -> None:
     if not _BEGUN or _BEGUN[-1].folder.resolve() != folder.resolve():
         return
     _BEGUN[-1] = replace(_BEGUN[-1], jobs=left)
-    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    content = read_json(folder, FILE)
     write_atomically(folder / FILE, json.dumps({**content, "jobs": jobs}, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -150,11 +151,23 @@ def ended() -> Sweep | None:
 
 def own_settings(sweep: Path, overrides: Sequence[str]) -> list[str]:
     """What a job of a sweep is given that not all of them are."""
-    try:
-        shared = json.loads((sweep / FILE).read_text(encoding="utf-8"))["overrides"]
-    except (OSError, ValueError, KeyError):
-        return list(overrides)
-    return [override for override in overrides if override not in shared and not override.startswith(APART)]
+    typed = {override.lower() for override in _overrides(sweep) or []}  # Hydra writes False for a false that was typed
+    return [override for override in overrides if override.lower() not in typed and not override.startswith(APART)]
+
+
+def jobs_of(sweep: Path) -> int | None:
+    """How many jobs the sweep in a folder has, where that is known."""
+    jobs = _content(sweep).get("jobs")
+    return jobs if is_whole(jobs) else None
+
+
+def process_of(sweep: Path) -> int | None:
+    """The number of the process that carries out the sweep in a folder, where it is one of this machine."""
+    process = _content(sweep).get("process")
+    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+        return None
+    number = process.get("id")
+    return number if is_whole(number) else None
 
 
 def count_jobs(config: DictConfig) -> int | None:
@@ -186,13 +199,19 @@ def _same_sweep(output_dir: Path, overrides: Sequence[str]) -> Path | None:
     return None
 
 
-def _overrides(folder: Path) -> Any:
+def _overrides(folder: Path) -> list[str] | None:
     """What the sweep in a folder consists of; None where that cannot be read."""
+    found = _content(folder).get("overrides")
+    return [str(override) for override in found] if isinstance(found, list) else None
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """What is written down of the sweep in a folder; nothing where that cannot be read."""
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content.get("overrides") if isinstance(content, dict) else None
+        content = read_json(folder, FILE)
+    except DataError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _move(config: DictConfig, folder: Path) -> None:

@@ -1,14 +1,17 @@
 """What earlier commands left of a run: finished, to go on with, failed; found by the hash of its settings and data."""
 
 import glob
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import DataError
+from headstart.records.manifest import read_manifest
+from headstart.records.opening import MissingFileError
 from headstart.sweeps.lock import LOCK, held
+from headstart.sweeps.repeats import is_repeat
 
 # What a run writes before run.json; half of one of these has a dot before its name and one after it.
 FIRST_WRITTEN = ("config.yaml", "run.log", "code.patch", "packages.txt", LOCK)
@@ -35,26 +38,31 @@ class Earlier:
     @property
     def accuracy(self) -> float:
         """On validation, of the chosen epoch; NaN where there is none."""
-        value = (self.record.get("metrics") or {}).get("validation/accuracy")
+        value = self._entry("metrics", "validation/accuracy")
         return float(value) if isinstance(value, int | float) else float("nan")
 
     def provenance(self, name: str) -> Any:
         """What run.json says there."""
-        return (self.record.get("provenance") or {}).get(name)
+        return self._entry("provenance", name)
+
+    def _entry(self, group: str, name: str) -> Any:
+        """Return an entry of run.json; None where there is none, or where the group is damaged."""
+        found = self.record.get(group)
+        return found.get(name) if isinstance(found, dict) else None
 
 
 def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[Earlier]:
-    """Runs of the same settings directly below the folders, the latest start last."""
+    """Runs of the same settings directly below the folders, the latest start last; repeats do not count."""
     found = {}
     for folder in folders:
         for path in folder.glob(f"*-{config_hash[:8]}*"):
             try:
-                record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            except FileNotFoundError:  # by its name it is one, and a process is about to say so
-                record = {"status": "running", "config_hash": config_hash} if held(path) else None
-            except (OSError, ValueError):
+                record = read_manifest(path)
+            except MissingFileError:  # by its name it is one, and a process is about to say so
+                record = {"status": "running", "config_hash": config_hash} if held(path) else {}
+            except DataError:
                 continue
-            if isinstance(record, dict) and record.get("config_hash") == config_hash:
+            if record.get("config_hash") == config_hash and not is_repeat(record):
                 found[path.resolve()] = Earlier(path, record)
     return sorted(found.values(), key=lambda run: str(run.record.get("started_at")))
 

@@ -55,14 +55,14 @@ def held(directory: Path) -> bool:
     if _held_here(path):
         return True
     try:
-        file = path.open("r+")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b", buffering=0)
     except OSError:  # none was ever taken, or we may not ask
         return False
     with file:
         return _asked(file)
 
 
-def _asked(file: IO[str]) -> bool:
+def _asked(file: IO[Any]) -> bool:
     """Whether another process holds the lock of an open file; where the system can tell, without taking it."""
     if sys.platform != "linux":
         return _taken(file)
@@ -73,7 +73,7 @@ def _asked(file: IO[str]) -> bool:
     return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
-def _taken(file: IO[str]) -> bool:
+def _taken(file: IO[Any]) -> bool:
     """Whether another process holds the lock of an open file; if none does, this one does from now on."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

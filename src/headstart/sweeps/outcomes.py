@@ -2,15 +2,21 @@
 
 import contextlib
 import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headstart.errors import DataError
 from headstart.files import write_atomically
+from headstart.records.documents import read_json
+from headstart.records.opening import MB
 
 FOLDER = ".outcomes"
+TRIAL = "++sweep.trial="  # the setting by which a search tells a job which trial it is
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
+TIMED = ("finished", "resumed", "retried", "pruned")  # whose time tells how long others take
 # How many were ... in the summary of a sweep; an order that reads well.
 WORDS = {
     "finished": "finished",
@@ -28,17 +34,23 @@ WORDS = {
 class Outcome:
     """What became of a job: one of ``WORDS``."""
 
-    job: int
+    job: int  # counted from 0; of a search, the number of the trial
     settings: tuple[str, ...]  # that this job was given
     word: str
     directory: str | None
     told: bool = False  # whether the user can mend what went wrong
     error: str | None = None
+    seconds: float | None = None  # that the run took
 
     @property
     def good(self) -> bool:
         """Whether nothing is left to do."""
         return self.word in GOOD
+
+
+def is_trial(settings: Iterable[object]) -> bool:
+    """Return whether a job with these settings is a trial of a search."""
+    return any(str(setting).startswith(TRIAL) for setting in settings)
 
 
 def write_outcome(sweep: Path, outcome: Outcome) -> None:
@@ -58,8 +70,8 @@ def read_outcomes(sweep: Path) -> list[Outcome]:
     """All that were left, by number; what cannot be read is left out."""
     found = []
     for path in sorted((sweep / FOLDER).glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(DataError, KeyError, TypeError):
+            content = read_json(sweep, f"{FOLDER}/{path.name}", MB)
             outcome = Outcome(**{**content, "settings": tuple(content["settings"])})
             if _sound(outcome):
                 found.append(outcome)
@@ -69,7 +81,17 @@ def read_outcomes(sweep: Path) -> list[Outcome]:
 def _sound(outcome: Outcome) -> bool:
     """Whether its fields have the types that they declare: the file may be damaged."""
     texts = [*outcome.settings, outcome.word, outcome.directory or "", outcome.error or ""]
-    return type(outcome.job) is int and isinstance(outcome.told, bool) and all(isinstance(text, str) for text in texts)
+    known = type(outcome.job) is int and isinstance(outcome.told, bool) and isinstance(outcome.seconds, float | None)
+    return known and all(isinstance(text, str) for text in texts)
+
+
+def seconds_left(outcomes: Sequence[Outcome], left: int, at_once: int) -> float | None:
+    """Return how long so many runs will take, ``at_once`` side by side, by those that ran to their end; None of none.
+
+    What had finished before, or failed, says nothing of the others.
+    """
+    known = [of.seconds for of in outcomes if of.word in TIMED and of.seconds is not None]
+    return sum(known) / len(known) * math.ceil(left / at_once) if known else None
 
 
 def summary(outcomes: Sequence[Outcome], jobs: int | None = None) -> str:
@@ -87,16 +109,17 @@ def failures_table(outcomes: Sequence[Outcome]) -> str:
     """The failed ones, as wide as the terminal: what sets them apart from the other jobs, a sentence, the place."""
     from headstart.tables import table_text  # loads what only a sweep with failures needs
 
+    trials = any(is_trial(outcome.settings) for outcome in outcomes)
     everywhere = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
     rows = [
         [
-            str(outcome.job),
-            " ".join(setting for setting in outcome.settings if setting not in everywhere),
+            str(outcome.job if trials else outcome.job + 1),  # as the lines above each run count them
+            " ".join(one for one in outcome.settings if one not in everywhere and not one.startswith(TRIAL)),
             outcome.error or "",
             Path(outcome.directory).name if outcome.directory else "none was made",
         ]
         for outcome in outcomes
         if outcome.word == "failed"
     ]
-    header = ["job", "settings", "what went wrong", "run directory"]
+    header = ["trial" if trials else "run", "settings", "what went wrong", "run directory"]
     return table_text(header, rows, [True, False, False, False], shutil.get_terminal_size((120, 24)).columns)

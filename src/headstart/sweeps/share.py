@@ -56,6 +56,14 @@ def at_once(launcher: Mapping[str, Any]) -> int:
     return 4 if "Slurm" in target else jobs_at_once()
 
 
+def known_at_once(hydra: Any) -> int | None:
+    """How many jobs of a sweep run side by side; None where a cluster decides that. ``hydra`` is Hydra's own config."""
+    target, asked = str(hydra.launcher["_target_"]), hydra.sweeper.get("n_jobs")
+    if "Slurm" in target or "ray" in target:
+        return None
+    return min(at_once(hydra.launcher), asked or 1 << 30)
+
+
 def gpus_a_job() -> int:
     """One, where this machine has any."""
     return min(1, len(visible_gpus()))
@@ -76,10 +84,7 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
     ``hydra`` is Hydra's own config and ``trainer`` the run's group of that name. None, and nothing changes, where runs
     come one after the other.
     """
-    parallel = "MULTIRUN" in str(hydra.get("mode")) and not str(hydra.launcher.get("_target_")).endswith(
-        "BasicLauncher"
-    )
-    if not parallel:
+    if not is_parallel(hydra):
         yield None
         return
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
@@ -96,6 +101,12 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
         if gpus:
             stack.enter_context(_environment({VISIBLE: ",".join(share.gpus)}))
         yield share
+
+
+def is_parallel(hydra: Any) -> bool:
+    """Whether other jobs may run beside this one."""
+    alone = str(hydra.launcher.get("_target_")).endswith("BasicLauncher")
+    return "MULTIRUN" in str(hydra.get("mode")) and not alone
 
 
 def cores_wanted(launcher: Mapping[str, Any]) -> int:

@@ -1,25 +1,26 @@
 """How far runs and sweeps are: what is done, what lives, what is left and how long it will take. Knows no torch."""
 
-import csv
-import json
-import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from headstart.errors import DataError
-from headstart.reports.read import TRIED, YAML_LOADER, first_line
+from headstart.records.documents import expect_mapping, read_json
+from headstart.records.finding import SWEEP, homes_below
+from headstart.records.manifest import MANIFEST, read_manifest, read_settings
+from headstart.records.opening import first_line
+from headstart.records.tables import read_rows
+from headstart.reports.read import TRIED, shown
 from headstart.sweeps.lock import held
-from headstart.sweeps.outcomes import GOOD, read_outcomes
+from headstart.sweeps.outcomes import GOOD, is_trial, read_outcomes
+from headstart.sweeps.repeats import is_repeat
 
-SWEEP = "sweep.json"
 MOST = 10**15  # no count and no number of seconds reaches it
+SLOWEST = 1e-6  # images a second
 FINISHED, RUNNING, STOPPED, DAMAGED = "finished", "running", "stopped", "damaged"
 STATUSES = (FINISHED, RUNNING, STOPPED, "interrupted", "pruned", "failed", DAMAGED)  # as they are told, in this order
 
@@ -39,7 +40,7 @@ class RunStatus:
     remaining: float | None = None
     """Seconds to go, of a running one."""
     accuracy: float | None = None
-    """On test, 0 to 1."""
+    """On test, 0 to 1; None for trials of a search, which go by validation alone."""
     message: str | None = None
     """Why it failed."""
     kind: tuple[str, str, str] = ("", "", "")
@@ -48,6 +49,8 @@ class RunStatus:
     """The settings that name the source of the data set, and the hash of what it held."""
     started: float | None = None
     """When its process began, in seconds since 1970."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json holds; nothing where it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class SweepStatus:
     command: tuple[str, ...]
     outdated: int = 0
     """Runs that finished on data which were changed since."""
+    message: str | None = None
+    """Why sweep.json cannot be read; nothing else is known then."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,16 @@ class Overview:
 
 
 def overview(folders: Iterable[Path], now: float | None = None) -> Overview:
-    """Read every run and sweep at or below the folders; ``now`` in seconds since 1970.
+    """Read every run and sweep at or below the folders, repeats left out; ``now`` in seconds since 1970.
 
     Raises DataError for a folder that does not exist.
     """
     now = time.time() if now is None else now
     homes, sweep_homes = find(folders)
-    runs = [read_status(directory, now) for directory in homes]
+    runs = [run for directory in homes if (run := read_status(directory, now)) is not None]
     took = durations(runs)
     runs = [_estimated(run, took) for run in runs]
-    sweeps = [sweep for home in sweep_homes if (sweep := read_sweep(home, runs)) is not None]
-    return Overview(tuple(runs), tuple(sweeps))
+    return Overview(tuple(runs), tuple(read_sweep(home, runs) for home in sweep_homes))
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -101,38 +105,37 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     for given in folders:
         if not given.is_dir():
             raise DataError(f"There is no folder '{given}'; expected one that holds runs (folders with a run.json).")
-        for place, below, files in os.walk(given.resolve()):
-            below[:] = [name for name in below if not name.startswith(".")]
-            if "run.json" in files:
-                runs.add(Path(place))
-                below.clear()
-            elif SWEEP in files:
-                sweeps.add(Path(place))
+        for kind, home in homes_below(given.resolve(), hidden=False):
+            (runs if kind == "run" else sweeps).add(home)
     return sorted(runs), sorted(sweeps)
 
 
-def read_status(directory: Path, now: float) -> RunStatus:
-    """What one run directory says, and whether its process lives."""
+def read_status(directory: Path, now: float) -> RunStatus | None:
+    """Return what one run directory says, and whether its process lives; None for what `headstart reproduce` made."""
     try:
-        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        return RunStatus(directory, DAMAGED, message=f"run.json cannot be read ({first_line(error)})")
-    status = content.get("status") if isinstance(content, dict) else None
+        content = read_manifest(directory)
+    except DataError as error:
+        return RunStatus(directory, DAMAGED, message=str(error))
+    if is_repeat(content):
+        return None
+    status = content.get("status")
     if status not in STATUSES:
-        return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {status!r}")
+        return RunStatus(directory, DAMAGED, message=f"run.json has the unknown status {shown(status)}")
     kind = (str(content.get("dataset")), str(content.get("backbone")), str(content.get("strategy")))
     started, source = _moment(content.get("started_at")), _mapping(content.get("source"))
     held_then = (f"{source.get('root')} {source.get('settings')}", str(source.get("hash")))
-    same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then}
+    same: dict[str, Any] = {"kind": kind, "started": started, "source": held_then, "record": content}
     if status != RUNNING:
         cost, metrics = _mapping(content.get("cost")), _mapping(content.get("metrics"))
+        given = _mapping(content.get("provenance")).get("overrides")
+        overrides = given if isinstance(given, list) else []
         epochs, maximum = _whole(cost.get("epochs")), None
         if status == "interrupted":
             epochs = _progress(directory, content, None)[0]
             maximum = _max_epochs(directory) if epochs is not None else None
         return RunStatus(
             directory, status, epochs=epochs, max_epochs=maximum, seconds=_number(cost.get("wall_seconds")),
-            accuracy=_number(metrics.get("test/accuracy")),
+            accuracy=None if is_trial(overrides) else _number(metrics.get("test/accuracy")),
             message=_message(content.get("error")) if status == "failed" else None, **same,
         )  # fmt: skip
     lives = held(directory)
@@ -140,7 +143,7 @@ def read_status(directory: Path, now: float) -> RunStatus:
     maximum = _max_epochs(directory) if epochs is not None else None
     remaining = None
     if lives and epochs and maximum and per_epoch is not None:
-        remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
+        remaining = _number(max(0.0, (maximum - epochs) * per_epoch - (now - last)))
     seconds = max(0.0, (now if lives else last) - started) if started is not None else None
     status = RUNNING if lives else STOPPED
     return RunStatus(directory, status, epochs, maximum, seconds, remaining, **same)
@@ -156,15 +159,13 @@ def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, fl
     return {key: statistics.fmean(values) for key, values in by_kind.items()}
 
 
-def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus | None:
-    """What sweep.json in a folder says, together with the runs below it; None where it cannot be read."""
+def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
+    """What sweep.json in a folder says, together with the runs below it; or why it cannot be read."""
     try:
-        content = json.loads((directory / SWEEP).read_text(encoding="utf-8"))
-        outcomes = read_outcomes(directory)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    if not isinstance(content, dict):
-        return None
+        content = expect_mapping(read_json(directory, SWEEP), f"{SWEEP} does not hold a JSON object")
+    except DataError as error:
+        return SweepStatus(directory, held(directory), None, None, None, (), message=str(error))
+    outcomes = read_outcomes(directory)
     own = [run for run in runs if directory in run.directory.parents]
     running = [run for run in own if run.status == RUNNING]
     lives, jobs = held(directory), _whole(content.get("jobs"))
@@ -207,17 +208,15 @@ def _progress(
 
     A run that was taken up again has rows from before it started: then the speed of training alone tells.
     """
-    path = directory / "metrics.csv"
     try:
-        last = path.stat().st_mtime
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
-        return 0, None, (directory / "run.json").stat().st_mtime
+        rows = read_rows(directory, "metrics.csv")
+        last = _changed(directory / "metrics.csv")
+    except DataError:
+        return 0, None, _changed(directory / MANIFEST)
     if rows and any(name in rows[0] for name in TRIED):
         return None, None, last
     pictures = _number(_mapping(content.get("pictures")).get("train"))
-    speeds = [speed for row in rows if (speed := _parsed(row.get("samples_per_second")))]
+    speeds = [speed for row in rows if SLOWEST < (speed := _parsed(row.get("samples_per_second"))) < MOST]
     trained = pictures / statistics.fmean(speeds) if pictures and speeds else 0.0
     whole = (last - started) / len(rows) if started is not None and rows else 0.0
     return len(rows), max(trained, whole) or None, last
@@ -225,11 +224,17 @@ def _progress(
 
 def _max_epochs(directory: Path) -> int | None:
     try:
-        with (directory / "config.yaml").open("rb") as file:
-            config = yaml.load(file, Loader=YAML_LOADER)  # a safe loader
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return _whole(_mapping(read_settings(directory).get("trainer")).get("max_epochs"))
+    except DataError:
         return None
-    return _whole(_mapping(_mapping(config).get("trainer")).get("max_epochs"))
+
+
+def _changed(path: Path) -> float:
+    """Return when a file was last written; 0 where it was removed meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -256,7 +261,7 @@ def _parsed(text: str | None) -> float:
 def _moment(text: object) -> float | None:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
 
 

@@ -2,32 +2,27 @@
 
 import argparse
 import json
+import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import HeadstartError
+from headstart.guard import DONE
+from headstart.sweeps.labels import run_names, setting_columns
 from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
 from headstart.tables import table_text
 
-DONE, WRONG = 0, 2  # exit codes
-
 
 def status(arguments: Sequence[str]) -> int:
-    """Print what lies below some folders; the exit code: 0, or 2 for a folder that does not exist."""
+    """Print what lies below some folders; the exit code. Raises DataError for a folder that does not exist."""
     parser = argparse.ArgumentParser(
         prog="headstart status", description="Which runs are finished, running, stopped or failed, and what is left."
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders that hold runs, at any depth")
     parser.add_argument("--json", action="store_true", help="for programs: everything, times in seconds")
     options = parser.parse_args(arguments)
-    try:
-        found = overview(options.runs)
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return WRONG
+    found = overview(options.runs)
     print(json.dumps(as_json(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
     return DONE
 
@@ -36,11 +31,8 @@ def as_text(found: Overview) -> str:
     """The table, why runs failed, what sweeps have left, and everything in one line."""
     parts = []
     if found.runs:
-        header = ["run", "status", "epochs", "time", "to go", "test"]
-        names = _names([run.directory for run in found.runs])
-        rows = [_row(name, run) for name, run in zip(names, found.runs, strict=True)]
-        parts.append(table_text(header, rows, [False, False, True, True, True, True]))
-        wrong = [f"{name}: {run.message}" for name, run in zip(names, found.runs, strict=True) if run.message]
+        parts.append(_table(found.runs))
+        wrong = [f"{_near(run.directory)}: {run.message}" for run in found.runs if run.message]
         parts += ["\n".join(wrong)] if wrong else []
     parts += [_sweep_line(sweep) for sweep in found.sweeps]
     return "\n\n".join([*parts, total_line(found)])
@@ -89,7 +81,7 @@ def as_json(found: Overview) -> dict[str, Any]:
         "sweeps": [
             {
                 "directory": str(sweep.directory), "running": sweep.lives, "jobs": sweep.jobs, "left": sweep.left,
-                "outdated": sweep.outdated,
+                "outdated": sweep.outdated, "message": sweep.message,
                 "remaining_seconds": sweep.remaining, "command": list(sweep.command),
             }
             for sweep in found.sweeps
@@ -113,10 +105,22 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def _row(name: str, run: RunStatus) -> list[str]:
+def _table(runs: Sequence[RunStatus]) -> str:
+    """A row a run: its name, the settings in which runs differ, and how far it is."""
+    directories = [run.directory for run in runs]
+    settings = setting_columns(directories, [run.record for run in runs])
+    home = Path(os.path.commonpath([directory.parent for directory in directories]))
+    names = run_names(directories, home) if settings else [_near(directory) for directory in directories]
+    header = ["run", *settings, "status", "epochs", "time", "to go", "test"]
+    told = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
+    rows = [[name, *of, *_progress(run)] for name, of, run in zip(names, told, runs, strict=True)]
+    table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4)
+    return f"runs below {_near(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
+
+
+def _progress(run: RunStatus) -> list[str]:
     epochs = "–" if run.epochs is None else str(run.epochs)
     return [
-        name,
         run.status,
         f"{epochs}/{run.max_epochs}" if run.max_epochs is not None else epochs,
         "–" if run.seconds is None else duration(run.seconds),
@@ -127,6 +131,8 @@ def _row(name: str, run: RunStatus) -> list[str]:
 
 def _sweep_line(sweep: SweepStatus) -> str:
     """What is left of a sweep, and how to go on with one that nothing works at."""
+    if sweep.message:
+        return f"sweep {_near(sweep.directory)}: {sweep.message}"
     jobs = "an open number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
     line = f"sweep {_near(sweep.directory)}: {jobs}"
     if sweep.left:
@@ -139,10 +145,6 @@ def _sweep_line(sweep: SweepStatus) -> str:
         words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
         line += f"; nothing works at it; to go on: {shlex.join(words)}"
     return line
-
-
-def _names(directories: Sequence[Path]) -> list[str]:
-    return [_near(directory) for directory in directories]
 
 
 def _near(directory: Path) -> str:

@@ -7,6 +7,7 @@ number, with its settings.
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -23,7 +24,8 @@ from headstart.rules import is_whole
 from headstart.seeds import stream
 from headstart.settings import is_indifferent, is_seed
 from headstart.sweeps import share
-from headstart.sweeps.beginning import TRIAL, expect
+from headstart.sweeps.beginning import expect
+from headstart.sweeps.outcomes import TRIAL, Outcome, read_outcomes
 
 if TYPE_CHECKING:
     import optuna
@@ -37,6 +39,7 @@ PRUNERS = {
     "threshold": "ThresholdPruner",
     "none": "NopPruner",
 }
+RUN, LOSS = "run", "validation/loss"  # what the study keeps of a trial besides its score
 LUCK = {"dataset.fold"}  # besides seeds, what decides nothing that a user could choose
 
 
@@ -102,8 +105,9 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
     while batch := _next_batch(study, settings, space, total, at_once):
         jobs = [[*space.overrides(values), told_trial(storage, study.study_name, number)] for number, values in batch]
         returned = sweeper.launcher.launch(jobs, initial_job_idx=batch[0][0])
+        outcomes = {outcome.job: outcome for outcome in read_outcomes(folder)}
         for (number, values), job in zip(batch, returned, strict=True):
-            _settle(study, number, values, job)
+            _settle(study, number, values, job, outcomes.get(number))
     _conclude(study, folder)
 
 
@@ -343,23 +347,37 @@ def told_trial(storage: str, study: str, number: int) -> str:
     return f"{TRIAL}{{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
 
 
-def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any) -> None:
+def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any, outcome: Outcome | None) -> None:
     """Tell the study what came out, unless the job has: a number is a score, all else a failure."""
     from hydra.core.utils import JobStatus
-    from optuna.trial import TrialState
+    from optuna.trial import Trial, TrialState
 
-    if study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING:
+    told = study.get_trials(deepcopy=False)[number]
+    if told.state == TrialState.RUNNING:
+        if outcome is not None and outcome.directory is not None:
+            trial = Trial(study, told._trial_id)
+            trial.set_user_attr(RUN, outcome.directory)
+            trial.set_user_attr(LOSS, _validation_loss(Path(outcome.directory)))
         result = job.return_value if job.status == JobStatus.COMPLETED else None
         if isinstance(result, int | float) and math.isfinite(result):
             study.tell(number, float(result))
         else:
             study.tell(number, state=TrialState.FAIL)
     told = study.get_trials(deepcopy=False)[number]
-    outcome = {
+    said = {
         TrialState.COMPLETE: f"validation accuracy {100 * (told.value or 0):.1f} %",
         TrialState.PRUNED: f"pruned after epoch {(told.last_step or 0) + 1}",
     }.get(told.state, "failed")
-    print(f"trial {number}: {_typed(values)}: {outcome}", flush=True)
+    print(f"trial {number}: {_typed(values)}: {said}", flush=True)
+
+
+def _validation_loss(run: Path) -> float | None:
+    """Return that of the chosen epoch; None where run.json does not say."""
+    try:
+        value = json.loads((run / "run.json").read_text(encoding="utf-8"))["metrics"][LOSS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _typed(values: Mapping[str, Any]) -> str:
@@ -368,7 +386,18 @@ def _typed(values: Mapping[str, Any]) -> str:
     )
 
 
+def _best(trials: "Sequence[optuna.trial.FrozenTrial]") -> "optuna.trial.FrozenTrial":
+    """Return the best on validation: accuracy first, then loss, then the first one."""
+
+    def rank(trial: "optuna.trial.FrozenTrial") -> tuple[float, float, int]:
+        loss = trial.user_attrs.get(LOSS)
+        return trial.value or 0.0, -math.inf if loss is None else -loss, -trial.number
+
+    return max(trials, key=rank)
+
+
 def _conclude(study: "optuna.Study", folder: Path) -> None:
+    """Print and write the best trial; its test score is left to a report, as nothing else may be chosen by it."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
@@ -377,12 +406,15 @@ def _conclude(study: "optuna.Study", folder: Path) -> None:
     result: dict[str, Any] = {"name": "optuna", "best_params": {}, "best_value": None, "best_trial": None}
     said = f"{len(trials)} trials: {finished} finished, {pruned} pruned, {failed} failed"
     if finished:
-        best = study.best_trial
+        best = _best([trial for trial in trials if trial.state == TrialState.COMPLETE])
         result |= {"best_params": dict(best.params), "best_value": best.value, "best_trial": best.number}
+        result |= {"best_run": best.user_attrs.get(RUN)}
         assert best.value is not None
         said += f"; the best is trial {best.number}, validation accuracy {100 * best.value:.1f} %: " + " ".join(
             f"{key}={value}" for key, value in best.params.items()
         )
+        if run := best.user_attrs.get(RUN):
+            said += f"\nits test accuracy, once nothing is left to choose: headstart report {shlex.quote(run)}"
     result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
     write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(result))
     print(said, flush=True)

@@ -50,7 +50,8 @@ def test_files_repeat_byte_for_byte(name: str, tmp_path: Path, monkeypatch: pyte
     again = [path.read_bytes() for path in save(figure, tmp_path, "two")]
     assert first == again
     assert first == [path.read_bytes() for path in save(figure, tmp_path, "two")]  # the same figure, saved twice
-    assert sorted(path.name for path in tmp_path.glob("*.p*")) == ["one.pdf", "one.png", "two.pdf", "two.png"]
+    names = ["one-dark.png", "one.pdf", "one.png", "two-dark.png", "two.pdf", "two.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.p*")) == names
 
 
 def test_files_repeat_in_another_process(tmp_path: Path) -> None:
@@ -126,4 +127,4 @@ def test_log_ticks_are_few_and_inside(low: float, ratio: float) -> None:
 
 def test_percent_limits_leave_a_margin() -> None:
     assert percent_limits([50, 60, float("nan")]) == pytest.approx((49, 61))
-    assert percent_limits([0.5, 100]) == pytest.approx((-1, 101))
+    assert percent_limits([0.5, 100]) == pytest.approx((0, 100))

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from headstart.errors import DataError
-from headstart.reports.curves import Band, Curves
+from headstart.reports.curves import Band, Curves, read_curves
 from headstart.reports.figures import (
     Point,
     draw,
@@ -34,7 +34,6 @@ from headstart.reports.figures import (
 from headstart.reports.figures.by_number import number_ticks
 from headstart.reports.figures.confusion import row_shares
 from headstart.reports.figures.critical_difference import levels
-from headstart.reports.figures.overview import free_height
 from headstart.reports.panels import make_panels
 from headstart.reports.read import read_runs
 from headstart.reports.scores import reliability_bins
@@ -96,7 +95,8 @@ def test_overview_has_curves_above_bars(tmp_path: Path) -> None:
     assert "91.0 ± 1.4" in [text.get_text() for text in lower.texts]
     draw(panels, tmp_path / "report.png")
     with Image.open(tmp_path / "report.png") as picture:
-        assert picture.size == (int(5.1 * 120), int((3.3 + 2.0 + 1.45) * 120))
+        assert picture.size[0] > 5.1 * 120
+        assert picture.size[1] == int((3.3 + 2.0 + 1.45) * 120)
 
 
 def test_many_panels_go_below_each_other(tmp_path: Path) -> None:
@@ -110,14 +110,63 @@ def test_many_panels_go_below_each_other(tmp_path: Path) -> None:
     assert_apart([axes.get_position().extents for axes in figure.axes])
 
 
-def test_the_legend_goes_where_no_curve_is() -> None:
-    early = np.array([0.0, 50.0, 90.0, 91.0, 92.0])
-    low = np.array([5.0, 6.0, 7.0, 8.0, 9.0])
-    assert free_height([early, low], 0.5) == (90, 81)
-    assert free_height([low], 0.5) == (102, 93)
-    assert free_height([], 0.5) == (102, 102)
-    assert free_height([early[::-1], low], 0.25) == (102, 52)  # what is high has come down by then
-    assert free_height([early[::-1], early], 1) == (102, 10)  # no room but above
+def drawn_boxes(figure: Figure) -> dict[str, list[Sequence[float]]]:
+    """Where axes and legends end up, in dots."""
+    FigureCanvasAgg(figure).draw()
+    return {
+        "axes": [axes.get_tightbbox().extents for axes in figure.axes],
+        "legends": [legend.get_window_extent().extents for legend in figure.legends],
+    }
+
+
+@pytest.mark.parametrize("count", [2, 30, 90])
+def test_the_legend_covers_no_curve_and_tells_all_apart(count: int, tmp_path: Path) -> None:
+    for number in range(count):
+        write_run(tmp_path, f"strategy with a name {number}", 0, 0.5, references=REFERENCES)
+    figure = draw_overview(make_panels(group_runs(read_runs([tmp_path]).runs)))
+    boxes = drawn_boxes(figure)
+    assert_apart([*boxes["axes"], *boxes["legends"]])
+    whole = figure.bbox
+    for left, bottom, right, top in boxes["legends"]:
+        assert whole.x0 <= left
+        assert right <= whole.x1
+        assert whole.y0 <= bottom
+        assert top <= whole.y1
+    (legend,) = figure.legends
+    handles = legend.legend_handles
+    assert len({(h.get_color(), h.get_marker(), str(h.get_linestyle())) for h in handles}) == len(handles) == count + 2
+    assert ("More than 40" in legend.get_title().get_text()) == (count > 40)
+
+
+REFERENCES = {name: {"test/accuracy": 0.3, "validation/accuracy": 0.3} for name in ("raw_pixels", "majority_class")}
+
+
+def test_one_epoch_is_one_whole_number(tmp_path: Path) -> None:
+    (write_run(tmp_path, "scratch", 0, 1.0) / "metrics.csv").write_text(
+        "epoch,train/accuracy,validation/accuracy,train/loss,validation/loss\n0,0.9,1.0,1,1\n"
+    )
+    (panel,) = make_panels(group_runs(read_runs([tmp_path]).runs))
+    for figure in (draw_overview([panel]), draw_learning_curves(read_curves(panel))):
+        FigureCanvasAgg(figure).draw()
+        upper = next(axes for axes in figure.axes if axes.get_xlabel() == "epoch")
+        shown = [label for label in upper.get_xticklabels() if label.get_window_extent().width]
+        low, high = upper.get_xlim()
+        assert [label.get_text() for label in shown if low <= label.get_position()[0] <= high] == ["1"]
+
+
+def test_accuracy_axes_end_at_100(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((1.0, 1.0, 0.7)):
+        write_run(tmp_path, "scratch", seed, accuracy)
+        write_run(tmp_path, "lora", seed, 1.0)
+    (panel,) = make_panels(group_runs(read_runs([tmp_path]).runs))
+    upper, lower = draw_overview([panel]).axes
+    assert upper.get_ylim() == (0, 100)
+    assert lower.get_xlim() == (0, 100)
+    places = [(5.0, 1.0, 0.9, 1.1), (50.0, 1.0, 0.9, 1.1)]
+    curves = draw_learning_curves(read_curves(panel))
+    for axes in (*curves.axes[:2], draw_by_number({"scratch": places}, "x").axes[0]):
+        assert axes.get_ylim()[1] == 100
+    assert draw_cost([Point("a", 1.0, 1, 1), Point("b", 0.5, 2, 2)]).axes[0].get_ylim()[1] == 100
 
 
 # learning curves

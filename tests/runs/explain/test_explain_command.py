@@ -9,9 +9,11 @@ import pytest
 from conftest import trained_run
 from PIL import Image
 
-from headstart.runs.explain.command import explain
+from headstart.cli import main
 
-FIGURES = [f"{name}.{kind}" for name in ("mistakes", "grad_cam", "embedding") for kind in ("png", "pdf")]
+FIGURES = [
+    f"{name}{ending}" for name in ("mistakes", "grad_cam", "embedding") for ending in (".png", ".pdf", "-dark.png")
+]
 TABLES = ["mistakes.csv", "embedding.csv"]
 
 
@@ -28,7 +30,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 def test_files_are_written_and_repeat(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain([str(run), "--pictures", "3"]) == 0
+    assert main(["explain", str(run), "--pictures", "3"]) == 0
     folder = run / "explain"
     assert {path.name for path in folder.iterdir()} == {*FIGURES, *TABLES}
     assert capsys.readouterr().out.split() == [str(folder / name) for name in (*FIGURES, *TABLES)]
@@ -46,9 +48,9 @@ def test_files_are_written_and_repeat(run: Path, capsys: pytest.CaptureFixture[s
             assert min(picture.size) > 300
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert explain([str(run / "run.json"), "--pictures", "3"]) == 0
+    assert main(["explain", str(run / "run.json"), "--pictures", "3"]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert explain([str(run), "--pictures", "3", "--stage", "stage1"]) == 0
+    assert main(["explain", str(run), "--pictures", "3", "--stage", "stage1"]) == 0
     assert (folder / "mistakes.png").read_bytes() == before["mistakes.png"]
     assert (folder / "grad_cam.png").read_bytes() != before["grad_cam.png"]
 
@@ -60,7 +62,7 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
     (unfinished / "run.json").write_text(json.dumps({"schema": 1, "status": "failed", "error": "out of memory"}))
     lines = (changed / "predictions.csv").read_text().splitlines()
     (changed / "predictions.csv").write_text("\n".join([lines[0], lines[1][::1], *lines[:1:-1]]).replace("0.0", "0.1"))
-    assert explain([str(unfinished), str(changed), str(run), "--pictures", "2"]) == 2
+    assert main(["explain", str(unfinished), str(changed), str(run), "--pictures", "2"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 2
     assert said[0] == (
@@ -79,12 +81,12 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
         (["--pictures", "many"], "invalid int value: 'many'; see headstart explain --help."),
         (["--embedding", "pcaa"], "there is no such embedding. Did you mean 'pca'?"),
         (["--stage", "stage33"], "has no such stage. Did you mean 'stage3'?"),
-        (["--stage", "neck"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
+        (["--stage", "stage4"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
         (["--root", "elsewhere"], "--root elsewhere: the pictures of this run are in no folder."),
     ],
 )
 def test_wrong_arguments(run: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain([str(run), *arguments]) == 2
+    assert main(["explain", str(run), *arguments]) == 2
     said = capsys.readouterr().err
     assert said.strip().endswith(sentence)
     assert len(said.strip().splitlines()) == 1
@@ -92,10 +94,10 @@ def test_wrong_arguments(run: Path, arguments: list[str], sentence: str, capsys:
 
 
 def test_no_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain([]) == 2
-    assert explain([str(run.parent)]) == 2
-    assert explain([str(run / "tensorboard")]) == 2
-    assert explain(["nowhere"]) == 2
+    assert main(["explain"]) == 2
+    assert main(["explain", str(run.parent)]) == 2
+    assert main(["explain", str(run / "tensorboard")]) == 2
+    assert main(["explain", "nowhere"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 4
     assert "required: RUN" in said[0]

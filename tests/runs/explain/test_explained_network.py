@@ -148,9 +148,10 @@ def test_foreign_code_is_refused() -> None:
     ],
 )
 def test_a_checkpoint_of_odd_content_is_refused(content: dict, reason: str, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "best.ckpt")
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(content, tmp_path / "checkpoints" / "best.ckpt")
     with pytest.raises(DataError, match=rf"best\.ckpt cannot be read \({reason}"):
-        read_checkpoint(tmp_path / "best.ckpt")
+        read_checkpoint(tmp_path)
 
 
 def test_coarse_arithmetic_is_allowed_for() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.reports.predictions import Predictions
-from headstart.runs.explain.drawing import percent, plain, shortened
+from headstart.runs.explain.drawing import percent, plain
 from headstart.runs.explain.mistakes import choose, draw_mistakes, mistakes_csv
 
 SHARES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
@@ -68,5 +68,4 @@ def test_words() -> None:
     assert [percent(share) for share in (0, 0.0001, 0.034, 0.9991, 0.99999, 1)] == [
         "0 %", "<0.1 %", "3.4 %", "99.9 %", ">99.9 %", "100 %",
     ]  # fmt: skip
-    assert shortened("a long name", 7) == "a long…"
     assert plain("5 $") == r"5 \$"

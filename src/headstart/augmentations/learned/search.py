@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from headstart.augmentations.learned.policy import Choice, Policy, Stage
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
 from headstart.errors import ConfigError, nearest
+from headstart.progress import counted
 from headstart.rules import is_number, is_whole
 from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
@@ -282,7 +283,8 @@ def search(
     epochs = []
     rounds = _rounds(relaxed, critic, train, real, settings, generator)
     for number in range(1, settings.epochs + 1):
-        distances, losses = zip(*(next(rounds) for _ in range(settings.batches)), strict=True)
+        steps = counted(range(settings.batches), f"epoch {number} of {settings.epochs}", settings.batches, "steps")
+        distances, losses = zip(*(next(rounds) for _ in steps), strict=True)
         epoch = Epoch(number, sum(distances) / len(distances), sum(losses) / len(losses))
         epochs.append(epoch)
         report(epoch)
@@ -350,7 +352,7 @@ def distance(critic: Critic, policy: Policy | None, train: Pictures, real: Pictu
     ours, theirs = train.batches(size, generator), real.batches(size, generator)
     optimizer = torch.optim.Adam(critic.parameters(), settings.critic_lr, betas=BETAS)
     gaps = []
-    for _ in range(settings.measure_steps):
+    for _ in counted(range(settings.measure_steps), "measuring the distance", settings.measure_steps, "steps"):
         images, _ = next(ours)
         made = images if policy is None else augmented(images, policy, rng)
         gaps.append(_critic_step(critic, optimizer, next(theirs), made, settings, generator))

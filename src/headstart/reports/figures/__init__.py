@@ -4,7 +4,7 @@ Importing this loads matplotlib, which takes a while.
 """
 
 from headstart.reports.figures.by_number import draw_by_number
-from headstart.reports.figures.canvas import save
+from headstart.reports.figures.canvas import dark_file, save
 from headstart.reports.figures.confusion import draw_confusion
 from headstart.reports.figures.cost import Point, draw_cost, pareto
 from headstart.reports.figures.critical_difference import draw_critical_difference
@@ -15,6 +15,7 @@ from headstart.reports.figures.reliability import draw_reliability
 
 __all__ = [
     "Point",
+    "dark_file",
     "draw",
     "draw_by_number",
     "draw_confusion",

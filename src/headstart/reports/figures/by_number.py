@@ -63,7 +63,7 @@ def draw_by_number(
         moved = axes.transData + ScaledTranslation(aside * POINT, 0, figure.dpi_scale_trans)
         interval = 100 * np.array([mean - low, high - mean])
         axes.errorbar(
-            x, 100 * mean, interval, transform=moved, label=label, capsize=1.5, elinewidth=0.9,
+            x, 100 * mean, interval, transform=moved, label=label, capsize=1.5, elinewidth=0.9, clip_on=False,
             **line_options(styles[label]),
         )  # fmt: skip
     log = numbers[0] > 0 and numbers[-1] >= LOG_FROM * numbers[0]

@@ -20,6 +20,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from headstart.files import write_atomically
+from headstart.reports.figures.dark import darkened
 from headstart.reports.figures.fonts import families
 from headstart.reports.style import Style
 
@@ -117,7 +118,7 @@ def epochs_axis(axes: Axes, last: int) -> None:
     """Whole numbers from 1, the first epoch."""
     margin = min(0.9, 0.04 * last)
     axes.set_xlim(1 - margin, last + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -140,20 +141,28 @@ def percent_limits(values: Sequence[float], share: float = 0.06) -> tuple[float,
     finite = np.asarray(values)[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     margin = max(share * (high - low), 1.0)
-    return max(low - margin, -1.0), min(high + margin, 101.0)
+    return max(low - margin, 0.0), min(high + margin, 100.0)
 
 
 @styled
 def save(figure: Figure, directory: Path, name: str) -> tuple[Path, Path]:
-    """Write name.png (150 dots an inch) and name.pdf (vectors, text as TrueType), whole or not at all.
+    """Write name.png (150 dots an inch), its dark form, and name.pdf (vectors, text as TrueType), each whole.
 
     The same figure gives the same bytes: no dates are written.
     """
     png, pdf = directory / f"{name}.png", directory / f"{name}.pdf"
     # little compression: most of the time goes there, and files of lines stay small all the same
-    write_atomically(png, _drawn(figure, format="png", dpi=150, pil_kwargs={"compress_level": 3}))
+    options: dict[str, Any] = {"format": "png", "dpi": 150, "pil_kwargs": {"compress_level": 3}}
+    write_atomically(png, _drawn(figure, **options))
     write_atomically(pdf, _drawn(figure, format="pdf", metadata={"CreationDate": None}))
+    with darkened(figure):
+        write_atomically(dark_file(png), _drawn(figure, **options))
     return png, pdf
+
+
+def dark_file(png: Path) -> Path:
+    """Return where the form of a figure for the dark page lies: name-dark.png."""
+    return png.with_name(f"{png.stem}-dark.png")
 
 
 def _drawn(figure: Figure, **options: Any) -> bytes:

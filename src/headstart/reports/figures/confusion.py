@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.reports.figures.canvas import SMALL, new_figure, place, styled, text_width
-from headstart.reports.style import COLOURS
+from headstart.reports.figures.dark import SHARES
 
-MAP = LinearSegmentedColormap.from_list(
-    "blues", [(0, "#FFFFFF"), (0.1, "#D3E7F5"), (0.35, "#86BDE0"), (0.7, COLOURS[0]), (1, "#00304D")]
-)
-"""Steep at first: what a class is mistaken for is seldom more than a fifth of it."""
 NAMES = 60
 """Up to so many classes each name is written."""
 
@@ -43,10 +38,10 @@ def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title
     figure = new_figure(left + side + 0.75, bottom + side + head)
     axes = place(figure, left, bottom, side, side)
     if number <= NAMES:
-        axes.pcolormesh(100 * shares, cmap=MAP, vmin=0, vmax=100)
+        axes.pcolormesh(100 * shares, cmap=SHARES, vmin=0, vmax=100)
     else:  # so many squares take seconds
         extent = (0, number, number, 0)
-        axes.imshow(100 * shares, cmap=MAP, vmin=0, vmax=100, interpolation="none", extent=extent, aspect="auto")
+        axes.imshow(100 * shares, cmap=SHARES, vmin=0, vmax=100, interpolation="none", extent=extent, aspect="auto")
     axes.set(xlim=(0, number), ylim=(number, 0), xlabel="predicted", ylabel="true", title=title)
     axes.set_xticks(np.array(shown) + 0.5, [classes[index] for index in shown], rotation=90, fontsize=size)
     axes.set_yticks(np.array(shown) + 0.5, [classes[index] for index in shown], fontsize=size)
@@ -62,7 +57,7 @@ def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title
             )  # fmt: skip
     scale = place(figure, left + side + 0.15, bottom, 0.1, side)
     scale.imshow(
-        np.arange(100)[:, None], cmap=MAP, vmin=0, vmax=100, extent=(0, 1, 0, 100), origin="lower", aspect="auto"
+        np.arange(100)[:, None], cmap=SHARES, vmin=0, vmax=100, extent=(0, 1, 0, 100), origin="lower", aspect="auto"
     )
     scale.set(xticks=[], yticks=range(0, 101, 20), ylabel="share of the true class (%)")
     scale.yaxis.tick_right()

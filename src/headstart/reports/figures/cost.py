@@ -106,7 +106,7 @@ def _draw_points(axes: Axes, costs: Sequence[tuple[Point, float]], styles: Mappi
         fill = style.colour if index in front else "white"
         axes.plot(
             cost, 100 * point.accuracy, marker=style.marker, ls="", label=point.label, markersize=6,
-            markerfacecolor=fill, markeredgecolor=style.colour,
+            markerfacecolor=fill, markeredgecolor=style.colour, clip_on=False,
         )  # fmt: skip
     grid(axes, "both")
     _label(axes, [(point.label, cost, 100 * point.accuracy) for point, cost in costs], steps)

@@ -60,6 +60,8 @@ def draw_learning_curves(
             axes.set(title="" if row else heading, xlabel="epoch" if row else "", ylabel="" if first else name)
             grid(axes)
             first = first or axes
+        if first is not None and metric == "accuracy":  # a band may leave what an accuracy can be
+            first.set_ylim(max(first.get_ylim()[0], 0), min(first.get_ylim()[1], 100))
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in curves]
     add_legend(figure, handles, WIDTH - 0.05 - legend_width(list(curves)), top)
     if title:

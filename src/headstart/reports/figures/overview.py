@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.lines import Line2D
 
 from headstart.files import write_atomically
 from headstart.reports.curves import Band, Curves, read_curves
 from headstart.reports.figures.canvas import (
     DARK,
     SMALL,
+    add_legend,
     epochs_axis,
     grid,
     legend_height,
@@ -27,7 +28,7 @@ from headstart.reports.figures.canvas import (
     text_width,
 )
 from headstart.reports.panels import Panel
-from headstart.reports.style import REFERENCE, Style, styles_of
+from headstart.reports.style import ALIKE_FROM, REFERENCE, Style, reference_styles, styles_of
 
 ACROSS = 4
 """Panels side by side; more go below."""
@@ -35,8 +36,13 @@ COLUMN, UPPER, LOWER = 4.9, 3.3, 2.0
 """Width of a panel, height of its curves and least height of its bars, in inches."""
 PLOT = 2.4
 """Inches that are left to a plot beside the longest name, at least."""
+VALUE = 0.85
+"""Inches beside the bars for their numbers."""
+HEAD = 0.35
+"""Inches above the curves, for a title."""
 BAR = 0.22
 TITLE = "validation (training dotted)"
+ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
 
 
 @styled
@@ -49,85 +55,66 @@ def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curv
 
 @styled
 def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
-    """A column a panel: curves above (validation as in the legend, training dotted), test accuracy below."""
+    """A column a panel: curves above (training dotted), test accuracy below; one legend right of all panels."""
     curves = [read_curves(panel) for panel in panels] if curves is None else curves
     names = [[panel.label(group) for group in (*panel.groups, *panel.references)] for panel in panels]
     styles = styles_of([panel.label(group) for panel in panels for group in panel.groups])
+    grey = reference_styles([panel.label(group) for panel in panels for group in panel.references])
     lower = max(LOWER, BAR * max(map(len, names)))
-    height = UPPER + lower + 1.45
+    height = UPPER + lower + 1.1 + HEAD
     down = math.ceil(len(panels) / ACROSS)
     across = math.ceil(len(panels) / down)
     left = max(0.55, text_width([name for of in names for name in of]) + 0.15)
     column = max(COLUMN, left + PLOT)
-    figure = new_figure(column * across + 0.2, height * down)
+    with_epochs = {label for of in curves for label, columns in of.items() if columns}
+    handles = [
+        Line2D([], [], label=label if label in with_epochs else f"{label} (no epochs)", **line_options(style))
+        for label, style in {**styles, **grey}.items()
+    ]
+    labels = [str(handle.get_label()) for handle in handles]
+    title = TITLE if len(styles) <= ALIKE_FROM else f"{TITLE}\n{ALIKE}"
+    columns = math.ceil(legend_height([*labels, *title.splitlines()]) / (height * down - HEAD - 0.1))
+    width = max(columns * (legend_width(labels) + 0.25), text_width(title.splitlines()) + 0.1)
+    figure = new_figure(column * across + 0.2 + width, height * down)
     for number, (panel, of_panel) in enumerate(zip(panels, curves, strict=True)):
         x = 0.1 + column * (number % across) + left
         y = height * (down - 1 - number // across)
-        width = column - left - 0.2
-        above = place(figure, x, y + lower + 1.1, width, UPPER)
-        draw_curves(above, panel, of_panel, styles)
-        draw_bars(place(figure, x, y + 0.5, width, lower), panel, styles)
+        plot = column - left - 0.2
+        above = place(figure, x, y + lower + 1.1, plot, UPPER)
+        draw_curves(above, panel, of_panel, {**styles, **grey})
+        draw_bars(place(figure, x, y + 0.5, plot - VALUE, lower), panel, styles)
+    add_legend(
+        figure, handles, column * across + 0.1, height * down - HEAD, title=title, ncols=columns, alignment="left"
+    )
     return figure
 
 
 def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: Mapping[str, Style]) -> None:
     """Accuracy over epochs, with a band of one deviation over runs; fits without epochs as level lines."""
+    level_lines = [group for group in panel.groups if "validation/accuracy" not in curves[panel.label(group)]]
+    level_lines = [group for group in (*level_lines, *panel.references) if math.isfinite(group.validation.mean)]
     for number, group in enumerate(panel.groups):
         label = panel.label(group)
-        style = styles[label]
-        if "validation/accuracy" not in curves[label]:
-            if math.isfinite(group.validation.mean):
-                level(axes, group.validation.mean, label, (number + 0.5) / len(panel.groups), **line_options(style))
-            continue
-        band = curves[label]["validation/accuracy"]
-        draw_band(axes, band, style, 100, label, number)
-        if "train/accuracy" in curves[label]:
-            train = curves[label]["train/accuracy"]
-            axes.plot(train.epochs, 100 * train.mean, color=style.colour, lw=1, ls=":")
-    for group in panel.references:
-        if math.isfinite(group.validation.mean):
-            level(axes, group.validation.mean, panel.label(group), 0.5, color=REFERENCE, ls="--", lw=1.4)
-    axes.set(title=panel.title, xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
+        of = curves[label]
+        if "validation/accuracy" in of:
+            draw_band(axes, of["validation/accuracy"], styles[label], 100, label, number)
+        if "train/accuracy" in of:
+            train = of["train/accuracy"]
+            axes.plot(train.epochs, 100 * train.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False)
+    for number, group in enumerate(level_lines):
+        label = panel.label(group)
+        level(axes, group.validation.mean, label, (number + 0.5) / len(level_lines), **line_options(styles[label]))
+    axes.set(title=panel.title, xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 100))
     epochs = [int(band.epochs[-1]) for of in curves.values() for band in of.values()]
     epochs_axis(axes, max(epochs, default=1))
     grid(axes)
-    top = legend_top(axes)
-    axes.legend(
-        loc="upper right", bbox_to_anchor=(1, top), bbox_transform=axes.get_yaxis_transform(), borderaxespad=0.6,
-        title=TITLE, frameon=True, framealpha=0.75, edgecolor="none",
-    )  # fmt: skip
-
-
-def legend_top(axes: Axes) -> float:
-    """Where on the scale the legend begins: where it covers no curve, or else no validation curve."""
-    lines = axes.get_lines()
-    labels = [str(line.get_label()) for line in lines if not str(line.get_label()).startswith("_")]
-    share = (max(text_width([TITLE]), legend_width(labels)) + 0.15) / (axes.bbox.width / axes.figure.dpi)
-    needed = 102 * (legend_height([TITLE, *labels]) + 0.15) / UPPER
-    top, room = free_height([np.asarray(line.get_ydata(), float) for line in lines], share)
-    if room < needed:
-        solid = [np.asarray(line.get_ydata(), float) for line in lines if line.get_linestyle() != ":"]
-        top, _ = free_height(solid, share)
-    return top
-
-
-def free_height(lines: Sequence[NDArray[np.float64]], share: float) -> tuple[float, float]:
-    """Top and height of the widest stretch of 0 to 102 that no line (E,) enters in the last share of its epochs."""
-    later = [line[int((1 - min(share, 1)) * (len(line) - 1)) :] for line in lines]
-    spans = sorted((float(part.min()), float(part.max())) for part in later if len(part))
-    best, end, top = 0.0, 0.0, 102.0
-    for low, high in [*spans, (102.0, 102.0)]:
-        if low - end > best:
-            best, top = low - end, low
-        end = max(end, high)
-    return top, best
 
 
 def level(axes: Axes, accuracy: float, label: str, at: float, **options: Any) -> None:
     """A line across for what has no epochs, its marker at a share of the width."""
     axes.plot(
         [0, at, 1], [100 * accuracy] * 3, transform=axes.get_yaxis_transform(), markevery=[1],
-        label=f"{label} (no epochs)", **options,
+        label=f"{label} (no epochs)", clip_on=False, **options,
     )  # fmt: skip
 
 
@@ -135,7 +122,7 @@ def draw_band(axes: Axes, band: Band, style: Style, factor: float, label: str, n
     """A mean with a band of one deviation; some ten markers, shifted by the number of the line."""
     mean, deviation = factor * band.mean, factor * band.deviation
     step = max(1, math.ceil(len(mean) / 8))
-    axes.plot(band.epochs, mean, label=label, markevery=(number % step, step), **line_options(style))
+    axes.plot(band.epochs, mean, label=label, markevery=(number % step, step), clip_on=False, **line_options(style))
     if deviation.any():
         axes.fill_between(band.epochs, mean - deviation, mean + deviation, color=style.colour, alpha=0.18, lw=0)
 
@@ -150,7 +137,7 @@ def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
         if deviation:
             axes.errorbar(mean, position, xerr=deviation, color=DARK, capsize=3, lw=1)
         text = f"{mean:.1f}" + (f" ± {deviation:.1f}" if group.test.count > 1 else "")
-        axes.text(mean + deviation + 1, position, text, va="center", fontsize=SMALL)
+        axes.text(min(mean + deviation, 100) + 1, position, text, va="center", fontsize=SMALL)
     axes.set_yticks(range(len(groups)), [panel.label(group) for group in groups])
-    axes.set(xlabel="test accuracy (%)", xlim=(0, 118), ylim=(-0.6, len(groups) - 0.4))
+    axes.set(xlabel="test accuracy (%)", xlim=(0, 100), ylim=(-0.6, len(groups) - 0.4))
     axes.set_xticks(range(0, 101, 20))

@@ -40,10 +40,12 @@ def draw_reliability(
         few = (together.count > 0) & ~enough
         error = 100 * float(np.mean([one.ece for one in bins]))
         label = f"{name} (ECE {error:.1f} %)"
-        upper.plot(together.confidence[enough], together.accuracy[enough], label=label, **line_options(style))
+        upper.plot(
+            together.confidence[enough], together.accuracy[enough], label=label, clip_on=False, **line_options(style)
+        )
         upper.plot(
             together.confidence[few], together.accuracy[few], marker=style.marker, ls="", ms=3.5, color=style.colour,
-            markerfacecolor="white", gid="few",
+            markerfacecolor="white", gid="few", clip_on=False,
         )  # fmt: skip
         share = 100 * together.count / together.count.sum()
         lower.stairs(
@@ -51,9 +53,9 @@ def draw_reliability(
             alpha=0.35 if name == "unscaled" else 1, ls=style.linestyle if name == "scaled" else SOLID, lw=1.3,
         )  # fmt: skip
     for axes in (upper, lower):
-        axes.set(xlim=(0, 1.01), xticks=np.arange(0, 1.01, 0.2))
+        axes.set(xlim=(0, 1), xticks=np.arange(0, 1.01, 0.2))
         grid(axes)
-    upper.set(ylim=(0, 1.02), ylabel="accuracy", title=title, yticks=np.arange(0, 1.01, 0.2))
+    upper.set(ylim=(0, 1), ylabel="accuracy", title=title, yticks=np.arange(0, 1.01, 0.2))
     upper.tick_params(labelbottom=False)
     lower.set(xlabel="confidence (probability of the predicted class)", ylabel="pictures (%)")
     upper.legend(loc="upper left")

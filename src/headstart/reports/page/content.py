@@ -89,6 +89,8 @@ class Chart:
     y_title: str
     series: Sequence[Series]
     log_x: bool = False
+    percent: bool = False
+    """Whether y is in percent: then its axis stays within 0 and 100."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,13 @@ class Picture:
     note: str
     png: bytes
     files: Sequence[str] = ()
+    dark: bytes = b""
+    """The PNG for a dark page; empty where there is none."""
 
     def __post_init__(self) -> None:
-        if not self.png.startswith(b"\x89PNG\r\n\x1a\n"):
-            raise ValueError(f"Picture '{self.title}' is not a PNG.")
+        for content in (self.png, *filter(None, [self.dark])):
+            if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+                raise ValueError(f"Picture '{self.title}' is not a PNG.")
 
 
 @dataclass(frozen=True)

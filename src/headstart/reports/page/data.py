@@ -79,6 +79,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
         "x_title": chart.x_title,
         "y_title": chart.y_title,
         "log_x": chart.log_x,
+        "percent": chart.percent,
         "series": [_series(series) for series in chart.series],
     }
 

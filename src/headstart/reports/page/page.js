@@ -365,6 +365,9 @@
     const ticks = [...new Set(chart.series.flatMap((series) => series.x))].sort((a, b) => a - b);
     const x = { ...axis, title: title(chart.x_title), showgrid: false, ticks: "outside", showline: true,
       spikecolor: muted, spikethickness: 1, spikedash: "dot", unifiedhovertitle: { text: `${escaped(chart.x_title)} %{x}` } };
+    const y = { ...axis, title: title(chart.y_title), ...(chart.percent && { minallowed: 0, maxallowed: 100 }) };
+    // few whole numbers, such as epochs, are named one by one: plotly would write 0.5 between them
+    if (!chart.log_x && ticks.length <= FEW_POINTS && ticks.every(Number.isInteger)) Object.assign(x, { tickvals: ticks });
     if (chart.log_x) Object.assign(x, { type: "log" }, ticks.length <= FEW_POINTS && { tickvals: ticks, ticktext: ticks.map(String), minor: { ticks: "" } });
     return {
       paper_bgcolor: paper, plot_bgcolor: paper, font: { family: variable("--sans"), size: 13, color: ink },
@@ -372,7 +375,7 @@
       hovermode: lines > MANY_LINES ? "closest" : "x unified", hoversort: "value descending",
       hoverlabel: { bgcolor: variable("--raised"), bordercolor: variable("--rule-strong"), font: { color: ink, size: 12.5 }, namelength: -1, align: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink },
-      xaxis: x, yaxis: { ...axis, title: title(chart.y_title) },
+      xaxis: x, yaxis: y,
       autosize: !root.classList.contains("printing"), ...(root.classList.contains("printing") && { width: 680 }), height: 432,
     };
   }
@@ -530,6 +533,18 @@
 
   // ---- contents ----------------------------------------------------------------------------------------------------
 
+  /** In a narrow window the list of contents is folded, and folds again once a section was chosen. */
+  function setUpFolding() {
+    const narrow = matchMedia("(max-width: 62rem)"); // as in page.css
+    const details = find("nav details");
+    const fit = () => (details.open = !narrow.matches);
+    narrow.addEventListener("change", fit);
+    details.addEventListener("click", (event) => {
+      if (narrow.matches && event.target.closest("a")) details.open = false;
+    });
+    fit();
+  }
+
   /** Marks in the list of contents what is being read: the last heading above the middle of the window. */
   function setUpContents() {
     const links = findAll("nav a");
@@ -560,6 +575,7 @@
     if (controls) setUpFilter(table, controls);
   }
   setUpPanel();
+  setUpFolding();
   setUpContents();
   setUpPrinting();
   if (data.charts.length) document.addEventListener("DOMContentLoaded", setUpCharts); // plotly's script follows this one

@@ -21,6 +21,7 @@ from headstart.errors import DataError
 from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Table
 from headstart.reports.page.data import metric_name, metric_text, script_data
 
+LONG = 24  # texts of more characters, such as verdicts, get room for a few words a line
 FEW_VALUES = 12  # a text column of at most this many gets a drop-down
 OPEN_PROBLEMS = 5  # more than this many are folded
 # Not allowed in HTML, or impossible to write as UTF-8.
@@ -240,7 +241,8 @@ def _cell(cell: Cell, column: Column, is_header: bool) -> str:
         runs = ",".join(map(str, cell.runs))
         shown = f'<a href="#run-{cell.runs[0]}" data-runs="{runs}" aria-haspopup="dialog">{shown}</a>'
     opening = "th scope=row" if is_header else "td"
-    return f"<{opening} class={column.kind}{_sort_key(cell, column)}>{shown}</{opening[:2]}>"
+    kind = '"text long"' if column.kind == "text" and len(cell.text) > LONG else column.kind
+    return f"<{opening} class={kind}{_sort_key(cell, column)}>{shown}</{opening[:2]}>"
 
 
 def _sort_key(cell: Cell, column: Column) -> str:
@@ -296,15 +298,23 @@ def _chart(chart: Chart) -> str:
 def _picture(number: int, picture: Picture) -> str:
     name = anchor("picture", number)
     width, height = struct.unpack(">II", picture.png[16:24])  # the first block of a PNG: RFC 2083, section 4.1.1
-    data = base64.b64encode(picture.png).decode()
+    dark = (
+        f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(picture.dark)}">'
+        if picture.dark
+        else ""
+    )
     links = ", ".join(f'<a href="./{quote(file)}">{text(file)}</a>' for file in map(_writable, picture.files))
     files = f'<p class="hint">As vectors, beside this page: {links}</p>' if links else ""
     note = f'<p class="note">{text(picture.note)}</p>' if picture.note else ""
     return (
         f'<figure id="{name}" class="block picture"><h3>{text(picture.title)}</h3>'
-        f'<img alt="{text(picture.title)}" width="{width}" height="{height}"'
-        f' src="data:image/png;base64,{data}"><figcaption>{note}{files}</figcaption></figure>'
+        f'<picture>{dark}<img alt="{text(picture.title)}" width="{width}" height="{height}"'
+        f' src="{_data(picture.png)}"></picture><figcaption>{note}{files}</figcaption></figure>'
     )
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _writable(name: str) -> str:

@@ -1,15 +1,16 @@
 """headstart explain: pictures that explain finished runs; torch is loaded for them alone."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from headstart.errors import ConfigError, DataError, HeadstartError
-from headstart.files import write_atomically
+from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
+from headstart.files import check_writable, write_atomically
+from headstart.guard import DONE, tell
+from headstart.progress import Progress
+from headstart.records.opening import check_stays_inside
 from headstart.reports.read import Run, find_run_directories, read_run
-from headstart.runs.command import DONE, INTERRUPTED, WRONG
 from headstart.runs.configs import CONFIG_ERRORS
 from headstart.runs.configs import explain as told
 
@@ -27,28 +28,26 @@ class Parser(argparse.ArgumentParser):
 def explain(arguments: Sequence[str]) -> int:
     """Write RUN/explain for each run that the arguments name; the exit code.
 
-    0: all are written; 2: an argument is wrong, or a run cannot be explained, each told in one sentence, and the other
-    runs go on; 130: interrupted.
+    0: all are written; 2: a run cannot be explained, or 1, as the machine failed; one sentence, and the other runs go
+    on. Raises a HeadstartError for a wrong argument.
     """
-    wrong = False
-    try:
-        options = _parser().parse_args(list(arguments))
-        _check(options)
-        directories = [run_directory(path) for path in options.runs]
-        for directory in dict.fromkeys(directories):
-            try:
-                _explain_run(directory, options)
-            except (HeadstartError, *CONFIG_ERRORS) as error:
-                said = str(error) if isinstance(error, HeadstartError) else told(error)
-                print(f"headstart: {directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}", file=sys.stderr)
-                wrong = True
-    except HeadstartError as error:
-        print(f"headstart: {error}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("headstart: interrupted; what was written is whole.", file=sys.stderr)
-        return INTERRUPTED
-    return WRONG if wrong else DONE
+    code = DONE
+    options = _parser().parse_args(list(arguments))
+    _check(options)
+    directories = [run_directory(path) for path in options.runs]
+    for directory in dict.fromkeys(directories):
+        try:
+            _explain_run(directory, options)
+        except (HeadstartError, *CONFIG_ERRORS) as error:
+            code = tell_of(directory, error)
+    return code
+
+
+def tell_of(directory: Path, error: Exception) -> int:
+    """Print what is wrong with one run, a HeadstartError or one of Hydra's; the exit code."""
+    said = str(error) if isinstance(error, HeadstartError) else told(error)
+    kind = CrashError if isinstance(error, CrashError) else DataError
+    return tell(kind(f"{directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,14 +95,13 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
-    files = files_of_run(run, options)
+    check_stays_inside(directory, "explain")
     folder = directory / "explain"
-    try:
-        folder.mkdir(exist_ok=True)
-        for name, content in files.items():
-            write_atomically(folder / name, content)
-    except OSError as error:
-        raise DataError(f"'{folder}' cannot be written to ({error.strerror}).") from error
+    check_writable(folder, "the pictures belong there, so make it writable")
+    files = files_of_run(run, options)
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
     for name in files:
         print(folder / name, flush=True)
 
@@ -127,7 +125,8 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
     features = rebuilt.verified_features(rows)
     chosen = mistakes.choose(predictions, options.pictures)
     maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
-    points = plane.embed(features, rows, options.embedding)
+    with Progress(f"embedding by {options.embedding}", unit=""):
+        points = plane.embed(features, rows, options.embedding)
     shown = [rebuilt.data.test.picture(int(position)) for position in rebuilt.positions[chosen.rows]]
     title = title_of(run)
     accuracy = f"{title}: test accuracy {100 * predictions.correct.mean():.1f} %"

@@ -1,9 +1,10 @@
 """What the pictures of a run share: colours, words, files."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 SAID, TRUE = "#B34700", "#00664B"  # vermilion and green of Okabe & Ito, darker: they also have to be read as words
 DPI = 160
+TITLE = 9.0
+"""Size of titles, in points."""
+LINE = 1.25 * TITLE / 72
+"""Height of a line of a title, in inches."""
+UNDATED = {"CreationDate": None}
 
 
 @contextmanager
@@ -23,13 +29,21 @@ def style() -> Iterator[None]:
 
 
 def files_of(figure: "Figure", name: str) -> dict[str, bytes]:
-    """The figure as name.png and name.pdf, the same bytes every time."""
-    files = {}
-    for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-        content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-        files[f"{name}.{kind}"] = content.getvalue()
+    """Return the figure as name.png, name.pdf and, for dark pages, name-dark.png: the same bytes every time."""
+    from headstart.reports.figures.canvas import dark_file
+    from headstart.reports.figures.dark import darkened
+
+    png = Path(f"{name}.png")
+    files = {png.name: _drawn(figure, format="png"), f"{name}.pdf": _drawn(figure, format="pdf", metadata=UNDATED)}
+    with darkened(figure):
+        files[dark_file(png).name] = _drawn(figure, format="png")
     return files
+
+
+def _drawn(figure: "Figure", **options: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=DPI, **options)
+    return content.getvalue()
 
 
 def frame(axes: "Axes", colour: str) -> None:
@@ -48,9 +62,36 @@ def percent(share: float) -> str:
     return {"0.0": "<0.1 %", "100.0": ">99.9 %"}.get(text, f"{text} %")
 
 
-def shortened(text: str, limit: int) -> str:
-    """At most ``limit`` characters."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def fitted(text: str, width: float, size: float, before: str = "", after: str = "") -> str:
+    """Return ``before``, the text and ``after`` on a line of ``width`` inches at ``size`` points.
+
+    The middle of a text that is too long becomes "…": names often differ at one of their ends.
+    """
+    from headstart.reports.figures.canvas import text_width
+
+    kept = len(text)
+    line = f"{before}{text}{after}"
+    while kept > 2 and text_width([line], size) > width:
+        kept -= 1
+        line = f"{before}{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}{after}"
+    return line
+
+
+def title_lines(lines: Sequence[str], width: float, size: float = TITLE) -> list[str]:
+    """Break lines at spaces so that each is at most ``width`` inches wide; a longer word loses its middle."""
+    from headstart.reports.figures.canvas import text_width
+
+    broken: list[str] = []
+    for line in lines:
+        current = ""
+        for word in line.split():
+            longer = f"{current} {word}".strip()
+            if current and text_width([longer], size) > width:
+                broken.append(current)
+                longer = word
+            current = fitted(longer, width, size) if longer == word else longer
+        broken.append(current)
+    return broken
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.reports.predictions import Predictions
-from headstart.runs.explain.drawing import plain, shortened
+from headstart.runs.explain.drawing import LINE, TITLE, fitted, plain, title_lines
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,8 @@ NEIGHBOURS = 15  # of UMAP, its default
 # Okabe & Ito's palette, with grey for black, which stands out too much, and brown for yellow, which is pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#7A4B1E")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+PLOT = 4.8  # inches, at least, of the plot and of its title
+NAME, LEGEND = 1.1, 7.0  # inches for a name in the legend, and its points
 LEGEND_LINES = 26  # classes in a column of the legend
 
 
@@ -103,7 +106,7 @@ def embedding_csv(predictions: Predictions, embedding: Embedding) -> str:
     table.writerow(["id", "target", "prediction", "x", "y"])
     for row, (x, y) in zip(embedding.rows.tolist(), embedding.points.tolist(), strict=True):
         classes = (predictions.classes[int(labels[row])] for labels in (predictions.targets, predictions.said))
-        table.writerow([predictions.ids[row], *classes, f"{x:.6g}", f"{y:.6g}"])
+        table.writerow(map(csv_cell, [predictions.ids[row], *classes, f"{x:.6g}", f"{y:.6g}"]))
     return text.getvalue()
 
 
@@ -120,9 +123,12 @@ def draw_embedding(predictions: Predictions, embedding: Embedding, title: str) -
     classes = len(predictions.classes)
     named = classes <= len(COLOURS) * len(MARKERS)
     columns = math.ceil((classes + 2) / LEGEND_LINES) if named else 1
-    figure = Figure(figsize=(5.6 + 1.35 * columns, 5.2), layout="constrained")
+    heading = title_lines([title, _counted(predictions, embedding, named)], PLOT)
+    figure = Figure(
+        figsize=(PLOT + 0.8 + (NAME + 0.25) * columns, 5.2 + LINE * (len(heading) - 2)), layout="constrained"
+    )
     axes = figure.subplots()
-    axes.set_title(f"{plain(title)}\n{_counted(predictions, embedding, named)}", fontsize=9)
+    axes.set_title(plain("\n".join(heading)), fontsize=TITLE)
     _draw_points(axes, predictions, embedding)
     axes.set(xlabel=embedding.labels[0], ylabel=embedding.labels[1])
     if embedding.method == "umap":  # its units mean nothing
@@ -133,7 +139,7 @@ def draw_embedding(predictions: Predictions, embedding: Embedding, title: str) -
     for face, told in (("#444444", "filled: right"), ("none", "hollow: wrong")):
         handles.append(Line2D([], [], ls="", marker="o", ms=4.5, mfc=face, mec="#444444", mew=0.7, label=told))
     figure.legend(
-        handles=handles, loc="outside right upper", ncols=columns, frameon=False, fontsize=7, handletextpad=0.2,
+        handles=handles, loc="outside right upper", ncols=columns, frameon=False, fontsize=LEGEND, handletextpad=0.2,
         columnspacing=0.8, labelspacing=0.35,
     )  # fmt: skip
     return figure
@@ -145,7 +151,7 @@ def _draw_points(axes: "Axes", predictions: Predictions, embedding: Embedding) -
     size = 22 if len(points) <= 500 else 14
     for label, name in enumerate(predictions.classes):
         colour, marker = style_of(label)
-        for chosen, face, told in ((wrong, "none", ""), (~wrong, colour, plain(shortened(name, 20)))):
+        for chosen, face, told in ((wrong, "none", ""), (~wrong, colour, plain(fitted(name, NAME, LEGEND)))):
             here = points[(targets == label) & chosen]
             axes.scatter(
                 here[:, 0], here[:, 1], s=size, marker=marker, facecolors=face, edgecolors=colour, linewidths=0.7,

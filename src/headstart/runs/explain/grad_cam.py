@@ -15,8 +15,9 @@ from headstart.backbones import Backbone
 from headstart.backbones.anatomy import anatomy
 from headstart.backbones.readout import channels_last_dim
 from headstart.errors import ConfigError, nearest
+from headstart.progress import counted
 from headstart.reports.predictions import Predictions
-from headstart.runs.explain.drawing import SAID, TRUE, frame, percent, plain, shortened
+from headstart.runs.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
 from headstart.runs.explain.mistakes import Chosen
 from headstart.runs.explain.network import Rebuilt
 from headstart.strategies import Strategy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 6
+CAPTION = 6.5  # points
 WIDTH = 1.35  # inches, of a picture
 FINE = 4  # places along a side, from which on a map tells where
 HEAT = 0.6  # how opaque a map is where it is highest
@@ -207,7 +209,7 @@ def _maps_at(
     batches = list(rebuilt.batches()) if rebuilt.depends_on_batch else np.split(positions, range(8, len(positions), 8))
     maps = np.zeros((len(positions), stage.side, stage.side), dtype=np.float32)
     counts = False
-    for batch in batches:
+    for batch in counted(batches, "Grad-CAM", len(batches), "batches"):
         here = np.flatnonzero(np.isin(positions, batch))
         if not len(here):
             continue
@@ -229,11 +231,13 @@ def draw_class_maps(
     blocks = math.ceil(count / COLUMNS)
     columns = math.ceil(count / blocks)
     rows = 3 if chosen.wrong else 2
-    height = blocks * (rows * (WIDTH + 0.16) + 0.1) + 0.95
-    figure = Figure(figsize=(max(WIDTH * columns + 0.3, 5.2), height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0.0)  # type: ignore[union-attr,call-arg]
+    width = max(WIDTH * columns + 0.3, 5.2)
     where = f"{found.stage.name} ({found.stage.side} x {found.stage.side} places)"
-    figure.suptitle(f"Grad-CAM at {where}, each map up to its own maximum\n{plain(title)}", fontsize=9)
+    heading = title_lines([f"Grad-CAM at {where}, each map up to its own maximum", title], width - 0.2)
+    height = blocks * (rows * (WIDTH + 0.16) + 0.1) + 0.95 + LINE * (len(heading) - 2)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0.0)  # type: ignore[union-attr,call-arg]
+    figure.suptitle(plain("\n".join(heading)), fontsize=TITLE)
     for block, part in enumerate(figure.subfigures(blocks, 1, squeeze=False).ravel()):
         axes = part.subplots(rows, columns, squeeze=False)
         for column in range(columns):
@@ -264,7 +268,8 @@ def _draw_column(
     ):
         overlay(place, picture, maps[number])
         frame(place, colour)
-        _word(place, f"{word} {shortened(names[label], 13)} {percent(shares[label])}", colour)
+        share = f" {percent(shares[label])}"
+        _word(place, fitted(names[label], WIDTH - 0.1, CAPTION, f"{word} ", share), colour)
 
 
 def overlay(axes: "Axes", picture: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
@@ -285,5 +290,5 @@ def overlay(axes: "Axes", picture: NDArray[np.uint8], values: NDArray[np.float32
 def _word(axes: "Axes", text: str, colour: str) -> None:
     axes.annotate(
         plain(text), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points",
-        ha="left", va="bottom", fontsize=6.5, color=colour, annotation_clip=False,
+        ha="left", va="bottom", fontsize=CAPTION, color=colour, annotation_clip=False,
     )  # fmt: skip

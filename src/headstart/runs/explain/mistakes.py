@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.reports.predictions import Predictions
-from headstart.runs.explain.drawing import SAID, TRUE, frame, percent, plain, shortened
+from headstart.runs.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
+from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 4
+CAPTION = 7.0  # points
 WIDTH = 1.85  # inches, of a picture and what is written above it
 
 
@@ -59,7 +61,7 @@ def mistakes_csv(predictions: Predictions, chosen: Chosen) -> str:
         target, said = int(predictions.targets[row]), int(predictions.said[row])
         shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (said, target)]
         classes = predictions.classes
-        table.writerow([number, predictions.ids[row], classes[target], classes[said], *shares])
+        table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[said], *shares]))
     return text.getvalue()
 
 
@@ -72,9 +74,11 @@ def draw_mistakes(
     lines = math.ceil(len(chosen.rows) / COLUMNS)
     columns = math.ceil(len(chosen.rows) / lines)
     width = max(WIDTH * columns + 0.2, 4.6)
-    figure = Figure(figsize=(width, (WIDTH + 0.3) * lines + 0.65), layout="constrained")
+    heading = title_lines([chosen.what, title], width - 0.2)
+    height = (WIDTH + 0.3) * lines + 0.65 + LINE * (len(heading) - 2)
+    figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
-    figure.suptitle(f"{chosen.what}\n{plain(title)}", fontsize=9)
+    figure.suptitle(plain("\n".join(heading)), fontsize=TITLE)
     places = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in places[len(chosen.rows) :]:
         axes.set_axis_off()
@@ -92,9 +96,10 @@ def caption(axes: "Axes", predictions: Predictions, row: int, number: int) -> No
     lines = [("said", said, SAID), ("true", target, TRUE)] if said != target else [("said, and true:", said, TRUE)]
     for place, (word, label, colour) in enumerate(reversed(lines)):
         mark = f"{number}  " if place == len(lines) - 1 else ""
-        name = shortened(predictions.classes[label], 16 if len(lines) > 1 else 12)
+        share = f" {percent(shares[label])}"
+        line = fitted(predictions.classes[label], WIDTH - 0.3, CAPTION, f"{mark}{word} ", share)
         axes.annotate(
-            plain(f"{mark}{word} {name} {percent(shares[label])}"),
+            plain(line),
             (0, 1), (0, 3 + 9.5 * place), xycoords="axes fraction", textcoords="offset points",
-            ha="left", va="bottom", fontsize=7, color=colour, annotation_clip=False,
+            ha="left", va="bottom", fontsize=CAPTION, color=colour, annotation_clip=False,
         )  # fmt: skip

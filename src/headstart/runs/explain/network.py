@@ -1,8 +1,6 @@
 """A finished run as a network again: rebuilt from config.yaml and best.ckpt, and held against its predictions."""
 
-import json
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from tqdm import tqdm
 
 from headstart.augmentations import Pipeline
 from headstart.data import PictureData
@@ -24,9 +21,13 @@ from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
 from headstart.precision import at_least_single
+from headstart.progress import Progress
+from headstart.records.opening import first_line, unreadable
+from headstart.records.tensors import open_network
 from headstart.reports.predictions import Predictions, read_predictions
-from headstart.reports.read import Run, first_line
+from headstart.reports.read import Run
 from headstart.runs import compose, processes
+from headstart.runs.foreign import keep_inside, reads
 from headstart.runs.reproduce import read_config
 from headstart.runs.targets import check_targets
 from headstart.strategies import Knn, Lora, Strategy
@@ -37,7 +38,8 @@ UNUSED = ("logger", "callbacks", "features", "references", "sweep")
 CLOSE = 1e-4  # how far apart probabilities of the same 32-bit network may be
 COARSE = 1e-2  # with 8 or 11 bits: mixed precision, and convolutions of GPUs (TF32)
 NO_TIE = 1e-5  # cosines closer than that may change places by rounding
-BROKEN = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, OSError)
+BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
+BEST = "checkpoints/best.ckpt"
 
 
 @dataclass
@@ -142,8 +144,10 @@ class Rebuilt:
         batches = list(self.batches())
         pictures = ahead(lambda positions: self.inputs(positions), batches, usable_cores(), 2 * usable_cores())
         read = map(self._averaged, batches) if self.strategy.averaged_views else pictures
-        count = len(batches)
-        yield from zip(batches, tqdm(read, "test pictures", count, delay=2, disable=None, leave=False), strict=True)
+        with Progress("test images", sum(map(len, batches))) as progress:
+            for positions, inputs in zip(batches, read, strict=True):
+                yield positions, inputs
+                progress.advance(len(positions))
 
     def _averaged(self, positions: NDArray[np.int64]) -> Tensor:
         """Features (N, D), averaged over the views that the run drew: strategy.views."""
@@ -159,7 +163,7 @@ class Rebuilt:
 
     def _verify(self, probabilities: NDArray[np.float64], tied: NDArray[np.bool_]) -> None:
         apart = np.abs(probabilities - self.predictions.probabilities).max(axis=1)
-        limit = tolerance(self.trainer, self.device, _record(self.run.directory))
+        limit = tolerance(self.trainer, self.device, _provenance(self.run))
         differ = ~(apart <= limit) & ~tied
         if differ.any():
             what = "the code or the packages" if self._fingerprint() else "the data, the code or the packages"
@@ -172,8 +176,7 @@ class Rebuilt:
 
     def _fingerprint(self) -> str | None:
         """Of the test pictures as the run saw them; early runs did not tell."""
-        found = _record(self.run.directory).get("split_fingerprints")
-        return found.get("test") if isinstance(found, dict) else None
+        return self.run.fingerprints.get("test")
 
 
 def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> Rebuilt:
@@ -188,7 +191,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
     backbone = compose.make_backbone(config)
-    content = read_checkpoint(run.directory / "checkpoints" / "best.ckpt")
+    content = read_checkpoint(run.directory)
     data.prepare(backbone.preprocessing, augmentation.views)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     rebuilt = Rebuilt(run, data, strategy, trainer, predictions, compose.make_test_views(config))
@@ -208,7 +211,9 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
     config = read_config(directory)
     for name in UNUSED:
         config.pop(name, None)
+    config.trainer.pop("profiler", None)
     check_targets(OmegaConf.to_container(config), trusted)
+    keep_inside(config, None, trusted)
     config.logger, config.callbacks = {}, {}
     processes.on_one_device(config.trainer)
     config.augmentation = config.get("augmentation") or {}
@@ -219,22 +224,22 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
         if not config.dataset.get("root"):
             raise ConfigError(f"--root {root}: the pictures of this run are in no folder")
         config.dataset.root = str(expanded(root).absolute())
+    elif found := reads(config):
+        print(f"{directory.name}: reads {', '.join(found)}", flush=True)
     return config
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """``epoch`` and ``state_dict``; nothing but tensors and numbers is unpickled. Raises DataError."""
-    name = f"{path.parent.name}/{path.name}"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        epoch, state = int(content["epoch"]), dict(content["state_dict"])
-        if not all(isinstance(key, str) for key in state):
-            raise ValueError("its tensors have no names")
-        return {"epoch": epoch, "state_dict": state}
-    except FileNotFoundError:
-        raise DataError(f"{name} is missing") from None
-    except (*BROKEN, TypeError, OverflowError) as error:
-        raise DataError(f"{name} cannot be read ({first_line(error)})") from None
+def read_checkpoint(directory: Path) -> dict[str, Any]:
+    """``epoch`` and ``state_dict`` of a run's best.ckpt: nothing else is unpickled. Raises DataError."""
+    with open_network(directory, BEST) as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            epoch, state = int(content["epoch"]), dict(content["state_dict"])
+            if not all(isinstance(key, str) for key in state):
+                raise ValueError("its tensors have no names")
+        except BROKEN as error:
+            raise unreadable(BEST, error) from None
+    return {"epoch": epoch, "state_dict": state}
 
 
 def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
@@ -274,10 +279,8 @@ def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, An
     return CLOSE if str(trainer.precision) in ("32-true", "64-true") and not gpu else COARSE
 
 
-def _record(directory: Path) -> dict[str, Any]:
-    """``provenance`` of run.json, which was read before."""
-    content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    found = content.get("provenance")
+def _provenance(run: Run) -> dict[str, Any]:
+    found = run.record.get("provenance")
     return found if isinstance(found, dict) else {}
 
 

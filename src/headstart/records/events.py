@@ -1,0 +1,54 @@
+"""Event files of a run directory, looked through before TensorBoard reads them: it follows links and trusts lengths."""
+
+import os
+import struct
+from pathlib import Path
+
+from headstart.records.opening import GB, MB, open_inside, unreadable
+
+FOLDER = "tensorboard"
+MOST_EVENTS, MOST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
+
+
+def check_events(directory: Path) -> None:
+    """Raise DataError where the event files of a run directory are not fit for TensorBoard, or there are none.
+
+    Below the folder lie folders and regular files alone, and no record says that it is longer than ``MOST_RECORD``.
+    """
+    waiting, seen = [FOLDER], 0
+    if Path(directory, FOLDER).is_symlink():
+        raise unreadable(FOLDER, "it is a link")
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(directory / folder) as listed:
+                entries = list(listed)
+        except OSError as error:
+            raise unreadable(folder, error.strerror or error) from None
+        seen += len(entries)
+        if seen > MOST_FILES:
+            raise unreadable(FOLDER, f"it holds more than {MOST_FILES:,} files")
+        for entry in entries:
+            name = f"{folder}/{entry.name}"
+            if entry.is_symlink():
+                raise unreadable(name, "it is a link")
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            else:
+                _check_records(directory, name)
+
+
+def _check_records(directory: Path, name: str) -> None:
+    """Follow the lengths of records: 8 bytes of a length, 4 of its sum, the record, 4 of its sum."""
+    with open_inside(directory, name, MOST_EVENTS) as file:
+        if "tfevents" not in name:
+            return
+        for _ in range(MOST_RECORDS):
+            start = file.read(12)
+            if len(start) < 12:
+                return
+            (length,) = struct.unpack("<Q", start[:8])
+            if length > MOST_RECORD:
+                raise unreadable(name, f"it has a record of {length:,} bytes")
+            file.seek(length + 4, os.SEEK_CUR)
+    raise unreadable(name, f"it has more than {MOST_RECORDS:,} records")
