@@ -315,7 +315,9 @@ def end_of(folder: Path, ready: Path, one: Environment, name: str) -> str:
     out, err = ((case / file).read_text(errors="replace") for file in ("stdout", "stderr"))
     answer = (case / "answer").read_text().split() if (case / "answer").exists() else ["99", "0"]
     shutil.rmtree(case)
-    return judged(int(answer[0]), answer[1] == "1", out, err, one.heard)
+    end = judged(int(answer[0]), answer[1] == "1", out, err, one.heard)
+    print(f"{name}, {one.name}: {end.splitlines()[0]}", file=sys.stderr)
+    return end
 
 
 def judged(code: int, found: bool, out: str, err: str, heard: bool = True) -> str:

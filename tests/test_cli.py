@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,25 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("headstart.sweeps.status_command.overview", failing(ZeroDivisionError("deep inside")))
     assert main(["status", "."]) == 1
     assert "ZeroDivisionError: deep inside" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "told"), [(OSError(errno.ENOSPC, ""), False), (ValueError("a bug"), True)])
+def test_a_thread_leaves_errors_of_the_system_to_who_waits(
+    error: Exception, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("threading.excepthook", threading.excepthook)  # put back in the end
+
+    def work(*_: object) -> None:
+        thread = threading.Thread(target=failing(error))
+        thread.start()
+        thread.join()
+        raise error
+
+    monkeypatch.setattr("headstart.sweeps.status_command.overview", work)
+    main(["status", "."])
+    said = capsys.readouterr().err
+    assert ("Exception in thread" in said) is told
+    assert len(said.splitlines()) == 1 or told
 
 
 def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

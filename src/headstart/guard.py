@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ def guarded(command: Callable[[], int]) -> int:
     141: nobody reads standard output any more, as in ``headstart status runs | head -1``.
     """
     _settle_streams()
+    threading.excepthook = _of_a_thread
     WRITTEN.clear()
     try:
         code = command()
@@ -42,6 +44,12 @@ def tell(error: BaseException) -> int:
     before = f" Written before: {', '.join(map(str, WRITTEN))}." if known is not error and WRITTEN else ""
     print(f"headstart: {printable(f'{known}{before}')}", file=sys.stderr)
     return FAILED if isinstance(known, CrashError) else WRONG
+
+
+def _of_a_thread(told: threading.ExceptHookArgs) -> None:
+    """Leave an error of the system to who waits for the thread; a bug shows its traceback."""
+    if told.exc_value is None or system_error(told.exc_value) is None:
+        threading.__excepthook__(told)
 
 
 class Output(io.TextIOWrapper):

@@ -49,7 +49,7 @@ def system_error(error: BaseException) -> HeadstartError | None:
     if not isinstance(error, OSError):
         return None
     kind = CrashError if error.errno in _OF_THE_MACHINE else HeadstartError
-    is_path = isinstance(error.filename, str | bytes)
+    is_path = isinstance(error.filename, str | bytes | os.PathLike)
     name = repr(os.fsdecode(error.filename)) if is_path else ""
     if error.errno in UNWRITABLE:
         why, mend = UNWRITABLE[error.errno]

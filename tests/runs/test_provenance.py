@@ -215,3 +215,14 @@ def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyP
     assert {"git_commit", "git_dirty", "code_patch", "command", "working_directory", "host", "environment"} <= set(told)
     (path,) = Path("o").rglob("run.json")
     assert json.loads(path.read_text())["provenance"] == told, "and it stays so"
+
+
+def test_a_user_without_a_home_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is given any number for its user."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert provenance.call([])["working_directory"] == str(Path.cwd())

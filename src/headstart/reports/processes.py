@@ -35,4 +35,9 @@ def _one_thread() -> None:
 
 def _do(number: int) -> Any:
     assert _WORK is not None
-    return _WORK(number)
+    try:
+        return _WORK(number)
+    except OSError as error:  # libraries name files by classes of their own that cannot be unpickled: a pool would hang
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, None if error.filename is None else str(error.filename)) from None

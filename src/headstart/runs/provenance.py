@@ -21,7 +21,7 @@ import torch
 
 import headstart
 from headstart.features.prefix import code_version
-from headstart.files import write_atomically
+from headstart.files import expanded, write_atomically
 
 log = logging.getLogger(__name__)
 PACKAGES = (
@@ -96,7 +96,7 @@ def call(overrides: Sequence[str]) -> dict[str, Any]:
     ``command`` is the command that was given, maybe for a whole sweep; ``command_line`` gives this run alone, to be
     typed in ``working_directory``, where ~ stands for the user's home.
     """
-    here, home = Path.cwd(), Path.home()
+    here, home = Path.cwd(), expanded("~")
     return {
         "command": list(sys.argv),
         "command_line": shlex.join(["headstart", "train", *overrides]),
