@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,18 @@ def test_no_class_has_a_place_that_passes() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run(tmp_path_factory.mktemp("trained"), *SMALLEST, "debug=fast")
+
+
+def test_settings_are_checked_before_a_network_is_rebuilt(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["dataset"]["counts"] = 10**400
+    (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    for command in ("explain", "evaluate"):
+        assert main([command, str(run)]) == 2
+        assert capsys.readouterr().err.startswith("headstart: run: dataset.counts=1000")
 
 
 def test_reproduce_writes_inside(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

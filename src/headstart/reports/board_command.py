@@ -73,6 +73,9 @@ def interruptible() -> Iterator[None]:
 def aggregate(folders: Sequence[Path]) -> Path | None:
     """Write means and bands of the finished runs to report/tensorboard in the first folder; None without any."""
     runs = read_runs(folders)
+    for problem in runs.problems:
+        if problem.status == "damaged":
+            print(f"headstart: {problem.directory.name} is damaged: {problem.reason}.", file=sys.stderr)
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent

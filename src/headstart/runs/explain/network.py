@@ -27,6 +27,7 @@ from headstart.records.tensors import open_network
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import Run
 from headstart.runs import compose, processes
+from headstart.runs.early_checks import check_settings
 from headstart.runs.foreign import keep_inside, reads
 from headstart.runs.reproduce import read_config
 from headstart.runs.targets import check_targets
@@ -187,6 +188,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     """
     predictions = read_predictions(run.directory / "predictions.csv")
     config = settings_of(run.directory, root, trusted)
+    check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     data = compose.make_data(config)
     augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
@@ -224,7 +226,7 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
         if not config.dataset.get("root"):
             raise ConfigError(f"--root {root}: the pictures of this run are in no folder")
         config.dataset.root = str(expanded(root).absolute())
-    elif found := reads(config):
+    if root is None and (found := reads(config)):
         print(f"{directory.name}: reads {', '.join(found)}", flush=True)
     return config
 
