@@ -25,9 +25,9 @@ def test_an_error_comes_back_whatever_names_its_file() -> None:
         return number
 
     with pytest.raises(OSError, match="Too many open files") as told:
-        shared(fail, 4)
+        shared(fail, 4, "working", "items")
     assert told.value.filename == "a.ttf"
 
 
 def test_answers_are_in_order() -> None:
-    assert shared(lambda number: number * number, 5) == [0, 1, 4, 9, 16]
+    assert shared(lambda number: number * number, 5, "working", "items") == [0, 1, 4, 9, 16]
