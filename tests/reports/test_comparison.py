@@ -48,6 +48,15 @@ def test_without_predictions_accuracies_are_paired(tmp_path: Path) -> None:
     assert any("predictions.csv is missing" in problem.reason for problem in found.found.problems)
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_test_image_shows_nothing_over_images(seeds: int, tmp_path: Path) -> None:
+    for seed in range(seeds):
+        for strategy in ("lora", "head_only"):
+            write_tested_run(tmp_path, strategy, seed, np.array([True]))
+    (found,) = analyse(read_runs([tmp_path])).comparisons.values()
+    assert [one.result.pictures for one in found] == [None]
+
+
 def test_folds_take_the_corrected_test(tmp_path: Path) -> None:
     a, b = np.array([0.8, 0.82, 0.85, 0.79, 0.9]), np.array([0.7, 0.75, 0.74, 0.76, 0.8])
     for fold in range(5):

@@ -138,11 +138,13 @@ def _stacks(
     shared: Sequence[tuple[Any, ...]],
     evidence: Mapping[str, Answers],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Right answers (pairs, pictures) of both sides; None unless every run shows them for the same pictures."""
+    """Right answers (pairs, pictures) of both sides; None unless every run shows them for the same two or more."""
     runs = [run for pair in shared for run in (*first[pair], *second[pair])]
     if any(run.id not in evidence for run in runs):
         return None
     if any(not evidence[run.id].same_test(evidence[runs[0].id]) for run in runs):
+        return None
+    if len(evidence[runs[0].id].correct) < 2:  # one image shows no variance over images
         return None
     a, b = (
         np.stack([np.mean([evidence[run.id].correct for run in of[pair]], axis=0) for pair in shared])
