@@ -25,6 +25,7 @@ from headstart.data.grouped_splits import shared_groups
 from headstart.data.groups import grouped_by_name
 from headstart.data.labels import absent_classes, conflicting_labels
 from headstart.data.leakage import leakage, leakage_text
+from headstart.data.loader import PatientLoader
 from headstart.data.looks import Notes, joined_notes
 from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
 from headstart.data.picture_split import Batch, PictureSplit, Views
@@ -368,7 +369,7 @@ class PictureData(pl.LightningDataModule):
         split.source.load("pictures")
         if workers := self.workers_for(split):
             rehearse(workers)
-        return DataLoader(
+        return PatientLoader(
             split,
             num_workers=workers,
             collate_fn=_as_is,
