@@ -49,7 +49,9 @@ def callback(name: str, **arguments: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_refused(groups: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"a run from elsewhere may not say (where files are|what is called here)"):
+    with pytest.raises(
+        ConfigError, match=r"a run from elsewhere may not say (where files are|what is called here); .* --trust \w+\.$"
+    ):
         keep_inside(settings(**groups), OUT)
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from headstart.errors import ConfigError
 from headstart.files import expanded
 from headstart.records.documents import plain_text
-from headstart.runs.targets import located, within
+from headstart.runs.targets import REPRODUCE, located, within
 from headstart.settings import flatten
 from headstart.sources import source_of
 
@@ -86,15 +86,16 @@ def _parts(config: Any, place: str = "") -> Iterator[tuple[str, DictConfig]]:
 
 def _keep_part_inside(place: str, part: DictConfig, called: Callable[..., Any], output: Path | None) -> list[str]:
     own = str(getattr(called, "__module__", "")).startswith("headstart.")
+    mend = f"if you trust these settings, add {REPRODUCE.format(package=str(part['_target_']).partition('.')[0])}"
     said = []
     for name, key, value, annotation in _arguments(part, called):
         where = f"{place}.{key}"
         if "Callable" in annotation and _names_a_class(value):
-            raise ConfigError(f"{where}: a run from elsewhere may not say what is called here.")
+            raise ConfigError(f"{where}: a run from elsewhere may not say what is called here; {mend}.")
         if not _is_place(name, value, annotation) or (own and name in READ):
             continue
         if output is None or own or name not in REPLACED or key != name:
-            raise ConfigError(f"{where}={value}: a run from elsewhere may not say where files are.")
+            raise ConfigError(f"{where}={value}: a run from elsewhere may not say where files are; {mend}.")
         if name == "dirpath":
             part[name] = str(output / OUTSIDE)
             said.append(f"{where}={plain_text(str(value))} is changed to {part[name]}.")
