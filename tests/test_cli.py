@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import runpy
 import signal
@@ -19,7 +20,7 @@ from made_runs import write_run
 from headstart import __version__
 from headstart.cli import COMMANDS, HELP, INSPECT, main
 from headstart.errors import HeadstartError
-from headstart.files import WRITTEN, check_writable, write_atomically
+from headstart.files import WRITTEN, atomic_file, check_writable, write_atomically
 
 # Each command as it is typed, and what it calls first.
 CALLS = {
@@ -130,6 +131,16 @@ def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsy
     assert "Written before: " in said
     assert "r/runs.csv" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError("encoder error -2"), "encoder error -2"), (OSError(errno.ENOSPC, "full"), "[Errno 28] full: 'a.png'")],
+)
+def test_an_error_while_a_file_is_written_keeps_its_words(error: OSError, told: str) -> None:
+    with pytest.raises(OSError, match=f"^{re.escape(told)}$"), atomic_file(Path("a.png")):
+        raise error
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("module", ["headstart", "headstart.cli"])

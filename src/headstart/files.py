@@ -62,7 +62,8 @@ def _errors_name(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent:
+        known = error.errno is not None  # else the error has words of its own, which a file name would replace
+        if known and (error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent):
             error.filename = str(path)
         raise
 

@@ -1,5 +1,6 @@
 """Every kind of picture is decoded right or refused with a reason, at once and without its pixels in memory."""
 
+import errno
 import io
 import os
 import socket
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from headstart.data import decoding
+from headstart.data.collection import Collection
 from headstart.data.decoding import (
     MOST_PIXELS,
     Decoder,
@@ -22,8 +24,8 @@ from headstart.data.decoding import (
     content_hash,
     read_whole,
 )
-from headstart.data.reading import refuse
-from headstart.errors import DataError
+from headstart.data.reading import decode_all, refuse
+from headstart.errors import CrashError, DataError
 from headstart.files import printable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -325,3 +327,35 @@ def test_a_bug_of_a_library_is_a_reason_too(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(decoding, "_open", fails)
     with pytest.raises(UnreadableError, match="damaged, KeyError: 'chunk'"):
         DECODER(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("where", ["headstart.data.decoding._open", "PIL.ImageOps.exif_transpose"])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_a_lack_of_the_machine_is_no_reason(
+    error: Exception, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+
+    def fails(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fails)
+    with pytest.raises(type(error)):
+        DECODER(tmp_path / "a.png")
+
+
+def test_a_lack_of_memory_leaves_no_image_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for side, path in enumerate(paths, 9):
+        Image.new("L", (side, side)).save(path)
+    opened = decoding._open
+
+    def fails_for_b(source: bytes, *args: int | None) -> object:
+        if source == paths[1].read_bytes():
+            raise MemoryError
+        return opened(source, *args)
+
+    monkeypatch.setattr(decoding, "_open", fails_for_b)
+    images = Collection(["a", "b"], np.zeros(2, dtype=np.int64), paths)
+    with pytest.raises(CrashError, match="memory is used up at the image 'b'"):
+        decode_all(images, DECODER, keep=True, what="images")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import CLASSES, write_run, write_tested_run
-from scipy.stats import binomtest
 
 from headstart.cli import main
 from headstart.reports.analysis import Analysis, analyse
-from headstart.reports.one_run import wilson
+from headstart.reports.one_run import share_interval
 from headstart.reports.read import read_runs
+from headstart.reports.statistics import accuracy_interval
 
 RIGHT = np.array([True] * 12 + [False, True, True, False] * 6)  # 36 images, 12 a class
 COST = {
@@ -32,13 +32,33 @@ def analysed(folder: Path) -> Analysis:
 
 
 @given(st.integers(0, 400).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
-def test_the_interval_is_wilsons(counts: tuple[int, int]) -> None:
+def test_the_interval_of_a_share_is_that_of_an_accuracy(counts: tuple[int, int]) -> None:
     right, count = counts
     if not count:
-        assert np.isnan(wilson(right, count)).all()
+        assert np.isnan(share_interval(right, count)).all()
         return
-    expected = binomtest(right, count).proportion_ci(0.95, "wilson")
-    assert wilson(right, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    expected = accuracy_interval([[True] * right + [False] * (count - right)])
+    assert share_interval(right, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_the_overview_and_the_tables_state_one_interval(tmp_path: Path) -> None:
+    run_with(tmp_path)
+    analysis = analysed(tmp_path)
+    assert analysis.one_run is not None
+    low, high = analysis.groups[0].test.interval
+    assert dict(analysis.one_run.overview.texts)["test accuracy (%)"] == (
+        f"66.7 [{100 * low:.1f}, {100 * high:.1f}], 36 images"
+    )
+
+
+@pytest.mark.parametrize(("losses", "best"), [((0.3, 0.2, 0.1), 3), ((0.3, 0.2, 0.2), 2), ((np.nan, 0.4, np.inf), 2)])
+def test_the_best_epoch_is_the_one_that_is_chosen(losses: tuple[float, ...], best: int, tmp_path: Path) -> None:
+    folder = run_with(tmp_path)
+    curve = pd.DataFrame({"epoch": range(3), "validation/accuracy": 0.5, "validation/loss": losses})
+    curve.to_csv(folder / "metrics.csv", index=False)
+    one = analysed(tmp_path).one_run
+    assert one is not None
+    assert f"best 50.0 % in epoch {best}" in dict(one.overview.texts)["learning"]
 
 
 def test_the_overview_has_accuracy_calibration_cost_and_learning(tmp_path: Path) -> None:
@@ -47,8 +67,7 @@ def test_the_overview_has_accuracy_calibration_cost_and_learning(tmp_path: Path)
     assert one is not None
     assert one.title == "scratch of resnet18 on ants, seed 0"
     told = dict(one.overview.texts)
-    low, high = binomtest(24, 36).proportion_ci(0.95, "wilson")
-    assert told["test accuracy (%)"] == f"66.7 [{100 * low:.1f}, {100 * high:.1f}], 36 images"
+    assert told["test accuracy (%)"] == "66.7 [49.7, 80.2], 36 images"
     assert told["validation accuracy (%)"].endswith("30 images")
     assert told["calibration"].startswith("ECE 3.3 %, NLL ")
     assert told["after temperature scaling"].startswith("ECE ")
@@ -106,7 +125,7 @@ def test_a_run_without_predictions_keeps_its_overview(tmp_path: Path, capsys: py
     write_run(tmp_path, "scratch", 0, 0.5, pictures={"test": 100})
     assert main(["report", str(tmp_path), "--no-figures"]) == 0
     said = capsys.readouterr().out
-    assert "50.0 [40.4, 59.6], 100 images" in said
+    assert "50.0 [40.3, 59.7], 100 images" in said
     assert "predictions.csv is missing" in said
     assert not (tmp_path / "report/classes.csv").exists()
 

@@ -1,6 +1,7 @@
 """A search asks for as many trials as told, is pruned by validation, and goes on after a kill as if undisturbed."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -162,7 +163,7 @@ def test_what_comes_back_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench, losses = Bench(tmp_path, lambda settings: 0.5), [0.4, 0.2, 0.3, 0.2]
+    bench, losses = Bench(tmp_path, lambda settings: 0.5), [math.nan, 0.4, 0.2, 0.2]
     launch = bench.launch
 
     def leave(jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -175,8 +176,8 @@ def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture
     bench.launch = leave  # type: ignore[method-assign]
     search(bench, LR, n_trials=4)
     told = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
-    assert (told["best_trial"], told["best_run"]) == (1, str(tmp_path / "run1"))
-    assert "the best is trial 1, validation accuracy 50.0 %" in capsys.readouterr().out
+    assert (told["best_trial"], told["best_run"]) == (2, str(tmp_path / "run2"))
+    assert "the best is trial 2, validation accuracy 50.0 %" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kill_at", [0, 1, 4])

@@ -111,8 +111,11 @@ class Decoder:
             assert deep is not None
             image, bands = deep.as_image(self.pixel_range), deep.unused
             image.getexif()[ORIENTATION] = deep.orientation
-        with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing, as in every viewer
+        try:
             ImageOps.exif_transpose(image, in_place=True)
+        except Exception as error:  # EXIF that cannot be read turns nothing, as in every viewer
+            if is_of_machine(error):
+                raise
         image = self._resized(_grey_or_colour(image))
         picture = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         return picture, deep, tuple(dict.fromkeys([*bands, *unused]))
@@ -164,21 +167,31 @@ def read_whole(path: Path) -> bytes:
             raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # the latter for a path with a zero byte
-        if isinstance(error, OSError) and error.errno in LACKS:
-            raise  # the machine's fault, not the image's
+        if is_of_machine(error):
+            raise
         missing = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise UnreadableError("a link that leads nowhere" if missing else _reason(error)) from error
 
 
 @contextlib.contextmanager
 def told_as_unreadable() -> Iterator[None]:
-    """Whatever Pillow raises becomes UnreadableError: on damaged files it can be nearly anything."""
+    """Whatever Pillow raises becomes UnreadableError: on damaged files it can be nearly anything.
+
+    An error of the machine stays, or ``dataset.on_error=skip`` would leave out a whole image.
+    """
     try:
         yield
     except UnreadableError:
         raise
     except Exception as error:
+        if is_of_machine(error):
+            raise
         raise UnreadableError(_reason(error)) from error
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Return whether an error is the machine's and not the image's: no memory, or too many open files."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
 
 
 def content_hash(picture: Undecoded) -> bytes:
@@ -296,8 +309,6 @@ def _reason(error: Exception) -> str:
         return "not a picture that can be identified"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than the {MOST_PIXELS:,} pixels that are decoded"
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     lines = printable(str(error).strip().split("\n")[0].rstrip("."))

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.collection import Collection
-from headstart.data.decoding import Decoder, Picture, Read, bits_needed, decode_each, read_whole
+from headstart.data.decoding import Decoder, Picture, Read, bits_needed, decode_each, is_of_machine, read_whole
 from headstart.data.deep import NoRangeError, PixelRange, UnreadableError, common_range, may_be_deep
 from headstart.data.looks import Notes, alike, look
 from headstart.data.seen import Seen, stamp_of
-from headstart.errors import DataError
-from headstart.workers import LACKS
+from headstart.errors import CrashError, DataError
 
 NAMED = 3  # broken pictures that a sentence names
 NOTHING = np.empty((0, 0, 3), np.uint8)
@@ -34,7 +33,8 @@ class Decoded:
 def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None) -> Decoded:
     """Decode every image once, in threads: to check it, to hash it, to look at it, and to keep it if asked.
 
-    Raises NoRangeError at the first image of more than 8 bits where the decoder's ``pixel_range`` is None.
+    Raises NoRangeError at the first image of more than 8 bits where the decoder's ``pixel_range`` is None, CrashError
+    where the memory does not suffice for an image.
     """
 
     def one(index: int) -> tuple[Read, str, bytes] | str:
@@ -46,6 +46,10 @@ def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, 
             return str(error)
         except UnreadableError as error:
             return str(error)
+        except MemoryError as error:
+            raise CrashError(
+                f"The memory is used up at the image '{collection.ids[index]}'; end other programs, or make it smaller."
+            ) from error
         return (read if keep else replace(read, picture=NOTHING)), *look(read.picture)
 
     pictures: list[Picture] = []
@@ -121,7 +125,7 @@ def find_range(paths: Sequence[Path]) -> PixelRange:
                     return False, 0
             return bits_needed(read_whole(paths[index]))
         except (OSError, ValueError, UnreadableError) as error:
-            if isinstance(error, OSError) and error.errno in LACKS:
+            if is_of_machine(error):
                 raise
             return False, 0
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from headstart.reports.formats import NOTHING, amount, interval, percent
 from headstart.reports.predictions import Predictions, read_predictions
 from headstart.reports.read import TRIED, Run
 from headstart.reports.scores import Scores, confusion_counts
+from headstart.reports.statistics import score_interval
 
 MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 Cell = tuple[str, float | str | None]
@@ -75,15 +75,12 @@ class OneRun:
         return cls(run, overview, details)
 
 
-def wilson(right: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, right out of count; NaN without any (Wilson 1927, JASA 22)."""
+def share_interval(right: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, right out of count, as of the accuracy of one run; NaN without any."""
     if not count:
         return math.nan, math.nan
-    z = NormalDist().inv_cdf(0.975)
-    share, spread = right / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    found = score_interval(right / count, 0.0, 1, count)
+    return found.low, found.high
 
 
 def _measures(run: Run, found: Predictions | None, scores: Scores | None) -> Iterator[tuple[str, str]]:
@@ -115,7 +112,7 @@ def _measures(run: Run, found: Predictions | None, scores: Scores | None) -> Ite
 
 
 def _accuracy(accuracy: float, count: int) -> str:
-    low, high = wilson(accuracy * count, count)
+    low, high = share_interval(accuracy * count, count)
     return f"{percent(accuracy)} {interval(low, high)}, {count} images" if count else percent(accuracy)
 
 
@@ -142,7 +139,8 @@ def _learning(run: Run) -> str:
     if known.empty:
         return ""
     values, epochs = known["validation/accuracy"].to_numpy(float), known["epoch"].to_numpy(int) + 1
-    best = int(np.argmax(values))
+    losses = known["validation/loss"].to_numpy(float) if "validation/loss" in known else np.zeros(len(values))
+    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), -values))[0])  # as it is chosen: of ties the lowest loss
     text = f"validation {percent(values[0])} % in epoch {epochs[0]}"
     if len(values) > 1:
         text += f", best {percent(values[best])} % in epoch {epochs[best]}, last {percent(values[-1])} %"
@@ -181,7 +179,7 @@ def _classes(found: Predictions) -> Section:
     rows: list[tuple[float, list[Cell], dict[str, Any]]] = []
     for index, name in enumerate(found.classes):
         images, right = int(counts[index].sum()), int(counts[index, index])
-        low, high = wilson(right, images)
+        low, high = share_interval(right, images)
         others = counts[index].copy()
         others[index] = 0
         wrong = int(others.max())

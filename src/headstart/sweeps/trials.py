@@ -18,8 +18,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import write_atomically
+from headstart.records.manifest import read_manifest
 from headstart.rules import is_whole
 from headstart.seeds import stream
 from headstart.settings import is_indifferent, is_seed
@@ -372,12 +373,12 @@ def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: 
 
 
 def _validation_loss(run: Path) -> float | None:
-    """Return that of the chosen epoch; None where run.json does not say."""
+    """Return that of the chosen epoch; None where run.json does not say, or it is no number."""
     try:
-        value = json.loads((run / "run.json").read_text(encoding="utf-8"))["metrics"][LOSS]
-    except (OSError, ValueError, KeyError, TypeError):
+        value = read_manifest(run)["metrics"][LOSS]
+    except (DataError, KeyError, TypeError):
         return None
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _typed(values: Mapping[str, Any]) -> str:
