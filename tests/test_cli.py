@@ -19,6 +19,7 @@ from made_runs import write_run
 
 from headstart import __version__
 from headstart.cli import COMMANDS, HELP, INSPECT, main
+from headstart.errors import HeadstartError
 from headstart.files import WRITTEN, atomic_file, check_writable, write_atomically
 
 # Each command as it is typed, and what it calls first.
@@ -167,6 +168,13 @@ def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> 
         with pytest.raises(Exception, match=r"^Nothing can be written below '.*' \(.*\); name another\.$"):
             check_writable(wrong, "name another")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").mkdir()
+    check_writable(tmp_path, "", ["b.pdf"])
+    with pytest.raises(HeadstartError, match=r"'.*a\.pdf' cannot be written, as it is a folder; move it\.$"):
+        check_writable(tmp_path, "move it", ["b.pdf", "a.pdf"])
 
 
 @pytest.mark.parametrize("command", ["report", "board", "layers", "augmentation", "policy"])

@@ -4,7 +4,7 @@ import os
 import tempfile
 import unicodedata
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -68,12 +68,16 @@ def _errors_name(path: Path) -> Iterator[None]:
         raise
 
 
-def check_writable(folder: Path, mend: str) -> None:
+def check_writable(folder: Path, mend: str, names: Iterable[str] = ()) -> None:
     """Refuse a folder into which nothing can be written, before the work: a file is made there and removed.
 
     A folder that is missing is made, and removed as well. ``mend`` says what to do, as in "choose another --out".
+    ``names`` are those of the files that will be written there: none may be a folder.
     Raises a HeadstartError, a CrashError where the machine is at fault.
     """
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            raise HeadstartError(f"'{path}' cannot be written, as it is a folder; {mend}.")
     made: list[Path] = []
     try:
         for path in (*reversed(folder.parents), folder):

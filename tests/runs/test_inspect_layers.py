@@ -125,7 +125,7 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
     (run / "run.json").write_text(json.dumps(content))
     assert main(["report", "out"]) == 0
     page = Path("out/report/report.md").read_text()
-    assert "1 finished run." in page
+    assert page.startswith("# scratch of b on d, seed 0\n"), "the report of one run"
     assert folder.name not in page
 
 

@@ -10,19 +10,22 @@ from headstart.reports.read import Run, RunSet
 from headstart.reports.table import Group
 
 MOST_NAMES = 3
+PROVISIONAL = "One pair of runs only: such differences are provisional, as another seed may turn them."
 
 
 def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
     """For each panel, the best and what it is compared to; then, unless only the best is asked for, the verdicts."""
-    lines = []
+    lines, single = [], False
     for panel in analysis.panels:
         if len(panel.groups) + len(panel.references) < 2:
             continue
         best = max(panel.groups, key=lambda group: group.test.mean)
         lines.append(_best(panel, best, analysis.comparisons.get(panel.title, ())))
         if not only_best:
-            lines += [f"{panel.title}: {one.verdict}" for one in verdicts(panel, best, analysis)]
-    return lines
+            told = verdicts(panel, best, analysis)
+            lines += [f"{panel.title}: {one.verdict}" for one in told]
+            single |= any(one.result.pairs == 1 for one in told)
+    return [*lines, PROVISIONAL] if single else lines
 
 
 def verdicts(panel: Panel, best: Group, analysis: Analysis) -> Sequence[Comparison]:

@@ -225,7 +225,7 @@ def _budgets(analysis: Analysis) -> list[str]:
         for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True)
         if not group.reference
     ]
-    return ["## What finding them took", markdown_table(header, kept, [*right, True, True, True, False])]
+    return ["## Tuning cost", markdown_table(header, kept, [*right, True, True, True, False])]
 
 
 def _variances(analysis: Analysis) -> list[str]:

@@ -310,7 +310,7 @@ def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
                 Cell(budget.rule, budget.rule),
             ]
         )
-    return Table("budget", "What finding them took", "Tuning budget of each row.", columns, kept)
+    return Table("budget", "Tuning cost", "Tuning budget of each row.", columns, kept)
 
 
 def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:

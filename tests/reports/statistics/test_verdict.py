@@ -99,17 +99,16 @@ def test_no_difference() -> None:
 
 
 def test_one_seed() -> None:
-    start = "one seed says nothing about other seeds:"
     found = made(0.018, 0.001, 0.035, 0.04, pairs=1)
-    on = f"{start} on these 153 test pictures"
-    assert verdict("a", "b", found) == f"{on} a is 1.8 points ahead of b [0.1, 3.5], p = 0.040"
-    assert verdict("a", "b", made(0, -0.01, 0.01, 1, pairs=1)) == f"{on} a and b are equally good [-1.0, 1.0], p = 1.00"
+    assert verdict("a", "b", found) == "a is 1.8 points [0.1, 3.5] above b on 153 test images, p = 0.040"
+    unclear = "153 test images cannot separate a (+1.8 points [-0.1, 3.5]) from b, adjusted p = 0.080"
+    assert verdict("a", "b", made(0.018, -0.001, 0.035, 0.04, pairs=1), 0.0801) == unclear
+    alike = "153 test images cannot separate a (+0.0 points [-1.0, 1.0]) from b, p = 1.00"
+    assert verdict("a", "b", made(0, -0.01, 0.01, 1, pairs=1)) == alike
     same = paired_both(np.ones((1, 153)), np.ones((1, 153)))
-    assert verdict("a", "b", same) == f"{on} a and b are right on the same ones"
-    assert verdict("a", "b", paired_runs([0.7], [0.8])) == f"{start} here b is 10.0 points ahead of a"
-    assert verdict("a", "b", paired_runs([0.8], [0.8])) == f"{start} here a and b are equally good"
-    folds = verdict("a", "b", paired_runs([0.7], [0.8]), word="folds")
-    assert folds.startswith("one fold says nothing about other folds")
+    assert verdict("a", "b", same) == "a and b are right on the same 153 test images"
+    assert verdict("a", "b", paired_runs([0.7], [0.8])) == "b is 10.0 points above a"
+    assert verdict("a", "b", paired_runs([0.8], [0.8])) == "a and b score the same"
 
 
 def test_bounds_and_p_that_are_not_known_are_not_shown() -> None:

@@ -28,7 +28,7 @@ def verdict(
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
-        return _one(name_a, name_b, difference, p_text, word)
+        return _one(name_a, name_b, difference, p_text, p < alpha)
     if difference.identical:
         alike = "score the same" if difference.pictures is None else "are right on the same test pictures"
         return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
@@ -39,16 +39,18 @@ def verdict(
     return f"{difference.pairs} {word} cannot separate {name_a} (+{size}{interval}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, word: str) -> str:
-    """The sentence for a single pair of runs."""
-    place = "here" if difference.pictures is None else f"on these {difference.pictures:,} test pictures"
-    start = f"one {word.removesuffix('s')} says nothing about other {word}: {place}"
-    if difference.identical and difference.pictures is not None:
-        return f"{start} {name_a} and {name_b} are right on the same ones"
-    if difference.difference == 0:
-        return f"{start} {name_a} and {name_b} are equally good{_interval(difference)}{p_text}"
-    ahead = f"{_points(difference.difference)} points ahead of {name_b}"
-    return f"{start} {name_a} is {ahead}{_interval(difference)}{p_text}"
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, told_apart: bool) -> str:
+    """Return the sentence for a single pair of runs: it is about these two networks and images like these."""
+    size = f"{_points(difference.difference)} points{_interval(difference)}"
+    if difference.pictures is None:
+        return (
+            f"{name_a} is {size} above {name_b}" if difference.difference else f"{name_a} and {name_b} score the same"
+        )
+    if difference.identical:
+        return f"{name_a} and {name_b} are right on the same {difference.pictures:,} test images"
+    if told_apart:
+        return f"{name_a} is {size} above {name_b} on {difference.pictures:,} test images{p_text}"
+    return f"{difference.pictures:,} test images cannot separate {name_a} (+{size}) from {name_b}{p_text}"
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:

@@ -15,6 +15,8 @@ from headstart.runs.configs import CONFIG_ERRORS
 from headstart.runs.configs import explain as told
 
 PICTURES, MOST_PICTURES = 12, 60
+ENDINGS = (".png", "-dark.png", ".pdf", ".csv")
+FILES = [f"{figure}{end}" for figure in ("mistakes", "grad_cam", "embedding") for end in ENDINGS]  # may be written
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,7 +99,7 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
         raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
     check_stays_inside(directory, "explain")
     folder = directory / "explain"
-    check_writable(folder, "the pictures belong there, so make it writable")
+    check_writable(folder, "the pictures belong there, so make it writable", FILES)
     files = files_of_run(run, options)
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
