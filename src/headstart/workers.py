@@ -112,7 +112,7 @@ def failure_of(error: BaseException) -> CrashError | None:
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return CrashError(
-            "A process that loads pictures has died, perhaps for want of memory; use a smaller dataset.num_workers."
+            "A process that loads images has died, perhaps for want of memory; use a smaller dataset.num_workers."
         )
     return None
 

@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
     own = ["dataset=image_folder", f"dataset.root={root}", "dataset.num_workers=1", "augmentation=crop_resize"]
     assert main(["train", *tiny, *own, "output_dir=o", "sweep.retry=0", "logger=csv"]) == 1
     said = capsys.readouterr().err
-    assert "A process that loads pictures has died" in said
+    assert "A process that loads images has died" in said
     assert "Traceback" not in said
 
 

@@ -105,6 +105,13 @@ def test_a_setting_that_earlier_runs_had_not_counts_only_where_it_does_something
     assert config_hash(changed(path, "something else")) != plain
 
 
+def test_batch_norm_that_adapts_is_another_run_than_before_its_estimate_had_a_number_of_images() -> None:
+    before = changed("strategy.batch_norm", "adapt")
+    now = copy.deepcopy(before)
+    now["strategy"]["batch_norm_images"] = ADDED["strategy.batch_norm_images"]
+    assert config_hash(now) != config_hash(before)
+
+
 def test_the_column_that_is_looked_for_by_itself_is_the_one_of_earlier_runs() -> None:
     plain = config_hash(changed("dataset.split_column", "split"))
     assert config_hash(changed("dataset.split_column", None)) == plain

@@ -22,7 +22,7 @@ from headstart.errors import DataError
 from headstart.sweeps.lock import RunLock
 from headstart.sweeps.outcomes import Outcome, write_outcome
 from headstart.sweeps.status import RunStatus, find, overview
-from headstart.sweeps.status_command import duration, total_line
+from headstart.sweeps.status_command import in_two_units, total_line
 
 NOW = 1_800_000_000.0
 
@@ -248,7 +248,7 @@ def test_a_repeat_of_headstart_reproduce_is_no_run_of_the_sweep(tmp_path: Path) 
 
 @given(st.floats(0, 1e7))
 def test_durations_are_short_and_near(seconds: float) -> None:
-    told = duration(seconds)
+    told = in_two_units(seconds)
     units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
     words = told.split()
     read = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))

@@ -41,7 +41,9 @@ class _File(logging.FileHandler):
     """The log. A disk that takes no more of it shows in what else is written, and is no news here."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
-        """Leave the line out."""
+        """Leave the line out where the disk is at fault; a bug in a message still shows."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
     def close(self) -> None:
         """Close the file, whether its end can be written or not."""

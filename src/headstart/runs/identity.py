@@ -44,7 +44,7 @@ def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         key = f"{prefix}{name}"
-        if is_indifferent(key) or _does_nothing(key, value):
+        if is_indifferent(key) or (_does_nothing(key, value) and not _adapts(key, settings)):
             continue
         if isinstance(value, Mapping):
             kept[name] = _kept(value, f"{key}.")
@@ -56,6 +56,14 @@ def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _does_nothing(key: str, value: object) -> bool:
     """Return whether a setting of this dotted key is a new one at its neutral value."""
     return key in ADDED and value == ADDED[key] and type(value) is type(ADDED[key])
+
+
+def _adapts(key: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a setting is the number of images of an estimate that takes place.
+
+    Earlier runs with batch_norm=adapt estimated in another way, so no value is neutral for them.
+    """
+    return key == "strategy.batch_norm_images" and settings.get("batch_norm") == "adapt"
 
 
 def _by_content(augmentation: dict[str, Any], policy: str) -> None:

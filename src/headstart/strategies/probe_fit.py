@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -173,5 +174,6 @@ def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
 
 
 def rank(row: dict[str, float]) -> tuple[float, float]:
-    """What is best on validation: accuracy first, then loss."""
-    return row["validation/accuracy"], -row["validation/loss"]
+    """What is best on validation: accuracy first, then loss; a loss that is no number is the worst."""
+    loss = row["validation/loss"]
+    return row["validation/accuracy"], -math.inf if math.isnan(loss) else -loss

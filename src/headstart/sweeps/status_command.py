@@ -49,7 +49,7 @@ def total_line(found: Overview) -> str:
         told.append(f"{left} job{'' if left == 1 else 's'} left")
     remaining = _remaining(found)
     if remaining is not None:
-        told.append(f"{duration(remaining)} to go")
+        told.append(f"{in_two_units(remaining)} to go")
     return "; ".join(told)
 
 
@@ -91,7 +91,7 @@ def as_json(found: Overview) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def duration(seconds: float) -> str:
+def in_two_units(seconds: float) -> str:
     """Two units at most: 8 s, 3 min 20 s, 12 min, 3 h 05 min, 2 d 04 h."""
     whole, minutes, hours = round(seconds), round(seconds / 60), round(seconds / 3600)
     if whole < 60:
@@ -123,8 +123,8 @@ def _progress(run: RunStatus) -> list[str]:
     return [
         run.status,
         f"{epochs}/{run.max_epochs}" if run.max_epochs is not None else epochs,
-        "–" if run.seconds is None else duration(run.seconds),
-        "–" if run.remaining is None else duration(run.remaining),
+        "–" if run.seconds is None else in_two_units(run.seconds),
+        "–" if run.remaining is None else in_two_units(run.remaining),
         "–" if run.accuracy is None else f"{100 * run.accuracy:.1f} %",
     ]
 
@@ -138,7 +138,7 @@ def _sweep_line(sweep: SweepStatus) -> str:
     if sweep.left:
         line += f", {sweep.left} left"
     if sweep.remaining:
-        line += f", {duration(sweep.remaining)} to go"
+        line += f", {in_two_units(sweep.remaining)} to go"
     if sweep.outdated:
         line += f"; {sweep.outdated} finished on data that were changed since"
     if not sweep.lives and sweep.left:
