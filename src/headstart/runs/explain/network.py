@@ -189,11 +189,11 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     predictions = read_predictions(run.directory / "predictions.csv")
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    content = read_checkpoint(run.directory)
     data = compose.make_data(config)
     augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
     backbone = compose.make_backbone(config)
-    content = read_checkpoint(run.directory)
     data.prepare(backbone.preprocessing, augmentation.views)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     rebuilt = Rebuilt(run, data, strategy, trainer, predictions, compose.make_test_views(config))
