@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import CHECKOUT
 
-sys.path.insert(0, str(CHECKOUT / "scripts"))
+sys.path.append(str(CHECKOUT / "scripts"))
 import environments as script
 
 SENTENCE = "a warning of a library\nheadstart: Nothing can be written.\n"

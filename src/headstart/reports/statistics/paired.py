@@ -98,7 +98,7 @@ def paired_both(
     Each difference (S, N) of what a and b scored (right or wrong, or a loss) is d_sn = μ + seed_s + picture_n + rest_sn
     with independent random effects. Interval and p come from the error of its mean, see ``MeanError`` and
     ``two_way_error``. In simulations of right and wrong answers 95 % intervals cover 94 % or more from two seeds on
-    (``scripts/coverage.py``, docs/reports.md). What the seeds do not draw anew is not covered.
+    (``scripts/interval_coverage.py``, docs/reports.md). What the seeds do not draw anew is not covered.
 
     With S = 1 the error is that of the pictures alone: p and interval hold for this pair of runs, and ``method`` says
     so.

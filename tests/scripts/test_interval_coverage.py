@@ -7,7 +7,7 @@ from conftest import CHECKOUT
 
 
 def coverage(*arguments: str) -> int:
-    code: int = runpy.run_path(str(CHECKOUT / "scripts" / "coverage.py"))["main"](arguments)
+    code: int = runpy.run_path(str(CHECKOUT / "scripts" / "interval_coverage.py"))["main"](arguments)
     return code
 
 

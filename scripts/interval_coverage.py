@@ -1,6 +1,6 @@
 """Simulate how often the 95 % intervals of a report hold the true value, and how wide they are; print Markdown.
 
-    python scripts/coverage.py --trials 4000
+    python scripts/interval_coverage.py --trials 4000
 
 Two strategies answer the same test images with the same seeds. A network is right on an image with the probability
 Φ(skill + seed effect + image effect + effect of strategy and image); the effects are normal, so the true accuracies
