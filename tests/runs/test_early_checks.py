@@ -171,6 +171,19 @@ def test_what_is_not_given_is_not_missed() -> None:
     check_early(composed([])[0], [])
 
 
+def test_a_folder_that_is_not_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / b"caf\xe9".decode(errors="surrogateescape")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["train", *TINY]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "TensorBoard writes only below names in UTF-8" in sentence
+    assert "caf\\xe9/runs' is none; choose another folder." in sentence
+    assert not list(folder.rglob("run.json"))
+
+
 @pytest.mark.parametrize("experiment", ["demo", "demo_digits"])
 def test_shipped_experiments_pass(experiment: str) -> None:
     assert check_early(composed([f"experiment={experiment}"])[0], []) == []

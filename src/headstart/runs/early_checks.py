@@ -1,6 +1,7 @@
 """What can be refused by the settings alone, before torch is imported and before anything is written."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -105,11 +106,13 @@ def check_groups(settings: Mapping[str, Any]) -> None:
     place = settings.get("output_dir")
     if not isinstance(place, str | int) or isinstance(place, bool) or not str(place).strip():
         raise ConfigError(f"output_dir={place}: expected the path of a folder, such as runs.")
+    full = str(Path(str(place)).absolute())
     try:
-        str(settings["output_dir"]).encode()
+        full.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"output_dir={printable(settings['output_dir'])}: TensorBoard writes only below names in UTF-8."
+            f"output_dir={printable(str(place))}: TensorBoard writes only below names in UTF-8, and"
+            f" '{printable(full)}' is none; choose another folder."
         ) from None
 
 
