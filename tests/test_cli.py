@@ -266,8 +266,9 @@ def test_closed_streams_lead_nowhere() -> None:
     assert done.returncode == 0
 
 
-def test_a_folder_that_was_removed(warm: Server) -> None:
-    assert ended(warm, "os.mkdir('w'); os.chdir('w'); os.rmdir('../w')", ["status", "."]) == (
+@pytest.mark.parametrize("command", [["status", "."], ["evaluate", "/runs"], ["inspect", "layers"]])
+def test_a_folder_that_was_removed(command: list[str], warm: Server) -> None:
+    assert ended(warm, "os.mkdir('w'); os.chdir('w'); os.rmdir('../w')", command) == (
         2,
         "headstart: The working directory was removed; change to another one, as with 'cd ~'.\n",
     )

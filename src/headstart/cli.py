@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from headstart import __version__
 from headstart.guard import DONE, WRONG, guarded
@@ -70,6 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _function(place: str) -> Callable[[Sequence[str]], int]:
+    Path.cwd()  # where it was removed, libraries end the process without a word of ours
     module, name = place.split(":")
     function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
     return function
