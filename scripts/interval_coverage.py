@@ -16,7 +16,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from headstart.reports.statistics import accuracy_interval, two_way_error
 from headstart.reports.statistics.arrays import Floats
@@ -72,8 +72,6 @@ def world(ratio: float, images: int) -> World:
 
 def made(seed_effect: float) -> World:
     """Return the world with these seed effects and the accuracies wanted."""
-    from scipy.special import ndtri
-
     scale = World(np.zeros(2), seed_effect).scale
     return World(ndtri(np.array(ACCURACIES)) * scale, seed_effect)
 
@@ -167,7 +165,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS, help="variance over seeds : over images")
     arguments = parser.parse_args(argv)
     if arguments.trials < 1 or min(arguments.seeds) < 2 or min(arguments.images) < 2 or min(arguments.ratios) < 0:
-        print("coverage.py: expected 1 trial, 2 seeds and 2 images or more, and no ratio below 0.", file=sys.stderr)
+        print(
+            "interval_coverage.py: expected 1 trial, 2 seeds and 2 images or more, and no ratio below 0.",
+            file=sys.stderr,
+        )
         return 2
     rows = [
         (seeds, images, ratio, simulate(seeds, images, ratio, arguments.trials, arguments.seed))
