@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(names)}; default: all")
     parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
     parser.add_argument("--backbone", default="efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
-    parser.add_argument("--batch", type=int, default=32, help="pictures a batch")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=32, help="images a batch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more settings of headstart train")
     options = parser.parse_args()
@@ -32,7 +32,7 @@ def main() -> None:
     import torch  # takes seconds, which a wrong question need not wait for
     from benchmarks import augmentation, frozen, memory, overhead, probe, report
 
-    from headstart.runs.provenance import hardware
+    from headstart.records.provenance import hardware
 
     data = ["dataset=textures"]
     if options.root:

@@ -59,7 +59,7 @@ EVIL: tuple[tuple[str, Any], ...] = (
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.OnExceptionCheckpoint", "dirpath": "/tmp/owned"}),
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.LambdaCallback", "on_fit_start": {"_target_": "os.abort"}}),
     ("callbacks.x", {"_target_": "os.system", "command": "touch owned"}),
-    ("callbacks.x", {"_target_": "headstart.runs.curves.CsvCurves", "folder": "/tmp/owned"}),
+    ("callbacks.x", {"_target_": "headstart.records.curves.CsvCurves", "folder": "/tmp/owned"}),
     ("logger.x", {"_target_": f"{LIGHTNING}.loggers.CSVLogger", "save_dir": "/tmp/owned"}),
     ("trainer.profiler", {"_target_": f"{LIGHTNING}.profilers.SimpleProfiler", "dirpath": "/tmp/owned"}),
     ("trainer.default_root_dir", "/tmp/owned"),
@@ -91,7 +91,7 @@ def catalogue() -> list[tuple[str, str, Change]]:
         ),
         ((CURVES, PREDICTED, VALIDATED), {f"cell {number}": csv_cell for number in range(8)} | CSVS),
         ((NETWORK,), NETWORKS),
-        (("explain/mistakes.png",), {"huge picture": huge_picture}),
+        (("explain/mistakes.png",), {"huge image": huge_image}),
         ((".",), {"closed folder": lambda path, rng: path.chmod(0), "no checkpoints": _without("checkpoints")}),
     ):
         found += [(file, kind, change) for file in files for kind, change in kinds.items()]
@@ -325,7 +325,7 @@ CSVS = {
 }
 
 
-# --- of checkpoints and pictures
+# --- of checkpoints and images
 
 
 def _archive(edit: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> Change:
@@ -370,7 +370,7 @@ NETWORKS = {
 }
 
 
-def huge_picture(path: Path, rng: np.random.Generator) -> None:
+def huge_image(path: Path, rng: np.random.Generator) -> None:
     """Say that it has 100,000 x 100,000 pixels."""
     content = path.read_bytes()
     path.write_bytes(content[:16] + struct.pack(">II", 100_000, 100_000) + content[24:])

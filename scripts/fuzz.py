@@ -1,7 +1,7 @@
 """Damaged images, settings and run directories against the real thing: none may hang or end in a traceback.
 
-python scripts/fuzz.py --pictures 200 --configs 200 --runs 456 --seed 0. A case depends on the seed and its number only,
-so ``--first 17 --pictures 1 --configs 0 --runs 0`` makes picture 17 again. Each runs in a process of its own under
+python scripts/fuzz.py --images 200 --configs 200 --runs 456 --seed 0. A case depends on the seed and its number only,
+so ``--first 17 --images 1 --configs 0 --runs 0`` makes image 17 again. Each runs in a process of its own under
 limits of time and memory. A damaged run directory (scripts/damage.py lists what is done to it) lies between two whole
 ones, and five commands read it. POSIX only. The exit code is 1 if anything failed.
 """
@@ -33,14 +33,14 @@ from PIL import Image
 from headstart.cli import main as command
 from headstart.data import ImageFolder
 from headstart.errors import DataError
-from headstart.runs.configs import choices, composed
-from headstart.settings import flatten
+from headstart.settings.configs import choices, composed
+from headstart.settings.effects import flatten
 from headstart.tables import table_text
 
 MEMORY = 6 * 1024**3  # bytes that one case may take
 BROKEN = 70  # exit code of a case that ended in an exception of its own
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF"}
-# A run of a second: twelve classes of a few small pictures, a network with random weights, two batches.
+# A run of a second: twelve classes of a few small images, a network with random weights, two batches.
 TINY = (
     "debug=fast dataset.counts=[6,4,4] dataset.image_size=32 dataset.num_workers=0 backbone.weights=null"
     " trainer.accelerator=cpu"
@@ -137,8 +137,8 @@ def _wait(child: int, seconds: float) -> tuple[int | None, resource.struct_rusag
     return os.waitstatus_to_exitcode(status), used
 
 
-def seed_picture(rng: np.random.Generator) -> tuple[bytes, str]:
-    """A whole picture, some of them animated, with a palette, transparent, of 16 bits or turned; and its suffix."""
+def seed_image(rng: np.random.Generator) -> tuple[bytes, str]:
+    """A whole image, some of them animated, with a palette, transparent, of 16 bits or turned; and its suffix."""
     suffix = str(rng.choice(list(FORMATS)))
     pixels = rng.integers(0, 256, (int(rng.integers(1, 60)), int(rng.integers(1, 60)), 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
@@ -191,39 +191,39 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def read_among_others(content: bytes, suffix: str) -> int:
-    """Prepare a data set of nine whole pictures and this one: all ten, or one sentence that names it; 0 if so."""
+    """Prepare a data set of nine whole images and this one: all ten, or one sentence that names it; 0 if so."""
 
     class Preprocessing:
         image_size, interpolation, crop_fraction = 16, "bilinear", 0.875
 
     for index in range(9):
-        place = Path("pictures", "ab"[index % 2], f"{index}.png")
+        place = Path("images", "ab"[index % 2], f"{index}.png")
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20), index).save(place)
     name = f"a/new.{suffix}"
-    Path("pictures", name).write_bytes(content)
+    Path("images", name).write_bytes(content)
     sentence = name
     try:
-        ImageFolder(root="pictures").prepare(Preprocessing)
+        ImageFolder(root="images").prepare(Preprocessing)
         refused = False
     except DataError as error:
         refused, sentence = True, str(error)
     assert name in sentence, sentence
     assert len(sentence.splitlines()) == 1, sentence
-    data = ImageFolder(root="pictures", on_error="skip")
+    data = ImageFolder(root="images", on_error="skip")
     data.prepare(Preprocessing)
     assert data.skipped == [name] * refused, data.skipped
     splits = (data.train, data.validation, data.test)
     assert sum(len(split) for split in splits) == 10 - refused
     for split in splits:
         for index in range(len(split)):
-            assert split.picture(index).shape == (16, 16, 3)
+            assert split.image(index).shape == (16, 16, 3)
     print("refused" if refused else "decoded")
     return 0
 
 
 def settings_case(rng: np.random.Generator) -> list[str]:
-    """Arguments of headstart train: tiny pictures, other groups now and then, one or two settings gone wrong."""
+    """Arguments of headstart train: tiny images, other groups now and then, one or two settings gone wrong."""
     chosen = []
     for group in rng.choice(GROUPS, int(rng.integers(0, 3)), replace=False):
         names = choices(str(group))
@@ -260,18 +260,18 @@ def complaint(outcome: Outcome) -> str | None:
     return None if outcome.code in (0, 1, 2) else f"exit code {outcome.code}"
 
 
-def pictures(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
-    """Each mutated picture and how it ended."""
+def images(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
+    """Each mutated image and how it ended."""
     for number in range(first, first + count):
         rng = np.random.default_rng([seed, 0, number])
-        content, suffix = seed_picture(rng)
+        content, suffix = seed_image(rng)
         content = mutated(content, rng)
-        yield f"picture {number} (.{suffix})", limited(lambda c=content, s=suffix: read_among_others(c, s), seconds)  # type: ignore[misc]
+        yield f"image {number} (.{suffix})", limited(lambda c=content, s=suffix: read_among_others(c, s), seconds)  # type: ignore[misc]
 
 
 def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
     """Each mutated command and how it ended."""
-    for name in ("headstart.runs.command", "headstart.runs.again", "skimage.io", "timm"):  # once for all children
+    for name in ("headstart.commands.train", "headstart.commands.jobs", "skimage.io", "timm"):  # once for all children
         importlib.import_module(name)
 
     for number in range(first, first + count):
@@ -282,7 +282,13 @@ def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple
 
 def whole_runs(folder: Path, seconds: float) -> None:
     """Make two small runs, one of them with all that may lie beside it, and import what commands on them import."""
-    for name in ("headstart.runs.again", "headstart.runs.reproduce", "headstart.reports.command", "skimage.io", "timm"):
+    for name in (
+        "headstart.commands.jobs",
+        "headstart.commands.reproduce",
+        "headstart.commands.report",
+        "skimage.io",
+        "timm",
+    ):
         importlib.import_module(name)
     small = [*TINY, "backbone=timm", "backbone.name=test_efficientnet", f"output_dir={folder}"]
     for arguments in ([*small], [*small, "seed=1", "strategy=knn"]):
@@ -292,7 +298,7 @@ def whole_runs(folder: Path, seconds: float) -> None:
     second.rename(folder / "whole")
     run = folder / "damaged"
     for arguments in (
-        ["explain", str(run), "--pictures", "2"],
+        ["explain", str(run), "--images", "2"],
         ["evaluate", str(run), "--corruptions", "contrast", "--severities", "1"],
         ["report", str(folder), "--out", str(folder / "out")],
         ["status", str(folder)],
@@ -351,7 +357,7 @@ def read_damaged(whole: Path, number: int, seed: int, seconds: float) -> tuple[s
             "report": [str(folder), "--no-figures", "--out", "out"],
             "status": [str(folder)],
             "diff": [run, str(folder / "whole")],
-            "explain": [run, "--pictures", "2"],
+            "explain": [run, "--images", "2"],
             "reproduce": [run, "--output", "out"],
         }
         found = {}
@@ -431,7 +437,7 @@ def _kind(wrong: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases, print the figures and every failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--configs", type=int, default=200)
     parser.add_argument("--runs", type=int, default=len(catalogue()))
     parser.add_argument("--seed", type=int, default=0)
@@ -441,7 +447,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     failed = 0
     for what, cases in (
-        ("pictures", pictures(given.first, given.pictures, given.seed, given.seconds)),
+        ("images", images(given.first, given.images, given.seed, given.seconds)),
         ("configs", configs(given.first, given.configs, given.seed, given.seconds)),
     ):
         ends = {"well": 0, "refused": 0, "hangs": 0, "tracebacks": 0}

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from headstart.reports.statistics import accuracy_interval, two_way_error
-from headstart.reports.statistics.arrays import Floats
 from headstart.seeds import generator
+from headstart.statistics import accuracy_interval, two_way_error
+from headstart.statistics.arrays import Floats
 
 SEEDS, IMAGES, RATIOS = (2, 3, 5, 10), (150, 600), (0.1, 0.3, 1.0, 3.0, 10.0)
 ACCURACIES = (0.85, 0.80)

@@ -1,8 +1,8 @@
-"""Copy class folders with every picture blurred and noisy: a shift of the input, to learn which strategy bears it.
+"""Copy class folders with every image blurred and noisy: a shift of the input, to learn which strategy bears it.
 
-    python scripts/shift.py my_pictures my_shifted_pictures --splits test
+    python scripts/shift.py my_images my_shifted_images --splits test
 
-Splits that are not named are linked as they are, so that a run can train on clean and be tested on shifted pictures.
+Splits that are not named are linked as they are, so that a run can train on clean and be tested on shifted images.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from headstart.data.found import is_image
+from headstart.inputs.found import is_image
 from headstart.seeds import generator
 
 
@@ -26,15 +26,15 @@ def shifted(image: Image.Image, blur: float, noise: float, rng: np.random.Genera
 
 
 def shift(source: Path, target: Path, splits: Sequence[str], blur: float, noise: float, seed: int, most: int) -> int:
-    """Write the splits of ``source`` below ``target``, at most ``most`` pictures a class (0: all); how many."""
+    """Write the splits of ``source`` below ``target``, at most ``most`` images a class (0: all); how many."""
     count = 0
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         if folder.name not in splits:
             (target / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
             continue
         for name in sorted(path for path in folder.iterdir() if path.is_dir()):
-            pictures = sorted(path for path in name.iterdir() if is_image(path))
-            for path in pictures[: most or None]:
+            images = sorted(path for path in name.iterdir() if is_image(path))
+            for path in images[: most or None]:
                 relative = path.relative_to(source)
                 rng = generator(f"shift {relative.as_posix()}", seed)
                 place = target / relative.with_name(relative.name + ".png")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--blur", type=float, default=1.5, help="deviation in pixels (default: 1.5)")
     parser.add_argument("--noise", type=float, default=0.1, help="deviation, of the range of values (default: 0.1)")
-    parser.add_argument("--most", type=int, default=0, help="pictures a class and split (default: all)")
+    parser.add_argument("--most", type=int, default=0, help="images a class and split (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     missing = [name for name in arguments.splits if not (arguments.source / name).is_dir()]
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.source, arguments.target, arguments.splits, arguments.blur, arguments.noise, arguments.seed,
         arguments.most,
     )  # fmt: skip
-    print(f"{count} pictures written below {arguments.target}")
+    print(f"{count} images written below {arguments.target}")
     return 0
 
 

@@ -48,7 +48,7 @@ QUESTIONS = (
     Question("weights", (*TRAIN, "backbone.weights=gone.pt"), code=2),
     Question("target", (*TRAIN, "optimizer._target_=os.system"), code=2),
     Question("status", ("-c", "from headstart.cli import main; main(['status', '.'])")),
-    Question("entry", ("-c", "import headstart.runs.run"), base=LIBRARIES),
+    Question("entry", ("-c", "import headstart.training.run"), base=LIBRARIES),
 )
 
 

@@ -1,4 +1,4 @@
-"""Small pictures, a small backbone, a trainer and small commands for all tests."""
+"""Small images, a small backbone, a trainer and small commands for all tests."""
 
 import json
 import os
@@ -25,10 +25,10 @@ from torch import nn
 from headstart.backbones import Backbone, Preprocessing, WeightsInfo
 from headstart.cli import main
 from headstart.data import Digits
-from headstart.data.decoding import usable_cores
-from headstart.runs.curves import CsvCurves
+from headstart.records.curves import CsvCurves
 from headstart.strategies import Strategy, cosine
 from headstart.tasks import Classification
+from headstart.workers import usable_cores
 
 # Tests run side by side: each process keeps to its share of the cores, and so do those that it starts.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
@@ -38,7 +38,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 SIZE = 16
 CHECKOUT = Path(__file__).parents[1]
-# A run of a second: twelve classes of a few small pictures, a network with random weights.
+# A run of a second: twelve classes of a few small images, a network with random weights.
 TINY = [
     "dataset.counts=[6,4,4]",
     "dataset.image_size=32",
@@ -67,7 +67,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Make class folders: make_folder({"train/red": 3, ...}) -> root."""
 
-    def make(counts: dict[str, int], name: str = "pictures", suffix: str = "jpg") -> Path:
+    def make(counts: dict[str, int], name: str = "images", suffix: str = "jpg") -> Path:
         rng = np.random.default_rng(0)
         root = tmp_path / name
         for number, (folder, count) in enumerate(sorted(counts.items())):

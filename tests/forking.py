@@ -28,7 +28,9 @@ from typing import IO, Any, NoReturn
 import pytest
 
 # What a run imports, but for what starts threads, which no copy would have.
-USUAL = "headstart.runs.again, headstart.runs.command, headstart.runs.progress, headstart.cli, skimage.io, timm"
+USUAL = (
+    "headstart.commands.jobs, headstart.commands.train, headstart.training.progress, headstart.cli, skimage.io, timm"
+)
 MOST = 1 << 16  # bytes of a request
 
 

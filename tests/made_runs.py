@@ -31,7 +31,7 @@ def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float =
 def write_tested_run(
     root: Path, strategy: str, seed: int, right: np.ndarray, validation_right: np.ndarray | None = None, **changes: Any
 ) -> Path:
-    """A run that told the pictures in ``right`` (N,), bool; it is 70 % sure of whatever it says."""
+    """A run that told the images in ``right`` (N,), bool; it is 70 % sure of whatever it says."""
     ids = changes.pop("ids", [f"test/{number}.jpg" for number in range(len(right))])
     folder = write_run(root, strategy, seed, float(np.mean(right)), **changes)
     write_predictions(folder / "predictions.csv", ids, right)

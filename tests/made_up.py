@@ -14,7 +14,7 @@ CONFIG: dict[str, Any] = {
     "seed": 0,
     "seeds": {"split": 0, "head": 0},
     "output_dir": "runs",
-    "dataset": {"_target_": "headstart.data.ImageFolder", "root": "/pictures", "num_workers": 0, "split_seed": 0},
+    "dataset": {"_target_": "headstart.data.ImageFolder", "root": "/images", "num_workers": 0, "split_seed": 0},
     "backbone": {"name": "resnet18", "weights": "imagenet", "seed": 0},
     "augmentation": {},
     "strategy": {"_target_": "headstart.strategies.HeadOnly", "head_seed": 0},
@@ -41,7 +41,7 @@ def make_up(
     prefix: str = "test",
     **changes: Any,
 ) -> Path:
-    """A run that has picture i right if right[i]; ``config`` and ``provenance`` are merged in, ``changes`` too."""
+    """A run that has image i right if right[i]; ``config`` and ``provenance`` are merged in, ``changes`` too."""
     folder.mkdir(parents=True)
     settings = merged(CONFIG, config or {})
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from headstart.runs.resume import KeepProgress
+from headstart.training.resume import KeepProgress
 
 TIMES = ("samples_per_second",)
 

@@ -24,19 +24,19 @@ from headstart.files import WRITTEN, atomic_file, check_writable, write_atomical
 
 # Each command as it is typed, and what it calls first.
 CALLS = {
-    "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "runs.command.start"),
-    "status": (["status", "."], "sweeps.status_command.overview"),
-    "report": (["report", "."], "reports.command.read_runs"),
-    "board": (["board", "."], "reports.board_command.find_run_directories"),
-    "evaluate": (["evaluate", "."], "runs.evaluate.run_directory"),
-    "explain": (["explain", "."], "runs.explain.command.run_directory"),
-    "reproduce": (["reproduce", "."], "runs.reproduce.read_record"),
-    "diff": (["diff", ".", "."], "reports.diff_command.read_record"),
-    "inspect": (["inspect", *SMALLEST], "runs.inspect._composed"),
-    "layers": (["inspect", "layers"], "runs.inspect_layers._settings"),
-    "augmentation": (["inspect", "augmentation"], "runs.inspect_augmentation.named_well"),
-    "policy": (["policy"], "runs.policy.search_settings"),
-    "features": (["features", "list", "--dir", "."], "features.command.listed"),
+    "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "commands.train.start"),
+    "status": (["status", "."], "commands.status.overview"),
+    "report": (["report", "."], "commands.report.read_runs"),
+    "board": (["board", "."], "commands.board.find_run_directories"),
+    "evaluate": (["evaluate", "."], "commands.evaluate.run_directory"),
+    "explain": (["explain", "."], "commands.explain.run_directory"),
+    "reproduce": (["reproduce", "."], "commands.reproduce.read_record"),
+    "diff": (["diff", ".", "."], "commands.diff.read_record"),
+    "inspect": (["inspect", *SMALLEST], "commands.inspect._composed"),
+    "layers": (["inspect", "layers"], "commands.inspect_layers._settings"),
+    "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.named_well"),
+    "policy": (["policy"], "commands.policy.search_settings"),
+    "features": (["features", "list", "--dir", "."], "commands.features.listed"),
 }
 # An error, its sentence, and its exit code: 1 where the machine failed, 2 where another path or setting helps.
 ERRORS: list[tuple[BaseException, str, int]] = [
@@ -98,7 +98,7 @@ def test_an_error_of_the_system_is_one_sentence(
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("headstart.sweeps.status_command.overview", failing(ZeroDivisionError("deep inside")))
+    monkeypatch.setattr("headstart.commands.status.overview", failing(ZeroDivisionError("deep inside")))
     assert main(["status", "."]) == 1
     assert "ZeroDivisionError: deep inside" in capsys.readouterr().err
 
@@ -115,7 +115,7 @@ def test_a_thread_leaves_errors_of_the_system_to_who_waits(
         thread.join()
         raise error
 
-    monkeypatch.setattr("headstart.sweeps.status_command.overview", work)
+    monkeypatch.setattr("headstart.commands.status.overview", work)
     main(["status", "."])
     said = capsys.readouterr().err
     assert ("Exception in thread" in said) is told
@@ -185,14 +185,14 @@ def test_a_command_tries_its_place_before_the_work(
     write_run(Path("runs"), "scratch", 0, 0.5)
     (Path("runs") / "report").touch()
     arguments, work = {
-        "report": (["report", "runs", "--out", "file/x"], "reports.command.analyse"),
-        "board": (["board", "runs"], "reports.board_command.make_panels"),
-        "layers": (["inspect", "layers", "output_dir=file/x"], "runs.layer_probes.probe_stages"),
+        "report": (["report", "runs", "--out", "file/x"], "commands.report.analyse"),
+        "board": (["board", "runs"], "commands.board.make_panels"),
+        "layers": (["inspect", "layers", "output_dir=file/x"], "analysis.layer_probes.probe_stages"),
         "augmentation": (
             ["inspect", "augmentation", "augmentation=crop_resize", "output_dir=file/x"],
-            "runs.compose.make_data",
+            "training.compose.make_data",
         ),
-        "policy": (["policy", "policy.output=file/x/p.json"], "runs.policy._found"),
+        "policy": (["policy", "policy.output=file/x/p.json"], "commands.policy._found"),
     }[command]
     monkeypatch.setattr(f"headstart.{work}", failing(AssertionError("the work has begun")))
     assert main(arguments) == 2

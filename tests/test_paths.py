@@ -11,13 +11,13 @@ from headstart.files import expanded
 
 def test_a_home_folder_is_found_and_an_unknown_one_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    assert expanded("~/pictures") == Path("/home/someone/pictures")
-    assert expanded(Path("~/pictures")) == Path("/home/someone/pictures")
-    assert expanded("~nosuchuser/pictures") == Path("~nosuchuser/pictures")
-    assert expanded("pictures/~") == Path("pictures/~")
+    assert expanded("~/images") == Path("/home/someone/images")
+    assert expanded(Path("~/images")) == Path("/home/someone/images")
+    assert expanded("~nosuchuser/images") == Path("~nosuchuser/images")
+    assert expanded("images/~") == Path("images/~")
 
 
-def test_pictures_of_an_unknown_user_are_not_there(tmp_path: Path) -> None:
+def test_images_of_an_unknown_user_are_not_there(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("path,label\na.png,a\n")
     for data in (

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from headstart import progress
-from headstart.features.extract import Features
-from headstart.progress import BETWEEN_LINES, Progress, counted, counted_batches, duration, within
-from headstart.strategies import linear_fit
+from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
+from headstart.solvers import linear_fit
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import fit_probe
 from headstart.strategies.knn import NearestNeighbours
-from headstart.strategies.probe_fit import fit_probe
 from headstart.strategies.ridge import solve
 
 
@@ -48,11 +48,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 def test_a_log_gets_a_line_at_most_every_thirty_seconds(screen: Screen, clock: list[float]) -> None:
-    with Progress("training", 50_000) as first:
+    with ProgressLine("training", 50_000) as first:
         for clock[0] in range(2, 62):
             first.advance(100)
             first.show(clock[0])
-    with Progress("validation", 1000) as second:
+    with ProgressLine("validation", 1000) as second:
         second.advance(10)
         second.show(62.0)
     lines = screen.getvalue().splitlines()
@@ -66,10 +66,10 @@ def test_a_log_gets_a_line_at_most_every_thirty_seconds(screen: Screen, clock: l
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (lambda: Progress("knn", unit=""), "knn: 0:12 so far"),
-        (lambda: Progress("logistic fit", 13, "strengths"), "logistic fit: 0 of 13 strengths (0 %), 0:12 so far"),
-        (lambda: Progress("training", 100, done=50), "training: 50 of 100 images (50 %), 0:12 so far"),
-        (lambda: Progress("nothing", 0), "nothing: 0:12 so far"),
+        (lambda: ProgressLine("knn", unit=""), "knn: 0:12 so far"),
+        (lambda: ProgressLine("logistic fit", 13, "strengths"), "logistic fit: 0 of 13 strengths (0 %), 0:12 so far"),
+        (lambda: ProgressLine("training", 100, done=50), "training: 50 of 100 images (50 %), 0:12 so far"),
+        (lambda: ProgressLine("nothing", 0), "nothing: 0:12 so far"),
     ],
 )
 def test_what_is_unknown_is_left_out(screen: Screen, clock: list[float], make, line: str) -> None:
@@ -79,7 +79,7 @@ def test_what_is_unknown_is_left_out(screen: Screen, clock: list[float], make, l
 
 
 def test_what_was_done_before_does_not_count_for_the_speed(screen: Screen, clock: list[float]) -> None:
-    with Progress("training", 100, done=50) as work:
+    with ProgressLine("training", 100, done=50) as work:
         work.advance(10)
         assert work.line(10.0) == "training: 60 of 100 images (60 %), 1 images/s, 0:40 left"
 
@@ -88,7 +88,7 @@ def test_a_terminal_shows_a_bar_and_takes_it_away(
     screen: Screen, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     screen.terminal = True
-    with within("run 2 of 3"), Progress("training", 200) as work:
+    with within("run 2 of 3"), ProgressLine("training", 200) as work:
         work.advance(50)
         work.note = "a note"
         assert work.show(3.0) < 1
@@ -107,7 +107,7 @@ def test_no_bar_where_it_would_be_in_the_way(
 ) -> None:
     screen.terminal = True
     monkeypatch.setenv("TERM", "dumb" if name == "TERM" else "xterm")
-    with within("run 1 of 2", only_lines=name == "only_lines"), Progress("training", 10) as work:
+    with within("run 1 of 2", only_lines=name == "only_lines"), ProgressLine("training", 10) as work:
         work.show(5.0)
     assert screen.getvalue() == "run 1 of 2, training: 0 of 10 images (0 %), 0:05 so far\n"
 
@@ -117,14 +117,14 @@ def test_processes_that_follow_are_silent(
     screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with Progress("training", 10) as work:
+    with ProgressLine("training", 10) as work:
         work.show(60.0)
     assert not screen.getvalue()
 
 
 def test_work_within_work_takes_its_place(screen: Screen, clock: list[float]) -> None:
-    with Progress("outer", 10) as outer:
-        with Progress("inner", 10) as inner:
+    with ProgressLine("outer", 10) as outer:
+        with ProgressLine("inner", 10) as inner:
             outer.show(40.0)
             assert not screen.getvalue()
             inner.show(40.0)
@@ -136,7 +136,7 @@ def test_it_shows_by_itself_and_only_what_takes_long(screen: Screen, monkeypatch
     monkeypatch.setattr(progress, "PATIENCE", 0.2)
     for _ in counted(range(3), "short", 3):
         pass
-    with Progress("one long step", unit=""):  # which never says how far it is
+    with ProgressLine("one long step", unit=""):  # which never says how far it is
         time.sleep(0.5)
     assert screen.getvalue() == "one long step: 0:00 so far\n"
 
@@ -146,7 +146,7 @@ def test_a_full_disk_behind_standard_error_ends_no_work(screen: Screen, clock: l
         raise OSError(28, "No space left on device")
 
     screen.write = full  # type: ignore[method-assign]
-    with Progress("training", 10) as work:
+    with ProgressLine("training", 10) as work:
         work.show(40.0)
 
 

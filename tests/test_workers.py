@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from headstart.data import ImageFolder
 from headstart.errors import CrashError, DataError
-from headstart.runs.crashes import crash_of, happens_again
+from headstart.training.crashes import crash_of, happens_again
 from headstart.workers import CODES, CONTEXT, LACKS, PATIENCE, as_raised, begin, causes, end_all, failure_of, rehearse
 
 DIED = "DataLoader worker (pid 31) exited unexpectedly with exit code {}. Details are lost due to multiprocessing."
@@ -93,8 +93,8 @@ def test_the_first_cause_counts(number: int) -> None:
 
 
 def test_an_error_of_the_data_is_told_as_it_was_raised() -> None:
-    error = DataError(CAUGHT.format("DataError", "headstart.errors.DataError: The picture 'a: b' was changed."))
-    assert str(as_raised(error)) == "The picture 'a: b' was changed."
+    error = DataError(CAUGHT.format("DataError", "headstart.errors.DataError: The image 'a: b' was changed."))
+    assert str(as_raised(error)) == "The image 'a: b' was changed."
     assert type(as_raised(error)) is DataError
     plain = DataError("Caught")
     assert as_raised(plain) is plain

@@ -1,4 +1,4 @@
-"""Views: pictures a second on one core against torchvision's, and what they cost a training."""
+"""Views: images a second on one core against torchvision's, and what they cost a training."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,9 +42,9 @@ def augmix(size: int, aim: str, rounds: int) -> list[Row]:
 
 
 def crop_and_jitter(size: int, rounds: int) -> Row:
-    """Against torchvision's on a picture of Pillow's, which ends as a tensor of bytes too."""
-    picture = photograph(round(size / 0.875), round(size / 0.875 * 4 / 3))
-    pil = Image.fromarray(picture)
+    """Against torchvision's on an image of Pillow's, which ends as a tensor of bytes too."""
+    image = photograph(round(size / 0.875), round(size / 0.875 * 4 / 3))
+    pil = Image.fromarray(image)
     theirs = v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=(0.35, 1), antialias=True),
@@ -53,14 +53,14 @@ def crop_and_jitter(size: int, rounds: int) -> Row:
             v2.PILToTensor(),
         ]
     )
-    ours = by_the_loader([CropResize(), ColorJitter()], picture, size)
+    ours = by_the_loader([CropResize(), ColorJitter()], image, size)
     speeds = in_turns({"ours": ours, "theirs": lambda _: theirs(pil)}, rounds)
     what = f"crop_resize with flip, color_jitter, {size} px: one core / torchvision v2 on PIL"
     return compared(what, "2", speeds, "ours", "theirs")
 
 
 def places(rounds: int) -> list[Row]:
-    """Batches of tensors, on the GPU or with all threads, against single pictures by one process of the loader."""
+    """Batches of tensors, on the GPU or with all threads, against single images by one process of the loader."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
     for size in (64, 224):
@@ -90,26 +90,26 @@ def training(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def photograph(height: int, width: int) -> np.ndarray:
-    """A real picture (height, width, 3), as speed depends on the pixels."""
+    """A real image (height, width, 3), as speed depends on the pixels."""
     return np.asarray(Image.fromarray(astronaut()).resize((width, height), Image.Resampling.BOX))
 
 
-def by_the_loader(parts: Sequence[View], picture: np.ndarray, size: int) -> Callable[[int], object]:
+def by_the_loader(parts: Sequence[View], image: np.ndarray, size: int) -> Callable[[int], object]:
     """Draw and carry out one view, as a process of the loader does."""
-    pipeline, shape = Pipeline(parts), picture.shape[:2]
+    pipeline, shape = Pipeline(parts), image.shape[:2]
 
     def one(number: int) -> object:
-        return pipeline.apply(picture, pipeline.draw(generator("augmentation", 0, 0, number), shape, size), size)
+        return pipeline.apply(image, pipeline.draw(generator("augmentation", 0, 0, number), shape, size), size)
 
     return one
 
 
-def in_batches(parts: Sequence[View], picture: np.ndarray, size: int, device: torch.device) -> Callable[[int], object]:
+def in_batches(parts: Sequence[View], image: np.ndarray, size: int, device: torch.device) -> Callable[[int], object]:
     """Carry out a batch of views that the loader has drawn, as the training process does."""
-    pipeline, shape = Pipeline(parts), picture.shape[:2]
+    pipeline, shape = Pipeline(parts), image.shape[:2]
     packed = [
         pipeline.pack(
-            [picture] * BATCH,
+            [image] * BATCH,
             [pipeline.draw(generator("augmentation", 0, epoch, number), shape, size) for number in range(BATCH)],
             size,
         )
@@ -128,7 +128,7 @@ def in_batches(parts: Sequence[View], picture: np.ndarray, size: int, device: to
 def in_turns(
     ways: dict[str, Callable[[int], object]], rounds: int, made: dict[str, int] | None = None
 ) -> dict[str, list[float]]:
-    """Pictures a second of each way, a value a round; ``made`` is how many pictures a call makes, one by default.
+    """Images a second of each way, a value a round; ``made`` is how many images a call makes, one by default.
 
     Without a GPU all is done by this one thread, whose own time is counted: others on the machine do not count.
     """
@@ -150,5 +150,5 @@ def in_turns(
 def compared(what: str, aim: str, speeds: dict[str, list[float]], one: str, other: str) -> Row:
     """The median of the ratios of the rounds."""
     ratio = median([a / b for a, b in zip(speeds[one], speeds[other], strict=True)])
-    figures = f"{median(speeds[one]):,.0f} / {median(speeds[other]):,.0f} pictures/s, medians of {len(speeds[one])}"
+    figures = f"{median(speeds[one]):,.0f} / {median(speeds[other]):,.0f} images/s, medians of {len(speeds[one])}"
     return Row(what, f"{ratio:.2f}", aim, figures)

@@ -29,10 +29,10 @@ def main(folder: str, size: int, result: str) -> None:
     transform = Compose([Resize(round(size / 0.875)), CenterCrop(size), ToTensor(), Normalize(mean, std)])
     splits = {}
     for split in ("train", "test"):
-        pictures = ImageFolder(f"{folder}/{split}", transform)
+        pixels = ImageFolder(f"{folder}/{split}", transform)
         values, targets = [], []
         with torch.inference_mode():
-            for images, labels in DataLoader(pictures, batch_size=32, num_workers=2):
+            for images, labels in DataLoader(pixels, batch_size=32, num_workers=2):
                 values.append(network(images).numpy())
                 targets.append(labels.numpy())
         splits[split] = np.concatenate(values), np.concatenate(targets)

@@ -99,6 +99,6 @@ def _bound(settings: Sequence[str]) -> float:
             backbone.forward_stages(x, 0, stop)
         costs.append(counter.get_total_flops())
     below, whole = costs
-    trained, validated = 0.8, 0.2  # share of the pictures
+    trained, validated = 0.8, 0.2  # share of the images
     above = (whole - below) * (3 * trained + validated)
     return (below + above) / above

@@ -1,4 +1,4 @@
-"""Peak memory of training on stored features that stay on disk, for few and for many pictures."""
+"""Peak memory of training on stored features that stay on disk, for few and for many images."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from benchmarks.measured import SCRIPTS, Row
 
 
 def flat(settings: Sequence[str], rounds: int) -> list[Row]:
-    """10,000 and 100,000 synthetic pictures, one epoch each, features.memory_limit=0."""
+    """10,000 and 100,000 synthetic images, one epoch each, features.memory_limit=0."""
     peaks = {}
     for count in (10_000, 100_000):
         command = [sys.executable, "-m", "benchmarks.memory", str(count)]
@@ -26,17 +26,17 @@ def flat(settings: Sequence[str], rounds: int) -> list[Row]:
     sizes = [count * 1280 * 4 / 1e6 for count in sorted(peaks)]
     return [
         Row(
-            "peak memory training on 100,000 / 10,000 pictures' features on disk",
+            "peak memory training on 100,000 / 10,000 images' features on disk",
             f"{many / few:.3f}",
             "below 1.1",
             f"{many:.0f} MB / {few:.0f} MB, of which {before:.0f} MB before training; {sizes[1]:.0f} MB and"
-            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds a picture",
+            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds an image",
         )
     ]
 
 
 def measure(count: int) -> dict[str, float]:
-    """Write synthetic features of so many pictures, train a head on them from disk, and say the peaks."""
+    """Write synthetic features of so many images, train a head on them from disk, and say the peaks."""
     import numpy as np
     import pytorch_lightning as pl
     import torch
@@ -47,11 +47,11 @@ def measure(count: int) -> dict[str, float]:
     from headstart.features.keeping import Writer, locate
     from headstart.features.loaders import FeatureBatches
     from headstart.features.store import Store
-    from headstart.runs import provenance
-    from headstart.runs.console import quieten
-    from headstart.runs.curves import CsvCurves
+    from headstart.records import provenance
+    from headstart.records.curves import CsvCurves
     from headstart.strategies import HeadOnly
     from headstart.tasks import Classification
+    from headstart.training.console import quieten
 
     quieten()
     with TemporaryDirectory(prefix="benchmark-") as folder:

@@ -18,10 +18,10 @@ from torch import nn
 from benchmarks.measured import Row
 from headstart.backbones import Backbone, efficientnet_lite
 from headstart.data import Textures
-from headstart.runs.console import quieten
-from headstart.runs.curves import CsvCurves, TensorBoardCurves
+from headstart.records.curves import CsvCurves, TensorBoardCurves
 from headstart.strategies import FinetuneAll, cosine
 from headstart.tasks import Classification
+from headstart.training.console import quieten
 
 RATE = 0.001
 
@@ -101,7 +101,7 @@ def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[R
     rows = []
     for one, other, aim in (("headstart", "plain", "0.95"), ("plain", "not channels_last", "")):
         ratio = statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))
-        figures = f"{middle[one]:.1f} / {middle[other]:.1f} pictures/s, medians of {rounds}"
+        figures = f"{middle[one]:.1f} / {middle[other]:.1f} images/s, medians of {rounds}"
         names = {"plain": "plain loop", "not channels_last": "the same without channels_last"}
         what = f"finetune_all, {size} px, batches of {batch}: {names.get(one, one)} / {names[other]}"
         rows.append(Row(what, f"{ratio:.3f}", aim, figures))

@@ -12,10 +12,10 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.measured import SCRIPTS, Row
-from headstart.runs.configs import composed
+from headstart.settings.configs import composed
 
 STRATEGIES = "scratch finetune_all finetune_lower finetune_upper head_only linear_probe lp_ft lora ridge knn".split()
-PICTURES, CLASSES, EPOCHS = 1000, 10, 20
+IMAGES, CLASSES, EPOCHS = 1000, 10, 20
 # Started by a small process: one's peak begins at what its parent held.
 WATCHED = """
 import resource, subprocess, sys, time
@@ -36,7 +36,7 @@ def speed(settings: Sequence[str], rounds: int) -> list[Row]:
             seconds, peak = (median(values) for values in zip(*measured, strict=True))
         rows.append(
             Row(
-                f"a report over {count} runs of {PICTURES} test pictures",
+                f"a report over {count} runs of {IMAGES} test images",
                 f"{seconds:.2f} s",
                 f"{seconds_aim} s",
                 f"{peak / 1e6:.0f} MB at most{note}; {size / 1e6:.0f} MB of run directories",
@@ -74,11 +74,11 @@ def write_run(
     run.mkdir(parents=True)
     classes = [f"class {number}" for number in range(CLASSES)]
     accuracies = {}
-    for file, pictures in (("predictions.csv", PICTURES), ("validation_predictions.csv", PICTURES // 4)):
-        targets = np.arange(pictures) % CLASSES
-        logits = rng.normal(size=(pictures, CLASSES))
-        said = np.where(rng.random(pictures) < skill, targets, rng.integers(0, CLASSES, pictures))
-        logits[np.arange(pictures), said] += 6
+    for file, images in (("predictions.csv", IMAGES), ("validation_predictions.csv", IMAGES // 4)):
+        targets = np.arange(images) % CLASSES
+        logits = rng.normal(size=(images, CLASSES))
+        said = np.where(rng.random(images) < skill, targets, rng.integers(0, CLASSES, images))
+        logits[np.arange(images), said] += 6
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         said = probabilities.argmax(axis=1)
         accuracies[file] = float((said == targets).mean())
@@ -98,7 +98,7 @@ def write_run(
     content = {
         "schema": 1, "status": "finished", "id": run.name, "config_hash": run.name, "backbone": "efficientnet_lite0",
         "dataset": dataset, "augmentation": [], "strategy": strategy, "seed": seed, "skipped": [], "references": {},
-        "pictures": {"train": 800, "validation": PICTURES // 4, "test": PICTURES}, "classes": classes,
+        "pictures": {"train": 800, "validation": IMAGES // 4, "test": IMAGES}, "classes": classes,
         "metrics": {"test/accuracy": test, "validation/accuracy": validation, "test/loss": 1.0, "validation/loss": 1.0},
         "cost": {"train_seconds": 10 + 100 * skill, "trainable_parameters": 10 ** (3 + 5 * skill), "epochs": EPOCHS},
         "selection": {"on": "validation/accuracy", "tried": EPOCHS, "rule": f"epoch {EPOCHS} of {EPOCHS}, the best"},

@@ -1,3 +1,3 @@
-"""headstart: transfer-learning experiments on pictures, one strategy knob over one harness."""
+"""headstart: transfer-learning experiments on images, one strategy knob over one harness."""
 
 __version__ = "0.1.0"

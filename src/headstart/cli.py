@@ -8,41 +8,41 @@ from pathlib import Path
 from headstart import __version__
 from headstart.guard import DONE, WRONG, guarded
 
-HELP = """headstart: transfer-learning experiments on pictures
+HELP = """headstart: transfer-learning experiments on images
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
   headstart status DIR ...        which runs are finished, running, stopped or failed; what is left
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart board DIR ...         TensorBoard on runs, and on their means by strategy
-  headstart evaluate RUN ...      test runs again, with --corruptions on corrupted pictures
+  headstart evaluate RUN ...      test runs again, with --corruptions on corrupted images
   headstart explain RUN ...       a run's mistakes, Grad-CAM on them, its features in two dimensions
   headstart reproduce RUN         run it again: bit-equal, within the interval, or different?
   headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
   headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
   headstart inspect layers ...    which stage of a network transfers best to a data set
-  headstart inspect augmentation  what views and mixes make of training pictures, as a grid
-  headstart policy key=value ...  search an augmentation that makes training pictures like validation pictures
+  headstart inspect augmentation  what views and mixes make of training images, as a grid
+  headstart policy key=value ...  search an augmentation that makes training images like validation images
   headstart features list|clear   what the frozen parts of networks left behind for later runs
   headstart --version
 """
 # Each word and the function that takes the rest; it is imported only when called, as some of them load torch.
 COMMANDS = {
-    "train": "headstart.runs.command:train",
-    "status": "headstart.sweeps.status_command:status",
-    "report": "headstart.reports.command:report",
-    "board": "headstart.reports.board_command:board",
-    "evaluate": "headstart.runs.evaluate:evaluate",
-    "explain": "headstart.runs.explain.command:explain",
-    "reproduce": "headstart.runs.reproduce:reproduce",
-    "diff": "headstart.reports.diff_command:diff",
-    "inspect": "headstart.runs.inspect:inspect",
-    "policy": "headstart.runs.policy:policy",
-    "features": "headstart.features.command:features",
+    "train": "headstart.commands.train:train",
+    "status": "headstart.commands.status:status",
+    "report": "headstart.commands.report:report",
+    "board": "headstart.commands.board:board",
+    "evaluate": "headstart.commands.evaluate:evaluate",
+    "explain": "headstart.commands.explain:explain",
+    "reproduce": "headstart.commands.reproduce:reproduce",
+    "diff": "headstart.commands.diff:diff",
+    "inspect": "headstart.commands.inspect:inspect",
+    "policy": "headstart.commands.policy:policy",
+    "features": "headstart.commands.features:features",
 }
 # What inspect looks at beside a network.
 INSPECT = {
-    "layers": "headstart.runs.inspect_layers:inspect_layers",
-    "augmentation": "headstart.runs.inspect_augmentation:inspect_augmentation",
+    "layers": "headstart.commands.inspect_layers:inspect_layers",
+    "augmentation": "headstart.commands.inspect_augmentation:inspect_augmentation",
 }
 
 

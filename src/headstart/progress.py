@@ -20,13 +20,13 @@ T = TypeVar("T")
 PATIENCE = 2.0  # seconds until work is shown
 BETWEEN_BARS, BETWEEN_LINES = 0.5, 30.0  # seconds from one look to the next, on a terminal and elsewhere
 _LOCK = threading.RLock()
-_OPEN: list["Progress"] = []  # the last one is shown
+_OPEN: list["ProgressLine"] = []  # the last one is shown
 _LABELS: list[str] = []  # what the work is a part of, the widest first
 _LAST_LINE = [-BETWEEN_LINES]  # when this process wrote one
 _ONLY_LINES = [False]
 
 
-class Progress:
+class ProgressLine:
     """Count work done: a context around the work.
 
     ``total`` is the amount in ``unit``, None where it is unknown; ``done`` of it was done before, and does not count
@@ -135,7 +135,7 @@ class Progress:
 
 def counted(items: Iterable[T], what: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
     """Pass the items on and count them."""
-    with Progress(what, total, unit) as progress:
+    with ProgressLine(what, total, unit) as progress:
         for item in items:
             yield item
             progress.advance()
@@ -143,7 +143,7 @@ def counted(items: Iterable[T], what: str, total: int | None = None, unit: str =
 
 def counted_batches(loader: Iterable[Any], what: str) -> Iterator[Any]:
     """Pass the batches of a loader on, (inputs, labels, positions) each, and count their images."""
-    with Progress(what, images_of(loader)) as progress:
+    with ProgressLine(what, images_of(loader)) as progress:
         for batch in loader:
             yield batch
             progress.advance(len(batch[1]))

@@ -45,7 +45,7 @@ def leads() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Work on everything meanwhile, as if there were no other process: loaders made here give all pictures."""
+    """Work on everything meanwhile, as if there were no other process: loaders made here give all images."""
     before, _ALONE[0] = _ALONE[0], True
     try:
         yield
@@ -115,7 +115,7 @@ def take_from_leader(tensors: Sequence[Tensor]) -> None:
 
 
 def weight(count: int, device: torch.device) -> Tensor | float:
-    """What the mean loss of ``count`` pictures counts by, so that the mean over processes is that over all pictures."""
+    """What the mean loss of ``count`` images counts by, so that the mean over processes is that over all images."""
     if not together():
         return 1.0
     everyone = torch.tensor(float(count), dtype=torch.float32, device=device)

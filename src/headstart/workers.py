@@ -155,3 +155,9 @@ def _lacked(error: BaseException) -> int:
         elif found := re.search(r"shared memory.*\((\d+)\)", text):
             number = int(found[1])
     return number if number in LACKS else 0
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

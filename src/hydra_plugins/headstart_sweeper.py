@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.runs.configs import conf_folder
+from headstart.settings.configs import conf_folder
 from headstart.sweeps import share
 
 for _name, _resolver in (("jobs", share.jobs_at_once), ("cores", share.cores_a_job), ("gpus_a_job", share.gpus_a_job)):
@@ -88,10 +88,10 @@ class OptunaSweeper(Sweeper):
         """Return hashes of what the data sets of these jobs hold, each once, sorted; loads torch."""
         assert self.hydra_context is not None
         assert self.config is not None
-        from headstart.data.facts import Facts
-        from headstart.runs.compose import make_data
-        from headstart.runs.early_checks import check_settings, named_well
-        from headstart.runs.run import facts_folder, settled
+        from headstart.inputs.facts import Facts
+        from headstart.settings.early_checks import check_settings, named_well
+        from headstart.training.compose import make_data
+        from headstart.training.run import facts_folder, settled
 
         found = set()
         for overrides in batch:

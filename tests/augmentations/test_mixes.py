@@ -1,4 +1,4 @@
-"""Targets are mixed in the very shares in which pictures are."""
+"""Targets are mixed in the very shares in which images are."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ WAYS: list[Mix] = [Mixup(1.0), CutMix(1.0), MixupOrCutMix(), Mixup(share=0.5)]
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(WAYS), st.integers(2, 9), st.integers(1, 12), st.integers(1, 12), st.integers(0, 999))
 def test_targets_match_the_share_of_pixels(mix: Mix, count: int, height: int, width: int, seed: int) -> None:
-    # Picture i is one-hot over channels, so a channel's mean is the share of picture i in the mixture.
-    pictures = torch.eye(count)[:, :, None, None].expand(count, count, height, width).clone()
+    # Image i is one-hot over channels, so a channel's mean is the share of image i in the mixture.
+    images = torch.eye(count)[:, :, None, None].expand(count, count, height, width).clone()
     mixing = mix.draw(np.random.default_rng(seed), count, (height, width))
-    mixed, targets = mixing.inputs(pictures), mixing.targets(torch.eye(count))
+    mixed, targets = mixing.inputs(images), mixing.targets(torch.eye(count))
     torch.testing.assert_close(mixed.mean(dim=(2, 3)), targets, atol=1e-5, rtol=0)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
 
@@ -65,11 +65,11 @@ def test_stages_that_cannot_be_mixed_are_refused(stages: list[str], read_from: i
 
 
 def test_rows_of_a_batch_are_mixed_as_in_the_whole() -> None:
-    pictures = torch.rand(6, 3, 8, 8)
+    images = torch.rand(6, 3, 8, 8)
     mixing = CutMix().draw(np.random.default_rng(3), 6, (8, 8))
     rows = [4, 1, *(int(mixing.partner[row]) for row in (4, 1))]
     rows = list(dict.fromkeys(rows))
-    assert torch.equal(mixing.of_rows(rows).inputs(pictures[rows])[:2], mixing.inputs(pictures)[[4, 1]])
+    assert torch.equal(mixing.of_rows(rows).inputs(images[rows])[:2], mixing.inputs(images)[[4, 1]])
 
 
 @pytest.mark.parametrize(

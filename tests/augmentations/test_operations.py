@@ -1,4 +1,4 @@
-"""Single pictures agree with Pillow, batches with single pictures."""
+"""Single images agree with Pillow, batches with single images."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from headstart.augmentations.batch_operations import KERNELS, apply_steps_batch
 from headstart.augmentations.operations import GEOMETRIC, OPERATIONS, Step, apply_steps
-from headstart.augmentations.view import Picture
+from headstart.augmentations.view import PixelArray
 
 PHOTO = np.asarray(Image.fromarray(astronaut()).resize((60, 50), Image.Resampling.BOX))
 DARK = (PHOTO // 3 + 40).astype(np.uint8)
@@ -33,20 +33,20 @@ def far(one: object, other: object) -> int:
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max())
 
 
-@pytest.mark.parametrize("picture", [PHOTO, DARK, FLAT], ids=["photo", "dark", "flat"])
-def test_values_are_changed_as_pillow_does(picture: Picture) -> None:
-    pil = Image.fromarray(picture)
-    assert far(apply_steps(picture, [("equalize", 0)]), ImageOps.equalize(pil)) == 0
-    assert far(apply_steps(picture, [("invert", 0)]), ImageOps.invert(pil)) == 0
-    assert far(apply_steps(picture, [("autocontrast", 0)]), ImageOps.autocontrast(pil)) <= 1
+@pytest.mark.parametrize("image", [PHOTO, DARK, FLAT], ids=["photo", "dark", "flat"])
+def test_values_are_changed_as_pillow_does(image: PixelArray) -> None:
+    pil = Image.fromarray(image)
+    assert far(apply_steps(image, [("equalize", 0)]), ImageOps.equalize(pil)) == 0
+    assert far(apply_steps(image, [("invert", 0)]), ImageOps.invert(pil)) == 0
+    assert far(apply_steps(image, [("autocontrast", 0)]), ImageOps.autocontrast(pil)) <= 1
     for bits in (1, 4, 8):
-        assert far(apply_steps(picture, [("posterize", bits)]), ImageOps.posterize(pil, bits)) == 0
+        assert far(apply_steps(image, [("posterize", bits)]), ImageOps.posterize(pil, bits)) == 0
     for threshold in (0, 100, 256):
-        assert far(apply_steps(picture, [("solarize", threshold)]), ImageOps.solarize(pil, threshold)) == 0
+        assert far(apply_steps(image, [("solarize", threshold)]), ImageOps.solarize(pil, threshold)) == 0
     for factor in (0, 0.3, 1, 1.6):
         for name in ("brightness", "contrast", "color", "sharpness"):
             enhanced = getattr(ImageEnhance, name.title())(pil).enhance(factor)
-            assert far(apply_steps(picture, [(name, factor)]), enhanced) <= 1, (name, factor)
+            assert far(apply_steps(image, [(name, factor)]), enhanced) <= 1, (name, factor)
 
 
 def test_what_moves_pixels_goes_where_torchvision_moves_them() -> None:
@@ -81,22 +81,20 @@ def test_hue_goes_round_and_leaves_grey_alone() -> None:
     st.integers(8, 40),
     st.integers(0, 9),
 )
-def test_a_batch_becomes_what_single_pictures_become(
-    plans: list[list[Step]], height: int, width: int, seed: int
-) -> None:
-    # Smooth pictures, as a rounding apart would decide on which side of a threshold a value lies.
+def test_a_batch_becomes_what_single_images_become(plans: list[list[Step]], height: int, width: int, seed: int) -> None:
+    # Smooth images, as a rounding apart would decide on which side of a threshold a value lies.
     rng = np.random.default_rng(seed)
     small = rng.integers(30, 220, (len(plans), 3, 3, 3), dtype=np.uint8)
-    pictures = [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BICUBIC)) for one in small]
-    batch = torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) for one in pictures])
+    images = [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BICUBIC)) for one in small]
+    batch = torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) for one in images])
     before = batch.clone()
     changed = apply_steps_batch(batch, plans).permute(0, 2, 3, 1).numpy()
     assert changed.shape == (len(plans), height, width, 3)
     assert changed.dtype == np.uint8
     assert torch.equal(batch, before)
-    for picture, plan, result in zip(pictures, plans, changed, strict=True):
-        single = apply_steps(picture, plan)
-        assert single.shape == picture.shape
+    for image, plan, result in zip(images, plans, changed, strict=True):
+        single = apply_steps(image, plan)
+        assert single.shape == image.shape
         assert single.dtype == np.uint8
         difference = np.abs(single.astype(int) - result.astype(int))
         abrupt = {"solarize", "posterize", "equalize", "autocontrast", "hue"} & {name for name, _ in plan[:-1]}

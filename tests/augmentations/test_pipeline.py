@@ -1,4 +1,4 @@
-"""Views in order, pictures that become several, and the part that is left to the device."""
+"""Views in order, images that become several, and the part that is left to the device."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ from headstart.augmentations import (
     RandomErasing,
     View,
 )
-from headstart.augmentations.view import Picture, Shape
+from headstart.augmentations.view import PixelArray, Shape
 from headstart.errors import ConfigError
 
 PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resampling.BOX))
 
 
 class Own(View):
-    """A view of a user's, for single pictures only: it writes its number into a corner."""
+    """A view of a user's, for single images only: it writes its number into a corner."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -37,16 +37,16 @@ class Own(View):
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> int:
         return self.number
 
-    def apply(self, picture: Picture, drawn: int, size: int) -> Picture:
-        picture = picture.copy()
-        picture[0, 0] = picture[0, 0] // 2 + drawn
-        return picture
+    def apply(self, image: PixelArray, drawn: int, size: int) -> PixelArray:
+        image = image.copy()
+        image[0, 0] = image[0, 0] // 2 + drawn
+        return image
 
 
-def done(views: list[View], on_device: bool, pictures: list[Picture] | None = None) -> torch.Tensor:
-    pipeline, pictures = Pipeline(views), pictures or [PHOTO, PHOTO[:, :36]]
-    drawn = [pipeline.draw(np.random.default_rng(n + 10), one.shape[:2], 32) for n, one in enumerate(pictures)]
-    return pipeline.pack(pictures, drawn, 32).done() if on_device else pipeline.stack(pictures, drawn, 32)
+def done(views: list[View], on_device: bool, images: list[PixelArray] | None = None) -> torch.Tensor:
+    pipeline, images = Pipeline(views), images or [PHOTO, PHOTO[:, :36]]
+    drawn = [pipeline.draw(np.random.default_rng(n + 10), one.shape[:2], 32) for n, one in enumerate(images)]
+    return pipeline.pack(images, drawn, 32).done() if on_device else pipeline.stack(images, drawn, 32)
 
 
 def test_views_work_in_the_order_of_the_list() -> None:
@@ -98,15 +98,15 @@ def test_what_was_drawn_passes_through_lightning_s_plugin_for_half_precision() -
 )
 def test_of_a_panorama_the_loader_sends_the_part_alone(views: list[View]) -> None:
     panorama = np.tile(PHOTO, (1, 60, 1))
-    pipeline, pictures = Pipeline(views), [panorama, PHOTO]
-    drawn = [pipeline.draw(np.random.default_rng(n), one.shape[:2], 32) for n, one in enumerate(pictures)]
-    packed = pipeline.pack(pictures, drawn, 32)
-    assert max(packed.pictures.shape[-2:]) <= 64
-    apart = packed.done().int() - pipeline.stack(pictures, drawn, 32).int()
+    pipeline, images = Pipeline(views), [panorama, PHOTO]
+    drawn = [pipeline.draw(np.random.default_rng(n), one.shape[:2], 32) for n, one in enumerate(images)]
+    packed = pipeline.pack(images, drawn, 32)
+    assert max(packed.images.shape[-2:]) <= 64
+    apart = packed.done().int() - pipeline.stack(images, drawn, 32).int()
     assert apart.abs().float().mean() < 0.5
 
 
-def test_of_one_picture_come_its_clean_view_and_two_mixtures() -> None:
+def test_of_one_image_come_its_clean_view_and_two_mixtures() -> None:
     views = done([CropResize(flip=0), AugMix(jsd=12)], False)
     clean = done([CropResize(flip=0)], False)
     assert torch.equal(views[:2], clean)
@@ -116,7 +116,7 @@ def test_of_one_picture_come_its_clean_view_and_two_mixtures() -> None:
         assert not torch.equal(first, second)
 
 
-def test_two_views_of_every_picture_differ() -> None:
+def test_two_views_of_every_image_differ() -> None:
     views = done([CropResize(copies=2)], False)
     assert views.shape[0] == 4
     assert not torch.equal(views[0], views[2])
@@ -138,7 +138,7 @@ def test_fixed_views_start_with_the_centre() -> None:
     ("parts", "message"),
     [
         ({"crop_resize": CropResize(copies=2), "augmix": AugMix(jsd=12)}, "CropResize and AugMix both make several"),
-        ({"augmix": AugMix(jsd=12), "mixup": Mixup()}, "augmix.jsd compares views of one picture, mixup mixes several"),
+        ({"augmix": AugMix(jsd=12), "mixup": Mixup()}, "augmix.jsd compares views of one image, mixup mixes several"),
         ({"manifold_mixup": ManifoldMixup(), "mixup": Mixup()}, "manifold_mixup mixes within the network"),
         ({"odd": object()}, "augmentation.odd: object is neither a View nor a Mix"),
     ],

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.augmentations import Learned
-from headstart.augmentations.learned.policy import Choice, Policy, read_policy, write_policy
+from headstart.augmentations.learned.policy import OperationChoice, Policy, read_policy, write_policy
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES
 from headstart.errors import ConfigError
-from headstart.runs.identity import config_hash
+from headstart.settings.identity import config_hash
 
-ROTATE = Choice("rotate", 0.75, 0.8, 20.0, 5.0)
-INVERT = Choice("invert", 0.25, 0.4)
-DARKER = Choice("brightness", 1.0, 0.9, 0.5, 0.2)
+ROTATE = OperationChoice("rotate", 0.75, 0.8, 20.0, 5.0)
+INVERT = OperationChoice("invert", 0.25, 0.4)
+DARKER = OperationChoice("brightness", 1.0, 0.9, 0.5, 0.2)
 POLICY = Policy((((ROTATE, INVERT), (DARKER,)), ((DARKER,), (ROTATE,))), {"seed": 3, "dataset": "ants"})
 
 
@@ -26,13 +26,15 @@ def saved(policy: Policy, name: str = "policy.json") -> str:
 
 
 @st.composite
-def choices(draw: st.DrawFn) -> Choice:
+def choices(draw: st.DrawFn) -> OperationChoice:
     name = draw(st.sampled_from(OPERATIONS))
     weight, probability = draw(st.floats(0.01, 10)), draw(st.floats(0, 1))
     if name not in RANGES:
-        return Choice(name, weight, probability)
+        return OperationChoice(name, weight, probability)
     span = RANGES[name]
-    return Choice(name, weight, probability, draw(st.floats(span.least, span.most)), draw(st.floats(0, span.most)))
+    return OperationChoice(
+        name, weight, probability, draw(st.floats(span.least, span.most)), draw(st.floats(0, span.most))
+    )
 
 
 policies = st.lists(

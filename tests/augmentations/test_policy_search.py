@@ -1,4 +1,4 @@
-"""The search: gradients reach every parameter, and what tells training from validation pictures is found."""
+"""The search: gradients reach every parameter, and what tells training from validation images is found."""
 
 import copy
 from dataclasses import replace
@@ -11,13 +11,13 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.augmentations.learned.policy import Choice, Policy
+from headstart.augmentations.learned.policy import OperationChoice, Policy
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
 from headstart.augmentations.learned.search import (
     Critic,
     Epoch,
-    Pictures,
     RelaxedPolicy,
+    SearchImages,
     SearchSettings,
     augmented,
     gradient_penalty,
@@ -36,9 +36,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def noise(count: int = 24, side: int = 12, seed: int = 0) -> Pictures:
+def noise(count: int = 24, side: int = 12, seed: int = 0) -> SearchImages:
     images = torch.randint(256, (count, 3, side, side), generator=seeded(seed), dtype=torch.uint8)
-    return Pictures(images, torch.arange(count) % 3)
+    return SearchImages(images, torch.arange(count) % 3)
 
 
 @pytest.mark.parametrize("choice", ["sampled", "mixed"])
@@ -58,7 +58,7 @@ def test_a_gradient_reaches_every_weight_probability_and_magnitude(choice: str) 
         assert (found != 0).all(), name
 
 
-def test_without_a_gradient_the_pictures_are_the_same() -> None:
+def test_without_a_gradient_the_images_are_the_same() -> None:
     policy = RelaxedPolicy(SearchSettings(sub_policies=3), seeded(1))
     images = torch.rand(32, 3, 12, 12, generator=seeded(2))
     with torch.no_grad():
@@ -83,9 +83,9 @@ def test_the_policy_written_is_the_one_learned() -> None:
         relaxed.spreads[0, 0] = torch.tensor([0.4, 0.2, 0.5, 0.5]).logit()
     ((rotate, brightness, posterize),) = relaxed.policy().sub_policies[0]
     # Identity is hardly ever taken: of 0.995 are left 0.6, 0.25 and 0.145.
-    assert rotate == Choice("rotate", 0.603, 0.9, 15.0, 6.0)
-    assert brightness == Choice("brightness", 0.2513, 0.5, 0.55, 0.18)
-    assert posterize == Choice("posterize", 0.1457, 0.3, 6.0, 1.0)
+    assert rotate == OperationChoice("rotate", 0.603, 0.9, 15.0, 6.0)
+    assert brightness == OperationChoice("brightness", 0.2513, 0.5, 0.55, 0.18)
+    assert posterize == OperationChoice("posterize", 0.1457, 0.3, 6.0, 1.0)
 
 
 def test_a_range_ends_where_magnitudes_end() -> None:
@@ -104,8 +104,8 @@ def test_a_range_ends_where_magnitudes_end() -> None:
     assert bits - choices["posterize"].spread == pytest.approx(4, rel=1e-3)
 
 
-def test_a_policy_in_use_augments_each_picture_by_itself() -> None:
-    half = Policy((((Choice("invert", 1.0, 0.5),), (Choice("brightness", 1.0, 1.0, 0.5),)),))
+def test_a_policy_in_use_augments_each_image_by_itself() -> None:
+    half = Policy((((OperationChoice("invert", 1.0, 0.5),), (OperationChoice("brightness", 1.0, 1.0, 0.5),)),))
     images = torch.rand(400, 3, 4, 4, generator=seeded())
     made = augmented(images, half, np.random.default_rng(0))
     inverted = (made - (1 - images) / 2).abs().amax(dim=(1, 2, 3)) < 1e-6
@@ -126,14 +126,14 @@ def test_the_penalty_is_for_slopes_other_than_one() -> None:
     assert gradient_penalty(steep, images, others, seeded()).item() > 1
 
 
-def test_batches_show_every_picture_before_any_again() -> None:
-    pictures = Pictures(torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2), torch.arange(10))
-    batches = pictures.batches(4, seeded())
+def test_batches_show_every_image_before_any_again() -> None:
+    pixels = SearchImages(torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2), torch.arange(10))
+    batches = pixels.batches(4, seeded())
     seen = torch.cat([next(batches)[1] for _ in range(5)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     images, labels = next(batches)
     torch.testing.assert_close(images[:, 0, 0, 0] * 255, labels.float())
-    assert len(next(pictures.batches(64, seeded()))[1]) == 10, "a set smaller than a batch"
+    assert len(next(pixels.batches(64, seeded()))[1]) == 10, "a set smaller than a batch"
 
 
 def test_the_same_seed_repeats_bit_for_bit_and_touches_nothing() -> None:
@@ -161,7 +161,7 @@ def test_wrong_settings_are_refused(name: str, value: Any) -> None:
     assert "\n" not in str(error.value)
 
 
-def shifted_digits(side: int = 20) -> tuple[Pictures, Pictures, Pictures]:
+def shifted_digits(side: int = 20) -> tuple[SearchImages, SearchImages, SearchImages]:
     """Digits as they are to train on; rotated by 15 to 30 degrees either way and darkened to validate and test."""
     digits = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
@@ -170,9 +170,9 @@ def shifted_digits(side: int = 20) -> tuple[Pictures, Pictures, Pictures]:
     order = torch.randperm(len(images), generator=seeded(0))
     images, labels = images[order], torch.tensor(digits.target)[order]
 
-    def part(first: int, last: int, shifted: bool) -> Pictures:
+    def part(first: int, last: int, shifted: bool) -> SearchImages:
         found = shift(images[first:last], seeded(first)) if shifted else images[first:last]
-        return Pictures((found * 255).round().to(torch.uint8), labels[first:last])
+        return SearchImages((found * 255).round().to(torch.uint8), labels[first:last])
 
     return part(0, 700, False), part(700, 1100, True), part(1100, 1797, True)
 
@@ -183,7 +183,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return apply("brightness", apply("rotate", images, angles), 0.3 + 0.4 * chance[2])
 
 
-def accuracy_on(train: Pictures, test: Pictures, policy: Policy | None, seed: int, epochs: int = 12) -> float:
+def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, seed: int, epochs: int = 12) -> float:
     """Of a small network trained from scratch on ``train``, augmented by the policy."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

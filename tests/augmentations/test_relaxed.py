@@ -1,4 +1,4 @@
-"""Relaxed operations do what torchvision's do, and gradients pass through them to magnitudes and pictures."""
+"""Relaxed operations do what torchvision's do, and gradients pass through them to magnitudes and images."""
 
 import math
 
@@ -16,7 +16,7 @@ from headstart.augmentations.operations import apply_steps
 BILINEAR = InterpolationMode.BILINEAR
 
 
-def pictures(count: int = 3, height: int = 20, width: int = 20, seed: int = 0) -> Tensor:
+def random_images(count: int = 3, height: int = 20, width: int = 20, seed: int = 0) -> Tensor:
     """Whole grey levels over 255, smooth as photographs are."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
@@ -25,7 +25,7 @@ def pictures(count: int = 3, height: int = 20, width: int = 20, seed: int = 0) -
 
 
 def by_torchvision(name: str, image: Tensor, value: float) -> Tensor:
-    """The same operation on one picture (3, H, W)."""
+    """The same operation on one image (3, H, W)."""
     height, width = image.shape[-2:]
     still = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], "interpolation": BILINEAR}
     corner = {"center": [0.5, 0.5]}  # the middle of its first pixel
@@ -46,7 +46,7 @@ def by_torchvision(name: str, image: Tensor, value: float) -> Tensor:
         "color": lambda: tv.adjust_saturation(image, value),
         "sharpness": lambda: tv.adjust_sharpness(image, value),
         "posterize": lambda: tv.posterize(as_bytes, round(value)) / 255,
-        "solarize": lambda: tv.solarize(as_bytes, min(value, 255)) / 255,  # no picture here has more than 250
+        "solarize": lambda: tv.solarize(as_bytes, min(value, 255)) / 255,  # no image here has more than 250
         "autocontrast": lambda: tv.autocontrast(image),
         "equalize": lambda: tv.equalize(as_bytes) / 255,
         "invert": lambda: tv.invert(image),
@@ -58,7 +58,7 @@ def by_torchvision(name: str, image: Tensor, value: float) -> Tensor:
 @settings(max_examples=12, deadline=None)
 @given(unit=st.floats(0, 1), seed=st.integers(0, 99), sides=st.tuples(st.integers(8, 24), st.integers(8, 24)))
 def test_as_torchvision_does(name: str, unit: float, seed: int, sides: tuple[int, int]) -> None:
-    images = pictures(2, *sides, seed=seed)
+    images = random_images(2, *sides, seed=seed)
     span = RANGES.get(name)
     values = [0.0, 0.0] if span is None else [float(span.physical(torch.tensor(u))) for u in (unit, 1 - unit)]
     if span is not None and span.signed:
@@ -74,8 +74,8 @@ def test_as_torchvision_does(name: str, unit: float, seed: int, sides: tuple[int
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_a_gradient_reaches_the_magnitude_of_every_picture(name: str) -> None:
-    images = pictures()
+def test_a_gradient_reaches_the_magnitude_of_every_image(name: str) -> None:
+    images = random_images()
     span = RANGES[name]
     magnitude = span.physical(torch.tensor([0.15, 0.4, 0.8])).requires_grad_()
     target = torch.linspace(0, 1, images.numel()).view_as(images)
@@ -86,8 +86,8 @@ def test_a_gradient_reaches_the_magnitude_of_every_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_gradient_reaches_the_picture(name: str) -> None:
-    images = pictures().requires_grad_()
+def test_a_gradient_reaches_the_image(name: str) -> None:
+    images = random_images().requires_grad_()
     span = RANGES.get(name)
     magnitude = torch.full((3,), 0.3)
     apply(name, images, magnitude if span is None else span.physical(magnitude)).square().sum().backward()
@@ -98,7 +98,7 @@ def test_a_gradient_reaches_the_picture(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rotate", "shear_x", "translate_y", "brightness", "contrast", "color", "sharpness"])
 def test_the_gradient_is_the_slope(name: str) -> None:
-    images = pictures(1).double()
+    images = random_images(1).double()
     at = RANGES[name].physical(torch.tensor([0.33], dtype=torch.float64)).requires_grad_()
     weights = torch.linspace(-1, 1, images.numel(), dtype=torch.float64).view_as(images)
 
@@ -114,7 +114,7 @@ def test_the_gradient_is_the_slope(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "darker"), [("posterize", 4.0), ("solarize", 40.0)])
 def test_a_straight_through_gradient_points_where_the_result_goes(name: str, darker: float) -> None:
-    images = pictures(8) * 0.9 + 0.1
+    images = random_images(8) * 0.9 + 0.1
     at = torch.full((8,), {"posterize": 5.6, "solarize": 120.0}[name], requires_grad=True)
     apply(name, images, at).mean().backward()
     moved = apply(name, images, torch.full((8,), darker)).mean() - apply(name, images, at.detach()).mean()
@@ -122,8 +122,8 @@ def test_a_straight_through_gradient_points_where_the_result_goes(name: str, dar
     assert (at.grad.sum() * (darker - at[0].detach()) > 0) == (moved > 0)
 
 
-def test_each_picture_has_its_own_magnitude() -> None:
-    images = pictures(4)
+def test_each_image_has_its_own_magnitude() -> None:
+    images = random_images(4)
     values = torch.tensor([0.2, 0.9, 1.4, 1.0])
     together = apply("brightness", images, values)
     for number in range(4):
@@ -134,7 +134,7 @@ def test_each_picture_has_its_own_magnitude() -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_is_searched_with_is_what_is_carried_out(name: str) -> None:
-    images = pictures(4, 24, 20)
+    images = random_images(4, 24, 20)
     span = RANGES.get(name)
     values = [0.0] * 4 if span is None else span.physical(torch.tensor([0.05, 0.3, 0.7, 0.95])).tolist()
     if span is not None and span.signed:
@@ -145,6 +145,6 @@ def test_what_is_searched_with_is_what_is_carried_out(name: str) -> None:
     values = [float(round(value)) for value in values] if name == "posterize" else values
     relaxed = apply(name, images, torch.tensor(values)) * 255
     for image, value, ours in zip(images, values, relaxed, strict=True):
-        picture = (image * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-        carried_out = torch.from_numpy(apply_steps(picture, [(name, value)])).permute(2, 0, 1)
+        pixel_rows = (image * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        carried_out = torch.from_numpy(apply_steps(pixel_rows, [(name, value)])).permute(2, 0, 1)
         assert (carried_out - ours).abs().mean() < 1, (name, value)

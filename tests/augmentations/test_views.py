@@ -1,4 +1,4 @@
-"""Views keep their form, repeat with their generator, and mean the same for batches as for single pictures."""
+"""Views keep their form, repeat with their generator, and mean the same for batches as for single images."""
 
 from collections.abc import Callable
 
@@ -103,14 +103,14 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("view", WITH_BATCH_FORM, ids=name_of)
-def test_batches_have_the_distribution_of_single_pictures(view: View) -> None:
+def test_batches_have_the_distribution_of_single_images(view: View) -> None:
     batch = batch_form(view, range(300))
     single = np.stack([view(PHOTO, np.random.default_rng(seed), 32) for seed in range(1000, 1300)])
     for name, statistic in STATISTICS.items():
         assert ks_2samp(statistic(batch), statistic(single)).pvalue > 1e-3, name
 
 
-def test_augmix_of_weight_zero_is_the_picture_itself() -> None:
+def test_augmix_of_weight_zero_is_the_image_itself() -> None:
     chains = ([("rotate", 20.0)], [("solarize", 10.0)], [("equalize", 0.0)])
     nothing, everything = (Mixture(weight, (0.2, 0.3, 0.5), chains) for weight in (0.0, 1.0))
     batch = torch.from_numpy(PHOTO.copy()).permute(2, 0, 1)[None]
@@ -166,9 +166,9 @@ def test_augmix_cuts_to_whole_numbers(severity: int) -> None:
         assert ks_2samp(found.round(), expected.astype(int)).pvalue > 1e-3, name
 
 
-def translated_by_pillow(picture: np.ndarray, level: float, sign: int) -> np.ndarray:
-    side = picture.shape[1]
-    image = Image.fromarray(picture)
+def translated_by_pillow(pixel_rows: np.ndarray, level: float, sign: int) -> np.ndarray:
+    side = pixel_rows.shape[1]
+    image = Image.fromarray(pixel_rows)
     moved = image.transform((side, side), Image.Transform.AFFINE, (1, 0, sign * int(level * side / 3 / 10), 0, 1, 0))
     return np.asarray(moved)
 
@@ -200,7 +200,7 @@ def test_policies_draw_what_their_papers_say() -> None:
     assert len(used & set(GEOMETRIC)) >= 1
 
 
-def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
+def test_a_rectangle_is_erased_in_its_share_of_the_images() -> None:
     view = RandomErasing(share=0.3, area=(0.1, 0.2), fill="black")
     white = np.full((40, 30, 3), 255, np.uint8)
     erased = np.array([(view(white, np.random.default_rng(seed), 30) == 0).mean() for seed in range(400)])
@@ -213,16 +213,16 @@ def test_a_rectangle_is_erased_in_its_share_of_the_pictures() -> None:
 @pytest.mark.parametrize(
     "view", [AugMix(severity=10), RandAugment(operations=8), Blur(share=1), RandomErasing(share=1)]
 )
-def test_pictures_of_any_shape_and_layout(view: View, shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+def test_images_of_any_shape_and_layout(view: View, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
     for seed in range(12):
         drawn = view.draw(np.random.default_rng(seed), shape, min(shape))
         if drawn is None:
             continue
         planes = np.asarray(tensor.contiguous().permute(1, 2, 0))  # as a view of one's own may return it
         planes.flags.writeable = False
-        expected = view.apply(picture, drawn, min(shape))
+        expected = view.apply(image, drawn, min(shape))
         np.testing.assert_array_equal(view.apply(planes, drawn, min(shape)), expected)
         assert view.apply_batch(tensor[None], [drawn], min(shape)).shape == (1, 3, *shape)
 

@@ -96,7 +96,7 @@ def test_the_librarys_own_figures(name: str) -> None:
 
 
 def seen(backbone: Backbone, stop: int, unit: tuple[int, ...]) -> tuple[int, int]:
-    """First and last column of the picture that a unit (row, column) of a stage's map depends on."""
+    """First and last column of the image that a unit (row, column) of a stage's map depends on."""
     network = copy.deepcopy(backbone).double().eval()
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -117,7 +117,7 @@ def check_by_gradients(backbone: Backbone) -> None:
     for stop, part in enumerate(anatomy(backbone)[:-1], start=1):
         middle = part.output[1] // 2, part.output[2] // 2
         first, last = seen(backbone, stop, middle)
-        assert first > 0, "too small a picture to tell"
+        assert first > 0, "too small an image to tell"
         assert last < backbone.preprocessing.image_size - 1
         assert part.receptive_field == last - first + 1
         assert part.stride == first - seen(backbone, stop, (middle[0], middle[1] - 1))[0]
@@ -237,7 +237,7 @@ class Shifted(nn.Module):
         return x
 
 
-def test_the_whole_picture_and_statistics() -> None:
+def test_the_whole_image_and_statistics() -> None:
     stages = [nn.Sequential(conv(3, 3), nn.GroupNorm(2, 4)), Shifted(everywhere=True), conv(4, 3)]
     assert [part.receptive_field for part in anatomy(small(*stages))] == [3, None, None, None]
     assert [part.stride for part in anatomy(small(*stages))] == [1, 1, 1, None]
@@ -246,7 +246,7 @@ def test_the_whole_picture_and_statistics() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 33, 224])
-def test_fields_do_not_depend_on_the_size_of_the_picture(size: int) -> None:
+def test_fields_do_not_depend_on_the_size_of_the_image(size: int) -> None:
     parts = anatomy(torchvision_backbone("resnet18", image_size=size))
     assert [part.receptive_field for part in parts] == [11, 43, 99, 211, 435, None]
     assert [part.stride for part in parts] == [4, 4, 8, 16, 32, None]

@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from headstart.backbones import Backbone, efficientnet_lite, timm_backbone, torchvision_backbone
 from headstart.errors import ConfigError
-from headstart.runs.configs import conf_folder
+from headstart.settings.configs import conf_folder
 from headstart.strategies import FinetuneUpper
 
 SIZE = 64
@@ -38,7 +38,7 @@ def rates(network: nn.Module) -> list[float]:
 
 @torch.no_grad()
 def outcome(backbone: Backbone, seed: int, training: bool) -> Tensor:
-    """Features of four pictures; the noise alone follows from the seed."""
+    """Features of four images; the noise alone follows from the seed."""
     x = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     backbone.train(training)
     torch.manual_seed(seed)

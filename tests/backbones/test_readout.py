@@ -10,7 +10,7 @@ from headstart.errors import ConfigError
 from headstart.features.prefix import FrozenPrefix
 
 
-def pictures(backbone: Backbone, count: int = 3) -> torch.Tensor:
+def images(backbone: Backbone, count: int = 3) -> torch.Tensor:
     size = backbone.preprocessing.image_size
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
@@ -18,7 +18,7 @@ def pictures(backbone: Backbone, count: int = 3) -> torch.Tensor:
 def test_stages_are_pooled_and_joined_in_the_order_of_the_network() -> None:
     plain = toy_backbone().eval()
     joined = read_from(plain, ["stage3", "stage1"]).eval()
-    x = pictures(plain)
+    x = images(plain)
     maps = [plain.forward_stages(x, 0, stop) for stop in (2, 4)]
     expected = torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
     torch.testing.assert_close(joined(x), expected)
@@ -28,7 +28,7 @@ def test_stages_are_pooled_and_joined_in_the_order_of_the_network() -> None:
 @pytest.mark.parametrize("stop", range(3))
 def test_a_pass_may_start_at_or_below_the_lowest_stage_that_is_read(stop: int) -> None:
     joined = read_from(toy_backbone(), ["stage1", "stage3"]).eval()
-    x = pictures(joined)
+    x = images(joined)
     torch.testing.assert_close(joined(joined.forward_stages(x, 0, stop), stop), joined(x))
     with pytest.raises(ValueError, match="output of stage 1"):
         joined(joined.forward_stages(x, 0, 3), 3)
@@ -56,7 +56,7 @@ def test_layouts_of_transformers(name: str, size: int) -> None:
     backbone = torchvision_backbone(name, image_size=size)
     stages = backbone.stage_names[-3:]
     joined = read_from(backbone, stages).eval()
-    widths = [backbone.forward_stages(pictures(backbone, 1), 0, n + 1).shape for n in range(5)][-3:]
+    widths = [backbone.forward_stages(images(backbone, 1), 0, n + 1).shape for n in range(5)][-3:]
     channels = [shape[-1] if len(shape) == 3 or shape[1] == shape[2] else shape[1] for shape in widths]
     assert joined.feature_dim == sum(channels)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from headstart.backbones import timm_backbone
 from headstart.cli import main
 from headstart.errors import ConfigError, WeightsError
-from headstart.runs.identity import config_hash
+from headstart.settings.identity import config_hash
 
 
 @pytest.fixture

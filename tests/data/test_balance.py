@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from headstart import ranks
 from headstart.augmentations import CropResize, Pipeline
 from headstart.data import ImageFolder
-from headstart.data.balance import balance_text, class_weights
+from headstart.data.balance import balance_text
 from headstart.data.batches import BalancedBatches
 from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
@@ -23,6 +23,7 @@ from headstart.features.keeping import Keeper
 from headstart.features.loaders import FeatureBatches
 from headstart.features.prefix import FrozenPrefix
 from headstart.features.store import Store
+from headstart.solvers.class_weights import class_weights
 
 COUNTS = st.lists(st.integers(1, 40), min_size=2, max_size=6)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from headstart.backbones import Preprocessing
-from headstart.data import CsvFile, PictureData
+from headstart.data import CsvFile, ImageData
 from headstart.data import listed as listed_files
 from headstart.errors import ConfigError, DataError, HeadstartError
 
@@ -16,7 +16,7 @@ P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 Make = Callable[..., Path]
 
 
-def sizes(data: PictureData) -> tuple[int, int, int]:
+def sizes(data: ImageData) -> tuple[int, int, int]:
     data.prepare(P)
     return len(data.train), len(data.validation), len(data.test)
 
@@ -83,7 +83,7 @@ def test_csv_leaves_its_folder_only_if_allowed(make_folder: Make, tmp_path: Path
         CsvFile(root=str(file), allow_outside="maybe")  # type: ignore[arg-type]
 
 
-def test_csv_with_a_picture_that_is_gone_can_do_without(make_folder: Make) -> None:
+def test_csv_with_a_image_that_is_gone_can_do_without(make_folder: Make) -> None:
     root = make_folder({"x": 12})
     lines = [f"x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(14)]
     (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "windows": (PLAIN, {"change": ("pics/", "C:\\pics\\")}, r"There is 'pics/cat/00.jpg' below"),
     "folder": (PLAIN, {"more": "pics/cat,cat"}, r"'.*pics/cat', and there is no such file"),
     "same file": (PLAIN, {"more": "pics\\cat\\00,cat"}, r"Line 16 .* lists 'pics\\cat\\00' again, after line 2"),
-    "no pictures": (PLAIN, {"pictures": "gone"}, r"dataset.pictures=gone: there is no such folder"),
+    "no images": (PLAIN, {"pictures": "gone"}, r"dataset.pictures=gone: there is no such folder"),
     "several": (PLAIN, {"change": (",cat", ",cat;red")}, r"'cat;red' look like several labels .* 7 of 14 rows"),
     "numbers": (("path,label", "{0},{3}.25"), {}, r"'0.25' look like numbers to be predicted \(regression\)"),
 }  # fmt: skip

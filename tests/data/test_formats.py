@@ -13,10 +13,10 @@ from PIL import Image
 
 from headstart.backbones import Preprocessing
 from headstart.data import ImageFolder
-from headstart.data.decoding import Decoder
-from headstart.data.deep import NoRangeError, PixelRange, UnreadableError, behaves_as_alpha
-from headstart.data.seen import Seen
 from headstart.errors import ConfigError, DataError
+from headstart.inputs.decoding import Decoder
+from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError, behaves_as_alpha
+from headstart.inputs.seen import SeenImages
 
 SIDE = 16
 DECODER = Decoder(SIDE, pixel_range=PixelRange(65535, 1.0))
@@ -191,7 +191,7 @@ def images_of(tmp_path: Path, made: Callable[[int], bytes], count: int = 12) -> 
     return tmp_path / "images"
 
 
-def prepared(root: Path, seen: Seen | None = None, **settings: object) -> ImageFolder:
+def prepared(root: Path, seen: SeenImages | None = None, **settings: object) -> ImageFolder:
     data = ImageFolder(root=str(root), **settings)  # type: ignore[arg-type]
     data.prepare(Preprocessing(SIDE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0), None, seen)
     return data
@@ -211,7 +211,7 @@ def test_one_range_holds_for_all_images_of_a_data_set(most: int, white: int, tmp
         assert data.pixel_range == {"integers": white, "floats": None}
         name = data.train.ids[0]
         expected = np.rint(tifffile.imread(root / name) * (255 / white))
-        assert np.abs(data.train.picture(0)[..., 0] - expected).max() <= 1
+        assert np.abs(data.train.image(0)[..., 0] - expected).max() <= 1
 
 
 def test_bits_decide_and_what_is_above_is_told(tmp_path: Path) -> None:
@@ -241,13 +241,13 @@ def test_what_was_told_once_is_told_again_without_decoding(tmp_path: Path, monke
     def pages(number: int) -> bytes:
         return tiff(np.stack([noise(number, 100 if number else 4000)] * 2).astype(np.uint16), photometric="minisblack")
 
-    root, seen = images_of(tmp_path, pages), Seen(tmp_path / "seen")
+    root, seen = images_of(tmp_path, pages), SeenImages(tmp_path / "seen")
     first = prepared(root, seen)
     assert first.not_used == ["further pages of 24 TIFF files"]
     assert "nearly black" in first.warnings[0]
     assert "dataset.bits" in first.warnings[0]
     monkeypatch.setattr("headstart.data.module.decode_all", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr("headstart.data.reading.find_range", lambda *_: pytest.fail("looked for the range again"))
+    monkeypatch.setattr("headstart.inputs.reading.find_range", lambda *_: pytest.fail("looked for the range again"))
     again = prepared(root, seen)
     assert (again.not_used, again.warnings, again.pixel_range) == (first.not_used, first.warnings, first.pixel_range)
     monkeypatch.undo()
@@ -265,7 +265,7 @@ def test_near_infrared_is_no_alpha(tmp_path: Path) -> None:
     data = prepared(images_of(tmp_path, four_bands))
     assert data.not_used == ["fourth band of 24 TIFF files"]
     with Image.open(tmp_path / "images" / data.train.ids[0]) as image:
-        assert np.array_equal(data.train.picture(0), np.asarray(image)[..., :3])
+        assert np.array_equal(data.train.image(0), np.asarray(image)[..., :3])
 
 
 def test_frames_after_the_first_are_told(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 
 from headstart.backbones import Preprocessing
-from headstart.data import ImageFolder, PictureData
-from headstart.data.decoding import Decoder
+from headstart.data import ImageData, ImageFolder
 from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
-from headstart.runs.predictions import write_predictions
+from headstart.inputs.decoding import Decoder
+from headstart.records.predictions import write_predictions
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 Make = Callable[..., Path]
 
 
-def sizes(data: PictureData) -> tuple[int, int, int]:
+def sizes(data: ImageData) -> tuple[int, int, int]:
     data.prepare(P)
     return len(data.train), len(data.validation), len(data.test)
 
@@ -70,18 +70,18 @@ def test_wrong_folders_get_a_sentence(make_folder: Make, counts: dict, options: 
 
 def test_a_missing_folder_gets_the_nearest(make_folder: Make) -> None:
     root = make_folder({"a": 3, "b": 3})
-    with pytest.raises(DataError, match=r"no such folder. Did you mean '.*pictures'"):
+    with pytest.raises(DataError, match=r"no such folder. Did you mean '.*images'"):
         sizes(ImageFolder(root=str(root) + "x"))
     with pytest.raises(ConfigError, match=r"dataset.root is not set"):
         sizes(ImageFolder())
 
 
-def test_a_truncated_picture_stops_or_is_skipped(make_folder: Make) -> None:
+def test_a_truncated_image_stops_or_is_skipped(make_folder: Make) -> None:
     root = make_folder({"a": 10, "b": 10})
     whole = (root / "a/3.jpg").read_bytes()
     (root / "a/3.jpg").write_bytes(whole[: len(whole) // 2])
-    (root / "b/3.jpg").write_text("not a picture")
-    with pytest.raises(DataError, match=r"^2 of 20 pictures cannot be read: .*'[ab]/3.jpg' \(.*on_error=skip\.$"):
+    (root / "b/3.jpg").write_text("not an image")
+    with pytest.raises(DataError, match=r"^2 of 20 images cannot be read: .*'[ab]/3.jpg' \(.*on_error=skip\.$"):
         sizes(ImageFolder(root=str(root)))
     data = ImageFolder(root=str(root), on_error="skip")
     assert sum(sizes(data)) == 18
@@ -89,19 +89,19 @@ def test_a_truncated_picture_stops_or_is_skipped(make_folder: Make) -> None:
 
 
 def unlike(root: Path, name: str, value: int) -> Path:
-    """A picture of its own."""
+    """An image of its own."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (20, 20), value).save(root / name, "PNG")
     return root / name
 
 
-def test_what_only_looks_like_a_picture_is_named_and_counted(make_folder: Make) -> None:
+def test_what_only_looks_like_a_image_is_named_and_counted(make_folder: Make) -> None:
     root = make_folder({"a": 10, "b": 10})
     os.mkfifo(root / "a/pipe.jpg")
     (root / "a/nowhere.jpg").symlink_to("gone.jpg")
     (root / "b/loop.jpg").symlink_to("loop.jpg")
     (root / "b/zero.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"^4 of 24 pictures cannot be read: .* and 1 more; replace them"):
+    with pytest.raises(DataError, match=r"^4 of 24 images cannot be read: .* and 1 more; replace them"):
         sizes(ImageFolder(root=str(root)))
     data = ImageFolder(root=str(root), on_error="skip")
     assert sum(sizes(data)) == 20
@@ -112,9 +112,9 @@ def test_hidden_files_are_passed_over_and_links_to_folders_not_followed(make_fol
     root = make_folder({"a": 10, "b": 10})
     for name in (".hidden.jpg", "._0.jpg", ".checkpoints/0.jpg", "__MACOSX/0.jpg"):
         (root / "a" / name).parent.mkdir(exist_ok=True)
-        (root / "a" / name).write_text("no picture")
+        (root / "a" / name).write_text("no image")
     (root / "a/round").symlink_to(root)
-    unlike(root, "a/sub.jpg/deep.jpg", 1)  # a folder that is called like a picture
+    unlike(root, "a/sub.jpg/deep.jpg", 1)  # a folder that is called like an image
     data = ImageFolder(root=str(root))
     assert sum(sizes(data)) == 21
     assert any("a/sub.jpg/deep.jpg" in split.ids for split in (data.train, data.validation, data.test))
@@ -158,7 +158,7 @@ def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) 
     assert data.class_names == ["a", "\\xe9t\\xe9"]
     splits = (data.train, data.validation, data.test)
     assert "a/caf\\xe9\\x0a.jpg" in [name for split in splits for name in split.ids]
-    assert data.name == "pictures\\xff"
+    assert data.name == "images\\xff"
     for split in splits:
         write_predictions(tmp_path / "p.csv", split.ids, split.targets, torch.zeros(len(split), 2), data.class_names)
         assert [row["id"] for row in csv.DictReader((tmp_path / "p.csv").open())] == list(split.ids)
@@ -169,12 +169,12 @@ def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) 
 def test_few_labels_are_taken_from_what_can_be_read(make_folder: Make) -> None:
     root = make_folder({"train/a": 9, "train/b": 9, "test/a": 2, "test/b": 2, "val/a": 2, "val/b": 2})
     for name in ("0", "2", "4", "5"):
-        (root / f"train/a/{name}.jpg").write_text("not a picture")
+        (root / f"train/a/{name}.jpg").write_text("not an image")
     data = ImageFolder(root=str(root), on_error="skip", labels_per_class=5)
     data.prepare(P)
     assert np.bincount(data.train.targets).tolist() == [5, 5]
     assert 0 < len(data.skipped) == len(set(data.skipped)) <= 4
-    with pytest.raises(DataError, match="'a' has only 5 training pictures that can be read"):
+    with pytest.raises(DataError, match="'a' has only 5 training images that can be read"):
         ImageFolder(root=str(root), on_error="skip", labels_per_class=6).prepare(P)
 
 
@@ -194,7 +194,7 @@ def test_every_mode_becomes_rgb(make_folder: Make, mode: str) -> None:
         Image.new("RGB", (20, 30), (200, 100, 0)).convert(mode).save(path)
     data = ImageFolder(root=str(root))
     data.prepare(P)
-    everything = [p for s in (data.train, data.validation, data.test) for p in map(s.picture, range(len(s)))]
+    everything = [p for s in (data.train, data.validation, data.test) for p in map(s.image, range(len(s)))]
     assert {p.shape for p in everything} == {(16, 16, 3)}
 
 
@@ -210,9 +210,9 @@ def test_exif_orientation_is_applied(make_folder: Make) -> None:
     split, index = next(
         (s, s.ids.index("a/turned.jpg")) for s in (data.train, data.validation, data.test) if "a/turned.jpg" in s.ids
     )
-    picture = split.picture(index)
-    assert picture[:, 12:].mean() > 200
-    assert picture[:, :4].mean() < 50
+    pixel_rows = split.image(index)
+    assert pixel_rows[:, 12:].mean() > 200
+    assert pixel_rows[:, :4].mean() < 50
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_wrong_numbers_are_refused_at_once(options: dict) -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_a_grey_picture_is_resized_as_its_colour_twin(interpolation: str) -> None:
+def test_a_grey_image_is_resized_as_its_colour_twin(interpolation: str) -> None:
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 57), dtype=np.uint8))
     decoder = Decoder(18, interpolation)
     assert np.array_equal(decoder(grey), decoder(grey.convert("RGB")))

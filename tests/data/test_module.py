@@ -1,4 +1,4 @@
-"""Loading: the same pictures whatever the workers, other views in other epochs and for other seeds."""
+"""Loading: the same images whatever the workers, other views in other epochs and for other seeds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,8 @@ from headstart.data import ImageFolder, Textures
 from headstart.data import module as module_under_test
 from headstart.data.batches import EvenBatches
 from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
-from headstart.data.seen import Seen
 from headstart.errors import ConfigError, DataError
+from headstart.inputs.seen import SeenImages
 from headstart.seeds import generator
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
@@ -59,7 +59,7 @@ def test_batches_have_their_form_and_evaluation_is_a_centre_crop(make_folder: Ca
     assert np.array_equal(images[0].permute(1, 2, 0).numpy(), resized[top : top + 16, 1:17])
 
 
-def test_pictures_that_do_not_fit_into_memory_are_decoded_when_asked(
+def test_images_that_do_not_fit_into_memory_are_decoded_when_asked(
     make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder({"a": 6, "b": 6})
@@ -68,8 +68,8 @@ def test_pictures_that_do_not_fit_into_memory_are_decoded_when_asked(
     monkeypatch.setattr(module_under_test, "KEEP_BYTES", 0)
     decoded_late = ImageFolder(root=str(root))
     decoded_late.prepare(P)
-    assert decoded_late.test.pictures.costly
-    assert not kept.test.pictures.costly
+    assert decoded_late.test.images.costly
+    assert not kept.test.images.costly
     assert torch.equal(kept.test[0][0], decoded_late.test[0][0])
     assert kept.fingerprint == decoded_late.fingerprint
 
@@ -101,7 +101,7 @@ def test_another_split_can_be_the_test_split() -> None:
     assert all(name.startswith("validation/") for name in data.test.ids)
 
 
-def test_folds_pool_training_and_validation_and_leave_the_test_pictures_unread() -> None:
+def test_folds_pool_training_and_validation_and_leave_the_test_images_unread() -> None:
     tested = []
     for fold in range(3):
         data = Textures(counts=(4, 2, 2), folds=3, fold=fold)
@@ -136,18 +136,18 @@ def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:
     data.prepare(Preprocessing(64, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0))
     assert data.class_names == sorted(PHOTOGRAPHS)
     assert np.bincount(data.train.targets).tolist() == [5] * 12
-    picture = data.train.picture(0).astype(float)
-    assert np.ptp(picture, axis=2).max() == 0
-    assert abs(picture.mean() - 128) < 10
+    image = data.train.image(0).astype(float)
+    assert np.ptp(image, axis=2).max() == 0
+    assert abs(image.mean() - 128) < 10
     photograph = load_photograph("cat")
     marked = np.arange(photograph.size, dtype=np.float32).reshape(photograph.shape)
     pixels = [set(part.ravel()) for part in thirds(marked)]
     assert not pixels[0] & pixels[1] | pixels[0] & pixels[2] | pixels[1] & pixels[2]
 
 
-def test_pictures_read_before_are_hashed_and_not_decoded(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_images_read_before_are_hashed_and_not_decoded(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     root = make_folder({"a": 10, "b": 10})
-    seen = Seen(tmp_path / "seen")
+    seen = SeenImages(tmp_path / "seen")
 
     def prepared() -> ImageFolder:
         data = ImageFolder(root=str(root))
@@ -155,11 +155,11 @@ def test_pictures_read_before_are_hashed_and_not_decoded(make_folder: Callable[.
         return data
 
     first, second = prepared(), prepared()
-    assert not first.train.pictures.costly
-    assert second.train.pictures.costly
+    assert not first.train.images.costly
+    assert second.train.images.costly
     assert second.fingerprint == first.fingerprint
     batch = next(iter(second.val_dataloader()))
-    assert not second.validation.pictures.costly  # a loader of pictures decodes them all
+    assert not second.validation.images.costly  # a loader of images decodes them all
     assert torch.equal(batch[0], next(iter(first.val_dataloader()))[0])
     changed = next(root.rglob("*.jpg"))
     changed.write_bytes(changed.read_bytes()[:100])
@@ -167,17 +167,17 @@ def test_pictures_read_before_are_hashed_and_not_decoded(make_folder: Callable[.
         prepared()
 
 
-def test_a_picture_changed_under_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_image_changed_under_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     root = make_folder({"a": 10, "b": 10})
     for _ in range(2):
         data = ImageFolder(root=str(root))
-        data.prepare(P, seen=Seen(tmp_path / "seen"))
+        data.prepare(P, seen=SeenImages(tmp_path / "seen"))
     name = data.train.ids[0]
     Image.new("RGB", (20, 20)).save(root / name)
-    for change in (lambda path: None, lambda path: path.write_text("no picture"), lambda path: path.unlink()):
+    for change in (lambda path: None, lambda path: path.write_text("no image"), lambda path: path.unlink()):
         change(root / name)
         with pytest.raises(DataError, match=f"'{name}' was changed or removed"):
-            data.train.picture(0)
+            data.train.image(0)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -201,7 +201,7 @@ def test_validation_takes_a_few_images_a_class_and_test_stays(own: bool, make_fo
     assert set(other.validation.ids) != set(fewer.validation.ids)
     for split in ("train", "test"):
         assert getattr(few, split).ids == getattr(plain, split).ids
-    with pytest.raises(DataError, match=r"validation_labels_per_class=99: class 'a' has only \d validation pictures"):
+    with pytest.raises(DataError, match=r"validation_labels_per_class=99: class 'a' has only \d validation images"):
         prepared(validation_labels_per_class=99)
 
 
@@ -233,7 +233,7 @@ def test_crop_resize_cuts_from_the_image_as_far_as_it_has_pixels(side: int, deco
     view = CropResize(flip=0)
     rng = generator("augmentation", data.augmentation_seed, 3, 0)
     expected = view.apply(whole, view.draw(rng, whole.shape[:2], 16), 16)
-    assert np.array_equal(data.train.picture(0, epoch=3), expected)
+    assert np.array_equal(data.train.image(0, epoch=3), expected)
 
 
 def test_plain_images_do_not_know_of_views(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_plain_images_do_not_know_of_views(tmp_path: Path) -> None:
     for one, other in ((with_views.train.without_views(), without.train), (with_views.test, without.test)):
         assert torch.equal(one.__getitems__(positions[:3])[0], other.__getitems__(positions[:3])[0])
     assert with_views.fingerprint == without.fingerprint
-    assert with_views.train.source.decoder != with_views.train.pictures.decoder == without.train.source.decoder
+    assert with_views.train.source.decoder != with_views.train.images.decoder == without.train.source.decoder
 
 
 def test_larger_images_are_kept_only_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_larger_images_are_kept_only_where_there_is_room(tmp_path: Path, monkeyp
         monkeypatch.setattr(module_under_test, "KEEP_BYTES", room)
         data = cut(root, batch_size=4, num_workers=0)
         views[room] = torch.cat([batch[0] for batch in data.train_dataloader()])
-        assert not data.train.pictures.costly
+        assert not data.train.images.costly
         assert data.train.source.costly is (room < 2**20)
     one, other = views.values()
     assert torch.equal(one, other)
@@ -266,10 +266,10 @@ def test_the_whole_image_is_evaluated_and_crops_are_cut_from_it(resize: str, tmp
     with Image.open(root / data.test.ids[0]) as image:
         size = (16, 16) if resize == "squish" else (16, round(16 * 100 / 110))
         whole = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    picture = data.test.picture(0)
-    assert picture.shape == (16, 16, 3)
+    pixel_rows = data.test.image(0)
+    assert pixel_rows.shape == (16, 16, 3)
     top = (16 - whole.shape[0]) // 2
-    assert np.array_equal(picture[top : top + whole.shape[0]], whole)
-    assert np.array_equal(data.train.picture(0), cropped.train.picture(0))
+    assert np.array_equal(pixel_rows[top : top + whole.shape[0]], whole)
+    assert np.array_equal(data.train.image(0), cropped.train.image(0))
     with pytest.raises(ConfigError, match=f"resize={resize} keeps the whole image"):
         ImageFolder(root=str(root), resize=resize, crop_fraction=0.8)

@@ -42,7 +42,7 @@ def test_arguments_fit_torchvision_and_a_failed_download_says_what_to_fetch(
 
 
 @pytest.mark.parametrize("attribute", ["targets", "labels", "_labels", "y"])
-def test_pictures_and_targets_are_found(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_and_targets_are_found(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake:
         classes = ("ant", "bee")
 
@@ -60,7 +60,7 @@ def test_pictures_and_targets_are_found(attribute: str, monkeypatch: pytest.Monk
     data.prepare(P)
     assert (len(data.train), len(data.validation), len(data.test)) == (16, 4, 6)
     assert data.class_names == ["ant", "bee"]
-    assert data.test.picture(5).mean() == 50
+    assert data.test.image(5).mean() == 50
 
 
 @pytest.mark.parametrize("kind", ["above", "absolute", "link", "zip"])
@@ -129,7 +129,7 @@ def test_fashion_mnist_from_idx_files(packed: bool, tmp_path: Path) -> None:
         ((30, 28, 28), np.arange(30) % 11, r"up to 10; expected .* from 0 to 9"),
         ((30, 28, 28), np.zeros((15, 2)), r"of the lengths \[15, 2\]"),
         ((30, 28, 28, 3), np.arange(30) % 10, r"train-images-idx3-ubyte' has the lengths \[30, 28, 28, 3\]"),
-        ((30, 28), np.arange(30) % 10, r"has the lengths \[30, 28\]; expected those of grey pictures"),
+        ((30, 28), np.arange(30) % 10, r"has the lengths \[30, 28\]; expected those of grey images"),
         ((30, 0, 28), np.arange(30) % 10, r"has the lengths \[30, 0, 28\]"),
     ],
 )

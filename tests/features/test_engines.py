@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from headstart.backbones import Backbone, efficientnet_lite, torchvision_backbone
 from headstart.errors import ConfigError
 from headstart.features import choice, engines
-from headstart.features.choice import Choice, Work, make_engine, relative_error
+from headstart.features.choice import EngineChoice, Work, make_engine, relative_error
 from headstart.features.engines import CompiledEngine, EngineError, OnnxEngine, TorchEngine
 from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import as_stored
@@ -35,12 +35,12 @@ def prefix_of(backbone: Backbone, stop: int | None = None) -> FrozenPrefix:
     return FrozenPrefix(backbone, len(backbone.stage_names) if stop is None else stop, scale, shift)
 
 
-def pictures(count: int, size: int = SIZE) -> NDArray[np.uint8]:
+def images(count: int, size: int = SIZE) -> NDArray[np.uint8]:
     return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 def work_of(prefix: FrozenPrefix, count: int = 10**6) -> Work:
-    return Work(prefix, CPU, None, count, lambda n: pictures(n, prefix.image_size))
+    return Work(prefix, CPU, None, count, lambda n: images(n, prefix.image_size))
 
 
 @pytest.mark.parametrize("stop", [4, 2])
@@ -48,7 +48,7 @@ def work_of(prefix: FrozenPrefix, count: int = 10**6) -> Work:
 def test_engines_agree_with_the_network(name: str, stop: int) -> None:
     prefix = prefix_of(toy_backbone(), stop)
     engine = make_engine(name, work_of(prefix))
-    x = pictures(engine.batch)
+    x = images(engine.batch)
     assert prefix.pooled == (stop == 4)
     with torch.no_grad():
         plain = toy_backbone().eval()
@@ -71,7 +71,7 @@ def test_an_engine_leaves_the_network_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     flags = [p.requires_grad for p in backbone.parameters()]
     for engine in (TorchEngine(prefix, CPU), OnnxEngine(prefix)):
-        engine(pictures(engine.batch))
+        engine(images(engine.batch))
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
     assert [p.requires_grad for p in backbone.parameters()] == flags
 
@@ -80,14 +80,14 @@ def test_folding_leaves_no_batch_norm_and_unfolded_is_exact() -> None:
     folded, exact = (TorchEngine(prefix_of(toy_backbone(), stop), CPU) for stop in (4, 3))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.network.modules())
     prefix = prefix_of(toy_backbone(), 3)
-    x = pictures(8)
+    x = images(8)
     assert np.array_equal(exact(x), as_stored(reference(prefix, torch.from_numpy(x))).numpy())
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
 def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
     engine = make_engine(name, work_of(prefix_of(toy_backbone())))
-    x, others = pictures(8), pictures(9)[:8]
+    x, others = images(8), images(9)[:8]
     others[3] = x[0]
     assert np.array_equal(engine(x)[0], engine(others)[3])
 
@@ -95,7 +95,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
 def test_compiled_agrees() -> None:
     prefix = prefix_of(toy_backbone())
     engine = CompiledEngine(prefix, CPU)
-    x = pictures(8)
+    x = images(8)
     assert relative_error(engine(x), reference(prefix, torch.from_numpy(x)).numpy()) < 1e-4
 
 
@@ -120,10 +120,10 @@ def test_families_of_networks_can_be_exported(make: Callable[[], Backbone]) -> N
 
 
 def test_half_precision_is_close() -> None:
-    work = Work(prefix_of(toy_backbone()), CPU, torch.bfloat16, 10, lambda n: pictures(n))
+    work = Work(prefix_of(toy_backbone()), CPU, torch.bfloat16, 10, lambda n: images(n))
     engine = make_engine("torch", work)
-    full = reference(work.prefix, torch.from_numpy(pictures(8)))
-    assert 1e-5 < relative_error(engine(pictures(8)), full.numpy()) < 0.05
+    full = reference(work.prefix, torch.from_numpy(images(8)))
+    assert 1e-5 < relative_error(engine(images(8)), full.numpy()) < 0.05
     with pytest.raises(EngineError, match="full precision only"):
         make_engine("onnxruntime", work)
 
@@ -155,13 +155,13 @@ def test_auto_takes_the_faster_and_remembers(
     caplog.set_level(logging.INFO)
     prefix = prefix_of(toy_backbone())
     timed = fake(monkeypatch, {faster: 200.0, slower: 100.0})
-    assert Choice(work_of(prefix), "auto").name == faster
+    assert EngineChoice(work_of(prefix), "auto").name == faster
     assert sorted(timed) == ["onnxruntime", "torch"]
-    assert f"auto chooses {faster} (pictures/s:" in caplog.text
+    assert f"auto chooses {faster} (images/s:" in caplog.text
     fake(monkeypatch, {faster: 1.0, slower: 2.0})  # today the other would win
-    assert Choice(work_of(prefix), "auto").name == faster
-    assert Choice(work_of(prefix_of(toy_backbone(), 3)), "auto").name == "torch"  # layers above are trained
-    assert Choice(work_of(prefix, count=10), "auto").name == "torch"  # not worth a choice
+    assert EngineChoice(work_of(prefix), "auto").name == faster
+    assert EngineChoice(work_of(prefix_of(toy_backbone(), 3)), "auto").name == "torch"  # layers above are trained
+    assert EngineChoice(work_of(prefix, count=10), "auto").name == "torch"  # not worth a choice
 
 
 def test_an_engine_with_other_numbers_is_not_used(
@@ -170,10 +170,10 @@ def test_an_engine_with_other_numbers_is_not_used(
     caplog.set_level(logging.INFO)
     prefix = prefix_of(toy_backbone())
     fake(monkeypatch, {"torch": 1.0, "onnxruntime": 100.0}, error=1e-3)
-    assert Choice(work_of(prefix), "auto").name == "torch"
+    assert EngineChoice(work_of(prefix), "auto").name == "torch"
     assert "onnxruntime is left out: its output differs from PyTorch's (relative error 1.0e-03)" in caplog.text
     with pytest.raises(ConfigError, match=r"features.engine=onnxruntime: its output differs .*use another engine"):
-        Choice(work_of(prefix), "onnxruntime").engine()
+        EngineChoice(work_of(prefix), "onnxruntime").engine()
 
 
 def test_a_remembered_engine_that_fails_makes_way(
@@ -181,11 +181,11 @@ def test_a_remembered_engine_that_fails_makes_way(
 ) -> None:
     prefix = prefix_of(toy_backbone())
     fake(monkeypatch, {"torch": 1.0, "onnxruntime": 100.0})
-    assert Choice(work_of(prefix), "auto").name == "onnxruntime"
+    assert EngineChoice(work_of(prefix), "auto").name == "onnxruntime"
     [file] = (tmp_path / "cache/headstart/engines").iterdir()
     assert json.loads(file.read_text())["pictures_per_second"] == {"torch": 1.0, "onnxruntime": 100.0}
     fake(monkeypatch, {}, error=1.0)
-    chosen = Choice(work_of(prefix), "auto")
+    chosen = EngineChoice(work_of(prefix), "auto")
     assert chosen.name == "onnxruntime"
     assert chosen.engine().name == chosen.name == "torch"
     assert "now fails" in caplog.text
@@ -208,6 +208,6 @@ def test_the_exporter_that_stays_works_too() -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    x = pictures(8)
+    x = images(8)
     [values] = session.run(None, {session.get_inputs()[0].name: x})
     assert relative_error(values, reference(prefix, torch.from_numpy(x)).numpy()) < 1e-4

@@ -1,4 +1,4 @@
-"""The loaders of features give what the loaders of pictures give, in the same order."""
+"""The loaders of features give what the loaders of images give, in the same order."""
 
 from pathlib import Path
 
@@ -32,17 +32,17 @@ def frozen_of(
 
 @pytest.mark.parametrize("limit", ["auto", 0])
 @pytest.mark.parametrize("which", ["train", "train_eval", "val", "test"])
-def test_features_stand_where_their_pictures_stood(which: str, limit: object, tmp_path: Path) -> None:
+def test_features_stand_where_their_images_stood(which: str, limit: object, tmp_path: Path) -> None:
     frozen = frozen_of(tmp_path, memory_limit=limit)
-    loader, pictures = (getattr(source, f"{which}_dataloader")() for source in (frozen, frozen.data))
+    loader, pixels = (getattr(source, f"{which}_dataloader")() for source in (frozen, frozen.data))
     assert isinstance(loader, FeatureBatches)
     orders = []
     for epoch in (0, 1):
         if which == "train":
             loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
-            pictures.batch_sampler.set_epoch(epoch)
-        assert len(loader) == len(pictures)
-        for (values, labels, places), (images, other_labels, other_places) in zip(loader, pictures, strict=True):
+            pixels.batch_sampler.set_epoch(epoch)
+        assert len(loader) == len(pixels)
+        for (values, labels, places), (images, other_labels, other_places) in zip(loader, pixels, strict=True):
             assert torch.equal(labels, other_labels)
             assert torch.equal(places, other_places)
             expected = frozen.keeper.prefix(images.permute(0, 2, 3, 1))
@@ -52,7 +52,7 @@ def test_features_stand_where_their_pictures_stood(which: str, limit: object, tm
     assert (orders[0] != orders[1]) == (which == "train")
 
 
-def test_augmented_pictures_stay_pictures_and_the_rest_is_reused(tmp_path: Path) -> None:
+def test_augmented_images_stay_images_and_the_rest_is_reused(tmp_path: Path) -> None:
     for frozen in (frozen_of(tmp_path, (CropResize(),)), frozen_of(tmp_path, mixed=True)):
         assert isinstance(frozen.train_dataloader(), DataLoader)
         assert isinstance(frozen.val_dataloader(), FeatureBatches)
@@ -62,17 +62,17 @@ def test_augmented_pictures_stay_pictures_and_the_rest_is_reused(tmp_path: Path)
 
 def test_views_take_turns_and_start_as_the_exact_run_does(tmp_path: Path) -> None:
     frozen = frozen_of(tmp_path, (CropResize(),), kept=2)
-    loader, pictures = frozen.train_dataloader(), frozen.data.train_dataloader()
+    loader, pixels = frozen.train_dataloader(), frozen.data.train_dataloader()
     batches = []
     for epoch in range(4):
-        for source in (loader, pictures):
+        for source in (loader, pixels):
             source.batch_sampler.set_epoch(epoch)
         values, _, places = next(iter(loader))
-        images, _, _ = next(iter(pictures))
+        images, _, _ = next(iter(pixels))
         expected = frozen.keeper.prefix(images.permute(0, 2, 3, 1))
         same = torch.allclose(values, expected, rtol=1e-3, atol=1e-4)
         assert same == (epoch < 2)  # later the exact run draws new views
-        shown = np.concatenate([frozen.data.train.picture(int(i), epoch % 2)[None] for i in places])
+        shown = np.concatenate([frozen.data.train.image(int(i), epoch % 2)[None] for i in places])
         expected = frozen.keeper.prefix(torch.from_numpy(shown))
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
         batches.append(values)

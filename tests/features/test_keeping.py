@@ -15,14 +15,14 @@ from conftest import PREPROCESSING, toy_backbone
 from forking import Server
 
 from headstart.augmentations import AugMix, CropResize, Pipeline, View
-from headstart.data import Digits, PictureSplit
-from headstart.data.deep import PixelRange
+from headstart.data import Digits, ImageSplit
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings, keeping, store
 from headstart.features.keeping import Keeper
 from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
 from headstart.features.store import PartWriter, Store
+from headstart.inputs.deep import PixelRange
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +50,20 @@ def values_of(rows: Rows | None) -> np.ndarray:
     return as_stored(rows.take(np.arange(len(rows)))).numpy()
 
 
-def expected_of(keeper: Keeper, split: PictureSplit, epoch: int = 0) -> np.ndarray:
-    pictures = np.stack([split.picture(index, epoch) for index in range(len(split))])
-    return as_stored(reference(keeper.prefix, torch.from_numpy(pictures))).numpy()
+def expected_of(keeper: Keeper, split: ImageSplit, epoch: int = 0) -> np.ndarray:
+    images = np.stack([split.image(index, epoch) for index in range(len(split))])
+    return as_stored(reference(keeper.prefix, torch.from_numpy(images))).numpy()
 
 
 def counting(keeper: Keeper, seen: list[int]) -> Keeper:
-    """Note how many pictures its engine is given."""
+    """Note how many images its engine is given."""
     engine = keeper.choice.engine()
     plain = type(engine).__call__
 
     class Counted(type(engine)):  # type: ignore[misc]
-        def __call__(self, pictures: np.ndarray) -> np.ndarray:
-            seen.append(len(pictures))
-            return plain(self, pictures)
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            seen.append(len(images))
+            return plain(self, images)
 
     engine.__class__ = Counted
     return keeper
@@ -116,12 +116,12 @@ def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pyte
     data = digits_of()
     keeper = keeper_of(tmp_path, data)
     names = {keeper.entry(data.train).name}
-    data.train.pictures.decoder = type(data.train.pictures.decoder)(17, "bilinear")
+    data.train.images.decoder = type(data.train.images.decoder)(17, "bilinear")
     names.add(keeper.entry(data.train).name)
-    data.train.pictures.decoder = type(data.train.pictures.decoder)(16, "bicubic")
+    data.train.images.decoder = type(data.train.images.decoder)(16, "bicubic")
     names.add(keeper.entry(data.train).name)
     for change in ({"resize": "pad"}, {"pixel_range": PixelRange(4095)}, {"enlarge": False}):
-        data.train.pictures.decoder = replace(data.train.pictures.decoder, **change)
+        data.train.images.decoder = replace(data.train.images.decoder, **change)
         names.add(keeper.entry(data.train).name)
     keeper.autocast = torch.bfloat16
     names.add(keeper.entry(data.train).name)
@@ -213,7 +213,7 @@ def test_without_a_place_to_keep_them_the_run_computes_its_own(
     assert not list((tmp_path).rglob(".partial-*"))
 
 
-def test_neither_disk_nor_memory_means_pictures(
+def test_neither_disk_nor_memory_means_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(PartWriter, "put", full)
@@ -278,10 +278,10 @@ def test_it_says_what_it_did(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     keeper_of(tmp_path, data).get("train", data.train)
     computed, found = [record.getMessage() for record in caplog.records if record.getMessage().startswith("train:")]
     assert re.fullmatch(
-        r"train: pooled features of 80 pictures, 80 computed in [\d.]+ s with torch; 0.0 MB kept in \S+", computed
+        r"train: pooled features of 80 images, 80 computed in [\d.]+ s with torch; 0.0 MB kept in \S+", computed
     )
     assert re.fullmatch(
-        r"train: pooled features of 80 pictures found in \S+, 0.0 MB; computing them takes [\d.]+ s", found
+        r"train: pooled features of 80 images found in \S+, 0.0 MB; computing them takes [\d.]+ s", found
     )
 
 

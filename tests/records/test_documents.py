@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.errors import DataError
-from headstart.records.documents import DEPTH, checked_yaml, parsed_yaml, plain_text, read_json
+from headstart.records.documents import DEPTH, checked_yaml, parsed_yaml, read_json
 from headstart.records.manifest import read_manifest, read_settings
+from headstart.tables import plain_text
 
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)

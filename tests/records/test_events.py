@@ -8,9 +8,9 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from headstart.commands.board import Links
 from headstart.errors import DataError
 from headstart.records.events import check_events
-from headstart.reports.board_command import Links
 
 NAME = "tensorboard/train/events.out.tfevents.0"
 

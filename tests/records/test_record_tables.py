@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from headstart.comparison.predictions import read_predictions
 from headstart.errors import DataError
 from headstart.records.tables import open_table, read_rows
-from headstart.reports.predictions import read_predictions
 
 
 def opened(folder: Path, content: bytes, most: int = 10**8, cells: int = 10**6) -> tuple[list[str], int]:

@@ -22,11 +22,11 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from headstart.cli import main
+from headstart.commands.board import Links
+from headstart.comparison.panels import make_panels
+from headstart.comparison.table import group_runs
+from headstart.records.runs import read_runs
 from headstart.reports.board import write_board
-from headstart.reports.board_command import Links
-from headstart.reports.panels import make_panels
-from headstart.reports.read import read_runs
-from headstart.reports.table import group_runs
 
 ACCURACIES = {"head_only": [0.8, 0.9], "scratch": [0.4]}
 RAW = {"raw_pixels": {"test/accuracy": 0.3, "validation/accuracy": 0.35}}
@@ -42,8 +42,8 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def write(runs: Path, directory: Path, **pictures: Path) -> Path:
-    return write_board(make_panels(group_runs(read_runs([runs]).runs)), directory, pictures)
+def write(runs: Path, directory: Path, **images: Path) -> Path:
+    return write_board(make_panels(group_runs(read_runs([runs]).runs)), directory, images)
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -114,7 +114,7 @@ def test_the_layout_shades_the_band(runs: Path, tmp_path: Path) -> None:
     assert {series.value, series.lower, series.upper} <= set(events.Tags()["scalars"])
 
 
-def test_pictures_of_the_report_are_images(runs: Path, tmp_path: Path) -> None:
+def test_images_of_the_report_are_images(runs: Path, tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
     [event] = read(write(runs, tmp_path / "board", curves=tmp_path / "x.png") / "figures").Images("curves")
     assert (event.width, event.height) == (30, 20)
@@ -163,7 +163,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, capsys: pyte
 def test_neither_torch_nor_tensorflow_is_needed(runs: Path, tmp_path: Path) -> None:
     code = f"""
 import sys
-from headstart.reports.board_command import aggregate
+from headstart.commands.board import aggregate
 assert not {{"torch", "tensorboard", "pandas"}} & set(sys.modules)
 from pathlib import Path
 print(aggregate([Path({str(runs)!r})]))

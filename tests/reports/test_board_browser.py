@@ -1,6 +1,6 @@
 """TensorBoard as a person sees it: curves over each other, final scores in a table, bands that are shaded.
 
-With HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER the picture for the documentation is drawn, of these runs.
+With HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER the image for the documentation is drawn, of these runs.
 """
 
 import os
@@ -54,7 +54,7 @@ def runs_table(page: "Page") -> None:
     page.locator("runs-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
 
 
-def take_picture(page: "Page", address: str, path: Path) -> None:
+def take_image(page: "Page", address: str, path: Path) -> None:
     """Mean curves of training and validation, the settings of the tab put away."""
     page.goto(f"{address}?{MEANS}")
     chart(page, "epoch_accuracy")
@@ -69,7 +69,7 @@ def take_picture(page: "Page", address: str, path: Path) -> None:
 
 @pytest.mark.slow
 def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
-    # More test pictures, so that runs hardly tie.
+    # More test images, so that runs hardly tie.
     settings = [*TINY, *SMALLEST, "dataset.counts=[6,4,24]", "trainer.max_epochs=3", "augmentation=crop_resize"]
     assert main(["train", "-m", *settings, f"strategy={','.join(STRATEGIES)}", "seed=0,1", "output_dir=runs"]) == 0
     finished = runs_below(Path("runs"))
@@ -94,7 +94,7 @@ def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
         for strategy in STRATEGIES:
             assert f"comparison/textures/{strategy}/validation" in first.inner_text()
 
-        take_picture(page, address, tmp_path / "means.png")
+        take_image(page, address, tmp_path / "means.png")
         told = chart(page, "epoch_accuracy")
         for strategy in STRATEGIES:
             assert f"comparison/textures/{strategy}/validation" in told
@@ -125,10 +125,10 @@ def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
         assert not away
 
 
-@pytest.mark.skipif("HEADSTART_SCREENSHOTS" not in os.environ, reason="draws a picture for the documentation")
-def test_picture_for_the_documentation() -> None:
+@pytest.mark.skipif("HEADSTART_SCREENSHOTS" not in os.environ, reason="draws an image for the documentation")
+def test_image_for_the_documentation() -> None:
     with board(Path(os.environ["HEADSTART_RUNS"])) as address, chromium() as watched:
-        take_picture(watched.new_page(viewport=VIEW), address, Path(os.environ["HEADSTART_SCREENSHOTS"]))
+        take_image(watched.new_page(viewport=VIEW), address, Path(os.environ["HEADSTART_SCREENSHOTS"]))
 
 
 def close(cell: str, value: float) -> bool:

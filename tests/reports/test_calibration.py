@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headstart.comparison.panels import Panel
+from headstart.comparison.scores import test_scores as scores_of
+from headstart.comparison.table import RunGroup, Statistic
 from headstart.reports.calibration import worse_calibration
-from headstart.reports.panels import Panel
-from headstart.reports.scores import test_scores as scores_of
-from headstart.reports.table import Group, Statistic
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def analysis(*pairs: tuple[Said, Said]) -> Any:
     found = {str(number): SimpleNamespace(scores=scores_of(*pair)) for number, pair in enumerate(pairs)}
     runs = tuple(SimpleNamespace(id=name) for name in found)
     test = Statistic(0.8, 0.01, len(runs))
-    group = Group({"dataset": "ants", "strategy": "knn"}, runs, test, test)  # type: ignore[arg-type]
+    group = RunGroup({"dataset": "ants", "strategy": "knn"}, runs, test, test)  # type: ignore[arg-type]
     return SimpleNamespace(panels=[Panel("ants", ("strategy",), (group,), (), {})], evidence=found)
 
 

@@ -11,8 +11,8 @@ import pytest
 from made_runs import write_tested_run
 
 from headstart.cli import main
-from headstart.reports.board_command import aggregate
-from headstart.reports.read import read_runs
+from headstart.commands.board import aggregate
+from headstart.records.runs import read_runs
 from headstart.sweeps.status import overview
 
 RIGHT = np.array([True, False, True] * 4)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.comparison.pivot import Pivot
 from headstart.reports.latex import SPECIAL, escape_latex, latex_table
-from headstart.reports.pivot import Pivot
 
 TOKENS = re.compile("|".join(re.escape(form) for form in (*SPECIAL.values(), "{}")))
 LISTS = [

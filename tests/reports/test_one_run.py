@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from made_runs import CLASSES, write_run, write_tested_run
 
 from headstart.cli import main
+from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, analyse
 from headstart.reports.one_run import share_interval
-from headstart.reports.read import read_runs
-from headstart.reports.statistics import accuracy_interval
+from headstart.statistics import accuracy_interval
 
 RIGHT = np.array([True] * 12 + [False, True, True, False] * 6)  # 36 images, 12 a class
 COST = {
@@ -138,9 +138,9 @@ def test_nothing_wrong_is_no_table_of_mistakes(tmp_path: Path) -> None:
     assert [row[0] for row in one.details[0].texts] == CLASSES
 
 
-@pytest.mark.parametrize("pictures", [None, 3, {"test": "many"}, {"test": -1, "train": True}])
-def test_odd_counts_are_left_out(pictures: object, tmp_path: Path) -> None:
-    run_with(tmp_path, pictures=pictures)
+@pytest.mark.parametrize("images", [None, 3, {"test": "many"}, {"test": -1, "train": True}])
+def test_odd_counts_are_left_out(images: object, tmp_path: Path) -> None:
+    run_with(tmp_path, images=images)
     one = analysed(tmp_path).one_run
     assert one is not None
     assert "36 images" in dict(one.overview.texts)["test accuracy (%)"]

@@ -72,7 +72,7 @@ def test_contents_are_folded_on_a_phone_and_open_on_a_desk(show: Callable[..., "
     summary.click()
     assert link.is_visible()
     link.click()
-    assert tab.url.endswith("#pictures")
+    assert tab.url.endswith("#images")
     assert not link.is_visible()
     tab.set_viewport_size({"width": 1400, "height": 900})
     tab.wait_for_function("document.querySelector('nav details').open")
@@ -84,7 +84,7 @@ def test_contents_are_folded_on_a_phone_and_open_on_a_desk(show: Callable[..., "
 
 def shades(tab: "Tab") -> list[float]:
     """How light the first dots of each figure are, 0 to 255."""
-    return tab.locator("figure.picture img").evaluate_all(
+    return tab.locator("figure.image img").evaluate_all(
         """(images) => Promise.all(images.map(async (image) => {
             await image.decode();
             const canvas = document.createElement("canvas");

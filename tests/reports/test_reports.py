@@ -1,4 +1,4 @@
-"""Groups, statistics, page and picture from run directories made by hand."""
+"""Groups, statistics, page and image from run directories made by hand."""
 
 import statistics
 from pathlib import Path
@@ -11,12 +11,12 @@ from made_runs import write_run
 from PIL import Image
 
 from headstart.cli import main
+from headstart.commands.report import summary
 from headstart.errors import ConfigError
+from headstart.records.keys import sort_value
 from headstart.reports import group_runs, read_runs
 from headstart.reports.analysis import Options, analyse
-from headstart.reports.command import summary
-from headstart.reports.keys import sort_value
-from headstart.settings import ADDED, INDIFFERENT
+from headstart.settings.effects import ADDED, INDIFFERENT
 
 
 def test_groups_over_seeds(tmp_path: Path) -> None:
@@ -66,15 +66,15 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     table = pd.read_csv(runs / "report/report.csv")
     assert table.loc[table.strategy == "finetune_all", "test_accuracy_mean"].item() == pytest.approx(0.91)
     assert len(pd.read_csv(runs / "report/runs.csv")) == 4
-    with Image.open(runs / "report/report.png") as picture:
-        assert picture.width > 400
-        assert len(set(picture.convert("RGB").resize((200, 200)).getdata())) > 50
+    with Image.open(runs / "report/report.png") as image:
+        assert image.width > 400
+        assert len(set(image.convert("RGB").resize((200, 200)).getdata())) > 50
     before = page
     assert main(["report", str(runs)]) == 0
     assert (runs / "report/report.md").read_text() == before
 
 
-def test_pictures_that_headstart_explain_left_in_runs_are_shown(tmp_path: Path) -> None:
+def test_images_that_headstart_explain_left_in_runs_are_shown(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "scratch", 0, 0.5) / "explain"
     folder.mkdir()
     for ending in ("png", "pdf"):
@@ -94,7 +94,7 @@ def test_damage_is_named_and_not_fatal(tmp_path: Path) -> None:
     found = read_runs([tmp_path])
     assert len(found.runs) == 2
     reasons = " ".join(problem.reason for problem in found.problems)
-    for expected in ("cannot be read", "schema 2", "1 picture was unreadable", "metrics.csv is missing"):
+    for expected in ("cannot be read", "schema 2", "1 image was unreadable", "metrics.csv is missing"):
         assert expected in reasons
 
 
@@ -184,7 +184,7 @@ def test_settings_stand_side_by_side_and_are_filtered(tmp_path: Path, capsys: py
 
 
 def test_reading_and_comparing_load_no_torch() -> None:
-    modules = "headstart.reports, headstart.reports.drawing, headstart.reports.board, headstart.reports.diff"
+    modules = "headstart.reports, headstart.reports.drawing, headstart.reports.board, headstart.comparison.diff"
     assert answer_of(f"import sys, {modules}; print('torch' in sys.modules)").strip() == "False"
 
 

@@ -9,30 +9,30 @@ from made_runs import write_tested_run
 
 from headstart.cli import main
 from headstart.errors import DataError
+from headstart.records.robustness_file import Robustness, read_robustness
 from headstart.reports import read_runs
 from headstart.reports.analysis import Analysis, Options, analyse
-from headstart.reports.robustness_file import Robustness, read_robustness
-from headstart.reports.statistics import paired_both
+from headstart.statistics import paired_both
 
-PICTURES = 200
+IMAGES = 200
 CELLS = [(name, severity) for name in ("fog", "snow") for severity in (1, 5)]
 
 
 def measured_run(
     root: Path, strategy: str, seed: int, share: float, cells: list[tuple[str, int]] = CELLS, **changes: str
 ) -> Robustness:
-    """A run that tells nine pictures in ten, and so large a share of corrupted ones."""
+    """A run that tells nine images in ten, and so large a share of corrupted ones."""
     rng = np.random.default_rng([seed, int(100 * share)])
-    clean = rng.random(PICTURES) < 0.9
+    clean = rng.random(IMAGES) < 0.9
     folder = write_tested_run(root, strategy, seed, clean)
-    known = {"pictures": "digest", "made_by": "kernels 1"} | changes
+    known = {"images": "digest", "made_by": "kernels 1"} | changes
     found = Robustness(
-        total=PICTURES,
+        total=IMAGES,
         size=64,
         weights="weights",
         fingerprint=None,
         clean=clean,
-        results={cell: rng.random(PICTURES) < share for cell in cells},
+        results={cell: rng.random(IMAGES) < share for cell in cells},
         **known,
     )
     (folder / "robustness.json").write_text(found.text())
@@ -133,7 +133,7 @@ def test_without_measurements_nothing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"pictures": "others"}, "were measured on other pictures"),
+        ({"images": "others"}, "were measured on other images"),
         ({"made_by": "kernels 0"}, "with corruptions made otherwise (kernels 1; kernels 0)"),
         ({"cells": CELLS[:2]}, "under other corruptions or severities (4 and 2 in all)"),
     ],
@@ -155,7 +155,7 @@ def test_runs_that_were_not_measured_are_told_and_the_others_compared(tmp_path: 
     for seed in range(3):
         measured_run(tmp_path, "lp_ft", seed, 0.7)
     measured_run(tmp_path, "scratch", 1, 0.4)
-    write_tested_run(tmp_path, "scratch", 2, np.ones(PICTURES, dtype=bool))
+    write_tested_run(tmp_path, "scratch", 2, np.ones(IMAGES, dtype=bool))
     (folder,) = tmp_path.glob("lp_ft-0-*")
     (folder / "robustness.json").write_text("{")
     analysis = report(tmp_path)

@@ -20,7 +20,7 @@ SIZES = (32, 64, 224)
 
 
 def photograph(side: int, number: int = 0) -> np.ndarray:
-    """A part of a real picture, uint8 (side, side, 3)."""
+    """A part of a real image, uint8 (side, side, 3)."""
     top = 40 * number
     return np.asarray(cv2.resize(data.astronaut()[top : top + 300, 80:380], (side, side), interpolation=cv2.INTER_AREA))
 
@@ -43,23 +43,23 @@ def test_shape_and_type_stay_and_the_same_comes_again(
     name: str, severity: int, height: int, width: int, grey: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 256, (height, width, 1 if grey else 3), dtype=np.uint8)
-    picture = np.repeat(picture, 3, axis=2) if grey else picture
-    before = picture.copy()
+    image = rng.integers(0, 256, (height, width, 1 if grey else 3), dtype=np.uint8)
+    image = np.repeat(image, 3, axis=2) if grey else image
+    before = image.copy()
     states = global_states()
-    found = corrupt(picture, name, severity)
-    assert (found.shape, found.dtype) == (picture.shape, np.uint8)
-    assert np.array_equal(corrupt(picture, name, severity, content_of(picture)), found)
-    assert np.array_equal(picture, before)
+    found = corrupt(image, name, severity)
+    assert (found.shape, found.dtype) == (image.shape, np.uint8)
+    assert np.array_equal(corrupt(image, name, severity, content_of(image)), found)
+    assert np.array_equal(image, before)
     assert global_states() == states
 
 
 @pytest.mark.parametrize("side", SIZES)
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "elastic_transform"])
-def test_severity_five_is_further_from_the_picture_than_one(name: str, side: int) -> None:
-    pictures = [photograph(side, number) for number in range(5)]
+def test_severity_five_is_further_from_the_image_than_one(name: str, side: int) -> None:
+    images = [photograph(side, number) for number in range(5)]
     first, fifth = (
-        np.mean([np.sqrt(np.mean((corrupt(one, name, severity) - one.astype(float)) ** 2)) for one in pictures])
+        np.mean([np.sqrt(np.mean((corrupt(one, name, severity) - one.astype(float)) ** 2)) for one in images])
         for severity in (1, 5)
     )
     assert fifth > 1.05 * first
@@ -85,7 +85,7 @@ def test_elastic_bends_more_with_severity(side: int) -> None:
 
 def test_other_pixels_other_noise_and_other_severities_other_draws() -> None:
     one, other = photograph(48), photograph(48, 1)
-    noise = [corrupt(picture, "gaussian_noise", 1).astype(int) - picture for picture in (one, other)]
+    noise = [corrupt(image, "gaussian_noise", 1).astype(int) - image for image in (one, other)]
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
     again = corrupt(one, "gaussian_noise", 2).astype(int) - one
     assert abs(np.corrcoef(noise[0].ravel(), again.ravel())[0, 1]) < 0.1

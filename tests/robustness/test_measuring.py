@@ -1,4 +1,4 @@
-"""Networks on corrupted pictures: each picture corrupted once, the same in whatever batches."""
+"""Networks on corrupted images: each image corrupted once, the same in whatever batches."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from headstart.robustness import corrupt
 from headstart.robustness.measuring import Source, measure
 
 COUNT = 23
-PICTURES = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
 TARGETS = np.arange(COUNT) % 2
 
 
 class Bright:
-    """Tells dark pictures from bright ones, at a threshold; counts how often its features are asked for."""
+    """Tells dark images from bright ones, at a threshold; counts how often its features are asked for."""
 
     def __init__(self, threshold: float, body_key: str = "mean") -> None:
         self.threshold, self.body_key, self.asked = threshold, body_key, 0
@@ -28,7 +28,7 @@ class Bright:
 
 
 def source(batches: Sequence[Sequence[int]]) -> Source:
-    return Source(lambda position, view: PICTURES[position], TARGETS, [np.array(one) for one in batches])
+    return Source(lambda position, view: IMAGES[position], TARGETS, [np.array(one) for one in batches])
 
 
 def right(batches: Sequence[Sequence[int]], threshold: float = 127.0) -> dict[tuple[str, int], list[bool]]:
@@ -37,11 +37,11 @@ def right(batches: Sequence[Sequence[int]], threshold: float = 127.0) -> dict[tu
     return {(name, at): told.tolist() for name, (of,) in found for at, told in of.items()}
 
 
-def test_answers_are_those_of_pictures_corrupted_one_by_one() -> None:
+def test_answers_are_those_of_images_corrupted_one_by_one() -> None:
     expected = {
         (name, severity): [
-            bool((corrupt(picture, name, severity).mean() > 127.0) == target)
-            for picture, target in zip(PICTURES, TARGETS, strict=True)
+            bool((corrupt(image, name, severity).mean() > 127.0) == target)
+            for image, target in zip(IMAGES, TARGETS, strict=True)
         ]
         for name, severity in (("fog", 2), ("fog", 5), ("shot_noise", 1))
     }
@@ -51,7 +51,7 @@ def test_answers_are_those_of_pictures_corrupted_one_by_one() -> None:
     assert any(True in told and False in told for told in expected.values())
 
 
-def test_pictures_have_the_same_digest_in_whatever_batches() -> None:
+def test_images_have_the_same_digest_in_whatever_batches() -> None:
     positions = np.array([3, 1, 2])
     digests = {source(batches).digest(positions) for batches in ([[1, 2, 3]], [[3], [2, 1]])}
     assert len(digests) == 1

@@ -83,15 +83,15 @@ def test_a_case_depends_on_its_number_only(number: int) -> None:
     made = []
     for _ in range(2):
         rng = np.random.default_rng([0, 0, number])
-        content, suffix = fuzz.seed_picture(rng)
+        content, suffix = fuzz.seed_image(rng)
         made.append((suffix, fuzz.mutated(content, rng)))
     assert made[0] == made[1]
 
 
-def test_sixty_pictures(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--pictures", "60", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
+def test_sixty_images(capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--images", "60", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
     said = capfd.readouterr().out
-    assert said.startswith("pictures: 60 cases, ")
+    assert said.startswith("images: 60 cases, ")
     assert said.endswith(" 0 hangs, 0 tracebacks\n")
     assert " 0 well" not in said
     assert " 0 refused" not in said
@@ -99,7 +99,7 @@ def test_sixty_pictures(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_twenty_five_configs(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--pictures", "0", "--configs", "25", "--runs", "0", "--seed", "1"]) == 0, capfd.readouterr().out
+    assert fuzz.main(["--images", "0", "--configs", "25", "--runs", "0", "--seed", "1"]) == 0, capfd.readouterr().out
     assert capfd.readouterr().out.endswith(" 0 hangs, 0 tracebacks\n")
 
 
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_reading(word: str, outcome: Any, wrong: str | None) 
 
 @pytest.mark.slow
 def test_six_damaged_runs() -> None:
-    options = ["--pictures", "0", "--configs", "0", "--runs", "6", "--seconds", "60"]
+    options = ["--images", "0", "--configs", "0", "--runs", "6", "--seconds", "60"]
     command = [sys.executable, str(CHECKOUT / "scripts" / "fuzz.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -37,9 +37,9 @@ def test_counts_fall_and_test_stays(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["pictures", "new", "--most", "13"], "class a has 12 images, 13 are needed"),
-        (["pictures", "new", "--least", "0"], "expected 1 <= least <= most"),
-        (["pictures", "pictures"], "pictures exists already"),
+        (["images", "new", "--most", "13"], "class a has 12 images, 13 are needed"),
+        (["images", "new", "--least", "0"], "expected 1 <= least <= most"),
+        (["images", "images"], "images exists already"),
         (["gone", "new"], "gone has no folder train"),
     ],
 )
@@ -51,7 +51,7 @@ def test_what_cannot_be_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_folder({"train/a": 12})
-    words = [str(tmp_path / word) if word in ("pictures", "new", "gone") else word for word in arguments]
+    words = [str(tmp_path / word) if word in ("images", "new", "gone") else word for word in arguments]
     assert long_tail(*words) == 2
     said = capsys.readouterr().err
     assert sentence in said

@@ -23,7 +23,7 @@ def test_one_split_is_shifted_and_the_other_linked(
         how = ["--splits", "test", "--blur", "0", "--noise", "0.1", "--most", "2"]
         done = shift(run, str(source), str(tmp_path / name), *how)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("4 pictures")
+        assert done.stdout.startswith("4 images")
     once, again = tmp_path / "once", tmp_path / "again"
     assert (once / "train").resolve() == (source / "train").resolve()
     names = sorted(path.relative_to(once) for path in (once / "test").rglob("*.png"))

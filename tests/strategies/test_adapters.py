@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone, torchvision_backbone
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.runs.checkpoints import keep_network
 from headstart.strategies import Adapters, FinetuneAll, Strategy
 from headstart.strategies.adapters import Adapted
+from headstart.training.checkpoints import keep_network
 
 NETWORKS: dict[str, tuple[Callable[[], Backbone], str, int]] = {
     # the network, a stage, how many adapters it gets
@@ -30,7 +30,7 @@ NETWORKS: dict[str, tuple[Callable[[], Backbone], str, int]] = {
 }
 
 
-def pictures(strategy: Strategy) -> Tensor:
+def random_images(strategy: Strategy) -> Tensor:
     size = strategy.backbone.preprocessing.image_size
     rng = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=rng)
@@ -46,7 +46,7 @@ def test_the_network_starts_as_it_was_and_every_adapter_acts(name: str) -> None:
     backbone = make()
     plain = make_strategy(FinetuneAll, backbone=copy.deepcopy(backbone)).eval()
     strategy = make_strategy(Adapters, backbone=backbone).eval()
-    images = pictures(strategy)
+    images = random_images(strategy)
     with torch.no_grad():
         before = plain(images)
         assert torch.equal(strategy(images), before)
@@ -115,7 +115,7 @@ def test_only_adapters_and_head_move_and_load_again(digits: Digits, tmp_path: Pa
     assert "backbone.stages.stage1.adapter.down.weight" in best
     again = make_strategy(Adapters, backbone=toy_backbone(seed=5), train_stages=["stage1", "stage3"], head_seed=9)
     again.load_state_dict(best)
-    assert torch.equal(again.eval()(pictures(again)), strategy.eval()(pictures(strategy)))
+    assert torch.equal(again.eval()(random_images(again)), strategy.eval()(random_images(strategy)))
 
 
 def test_the_seed_is_that_of_the_head() -> None:

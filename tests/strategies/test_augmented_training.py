@@ -1,4 +1,4 @@
-"""Several views of a picture, mixing within the network, and views that are carried out in the step."""
+"""Several views of an image, mixing within the network, and views that are carried out in the step."""
 
 import math
 from pathlib import Path

@@ -21,14 +21,15 @@ from headstart.cli import main
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.features import FeatureSettings
-from headstart.features.extract import Features, extract
-from headstart.runs.reuse import frozen_data
+from headstart.features.extract import extract
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import balanced_weights, joined
 from headstart.strategies import Knn, LinearProbe, NearestCentroid, Ridge
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.knn import NearestNeighbours
-from headstart.strategies.probe_fit import balanced_weights, joined
 from headstart.strategies.ridge import solve
 from headstart.tasks import Classification, LinearHead, MlpHead
+from headstart.training.reuse import frozen_data
 
 
 def some_features(count: int, seed: int, dim: int = 20) -> Features:
@@ -39,7 +40,7 @@ def some_features(count: int, seed: int, dim: int = 20) -> Features:
     return Features(values, targets)
 
 
-@pytest.mark.parametrize("count", [15, 200])  # fewer and more pictures than features
+@pytest.mark.parametrize("count", [15, 200])  # fewer and more images than features
 def test_ridge_solutions_are_scikit_learns(count: int) -> None:
     train = some_features(count, 0)
     values = train.values.double()
@@ -60,7 +61,7 @@ def test_neighbours_vote_as_scikit_learns_do(neighbours: int) -> None:
     np.testing.assert_allclose(head(test.values).exp().numpy(), theirs.predict_proba(test.values.numpy()), atol=1e-4)
 
 
-def test_training_scores_of_neighbours_leave_the_picture_itself_out(digits: Digits, tmp_path: Path) -> None:
+def test_training_scores_of_neighbours_leave_the_image_itself_out(digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(Knn, neighbours=[1])
     strategy.fit(make_trainer(tmp_path), digits)
     assert pd.read_csv(tmp_path / "metrics.csv")["train/accuracy"][0] < 1
@@ -94,7 +95,7 @@ def test_nearest_centroid_is_scikit_learns(digits: Digits, tmp_path: Path) -> No
     assert (ours == theirs.predict(scaler.transform(test.values.double().numpy()))).mean() > 0.99
 
 
-def test_averaged_views_are_means_over_views_of_the_same_pictures() -> None:
+def test_averaged_views_are_means_over_views_of_the_same_images() -> None:
     common = [*TINY, "augmentation=crop_resize", "strategy=nearest_centroid"]
     assert main(["train", "-m", *common, "strategy.views=1,4", "output_dir=many"]) == 0
     one, four = sorted(runs_below(Path("many")), key=lambda run: run["features"]["splits"]["test"]["rows"])
@@ -127,12 +128,12 @@ def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
     assert frozen is not None
     for name, seen in (("train_eval", split), ("val", digits.validation.with_views(Pipeline([CropResize()]), 7))):
         rows = extract(lambda x: x, getattr(frozen, f"{name}_dataloader")(), torch.device("cpu")).values
-        pictures = [
-            torch.from_numpy(np.stack([seen.picture(i, epoch) for i in range(len(seen))])).permute(0, 3, 1, 2)
+        images = [
+            torch.from_numpy(np.stack([seen.image(i, epoch) for i in range(len(seen))])).permute(0, 3, 1, 2)
             for epoch in range(3)
         ]
         with torch.no_grad():
-            expected = sum(strategy.eval().features(view) for view in pictures) / 3
+            expected = sum(strategy.eval().features(view) for view in images) / 3
         torch.testing.assert_close(rows, expected, rtol=1e-3, atol=1e-4)
 
 

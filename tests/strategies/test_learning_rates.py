@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from headstart import strategies
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.runs.curves import TensorBoardCurves
+from headstart.records.curves import TensorBoardCurves
 from headstart.strategies import FinetuneAll, FinetuneUpper, LayerTransfer, Strategy
 from headstart.strategies.feature_classifier import FeatureClassifier
 from headstart.strategies.plan import plan_rows

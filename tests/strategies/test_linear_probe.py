@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.features.extract import Features
-from headstart.strategies import LinearProbe, Ridge, probe_fit
-from headstart.strategies.linear_fit import LOSSES, fit_linear
-from headstart.strategies.probe_fit import balanced_weights, end_of, fit_probe, principal_axes, warn_of_end
-from headstart.tasks.heads import standardisation
+from headstart.solvers import probe_fit
+from headstart.solvers.centroids import standardisation
+from headstart.solvers.features import Features
+from headstart.solvers.linear_fit import LOSSES, fit_linear
+from headstart.solvers.probe_fit import balanced_weights, end_of, fit_probe, principal_axes, warn_of_end
+from headstart.strategies import LinearProbe, Ridge
 
 
 def blobs(count: int, dimension: int, seed: int) -> Features:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone, torchvision_backbone
 from headstart.data import Digits
 from headstart.errors import ConfigError
-from headstart.runs.checkpoints import BestEpoch, keep_network
 from headstart.strategies import FinetuneAll, Lora
+from headstart.training.checkpoints import BestEpoch, keep_network
 
 pytest.importorskip("peft")
 
@@ -89,7 +89,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
 DEPTHWISE = {"odd": ["depthwise"]}
 
 
-def pictures(strategy: Lora | FinetuneAll, count: int = 2) -> Tensor:
+def random_images(strategy: Lora | FinetuneAll, count: int = 2) -> Tensor:
     size = strategy.backbone.preprocessing.image_size
     rng = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=rng)
@@ -113,7 +113,7 @@ def test_every_update_acts_and_is_merged_exactly(name: str) -> None:
     plain = make_strategy(FinetuneAll, backbone=copy.deepcopy(backbone)).eval()
     names = set(backbone.state_dict())
     strategy = make_strategy(Lora, backbone=backbone, rank=2).eval()
-    images = pictures(strategy)
+    images = random_images(strategy)
     with torch.no_grad():
         before = plain(images)
         assert torch.equal(strategy(images), before)
@@ -154,7 +154,7 @@ def test_only_updates_and_head_move_and_the_best_network_is_plain(
     class Watched(Lora):
         def finish(self, trainer: Any, data: Any) -> None:
             seen.update({name: tensor.clone() for name, tensor in self.state_dict().items()})
-            seen["logits"] = self.eval()(pictures(self)).detach()
+            seen["logits"] = self.eval()(random_images(self)).detach()
             super().finish(trainer, data)
 
     strategy = make_strategy(Watched, backbone=make(), batch_norm="frozen", lr=0.05)
@@ -173,7 +173,7 @@ def test_only_updates_and_head_move_and_the_best_network_is_plain(
     best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     again = make_strategy(FinetuneAll, backbone=make())
     again.load_state_dict(best)
-    torch.testing.assert_close(again.eval()(pictures(again)), seen["logits"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(again.eval()(random_images(again)), seen["logits"], rtol=1e-5, atol=1e-5)
     name, first = next(iter(make().state_dict().items()))
     assert not torch.equal(best[f"backbone.{name}"], first)
 
@@ -234,7 +234,7 @@ def test_dropout_acts_in_training_only() -> None:
     with torch.no_grad():
         for parameter in updates(strategy).values():
             parameter.add_(0.1)
-    images = pictures(strategy)
+    images = random_images(strategy)
     assert not torch.equal(strategy.train()(images), strategy(images))
     assert torch.equal(strategy.eval()(images), strategy(images))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from headstart.data import Digits
 from headstart.errors import ConfigError, HeadstartError
-from headstart.runs.curves import TensorBoardCurves
+from headstart.records.curves import TensorBoardCurves
 from headstart.strategies import FinetuneAll, FinetuneUpper, Strategy, cosine
 from headstart.strategies.lr_finder import HIGHEST, LOWEST, SKIPPED, STEPS, find_lr, suggest
 from headstart.tasks import Classification
@@ -131,8 +131,8 @@ def test_the_curve_goes_to_tensorboard(digits: Digits, tmp_path: Path) -> None:
     assert rates == pytest.approx(RATES[: len(rates)].tolist(), rel=1e-5)
     assert len(losses) == len(rates) > SKIPPED
     assert suggest(rates, losses) == pytest.approx(strategy.lr, rel=1e-5)
-    (picture,) = events.Images("lr_finder")
-    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    (image,) = events.Images("lr_finder")
+    assert image.encoded_image_string.startswith(b"\x89PNG")
 
 
 @given(

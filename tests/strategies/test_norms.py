@@ -28,8 +28,8 @@ def statistics(strategy: Strategy) -> list[Tensor]:
     return [b.detach().clone() for layer in layers for b in (layer.running_mean, layer.running_var)]  # type: ignore[union-attr]
 
 
-def pictures(data: Digits) -> Tensor:
-    return torch.from_numpy(np.stack([data.train.picture(i) for i in range(len(data.train))])).permute(0, 3, 1, 2)
+def images(data: Digits) -> Tensor:
+    return torch.from_numpy(np.stack([data.train.image(i) for i in range(len(data.train))])).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneAll])
@@ -54,7 +54,7 @@ def test_auto_updates_only_what_is_trained_from_random_weights() -> None:
 
 
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneAll])
-def test_adapted_statistics_are_those_of_the_training_pictures(
+def test_adapted_statistics_are_those_of_the_training_images(
     cls: type[Strategy], digits: Digits, tmp_path: Path
 ) -> None:
     strategy = make_strategy(cls, batch_norm="adapt")
@@ -62,10 +62,10 @@ def test_adapted_statistics_are_those_of_the_training_pictures(
     strategy.begin(digits, torch.device("cpu"))
     adapted = statistics(strategy)
     assert all(not torch.equal(a, b) for a, b in zip(before, adapted, strict=True))
-    # of the first layer they are known: what its convolution makes of all pictures
+    # of the first layer they are known: what its convolution makes of all images
     stage = strategy.backbone.stages["stage0"]
     with torch.no_grad():
-        maps = stage[0](strategy.normalise(pictures(digits)))  # type: ignore[index]
+        maps = stage[0](strategy.normalise(images(digits)))  # type: ignore[index]
     torch.testing.assert_close(adapted[0], maps.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(adapted[1], maps.var(dim=(0, 2, 3)), rtol=0.1, atol=1e-3)
     strategy.fit(make_trainer(tmp_path), digits)
@@ -87,7 +87,7 @@ def test_adapted_statistics_do_not_depend_on_the_batch_size() -> None:
 
 def test_batch_statistics_are_those_of_the_batch_in_evaluation_too(digits: Digits) -> None:
     strategy = make_strategy(HeadOnly, batch_norm="batch").eval()
-    some = pictures(digits)[:16]
+    some = images(digits)[:16]
     whole, half = strategy.features(some), strategy.features(some[:8])
     assert not torch.allclose(whole[:8], half, atol=1e-3)
     frozen = make_strategy(HeadOnly, batch_norm="frozen").eval()
@@ -105,7 +105,7 @@ def test_only_what_never_changes_is_the_frozen_prefix() -> None:
     assert ends == {"frozen": 4, "adapt": 4, "update": 0, "batch": 0}
 
 
-def test_predictions_of_mixed_batches_come_in_the_order_of_the_pictures(digits: Digits, tmp_path: Path) -> None:
+def test_predictions_of_mixed_batches_come_in_the_order_of_the_images(digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(FinetuneAll, batch_norm="batch")
     trainer = make_trainer(tmp_path, epochs=1)
     strategy.fit(trainer, digits)

@@ -31,7 +31,7 @@ from headstart.strategies import (
     Surgical,
 )
 from headstart.strategies.norms import batch_norms
-from headstart.strategies.plan import Group, check_partition
+from headstart.strategies.plan import PlanGroup, check_partition
 from headstart.tasks import Classification, CosineHead, LinearHead
 
 TRAINED = {
@@ -178,7 +178,7 @@ def test_groups_go_by_identity() -> None:
     nn.init.zeros_(one.weight)
     nn.init.zeros_(equal.weight)
     whole = nn.ModuleList([one, equal])
-    groups = [Group(n, n, list(m.parameters()), 1.0, 0.0, "x") for n, m in (("a", one), ("b", equal))]
+    groups = [PlanGroup(n, n, list(m.parameters()), 1.0, 0.0, "x") for n, m in (("a", one), ("b", equal))]
     check_partition(groups, whole)
     with pytest.raises(RuntimeError, match="every parameter"):
         check_partition(groups[:1], whole)

@@ -76,7 +76,7 @@ def test_settings_fit_what_the_packages_take() -> None:
     from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
     from omegaconf import OmegaConf
 
-    from headstart.runs.configs import conf_folder
+    from headstart.settings.configs import conf_folder
 
     for name, known in {
         "joblib": JobLibLauncherConf,

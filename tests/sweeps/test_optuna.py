@@ -25,10 +25,10 @@ from optuna.trial import TrialState
 
 from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
-from headstart.runs.identity import config_hash
-from headstart.runs.pruning import Pruning, pruning_callbacks
+from headstart.records.outcomes import JobOutcome, write_outcome
+from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
-from headstart.sweeps.outcomes import Outcome, write_outcome
+from headstart.training.pruning import Pruning, pruning_callbacks
 
 COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:]))"
 SETTINGS: dict[str, Any] = {
@@ -170,7 +170,7 @@ def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture
         run = tmp_path / f"run{initial_job_idx}"
         run.mkdir()
         (run / "run.json").write_text(json.dumps({"metrics": {"validation/loss": losses[initial_job_idx]}}))
-        write_outcome(tmp_path, Outcome(initial_job_idx, tuple(jobs[0]), "finished", str(run)))
+        write_outcome(tmp_path, JobOutcome(initial_job_idx, tuple(jobs[0]), "finished", str(run)))
         return launch(jobs, initial_job_idx)
 
     bench.launch = leave  # type: ignore[method-assign]

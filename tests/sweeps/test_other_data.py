@@ -9,7 +9,7 @@ from conftest import SMALLEST, TINY, runs_below
 from resuming import check_equal, stop_at
 
 from headstart.cli import main
-from headstart.sweeps.outcomes import read_outcomes
+from headstart.records.outcomes import read_outcomes
 
 SETTINGS = [*(setting for setting in TINY if not setting.startswith("dataset.counts")), *SMALLEST]
 

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.cli import main
+from headstart.commands.status import in_two_units, total_line
 from headstart.errors import DataError
-from headstart.sweeps.lock import RunLock
-from headstart.sweeps.outcomes import Outcome, write_outcome
+from headstart.records.lock import RunLock
+from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.sweeps.status import RunStatus, find, overview
-from headstart.sweeps.status_command import in_two_units, total_line
 
 NOW = 1_800_000_000.0
 
@@ -53,7 +53,7 @@ def alive(tmp_path: Path) -> Iterator[Any]:
 
     def hold(folder: Path) -> subprocess.Popen[str]:
         code = (
-            "import sys, time; from pathlib import Path; from headstart.sweeps.lock import RunLock\n"
+            "import sys, time; from pathlib import Path; from headstart.records.lock import RunLock\n"
             "print(RunLock(Path(sys.argv[1])).acquire(), flush=True); time.sleep(60)"
         )
         process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -142,7 +142,7 @@ def test_a_sweep_that_goes_on(tmp_path: Path, alive: Any) -> None:
     alive(make(sweep, "c", "running", begun=100, rows=9))
     write_sweep(sweep, jobs=8)
     for job, word in enumerate(("finished", "finished", "skipped")):
-        write_outcome(sweep, Outcome(job, (), word, None))
+        write_outcome(sweep, JobOutcome(job, (), word, None))
     alive(sweep)
     found = overview([tmp_path], NOW)
     (told,) = found.sweeps
@@ -156,7 +156,7 @@ def test_a_sweep_that_goes_on(tmp_path: Path, alive: Any) -> None:
 def test_a_sweep_that_was_killed_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path / "sweep", "a", "running", rows=2)
     write_sweep(tmp_path / "sweep", jobs=3)
-    write_outcome(tmp_path / "sweep", Outcome(0, (), "interrupted", None))
+    write_outcome(tmp_path / "sweep", JobOutcome(0, (), "interrupted", None))
     assert main(["status", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "3 jobs, 3 left" in said
@@ -173,7 +173,7 @@ def write_sweep(folder: Path, jobs: int | None) -> None:
 
 def test_the_table_and_the_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path, "good", "finished")
-    make(tmp_path, "bad", "failed", error={"type": "DataError", "message": "Class 'c' has\nno picture."})
+    make(tmp_path, "bad", "failed", error={"type": "DataError", "message": "Class 'c' has\nno image."})
     make(tmp_path, "stopped", "interrupted", error={"type": "KeyboardInterrupt", "message": "stopped from outside"})
     (make(tmp_path, "half", "finished") / "run.json").write_text('{"schema"')
     assert main(["status", str(tmp_path)]) == 0

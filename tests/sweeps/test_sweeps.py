@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from resuming import Killed
 
 from headstart.cli import main
-from headstart.reports.read import find_run_directories
+from headstart.records.lock import RunLock, _asked, held
+from headstart.records.outcomes import JobOutcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
+from headstart.records.runs import find_run_directories
 from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
 from headstart.sweeps.earlier import abandoned, earlier_runs
-from headstart.sweeps.lock import RunLock, _asked, held
-from headstart.sweeps.outcomes import Outcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
 from headstart.sweeps.share import known_at_once
 
 SWEEP = [
@@ -58,7 +58,7 @@ def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> Non
     assert "2 runs: 2 had finished before" in said
 
 
-@pytest.mark.parametrize("where", ["headstart.runs.run.Manifest", "headstart.runs.provenance.git_state"])
+@pytest.mark.parametrize("where", ["headstart.training.run.Manifest", "headstart.records.provenance.git_state"])
 def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(where, _killed)
@@ -73,7 +73,7 @@ def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest
 
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from headstart.sweeps.lock import RunLock\n"
+    "import sys, time; from pathlib import Path; from headstart.records.lock import RunLock\n"
     "lock = RunLock(Path(sys.argv[1])); assert lock.acquire(); print('held', flush=True); time.sleep(300)"
 )
 
@@ -185,16 +185,16 @@ def test_a_crash_is_tried_again_at_once_a_wrong_setting_is_not(monkeypatch: pyte
     assert "num_workers" in failed["error"]["message"]
 
 
-def test_other_pictures_are_another_run(make_folder: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_images_are_another_run(make_folder: object, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_folder({"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2})  # type: ignore[operator]
     sweep = [setting for setting in SWEEP if "counts" not in setting]
     sweep += ["dataset=image_folder", f"dataset.root={root}"]
     assert main(sweep) == 0
-    picture = root / "train/a/0.jpg"
-    picture.touch()  # other times, the same contents
+    image = root / "train/a/0.jpg"
+    image.touch()  # other times, the same contents
     assert main(sweep) == 0
     assert words() == ["skipped", "skipped"]
-    picture.write_bytes((root / "train/a/1.jpg").read_bytes())
+    image.write_bytes((root / "train/a/1.jpg").read_bytes())
     assert main(sweep) == 0
     assert words() == ["finished", "finished"]
     assert len(runs_below(Path("o"))) == 4
@@ -221,7 +221,7 @@ def test_one_folder_is_swept_by_one_process_at_a_time(capsys: pytest.CaptureFixt
     (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
     code = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT / 'src')!r})\n"
-        "from pathlib import Path; from headstart.sweeps.lock import RunLock, held\n"
+        "from pathlib import Path; from headstart.records.lock import RunLock, held\n"
         f"place = Path({str(folder)!r}); assert not held(place); assert RunLock(place).acquire()\n"
         "print('taken', flush=True); sys.stdin.readline()"
     )
@@ -284,8 +284,8 @@ def test_jobs_are_counted(overrides: list[str], params: dict[str, str], jobs: in
 
 def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     outcomes = [
-        Outcome(0, ("a=1", "b=1"), "finished", "x/one"),
-        Outcome(1, ("a=1", "b=2"), "failed", "x/two", True, "b=2 is [odd]"),
+        JobOutcome(0, ("a=1", "b=1"), "finished", "x/one"),
+        JobOutcome(1, ("a=1", "b=2"), "failed", "x/two", True, "b=2 is [odd]"),
     ]
     for outcome in reversed(outcomes):
         write_outcome(tmp_path, outcome)
@@ -295,7 +295,7 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
     assert "b=2 is [odd]" in table
     assert "a=1" not in table
     assert re.search(r"run .*\n.*\n +2 ", table), "counted from 1, as the line above each run"
-    trial = Outcome(1, ("b=2", "++sweep.trial={number:1,study:s,storage:j}"), "failed", "x/two", True, "odd")
+    trial = JobOutcome(1, ("b=2", "++sweep.trial={number:1,study:s,storage:j}"), "failed", "x/two", True, "odd")
     assert re.search(r"trial .*\n.*\n +1 +b=2 +odd", failures_table([trial]))
 
 
@@ -305,7 +305,7 @@ def test_outcomes_come_back_in_words(tmp_path: Path) -> None:
      {"told": "no"}, {"error": {"a": 1}}],
 )  # fmt: skip
 def test_damaged_outcomes_are_left_out(changes: dict[str, object], tmp_path: Path) -> None:
-    good = Outcome(0, ("a=1",), "skipped", "x/one")
+    good = JobOutcome(0, ("a=1",), "skipped", "x/one")
     write_outcome(tmp_path, good)
     damaged = {"job": 1, "settings": [], "word": "skipped", "directory": None, "told": False, "error": None} | changes
     (tmp_path / ".outcomes" / "000001.json").write_text(json.dumps(damaged))
@@ -334,8 +334,8 @@ def test_the_time_left_is_told_by_runs_that_were_made(
     words: list[str], left: int, at_once: int, seconds: float | None
 ) -> None:
     times = {"finished": 5.0, "retried": 15.0, "skipped": 0.1, "failed": 1.0}
-    outcomes = [Outcome(job, (), word, None, seconds=times.get(word, 10.0)) for job, word in enumerate(words)]
-    assert seconds_left([*outcomes, Outcome(9, (), "finished", None)], left, at_once) == seconds
+    outcomes = [JobOutcome(job, (), word, None, seconds=times.get(word, 10.0)) for job, word in enumerate(words)]
+    assert seconds_left([*outcomes, JobOutcome(9, (), "finished", None)], left, at_once) == seconds
 
 
 @pytest.mark.parametrize(

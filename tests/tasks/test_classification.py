@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from headstart.tasks import Classification, Scores, counted
+from headstart.solvers.scoring import counted
+from headstart.tasks import Classification, EpochScores
 
 
 def test_scores_over_uneven_batches_equal_the_whole() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 7), torch.randint(7, (50,))
-    task, scores = Classification(7), Scores()
+    task, scores = Classification(7), EpochScores()
     for part in (slice(0, 30), slice(30, 50)):
         scores.update(logits[part], targets[part], task.loss(logits[part], targets[part]))
     values = scores.compute()
@@ -23,7 +24,7 @@ def test_scores_over_uneven_batches_equal_the_whole() -> None:
 
 
 def test_soft_targets() -> None:
-    task, scores = Classification(3), Scores()
+    task, scores = Classification(3), EpochScores()
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
     soft = torch.tensor([[0.7, 0.3, 0.0], [0.4, 0.0, 0.6]])
     loss = task.loss(logits, soft)
@@ -75,7 +76,7 @@ def test_scores_are_exact_in_every_precision(precision: torch.dtype, seed: int, 
     rng = np.random.default_rng(seed)
     targets = torch.from_numpy(rng.integers(0, 5, sum(sizes)))
     logits = torch.from_numpy(rng.normal(size=(sum(sizes), 5))).to(precision)  # in 8 bits many are equal
-    task, scores = Classification(5), Scores()
+    task, scores = Classification(5), EpochScores()
     torch.nn.ModuleList([part for part in (scores, task) if isinstance(part, torch.nn.Module)]).to(precision)
     for some, labels in zip(logits.split(sizes), targets.split(sizes), strict=True):
         scores.update(some, labels, task.loss(some, labels))

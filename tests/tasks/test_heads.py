@@ -8,15 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from headstart.errors import ConfigError
+from headstart.solvers.centroids import class_means, nearest_mean, standardisation
 from headstart.tasks import CosineHead, LinearHead, MlpHead
-from headstart.tasks.heads import (
-    CosineLayer,
-    class_means,
-    nearest_mean,
-    output_layer,
-    standardisation,
-    start_from_class_means,
-)
+from headstart.tasks.heads import CosineLayer, output_layer, start_from_class_means
 
 
 def some_features(count: int = 90, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

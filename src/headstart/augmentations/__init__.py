@@ -7,13 +7,33 @@ from headstart.augmentations.crops import CropResize, FlipCrop
 from headstart.augmentations.degrading import Blur, Jpeg, RandomErasing
 from headstart.augmentations.fixed_views import FixedViews
 from headstart.augmentations.learned.view import Learned
-from headstart.augmentations.mixes import CutMix, ManifoldMixup, Mix, Mixing, Mixup, MixupOrCutMix
+from headstart.augmentations.mixes import BatchMixing, CutMix, ManifoldMixup, Mix, Mixup, MixupOrCutMix
 from headstart.augmentations.pipeline import Pipeline, Undone
 from headstart.augmentations.policies import AutoAugment, Operations, RandAugment, TrivialAugment
 from headstart.augmentations.view import View
 
 __all__ = [
-    "AugMix", "Augmentation", "AutoAugment", "Blur", "ColorJitter", "CropResize", "CutMix", "FixedViews", "FlipCrop",
-    "Jpeg", "Learned", "ManifoldMixup", "Mix", "Mixing", "Mixup", "MixupOrCutMix", "Operations", "Pipeline",
-    "RandAugment", "RandomErasing", "TrivialAugment", "Undone", "View",
+    "AugMix",
+    "Augmentation",
+    "AutoAugment",
+    "BatchMixing",
+    "Blur",
+    "ColorJitter",
+    "CropResize",
+    "CutMix",
+    "FixedViews",
+    "FlipCrop",
+    "Jpeg",
+    "Learned",
+    "ManifoldMixup",
+    "Mix",
+    "Mixup",
+    "MixupOrCutMix",
+    "Operations",
+    "Pipeline",
+    "RandAugment",
+    "RandomErasing",
+    "TrivialAugment",
+    "Undone",
+    "View",
 ]  # fmt: skip

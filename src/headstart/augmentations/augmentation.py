@@ -1,4 +1,4 @@
-"""All that is done to training pictures: views of single ones, then mixes of batches."""
+"""All that is done to training images: views of single ones, then mixes of batches."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,7 +28,7 @@ class Augmentation:
         self.consistency = max((view.jsd for view in self.views if isinstance(view, AugMix)), default=0.0)
         if self.consistency and mixes:
             raise ConfigError(
-                f"augmentation: augmix.jsd compares views of one picture, {next(iter(mixes))} mixes several: leave"
+                f"augmentation: augmix.jsd compares views of one image, {next(iter(mixes))} mixes several: leave"
                 " one of the two out."
             )
         within = [name for name, mix in mixes.items() if isinstance(mix, ManifoldMixup)]

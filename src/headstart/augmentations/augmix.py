@@ -1,4 +1,4 @@
-"""AugMix: chains of mild operations, mixed with the picture itself."""
+"""AugMix: chains of mild operations, mixed with the image itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch, as_bytes
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import Picture, Shape, View, check_count, check_range
+from headstart.augmentations.view import PixelArray, Shape, View, check_count, check_range
 from headstart.errors import ConfigError
-from headstart.rules import is_number
+from headstart.settings.rules import is_number
 
 # None of these is a corruption of ImageNet-C: the paper leaves out brightness, contrast, colour and sharpness.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
@@ -23,7 +23,7 @@ STRONGEST = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 1 / 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What becomes of a picture x: ``(1 - weight) x + weight sum_k shares_k chain_k(x)``."""
+    """What becomes of an image x: ``(1 - weight) x + weight sum_k shares_k chain_k(x)``."""
 
     weight: float
     shares: tuple[float, ...]
@@ -31,14 +31,14 @@ class Mixture:
 
 
 class AugMix(View):
-    """Chains of operations mixed with one another and with the picture (Hendrycks et al. 2019, arXiv:1912.02781).
+    """Chains of operations mixed with one another and with the image (Hendrycks et al. 2019, arXiv:1912.02781).
 
     ``width`` chains of ``depth`` operations each (a number, or a pair to draw from, both included); the shares of the
     chains come from a Dirichlet and the weight of the mixture from a Beta distribution, both with ``alpha``. The level
     of an operation is drawn from 0.1 to ``severity``, of 10 (algorithm 1 and appendix B).
 
-    With ``jsd`` above 0 a picture becomes three: itself and two mixtures, on which the network is asked to agree by a
-    Jensen-Shannon consistency loss of this weight (equation 2); the labels count for the picture itself.
+    With ``jsd`` above 0 an image becomes three: itself and two mixtures, on which the network is asked to agree by a
+    Jensen-Shannon consistency loss of this weight (equation 2); the labels count for the image itself.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class AugMix(View):
         return Mixture(weight, shares, chains)
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Mixture | None]:
-        """One mixture; with a consistency loss the picture itself, then two."""
+        """One mixture; with a consistency loss the image itself, then two."""
         if self.branches == 1:
             return [self.draw(rng, shape, size)]
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
 
     def _step(self, shape: Shape, which: float, level: float, sign: float) -> Step:
-        """Return an operation, from even draws between 0 and 1, on a picture of this shape.
+        """Return an operation, from even draws between 0 and 1, on an image of this shape.
 
         Degrees, bits, thresholds and the pixels of a translation are cut to whole numbers, towards 0, as in the
         authors' code.
@@ -105,23 +105,23 @@ class AugMix(View):
             return name, 256 - int(256 * level)
         return name, 0.0
 
-    def apply(self, picture: Picture, drawn: Mixture, size: int) -> Picture:
-        """Picture of any size to one of the same size."""
+    def apply(self, image: PixelArray, drawn: Mixture, size: int) -> PixelArray:
+        """Image of any size to one of the same size."""
         if drawn.weight == 0:
-            return picture
-        mean, so_far = picture.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV writes into no other order
+            return image
+        mean, so_far = image.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV writes into no other order
         for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean, which needs no copies
             so_far += drawn.weight * share
-            cv2.accumulateWeighted(apply_steps(picture, chain), mean, drawn.weight * share / so_far if so_far else 0.0)
+            cv2.accumulateWeighted(apply_steps(image, chain), mean, drawn.weight * share / so_far if so_far else 0.0)
         return cv2.convertScaleAbs(mean)  # type: ignore[return-value]  # rounded to bytes
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
+    def apply_batch(self, images: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
         """The chains of a place in one go, then the weighted sum."""
-        column = partial(torch.tensor, dtype=torch.float32, device=pictures.device)
+        column = partial(torch.tensor, dtype=torch.float32, device=images.device)
         weights = column([[[[mixture.weight]]] for mixture in drawn])
-        total = pictures * (1 - weights)
+        total = images * (1 - weights)
         for place in range(self.width):
             shares = column([[[[mixture.weight * mixture.shares[place]]]] for mixture in drawn])
-            changed = apply_steps_batch(pictures, [mixture.chains[place] for mixture in drawn])
+            changed = apply_steps_batch(images, [mixture.chains[place] for mixture in drawn])
             total += changed * shares
         return as_bytes(total)

@@ -1,7 +1,7 @@
-"""The operations of ``operations`` on batches of tensors, each picture with a magnitude of its own, on any device.
+"""The operations of ``operations`` on batches of tensors, each image with a magnitude of its own, on any device.
 
-All but ``jpeg``, which works file by file. Pictures are uint8 (N, 3, H, W) and are rounded to bytes after each
-operation, as the form for one picture does.
+All but ``jpeg``, which works file by file. Images are uint8 (N, 3, H, W) and are rounded to bytes after each
+operation, as the form for one image does.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from headstart.augmentations.operations import GEOMETRIC, GREY, SMOOTH, Step, bl
 Kernel = Callable[[Tensor, Tensor], Tensor]  # bytes (N, 3, H, W) and magnitudes (N, 1, 1, 1) to bytes
 
 
-def apply_steps_batch(pictures: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor:
-    """Pictures (N, 3, H, W) after the operations of each: at every place in turn, those of one kind in one go."""
-    pictures = pictures.clone()
+def apply_steps_batch(images: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor:
+    """Images (N, 3, H, W) after the operations of each: at every place in turn, those of one kind in one go."""
+    images = images.clone()
     for place in range(max((len(of) for of in steps), default=0)):
         kinds: dict[str, list[int]] = {}
         for row, of in enumerate(steps):
@@ -26,15 +26,15 @@ def apply_steps_batch(pictures: Tensor, steps: Sequence[Sequence[Step]]) -> Tens
                 kinds.setdefault("warp" if name in GEOMETRIC else name, []).append(row)
         for kind, rows in kinds.items():
             of_kind = [steps[row][place] for row in rows]
-            everything = len(rows) == len(pictures)
-            index = torch.tensor(rows, device=pictures.device)
-            some = pictures if everything else pictures[index]
+            everything = len(rows) == len(images)
+            index = torch.tensor(rows, device=images.device)
+            some = images if everything else images[index]
             changed = warped(some, of_kind) if kind == "warp" else _by_magnitude(kind, some, of_kind)
             if everything:
-                pictures = changed
+                images = changed
             else:
-                pictures[index] = changed
-    return pictures
+                images[index] = changed
+    return images
 
 
 def as_bytes(values: Tensor) -> Tensor:
@@ -42,38 +42,38 @@ def as_bytes(values: Tensor) -> Tensor:
     return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def warped(pictures: Tensor, steps: Sequence[Step]) -> Tensor:
-    """Turn, shear or move each picture as its own step says; bilinear, black from outside."""
-    height, width = pictures.shape[-2:]
+def warped(images: Tensor, steps: Sequence[Step]) -> Tensor:
+    """Turn, shear or move each image as its own step says; bilinear, black from outside."""
+    height, width = images.shape[-2:]
     matrices = np.stack([source_matrix(name, magnitude, height, width) for name, magnitude in steps])
-    return sampled(pictures, torch.from_numpy(matrices).float().to(pictures.device))
+    return sampled(images, torch.from_numpy(matrices).float().to(images.device))
 
 
-def sampled(pictures: Tensor, matrices: Tensor) -> Tensor:
-    """Pictures read at the places that matrices (N, 2, 3) give for each pixel of the result, as ``source_matrix``."""
-    height, width = pictures.shape[-2:]
-    device = pictures.device
+def sampled(images: Tensor, matrices: Tensor) -> Tensor:
+    """Images read at the places that matrices (N, 2, 3) give for each pixel of the result, as ``source_matrix``."""
+    height, width = images.shape[-2:]
+    device = images.device
     x, y = torch.arange(width, device=device).float(), torch.arange(height, device=device).float()
     at = matrices[:, :, 0, None, None] * x + matrices[:, :, 1, None, None] * y[:, None] + matrices[:, :, 2, None, None]
     scale = torch.tensor([2 / width, 2 / height], dtype=torch.float32, device=device).view(1, 2, 1, 1)
     grid = ((at + 0.5) * scale - 1).permute(0, 2, 3, 1)  # grid_sample counts from edge to edge, -1 to 1
-    return as_bytes(F.grid_sample(pictures.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    return as_bytes(F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
 
 
-def _by_magnitude(kind: str, pictures: Tensor, steps: Sequence[Step]) -> Tensor:
-    magnitudes = torch.tensor([magnitude for _, magnitude in steps], dtype=torch.float32, device=pictures.device)
-    return KERNELS[kind](pictures, magnitudes.view(-1, 1, 1, 1))
+def _by_magnitude(kind: str, images: Tensor, steps: Sequence[Step]) -> Tensor:
+    magnitudes = torch.tensor([magnitude for _, magnitude in steps], dtype=torch.float32, device=images.device)
+    return KERNELS[kind](images, magnitudes.view(-1, 1, 1, 1))
 
 
-def _stretched(pictures: Tensor, _: Tensor) -> Tensor:
-    low, high = pictures.amin(dim=(2, 3), keepdim=True).float(), pictures.amax(dim=(2, 3), keepdim=True).float()
+def _stretched(images: Tensor, _: Tensor) -> Tensor:
+    low, high = images.amin(dim=(2, 3), keepdim=True).float(), images.amax(dim=(2, 3), keepdim=True).float()
     scale = torch.where(high > low, 255 / (high - low).clamp(min=1), 1.0)
     low = torch.where(high > low, low, 0.0)
-    return as_bytes((pictures - low) * scale)
+    return as_bytes((images - low) * scale)
 
 
-def _equalized(pictures: Tensor, _: Tensor) -> Tensor:
-    rows = pictures.flatten(0, 1).flatten(1).long()
+def _equalized(images: Tensor, _: Tensor) -> Tensor:
+    rows = images.flatten(0, 1).flatten(1).long()
     counts = torch.zeros(len(rows), 256, dtype=torch.long, device=rows.device)
     counts.scatter_add_(1, rows, torch.ones_like(rows))
     levels = torch.arange(256, device=rows.device)
@@ -81,35 +81,35 @@ def _equalized(pictures: Tensor, _: Tensor) -> Tensor:
     step = (counts.sum(dim=1, keepdim=True) - counts.gather(1, highest)) // 255
     before = counts.cumsum(dim=1) - counts
     tables = torch.where(step > 0, (step // 2 + before) // step.clamp(min=1), levels).clamp(0, 255)
-    return tables.gather(1, rows).to(torch.uint8).view(pictures.shape)
+    return tables.gather(1, rows).to(torch.uint8).view(images.shape)
 
 
-def _posterized(pictures: Tensor, bits: Tensor) -> Tensor:
+def _posterized(images: Tensor, bits: Tensor) -> Tensor:
     mask = 256 - torch.bitwise_left_shift(torch.ones_like(bits, dtype=torch.int32), (8 - bits.round()).int())
-    return pictures & mask.to(torch.uint8)
+    return images & mask.to(torch.uint8)
 
 
-def _solarized(pictures: Tensor, threshold: Tensor) -> Tensor:
-    return torch.where(pictures >= threshold, 255 - pictures, pictures)
+def _solarized(images: Tensor, threshold: Tensor) -> Tensor:
+    return torch.where(images >= threshold, 255 - images, images)
 
 
-def _grey(pictures: Tensor) -> Tensor:
-    weights = torch.from_numpy(GREY).float().to(pictures.device).view(1, 3, 1, 1)
-    return (pictures * weights).sum(dim=1, keepdim=True)
+def _grey(images: Tensor) -> Tensor:
+    weights = torch.from_numpy(GREY).float().to(images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
 
 
-def _contrasted(pictures: Tensor, factor: Tensor) -> Tensor:
-    middle = _grey(pictures).round().mean(dim=(2, 3), keepdim=True).add(0.5).floor()
-    return as_bytes(middle + (pictures - middle) * factor)
+def _contrasted(images: Tensor, factor: Tensor) -> Tensor:
+    middle = _grey(images).round().mean(dim=(2, 3), keepdim=True).add(0.5).floor()
+    return as_bytes(middle + (images - middle) * factor)
 
 
-def _coloured(pictures: Tensor, factor: Tensor) -> Tensor:
-    grey = _grey(pictures)
-    return as_bytes(grey + (pictures - grey) * factor)
+def _coloured(images: Tensor, factor: Tensor) -> Tensor:
+    grey = _grey(images)
+    return as_bytes(grey + (images - grey) * factor)
 
 
-def _sharpened(pictures: Tensor, factor: Tensor) -> Tensor:
-    x = pictures.float()
+def _sharpened(images: Tensor, factor: Tensor) -> Tensor:
+    x = images.float()
     smooth = x.clone()
     kernel = torch.from_numpy(SMOOTH).to(x.device).expand(3, 1, 3, 3)
     if min(x.shape[-2:]) > 2:  # else all is border
@@ -117,25 +117,25 @@ def _sharpened(pictures: Tensor, factor: Tensor) -> Tensor:
     return as_bytes(smooth + (x - smooth) * factor)
 
 
-def _hue_shifted(pictures: Tensor, magnitude: Tensor) -> Tensor:
+def _hue_shifted(images: Tensor, magnitude: Tensor) -> Tensor:
     from kornia.color import hsv_to_rgb, rgb_to_hsv  # slow to import, and of no use to most runs
 
-    hsv = rgb_to_hsv(pictures.float() / 255)
+    hsv = rgb_to_hsv(images.float() / 255)
     turn = (magnitude * 256).round() * (2 * torch.pi / 256)
     hue = (hsv[:, :1] + turn) % (2 * torch.pi)
     return as_bytes(hsv_to_rgb(torch.cat([hue, hsv[:, 1:]], dim=1)) * 255)
 
 
-def _blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
-    """Row by row, then column by column; a picture's kernel as long as that of the largest deviation, zero outside."""
-    count, channels, height, width = pictures.shape
+def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Row by row, then column by column; an image's kernel as long as that of the largest deviation, zero outside."""
+    count, channels, height, width = images.shape
     deviations = sigma.flatten()
-    sides = torch.tensor([blur_side(float(value)) // 2 for value in deviations.tolist()], device=pictures.device)
+    sides = torch.tensor([blur_side(float(value)) // 2 for value in deviations.tolist()], device=images.device)
     reach = int(sides.max())
-    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32, device=pictures.device)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device)
     kernels = torch.exp(-(offsets**2) / (2 * deviations[:, None] ** 2)) * (offsets.abs() <= sides[:, None])
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    x = pictures.float().reshape(1, count * channels, height, width)
+    x = images.float().reshape(1, count * channels, height, width)
     x = F.pad(x, (reach, reach, reach, reach), mode="replicate")
     x = F.conv2d(x, kernels[:, None, None, :], groups=len(kernels))
     x = F.conv2d(x, kernels[:, None, :, None], groups=len(kernels))
@@ -145,10 +145,10 @@ def _blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
 KERNELS: dict[str, Kernel] = {
     "autocontrast": _stretched,
     "equalize": _equalized,
-    "invert": lambda pictures, _: 255 - pictures,
+    "invert": lambda images, _: 255 - images,
     "posterize": _posterized,
     "solarize": _solarized,
-    "brightness": lambda pictures, factor: as_bytes(pictures * factor),
+    "brightness": lambda images, factor: as_bytes(images * factor),
     "contrast": _contrasted,
     "color": _coloured,
     "sharpness": _sharpened,

@@ -10,10 +10,10 @@ from headstart.augmentations.view import check_range, check_share
 
 
 class ColorJitter(Operations):
-    """Brightness, contrast, saturation and hue, in a random order, for a share of the pictures.
+    """Brightness, contrast, saturation and hue, in a random order, for a share of the images.
 
     Each is a pair of factors, [1, 1] for none; hue a pair of shares of a full turn, [0, 0] for none. ``grey`` is the
-    share of pictures that lose their colour afterwards. With the ranges and shares of SimCLR (Chen et al. 2020,
+    share of images that lose their colour afterwards. With the ranges and shares of SimCLR (Chen et al. 2020,
     arXiv:2002.05709, appendix A): [0.2, 1.8] three times, [-0.2, 0.2], share 0.8, grey 0.2.
     """
 

@@ -1,4 +1,4 @@
-"""Views that choose a part of a picture: what comes out has the network's size."""
+"""Views that choose a part of an image: what comes out has the network's size."""
 
 import math
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.augmentations.batch_operations import as_bytes
-from headstart.augmentations.view import Picture, Shape, View, check_count, check_range, check_share, mirrored
+from headstart.augmentations.view import PixelArray, Shape, View, check_count, check_range, check_share, mirrored
 
 MOST_SIDE = 2**14  # pixels of the short side; images above are decoded smaller
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a picture, in its pixels, and whether it is mirrored."""
+class CropPart:
+    """A part of an image, in its pixels, and whether it is mirrored."""
 
     left: int
     top: int
@@ -30,10 +30,10 @@ class Part:
 class FlipCrop(View):
     """A random square of the network's size, mirrored half of the time (He et al. 2015, arXiv:1512.03385).
 
-    Pictures are padded by reflection until at least ``slack`` of the size is left to move in.
+    Images are padded by reflection until at least ``slack`` of the size is left to move in.
     """
 
-    crops = True  # no form for batches: a slice of bytes costs nothing, and pictures of many shapes make no batch
+    crops = True  # no form for batches: a slice of bytes costs nothing, and images of many shapes make no batch
 
     def __init__(self, flip: float = 0.5, slack: float = 0.125) -> None:
         self.flip = check_share("flip_crop.flip", flip)
@@ -43,24 +43,24 @@ class FlipCrop(View):
         wanted = size + round(self.slack * size)
         return [(lack // 2, lack - lack // 2) for lack in (max(0, wanted - side) for side in shape)]
 
-    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Part:
-        """A place within the padded picture."""
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> CropPart:
+        """A place within the padded image."""
         padded = [side + sum(pad) for side, pad in zip(shape, self._pads(shape, size), strict=True)]
         top, left = (int(rng.integers(side - size + 1)) for side in padded)
-        return Part(left, top, left + size, top + size, rng.random() < self.flip)
+        return CropPart(left, top, left + size, top + size, rng.random() < self.flip)
 
-    def apply(self, picture: Picture, drawn: Part, size: int) -> Picture:
-        """Picture of at least size x size to size x size."""
-        pads = self._pads(picture.shape[:2], size)
+    def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
+        """Image of at least size x size to size x size."""
+        pads = self._pads(image.shape[:2], size)
         if any(map(sum, pads)):
-            picture = np.pad(picture, [*pads, (0, 0)], mode="reflect" if min(picture.shape[:2]) > 1 else "edge")
-        return mirrored(picture[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)
+            image = np.pad(image, [*pads, (0, 0)], mode="reflect" if min(image.shape[:2]) > 1 else "edge")
+        return mirrored(image[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)
 
 
 class CropResize(View):
-    """A random part of the picture, stretched to the network's size (Szegedy et al. 2014, arXiv:1409.4842, section 6).
+    """A random part of the image, stretched to the network's size (Szegedy et al. 2014, arXiv:1409.4842, section 6).
 
-    ``scale`` bounds the part's share of the area, ``ratio`` its width over height. With ``copies`` above 1 a picture
+    ``scale`` bounds the part's share of the area, ``ratio`` its width over height. With ``copies`` above 1 an image
     becomes so many, each a part of its own: the pairs of contrastive learning (Chen et al. 2020, arXiv:2002.05709), and
     under labels batch augmentation (Hoffer et al. 2019, arXiv:1901.09335).
     """
@@ -104,33 +104,33 @@ class CropResize(View):
         left, top = (width - side) // 2, (height - side) // 2
         return left, top, left + side, top + side
 
-    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Part:
+    def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> CropPart:
         """A part, and whether it is mirrored."""
-        return Part(*self.box(*shape, rng), rng.random() < self.flip)
+        return CropPart(*self.box(*shape, rng), rng.random() < self.flip)
 
-    def apply(self, picture: Picture, drawn: Part, size: int) -> Picture:
-        """Picture of any size to size x size: means over areas where it shrinks both ways, else bilinear."""
-        part = picture[drawn.top : drawn.bottom, drawn.left : drawn.right]
+    def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
+        """Image of any size to size x size: means over areas where it shrinks both ways, else bilinear."""
+        part = image[drawn.top : drawn.bottom, drawn.left : drawn.right]
         resized = cv2.resize(part, (size, size), interpolation=_filter(drawn, size))
         return mirrored(resized, drawn.mirrored)  # type: ignore[arg-type]
 
-    def cut(self, picture: Picture, drawn: Part) -> tuple[Picture, Part]:
+    def cut(self, image: PixelArray, drawn: CropPart) -> tuple[PixelArray, CropPart]:
         """A slice: of a panorama little is left."""
-        part = picture[drawn.top : drawn.bottom, drawn.left : drawn.right]
-        return part, Part(0, 0, part.shape[1], part.shape[0], drawn.mirrored)
+        part = image[drawn.top : drawn.bottom, drawn.left : drawn.right]
+        return part, CropPart(0, 0, part.shape[1], part.shape[0], drawn.mirrored)
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[Part], size: int) -> Tensor:
-        """The same filters as products with a matrix a picture and direction."""
-        height, width = pictures.shape[-2:]
+    def apply_batch(self, images: Tensor, drawn: Sequence[CropPart], size: int) -> Tensor:
+        """The same filters as products with a matrix an image and direction."""
+        height, width = images.shape[-2:]
         filters = [_filter(part, size) == cv2.INTER_AREA for part in drawn]
         down = [_weights(part.top, part.bottom, height, size, area) for part, area in zip(drawn, filters, strict=True)]
         across = [_weights(part.left, part.right, width, size, area) for part, area in zip(drawn, filters, strict=True)]
         across = [matrix[::-1] if part.mirrored else matrix for part, matrix in zip(drawn, across, strict=True)]
-        rows, columns = (torch.from_numpy(np.stack(of)).to(pictures.device)[:, None] for of in (down, across))
-        return as_bytes(rows @ (pictures.float() @ columns.mT))
+        rows, columns = (torch.from_numpy(np.stack(of)).to(images.device)[:, None] for of in (down, across))
+        return as_bytes(rows @ (images.float() @ columns.mT))
 
 
-def _filter(part: Part, size: int) -> int:
+def _filter(part: CropPart, size: int) -> int:
     shrinks = min(part.right - part.left, part.bottom - part.top) >= size
     return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from headstart.augmentations.operations import Step
 from headstart.augmentations.policies import Operations
-from headstart.augmentations.view import Picture, Shape, View, check_range, check_share
+from headstart.augmentations.view import PixelArray, Shape, View, check_range, check_share
 from headstart.errors import ConfigError, nearest
 
 FILLS = ("noise", "black", "grey")
 
 
 class Blur(Operations):
-    """A Gaussian blur of random deviation for a share of the pictures (Chen et al. 2020, arXiv:2002.05709).
+    """A Gaussian blur of random deviation for a share of the images (Chen et al. 2020, arXiv:2002.05709).
 
-    ``sigma`` is told in pixels at 224 pixels, and shrinks with the picture.
+    ``sigma`` is told in pixels at 224 pixels, and shrinks with the image.
     """
 
     def __init__(self, sigma: Sequence[float] = (0.1, 2.0), share: float = 0.5) -> None:
@@ -33,7 +33,7 @@ class Blur(Operations):
 
 
 class Jpeg(Operations):
-    """Saved as a JPEG of random quality and read again, for a share of the pictures."""
+    """Saved as a JPEG of random quality and read again, for a share of the images."""
 
     has_batch_form = False
 
@@ -67,9 +67,9 @@ class Rectangle:
 
 
 class RandomErasing(View):
-    """A rectangle is filled, in a share of the pictures (Zhong et al. 2017, arXiv:1708.04896, algorithm 1).
+    """A rectangle is filled, in a share of the images (Zhong et al. 2017, arXiv:1708.04896, algorithm 1).
 
-    ``area`` bounds its share of the picture, ``ratio`` its height over width; ``fill`` is noise, black or grey.
+    ``area`` bounds its share of the image, ``ratio`` its height over width; ``fill`` is noise, black or grey.
     """
 
     def __init__(
@@ -104,22 +104,22 @@ class RandomErasing(View):
                 )
         return None
 
-    def apply(self, picture: Picture, drawn: Rectangle, size: int) -> Picture:
-        """Picture of any size to one of the same size."""
-        picture = picture.copy()
-        picture[drawn.within(picture.shape[:2])] = self._filling(drawn, picture.shape[:2])
-        return picture
+    def apply(self, image: PixelArray, drawn: Rectangle, size: int) -> PixelArray:
+        """Image of any size to one of the same size."""
+        image = image.copy()
+        image[drawn.within(image.shape[:2])] = self._filling(drawn, image.shape[:2])
+        return image
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[Rectangle], size: int) -> Tensor:
+    def apply_batch(self, images: Tensor, drawn: Sequence[Rectangle], size: int) -> Tensor:
         """The same rectangles, with the same noise."""
-        shape = (pictures.shape[-2], pictures.shape[-1])
-        pictures = pictures.clone()
-        for picture, rectangle in zip(pictures, drawn, strict=True):
-            filling = torch.from_numpy(self._filling(rectangle, shape)).to(pictures.device, non_blocking=True)
-            picture[(slice(None), *rectangle.within(shape))] = filling.permute(2, 0, 1)
-        return pictures
+        shape = (images.shape[-2], images.shape[-1])
+        images = images.clone()
+        for image, rectangle in zip(images, drawn, strict=True):
+            filling = torch.from_numpy(self._filling(rectangle, shape)).to(images.device, non_blocking=True)
+            image[(slice(None), *rectangle.within(shape))] = filling.permute(2, 0, 1)
+        return images
 
-    def _filling(self, drawn: Rectangle, shape: Shape) -> Picture:
+    def _filling(self, drawn: Rectangle, shape: Shape) -> PixelArray:
         rows, columns = drawn.within(shape)
         form = (rows.stop - rows.start, columns.stop - columns.start, 3)
         if self.fill == "noise":

@@ -1,18 +1,18 @@
-"""Views for evaluation: the same of every picture, whose predictions are averaged."""
+"""Views for evaluation: the same of every image, whose predictions are averaged."""
 
 from typing import Any
 
 import numpy as np
 
-from headstart.augmentations.crops import Part
-from headstart.augmentations.view import Picture, Shape, View, mirrored
+from headstart.augmentations.crops import CropPart
+from headstart.augmentations.view import PixelArray, Shape, View, mirrored
 
-# Whether there are corners, and whether there are mirror images. The names stand in runs/early_checks.py too.
+# Whether there are corners, and whether there are mirror images. The names stand in settings/early_checks.py too.
 KINDS = {"flip": (False, True), "five_crop": (True, False), "ten_crop": (True, True)}
 
 
 class FixedViews(View):
-    """``flip``: a picture and its mirror image; ``five_crop``: its middle and its corners; ``ten_crop``: both.
+    """``flip``: an image and its mirror image; ``five_crop``: its middle and its corners; ``ten_crop``: both.
 
     Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1. The first
     view is the plain one.
@@ -29,11 +29,11 @@ class FixedViews(View):
         down, right = (side - size for side in shape)
         corners = [(0, 0), (0, right), (down, 0), (down, right)] if self.corners else []
         return [
-            Part(left, top, left + size, top + size, flipped)
+            CropPart(left, top, left + size, top + size, flipped)
             for flipped in ((False, True) if self.flips else (False,))
             for top, left in [(down // 2, right // 2), *corners]
         ]
 
-    def apply(self, picture: Picture, drawn: Part, size: int) -> Picture:
-        """Picture of at least size x size to size x size."""
-        return mirrored(picture[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)
+    def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
+        """Image of at least size x size to size x size."""
+        return mirrored(image[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)

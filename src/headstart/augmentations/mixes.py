@@ -1,4 +1,4 @@
-"""Batch-level mixing: pictures, or what a stage makes of them, and their targets are mixed in the same shares."""
+"""Batch-level mixing: images, or what a stage makes of them, and their targets are mixed in the same shares."""
 
 import math
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from headstart.augmentations.view import Shape, check_share
 from headstart.errors import ConfigError
-from headstart.rules import is_number
+from headstart.settings.rules import is_number
 
 INPUT = "input"
 
 
 @dataclass(frozen=True)
-class Mixing:
+class BatchMixing:
     """How one batch of N is mixed."""
 
     partner: NDArray[np.int64]  # (N,) with whom each is mixed
     share: float  # how much of itself each keeps
     box: tuple[int, int, int, int] | None = None  # top, bottom, left, right of what is the partner's; None: averages
-    stage: str | None = None  # whose output is mixed; None: the pictures themselves
+    stage: str | None = None  # whose output is mixed; None: the images themselves
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Pictures (N, C, H, W), or what a stage makes of them (N, ...), mixed."""
+        """Images (N, C, H, W), or what a stage makes of them (N, ...), mixed."""
         if self.share == 1 and self.box is None:
             return x
         others = x[torch.from_numpy(self.partner).to(x.device)]
@@ -41,7 +41,7 @@ class Mixing:
         """Soft targets (N, classes) in the same shares."""
         return targets * self.share + targets[torch.from_numpy(self.partner).to(targets.device)] * (1 - self.share)
 
-    def of_rows(self, rows: Sequence[int]) -> "Mixing":
+    def of_rows(self, rows: Sequence[int]) -> "BatchMixing":
         """The same for some rows of the batch, among whom are the partners of those that are of use."""
         places = {row: place for place, row in enumerate(rows)}
         partners = [places.get(int(self.partner[row]), place) for place, row in enumerate(rows)]
@@ -56,7 +56,7 @@ def check_alpha(name: str, value: float) -> float:
 
 
 class Mix:
-    """Every picture is mixed with another one of its batch; one share for the whole batch, from Beta(alpha, alpha).
+    """Every image is mixed with another one of its batch; one share for the whole batch, from Beta(alpha, alpha).
 
     ``share`` is how many of the batches are mixed at all.
     """
@@ -70,27 +70,27 @@ class Mix:
         """What the settings call it."""
         return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in cls.__name__).lstrip("_")
 
-    def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> Mixing:
-        """How to mix a batch of ``count`` pictures of this shape."""
+    def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> BatchMixing:
+        """How to mix a batch of ``count`` images of this shape."""
         share, partner = float(rng.beta(self.alpha, self.alpha)), rng.permutation(count)
         if self.share < 1 and rng.random() >= self.share:
-            return Mixing(partner, 1.0)
-        return self.mixing(Mixing(partner, share), rng, shape)
+            return BatchMixing(partner, 1.0)
+        return self.mixing(BatchMixing(partner, share), rng, shape)
 
-    def mixing(self, averages: Mixing, rng: np.random.Generator, shape: Shape) -> Mixing:
+    def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
         """From a plain average to the subclass's own way."""
         return averages
 
 
 class Mixup(Mix):
-    """Weighted averages of two pictures (Zhang et al. 2017, arXiv:1710.09412, equation 1)."""
+    """Weighted averages of two images (Zhang et al. 2017, arXiv:1710.09412, equation 1)."""
 
     def __init__(self, alpha: float = 0.2, share: float = 1.0) -> None:
         super().__init__(alpha, share)
 
 
 class CutMix(Mix):
-    """A rectangle of one picture pasted into another (Yun et al. 2019, arXiv:1905.04899, equation 2)."""
+    """A rectangle of one image pasted into another (Yun et al. 2019, arXiv:1905.04899, equation 2)."""
 
     def __init__(self, alpha: float = 1.0, share: float = 1.0) -> None:
         super().__init__(alpha, share)
@@ -100,7 +100,7 @@ class CutMix(Mix):
         """One word."""
         return "cutmix"
 
-    def mixing(self, averages: Mixing, rng: np.random.Generator, shape: Shape) -> Mixing:
+    def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
         """The share becomes that of the pixels left, as the border may cut the rectangle."""
         side = math.sqrt(1 - averages.share)
         spans = []
@@ -131,15 +131,15 @@ class MixupOrCutMix(Mix):
         """As in the settings."""
         return "mixup_or_cutmix"
 
-    def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> Mixing:
+    def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> BatchMixing:
         """A switch, then what that way draws."""
         return self.ways[rng.random() < self.cutmix].draw(rng, count, shape)
 
 
 class ManifoldMixup(Mix):
-    """What a stage makes of two pictures, averaged there (Verma et al. 2018, arXiv:1806.05236).
+    """What a stage makes of two images, averaged there (Verma et al. 2018, arXiv:1806.05236).
 
-    A batch's stage is drawn from ``stages``: names of the backbone's, and "input" for the pictures themselves. By
+    A batch's stage is drawn from ``stages``: names of the backbone's, and "input" for the images themselves. By
     default from the input and the lower half of the stages.
     """
 
@@ -159,7 +159,7 @@ class ManifoldMixup(Mix):
             self.stages = [INPUT, *names[: len(names) // 2]]
         return self.stages
 
-    def mixing(self, averages: Mixing, rng: np.random.Generator, shape: Shape) -> Mixing:
+    def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
         """At one of the stages."""
         assert self.stages is not None
         stage = self.stages[int(rng.integers(len(self.stages)))]

@@ -1,4 +1,4 @@
-"""The operations that policies are made of, on one picture: OpenCV on bytes.
+"""The operations that policies are made of, on one image: OpenCV on bytes.
 
 An operation is told by its name and a magnitude with a physical meaning and a sign, so that every policy speaks of the
 same thing, and so does the batch form in ``batch_operations``:
@@ -7,7 +7,7 @@ same thing, and so does the batch form in ``batch_operations``:
 rotate                      degrees, against the clock
 shear_x, shear_y            pixels to the left or upward, per pixel from the upper left corner
 translate_x, translate_y    share of the width or height, to the right or downward, in whole pixels
-brightness, contrast,       factor of Pillow's ImageEnhance: 1 leaves the picture, 0 is black, the mean grey, grey,
+brightness, contrast,       factor of Pillow's ImageEnhance: 1 leaves the image, 0 is black, the mean grey, grey,
 color, sharpness            smoothed; above 1 leads away from that
 hue                         share of a full turn of the hue, -0.5 to 0.5
 posterize                   bits kept, 1 to 8
@@ -29,12 +29,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.augmentations.view import Picture
+from headstart.augmentations.view import PixelArray
 
 Step = tuple[str, float]  # an operation and its magnitude
 Matrix = NDArray[np.float64]
 
-cv2.setNumThreads(1)  # pictures are small, and loaders have processes and threads of their own
+cv2.setNumThreads(1)  # images are small, and loaders have processes and threads of their own
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in Pillow and OpenCV
@@ -43,11 +43,11 @@ _LEVELS = np.arange(256)
 _CHANNELS = np.arange(3)
 
 
-def apply_steps(picture: Picture, steps: Sequence[Step]) -> Picture:
-    """The picture (H, W, 3) after one operation after the other."""
+def apply_steps(image: PixelArray, steps: Sequence[Step]) -> PixelArray:
+    """The image (H, W, 3) after one operation after the other."""
     for name, magnitude in steps:
-        picture = OPERATIONS[name](picture, magnitude)
-    return picture
+        image = OPERATIONS[name](image, magnitude)
+    return image
 
 
 def source_matrix(name: str, magnitude: float, height: int, width: int) -> Matrix:
@@ -75,23 +75,23 @@ def hue_steps(magnitude: float) -> int:
     return round(magnitude * 256) % 256
 
 
-def _warp(name: str) -> Callable[[Picture, float], Picture]:
-    def warped(picture: Picture, magnitude: float) -> Picture:
-        height, width = picture.shape[:2]
+def _warp(name: str) -> Callable[[PixelArray, float], PixelArray]:
+    def warped(image: PixelArray, magnitude: float) -> PixelArray:
+        height, width = image.shape[:2]
         matrix = source_matrix(name, magnitude, height, width)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT)  # type: ignore[return-value]
+        return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT)  # type: ignore[return-value]
 
     return warped
 
 
-def _translate(name: str) -> Callable[[Picture, float], Picture]:
-    def moved(picture: Picture, magnitude: float) -> Picture:
-        height, width = picture.shape[:2]
+def _translate(name: str) -> Callable[[PixelArray, float], PixelArray]:
+    def moved(image: PixelArray, magnitude: float) -> PixelArray:
+        height, width = image.shape[:2]
         x, y = shift(name, magnitude, height, width)
-        result = np.zeros_like(picture)
+        result = np.zeros_like(image)
         if abs(x) < width and abs(y) < height:
-            result[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = picture[
+            result[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = image[
                 max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
             ]
         return result
@@ -99,43 +99,43 @@ def _translate(name: str) -> Callable[[Picture, float], Picture]:
     return moved
 
 
-def _through(picture: Picture, table: NDArray[np.uint8]) -> Picture:
+def _through(image: PixelArray, table: NDArray[np.uint8]) -> PixelArray:
     """Each value by a table (256,), or (256, 3) for a table a channel."""
-    return cv2.LUT(picture, table if table.ndim == 1 else table[None])  # type: ignore[return-value]
+    return cv2.LUT(image, table if table.ndim == 1 else table[None])  # type: ignore[return-value]
 
 
-def _autocontrast(picture: Picture, _: float) -> Picture:
+def _autocontrast(image: PixelArray, _: float) -> PixelArray:
     """Each channel stretched to 0..255, as Pillow's ImageOps.autocontrast does it, but rounded."""
     stretch = np.zeros((3, 4), np.float32)
-    for place, channel in enumerate(cv2.split(picture)):
+    for place, channel in enumerate(cv2.split(image)):
         low, high = cv2.minMaxLoc(channel)[:2]
         scale = 255 / (high - low) if high > low else 1.0
         stretch[place, place], stretch[place, 3] = scale, -low * scale if high > low else 0.0
-    return cv2.transform(picture, stretch)  # type: ignore[return-value]
+    return cv2.transform(image, stretch)  # type: ignore[return-value]
 
 
-def _equalize(picture: Picture, _: float) -> Picture:
+def _equalize(image: PixelArray, _: float) -> PixelArray:
     """Each channel's histogram made flat, as Pillow's ImageOps.equalize does it."""
-    found = [cv2.calcHist([picture], [channel], None, [256], [0, 256]).ravel() for channel in range(3)]
+    found = [cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel() for channel in range(3)]
     counts = np.array(found, np.int32)
     up_to = counts.cumsum(axis=1)
     highest = (up_to < up_to[:, -1:]).sum(axis=1)  # the highest level's pixels do not count
     step = (up_to[:, -1] - counts[_CHANNELS, highest]) // 255
     tables = (up_to - counts + (step // 2)[:, None]) // np.maximum(step, 1)[:, None]
     tables[step == 0] = _LEVELS
-    return _through(picture, np.minimum(tables, 255).astype(np.uint8).T)
+    return _through(image, np.minimum(tables, 255).astype(np.uint8).T)
 
 
-def _invert(picture: Picture, _: float) -> Picture:
-    return 255 - picture
+def _invert(image: PixelArray, _: float) -> PixelArray:
+    return 255 - image
 
 
-def _posterize(picture: Picture, bits: float) -> Picture:
-    return picture & np.uint8(256 - (1 << (8 - round(bits))))
+def _posterize(image: PixelArray, bits: float) -> PixelArray:
+    return image & np.uint8(256 - (1 << (8 - round(bits))))
 
 
-def _solarize(picture: Picture, threshold: float) -> Picture:
-    return _through(picture, _inverted_from(math.ceil(threshold)))
+def _solarize(image: PixelArray, threshold: float) -> PixelArray:
+    return _through(image, _inverted_from(math.ceil(threshold)))
 
 
 @lru_cache(maxsize=257)
@@ -143,35 +143,35 @@ def _inverted_from(threshold: int) -> NDArray[np.uint8]:
     return np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8)
 
 
-def _brightness(picture: Picture, factor: float) -> Picture:
-    return _through(picture, np.clip(_LEVELS * factor + 0.5, 0, 255).astype(np.uint8))
+def _brightness(image: PixelArray, factor: float) -> PixelArray:
+    return _through(image, np.clip(_LEVELS * factor + 0.5, 0, 255).astype(np.uint8))
 
 
-def _contrast(picture: Picture, factor: float) -> Picture:
-    middle = math.floor(cv2.mean(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[0] + 0.5)
-    return _through(picture, np.clip(middle + (_LEVELS - middle) * factor + 0.5, 0, 255).astype(np.uint8))
+def _contrast(image: PixelArray, factor: float) -> PixelArray:
+    middle = math.floor(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
+    return _through(image, np.clip(middle + (_LEVELS - middle) * factor + 0.5, 0, 255).astype(np.uint8))
 
 
-def _color(picture: Picture, factor: float) -> Picture:
+def _color(image: PixelArray, factor: float) -> PixelArray:
     matrix = factor * np.eye(3) + (1 - factor) * GREY
-    return cv2.transform(picture, matrix.astype(np.float32))  # type: ignore[return-value]
+    return cv2.transform(image, matrix.astype(np.float32))  # type: ignore[return-value]
 
 
-def _sharpness(picture: Picture, factor: float) -> Picture:
-    smooth = picture.copy()  # at the border there is nothing to smooth with
-    smooth[1:-1, 1:-1] = cv2.filter2D(picture, -1, SMOOTH)[1:-1, 1:-1]
-    return cv2.addWeighted(picture, factor, smooth, 1 - factor, 0)  # type: ignore[return-value]
+def _sharpness(image: PixelArray, factor: float) -> PixelArray:
+    smooth = image.copy()  # at the border there is nothing to smooth with
+    smooth[1:-1, 1:-1] = cv2.filter2D(image, -1, SMOOTH)[1:-1, 1:-1]
+    return cv2.addWeighted(image, factor, smooth, 1 - factor, 0)  # type: ignore[return-value]
 
 
-def _hue(picture: Picture, magnitude: float) -> Picture:
-    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL)
+def _hue(image: PixelArray, magnitude: float) -> PixelArray:
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
     hsv[..., 0] += np.uint8(hue_steps(magnitude))  # wraps around, as the hue does
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)  # type: ignore[return-value]
 
 
-def _blur(picture: Picture, sigma: float) -> Picture:
+def _blur(image: PixelArray, sigma: float) -> PixelArray:
     side = blur_side(sigma)
-    return cv2.GaussianBlur(picture, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+    return cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
 def blur_side(sigma: float) -> int:
@@ -179,14 +179,14 @@ def blur_side(sigma: float) -> int:
     return 2 * max(1, math.ceil(3 * sigma)) + 1
 
 
-def _jpeg(picture: Picture, quality: float) -> Picture:
-    bgr = np.ascontiguousarray(picture[..., ::-1])  # OpenCV's order, or colours would be subsampled as others
+def _jpeg(image: PixelArray, quality: float) -> PixelArray:
+    bgr = np.ascontiguousarray(image[..., ::-1])  # OpenCV's order, or colours would be subsampled as others
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
-OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
-    "identity": lambda picture, _: picture,
+OPERATIONS: dict[str, Callable[[PixelArray, float], PixelArray]] = {
+    "identity": lambda image, _: image,
     "autocontrast": _autocontrast,
     "equalize": _equalize,
     "invert": _invert,

@@ -1,4 +1,4 @@
-"""Views in the order of the list: drawn for each picture, carried out by the loader or, from some on, in batches."""
+"""Views in the order of the list: drawn for each image, carried out by the loader or, from some on, in batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.augmentations.view import Picture, Shape, View
+from headstart.augmentations.view import PixelArray, Shape, View
 from headstart.errors import ConfigError
 
-Drawn = list[list[Any]]  # for each picture that comes out, what each view does to it
+Drawn = list[list[Any]]  # for each image that comes out, what each view does to it
 
 
 class Pipeline(Sequence[View]):
-    """Views one after the other. Where none of them ``crops``, pictures come in cropped.
+    """Views one after the other. Where none of them ``crops``, images come in cropped.
 
-    Of a picture come ``branches`` pictures: a view that makes several of one does so where it stands in the list.
+    Of an image come ``branches`` images: a view that makes several of one does so where it stands in the list.
     """
 
     def __init__(self, views: Sequence[View] = ()) -> None:
@@ -25,9 +25,9 @@ class Pipeline(Sequence[View]):
         if len(branching) > 1:
             one, other = (type(self.views[number]).__name__ for number in branching[:2])
             raise ConfigError(
-                f"augmentation: {one} and {other} both make several pictures of one; leave one of them out."
+                f"augmentation: {one} and {other} both make several images of one; leave one of them out."
             )
-        self.fork = branching[0] if branching else len(self.views)  # the view from which on pictures differ
+        self.fork = branching[0] if branching else len(self.views)  # the view from which on images differ
         self.branches = self.views[self.fork].branches if branching else 1
         crops = [number for number, view in enumerate(self.views) if view.crops]
         self.crops = bool(crops)
@@ -53,7 +53,7 @@ class Pipeline(Sequence[View]):
         return max([self.last_crop, *(number + 1 for number in without)])
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Drawn:
-        """What to do to a picture of this shape."""
+        """What to do to an image of this shape."""
         drawn: Drawn = [[]]
         for view in self.views:
             if view.branches > 1:
@@ -64,52 +64,52 @@ class Pipeline(Sequence[View]):
                 shape = (size, size)
         return drawn
 
-    def apply(self, picture: Picture, drawn: Drawn, size: int, stop: int | None = None) -> list[Picture]:
-        """The pictures (H, W, 3) that become of one, after the views before ``stop``; one, as long as none forks."""
+    def apply(self, image: PixelArray, drawn: Drawn, size: int, stop: int | None = None) -> list[PixelArray]:
+        """The images (H, W, 3) that become of one, after the views before ``stop``; one, as long as none forks."""
         stop = len(self.views) if stop is None else stop
-        picture = self._carried_out(picture, drawn[0], range(min(self.fork, stop)), size)
+        image = self._carried_out(image, drawn[0], range(min(self.fork, stop)), size)
         if stop <= self.fork:
-            return [picture]
-        return [self._carried_out(picture, branch, range(self.fork, stop), size) for branch in drawn]
+            return [image]
+        return [self._carried_out(image, branch, range(self.fork, stop), size) for branch in drawn]
 
-    def _carried_out(self, picture: Picture, drawn: Sequence[Any], numbers: Sequence[int], size: int) -> Picture:
+    def _carried_out(self, image: PixelArray, drawn: Sequence[Any], numbers: Sequence[int], size: int) -> PixelArray:
         for number in numbers:
             if drawn[number] is not None:
-                picture = self.views[number].apply(picture, drawn[number], size)
-        return picture
+                image = self.views[number].apply(image, drawn[number], size)
+        return image
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[Drawn], size: int, start: int = 0) -> Tensor:
-        """Pictures (N, 3, H, W), or (branches * N, ...) after the fork, through the views from ``start`` on.
+    def apply_batch(self, images: Tensor, drawn: Sequence[Drawn], size: int, start: int = 0) -> Tensor:
+        """Images (N, 3, H, W), or (branches * N, ...) after the fork, through the views from ``start`` on.
 
-        What comes out has the first picture of each, then the second of each, and so on: (branches * N, 3, size, size).
+        What comes out has the first image of each, then the second of each, and so on: (branches * N, 3, size, size).
         """
         for number in range(start, len(self.views)):
-            if number == self.fork and len(pictures) == len(drawn):
-                pictures = pictures.repeat(self.branches, 1, 1, 1)
+            if number == self.fork and len(images) == len(drawn):
+                images = images.repeat(self.branches, 1, 1, 1)
             forked = range(self.branches if number >= self.fork else 1)
             steps = [of[branch][number] for branch in forked for of in drawn]
-            pictures = _where_drawn(self.views[number], pictures, steps, size)
-        return pictures
+            images = _where_drawn(self.views[number], images, steps, size)
+        return images
 
-    def pack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> "Undone":
-        """Pictures that the loader leaves where the batch form takes over; of a crop there, only what it will read."""
+    def pack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> "Undone":
+        """Images that the loader leaves where the batch form takes over; of a crop there, only what it will read."""
         start = self.batch_from
-        half_done = [self.apply(picture, of, size, start) for picture, of in zip(pictures, drawn, strict=True)]
+        half_done = [self.apply(image, of, size, start) for image, of in zip(images, drawn, strict=True)]
         if self.views[start].crops:
             half_done, drawn = self._cut(half_done, drawn, start)
         in_order = [of[branch] for branch in range(len(half_done[0])) for of in half_done]
-        height, width = (max(picture.shape[axis] for picture in in_order) for axis in (0, 1))
+        height, width = (max(image.shape[axis] for image in in_order) for axis in (0, 1))
         padded = np.zeros((len(in_order), height, width, 3), np.uint8)
-        for place, picture in zip(padded, in_order, strict=True):
-            place[: picture.shape[0], : picture.shape[1]] = picture
+        for place, image in zip(padded, in_order, strict=True):
+            place[: image.shape[0], : image.shape[1]] = image
         return Undone(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
 
     def _cut(
-        self, pictures: Sequence[list[Picture]], drawn: Sequence[Drawn], number: int
-    ) -> tuple[list[list[Picture]], list[Drawn]]:
+        self, images: Sequence[list[PixelArray]], drawn: Sequence[Drawn], number: int
+    ) -> tuple[list[list[PixelArray]], list[Drawn]]:
         """The parts that a crop reads, and what is drawn, told of them; one a branch where branches differ."""
         parts, told = [], [[list(branch) for branch in of] for of in drawn]
-        for of_one, of in zip(pictures, told, strict=True):
+        for of_one, of in zip(images, told, strict=True):
             of_one = of_one * len(of) if number >= self.fork and len(of_one) == 1 else of_one
             cut = [self.views[number].cut(part, branch[number]) for part, branch in zip(of_one, of, strict=False)]
             parts.append([part for part, _ in cut])
@@ -117,9 +117,9 @@ class Pipeline(Sequence[View]):
                 branch[number] = cut[min(place, len(cut) - 1)][1]
         return parts, told
 
-    def stack(self, pictures: Sequence[Picture], drawn: Sequence[Drawn], size: int) -> Tensor:
-        """(branches * N, 3, size, size) uint8: the first picture of each, then the second of each, and so on."""
-        done = [self.apply(picture, of, size) for picture, of in zip(pictures, drawn, strict=True)]
+    def stack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> Tensor:
+        """(branches * N, 3, size, size) uint8: the first image of each, then the second of each, and so on."""
+        done = [self.apply(image, of, size) for image, of in zip(images, drawn, strict=True)]
         rows = [of[branch] for branch in range(self.branches) for of in done]
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
 
@@ -127,37 +127,37 @@ class Pipeline(Sequence[View]):
 class Undone:
     """A batch whose last views are still to be carried out, where it will be used.
 
-    ``pictures`` are uint8 (N, 3, H, W), filled up with black to the right and below. It is no dataclass: Lightning
+    ``images`` are uint8 (N, 3, H, W), filled up with black to the right and below. It is no dataclass: Lightning
     would look for floating-point numbers in what was drawn.
     """
 
-    def __init__(self, pictures: Tensor, drawn: Sequence[Drawn], pipeline: Pipeline, size: int) -> None:
-        self.pictures, self.drawn, self.pipeline, self.size = pictures, drawn, pipeline, size
+    def __init__(self, images: Tensor, drawn: Sequence[Drawn], pipeline: Pipeline, size: int) -> None:
+        self.images, self.drawn, self.pipeline, self.size = images, drawn, pipeline, size
 
     def __len__(self) -> int:
         return len(self.drawn)
 
     def to(self, *args: Any, **kwargs: Any) -> "Undone":
         """The same on another device."""
-        return Undone(self.pictures.to(*args, **kwargs), self.drawn, self.pipeline, self.size)
+        return Undone(self.images.to(*args, **kwargs), self.drawn, self.pipeline, self.size)
 
     def pin_memory(self) -> "Undone":
         """The same in memory that a GPU copies faster."""
-        return Undone(self.pictures.pin_memory(), self.drawn, self.pipeline, self.size)
+        return Undone(self.images.pin_memory(), self.drawn, self.pipeline, self.size)
 
     @torch.no_grad()
     def done(self) -> Tensor:
         """(branches * N, 3, size, size) uint8; in single precision, whatever the network's is."""
-        with torch.autocast(self.pictures.device.type, enabled=False):
-            return self.pipeline.apply_batch(self.pictures, self.drawn, self.size, self.pipeline.batch_from)
+        with torch.autocast(self.images.device.type, enabled=False):
+            return self.pipeline.apply_batch(self.images, self.drawn, self.size, self.pipeline.batch_from)
 
 
-def _where_drawn(view: View, pictures: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
+def _where_drawn(view: View, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
     rows = [row for row, of in enumerate(drawn) if of is not None]
     if not rows:
-        return pictures
+        return images
     if len(rows) == len(drawn):
-        return view.apply_batch(pictures, drawn, size)
-    index = torch.tensor(rows, device=pictures.device)
-    changed = view.apply_batch(pictures[index], [drawn[row] for row in rows], size)
-    return pictures.clone().index_copy_(0, index, changed)
+        return view.apply_batch(images, drawn, size)
+    index = torch.tensor(rows, device=images.device)
+    changed = view.apply_batch(images[index], [drawn[row] for row in rows], size)
+    return images.clone().index_copy_(0, index, changed)

@@ -1,4 +1,4 @@
-"""Views made of operations: what each does to a picture is a list of steps."""
+"""Views made of operations: what each does to an image is a list of steps."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import Picture, Shape, View, check_count
+from headstart.augmentations.view import PixelArray, Shape, View, check_count
 from headstart.errors import ConfigError, nearest
-from headstart.rules import is_number
+from headstart.settings.rules import is_number
 
 ENHANCING = ("brightness", "contrast", "color", "sharpness")
 # The operations of RandAugment and TrivialAugment, in the order of the papers' tables.
@@ -34,13 +34,13 @@ class Operations(View):
         """The steps; None where there are none."""
         return self.draw_steps(rng) or None
 
-    def apply(self, picture: Picture, drawn: list[Step], size: int) -> Picture:
-        """Picture of any size to one of the same size."""
-        return apply_steps(picture, drawn)
+    def apply(self, image: PixelArray, drawn: list[Step], size: int) -> PixelArray:
+        """Image of any size to one of the same size."""
+        return apply_steps(image, drawn)
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[list[Step]], size: int) -> Tensor:
+    def apply_batch(self, images: Tensor, drawn: Sequence[list[Step]], size: int) -> Tensor:
         """The same for a batch."""
-        return apply_steps_batch(pictures, drawn)
+        return apply_steps_batch(images, drawn)
 
 
 def step(name: str, level: float, sign: int, space: dict[str, float]) -> Step:

@@ -1,4 +1,4 @@
-"""What a view is: it draws what it will do to a picture, then does it, to one picture or to a batch of tensors."""
+"""What a view is: it draws what it will do to an image, then does it, to one image or to a batch of tensors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import ConfigError
-from headstart.rules import is_number, is_whole
+from headstart.settings.rules import is_number, is_whole
 
-Picture = NDArray[np.uint8]
+PixelArray = NDArray[np.uint8]
 Shape = tuple[int, int]  # height and width in pixels
 
 
 class View:
-    """Pictures (H, W, 3) uint8 to pictures of the same type; ``size`` is the side of the square that the network takes.
+    """Images (H, W, 3) uint8 to images of the same type; ``size`` is the side of the square that the network takes.
 
-    What is random is drawn first, from the generator handed in, and for both forms alike: a picture gets the same view
+    What is random is drawn first, from the generator handed in, and for both forms alike: an image gets the same view
     wherever it is carried out, up to the rounding of the kernels.
     """
 
     crops = False  # whether what comes out is size x size, whatever goes in
-    branches = 1  # how many pictures come out of one
+    branches = 1  # how many images come out of one
 
     @property
     def has_batch_form(self) -> bool:
@@ -37,34 +37,34 @@ class View:
         return None
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
-        """What to do to a picture of this shape; None leaves it as it is."""
+        """What to do to an image of this shape; None leaves it as it is."""
         raise NotImplementedError
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Any]:
-        """What to do for each picture that comes out."""
+        """What to do for each image that comes out."""
         return [self.draw(rng, shape, size) for _ in range(self.branches)]
 
-    def apply(self, picture: Picture, drawn: Any, size: int) -> Picture:
-        """Do it to one picture (H, W, 3)."""
+    def apply(self, image: PixelArray, drawn: Any, size: int) -> PixelArray:
+        """Do it to one image (H, W, 3)."""
         raise NotImplementedError
 
-    def cut(self, picture: Picture, drawn: Any) -> tuple[Picture, Any]:
+    def cut(self, image: PixelArray, drawn: Any) -> tuple[PixelArray, Any]:
         """For a view that crops: the part that it reads, and what is drawn, told of that part."""
-        return picture, drawn
+        return image, drawn
 
-    def apply_batch(self, pictures: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
-        """Do it to pictures (N, 3, H, W), uint8, on any device; none of ``drawn`` is None."""
+    def apply_batch(self, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
+        """Do it to images (N, 3, H, W), uint8, on any device; none of ``drawn`` is None."""
         raise NotImplementedError
 
-    def __call__(self, picture: Picture, rng: np.random.Generator, size: int) -> Picture:
-        """Draw one view of a picture."""
-        drawn = self.draw(rng, picture.shape[:2], size)
-        return picture if drawn is None else self.apply(picture, drawn, size)
+    def __call__(self, image: PixelArray, rng: np.random.Generator, size: int) -> PixelArray:
+        """Draw one view of an image."""
+        drawn = self.draw(rng, image.shape[:2], size)
+        return image if drawn is None else self.apply(image, drawn, size)
 
 
-def mirrored(picture: Picture, really: bool) -> Picture:
+def mirrored(image: PixelArray, really: bool) -> PixelArray:
     """Left to right, or as it is; its bytes in one piece, as OpenCV wants them."""
-    return np.ascontiguousarray(picture[:, ::-1] if really else picture)
+    return np.ascontiguousarray(image[:, ::-1] if really else image)
 
 
 def check_share(name: str, value: float) -> float:

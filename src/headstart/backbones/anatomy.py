@@ -20,12 +20,12 @@ from headstart.backbones.backbone import Backbone
 
 @dataclass(frozen=True)
 class StageAnatomy:
-    """One stage, or the pooling, for one picture."""
+    """One stage, or the pooling, for one image."""
 
     name: str
     output: tuple[int, ...]  # its shape without the batch, such as (256, 56, 56)
     stride: int | None  # pixels from one unit of the map to the next; None: no map
-    receptive_field: int | None  # pixels, side of the square that one unit depends on; None: the whole picture
+    receptive_field: int | None  # pixels, side of the square that one unit depends on; None: the whole image
     parameters: int
     multiply_adds: int
 
@@ -34,7 +34,7 @@ class StageAnatomy:
 def anatomy(backbone: Backbone) -> list[StageAnatomy]:
     """The stages of a backbone, lowest first, then its pooling if that does anything.
 
-    Measured on one picture of the backbone's own ``preprocessing.image_size``, in eval mode. Modes are put back as
+    Measured on one image of the backbone's own ``preprocessing.image_size``, in eval mode. Modes are put back as
     they were, and nothing stays attached to the network.
 
     **Multiply-adds** are half of the floating-point operations that PyTorch counts in convolutions and matrix products
@@ -42,13 +42,13 @@ def anatomy(backbone: Backbone) -> list[StageAnatomy]:
 
     **Stride** and **receptive field** are the textbook's (Araujo, Norris & Sim 2019, "Computing receptive fields of
     convolutional neural networks", Distill): for the unit in the middle of the map, along its row, not cut off at the
-    border of the picture. They are found by following how far to the left and to the right each value reaches, through
+    border of the image. They are found by following how far to the left and to the right each value reaches, through
     every operation of the forward pass, so that branches, dilation and the shifted windows of Swin count as what they
-    are. The field is the whole picture from where an operation gives all positions the same reach (global pooling,
+    are. The field is the whole image from where an operation gives all positions the same reach (global pooling,
     attention among all tokens, a linear layer on a flattened map), where the output has no map, and after operations
     that are not known here.
 
-    What is computed from the whole picture but only scales the channels of a map (squeeze-and-excitation, statistics
+    What is computed from the whole image but only scales the channels of a map (squeeze-and-excitation, statistics
     of a normalisation) counts as a weight: its own reach is ignored.
     """
     modes = [(module, module.training) for module in backbone.modules()]
@@ -127,7 +127,7 @@ class _Field:
         return bool(self.left.amin() >= -places.amin()) and bool(self.right.amin() >= places.amax())
 
     def is_weight(self) -> bool:
-        """Whether this depends on the whole picture and is the same everywhere in it."""
+        """Whether this depends on the whole image and is the same everywhere in it."""
         return bool(self.left.amin() == torch.inf) and _same(self.place)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "_Field":
@@ -135,7 +135,7 @@ class _Field:
         return replace(self, left=change(self.left), right=change(self.right), place=change(self.place))
 
     def everywhere(self) -> "_Field":
-        """The same units, depending on the whole picture."""
+        """The same units, depending on the whole image."""
         return replace(self, left=torch.full_like(self.left, torch.inf), right=torch.full_like(self.right, torch.inf))
 
     def step(self, dim: int) -> float:
@@ -161,21 +161,21 @@ class _Field:
 
 
 class _Reach(TorchDispatchMode):
-    """Follows what each value depends on, operation by operation, from the picture on.
+    """Follows what each value depends on, operation by operation, from the image on.
 
     An operation that moves values does the same to their fields. One that combines values gives the furthest reach
     of what it combines.
     """
 
-    def __init__(self, picture: Tensor) -> None:
+    def __init__(self, image: Tensor) -> None:
         super().__init__()
         self.fields = WeakTensorKeyDictionary()  # tensors that are gone leave no trace
-        columns = torch.arange(picture.shape[-1], device=picture.device, dtype=torch.float32).expand(picture.shape)
-        self.fields[picture] = _Field(-columns, columns, columns, 1.0)
-        self.middle = (picture.shape[-1] - 1) / 2
+        columns = torch.arange(image.shape[-1], device=image.device, dtype=torch.float32).expand(image.shape)
+        self.fields[image] = _Field(-columns, columns, columns, 1.0)
+        self.middle = (image.shape[-1] - 1) / 2
 
     def receptive_field(self, x: Tensor) -> int | None:
-        """Pixels in a row that the unit nearest to the middle of the picture depends on; None: all."""
+        """Pixels in a row that the unit nearest to the middle of the image depends on; None: all."""
         field = self.fields.get(x)
         if field is None or not bool(field.place.isfinite().any()):
             return None
@@ -267,7 +267,7 @@ def _rule(name: str, func: Any, out: Tensor) -> Rule:
 
 
 def _unknown(call: _Call) -> _Field:
-    """The whole picture; units keep their places if they seem to be the same ones."""
+    """The whole image; units keep their places if they seem to be the same ones."""
     field = call.known[0]
     if field.place.shape != call.out.shape:
         nowhere = torch.full(call.out.shape, torch.nan, device=field.place.device)
@@ -377,7 +377,7 @@ def _mixed(field: _Field, dims: list[int], shape: Sequence[int] | None = None) -
 
 
 def _settled(call: _Call, field: _Field) -> _Field:
-    """The whole picture, if what was mixed did not reach equally far, or not all units, and now does."""
+    """The whole image, if what was mixed did not reach equally far, or not all units, and now does."""
     even = field.is_even() and not all(before.is_even() for before in call.known)
     full = even or (field.is_everywhere() and not all(before.is_everywhere() for before in call.known))
     return field.everywhere() if full else field

@@ -11,7 +11,7 @@ from headstart.errors import ConfigError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures have to look for the weights: what they were learned on."""
+    """How images have to look for the weights: what they were learned on."""
 
     image_size: int  # pixels, the side of the square that goes in
     mean: tuple[float, float, float]  # per channel, pixels scaled to [0, 1]
@@ -72,12 +72,12 @@ class Backbone(nn.Module):
         return x
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """What enters stage ``start``, as from 0 normalised pictures (N, 3, S, S), to features (N, feature_dim)."""
+        """What enters stage ``start``, as from 0 normalised images (N, 3, S, S), to features (N, feature_dim)."""
         return read(list(self.stages.values()), self.taps, self.pool, x, start)
 
     @torch.no_grad()
     def output_shapes(self) -> list[tuple[int, ...]]:
-        """The shape of each stage's output for one picture, without the batch."""
+        """The shape of each stage's output for one image, without the batch."""
         size = self.preprocessing.image_size
         was_training = self.training
         self.eval()
@@ -99,13 +99,13 @@ class Backbone(nn.Module):
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ConfigError(
-                f"{self.name} cannot take pictures of {size} x {size} pixels ({reason});"
+                f"{self.name} cannot take images of {size} x {size} pixels ({reason});"
                 " choose another dataset.image_size, such as 224."
             ) from error
         finally:
             self.train(was_training)
         if features.ndim != 2:
-            raise ConfigError(f"{self.name} does not end in one feature vector a picture.")
+            raise ConfigError(f"{self.name} does not end in one feature vector an image.")
         return int(features.shape[1])
 
 

@@ -182,7 +182,7 @@ class _Chain:
 
 
 class _Root(nn.Module):
-    """Calls the network with pictures alone: its optional arguments are no inputs."""
+    """Calls the network with images alone: its optional arguments are no inputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class _Traced(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Traces with real pictures at hand. Blocks stay whole, and so does every module with weights of its own."""
+    """Traces with real images at hand. Blocks stay whole, and so does every module with weights of its own."""
 
     def __init__(self, x: Tensor, depth: int) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class _Tracer(fx.Tracer):
         return attr_val if self.computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """Branches are taken as for the picture at hand."""
+        """Branches are taken as for the image at hand."""
         return bool(self.values[obj.node])
 
     def iter(self, obj: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Stochastic depth: in training a residual branch is left out at random, for each picture anew.
+"""Stochastic depth: in training a residual branch is left out at random, for each image anew.
 
 The rate rises in a line from the lowest block to the highest (Huang et al. 2016, arXiv:1603.09382, eq. 4); a few of
 timm's networks have the same rate throughout, as in their papers. What is frozen is in eval mode and drops nothing.

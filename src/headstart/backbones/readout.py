@@ -12,7 +12,7 @@ POOLINGS = ("avg", "max", "avgmax", "gem")
 
 
 class Pool(nn.Module):
-    """A map to a vector a picture; vectors are left as they are.
+    """A map to a vector an image; vectors are left as they are.
 
     ``kind`` is "avg", "max", "avgmax" (both, one behind the other) or "gem": the generalised mean
     ``mean(max(x, 0)^p)^(1/p)``, between average (p = 1) and maximum (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
@@ -99,5 +99,5 @@ def truncated(backbone: Backbone, count: int) -> Backbone:
 
 
 def channels_last_dim(shape: Sequence[int]) -> bool:
-    """Whether a map (a, b, c) of a square picture is (H, W, C): its first two sides are equal, its last is not."""
+    """Whether a map (a, b, c) of a square image is (H, W, C): its first two sides are equal, its last is not."""
     return len(shape) == 3 and shape[0] == shape[1] != shape[2]

@@ -12,7 +12,7 @@ from headstart.backbones.timm_sources import source_weights, timm_name, unreadab
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 from headstart.seeds import for_torch
-from headstart.sources import check_source, source_of
+from headstart.settings.sources import check_source, source_of
 
 
 def timm_backbone(
@@ -100,7 +100,7 @@ def resize(name: str, network: Any, image_size: int | None) -> None:
         try:
             network.set_input_size(img_size=(size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"{name} cannot take pictures of {size} x {size} pixels: {error}") from error
+            raise ConfigError(f"{name} cannot take images of {size} x {size} pixels: {error}") from error
 
 
 def _native_size(network: Any) -> int:

@@ -8,7 +8,7 @@ from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import WeightsInfo
 from headstart.backbones.weights import fill_from, load_weights_file, state_sha256
 from headstart.errors import ConfigError, HeadstartError, WeightsError
-from headstart.sources import DESCRIPTION, FOLDER, HUB, folder_of, place_of, source_of, weights_in
+from headstart.settings.sources import DESCRIPTION, FOLDER, HUB, folder_of, place_of, source_of, weights_in
 
 
 def timm_name(name: str) -> str:

@@ -18,7 +18,7 @@ from headstart.backbones.backbone import WeightsInfo
 from headstart.backbones.placing import Adapt, Candidate, Placement, candidates, place, refusal
 from headstart.errors import WeightsError
 from headstart.files import expanded
-from headstart.rules import existing_weights
+from headstart.settings.rules import existing_weights
 
 Rename = Callable[[str], str]
 Groups = Mapping[tuple[str, ...], dict[str, Tensor]]  # tensors by their names, in each sub-dictionary of a file

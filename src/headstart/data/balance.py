@@ -2,20 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headstart.data.batches import BalancedBatches, EvenBatches
-from headstart.data.collection import Targets
-
-
-def class_weights(targets: Targets, classes: int) -> NDArray[np.float64]:
-    """Return a weight for each class, (classes,): images / (classes that have any x images of the class).
-
-    The mean weight over images is 1, as with scikit-learn's ``class_weight="balanced"``.
-    """
-    counts = np.bincount(targets, minlength=classes)
-    return len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+from headstart.inputs.collection import Targets
+from headstart.solvers.class_weights import class_weights
 
 
 def batches_of(targets: Targets, batch_size: int, seed: int, balance: str) -> EvenBatches:

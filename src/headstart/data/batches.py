@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import ranks
-from headstart.data.collection import Targets
+from headstart.inputs.collection import Targets
 from headstart.seeds import generator
 
 AGAIN = 2**32  # how far apart the epochs are that the views of one image in one epoch are drawn from

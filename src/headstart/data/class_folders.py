@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from headstart.data.found import Folder, images_text, relative
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.split_names import FILLERS, WORDS, split_folders, words_of
+from headstart.inputs.found import Folder, images_text, relative
+from headstart.settings.split_names import FILLERS, WORDS, split_folders, words_of
 
 IMAGES = frozenset("images image imgs img jpegimages jpeg pictures pics photos input inputs rgb".split())
 PAIRED = frozenset(

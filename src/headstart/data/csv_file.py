@@ -8,16 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from headstart.data.collection import Collection
-from headstart.data.found import images_text, real_path
 from headstart.data.labels import refuse_no_classes, suspicious_labels
 from headstart.data.listed import Listed, count_beside
-from headstart.data.module import PictureData
-from headstart.data.table import Table, like_split, read_table
+from headstart.data.module import ImageData
+from headstart.data.table import ListTable, like_split, read_table
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.rules import check_dataset, existing_pictures, existing_table, given_classes, given_splits
-from headstart.split_names import SPLITS, split_name
+from headstart.inputs.collection import Collection
+from headstart.inputs.found import images_text, real_path
+from headstart.settings.rules import (
+    check_dataset,
+    existing_images,
+    existing_table,
+    given_classes,
+    given_splits,
+)
+from headstart.settings.split_names import SPLITS, split_name
 
 SHOWN = 4  # columns that are named
 
@@ -33,7 +39,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedRow:
     """An image of the list."""
 
     line: int
@@ -43,10 +49,10 @@ class Row:
     group: str | None
 
 
-class CsvFile(PictureData):
+class CsvFile(ImageData):
     """Images listed in a CSV file with a header: a path, a label and, if wanted, a split and a group.
 
-    Paths are absolute, or relative to ``pictures`` (by default the file's own folder), which neither they nor their
+    Paths are absolute, or relative to ``images`` (by default the file's own folder), which neither they nor their
     links leave, unless ``allow_outside``: lists come from others, and could name any file of yours. ``split_column`` is
     by default the column called split, if there is one; ``splits`` gives the values in it that mean train, validation
     and test, ``classes`` the labels to use, ``group_column`` what must stay in one split.
@@ -94,7 +100,7 @@ class CsvFile(PictureData):
         Rows without a split, or without that column, are train.
         """
         file = existing_table(self.root)
-        base = existing_pictures(self.pictures) or file.parent
+        base = existing_images(self.pictures) or file.parent
         table = read_table(file)
         columns = self._columns(table)
         rows = self._of_classes(table, self._of_splits(table, columns, _rows(table, columns)))
@@ -104,7 +110,7 @@ class CsvFile(PictureData):
         counts = Counter(row.label for row in rows)
         refuse_no_classes(counts, printable(str(file)))
         self.warnings += suspicious_labels(counts)
-        by_split: dict[str, list[Row]] = {}
+        by_split: dict[str, list[ListedRow]] = {}
         for row in rows:
             by_split.setdefault(row.split, []).append(row)
         class_names = sorted({row.label for row in by_split["train"]})
@@ -115,7 +121,7 @@ class CsvFile(PictureData):
                 )
         return class_names, {split: _collection(of, class_names, base) for split, of in by_split.items()}
 
-    def _columns(self, table: Table) -> Columns:
+    def _columns(self, table: ListTable) -> Columns:
         """Find the columns, and say which are not used."""
         split = table.find("split_column", "split") if self.split_column is None else (
             table.column("split_column", self.split_column)
@@ -137,7 +143,7 @@ class CsvFile(PictureData):
                 self.warnings.append(f"column `{table.header[place]}` looks like a split; use it with {setting}")
         return Columns(path, label, split, group)
 
-    def _of_splits(self, table: Table, columns: Columns, rows: list[Row]) -> list[Row]:
+    def _of_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows with their splits' usual names; refuse those that no setting explains."""
         if self.splits is not None:
             return self._of_named_splits(table, columns, rows)
@@ -151,10 +157,10 @@ class CsvFile(PictureData):
                     f" one that dataset.test_split names, or those of dataset.splits={{train: ..., test: ...}}."
                     f"{hint if hint.startswith(' Did') else ''}"
                 )
-            found.append(Row(row.line, row.path, row.label, split, row.group))
+            found.append(ListedRow(row.line, row.path, row.label, split, row.group))
         return found
 
-    def _of_named_splits(self, table: Table, columns: Columns, rows: list[Row]) -> list[Row]:
+    def _of_named_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows whose split dataset.splits names; say which others there are."""
         splits = self.splits or {}
         if columns.split is None:
@@ -172,9 +178,11 @@ class CsvFile(PictureData):
         others = {value: count for value, count in counts.items() if value not in splits.values()}
         self.not_used += [f"split `{value}`: {images_text(count)}" for value, count in others.items()]
         names = {value: split for split, value in splits.items()}
-        return [Row(row.line, row.path, row.label, names[row.split], row.group) for row in rows if row.split in names]
+        return [
+            ListedRow(row.line, row.path, row.label, names[row.split], row.group) for row in rows if row.split in names
+        ]
 
-    def _of_classes(self, table: Table, rows: list[Row]) -> list[Row]:
+    def _of_classes(self, table: ListTable, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows of dataset.classes; say which others there are."""
         if self.classes is None:
             return rows
@@ -186,7 +194,7 @@ class CsvFile(PictureData):
         self.not_used += [f"label `{label}`: {images_text(count)}" for label, count in others.items()]
         return [row for row in rows if row.label in self.classes]
 
-    def _with_files(self, table: Table, rows: list[Row], base: Path) -> list[Row]:
+    def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
         """Return the rows with the names of their files. Raises DataError for one missing, outside or doubled."""
         listed = Listed(base)
         lines: dict[Path, int] = {}
@@ -208,13 +216,13 @@ class CsvFile(PictureData):
             if place in lines:
                 raise DataError(f"{where} lists '{row.path}' again, after line {lines[place]}; keep one.")
             lines[place] = row.line
-            found.append(Row(row.line, name or row.path, row.label, row.split, row.group))
+            found.append(ListedRow(row.line, name or row.path, row.label, row.split, row.group))
         if self.splits is None and self.classes is None and (others := count_beside(lines)):
             self.not_used.append(f"{images_text(others)} beside those of the list")
         return found
 
 
-def _rows(table: Table, columns: Columns) -> list[Row]:
+def _rows(table: ListTable, columns: Columns) -> list[ListedRow]:
     """Return the rows of a table. Raises DataError for an empty cell that is needed."""
     rows = []
     for line, cells in table.rows:
@@ -223,11 +231,11 @@ def _rows(table: Table, columns: Columns) -> list[Row]:
                 raise DataError(f"Line {line} of '{table.file}' has no {what}.")
         split = "" if columns.split is None else cells[columns.split]
         group = None if columns.group is None else cells[columns.group]
-        rows.append(Row(line, cells[columns.path], cells[columns.label], split, group))
+        rows.append(ListedRow(line, cells[columns.path], cells[columns.label], split, group))
     return rows
 
 
-def _collection(rows: Sequence[Row], class_names: Sequence[str], base: Path) -> Collection:
+def _collection(rows: Sequence[ListedRow], class_names: Sequence[str], base: Path) -> Collection:
     numbers = {name: number for number, name in enumerate(class_names)}
     targets = np.array([numbers[row.label] for row in rows], dtype=np.int64)
     groups = [row.group for row in rows if row.group is not None]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart.data.collection import Collection
-from headstart.data.facts import Facts
-from headstart.data.module import PictureData
+from headstart.data.module import ImageData
 from headstart.errors import ConfigError
-from headstart.rules import check_no_root
+from headstart.inputs.collection import Collection
+from headstart.inputs.facts import Facts
 from headstart.seeds import generator
+from headstart.settings.rules import check_no_root
 
 PHOTOGRAPHS = {
     "brick": "brick",
@@ -31,7 +31,7 @@ LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so tha
 FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
 
 
-class EmbeddedSet(PictureData):
+class EmbeddedSet(ImageData):
     """Images that come with a package; there is no folder to read."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -67,13 +67,13 @@ class Textures(EmbeddedSet):
             parts = zip(("train", "validation", "test"), thirds(load_photograph(photograph)), self.counts, strict=True)
             for split, part, count in parts:
                 patches = cut_patches(part, self.patch, count, generator("textures", label, len(split)))
-                ids, targets, pictures = found.setdefault(split, ([], [], []))
+                ids, targets, images = found.setdefault(split, ([], [], []))
                 ids += [f"{split}/{name}/{number:03d}" for number in range(count)]
                 targets += [label] * count
-                pictures += patches
+                images += patches
         return list(PHOTOGRAPHS), {
-            split: Collection(ids, np.array(targets, dtype=np.int64), pictures)
-            for split, (ids, targets, pictures) in found.items()
+            split: Collection(ids, np.array(targets, dtype=np.int64), images)
+            for split, (ids, targets, images) in found.items()
         }
 
 
@@ -85,9 +85,9 @@ class Digits(EmbeddedSet):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        pictures = [np.round(image * (255 / 16)).astype(np.uint8) for image in digits.images]
-        ids = [f"{number:04d}" for number in range(len(pictures))]
-        return [str(digit) for digit in range(10)], {"train": Collection(ids, digits.target.astype(np.int64), pictures)}
+        images = [np.round(image * (255 / 16)).astype(np.uint8) for image in digits.images]
+        ids = [f"{number:04d}" for number in range(len(images))]
+        return [str(digit) for digit in range(10)], {"train": Collection(ids, digits.target.astype(np.int64), images)}
 
 
 def load_photograph(name: str) -> NDArray[np.float32]:

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from headstart.data.class_folders import mask_files
-from headstart.data.collection import Collection
-from headstart.data.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
 from headstart.data.labels import suspicious_labels
 from headstart.data.layout import find_layout, not_used, refuse_unlabelled
-from headstart.data.module import PictureData
+from headstart.data.module import ImageData
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.rules import check_dataset, existing_folder, given_classes, given_splits
+from headstart.inputs.collection import Collection
+from headstart.inputs.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
+from headstart.settings.rules import check_dataset, existing_folder, given_classes, given_splits
 
 
-class ImageFolder(PictureData):
+class ImageFolder(ImageData):
     """One folder a class, right below the root or below split folders (see layout.py).
 
     Whatever Pillow decodes counts as an image; a file that is called like one and is none is an unreadable image.
@@ -56,7 +56,7 @@ class ImageFolder(PictureData):
         found = {split: self._read(used, top.path, class_names, split) for split, used in folders.items()}
         counts = Counter(class_names[label] for split in found.values() for label in split.targets)
         self.warnings += suspicious_labels(counts)
-        masks = mask_files([path for split in found.values() for path in split.pictures if isinstance(path, Path)])
+        masks = mask_files([path for split in found.values() for path in split.images if isinstance(path, Path)])
         if masks:
             name = relative(masks[0], top)
             self.warnings.append(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headstart.data.collection import Targets
-from headstart.data.found import images_text
 from headstart.errors import DataError
+from headstart.inputs.collection import Targets
+from headstart.inputs.found import images_text
 
 MISSING = frozenset("nan none null nil n/a na #n/a #na <na> nat - -- ? undefined missing".split())
 SEVERAL = re.compile(r"\s*[;|]\s*")  # between the labels of one image

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from headstart.data.class_folders import check_class_folders, refuse_pairs
-from headstart.data.found import Folder, files_by_suffix, images_text, relative
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.split_names import split_folders, split_of, words_of
+from headstart.inputs.found import Folder, files_by_suffix, images_text, relative
+from headstart.settings.split_names import split_folders, split_of, words_of
 
 log = logging.getLogger(__name__)
 # Names of folders whose images have no labels that could be used.
@@ -23,7 +23,7 @@ WRAPPERS = frozenset("images image imgs img jpegimages data dataset".split())
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The folders that hold the class folders of each split."""
 
     sources: Mapping[str, Folder]
@@ -38,7 +38,7 @@ def find_layout(
     splits: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     test_split: str | None = None,
-) -> Layout:
+) -> FolderLayout:
     """Return the layout of a folder. Raises DataError for one that can be understood in several ways.
 
     ``splits`` are the user's own folders of the splits, ``classes`` the names of the classes, ``test_split`` the name
@@ -53,7 +53,7 @@ def find_layout(
         _refuse_same([folder for folder in base.folders if split_of(folder.name) or folder in sources.values()], top)
     for split, folder in sources.items():
         check_class_folders(folder, top, split, classes, splits is not None)
-    layout = Layout(sources)
+    layout = FolderLayout(sources)
     _refuse_shared(layout, top, classes)
     return layout
 
@@ -236,7 +236,7 @@ def _named(top: Folder, split: str, path: str) -> Folder:
     return folder
 
 
-def _refuse_shared(layout: Layout, top: Folder, classes: Sequence[str] | None) -> None:
+def _refuse_shared(layout: FolderLayout, top: Folder, classes: Sequence[str] | None) -> None:
     """Refuse class folders of one split that are, or lie in, class folders of another."""
     used = [(folder.path, split) for split in layout.sources for folder in layout.classes(split, classes)]
     split_with = dict(used)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from headstart.data.found import image_suffixes, real_path, walk
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.rules import is_file
+from headstart.inputs.found import image_suffixes, real_path, walk
+from headstart.settings.rules import is_file
 
 
 class Listed:

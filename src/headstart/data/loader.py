@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
-from headstart.data.picture_split import Batch
+from headstart.data.image_split import Batch
 
 STEP = 5.0  # seconds
 

@@ -14,36 +14,37 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from headstart import ranks
-from headstart.data.balance import batches_of, class_weights
+from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
-from headstart.data.collection import Collection
-from headstart.data.content import source_hash
-from headstart.data.decoding import Decoder, content_hash, decode_each, usable_cores
-from headstart.data.deep import NoRangeError, PixelRange, UnreadableError
-from headstart.data.facts import Facts
-from headstart.data.grouped_splits import shared_groups
-from headstart.data.groups import grouped_by_name
+from headstart.data.image_split import Batch, ImageSplit, Views
 from headstart.data.labels import absent_classes, conflicting_labels
-from headstart.data.leakage import leakage, leakage_text
 from headstart.data.loader import PatientLoader
-from headstart.data.looks import Notes, joined_notes
-from headstart.data.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
-from headstart.data.picture_split import Batch, PictureSplit, Views
-from headstart.data.pictures import Pictures, content_digest
-from headstart.data.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
-from headstart.data.seen import Seen
-from headstart.data.splits import few_per_class
-from headstart.data.splitting import Splitting
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
-from headstart.rules import check_dataset
+from headstart.inputs.collection import Collection
+from headstart.inputs.content import source_hash
+from headstart.inputs.decoding import Decoder, content_hash, decode_each
+from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError
+from headstart.inputs.facts import Facts
+from headstart.inputs.images import Images, content_digest
+from headstart.inputs.leakage import leakage, leakage_text
+from headstart.inputs.looks import Notes, joined_notes
+from headstart.inputs.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
+from headstart.inputs.seen import SeenImages
 from headstart.seeds import stream
-from headstart.split_names import SPLITS, split_name
-from headstart.workers import CONTEXT, PATIENCE, begin, rehearse
+from headstart.settings.rules import check_dataset
+from headstart.settings.split_names import SPLITS, split_name
+from headstart.solvers.class_weights import class_weights
+from headstart.splits.grouped_splits import shared_groups
+from headstart.splits.groups import grouped_by_name
+from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
+from headstart.splits.splits import few_per_class
+from headstart.splits.splitting import Splitting
+from headstart.workers import CONTEXT, PATIENCE, begin, rehearse, usable_cores
 
 log = logging.getLogger(__name__)
-MOST_SIDE = 2**14  # pixels of a resized picture's short side
-KEEP_BYTES = 2 * 1024**3  # decoded pictures up to this many bytes stay in memory
+MOST_SIDE = 2**14  # pixels of a resized image's short side
+KEEP_BYTES = 2 * 1024**3  # decoded images up to this many bytes stay in memory
 
 
 class HasPreprocessing(Protocol):
@@ -62,8 +63,8 @@ class HasPreprocessing(Protocol):
         """Side of the centre crop over the short side after resizing."""
 
 
-class PictureData(pl.LightningDataModule):
-    """Train, validation and test pictures with integer targets; a subclass says where they come from.
+class ImageData(pl.LightningDataModule):
+    """Train, validation and test images with integer targets; a subclass says where they come from.
 
     ``prepare`` does the reading and every check; the loaders may be used after it.
     """
@@ -130,7 +131,7 @@ class PictureData(pl.LightningDataModule):
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
         self.class_names: list[str] = []
         self.skipped: list[str] = []
-        self.leakage: dict[str, dict[str, Any]] = {}  # the pictures that two splits share; see data/leakage.py
+        self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
         self._found: tuple[list[str], dict[str, Collection]] | None = None
         self._found_notes: tuple[list[str], list[str]] = ([], [])
         self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
@@ -173,10 +174,12 @@ class PictureData(pl.LightningDataModule):
         """Number of classes."""
         return len(self.class_names)
 
-    def prepare(self, preprocessing: HasPreprocessing, views: Views | None = None, seen: Seen | None = None) -> None:
-        """Find, split and check the pictures. Raises DataError for whatever is wrong with them.
+    def prepare(
+        self, preprocessing: HasPreprocessing, views: Views | None = None, seen: SeenImages | None = None
+    ) -> None:
+        """Find, split and check the images. Raises DataError for whatever is wrong with them.
 
-        Every picture is decoded once, unless ``seen`` knows that its very content could be decoded before.
+        Every image is decoded once, unless ``seen`` knows that its very content could be decoded before.
         """
         self.class_names, found = self.found()
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
@@ -195,17 +198,17 @@ class PictureData(pl.LightningDataModule):
             decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
         self._tell(joined_notes(notes), decoder.pixel_range)
-        self.leakage = leakage({name: getattr(self, name).pictures for name in SPLITS}, self.near_duplicates)
+        self.leakage = leakage({name: getattr(self, name).images for name in SPLITS}, self.near_duplicates)
         if self.leakage:
             log.warning("%s", leakage_text(self.leakage))
         ready = {name: getattr(self, name) for name in SPLITS}
-        labelled = {name: (split.ids, split.targets, split.pictures.contents) for name, split in ready.items()}
+        labelled = {name: (split.ids, split.targets, split.images.contents) for name, split in ready.items()}
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
 
     def contents_hash(self) -> str:
         """Return a hash of targets and contents of all splits, after ``prepare``; names do not count."""
         splits = (self.train, self.validation, self.test)
-        parts = [content_digest([""] * len(of), of.targets.tolist(), of.pictures.contents) for of in splits]
+        parts = [content_digest([""] * len(of), of.targets.tolist(), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _decoder(self, preprocessing: HasPreprocessing) -> Decoder:
@@ -216,7 +219,7 @@ class PictureData(pl.LightningDataModule):
         return Decoder(side, preprocessing.interpolation, self.resize, pixel_range=None)
 
     def _set_splits(
-        self, splits: dict[str, Collection], decoder: Decoder, size: int, views: Views | None, seen: Seen | None
+        self, splits: dict[str, Collection], decoder: Decoder, size: int, views: Views | None, seen: SeenImages | None
     ) -> list[Notes]:
         """Set the splits, their fingerprints and what was skipped; return what is said of the images of each.
 
@@ -229,14 +232,14 @@ class PictureData(pl.LightningDataModule):
         if self.validation_labels_per_class is not None:
             count = self.validation_labels_per_class
             splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
-        pictures_in_all = sum(len(split) for split in splits.values())
-        room = KEEP_BYTES - pictures_in_all * decoder.short_side**2 * 4  # 3 bytes a pixel, a third more than a square
+        images_in_all = sum(len(split) for split in splits.values())
+        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes a pixel, a third more than a square
         keep = room >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         notes = []
         ready = {}
         for name, collection in splits.items():
-            decoded = self._decoded(collection, decoder, keep, f"{name} pictures", seen)
+            decoded = self._decoded(collection, decoder, keep, f"{name} images", seen)
             notes.append(decoded.notes)
             unreadable |= decoded.unreadable
             if decoded.unreadable:
@@ -244,13 +247,11 @@ class PictureData(pl.LightningDataModule):
             contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
-            pictures = Pictures(
-                collection.ids, collection.pictures, decoder, decoded.contents, keep, decoded.pictures, room
-            )
+            images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
             drawn = views if name == "train" else None
-            ready[name] = PictureSplit(pictures, collection.targets, size, drawn, self.augmentation_seed)
+            ready[name] = ImageSplit(images, collection.targets, size, drawn, self.augmentation_seed)
         if self.on_error != "skip":
-            refuse(unreadable, pictures_in_all)
+            refuse(unreadable, images_in_all)
         self.skipped += unreadable
         if self.skipped:
             _check_classes(splits, self.class_names)
@@ -283,12 +284,14 @@ class PictureData(pl.LightningDataModule):
         self.splits_made = "; ".join(part for part in (self.splits_made, idle) if part)
         return splits
 
-    def _decoded(self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: Seen | None) -> Decoded:
+    def _decoded(
+        self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None
+    ) -> Decoded:
         """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
         known = seen.known(collection, decoder) if seen is not None else None
         if known is not None:
-            with contextlib.suppress(UnreadableError):  # told below, picture by picture
-                one = lambda index: content_hash(collection.pictures[index])  # noqa: E731
+            with contextlib.suppress(UnreadableError):  # told below, image by image
+                one = lambda index: content_hash(collection.images[index])  # noqa: E731
                 contents = list(decode_each(one, len(collection), f"hashing {what}"))
                 if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
                     return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
@@ -299,14 +302,14 @@ class PictureData(pl.LightningDataModule):
         return decoded
 
     def _few(self, split: Collection, decoder: Decoder, count: int, name: str) -> Collection:
-        """``count`` pictures a class of a split; with on_error=skip, of those that can be read."""
+        """``count`` images a class of a split; with on_error=skip, of those that can be read."""
         unreadable: set[int] = set()
         while True:
             few = few_per_class(split.targets, count, self.subset_seed, self.class_names, unreadable, name)
             chosen = split.take(few)
             if self.on_error != "skip":
                 return chosen
-            decoded = decode_all(chosen, decoder, False, f"{name} pictures")
+            decoded = decode_all(chosen, decoder, False, f"{name} images")
             if not decoded.unreadable:
                 return chosen
             self.skipped += decoded.unreadable
@@ -340,7 +343,7 @@ class PictureData(pl.LightningDataModule):
         return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
     def train_eval_dataloader(self) -> DataLoader[Batch]:
-        """The training pictures in order, centre-cropped."""
+        """The training images in order, centre-cropped."""
         return self._in_order(self.train.without_views())
 
     def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
@@ -349,23 +352,23 @@ class PictureData(pl.LightningDataModule):
         return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation pictures in order."""
+        """The validation images in order."""
         return self._in_order(self.validation)
 
-    def viewed_dataloader(self, split: PictureSplit, views: Views) -> DataLoader[Batch]:
-        """The pictures of a split in order, each as all of these views."""
+    def viewed_dataloader(self, split: ImageSplit, views: Views) -> DataLoader[Batch]:
+        """The images of a split in order, each as all of these views."""
         return self._in_order(split.with_views(views, self.augmentation_seed))
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test pictures in order."""
+        """The test images in order."""
         return self._in_order(self.test)
 
-    def _in_order(self, split: PictureSplit) -> DataLoader[Batch]:
+    def _in_order(self, split: ImageSplit) -> DataLoader[Batch]:
         if self.mixed_evaluation:
             return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
         return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
 
-    def _loader(self, split: PictureSplit, **kwargs: Any) -> DataLoader[Batch]:
+    def _loader(self, split: ImageSplit, **kwargs: Any) -> DataLoader[Batch]:
         split.source.load("pictures")
         if workers := self.workers_for(split):
             rehearse(workers)
@@ -383,8 +386,8 @@ class PictureData(pl.LightningDataModule):
             **kwargs,
         )
 
-    def workers_for(self, split: PictureSplit) -> int:
-        """Processes that load a split: none for pictures only copied, else one a core less one, at most 8."""
+    def workers_for(self, split: ImageSplit) -> int:
+        """Processes that load a split: none for images only copied, else one a core less one, at most 8."""
         if isinstance(self.num_workers, int):
             return self.num_workers
         if not split.source.costly and not split.views:
@@ -396,7 +399,7 @@ def short_side(size: int, crop_fraction: float) -> int:
     """Pixels that the short side is resized to, so that its centre crop has the size that the network takes."""
     if size > MOST_SIDE * crop_fraction:
         raise ConfigError(
-            f"dataset.image_size={size} with dataset.crop_fraction={crop_fraction:g}: pictures would be resized to more"
+            f"dataset.image_size={size} with dataset.crop_fraction={crop_fraction:g}: images would be resized to more"
             f" than {MOST_SIDE:,} pixels; expected a smaller image_size, such as 224, or a larger crop_fraction."
         )
     return round(size / crop_fraction)
@@ -407,14 +410,14 @@ def _as_is(batch: Any) -> Any:
 
 
 def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:
-    """Every class has a training picture, every split has pictures, and there are two classes to tell apart."""
+    """Every class has a training image, every split has images, and there are two classes to tell apart."""
     if len(class_names) < 2:
         raise DataError(f"There is only the class '{class_names[0]}'; at least two are needed to tell apart.")
     counts = np.bincount(splits["train"].targets, minlength=len(class_names))
     for label in np.flatnonzero(counts == 0):
         held = [name for name in ("validation", "test") if (splits[name].targets == label).any()]
         where = f", though {' and '.join(held)} ha{'ve' if len(held) > 1 else 's'} it" if held else ""
-        raise DataError(f"Class '{class_names[label]}' has no picture in train{where}; every class needs one there.")
+        raise DataError(f"Class '{class_names[label]}' has no image in train{where}; every class needs one there.")
     for name, split in splits.items():
         if not len(split):
-            raise DataError(f"The {name} split holds no picture.")
+            raise DataError(f"The {name} split holds no image.")

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.data.found import image_suffixes
 from headstart.errors import DataError, nearest
 from headstart.files import printable
-from headstart.split_names import split_of, words_of
+from headstart.inputs.found import image_suffixes
+from headstart.settings.split_names import split_of, words_of
 
 DELIMITERS = (",", ";", "\t", "|")
 LIKE_SPLITS = frozenset("split splits subset partition set fold phase usage".split())
 
 
 @dataclass(frozen=True)
-class Table:
+class ListTable:
     """The header, and the rows with the number of the line each ends on; no cell has spaces around it."""
 
     file: Path
@@ -55,7 +55,7 @@ class Table:
         return hint if hint.startswith(" Did") else ""
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path) -> ListTable:
     """Return the table in a file. Raises DataError, with the line, where it is no CSV file in UTF-8 with a header."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -76,10 +76,10 @@ def read_table(file: Path) -> Table:
         raise DataError(f"'{file}' is not a CSV file in UTF-8: {error} in line {reader.line_num}.") from error
     if not header:
         raise DataError(f"'{file}' is empty; expected a header such as path,label and a row for each image.")
-    return Table(file, header, rows)
+    return ListTable(file, header, rows)
 
 
-def like_split(table: Table, place: int) -> str:
+def like_split(table: ListTable, place: int) -> str:
     """Return the settings that use a column which is called like a split or holds their names; empty for another."""
     name = table.header[place]
     values = {row[place] for _, row in table.rows if row[place]}

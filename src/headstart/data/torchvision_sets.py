@@ -15,13 +15,13 @@ import numpy as np
 import torchvision
 from numpy.typing import NDArray
 
-from headstart.data.collection import Collection, Undecoded
-from headstart.data.content import files_hash
-from headstart.data.decoding import told_as_unreadable
-from headstart.data.facts import Facts
-from headstart.data.module import PictureData
+from headstart.data.module import ImageData
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import expanded
+from headstart.inputs.collection import Collection, Undecoded
+from headstart.inputs.content import files_hash
+from headstart.inputs.decoding import told_as_unreadable
+from headstart.inputs.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ RECIPES = {
 }
 
 
-class TorchvisionSet(PictureData):
+class TorchvisionSet(ImageData):
     """One of torchvision's data sets with the splits that its authors made.
 
     ``download`` fetches what is not there; without a network the error names the files and their place.
@@ -148,7 +148,7 @@ class TorchvisionSet(PictureData):
 
 
 class OpenedSet(Sequence[Undecoded]):
-    """The pictures of one of torchvision's data sets, opened one by one."""
+    """The images of one of torchvision's data sets, opened one by one."""
 
     def __init__(self, opened: Any) -> None:
         self.opened = opened
@@ -176,7 +176,7 @@ def archives_kept_inside() -> Iterator[None]:
 
 
 def as_collection(opened: Any, split: str) -> Collection:
-    """Targets are found under the names that torchvision uses; pictures stay closed."""
+    """Targets are found under the names that torchvision uses; images stay closed."""
     names = ("targets", "labels", "_labels", "y")
     targets = np.asarray(next(getattr(opened, name) for name in names if hasattr(opened, name)), dtype=np.int64)
     ids = [f"{split}/{number:06d}" for number in range(len(opened))]
@@ -208,17 +208,17 @@ def read_idx_splits(folder: Path) -> dict[str, Collection]:
     splits = {}
     classes = len(torchvision.datasets.FashionMNIST.classes)
     for split, part in (("train", "train"), ("test", "t10k")):
-        pictures, targets = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
-        images, labels = read_idx(folder, pictures), read_idx(folder, targets)
+        pixels, targets = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+        images, labels = read_idx(folder, pixels), read_idx(folder, targets)
         if images.ndim != 3 or not images.size:
             raise DataError(
-                f"'{folder / pictures}' has the lengths {list(images.shape)}; expected those of grey pictures,"
+                f"'{folder / pixels}' has the lengths {list(images.shape)}; expected those of grey images,"
                 " such as [60000, 28, 28]."
             )
         if labels.shape != images.shape[:1] or labels.max() >= classes:
             raise DataError(
                 f"'{folder / targets}' has labels of the lengths {list(labels.shape)}, up to {labels.max(initial=0)};"
-                f" expected [{len(images)}], one for each picture, from 0 to {classes - 1}."
+                f" expected [{len(images)}], one for each image, from 0 to {classes - 1}."
             )
         ids = [f"{split}/{number:06d}" for number in range(len(labels))]
         splits[split] = Collection(ids, labels.astype(np.int64), list(images))

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headstart.data.decoding import usable_cores
 from headstart.errors import ConfigError
 from headstart.features.engines import CompiledEngine, Engine, EngineError, OnnxEngine, TorchEngine, engine_version
 from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import as_stored
 from headstart.features.store import digest_of
 from headstart.files import write_atomically
+from headstart.workers import usable_cores
 
 log = logging.getLogger(__name__)
 ONLY_CPU = "ONNX Runtime is used on the CPU and at full precision only"
@@ -41,8 +41,8 @@ class Work:
     prefix: FrozenPrefix
     device: torch.device
     autocast: torch.dtype | None  # None: full precision
-    pictures: int  # in all splits
-    sample: Callable[[int], NDArray[np.uint8]]  # so many real pictures, uint8 (n, S, S, 3)
+    images: int  # in all splits
+    sample: Callable[[int], NDArray[np.uint8]]  # so many real images, uint8 (n, S, S, 3)
 
     @property
     def on_plain_cpu(self) -> bool:
@@ -57,7 +57,7 @@ class Work:
         return TF32 if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else FULL
 
 
-class Choice:
+class EngineChoice:
     """The engine's name is known as soon as it is needed for a key; the engine itself is made only to compute."""
 
     def __init__(self, work: Work, wanted: str) -> None:
@@ -68,7 +68,7 @@ class Choice:
         self.name = wanted if wanted != "auto" else self._chosen()
 
     def engine(self) -> Engine:
-        """The engine, checked against PyTorch on real pictures.
+        """The engine, checked against PyTorch on real images.
 
         Raises ConfigError if it was asked for and fails; one that was remembered and fails makes way for PyTorch.
         """
@@ -105,9 +105,9 @@ class Choice:
         if not work.prefix.pooled:  # what is trained on top would make rounding differences grow
             return ["torch"]
         if work.on_plain_cpu:
-            enough = work.pictures * work.prefix.image_size**2 >= WORTH_TIMING
+            enough = work.images * work.prefix.image_size**2 >= WORTH_TIMING
             return ["torch", "onnxruntime"] if enough and engine_version("onnxruntime") else ["torch"]
-        return ["torch", "compile"] if work.device.type == "cuda" and work.pictures >= 10_000 else ["torch"]
+        return ["torch", "compile"] if work.device.type == "cuda" and work.images >= 10_000 else ["torch"]
 
     def _machine_and_task(self) -> dict[str, Any]:
         work = self.work
@@ -123,7 +123,7 @@ class Choice:
         speeds: dict[str, float] = {}
         engines: dict[str, Engine] = {}
         for name in names:
-            if name == "compile" and self.work.pictures / speeds["torch"] < WORTH_COMPILING:
+            if name == "compile" and self.work.images / speeds["torch"] < WORTH_COMPILING:
                 continue
             try:
                 engines[name] = make_engine(name, self.work)
@@ -133,15 +133,15 @@ class Choice:
             speeds[name] = speed(engines[name], self.work)
         best = max(speeds, key=speeds.__getitem__)
         told = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
-        log.info("features.engine=auto chooses %s (pictures/s: %s)", best, told)
-        if "compile" not in names or "compile" in speeds:  # else more pictures may bring another verdict
+        log.info("features.engine=auto chooses %s (images/s: %s)", best, told)
+        if "compile" not in names or "compile" in speeds:  # else more images may bring another verdict
             best = remember(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
         self.made = engines.get(best)
         return best
 
 
 def make_engine(name: str, work: Work) -> Engine:
-    """The engine of that name, held against PyTorch on a batch of real pictures. Raises EngineError."""
+    """The engine of that name, held against PyTorch on a batch of real images. Raises EngineError."""
     if name == "onnxruntime":
         if not work.on_plain_cpu:
             raise EngineError(ONLY_CPU)
@@ -157,12 +157,12 @@ def make_engine(name: str, work: Work) -> Engine:
 
 def checked(engine: Engine, work: Work) -> Engine:
     """The engine, if it gives what PyTorch gives. Raises EngineError."""
-    pictures = work.sample(engine.batch)
-    expected = reference(work.prefix.to(work.device), torch.from_numpy(pictures).to(work.device), work.autocast)
+    images = work.sample(engine.batch)
+    expected = reference(work.prefix.to(work.device), torch.from_numpy(images).to(work.device), work.autocast)
     try:
-        values = engine(pictures)
+        values = engine(images)
     except Exception as error:  # a compiler or a runtime that fails does so in its own way
-        raise EngineError(f"it fails on real pictures ({error})") from error
+        raise EngineError(f"it fails on real images ({error})") from error
     error_found = relative_error(values, as_stored(expected).cpu().numpy())
     if not error_found < work.tolerance:
         raise EngineError(f"its output differs from PyTorch's (relative error {error_found:.1e})")
@@ -177,13 +177,13 @@ def relative_error(values: NDArray[Any], expected: NDArray[Any]) -> float:
 
 
 def speed(engine: Engine, work: Work, seconds: float = 0.12) -> float:
-    """Pictures a second, all lanes busy: the best of the rounds that fit into some time, one at least."""
-    pictures = work.sample(engine.batch)
+    """Images a second, all lanes busy: the best of the rounds that fit into some time, one at least."""
+    images = work.sample(engine.batch)
     rounds: list[float] = []
     with ThreadPoolExecutor(engine.lanes) as pool:
         while not rounds or sum(rounds) + min(rounds) < seconds:
             start = time.perf_counter()
-            for future in [pool.submit(engine, pictures) for _ in range(2 * engine.lanes)]:
+            for future in [pool.submit(engine, images) for _ in range(2 * engine.lanes)]:
                 future.result()
             rounds.append(time.perf_counter() - start)
     return 2 * engine.lanes * engine.batch / min(rounds)

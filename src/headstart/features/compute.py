@@ -1,4 +1,4 @@
-"""One pass of pictures through an engine: decoding, and computing while the next pictures are decoded."""
+"""One pass of images through an engine: decoding, and computing while the next images are decoded."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.data import PictureSplit
-from headstart.data.decoding import usable_cores
+from headstart.data import ImageSplit
 from headstart.features.engines import Engine
-from headstart.progress import Progress
+from headstart.progress import ProgressLine
+from headstart.workers import usable_cores
 
 Key = tuple[int, int]  # epoch, position: what a view is drawn from
 
 
-def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str) -> Generator[NDArray[Any], None, None]:
-    """Rows of these pictures in order, some at a time.
+def compute(split: ImageSplit, keys: Sequence[Key], engine: Engine, what: str) -> Generator[NDArray[Any], None, None]:
+    """Rows of these images in order, some at a time.
 
     Every batch has the engine's size, the last one filled up, so that a row does not depend on how many were asked for.
     """
@@ -29,17 +29,17 @@ def compute(split: PictureSplit, keys: Sequence[Key], engine: Engine, what: str)
     if engine.lanes > 1:
         results = ahead(lambda batch: engine(load(batch)), batches, engine.lanes, 2 * engine.lanes)
     else:
-        results = (engine(pictures) for pictures in ahead(load, batches, usable_cores(), 2 * usable_cores()))
-    with Progress(what, len(keys)) as progress:
+        results = (engine(images) for images in ahead(load, batches, usable_cores(), 2 * usable_cores()))
+    with ProgressLine(what, len(keys)) as progress:
         for batch, values in zip(batches, results, strict=True):
             yield values[: len(batch)]
             progress.advance(len(batch))
 
 
-def stacked(split: PictureSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
-    """uint8 (size, S, S, 3): these pictures, repeated until there are enough."""
-    pictures: NDArray[np.uint8] = split.images(keys).permute(0, 2, 3, 1).numpy()
-    return pictures if len(pictures) == size else np.resize(pictures, (size, *pictures.shape[1:]))
+def stacked(split: ImageSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
+    """uint8 (size, S, S, 3): these images, repeated until there are enough."""
+    images: NDArray[np.uint8] = split.view_tensor(keys).permute(0, 2, 3, 1).numpy()
+    return images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
 
 
 def ahead(work: Callable[[Any], Any], items: Sequence[Any], threads: int, window: int) -> Generator[Any, None, None]:

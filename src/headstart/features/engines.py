@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from headstart.data.decoding import usable_cores
-from headstart.features.prefix import FrozenPrefix, package_version
+from headstart.features.prefix import FrozenPrefix
 from headstart.features.rows import as_stored
+from headstart.versions import package_version
+from headstart.workers import usable_cores
 
-CPU_PIXELS = 4 * 128**2  # a batch on a CPU; at 128 pixels 1, 2, 8 and 16 pictures were slower than 4
+CPU_PIXELS = 4 * 128**2  # a batch on a CPU; at 128 pixels 1, 2, 8 and 16 images were slower than 4
 GPU_PIXELS = 256 * 224**2  # a batch on a GPU
 MOST_LANES = 16
 
@@ -33,7 +34,7 @@ class Engine(Protocol):
     batch: int
     lanes: int  # how many threads may call it at once
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """uint8 (batch, S, S, 3) to rows as they are stored: channels last."""
 
 
@@ -61,9 +62,9 @@ class TorchEngine:
         on_gpu = device.type != "cpu"
         self.batch = max(1, min(256, GPU_PIXELS // prefix.image_size**2)) if on_gpu else cpu_batch(prefix)
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Runs on the device, comes back to the CPU."""
-        images = torch.from_numpy(pictures)
+        images = torch.from_numpy(pixels)
         if self.device.type == "cuda":
             images = images.pin_memory()
         with (
@@ -109,13 +110,13 @@ class OnnxEngine:
             raise EngineError(f"ONNX Runtime refuses the network ({_first_line(error)})") from error
         self.input = self.session.get_inputs()[0].name
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """May be called by several threads at once."""
-        return self.session.run(None, {self.input: pictures})[0]
+        return self.session.run(None, {self.input: pixels})[0]
 
 
 def cpu_batch(prefix: FrozenPrefix) -> int:
-    """Pictures a batch on a CPU: 8 up to 90 pixels, 4 at 128, 2 from 148 on."""
+    """Images a batch on a CPU: 8 up to 90 pixels, 4 at 128, 2 from 148 on."""
     return max(2, min(8, CPU_PIXELS // prefix.image_size**2))
 
 
@@ -131,8 +132,8 @@ class _Stored(nn.Module):
         super().__init__()
         self.prefix = prefix
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return as_stored(self.prefix(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        return as_stored(self.prefix(images))
 
 
 def _exported(prefix: FrozenPrefix, batch: int) -> bytes:

@@ -1,21 +1,13 @@
 """One pass of batches through a frozen network into one tensor."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from headstart.precision import at_least_single
 from headstart.progress import counted_batches
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a frozen backbone says about a split."""
-
-    values: Tensor  # float32, or float64 of a network in float64, (N, D), on the device
-    targets: Tensor  # int64 (N,), on the device
+from headstart.solvers.features import Features
 
 
 @torch.inference_mode()
@@ -25,7 +17,7 @@ def extract(
     device: torch.device,
     what: str = "features",
 ) -> Features:
-    """Features of every picture, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
+    """Features of every image, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
     values, targets = [], []
     for inputs, labels, _ in counted_batches(batches, what):
         values.append(at_least_single(network(inputs.to(device, non_blocking=True))))

@@ -7,10 +7,10 @@ import numpy as np
 import pytorch_lightning as pl
 
 from headstart import ranks
-from headstart.data import PictureData, PictureSplit
+from headstart.data import ImageData, ImageSplit
 from headstart.data.batches import Mixed
 from headstart.errors import HeadstartError
-from headstart.features.keeping import Keeper, Outcome
+from headstart.features.keeping import Keeper, KeptFeatures
 from headstart.features.loaders import FeatureBatches
 from headstart.features.rows import InMemory, Rows
 
@@ -18,18 +18,18 @@ POOLED_BATCH = 1024  # rows a step of evaluation where nothing but the head has 
 
 
 class FrozenData(pl.LightningDataModule):
-    """The loaders of ``data``, with features in place of pictures wherever the frozen prefix always gives the same.
+    """The loaders of ``data``, with features in place of images wherever the frozen prefix always gives the same.
 
-    Training pictures that are augmented stay pictures, new in every epoch, unless ``views`` asks for a fixed number of
+    Training images that are augmented stay images, new in every epoch, unless ``views`` asks for a fixed number of
     views that take turns; validation and test are always features. Where features can neither be kept nor held in
-    memory, pictures are given.
+    memory, images are given.
 
-    With ``averaged``, each row is the mean over so many views of its picture, for training, validation and test alike.
+    With ``averaged``, each row is the mean over so many views of its image, for training, validation and test alike.
     """
 
     def __init__(
         self,
-        data: PictureData,
+        data: ImageData,
         keeper: Keeper,
         views: int | None = None,
         mixed: bool = False,
@@ -38,8 +38,8 @@ class FrozenData(pl.LightningDataModule):
         super().__init__()
         self.averaged = averaged
         self.data, self.keeper, self.views = data, keeper, views
-        self.mixed = mixed  # whether batches of training pictures are mixed afterwards
-        self.outcomes: dict[str, Outcome] = {}
+        self.mixed = mixed  # whether batches of training images are mixed afterwards
+        self.outcomes: dict[str, KeptFeatures] = {}
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
     @property
@@ -52,13 +52,13 @@ class FrozenData(pl.LightningDataModule):
         self.data.goes_on_at = place
 
     def train_dataloader(self) -> Any:
-        """Shuffled; pictures where they differ from epoch to epoch."""
+        """Shuffled; images where they differ from epoch to epoch."""
         data = self.data
         views = (self.views or 0) if data.train.views else 1
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
         if rows is None and views and data.train.views and not self.mixed:
             raise HeadstartError(
-                f"features.views={views}: {views} views a picture fit neither memory nor disk; ask for fewer, or make"
+                f"features.views={views}: {views} views an image fit neither memory nor disk; ask for fewer, or make"
                 " room with features.max_size or features.dir."
             )
         if rows is None:
@@ -68,16 +68,16 @@ class FrozenData(pl.LightningDataModule):
         return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
 
     def train_eval_dataloader(self) -> Any:
-        """The training pictures in order, not augmented."""
+        """The training images in order, not augmented."""
         name = "train, not augmented" if self.data.train.views and not self.averaged else "train"
         return self._evaluated(name, self.data.train.without_views(), self.data.train_eval_dataloader)
 
     def val_dataloader(self) -> Any:
-        """The validation pictures in order."""
+        """The validation images in order."""
         return self._evaluated("validation", self.data.validation, self.data.val_dataloader)
 
     def test_dataloader(self) -> Any:
-        """The test pictures in order."""
+        """The test images in order."""
         return self._evaluated("test", self.data.test, self.data.test_dataloader)
 
     def record(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class FrozenData(pl.LightningDataModule):
         splits = {}
         for name, outcome in self.outcomes.items():
             passes = sum(loader.passes for split, loader in self.loaders if split == name)
-            saved = max(0.0, outcome.seconds_a_row * self._pictures(name) * passes - outcome.seconds)
+            saved = max(0.0, outcome.seconds_a_row * self._images(name) * passes - outcome.seconds)
             splits[name] = {
                 "rows": outcome.total,
                 "found": outcome.found,
@@ -105,25 +105,25 @@ class FrozenData(pl.LightningDataModule):
             "splits": splits,
         }
 
-    def _pictures(self, name: str) -> int:
+    def _images(self, name: str) -> int:
         return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
 
-    def _evaluated(self, name: str, split: PictureSplit, pictures: Callable[[], Any]) -> Any:
+    def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any]) -> Any:
         rows = self._mean(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
-            return pictures()
+            return images()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
         mixed = Mixed(len(split), size) if self.data.mixed_evaluation else None
         return self._told(name, FeatureBatches(rows, split.targets, size, mixed))
 
-    def _mean(self, name: str, split: PictureSplit) -> Rows:
-        """Features averaged over views of each picture."""
+    def _mean(self, name: str, split: ImageSplit) -> Rows:
+        """Features averaged over views of each image."""
         count = self.averaged or 1
         seen = split.with_views(self.data.train.views, self.data.augmentation_seed)
         rows = self._get(name, seen, count).rows
         if rows is None:
             raise HeadstartError(
-                f"strategy.views={count}: {count} views a picture fit neither memory nor disk; ask for fewer, or make"
+                f"strategy.views={count}: {count} views an image fit neither memory nor disk; ask for fewer, or make"
                 " room with features.max_size or features.dir."
             )
         everything = np.arange(len(split))
@@ -132,7 +132,7 @@ class FrozenData(pl.LightningDataModule):
             total += rows.take(everything + view * len(split))
         return InMemory(total / count)
 
-    def _get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
+    def _get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
         if name not in self.outcomes:
             with ranks.leader_first():  # one computes and keeps, the others find
                 self.outcomes[name] = self.keeper.get(name, split, views)

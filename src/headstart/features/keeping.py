@@ -18,27 +18,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headstart.data import PictureSplit
-from headstart.data.decoding import RULES
+from headstart.data import ImageSplit
 from headstart.errors import ConfigError, HeadstartError
-from headstart.features.choice import Choice, Work, relative_error
+from headstart.features.choice import EngineChoice, Work, relative_error
 from headstart.features.compute import Key, compute, stacked
 from headstart.features.engines import Engine, engine_version
-from headstart.features.prefix import FrozenPrefix, code_version, reference
+from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
 from headstart.features.settings import FeatureSettings
 from headstart.features.store import (
     DamagedError,
     Entry,
     Names,
-    Part,
     PartWriter,
     Store,
+    StoredPart,
     TooLargeError,
     open_part,
     remove,
     row_names,
 )
+from headstart.inputs.decoding import RULES
+from headstart.versions import code_version
 
 log = logging.getLogger(__name__)
 PART_BYTES = 1024**3  # a long computation is kept in parts of this size: a killed run loses one at most
@@ -47,7 +48,7 @@ _PROBED: set[Path] = set()  # parts that passed in this process
 
 
 @dataclass(frozen=True)
-class Outcome:
+class KeptFeatures:
     """Features of a split, and what they took."""
 
     rows: Rows | None  # None where they can neither be kept nor held in memory
@@ -69,8 +70,8 @@ class Keeper:
         store: Store,
         device: torch.device,
         autocast: torch.dtype | None,
-        sample_from: PictureSplit,
-        pictures: int,
+        sample_from: ImageSplit,
+        images: int,
     ) -> None:
         self.prefix, self.settings, self.store = prefix.to(device), settings, store
         self.device, self.autocast = device, autocast
@@ -78,15 +79,15 @@ class Keeper:
             prefix,
             device,
             autocast,
-            pictures,
+            images,
             lambda count: stacked(sample_from, [(0, i) for i in range(min(count, len(sample_from)))], count),
         )
-        self.choice = Choice(self.work, settings.engine)
+        self.choice = EngineChoice(self.work, settings.engine)
         self.prefix_key = prefix.key()
         self.keeping = True
 
-    def get(self, name: str, split: PictureSplit, views: int = 1) -> Outcome:
-        """Features of all pictures, ``views`` each: a whole pass of the first view, then one of the second.
+    def get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
+        """Features of all images, ``views`` each: a whole pass of the first view, then one of the second.
 
         Raises HeadstartError where what was kept is not what the prefix computes.
         """
@@ -106,13 +107,13 @@ class Keeper:
         self._probe(entry, found, split, keys)
         rows, seconds = self._held(found), time.perf_counter() - start
         log.info(
-            "%s: %s of %d pictures found in %s, %.1f MB; computing them takes %.1f s",
+            "%s: %s of %d images found in %s, %.1f MB; computing them takes %.1f s",
             name, self.prefix.label, len(keys), entry.folder, found.nbytes / 1e6, found.seconds_a_row * len(keys),
         )  # fmt: skip
-        return Outcome(rows, len(keys), len(keys), found.nbytes, seconds, found.seconds_a_row, True)
+        return KeptFeatures(rows, len(keys), len(keys), found.nbytes, seconds, found.seconds_a_row, True)
 
-    def entry(self, split: PictureSplit) -> Entry:
-        """Where rows of these pictures are kept: under all that determines them but the pictures themselves."""
+    def entry(self, split: ImageSplit) -> Entry:
+        """Where rows of these images are kept: under all that determines them but the images themselves."""
         key = self.prefix_key | {
             "engine": [self.choice.name, engine_version(self.choice.name)],
             "precision": str(self.autocast or torch.float32),
@@ -128,14 +129,14 @@ class Keeper:
     def _compute(
         self,
         name: str,
-        split: PictureSplit,
+        split: ImageSplit,
         keys: Sequence[Key],
         names: Names,
         entry: Entry,
         found: "Located",
         engine: Engine,
         start: float,
-    ) -> Outcome:
+    ) -> KeptFeatures:
         began = time.perf_counter()
         if split.views:
             split.source.load(f"{name} images")  # each is asked for once a view
@@ -179,18 +180,18 @@ class Keeper:
                 return self._given_up(name, len(keys), start)
         before = f"{len(keys) - len(missing)} found, " if len(missing) < len(keys) else ""
         log.info(
-            "%s: %s of %d pictures, %s%d computed in %.1f s with %s; %.1f MB %s",
+            "%s: %s of %d images, %s%d computed in %.1f s with %s; %.1f MB %s",
             name, self.prefix.label, len(keys), before, len(missing), time.perf_counter() - start, engine.name,
             nbytes / 1e6, f"kept in {entry.folder}" if writer is not None else "held in memory",
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        return Outcome(rows, len(keys), len(keys) - len(missing), nbytes, seconds, a_row, writer is not None)
+        return KeptFeatures(rows, len(keys), len(keys) - len(missing), nbytes, seconds, a_row, writer is not None)
 
-    def _given_up(self, name: str, total: int, start: float) -> Outcome:
+    def _given_up(self, name: str, total: int, start: float) -> KeptFeatures:
         log.warning("the features of %s fit neither memory nor disk: they are not reused", name)
-        return Outcome(None, total, 0, 0, time.perf_counter() - start, 0.0, False)
+        return KeptFeatures(None, total, 0, 0, time.perf_counter() - start, 0.0, False)
 
-    def check(self, split: PictureSplit) -> None:
+    def check(self, split: ImageSplit) -> None:
         """Hold what is kept of a split that is wanted later against the network now. Raises HeadstartError."""
         keys = [(0, position) for position in range(len(split))]
         entry = self.entry(split)
@@ -213,7 +214,7 @@ class Keeper:
         self.keeping = isinstance(error, TooLargeError)  # a smaller split may still fit
         log.warning("features cannot be kept in %s (%s): this run computes its own", self.store.folder, error)
 
-    def _probe(self, entry: Entry, found: "Located", split: PictureSplit, keys: Sequence[Key]) -> None:
+    def _probe(self, entry: Entry, found: "Located", split: ImageSplit, keys: Sequence[Key]) -> None:
         """Compute a few of the rows found again, with PyTorch itself; once a part and process."""
         unknown = [number for number, part in enumerate(found.parts) if part.path not in _PROBED][:MOST_PROBED]
         if not unknown:
@@ -222,8 +223,8 @@ class Keeper:
         each = max(1, PROBED // len(unknown))
         rows = [np.flatnonzero(found.part_of == number) for number in unknown]
         positions = np.concatenate([rng.choice(some, min(each, len(some)), replace=False) for some in rows])
-        pictures = torch.from_numpy(stacked(split, [keys[int(p)] for p in positions], len(positions))).to(self.device)
-        expected = as_stored(reference(self.prefix.to(self.device), pictures, self.autocast)).cpu().numpy()
+        images = torch.from_numpy(stacked(split, [keys[int(p)] for p in positions], len(positions))).to(self.device)
+        expected = as_stored(reference(self.prefix.to(self.device), images, self.autocast)).cpu().numpy()
         error = relative_error(found.read(positions), expected)
         if not error < min(10 * self.work.tolerance, 0.1):
             raise HeadstartError(
@@ -260,7 +261,7 @@ class Located(OnDisk):
 
 def locate(entry: Entry, names: Names) -> Located:
     """Where in an entry these rows are; a part that is damaged is removed."""
-    parts: list[Part] = []
+    parts: list[StoredPart] = []
     part_of, row_of = np.full(len(names), -1), np.full(len(names), -1)
     for folder in entry.part_folders():
         wanted = np.flatnonzero(part_of < 0)
@@ -292,7 +293,7 @@ class Writer:
     """Rows in order into as many parts as it takes."""
 
     def __init__(
-        self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], found: Sequence[Part] = ()
+        self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], found: Sequence[StoredPart] = ()
     ) -> None:
         self.entry, self.names, self.shape, self.dtype = entry, names, shape, dtype
         self.needed = [part.path for part in found]  # which must not be dropped to make room
@@ -326,10 +327,10 @@ class Writer:
             self.part.abandon()
 
 
-def row_digest(split: PictureSplit, key: Key) -> bytes:
-    """What names a row: the picture's content; for a view also what it was drawn from."""
+def row_digest(split: ImageSplit, key: Key) -> bytes:
+    """What names a row: the image's content; for a view also what it was drawn from."""
     epoch, position = key
-    content = split.pictures.contents[position]
+    content = split.images.contents[position]
     return hashlib.sha256(content + f" {epoch} {position}".encode()).digest() if split.views else content
 
 

@@ -16,9 +16,9 @@ Batch = tuple[Tensor, Tensor, Tensor]  # features (N, ...), labels (N,), positio
 
 
 class FeatureBatches:
-    """(features, labels, positions) as a loader of pictures gives (pictures, labels, positions).
+    """(features, labels, positions) as a loader of images gives (images, labels, positions).
 
-    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows a picture stand behind
+    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows an image stand behind
     each other, a whole pass of the first view, then one of the second, and take turns by epoch.
     """
 

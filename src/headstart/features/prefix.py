@@ -1,27 +1,24 @@
 """The frozen part of a network, from bytes to what its trained part takes, and all that determines what comes out."""
 
-import functools
 import hashlib
-import importlib.metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-import headstart
 from headstart.backbones import Backbone
 from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
+from headstart.versions import code_version, package_version
 
-DATA = ("data/decoding.py", "data/deep.py", "data/module.py", "data/picture_split.py", "data/pictures.py")
+DATA = ("inputs", "data/module.py", "data/image_split.py")
 CODE = ("backbones", "features", *DATA, "seeds.py")
 
 
 class FrozenPrefix(nn.Module):
     """Normalisation and the lowest stages of a backbone; the pooling too, if no stage is left out.
 
-    Takes pictures as they lie in memory, uint8 (N, S, S, 3).
+    Takes images as they lie in memory, uint8 (N, S, S, 3).
     """
 
     scale: Tensor
@@ -41,9 +38,9 @@ class FrozenPrefix(nn.Module):
         self.register_buffer("shift", shift.detach().clone())
         self.eval()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """uint8 (N, S, S, 3) to whatever leaves the last frozen stage."""
-        x = pictures.permute(0, 3, 1, 2)
+        x = images.permute(0, 3, 1, 2)
         x = (x if self.channels_last else x.contiguous()).to(self.scale.dtype) * self.scale + self.shift
         if self.pooled:
             return read(list(self.stages), self.taps, self.pool, x)
@@ -78,27 +75,7 @@ def _structure(module: nn.Module) -> str:
     return "\n".join([repr(module), *traced])
 
 
-@functools.cache
-def code_version(*places: str) -> str:
-    """Hash of headstart's own source in these files and folders."""
-    root = Path(headstart.__file__).parent
-    digest = hashlib.sha256()
-    for name in places:
-        place = root / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def package_version(package: str) -> str | None:
-    """Its version; None where it is not installed under this name."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def reference(prefix: FrozenPrefix, pictures: Tensor, autocast: torch.dtype | None = None) -> Tensor:
-    """What PyTorch makes of pictures, layer by layer: what every engine is held against."""
-    with torch.inference_mode(), torch.autocast(pictures.device.type, autocast, enabled=autocast is not None):
-        return prefix(pictures).float()
+def reference(prefix: FrozenPrefix, images: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+    """What PyTorch makes of images, layer by layer: what every engine is held against."""
+    with torch.inference_mode(), torch.autocast(images.device.type, autocast, enabled=autocast is not None):
+        return prefix(images).float()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.features.store import Part
+from headstart.features.store import StoredPart
 
 
 class Rows(Protocol):
@@ -17,7 +17,7 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, positions: NDArray[np.int64]) -> Tensor:
-        """(len(positions), ...) in that order; pictures-like rows (C, H, W) are laid out channels-last."""
+        """(len(positions), ...) in that order; images-like rows (C, H, W) are laid out channels-last."""
 
 
 class InMemory:
@@ -37,7 +37,7 @@ class InMemory:
 class OnDisk:
     """Rows that stay in the parts that hold them and are read when asked for."""
 
-    def __init__(self, parts: Sequence[Part], part_of: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
+    def __init__(self, parts: Sequence[StoredPart], part_of: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
         self.parts, self.part_of, self.row_of = parts, part_of, row_of
 
     def __len__(self) -> int:

@@ -41,7 +41,7 @@ class FeatureSettings:
             isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 1
         ):
             raise ConfigError(
-                f"features.views={self.views}: expected how many augmented views of a picture to keep, such as 4,"
+                f"features.views={self.views}: expected how many augmented views of an image to keep, such as 4,"
                 " or null for new ones in every epoch."
             )
         if self.memory_limit != "auto":

@@ -31,7 +31,7 @@ SCHEMA = 1
 BLOCK = 1024**2  # bytes that share a checksum
 CHECKED_WHOLE = 256  # a part of up to this many blocks is checked whole when opened, a longer one in as many places
 PARTIAL, REMOVED = ".partial-", ".removed-"
-PICTURES = "pictures"  # the folder of notes on pictures read before
+IMAGES = "pictures"  # the folder of notes on images read before
 _CHECKED: set[tuple[int, ...]] = set()
 Names = NDArray[np.uint64]  # (N, 2)
 
@@ -55,7 +55,7 @@ def row_names(digests: list[bytes]) -> Names:
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredPart:
     """Some rows of an entry, checked and open: it can be read even after it was evicted."""
 
     path: Path
@@ -134,8 +134,8 @@ class Store:
         return [path.parent for path in self.folder.glob("[!.]*/[!.]*/part.json")]
 
     def leftovers(self) -> list[Path]:
-        """What else is the store's own: half-removed entries, and the notes on pictures read before."""
-        notes = self.folder / PICTURES
+        """What else is the store's own: half-removed entries, and the notes on images read before."""
+        notes = self.folder / IMAGES
         ours = [notes] if notes.is_dir() and all(_is_note(path) for path in notes.iterdir()) else []
         return [*ours, *(path for path in self.folder.glob(f"{REMOVED}*") if path.is_dir())]
 
@@ -297,7 +297,7 @@ class PartWriter:
             self.sums.append(zlib.crc32(block))
 
 
-def open_part(folder: Path) -> Part:
+def open_part(folder: Path) -> StoredPart:
     """Open a part.
 
     Raises DamagedError where its files do not fit each other, FileNotFoundError where it has gone, another OSError
@@ -322,13 +322,13 @@ def open_part(folder: Path) -> Part:
     return part
 
 
-def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names) -> Part:
+def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names) -> StoredPart:
     if about["schema"] != SCHEMA:
         raise DamagedError(f"{folder} was written by another version of headstart")
     shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
     npy.read_magic(file)
     written = npy.read_array_header_1_0(file)
-    part = Part(folder, file, names, shape, dtype, file.tell(), tuple(about["blocks"]), float(about["seconds"]))
+    part = StoredPart(folder, file, names, shape, dtype, file.tell(), tuple(about["blocks"]), float(about["seconds"]))
     if written[0] != (about["rows"], *shape) or written[2] != dtype or names.shape != (about["rows"], 2):
         raise DamagedError(f"{folder}: its files do not fit each other")
     if os.fstat(file.fileno()).st_size != part.offset + len(part) * part.row_bytes:

@@ -10,6 +10,7 @@ import yaml
 
 from headstart.errors import DataError
 from headstart.records.opening import MB, read_text_inside, unreadable
+from headstart.tables import plain_text
 
 MOST_JSON, MOST_YAML = 8 * MB, MB
 DEPTH = 64
@@ -22,7 +23,6 @@ WHOLE = 2**64
 """Whole numbers from here on become floating point: no array of whole numbers holds them."""
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Control characters act on a terminal, surrogates cannot be encoded. Tabs and line ends stay.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def read_json(directory: Path, name: str, most: int = MOST_JSON) -> Any:
@@ -77,16 +77,6 @@ def checked_yaml(directory: Path, name: str) -> str:
     except (yaml.YAMLError, ValueError) as error:
         raise unreadable(name, error) from None
     return text
-
-
-def plain_text(text: str) -> str:
-    """Return a text that can be printed and encoded: control characters and surrogates as \\x1b."""
-    return text if text.isprintable() else UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code & 0xFF:02x}" if code < 0x100 or 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def _whole(digits: str) -> int | float:

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from headstart.comparison.budget import Budget, budget_of
+from headstart.comparison.comparison import Comparison, check_baseline, compare
+from headstart.comparison.evidence import Evidence, gather
+from headstart.comparison.fair import check_selection, check_test_sets
+from headstart.comparison.mean_accuracy import with_interval
+from headstart.comparison.panels import Panel, make_panels
+from headstart.comparison.pivot import Pivot, pivot
+from headstart.comparison.table import RunGroup, Statistic, averaged_over, group_runs
+from headstart.comparison.where import choose
 from headstart.errors import DataError
-from headstart.reports.budget import Budget, budget_of
-from headstart.reports.comparison import Comparison, check_baseline, compare
-from headstart.reports.evidence import Evidence, gather
-from headstart.reports.fair import check_selection, check_test_sets
-from headstart.reports.keys import value_of
-from headstart.reports.mean_accuracy import with_interval
+from headstart.records.keys import value_of
+from headstart.records.runs import Run, RunSet
 from headstart.reports.one_run import OneRun
-from headstart.reports.panels import Panel, make_panels
-from headstart.reports.pivot import Pivot, pivot
-from headstart.reports.read import Run, RunSet
 from headstart.reports.robustness import Measured, measured
-from headstart.reports.statistics import VarianceSources, variance_sources
-from headstart.reports.table import Group, Statistic, averaged_over, group_runs
-from headstart.reports.where import choose
+from headstart.statistics import VarianceSources, variance_sources
 
 STREAMS = ("split", "subset", "head", "backbone", "order", "augmentation")
 
@@ -44,7 +44,7 @@ class Analysis:
     """Everything that is known, before it takes a form."""
 
     found: RunSet
-    groups: tuple[Group, ...]
+    groups: tuple[RunGroup, ...]
     panels: tuple[Panel, ...]
     evidence: Mapping[str, Evidence]
     comparisons: Mapping[str, Sequence[Comparison]]
@@ -81,14 +81,14 @@ class Analysis:
         (run,) = self.runs
         return OneRun.of(run, self.evidence.get(run.id))
 
-    def score(self, group: Group, name: str) -> Statistic:
+    def score(self, group: RunGroup, name: str) -> Statistic:
         """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""
         if group.reference:
             return Statistic.of([])
         numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
         return Statistic.of(of[name] for of in numbers if name in of)
 
-    def recalls(self, group: Group) -> tuple[tuple[str, ...], np.ndarray] | None:
+    def recalls(self, group: RunGroup) -> tuple[tuple[str, ...], np.ndarray] | None:
         """Class names and recall (C,) averaged over the runs of a group; None where no predictions are kept."""
         known = [self.evidence[run.id] for run in group.runs if run.id in self.evidence and not group.reference]
         if not known:
@@ -97,7 +97,7 @@ class Analysis:
         return known[0].classes, np.mean(alike, axis=0)
 
     @cached_property
-    def variances(self) -> list[tuple[Panel, Group, VarianceSources]]:
+    def variances(self) -> list[tuple[Panel, RunGroup, VarianceSources]]:
         """Where single streams were varied: the share of each in the variance of the test accuracy."""
         found = []
         for panel in self.panels:
@@ -112,7 +112,7 @@ class Analysis:
 def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     """Choose, group and compare the runs.
 
-    Raises DataError when no run has finished, or where a comparison would not be fair (other test pictures, selection
+    Raises DataError when no run has finished, or where a comparison would not be fair (other test images, selection
     on test); ConfigError for names and conditions that fit no run.
     """
     if not found.runs:

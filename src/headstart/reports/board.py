@@ -1,4 +1,4 @@
-"""A comparison as event files, for TensorBoard: means and bands over seeds, final scores, pictures."""
+"""A comparison as event files, for TensorBoard: means and bands over seeds, final scores, images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.comparison.curves import band
+from headstart.comparison.formats import setting
+from headstart.comparison.panels import Panel
+from headstart.comparison.table import RunGroup, Statistic, averaged_over
 from headstart.files import write_atomically
-from headstart.reports.curves import band
-from headstart.reports.formats import setting
-from headstart.reports.panels import Panel
-from headstart.reports.table import Group, Statistic, averaged_over
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -36,7 +36,7 @@ class SubRun:
     summaries: list[Summary] = field(default_factory=list)
 
 
-def write_board(panels: Sequence[Panel], directory: Path, pictures: Mapping[str, Path] | None = None) -> Path:
+def write_board(panels: Sequence[Panel], directory: Path, images: Mapping[str, Path] | None = None) -> Path:
     """Write the comparison below ``directory``, for ``tensorboard --logdir``, and return it.
 
     - ``<panel>/<label>/train`` and ``validation`` hold ``epoch_accuracy`` and ``epoch_loss``, means over runs by epoch
@@ -47,13 +47,13 @@ def write_board(panels: Sequence[Panel], directory: Path, pictures: Mapping[str,
       the same sub-runs, as that tab needs; and with more than 40 sub-runs TensorBoard ticks none of them.
     - ``<panel>/<label>/test`` is a line of the tab HParams: ``final/test_accuracy`` is the mean, beside it the
       deviation.
-    - ``pictures``, PNG files by name, are images of ``figures``.
+    - ``images``, PNG files by name, are images of ``figures``.
 
     What an earlier call left in the directory is removed.
     """
     content = dict(_sub_runs(panels))
-    if pictures:
-        content["figures"] = SubRun(summaries=[_image(name, path) for name, path in pictures.items()])
+    if images:
+        content["figures"] = SubRun(summaries=[_image(name, path) for name, path in images.items()])
     clear(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, sub_run in content.items():
@@ -100,7 +100,7 @@ def _series(curves: Mapping[str, Mapping[str, Curve]]) -> SubRun:
     return SubRun(means | sides, [_layout()])
 
 
-def _bands(group: Group) -> dict[tuple[str, str], dict[str, Curve]]:
+def _bands(group: RunGroup) -> dict[tuple[str, str], dict[str, Curve]]:
     """Mean, low and high for each split and score; nothing for fits that have no epochs, and references."""
     if group.reference:
         return {}
@@ -115,7 +115,7 @@ def _bands(group: Group) -> dict[tuple[str, str], dict[str, Curve]]:
     }
 
 
-def _levels(group: Group, last: int) -> dict[tuple[str, str], dict[str, Curve]]:
+def _levels(group: RunGroup, last: int) -> dict[tuple[str, str], dict[str, Curve]]:
     """Level bands from the first epoch to the last one, of what was chosen on validation."""
     statistics = {("validation", "accuracy"): group.validation}
     if not group.reference:
@@ -130,11 +130,11 @@ def _levels(group: Group, last: int) -> dict[tuple[str, str], dict[str, Curve]]:
     }
 
 
-def _over_runs(group: Group, metric: str) -> Statistic:
+def _over_runs(group: RunGroup, metric: str) -> Statistic:
     return Statistic.of(run.metrics[metric] for run in group.runs if metric in run.metrics)
 
 
-def _scores(name: str, group: Group) -> SubRun:
+def _scores(name: str, group: RunGroup) -> SubRun:
     """A line of the HParams tab: the group's settings and the statistics of its final scores."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
@@ -175,8 +175,8 @@ def _image(name: str, path: Path) -> Summary:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     content = path.read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        width, height, channels = *picture.size, len(picture.getbands())
+    with Image.open(io.BytesIO(content)) as pixel_rows:
+        width, height, channels = *pixel_rows.size, len(pixel_rows.getbands())
     image = Summary.Image(width=width, height=height, colorspace=channels, encoded_image_string=content)
     return Summary(value=[Summary.Value(tag=name, image=image)])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from headstart.comparison.formats import percent
+from headstart.comparison.scores import BINS, HARD, Calibration, Scores, TemperatureFit
+from headstart.comparison.table import RunGroup
 from headstart.reports.analysis import Analysis
-from headstart.reports.formats import percent
-from headstart.reports.scores import BINS, HARD, Calibration, Scores, TemperatureFit
-from headstart.reports.table import Group
 
 RISE = 0.01
 """A smaller rise of the expected calibration error is not worth a sentence."""
@@ -27,7 +27,7 @@ def worse_calibration(analysis: Analysis) -> list[str]:
     return lines
 
 
-def _sentence(group: Group, fits: list[tuple[Scores, Calibration, TemperatureFit]]) -> str:
+def _sentence(group: RunGroup, fits: list[tuple[Scores, Calibration, TemperatureFit]]) -> str:
     scores, after, fit = zip(*fits, strict=True)
     test = _Change([one.unscaled for one in scores], list(after))
     validation = _Change([one.before for one in fit], [one.after for one in fit])

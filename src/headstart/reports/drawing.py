@@ -13,33 +13,29 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.curves import Curves, read_curves
+from headstart.comparison.panels import Panel
+from headstart.comparison.predictions import Predictions, read_predictions
+from headstart.comparison.processes import shared
+from headstart.comparison.scores import confusion_counts, reliability_bins, scaled
+from headstart.comparison.table import RunGroup
+from headstart.figures.by_number import draw_by_number
+from headstart.figures.canvas import dark_file, save
+from headstart.figures.confusion import draw_confusion
+from headstart.figures.cost import Point, draw_cost
+from headstart.figures.critical_difference import draw_critical_difference
+from headstart.figures.forest import draw_forest
+from headstart.figures.learning_curves import draw_learning_curves
+from headstart.figures.overview import draw_overview
+from headstart.figures.reliability import draw_reliability
+from headstart.figures.style import Style
+from headstart.records.keys import short_names, short_word
+from headstart.records.runs import EXPLAINED, Run, explained_in
 from headstart.reports.analysis import Analysis, numeric_keys
-from headstart.reports.comparison import Comparison
-from headstart.reports.curves import Curves, read_curves
-from headstart.reports.figures import (
-    Point,
-    dark_file,
-    draw_by_number,
-    draw_confusion,
-    draw_cost,
-    draw_critical_difference,
-    draw_forest,
-    draw_learning_curves,
-    draw_overview,
-    draw_reliability,
-    save,
-)
 from headstart.reports.findings import verdicts
-from headstart.reports.keys import short_names, short_word
-from headstart.reports.page.content import Picture
-from headstart.reports.panels import Panel
-from headstart.reports.predictions import Predictions, read_predictions
-from headstart.reports.processes import shared
-from headstart.reports.read import EXPLAINED, Run, explained_in
-from headstart.reports.scores import confusion_counts, reliability_bins, scaled
-from headstart.reports.statistics import cliques, friedman_nemenyi
-from headstart.reports.style import Style
-from headstart.reports.table import Group
+from headstart.reports.page.content import FigureImage
+from headstart.statistics import cliques, friedman_nemenyi
 
 FOREST_ROWS = 20
 PANELS = 6
@@ -56,10 +52,10 @@ class Drawn:
     png: Path
     pdf: Path
 
-    def picture(self, directory: Path) -> Picture:
+    def image(self, directory: Path) -> FigureImage:
         """For the page in ``directory``."""
         dark = dark_file(self.png)
-        return Picture(
+        return FigureImage(
             title=self.title,
             note=self.note,
             png=self.png.read_bytes(),
@@ -236,7 +232,7 @@ def _telling(values: tuple[Any, ...], every: Sequence[tuple[Any, ...]]) -> list[
     return [value for place, value in enumerate(values) if place == 0 or len({other[place] for other in every}) > 1]
 
 
-def _label_without(group: Group, key: str) -> str:
+def _label_without(group: RunGroup, key: str) -> str:
     by = [name for name in group.by if name != key]
     if len(by) == len(group.by):
         return group.label
@@ -247,7 +243,7 @@ def _label_without(group: Group, key: str) -> str:
 def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
     """Demšar's diagram over data sets, of rows that all of them have; it takes five data sets and three rows."""
     if len({panel.key.get("dataset") for panel in analysis.panels}) < max(5, len(analysis.panels)):
-        return  # blocks have to be independent: other settings on the same pictures are not
+        return  # blocks have to be independent: other settings on the same images are not
     labels = [{group.label: group.test.mean for group in panel.groups} for panel in analysis.panels]
     shared = [label for label in analysis.pivot.rows if all(label in of for of in labels)]
     if len(shared) < 3:
@@ -264,7 +260,7 @@ def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
 
 
 def explained(runs: Sequence[Run]) -> list[Drawn]:
-    """Pictures that 'headstart explain' left in run directories."""
+    """Images that 'headstart explain' left in run directories."""
     found = []
     for run in runs:
         for name in explained_in(run.directory)[0]:

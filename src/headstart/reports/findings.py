@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.formats import percent, setting
+from headstart.comparison.panels import Panel
+from headstart.comparison.table import RunGroup
+from headstart.records.runs import Run, RunSet
 from headstart.reports.analysis import Analysis
-from headstart.reports.comparison import Comparison
-from headstart.reports.formats import percent, setting
-from headstart.reports.panels import Panel
-from headstart.reports.read import Run, RunSet
-from headstart.reports.table import Group
 
 MOST_NAMES = 3
 PROVISIONAL = "One pair of runs only: such differences are provisional, as another seed may turn them."
@@ -28,13 +28,13 @@ def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
     return [*lines, PROVISIONAL] if single else lines
 
 
-def verdicts(panel: Panel, best: Group, analysis: Analysis) -> Sequence[Comparison]:
+def verdicts(panel: Panel, best: RunGroup, analysis: Analysis) -> Sequence[Comparison]:
     """The comparisons with the baseline, or else with the best."""
     against = analysis.baseline or best.label
     return [one for one in analysis.comparisons.get(panel.title, ()) if against in (one.a, one.b)]
 
 
-def _best(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> str:
+def _best(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
     text = f"{panel.title}: {_standing(panel, best, comparisons)}"
     scratch = next((group for group in panel.groups if setting(group.label) == "scratch"), None)
     if scratch is not None and scratch is not best:
@@ -46,7 +46,7 @@ def _best(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> str:
     return f"{text}."
 
 
-def _standing(panel: Panel, best: Group, comparisons: Sequence[Comparison]) -> str:
+def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
     """Call the row with the highest mean the best only where it is better than each other one over several seeds."""
     with_mean = f"with {percent(best.test.mean)} %"
     others = [group.label for group in panel.groups if group is not best]

@@ -4,9 +4,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from headstart.reports.formats import percent
-from headstart.reports.pivot import Pivot, of_test
-from headstart.reports.table import Group, Statistic
+from headstart.comparison.formats import percent
+from headstart.comparison.pivot import Pivot, of_test
+from headstart.comparison.table import RunGroup, Statistic
 
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -26,7 +26,7 @@ def escape_latex(text: object) -> str:
     return re.sub(r"([-',])(?=\1)", r"\1{}", "".join(SPECIAL.get(letter, letter) for letter in line))
 
 
-def latex_table(table: Pivot, what: str, note: str, score: Callable[[Group], Statistic] = of_test) -> str:
+def latex_table(table: Pivot, what: str, note: str, score: Callable[[RunGroup], Statistic] = of_test) -> str:
     """A tabular with booktabs rules: mean and deviation in percent, the best and its ties in bold.
 
     ``what`` names the first column; ``note`` goes above as a comment; ``score`` is what the cells show.

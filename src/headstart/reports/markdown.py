@@ -8,11 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.reports.analysis import Analysis
-from headstart.reports.calibration import worse_calibration
-from headstart.reports.comparison import Comparison
-from headstart.reports.findings import averages, findings, remarks
-from headstart.reports.formats import (
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.formats import (
     NOTHING,
     accuracy,
     amount,
@@ -25,12 +22,15 @@ from headstart.reports.formats import (
     split_keys,
     table_cells,
 )
+from headstart.comparison.panels import Panel
+from headstart.comparison.pivot import BOLD
+from headstart.comparison.table import RunGroup
+from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
+from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.one_run import OneRun
-from headstart.reports.panels import Panel
-from headstart.reports.pivot import BOLD
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
-from headstart.reports.statistics import p_number
-from headstart.reports.table import Group
+from headstart.statistics import p_number
 
 BEYOND = {  # name in Scores, heading, whether it is a share
     "balanced_accuracy": ("balanced acc. (%)", True),
@@ -209,7 +209,7 @@ def _robustness(analysis: Analysis) -> list[str]:
     return parts
 
 
-def score_text(analysis: Analysis, group: Group, name: str) -> str:
+def score_text(analysis: Analysis, group: RunGroup, name: str) -> str:
     """A score beyond accuracy as the tables show it."""
     mean = analysis.score(group, name).mean
     if math.isnan(mean):

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.comparison.evidence import Evidence
+from headstart.comparison.formats import NOTHING, amount, interval, percent
+from headstart.comparison.predictions import Predictions, read_predictions
+from headstart.comparison.scores import Scores, confusion_counts
 from headstart.errors import DataError
-from headstart.reports.evidence import Evidence
-from headstart.reports.formats import NOTHING, amount, interval, percent
-from headstart.reports.predictions import Predictions, read_predictions
-from headstart.reports.read import TRIED, Run
-from headstart.reports.scores import Scores, confusion_counts
-from headstart.reports.statistics import score_interval
+from headstart.records.runs import TRIED, Run
+from headstart.statistics import score_interval
 
 MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 Cell = tuple[str, float | str | None]
@@ -27,7 +27,7 @@ Cell = tuple[str, float | str | None]
 
 
 @dataclass(frozen=True)
-class Section:
+class RunSection:
     """A table; ``short`` rows of it are for the terminal, ``shown`` for Markdown, all for the CSV file."""
 
     name: str
@@ -53,8 +53,8 @@ class OneRun:
     """A run with its tables."""
 
     run: Run
-    overview: Section
-    details: tuple[Section, ...]
+    overview: RunSection
+    details: tuple[RunSection, ...]
     """Classes, confusions and mistakes; none without predictions."""
 
     @property
@@ -70,7 +70,7 @@ class OneRun:
         found = None if evidence is None else read_predictions(run.directory / "predictions.csv")
         measures = _measures(run, found, None if evidence is None else evidence.scores)
         rows: list[list[Cell]] = [[(name, name), (text, text)] for name, text in measures]
-        overview = Section("overview", "Overview", "", ("measure", "value"), rows, (False, False), short=100)
+        overview = RunSection("overview", "Overview", "", ("measure", "value"), rows, (False, False), short=100)
         details = () if found is None else (_classes(found), *_confusions(found), *_mistakes(found))
         return cls(run, overview, details)
 
@@ -173,7 +173,7 @@ def _number(count: int) -> Cell:
     return str(count), float(count)
 
 
-def _classes(found: Predictions) -> Section:
+def _classes(found: Predictions) -> RunSection:
     """Recall by class, the worst first; classes without test images last."""
     counts = _counts(found)
     rows: list[tuple[float, list[Cell], dict[str, Any]]] = []
@@ -193,14 +193,14 @@ def _classes(found: Predictions) -> Section:
         record = {"class": name, "images": images, "predicted": predicted, "recall": recall, "low": low, "high": high}
         rows.append((2.0 if math.isnan(recall) else recall, cells, record))
     rows.sort(key=lambda row: row[0])
-    return Section(
+    return RunSection(
         "classes", "Classes, the worst first", "Recall on test, with Wilson's 95 % interval over images.",
         ("class", "images", "predicted", "recall (%)", "95 % interval", "most often taken for"),
         [cells for _, cells, _ in rows], (False, True, True, True, True, False), [record for *_, record in rows],
     )  # fmt: skip
 
 
-def _confusions(found: Predictions) -> list[Section]:
+def _confusions(found: Predictions) -> list[RunSection]:
     """Pairs of classes by how many images of the one were predicted as the other."""
     counts = _counts(found)
     images = counts.sum(axis=1)
@@ -224,10 +224,10 @@ def _confusions(found: Predictions) -> list[Section]:
     ]
     header = ("true class", "predicted as", "images", "of the class (%)")
     right = (False, False, True, True)
-    return [Section("confusions", "Biggest confusions", "", header, rows, right, records, shown=15)]
+    return [RunSection("confusions", "Biggest confusions", "", header, rows, right, records, shown=15)]
 
 
-def _mistakes(found: Predictions) -> list[Section]:
+def _mistakes(found: Predictions) -> list[RunSection]:
     """Wrong predictions, the most confident first."""
     said = found.probabilities[np.arange(len(found.said)), found.said]
     true = found.probabilities[np.arange(len(found.said)), found.targets]
@@ -255,7 +255,9 @@ def _mistakes(found: Predictions) -> list[Section]:
     note = "Probabilities of the predicted and of the true class. headstart explain RUN draws these images."
     right = (False, False, False, True, True)
     return (
-        [Section("mistakes", "Most confident mistakes", note, header, rows, right, records, shown=20)] if rows else []
+        [RunSection("mistakes", "Most confident mistakes", note, header, rows, right, records, shown=20)]
+        if rows
+        else []
     )
 
 

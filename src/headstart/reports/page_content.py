@@ -8,15 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import DataError
-from headstart.records.documents import checked_yaml, plain_text
-from headstart.records.manifest import SETTINGS
-from headstart.reports.analysis import Analysis
-from headstart.reports.calibration import worse_calibration
-from headstart.reports.comparison import Comparison
-from headstart.reports.curves import band
-from headstart.reports.findings import averages, findings, remarks
-from headstart.reports.formats import (
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.curves import band
+from headstart.comparison.formats import (
     NOTHING,
     accuracy,
     amount,
@@ -26,25 +20,32 @@ from headstart.reports.formats import (
     shared_settings,
     split_keys,
 )
-from headstart.reports.keys import value_of
+from headstart.comparison.panels import Panel
+from headstart.comparison.pivot import BOLD
+from headstart.errors import DataError
+from headstart.figures.style import Style
+from headstart.records.documents import checked_yaml
+from headstart.records.keys import value_of
+from headstart.records.manifest import SETTINGS
+from headstart.records.runs import Run
+from headstart.reports.analysis import Analysis
+from headstart.reports.calibration import worse_calibration
+from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.markdown import BEYOND, p_text, score_text
-from headstart.reports.one_run import OneRun, Section
-from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
-from headstart.reports.panels import Panel
-from headstart.reports.pivot import BOLD
-from headstart.reports.read import Run
+from headstart.reports.one_run import OneRun, RunSection
+from headstart.reports.page.content import Cell, Chart, Column, FigureImage, Page, PageTable, RunCard, Series
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
-from headstart.reports.style import Style
+from headstart.tables import plain_text
 
 MOST_ROWS = 1000
 """Of a table of one run on the page."""
 
 
-def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str) -> Page:
+def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str) -> Page:
     """What the page shows; ``command`` made it."""
     numbers = {run.id: number for number, run in enumerate(analysis.runs)}
     if analysis.one_run is not None:
-        return _of_one_run(analysis.one_run, analysis, pictures, styles, command)
+        return _of_one_run(analysis.one_run, analysis, images, styles, command)
     _, constant = split_keys(analysis.groups)
     count = len(analysis.runs)
     shared = shared_settings(constant)
@@ -67,14 +68,14 @@ def page_of(analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str
         summary=summary,
         tables=tables,
         charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
-        pictures=list(pictures),
+        images=list(images),
         runs=[_card(run) for run in analysis.runs],
         problems=[*remarks(analysis.found), *worse_calibration(analysis)],
     )
 
 
 def _of_one_run(
-    one: OneRun, analysis: Analysis, pictures: Sequence[Picture], styles: Mapping[str, Style], command: str
+    one: OneRun, analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str
 ) -> Page:
     """Return the page of one run alone."""
     found = analysis.robustness
@@ -84,13 +85,13 @@ def _of_one_run(
         summary=[*(f"{name}: {text}" for name, text in one.overview.texts), *measured, f"Made by: {command}"],
         tables=[*map(_section_table, one.details), *_robustness(analysis, {one.run.id: 0})],
         charts=[chart for panel in analysis.panels for chart in _curves(panel, 0, styles)],
-        pictures=list(pictures),
+        images=list(images),
         runs=[_card(one.run)],
         problems=remarks(analysis.found),
     )
 
 
-def _section_table(section: Section) -> Table:
+def _section_table(section: RunSection) -> PageTable:
     columns = [
         Column(name, "number" if is_right else "text")
         for name, is_right in zip(section.header, section.right, strict=True)
@@ -98,7 +99,7 @@ def _section_table(section: Section) -> Table:
     rows = [[_cell(*cell) for cell in row] for row in section.rows[:MOST_ROWS]]
     more = len(section.rows) - MOST_ROWS
     note = f"{section.note} {more} more rows are in {section.name}.csv." if more > 0 else section.note
-    return Table(section.name, section.title, note.strip(), columns, rows)
+    return PageTable(section.name, section.title, note.strip(), columns, rows)
 
 
 def _of(runs: Sequence[Run], numbers: Mapping[str, int]) -> tuple[int, ...]:
@@ -125,7 +126,7 @@ def _keys(analysis: Analysis) -> tuple[list[Column], list[list[Cell]]]:
     return columns, cells
 
 
-def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+def _main(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
     columns, rows = _keys(analysis)
     columns += [
         Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
@@ -157,10 +158,10 @@ def _main(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
         if found is not None:
             row.append(_cell(accuracy(found.mce(group)), found.mce(group).mean, runs))
     note = f"{BOLD} Click a number for its runs."
-    return Table("accuracy", "Accuracy and cost", note, columns, rows)
+    return PageTable("accuracy", "Accuracy and cost", note, columns, rows)
 
 
-def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
     table = analysis.pivot
     columns = [Column(analysis.panels[0].what, "text"), *(Column(title, "number") for title in table.columns)]
     rows = []
@@ -172,16 +173,16 @@ def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
             else:
                 row.append(_cell(accuracy(group.test), group.test.mean, _of(group.runs, numbers), label in best))
         rows.append(row)
-    return Table("side-by-side", "Side by side", "Test accuracy (%), ± one sample deviation.", columns, rows)
+    return PageTable("side-by-side", "Side by side", "Test accuracy (%), ± one sample deviation.", columns, rows)
 
 
-def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
     rows = _difference_rows(analysis.panels, analysis.comparisons, numbers)
     several = len(analysis.panels) > 1
     return [_difference_table("differences", "Differences", "test accuracies", rows, several)] if rows else []
 
 
-def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], several_panels: bool) -> Table:
+def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], several_panels: bool) -> PageTable:
     columns = [
         *([Column("panel", "text")] if several_panels else []),
         Column("better", "text"),
@@ -194,7 +195,7 @@ def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], se
         Column("verdict", "text"),
     ]
     note = "Paired by seed and fold. Bold: adjusted p below 5 %."
-    return Table(name, title, note, columns, rows)
+    return PageTable(name, title, note, columns, rows)
 
 
 def _difference_rows(
@@ -223,7 +224,7 @@ def _difference_rows(
     return rows
 
 
-def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
     columns, rows = _keys(analysis)
     shown = [name for name in BEYOND if any(analysis.score(group, name).count for group in analysis.groups)]
     if not shown:
@@ -240,10 +241,10 @@ def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
         "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
         " validation."
     )
-    return [Table("beyond-accuracy", "Beyond accuracy", note, columns, kept)]
+    return [PageTable("beyond-accuracy", "Beyond accuracy", note, columns, kept)]
 
 
-def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
     found = analysis.robustness
     if found is None:
         return []
@@ -263,9 +264,9 @@ def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
                 _cell(str(mce.count), float(mce.count), runs),
             ]
         )
-    tables = [Table("robustness", "Robustness", what_was_measured(found), columns, rows)]
+    tables = [PageTable("robustness", "Robustness", what_was_measured(found), columns, rows)]
     if differences := _difference_rows(found.panels, found.comparisons, numbers):
-        of = "shares of corrupted pictures told right (1 - mCE)"
+        of = "shares of corrupted images told right (1 - mCE)"
         several = len(found.panels) > 1
         tables.append(
             _difference_table("robustness-differences", "Differences in robustness", of, differences, several)
@@ -284,11 +285,11 @@ def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
             for name in found.corruptions(panel)
         ]
         title = f"Error by corruption: {panel.title}"
-        tables.append(Table(f"corruptions-{number}", title, "Mean error over severities (%).", of_panel, by_name))
+        tables.append(PageTable(f"corruptions-{number}", title, "Mean error over severities (%).", of_panel, by_name))
     return tables
 
 
-def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
+def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
     columns, rows = _keys(analysis)
     columns += [
         Column("runs tried", "number"),
@@ -310,10 +311,10 @@ def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> Table:
                 Cell(budget.rule, budget.rule),
             ]
         )
-    return Table("budget", "Tuning cost", "Tuning budget of each row.", columns, kept)
+    return PageTable("budget", "Tuning cost", "Tuning budget of each row.", columns, kept)
 
 
-def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
+def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
     tables = []
     for number, panel in enumerate(analysis.panels):
         known = [(group, found) for group in panel.groups if (found := analysis.recalls(group)) is not None]
@@ -332,7 +333,7 @@ def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[Table]:
             for index, name in enumerate(known[0][1][0])
         ]
         title = f"Recall by class: {panel.title}"
-        tables.append(Table(f"recall-{number}", title, "Share of a class's test pictures told (%).", columns, rows))
+        tables.append(PageTable(f"recall-{number}", title, "Share of a class's test images told (%).", columns, rows))
     return tables
 
 

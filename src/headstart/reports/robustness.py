@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from headstart.comparison.comparison import Comparison, compare
+from headstart.comparison.panels import Panel
+from headstart.comparison.pivot import Pivot, pivot
+from headstart.comparison.processes import shared
+from headstart.comparison.table import RunGroup, Statistic
 from headstart.errors import DataError
-from headstart.reports.comparison import Comparison, compare
-from headstart.reports.panels import Panel
-from headstart.reports.pivot import Pivot, pivot
-from headstart.reports.processes import shared
-from headstart.reports.read import Problem, Run
-from headstart.reports.robustness_file import Robustness, read_robustness
-from headstart.reports.table import Group, Statistic
+from headstart.records.robustness_file import Robustness, read_robustness
+from headstart.records.runs import Problem, Run
 
 MANY = 100
 """From here on, reading the files is worth a second process."""
@@ -32,34 +32,34 @@ class Measured:
     panels: tuple[Panel, ...]
     """Those with a measured run, with the groups that have one."""
     comparisons: Mapping[str, Sequence[Comparison]]
-    """By the title of the panel; of the share of corrupted pictures told right, so that the better comes first."""
+    """By the title of the panel; of the share of corrupted images told right, so that the better comes first."""
     reasons: tuple[str, ...]
     """Why some are not compared, a sentence each."""
 
-    def of(self, group: Group) -> list[Robustness]:
+    def of(self, group: RunGroup) -> list[Robustness]:
         """What is known of the runs of a group."""
         return [self.runs[run.id] for run in group.runs if run.id in self.runs and not group.reference]
 
-    def mce(self, group: Group) -> Statistic:
+    def mce(self, group: RunGroup) -> Statistic:
         """Mean corruption error over the measured runs, a fraction of 1; count 0 where they measured other things."""
         known = self.of(group)
         return Statistic.of(one.mean_error for one in known) if _alike(known) else Statistic.of([])
 
-    def relative(self, group: Group) -> Statistic:
-        """The same less the error on clean pictures."""
+    def relative(self, group: RunGroup) -> Statistic:
+        """The same less the error on clean images."""
         known = self.of(group)
         return Statistic.of(one.relative_error for one in known) if _alike(known) else Statistic.of([])
 
-    def clean(self, group: Group) -> Statistic:
-        """The error on the same pictures, clean."""
+    def clean(self, group: RunGroup) -> Statistic:
+        """The error on the same images, clean."""
         known = self.of(group)
         return Statistic.of(one.clean_error for one in known) if _alike(known) else Statistic.of([])
 
-    def accuracy(self, group: Group) -> Statistic:
-        """The share of corrupted pictures told right: the higher the better."""
+    def accuracy(self, group: RunGroup) -> Statistic:
+        """The share of corrupted images told right: the higher the better."""
         return Statistic.of(1 - one.mean_error for one in self.of(group)) if self.mce(group).count else Statistic.of([])
 
-    def by_severity(self, group: Group) -> dict[int, Statistic]:
+    def by_severity(self, group: RunGroup) -> dict[int, Statistic]:
         """The mean error at each severity, from 0 (clean) on."""
         known = self.of(group)
         if not _alike(known):
@@ -67,7 +67,7 @@ class Measured:
         found = {at: Statistic.of(one.error(severity=at) for one in known) for at in known[0].severities}
         return {CLEAN: self.clean(group), **found}
 
-    def by_corruption(self, group: Group) -> dict[str, Statistic]:
+    def by_corruption(self, group: RunGroup) -> dict[str, Statistic]:
         """The mean error under each corruption."""
         known = self.of(group)
         if not _alike(known):
@@ -89,7 +89,7 @@ class Measured:
         return replace(table, best=tuple(known))
 
     @property
-    def rows(self) -> list[tuple[Group, bool]]:
+    def rows(self) -> list[tuple[RunGroup, bool]]:
         """All groups, panel by panel and lowest error first; whether one is its panel's best, or a tie with it."""
         return [
             (group, group.label in best)
@@ -141,17 +141,17 @@ def _known(panel: Panel, found: Mapping[str, Robustness]) -> Panel:
     return Panel(panel.title, panel.by, tuple(group for group in groups if group.runs), (), panel.key)
 
 
-def _with(group: Group, runs: Sequence[Run]) -> Group:
+def _with(group: RunGroup, runs: Sequence[Run]) -> RunGroup:
     """The group itself if all its runs are there, so that it is found again."""
     return (
         group
         if len(runs) == len(group.runs)
-        else Group(group.key, tuple(runs), group.test, group.validation, by=group.by)
+        else RunGroup(group.key, tuple(runs), group.test, group.validation, by=group.by)
     )
 
 
 def _alike(known: Sequence[Robustness]) -> bool:
-    """Whether the same was measured: corruptions, severities, and what made them. Folds have pictures of their own."""
+    """Whether the same was measured: corruptions, severities, and what made them. Folds have images of their own."""
     return bool(known) and len({(one.made_by, one.cells, one.size) for one in known}) == 1
 
 
@@ -171,14 +171,14 @@ def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
     return None
 
 
-def _differ(one: Robustness, other: Robustness, pictures: bool) -> str | None:
+def _differ(one: Robustness, other: Robustness, images: bool) -> str | None:
     if one.cells != other.cells:
         return f"under other corruptions or severities ({len(one.cells)} and {len(other.cells)} in all)"
     if one.made_by != other.made_by:
         return f"with corruptions made otherwise ({one.made_by}; {other.made_by})"
-    if pictures and one.pictures != other.pictures:
+    if images and one.images != other.images:
         sizes = f"{one.count:,} of {one.size} pixels and {other.count:,} of {other.size} pixels"
-        return f"on other pictures ({sizes})"
+        return f"on other images ({sizes})"
     return None
 
 
@@ -205,7 +205,7 @@ def what_was_measured(measured: Measured) -> str:
     what = f"over {len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
     told = what if alike else "over the corruptions that were measured"
     return (
-        f"mCE: mean error {told}, not normalised. Relative: less the error on the same pictures, clean. The lower the"
+        f"mCE: mean error {told}, not normalised. Relative: less the error on the same images, clean. The lower the"
         " better. Bold: the lowest, and the next above it that the test does not separate from it and that lie within"
         " its interval."
     )

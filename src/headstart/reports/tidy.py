@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.panels import Panel
+from headstart.comparison.table import RunGroup
+from headstart.records.keys import BASE_KEYS, value_of
+from headstart.records.runs import run_order
 from headstart.reports.analysis import Analysis
-from headstart.reports.comparison import Comparison
-from headstart.reports.keys import BASE_KEYS, value_of
 from headstart.reports.markdown import BEYOND
-from headstart.reports.panels import Panel
-from headstart.reports.read import run_order
-from headstart.reports.statistics import bootstrap_mean
-from headstart.reports.table import Group
+from headstart.statistics import bootstrap_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def runs_frame(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _robustness_of(analysis: Analysis, group: Group) -> dict[str, float]:
+def _robustness_of(analysis: Analysis, group: RunGroup) -> dict[str, float]:
     """Mean corruption errors; nothing where no run was measured."""
     found = analysis.robustness
     if found is None:
@@ -116,7 +116,7 @@ def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequenc
             "p_adjusted": one.p_adjusted,
             "effect_size": one.result.effect_size,
             "pairs": one.result.pairs,
-            "pictures": one.result.pictures,
+            "pictures": one.result.images,
             "method": one.result.method,
             **one.result.other,
             "verdict": one.verdict,

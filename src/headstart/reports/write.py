@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headstart.figures.style import styles_of
 from headstart.files import write_atomically
 from headstart.reports.analysis import Analysis
 from headstart.reports.latex import latex_table
@@ -13,7 +14,6 @@ from headstart.reports.markdown import markdown_page
 from headstart.reports.page.render import render
 from headstart.reports.page_content import page_of
 from headstart.reports.robustness import Measured, robustness_rows
-from headstart.reports.style import styles_of
 from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
 from headstart.tables import csv_cell
 
@@ -43,7 +43,7 @@ class Report:
         return self.directory / "report.tex"
 
     @property
-    def picture(self) -> Path:
+    def image(self) -> Path:
         """Curves and test accuracies in one."""
         return self.directory / "report.png"
 
@@ -58,7 +58,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     """
     import pandas as pd
 
-    from headstart.reports.drawing import draw_figures, seen_from  # matplotlib takes a while to load
+    from headstart.reports.drawing import draw_figures, seen_from
 
     report = Report(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     if analysis.robustness is not None:
         tables.append(_write_robustness(analysis.robustness, directory))
     write_atomically(report.table, "\n".join(tables))
-    pictures = [one.picture(directory) for one in drawn]
-    write_atomically(report.page, render(page_of(analysis, pictures, styles, command)))
+    images = [one.image(directory) for one in drawn]
+    write_atomically(report.page, render(page_of(analysis, images, styles, command)))
     return report
 
 

@@ -3,9 +3,9 @@
 They are written here on OpenCV's and SciPy's kernels. imagecorruptions 1.1.2 does not run on today's NumPy and
 scikit-image. Its successor imagecorruptions-imaug draws from NumPy's global generator, takes the seed of glass_blur
 from the clock, needs numba and an OpenCV that gets in the way of opencv-python-headless, and has no constants for small
-pictures. Frost alone is of another kind than the published: that blends photographs, this grows crystals.
+images. Frost alone is of another kind than the published: that blends photographs, this grows crystals.
 
-Inside, a picture is float32 (H, W, 3) from 0 to 1.
+Inside, an image is float32 (H, W, 3) from 0 to 1.
 """
 
 import io
@@ -21,48 +21,48 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn, idctn
 
-from headstart.data.decoding import content_hash
 from headstart.errors import ConfigError, nearest
+from headstart.inputs.decoding import content_hash
 from headstart.robustness.severities import NAMES, SEVERITIES, severities_for
 from headstart.seeds import generator
 
-Picture = NDArray[np.uint8]
+PixelArray = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 VERSION = 1
-"""Of the kernels below: one more whenever a picture comes out differently."""
+"""Of the kernels below: one more whenever an image comes out differently."""
 LEAST = 16
 """Pixels of the shorter side."""
 
 
-def corrupt(picture: Picture, name: str, severity: int, content: int | None = None) -> Picture:
-    """The picture (H, W, 3) corrupted, of the same shape; always the same for the same pixels.
+def corrupt(image: PixelArray, name: str, severity: int, content: int | None = None) -> PixelArray:
+    """The image (H, W, 3) corrupted, of the same shape; always the same for the same pixels.
 
-    ``content`` is ``content_of(picture)`` where it is known. Raises ConfigError for an unknown name or severity, and
-    for a picture with a side below 16 pixels.
+    ``content`` is ``content_of(image)`` where it is known. Raises ConfigError for an unknown name or severity, and
+    for an image with a side below 16 pixels.
     """
     if name not in NAMES:
         raise ConfigError(f"There is no corruption '{name}'.{nearest(name, NAMES)}")
     if severity not in SEVERITIES:
         raise ConfigError(f"The severity is {severity}, expected one of 1 to 5.")
-    side = min(picture.shape[:2])
+    side = min(image.shape[:2])
     if side < LEAST:
-        raise ConfigError(f"The picture has {side} pixels on a side, corruptions need {LEAST} or more.")
-    known = content_of(picture) if content is None else content
+        raise ConfigError(f"The image has {side} pixels on a side, corruptions need {LEAST} or more.")
+    known = content_of(image) if content is None else content
     rng = generator("corruption", severity, NAMES.index(name), known)
     constants = severities_for(side).constants[name][severity - 1]
     if name in ON_BYTES:
-        return ON_BYTES[name](picture, constants)
-    values = ON_FLOATS[name](picture.astype(np.float32) / np.float32(255), constants, rng)
+        return ON_BYTES[name](image, constants)
+    values = ON_FLOATS[name](image.astype(np.float32) / np.float32(255), constants, rng)
     return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def content_of(picture: Picture) -> int:
+def content_of(image: PixelArray) -> int:
     """128 bits that stand for the shape and the pixels."""
-    return int.from_bytes(content_hash(picture)[:16], "big")
+    return int.from_bytes(content_hash(image)[:16], "big")
 
 
 def made_by(side: int) -> str:
-    """What corrupts pictures of that side: equal for two results that may be compared."""
+    """What corrupts images of that side: equal for two results that may be compared."""
     packages = {"opencv": cv2.__version__, **{name: version(name) for name in ("numpy", "scipy", "pillow")}}
     told = ", ".join(f"{name} {number}" for name, number in packages.items())
     return f"kernels {VERSION}, severities of {severities_for(side).name}, {told}"
@@ -139,7 +139,7 @@ def zoom_blur(x: Floats, factors: tuple[float, ...], rng: np.random.Generator) -
 
 
 def snow(x: Floats, constants: tuple[float, ...], rng: np.random.Generator) -> Floats:
-    """Flakes that fall, on a picture that has gone pale."""
+    """Flakes that fall, on an image that has gone pale."""
     mean, deviation, size, threshold, radius, spread, share = constants
     flakes = (mean + deviation * rng.standard_normal(x.shape[:2])).astype(np.float32)
     flakes = _zoomed(flakes, size)
@@ -184,7 +184,7 @@ def contrast(x: Floats, kept: float, rng: np.random.Generator) -> Floats:
 
 
 def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.random.Generator) -> Floats:
-    """An affine map and local shifts; all three constants are in sides of the picture."""
+    """An affine map and local shifts; all three constants are in sides of the image."""
     reach, smoothness, affine = (min(x.shape[:2]) * part for part in constants)
     height, width = x.shape[:2]
     centre, arm = np.array([height // 2, width // 2], np.float32), min(height, width) // 3
@@ -198,17 +198,17 @@ def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.
     return _same_shape(shifted, x)
 
 
-def pixelate(picture: Picture, side: float) -> Picture:
+def pixelate(image: PixelArray, side: float) -> PixelArray:
     """Made smaller and larger again."""
-    height, width = picture.shape[:2]
-    small = Image.fromarray(picture).resize((int(width * side), int(height * side)), Image.Resampling.BOX)
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize((int(width * side), int(height * side)), Image.Resampling.BOX)
     return np.array(small.resize((width, height), Image.Resampling.BOX))
 
 
-def jpeg_compression(picture: Picture, quality: int) -> Picture:
+def jpeg_compression(image: PixelArray, quality: int) -> PixelArray:
     """As a JPEG of little quality shows it."""
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, "JPEG", quality=quality)
+    Image.fromarray(image).save(content, "JPEG", quality=quality)
     with Image.open(content) as found:
         return np.array(found.convert("RGB"))
 
@@ -220,7 +220,7 @@ ON_FLOATS: dict[str, Callable[[Floats, Any, np.random.Generator], Floats]] = {
         brightness, contrast, elastic_transform,
     )
 }  # fmt: skip
-ON_BYTES: dict[str, Callable[[Picture, Any], Picture]] = {
+ON_BYTES: dict[str, Callable[[PixelArray, Any], PixelArray]] = {
     "pixelate": pixelate,
     "jpeg_compression": jpeg_compression,
 }
@@ -333,6 +333,6 @@ def _smooth_noise(height: int, width: int, deviation: float, rng: np.random.Gene
 
 
 def _same_shape(values: Any, like: Floats) -> Floats:
-    """What OpenCV returns, as the picture it stands for."""
+    """What OpenCV returns, as the image it stands for."""
     result: Floats = np.asarray(values, dtype=np.float32).reshape(like.shape)
     return result

@@ -1,4 +1,4 @@
-"""What networks say of corrupted pictures: each is corrupted once, however many networks look at it."""
+"""What networks say of corrupted images: each is corrupted once, however many networks look at it."""
 
 import hashlib
 import threading
@@ -11,25 +11,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.data.decoding import usable_cores
 from headstart.features.compute import ahead
-from headstart.progress import Progress
+from headstart.progress import ProgressLine
 from headstart.robustness.corruptions import content_of, corrupt
 from headstart.robustness.severities import NAMES
+from headstart.workers import usable_cores
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Positions = NDArray[np.int64]
 
 
 class Network(Protocol):
-    """What classifies pictures."""
+    """What classifies images."""
 
     @property
     def body_key(self) -> str:
         """Equal for two networks that have the same features."""
 
-    def features(self, views: Pictures) -> NDArray[np.float32]:
-        """Features (N, D) of pictures uint8 (V, N, S, S, 3), V views of each."""
+    def features(self, views: Images) -> NDArray[np.float32]:
+        """Features (N, D) of images uint8 (V, N, S, S, 3), V views of each."""
 
     def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes (N,) of features (N, D)."""
@@ -37,13 +37,13 @@ class Network(Protocol):
 
 @dataclass
 class Source:
-    """Test pictures as they enter a network, in the batches that it takes.
+    """Test images as they enter a network, in the batches that it takes.
 
-    ``load`` gives one view of a picture, (S, S, 3), by its position and the view's number. With ``in_turn`` it is
+    ``load`` gives one view of an image, (S, S, 3), by its position and the view's number. With ``in_turn`` it is
     called by one thread at a time.
     """
 
-    load: Callable[[int, int], Pictures]
+    load: Callable[[int, int], Images]
     targets: NDArray[np.int64]
     """Of all positions."""
     batches: Sequence[Positions]
@@ -56,7 +56,7 @@ class Source:
         self._contents = self._read()
 
     def _read(self) -> dict[int, list[int]]:
-        """What is in each picture, by its position."""
+        """What is in each image, by its position."""
 
         def work(batch: Positions) -> list[list[int]]:
             views = self.batch(batch)
@@ -65,16 +65,16 @@ class Source:
         threads = usable_cores()
         found = ahead(work, self.batches, threads, 2 * threads)
         told: dict[int, list[int]] = {}
-        with Progress("hashing test images", len(self.positions)) as progress:
+        with ProgressLine("hashing test images", len(self.positions)) as progress:
             for batch, contents in zip(self.batches, found, strict=True):
                 told |= zip(batch.tolist(), contents, strict=True)
                 progress.advance(len(batch))
         return told
 
-    def batch(self, positions: Positions) -> Pictures:
+    def batch(self, positions: Positions) -> Images:
         """(V, N, S, S, 3)."""
 
-        def read() -> Pictures:
+        def read() -> Images:
             return np.stack(
                 [
                     np.stack([self.load(int(position), view) for position in positions])
@@ -88,7 +88,7 @@ class Source:
             return read()
 
     def digest(self, positions: Positions) -> str:
-        """Of the pictures at these positions, in that order, with their targets."""
+        """Of the images at these positions, in that order, with their targets."""
         digest = hashlib.sha256()
         for position in positions.tolist():
             digest.update(f"{self.targets[position]} {self._contents[position]}\n".encode())
@@ -96,13 +96,13 @@ class Source:
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
-        """Equal for two sources that give the same pictures in the same batches."""
+        """Equal for two sources that give the same images in the same batches."""
         return self.digest(self.positions), tuple(len(batch) for batch in self.batches)
 
-    def corrupted(self, name: str, severities: Sequence[int]) -> Iterator[tuple[Positions, Pictures]]:
-        """Positions (N,) of each batch, and its pictures at each severity: uint8 (severities, V, N, S, S, 3)."""
+    def corrupted(self, name: str, severities: Sequence[int]) -> Iterator[tuple[Positions, Images]]:
+        """Positions (N,) of each batch, and its images at each severity: uint8 (severities, V, N, S, S, 3)."""
 
-        def work(batch: Positions) -> Pictures:
+        def work(batch: Positions) -> Images:
             clean = self.batch(batch)
             made = np.empty((len(severities), *clean.shape), dtype=np.uint8)
             for number, position in enumerate(batch):
@@ -119,7 +119,7 @@ class Source:
 def measure(
     source: Source, networks: Sequence[Network], wanted: Sequence[Mapping[str, Sequence[int]]]
 ) -> Iterator[tuple[str, list[dict[int, NDArray[np.bool_]]]]]:
-    """Corruption by corruption: its name, and for each network which pictures it told right, by severity.
+    """Corruption by corruption: its name, and for each network which images it told right, by severity.
 
     ``wanted`` says for each network which severities of which corruptions; what is told is (positions,), in the order
     of the positions from the lowest.
@@ -128,15 +128,15 @@ def measure(
     every = {name: sorted({severity for of in wanted for severity in of.get(name, ())}) for name in names}
     count = len(source.positions) * sum(map(len, every.values()))
     place = {position: number for number, position in enumerate(np.sort(source.positions).tolist())}
-    with Progress("corrupted images", count) as progress:
+    with ProgressLine("corrupted images", count) as progress:
         for name in names:
             progress.note = name
             right = [
                 {severity: np.zeros(len(place), dtype=bool) for severity in of.get(name, ())} for of in wanted
             ]  # fmt: skip
-            for positions, pictures in source.corrupted(name, every[name]):
+            for positions, images in source.corrupted(name, every[name]):
                 rows = [place[position] for position in positions.tolist()]
-                for severity, views in zip(every[name], pictures, strict=True):
+                for severity, views in zip(every[name], images, strict=True):
                     features: dict[str, NDArray[np.float32]] = {}
                     for network, told in zip(networks, right, strict=True):
                         if severity not in told:
@@ -151,7 +151,7 @@ def measure(
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Small pictures are corrupted side by side: OpenCV's own threads would only be in the way."""
+    """Small images are corrupted side by side: OpenCV's own threads would only be in the way."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

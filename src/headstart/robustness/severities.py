@@ -1,7 +1,7 @@
 """How strong the corruptions are: the constants with which CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made.
 
 Hendrycks & Dietterich 2019 (arXiv:1903.12261); the numbers are those of their programs. Blurs, shifts and grain are in
-pixels, so what makes a picture of 224 pixels hard to tell wipes out one of 32: each size has a set of its own.
+pixels, so what makes an image of 224 pixels hard to tell wipes out one of 32: each size has a set of its own.
 """
 
 import math
@@ -18,7 +18,7 @@ class Severities:
 
     name: str
     size: int
-    """Side of that data set's pictures, in pixels."""
+    """Side of that data set's images, in pixels."""
     constants: Mapping[str, tuple[Any, ...]]
 
 
@@ -38,7 +38,7 @@ CIFAR = Severities(
         "glass_blur": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),  # deviation, reach, rounds
         "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, deviation
         "zoom_blur": _zooms((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.2, 0.01), (1.25, 0.01)),
-        # mean and deviation of flakes, their size, threshold, radius and deviation of their fall, share of the picture
+        # mean and deviation of flakes, their size, threshold, radius and deviation of their fall, share of the image
         "snow": (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
             (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -46,11 +46,11 @@ CIFAR = Severities(
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
-        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # share of picture and of frost
+        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # share of image and of frost
         "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),  # thickness, decay of roughness
         "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
         "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
-        # reach and smoothness of local shifts, reach of the affine one; in sides of the picture
+        # reach and smoothness of local shifts, reach of the affine one; in sides of the image
         "elastic_transform": (
             (0, 0, 0.08),
             (0.05, 0.2, 0.07),
@@ -58,7 +58,7 @@ CIFAR = Severities(
             (0.1, 0.04, 0.05),
             (0.1, 0.03, 0.03),
         ),
-        "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # side of the small picture
+        "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # side of the small image
         "jpeg_compression": (80, 65, 58, 50, 40),  # quality
     },
 )
@@ -95,7 +95,7 @@ TINY = Severities(
         "jpeg_compression": (65, 58, 50, 40, 25),
     },
 )
-OVER = 244 / 224  # the authors' program takes its pictures of 224 pixels for 244 wide
+OVER = 244 / 224  # the authors' program takes its images of 224 pixels for 244 wide
 IMAGENET = Severities(
     "ImageNet-C",
     224,
@@ -132,5 +132,5 @@ NAMES = tuple(IMAGENET.constants)
 
 
 def severities_for(side: int) -> Severities:
-    """The set whose pictures are nearest in size, as a ratio: up to 45 pixels, up to 119, and from 120 on."""
+    """The set whose images are nearest in size, as a ratio: up to 45 pixels, up to 119, and from 120 on."""
     return min(SETS, key=lambda one: abs(math.log(side / one.size)))

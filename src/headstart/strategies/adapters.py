@@ -56,7 +56,7 @@ class Adapters(Surgical):
         return id(getattr(layer, name)) in self.adapters
 
     def _output_shapes(self, places: list[str]) -> dict[str, tuple[int, ...]]:
-        """What each of these modules gives for one picture, where that is one tensor."""
+        """What each of these modules gives for one image, where that is one tensor."""
         shapes: dict[str, tuple[int, ...]] = {}
 
         def keep(place: str, y: Any) -> None:
@@ -78,7 +78,7 @@ class Adapters(Surgical):
 class Adapter(nn.Module):
     """A bottleneck with a way around it, for outputs of the given shape.
 
-    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square picture: linear on the last axis.
+    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square image: linear on the last axis.
     """
 
     def __init__(self, shape: tuple[int, ...], reduction: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import ConfigError
-from headstart.rules import LARGEST, SMALLEST_RATE, is_number
+from headstart.settings.rules import LARGEST, SMALLEST_RATE, is_number
 
 
 def above_zero(key: str, value: object) -> float:

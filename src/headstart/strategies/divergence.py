@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from headstart.devices.shares import local
 from headstart.errors import HeadstartError
-from headstart.shards import local
 
 if TYPE_CHECKING:
     from headstart.strategies.strategy import Strategy

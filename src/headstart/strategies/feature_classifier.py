@@ -1,4 +1,4 @@
-"""Classifiers on fixed features: computed, not trained by gradient steps on pictures."""
+"""Classifiers on fixed features: computed, not trained by gradient steps on images."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
-from headstart.features.extract import Features
-from headstart.progress import Progress
-from headstart.rules import check_flag
+from headstart.progress import ProgressLine
+from headstart.settings.rules import check_flag
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import joined
 from headstart.strategies.checks import count
 from headstart.strategies.linear_head import check_linear_head
-from headstart.strategies.plan import Group
-from headstart.strategies.probe_fit import joined
+from headstart.strategies.plan import PlanGroup
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Classification
 
@@ -23,10 +23,10 @@ OnRow = Callable[[int, dict[str, float]], None]
 
 
 class FeatureClassifier(Strategy):
-    """The backbone frozen; a classifier computed from the features of the training pictures.
+    """The backbone frozen; a classifier computed from the features of the training images.
 
     A subclass tries settings in turn, writes a row of scores for each and keeps the best on validation: accuracy
-    first, then loss. ``views`` is how many augmented views of a picture are averaged in feature space, for training,
+    first, then loss. ``views`` is how many augmented views of an image are averaged in feature space, for training,
     validation and test alike ("CNN Features off-the-shelf", arXiv:1403.6382, does it with crops and turns).
 
     With ``refit`` the head that is tested is computed once more, from training and validation images together and with
@@ -56,7 +56,7 @@ class FeatureClassifier(Strategy):
         if self.augmented and (views is None or self.mixes):
             raise ConfigError(
                 f"{who} works on features computed once, so it takes no augmentation as such: use augmentation=none, or"
-                " strategy=head_only, or strategy.views=8 to average so many views of each picture (not of a mix)."
+                " strategy=head_only, or strategy.views=8 to average so many views of each image (not of a mix)."
             )
         if views is not None and not self.augmented:
             raise ConfigError(f"strategy.views={views}: views of what? Name one, as in augmentation=crop_resize.")
@@ -80,7 +80,7 @@ class FeatureClassifier(Strategy):
         """Where its weights come from."""
         return "features"
 
-    def _head_groups(self) -> list[Group]:
+    def _head_groups(self) -> list[PlanGroup]:
         """No optimizer moves the head, so it has neither a learning rate nor weight decay."""
         return [
             replace(group, learning_rate=None, weight_decay=None, solver=self.solver)
@@ -100,7 +100,7 @@ class FeatureClassifier(Strategy):
         if self._images is None:
             return
         begun = time.perf_counter()
-        with Progress(f"{self.config_name()} on training and validation images", unit=""):
+        with ProgressLine(f"{self.config_name()} on training and validation images", unit=""):
             self.compute_again(self._images)
         self.selected |= {"refit": True, "refit_images": len(self._images.targets)}
         self._images = None
@@ -124,7 +124,7 @@ class FeatureClassifier(Strategy):
             for logger in trainer.loggers:
                 logger.log_metrics({"epoch": number, **row}, step=number)
 
-        with Progress(self.config_name(), unit=""):
+        with ProgressLine(self.config_name(), unit=""):
             number = self.compute_head(train, held_out, on_row)
         self._images = joined(train, held_out) if self.refits else None
         self.check_frozen()

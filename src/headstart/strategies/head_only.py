@@ -4,7 +4,7 @@ from headstart.strategies.strategy import Strategy
 
 
 class HeadOnly(Strategy):
-    """The backbone frozen, the head trained on (augmented) pictures."""
+    """The backbone frozen, the head trained on (augmented) images."""
 
     def trained_stages(self) -> list[str]:
         """None."""

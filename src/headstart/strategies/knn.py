@@ -1,4 +1,4 @@
-"""The nearest training pictures vote."""
+"""The nearest training images vote."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.features.extract import Features
-from headstart.progress import Progress, counted
+from headstart.progress import ProgressLine, counted
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import rank, scores
 from headstart.strategies.checks import above_zero, counts
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
-from headstart.strategies.probe_fit import rank, scores
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
-CHUNK = 1024  # pictures compared at once
+CHUNK = 1024  # images compared at once
 LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is finite
 
 
 class NearestNeighbours(nn.Module):
-    """A head that remembers the training pictures: features (N, D) to logarithms of the classes' shares of votes.
+    """A head that remembers the training images: features (N, D) to logarithms of the classes' shares of votes.
 
     Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
     arXiv:1805.01978, section 3.4). With ``balanced`` also by the inverse of how many images its class has in memory.
@@ -45,7 +45,7 @@ class NearestNeighbours(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by print."""
-        return f"{len(self.memory)} pictures, neighbours={self.neighbours}, temperature={self.temperature}"
+        return f"{len(self.memory)} images, neighbours={self.neighbours}, temperature={self.temperature}"
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) to (N, classes)."""
@@ -54,7 +54,7 @@ class NearestNeighbours(nn.Module):
     def nearest(
         self, x: Tensor, count: int, itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
     ) -> tuple[Tensor, Tensor]:
-        """Cosines and labels of the nearest pictures, (N, count) each; with ``itself`` row i is not its own one.
+        """Cosines and labels of the nearest images, (N, count) each; with ``itself`` row i is not its own one.
 
         ``on_chunk`` gets the number of rows after each chunk of them.
         """
@@ -84,7 +84,7 @@ class NearestNeighbours(nn.Module):
 class Knn(FeatureClassifier):
     """k nearest neighbours on the features as they come; ``neighbours`` lists the k to choose from on validation.
 
-    A k above the number of training pictures is left out. Training scores leave each picture itself out.
+    A k above the number of training images is left out. Training scores leave each image itself out.
     """
 
     picked, solver = "neighbours", "votes"
@@ -107,12 +107,12 @@ class Knn(FeatureClassifier):
         self.head = NearestNeighbours(*nothing, self.task.num_classes, 1, 1.0)
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Remember the training pictures, choose k."""
+        """Remember the training images, choose k."""
         candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
         memory = NearestNeighbours(
             train.values, train.targets, self.task.num_classes, candidates[-1], self.temperature, self.task.balanced
         ).to(train.values.device)
-        with Progress("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
+        with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
             own = memory.nearest(train.values, candidates[-1], itself=True, on_chunk=progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []

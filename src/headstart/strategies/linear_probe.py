@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
-from headstart.features.extract import Features
+from headstart.solvers.features import Features
+from headstart.solvers.linear_fit import LOSSES
+from headstart.solvers.probe_fit import STRENGTHS, fit_probe, fit_probe_once
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
-from headstart.strategies.linear_fit import LOSSES
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import STRENGTHS, fit_probe, fit_probe_once
 
 
 class LinearProbe(FeatureClassifier):
@@ -17,7 +17,7 @@ class LinearProbe(FeatureClassifier):
 
     ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the rest: a linear SVM). The strength
     is the one with the best validation accuracy, then the lowest loss. Standardisation is folded into the head, so that
-    the network takes pictures like any other.
+    the network takes images like any other.
     """
 
     picked, solver = "l2", "L-BFGS"

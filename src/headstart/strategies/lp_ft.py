@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from headstart.backbones import Backbone
-from headstart.features.extract import Features
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import STRENGTHS, fit_probe_once
 from headstart.strategies.checks import above_zero, numbers_above_zero
 from headstart.strategies.finetune_all import FinetuneAll
 from headstart.strategies.linear_head import check_linear_head, put_into
-from headstart.strategies.probe_fit import STRENGTHS, fit_probe_once
 from headstart.tasks import Classification
 
 

@@ -1,10 +1,10 @@
-"""Each class is the mean of its training pictures; the nearest mean decides."""
+"""Each class is the mean of its training images; the nearest mean decides."""
 
-from headstart.features.extract import Features
+from headstart.solvers.centroids import nearest_mean
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import in_double, scores
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import in_double, scores
-from headstart.tasks.heads import nearest_mean
 
 
 class NearestCentroid(FeatureClassifier):

@@ -11,7 +11,7 @@ from headstart.tables import share_text
 
 
 @dataclass(frozen=True)
-class Group:
+class PlanGroup:
     """Weights that are treated alike."""
 
     name: str
@@ -41,7 +41,7 @@ class Group:
         return sum(parameter.numel() for parameter in self.trained)
 
 
-def check_partition(groups: Sequence[Group], whole: nn.Module) -> None:
+def check_partition(groups: Sequence[PlanGroup], whole: nn.Module) -> None:
     """Every parameter belongs to exactly one group, by identity: equal values are not equal parameters."""
     listed = [id(parameter) for group in groups for parameter in group.parameters]
     if len(listed) != len(set(listed)):
@@ -53,7 +53,7 @@ def check_partition(groups: Sequence[Group], whole: nn.Module) -> None:
         raise RuntimeError("The training plan trains what it does not hold, or what it calls frozen.")
 
 
-def optimizer_groups(groups: Sequence[Group], decay_norm_bias: bool) -> list[dict[str, Any]]:
+def optimizer_groups(groups: Sequence[PlanGroup], decay_norm_bias: bool) -> list[dict[str, Any]]:
     """What the optimizer takes: what is trained, one or two entries a group, as biases and norms may not decay."""
     entries = []
     for group in groups:
@@ -67,7 +67,7 @@ def optimizer_groups(groups: Sequence[Group], decay_norm_bias: bool) -> list[dic
 
 
 def plan_rows(
-    groups: Sequence[Group], learning_rate_of: Callable[[str], str], decay_norm_bias: bool
+    groups: Sequence[PlanGroup], learning_rate_of: Callable[[str], str], decay_norm_bias: bool
 ) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the plan as a reader sees it; weight decay is what the optimizer is given."""
     entries = optimizer_groups(groups, decay_norm_bias)
@@ -93,7 +93,7 @@ def plan_rows(
     return header, rows
 
 
-def _mode(group: Group) -> str:
+def _mode(group: PlanGroup) -> str:
     if group.frozen:
         return "eval"
     return "train" if group.since == 1 else f"train from epoch {group.since}"

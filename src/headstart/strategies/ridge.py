@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headstart.features.extract import Features
 from headstart.progress import counted
+from headstart.solvers.centroids import best_scale, standardisation
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import balanced_weights, end_of, in_double, rank, scores, warn_of_end
 from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
 from headstart.strategies.linear_head import put_into
-from headstart.strategies.probe_fit import balanced_weights, end_of, in_double, rank, scores, warn_of_end
-from headstart.tasks.heads import best_scale, standardisation
 
 RIDGE_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  # 10,000 down to 0.01
 
@@ -21,7 +21,7 @@ RIDGE_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  
 class Ridge(FeatureClassifier):
     """Least squares to one-hot targets with an L2 penalty, in closed form.
 
-    On standardised features x, centred targets y and n pictures it minimises
+    On standardised features x, centred targets y and n images it minimises
     ``|y - x w|^2 / n + l2 |w|^2``. The strength is the one with the best validation accuracy, then the lowest loss. The
     outputs are scaled so that their cross-entropy on validation is least, which changes no decision.
     """

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -17,56 +16,30 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from headstart import ranks
+from headstart.augmentations.mixes import BatchMixing, Mix
 from headstart.backbones import Backbone
+from headstart.devices.shares import local, sharded
 from headstart.errors import ConfigError, HeadstartError
-from headstart.features.extract import Features, extract
+from headstart.features.extract import extract
 from headstart.precision import at_least_single
 from headstart.progress import counted_batches
 from headstart.seeds import generator, stream
-from headstart.shards import local, sharded
+from headstart.solvers.features import Features
 from headstart.strategies import norms
 from headstart.strategies.checks import above_zero, usable_rate
 from headstart.strategies.divergence import Watch
 from headstart.strategies.lr_finder import Clip, find_lr
-from headstart.strategies.plan import Group, check_partition, optimizer_groups
+from headstart.strategies.plan import PlanGroup, check_partition, optimizer_groups
 from headstart.strategies.rates import stage_rates
-from headstart.tasks import Classification, Scores
+from headstart.tasks import Classification, EpochScores
 from headstart.tasks.consistency import jensen_shannon, log_mean
 from headstart.tasks.heads import start_from_class_means
 
 log = logging.getLogger(__name__)
 RANDOM = "random"
-# uint8 pictures (N, 3, S, S), or (V * N, ...) with V views of each, the first of all of them first; or floats that
-# leave the frozen prefix; in training also what ``done()`` turns into pictures; labels (N,); positions (N,)
+# uint8 images (N, 3, S, S), or (V * N, ...) with V views of each, the first of all of them first; or floats that
+# leave the frozen prefix; in training also what ``done()`` turns into images; labels (N,); positions (N,)
 Batch = tuple[Any, Tensor, Tensor]
-
-
-class Mixing(Protocol):
-    """How one batch of N is mixed."""
-
-    @property
-    def partner(self) -> Any:
-        """(N,) whole numbers: with whom each is mixed."""
-
-    def of_rows(self, rows: Sequence[int]) -> "Mixing":
-        """The same for some rows of the batch, among whom are the partners of those that are of use."""
-
-    @property
-    def stage(self) -> str | None:
-        """The stage whose output is mixed; None for pictures."""
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """Pictures, or what the stage makes of them, mixed: (N, ...)."""
-
-    def targets(self, targets: Tensor) -> Tensor:
-        """Soft targets (N, classes), mixed in the same shares."""
-
-
-class Mix(Protocol):
-    """What mixes batches; of several, one that mixes within the network comes last."""
-
-    def draw(self, rng: np.random.Generator, count: int, shape: tuple[int, int]) -> Mixing:
-        """How to mix a batch of so many pictures of this height and width."""
 
 
 @runtime_checkable
@@ -109,7 +82,7 @@ class Strategy(pl.LightningModule):
     """Backbone and new head, trained as the subclass says.
 
     ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
-    the training pictures are augmented in any way. Where several views come of each picture, all have its label; with
+    the training images are augmented in any way. Where several views come of each image, all have its label; with
     a ``consistency`` above 0 only the first has, and the views' probabilities are pulled together by a Jensen-Shannon
     loss of this weight.
 
@@ -123,7 +96,7 @@ class Strategy(pl.LightningModule):
     (always those of the batch), or "auto": update in stages that are trained from random weights, frozen elsewhere, as
     statistics that fit the weights are worth more than those of a few batches.
 
-    The stages below ``prefix_end`` are the frozen prefix. Every step takes pictures, uint8, or what leaves that
+    The stages below ``prefix_end`` are the frozen prefix. Every step takes images, uint8, or what leaves that
     prefix, floating: the same, computed earlier.
     """
 
@@ -132,7 +105,7 @@ class Strategy(pl.LightningModule):
     pretrained = True  # whether the backbone starts from weights learned elsewhere
     in_phases = False  # whether some of what is trained rests in some epochs
     by_stage = False  # whether each stage is a group of its own, whatever its rate
-    averaged_views: int | None = None  # features are means over so many views of a picture
+    averaged_views: int | None = None  # features are means over so many views of an image
 
     def __init__(
         self,
@@ -172,7 +145,7 @@ class Strategy(pl.LightningModule):
         )
         self.register_buffer("pixel_scale", 1 / std, persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)
-        self.train_scores, self.validation_scores, self.test_scores = Scores(), Scores(), Scores()
+        self.train_scores, self.validation_scores, self.test_scores = EpochScores(), EpochScores(), EpochScores()
         self.change_layers()
         self._choose_trained()
         if channels_last:
@@ -188,7 +161,7 @@ class Strategy(pl.LightningModule):
         self._begun = False
         self._put_by: tuple[Backbone, nn.Module] | None = None  # backbone and head, while copies are shared out
         self._whole = True  # whether checkpoints hold what is frozen, too
-        self._apart: list[tuple[Tensor, int]] = []  # how far apart views of so many pictures are said to be, in nats
+        self._apart: list[tuple[Tensor, int]] = []  # how far apart views of so many images are said to be, in nats
         self.batch_parts = 1  # through how many passes a training batch goes, for want of memory
         self.watch = Watch(self)
 
@@ -235,7 +208,7 @@ class Strategy(pl.LightningModule):
 
     @property
     def wants_start_features(self) -> bool:
-        """Whether the head starts from features of the training pictures."""
+        """Whether the head starts from features of the training images."""
         return self.task.head.init == "class_means"
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
@@ -313,7 +286,7 @@ class Strategy(pl.LightningModule):
         """The mode of batch norm that suits a stage."""
         return "update" if stage not in self.frozen_stages and self.started_from(stage) == RANDOM else "frozen"
 
-    def _make_plan(self) -> list[Group]:
+    def _make_plan(self) -> list[PlanGroup]:
         backbone = self.backbone
         trained = [name for name in backbone.stage_names if name not in self.frozen_stages]
         rates = stage_rates(
@@ -331,7 +304,7 @@ class Strategy(pl.LightningModule):
             alike = sum(key[0] == label for key in grouped) > 1  # as where some stages start from elsewhere
             parameters = [p for name in stages for p in backbone.stages[name].parameters()]
             groups.append(
-                Group(
+                PlanGroup(
                     f"{label} {'+'.join(stages)}" if alike else label,
                     ", ".join(stages),
                     parameters,
@@ -347,7 +320,7 @@ class Strategy(pl.LightningModule):
         check_partition(groups, self)
         return groups
 
-    def _head_groups(self) -> list[Group]:
+    def _head_groups(self) -> list[PlanGroup]:
         named = dict(self.head.named_parameters())
         biases = [p for name, p in named.items() if name.rpartition(".")[2] == "bias"]
         start = self.head_started_from()
@@ -359,12 +332,12 @@ class Strategy(pl.LightningModule):
             )
         if self.head_bias_lr_multiplier is None:
             everything = list(named.values())
-            return [Group("head", where, everything, self.lr, self.decay(), start, everything)]
+            return [PlanGroup("head", where, everything, self.lr, self.decay(), start, everything)]
         weights = [p for p in named.values() if not any(p is bias for bias in biases)]
         bias_rate = usable_rate("the head's biases", self.lr / self.head_lr_multiplier * self.head_bias_lr_multiplier)
         return [
-            Group("head", where, weights, self.lr, self.decay(), start, weights),
-            Group("head bias", where, biases, bias_rate, self.decay(), start, biases),
+            PlanGroup("head", where, weights, self.lr, self.decay(), start, weights),
+            PlanGroup("head bias", where, biases, bias_rate, self.decay(), start, biases),
         ]
 
     def configure_optimizers(self) -> Any:
@@ -395,13 +368,13 @@ class Strategy(pl.LightningModule):
     # --- forward
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Pictures uint8 (N, 3, S, S), or what leaves the frozen prefix, to features (N, D)."""
+        """Images uint8 (N, 3, S, S), or what leaves the frozen prefix, to features (N, D)."""
         if inputs.is_floating_point():
             return self._upper(inputs if self.channels_last else inputs.contiguous())
         return self._features(self.normalise(inputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Pictures uint8 (N, 3, S, S), or what leaves the frozen prefix, to logits (N, classes)."""
+        """Images uint8 (N, 3, S, S), or what leaves the frozen prefix, to logits (N, classes)."""
         return self.head(self.features(inputs))
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -474,17 +447,17 @@ class Strategy(pl.LightningModule):
             loss = self._loss(self, inputs, targets, batch_idx)
         self._epoch_samples += count
         penalty = self.penalty()
-        # Lightning averages gradients over processes, whose shares of a batch may differ by a picture.
+        # Lightning averages gradients over processes, whose shares of a batch may differ by an image.
         loss = loss * ranks.weight(count, loss.device)
         return loss if penalty is None else loss + penalty
 
-    def mixings(self, count: int, shape: tuple[int, int], epoch: int, batch_idx: int) -> list[Mixing]:
-        """How the pictures of a batch are mixed, one way after the other."""
+    def mixings(self, count: int, shape: tuple[int, int], epoch: int, batch_idx: int) -> list[BatchMixing]:
+        """How the images of a batch are mixed, one way after the other."""
         rng = generator("mix", self.noise_seed, epoch, batch_idx, *ranks.key())
         return [mix.draw(rng, count, shape) for mix in self.mixes]
 
-    def _mixed(self, inputs: Tensor, targets: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, Mixing | None]:
-        """Pictures as the network takes them, and soft targets, both mixed; and what is left to mix within."""
+    def _mixed(self, inputs: Tensor, targets: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, BatchMixing | None]:
+        """Images as the network takes them, and soft targets, both mixed; and what is left to mix within."""
         x, targets, within = self.normalise(inputs), self.task.soft(targets), None
         for mixing in self.mixings(len(x), (x.shape[-2], x.shape[-1]), self.current_epoch, batch_idx):
             if mixing.stage is None:
@@ -495,7 +468,7 @@ class Strategy(pl.LightningModule):
         return x, targets, within
 
     @contextmanager
-    def _mixing(self, within: Mixing | None) -> Iterator[None]:
+    def _mixing(self, within: BatchMixing | None) -> Iterator[None]:
         """Mix what leaves a stage, in every pass meanwhile."""
         if within is None or within.stage is None:
             yield
@@ -542,20 +515,20 @@ class Strategy(pl.LightningModule):
         self._test_batches.append((at_least_single(logits).cpu(), batch[2].cpu()))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Logits of a batch, and the positions of its pictures."""
+        """Logits of a batch, and the positions of its images."""
         return at_least_single(self.over_views(batch[0], len(batch[2]))).cpu(), batch[2].cpu()
 
-    def _evaluate(self, batch: Batch, scores: Scores) -> Tensor:
+    def _evaluate(self, batch: Batch, scores: EpochScores) -> Tensor:
         inputs, targets, _ = batch
         logits = self.over_views(inputs, len(targets))
         scores.update(logits, targets, self.task.loss(logits, targets))
         return logits
 
     def over_views(self, inputs: Tensor, count: int) -> Tensor:
-        """Logits of ``count`` pictures; where several views of each come in, logarithms of their mean probabilities."""
+        """Logits of ``count`` images; where several views of each come in, logarithms of their mean probabilities."""
         if len(inputs) == count:
             return self(inputs)
-        # One view of all pictures at a time, which takes no more memory than one view alone; where the batch matters,
+        # One view of all images at a time, which takes no more memory than one view alone; where the batch matters,
         # all of them make it.
         parts = [inputs] if self.batch_norm == "batch" else inputs.split(count)
         return mean_over_views(torch.cat([self(part) for part in parts]), count)
@@ -572,10 +545,10 @@ class Strategy(pl.LightningModule):
             self.to(device)
             with ranks.alone():  # the same everywhere, up to rounding, which is the leader's
                 passes = data.mixed_dataloader(self.batch_norm_images, norms.PASS)
-                pictures = (
+                pixels = (
                     self.normalise(batch[0].to(device)) for batch in counted_batches(passes, "statistics of batch norm")
                 )
-                norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pictures)
+                norms.estimate_statistics(self.backbone, norms.batch_norms(self.backbone), pixels)
             ranks.copy_from_leader(self.backbone)
             images = min(len(data.train), self.batch_norm_images)
             log.info("batch norm: statistics estimated anew on %d training images", images)
@@ -585,7 +558,7 @@ class Strategy(pl.LightningModule):
 
         ``start`` gives the features of the network as it starts, if they are wanted and kept. With ``progress`` the
         start is made again, as everything later refers to it, and training goes on from there. A strategy without
-        gradient steps on pictures does it in its own way.
+        gradient steps on images does it in its own way.
         """
         device: Any = trainer.strategy.root_device
         self.begin(data, device)
@@ -628,7 +601,7 @@ class Strategy(pl.LightningModule):
     def start_features(
         self, data: Any, device: torch.device, whole: bool = False
     ) -> tuple[Features, Callable[[], Features]]:
-        """Features of the training pictures, and how to get those of validation.
+        """Features of the training images, and how to get those of validation.
 
         ``whole``: what is floating in ``data`` has passed the whole network, and not only the frozen prefix.
         """
@@ -670,7 +643,7 @@ class Strategy(pl.LightningModule):
         return {
             "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._rates,
-            "apart": ranks.gathered([(float(value), pictures) for value, pictures in self._apart]),
+            "apart": ranks.gathered([(float(value), images) for value, images in self._apart]),
             "samples": (self.samples_trained, int(ranks.total(self._epoch_samples))),
             "seconds": (self.seconds_trained, self.running_seconds()),
         }
@@ -686,7 +659,7 @@ class Strategy(pl.LightningModule):
             self.train_scores.take_up(scores, self.device)
         self._rates = [(step, dict(rates)) for step, rates in progress["rates"]]
         if ranks.leads():
-            self._apart = [(torch.tensor(value), pictures) for value, pictures in progress["apart"]]
+            self._apart = [(torch.tensor(value), images) for value, images in progress["apart"]]
         self.open_phase()
         self.train()
         self._epoch_start = time.perf_counter() - so_far
@@ -747,8 +720,8 @@ class Strategy(pl.LightningModule):
         scores = self.train_scores.compute()
         self.log_dict({f"train/{name}": value for name, value in scores.items()})
         if self.consistency:
-            apart = ranks.total(sum(float(value) * pictures for value, pictures in self._apart))
-            self.log("train/jsd", apart / max(1, ranks.total(sum(pictures for _, pictures in self._apart))))
+            apart = ranks.total(sum(float(value) * images for value, images in self._apart))
+            self.log("train/jsd", apart / max(1, ranks.total(sum(images for _, images in self._apart))))
         samples = ranks.total(self._epoch_samples)
         self.log("samples_per_second", samples / max(seconds, 1e-9))
         self.samples_trained += int(samples)
@@ -782,7 +755,7 @@ class Strategy(pl.LightningModule):
         self._test_batches = []
 
     def on_test_epoch_end(self) -> None:
-        """Log the test scores, and put the logits into the order of the pictures."""
+        """Log the test scores, and put the logits into the order of the images."""
         self.test_logits = in_order(ranks.gathered(self._test_batches))
         self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()})
 
@@ -808,12 +781,12 @@ def mean_over_views(logits: Tensor, count: int) -> Tensor:
 
 
 def finished(inputs: Any) -> Tensor:
-    """Pictures whose last views the loader left to the device, seen through them; others as they are."""
+    """Images whose last views the loader left to the device, seen through them; others as they are."""
     return inputs if isinstance(inputs, Tensor) else inputs.done()  # type: ignore[no-any-return]
 
 
 def _in_parts(inputs: Tensor, targets: Tensor, parts: int) -> list[tuple[Tensor, Tensor]]:
-    """A batch in so many parts, none empty; the views of a picture stay together."""
+    """A batch in so many parts, none empty; the views of an image stay together."""
     if parts == 1:
         return [(inputs, targets)]
     views = inputs.unflatten(0, (-1, len(targets))).tensor_split(parts, dim=1)
@@ -822,6 +795,6 @@ def _in_parts(inputs: Tensor, targets: Tensor, parts: int) -> list[tuple[Tensor,
 
 
 def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Logits (N, classes) in the order of the pictures, from batches of logits and positions."""
+    """Logits (N, classes) in the order of the images, from batches of logits and positions."""
     logits, positions = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return logits[positions.argsort()]

@@ -8,7 +8,7 @@ from headstart.strategies.surgical import Surgical
 
 
 class Truncate(Surgical):
-    """The lowest ``stages`` stages, averaged over the picture, and a new head; what is above is thrown away.
+    """The lowest ``stages`` stages, averaged over the image, and a new head; what is above is thrown away.
 
     Of what is left, ``train_stages`` says what is trained: all by default.
     """

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstart.features.extract import Features
 from headstart.progress import counted_batches
+from headstart.solvers.features import Features
 from headstart.strategies.checks import shares
 from headstart.strategies.lp_ft import LpFt
-from headstart.tasks import Scores
+from headstart.tasks import EpochScores
 
 log = logging.getLogger(__name__)
 MIXES = tuple(number / 10 for number in range(11))
@@ -64,7 +64,7 @@ class WiseFt(LpFt):
     @torch.inference_mode()
     def _validated(self, loader: Any, device: torch.device, trainer: Any) -> dict[str, float]:
         self.eval()
-        scores = Scores()
+        scores = EpochScores()
         with trainer.precision_plugin.forward_context():
             for inputs, targets, positions in loader:
                 self._evaluate((inputs.to(device), targets.to(device), positions), scores)

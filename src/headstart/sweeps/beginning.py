@@ -19,10 +19,10 @@ from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.records.documents import read_json
 from headstart.records.finding import SWEEP as FILE
-from headstart.rules import is_whole
-from headstart.sweeps.lock import RunLock
-from headstart.sweeps.outcomes import forget_outcomes
-from headstart.sweeps.samples import settings_of
+from headstart.records.lock import RunLock
+from headstart.records.outcomes import forget_outcomes
+from headstart.settings.rules import is_whole
+from headstart.settings.samples import settings_of
 
 SETTINGS = "multirun.yaml"  # which Hydra writes
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError
+from headstart.records.lock import LOCK, held
 from headstart.records.manifest import read_manifest
 from headstart.records.opening import MissingFileError
-from headstart.sweeps.lock import LOCK, held
-from headstart.sweeps.repeats import is_repeat
+from headstart.records.repeats import is_repeat
 
 # What a run writes before run.json; half of one of these has a dot before its name and one after it.
 FIRST_WRITTEN = ("config.yaml", "run.log", "code.patch", "packages.txt", LOCK)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.reports.keys import BASE_KEYS, short_names, short_word, value_of, varying_keys
-from headstart.reports.read import Run, settings_of
+from headstart.records.keys import BASE_KEYS, short_names, short_word, value_of, varying_keys
+from headstart.records.runs import Run, settings_of
 
 LONG_NAME, END = 24, 8
 LONGEST_VALUE = 30

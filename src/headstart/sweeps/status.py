@@ -11,13 +11,13 @@ from typing import Any
 from headstart.errors import DataError
 from headstart.records.documents import expect_mapping, read_json
 from headstart.records.finding import SWEEP, homes_below
+from headstart.records.lock import held
 from headstart.records.manifest import MANIFEST, read_manifest, read_settings
 from headstart.records.opening import first_line
+from headstart.records.outcomes import GOOD, is_trial, read_outcomes
+from headstart.records.repeats import is_repeat
+from headstart.records.runs import TRIED, shown
 from headstart.records.tables import read_rows
-from headstart.reports.read import TRIED, shown
-from headstart.sweeps.lock import held
-from headstart.sweeps.outcomes import GOOD, is_trial, read_outcomes
-from headstart.sweeps.repeats import is_repeat
 
 MOST = 10**15  # no count and no number of seconds reaches it
 SLOWEST = 1e-6  # images a second
@@ -215,9 +215,9 @@ def _progress(
         return 0, None, _changed(directory / MANIFEST)
     if rows and any(name in rows[0] for name in TRIED):
         return None, None, last
-    pictures = _number(_mapping(content.get("pictures")).get("train"))
+    images = _number(_mapping(content.get("pictures")).get("train"))
     speeds = [speed for row in rows if SLOWEST < (speed := _parsed(row.get("samples_per_second"))) < MOST]
-    trained = pictures / statistics.fmean(speeds) if pictures and speeds else 0.0
+    trained = images / statistics.fmean(speeds) if images and speeds else 0.0
     whole = (last - started) / len(rows) if started is not None and rows else 0.0
     return len(rows), max(trained, whole) or None, last
 

@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import write_atomically
 from headstart.records.manifest import read_manifest
-from headstart.rules import is_whole
+from headstart.records.outcomes import TRIAL, JobOutcome, read_outcomes
 from headstart.seeds import stream
-from headstart.settings import is_indifferent, is_seed
+from headstart.settings.effects import is_indifferent, is_seed
+from headstart.settings.rules import is_whole
 from headstart.sweeps import share
 from headstart.sweeps.beginning import expect
-from headstart.sweeps.outcomes import TRIAL, Outcome, read_outcomes
 
 if TYPE_CHECKING:
     import optuna
@@ -348,7 +348,9 @@ def told_trial(storage: str, study: str, number: int) -> str:
     return f"{TRIAL}{{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
 
 
-def _settle(study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any, outcome: Outcome | None) -> None:
+def _settle(
+    study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any, outcome: JobOutcome | None
+) -> None:
     """Tell the study what came out, unless the job has: a number is a score, all else a failure."""
     from hydra.core.utils import JobStatus
     from optuna.trial import Trial, TrialState

@@ -14,7 +14,7 @@ from headstart.tasks.heads import LinearHead
 
 
 class Classification:
-    """One label a picture. Soft targets (N, classes) are taken everywhere that hard ones (N,) are.
+    """One label an image. Soft targets (N, classes) are taken everywhere that hard ones (N,) are.
 
     ``class_weights``, (classes,) of mean 1 over training images, weigh the training loss and nothing else.
     """
@@ -62,18 +62,8 @@ class Classification:
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
 
-def counted(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return the mean cross-entropy in nats and the accuracy, both counted in float64.
-
-    ``logits`` is (N, classes), ``targets`` (N,). On equal logits the first class is predicted, as in predictions.csv.
-    """
-    logits, targets = logits.cpu().double(), targets.cpu()
-    hits = int((logits.argmax(dim=1) == targets).sum())
-    return {"loss": float(F.cross_entropy(logits, targets)), "accuracy": hits / len(targets)}
-
-
-class Scores:
-    """Loss and accuracy over an epoch, over the pictures of all processes that share it.
+class EpochScores:
+    """Loss and accuracy over an epoch, over the images of all processes that share it.
 
     With soft targets the accuracy is the expected one: the share of the predicted class in the target. With hard
     targets that is the usual accuracy. Sums are in float64 whatever the network's precision is: no module, as a
@@ -91,7 +81,7 @@ class Scores:
         self._batches.append((at_least_single(loss.detach()).expand(len(logits)), hits.to(torch.float32)))
 
     def state(self) -> tuple[Tensor, Tensor] | None:
-        """The losses and hits so far, (pictures,) each; None where there are none."""
+        """The losses and hits so far, (images,) each; None where there are none."""
         if not self._batches:
             return None
         losses, hits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))

@@ -1,4 +1,4 @@
-"""What a network says of several views of a picture: the mean, and how far the views are from it."""
+"""What a network says of several views of an image: the mean, and how far the views are from it."""
 
 import math
 

@@ -10,7 +10,7 @@ from itertools import product
 
 from PIL import Image, ImageDraw
 
-from headstart.reports.page import Cell, Chart, Column, Page, Picture, RunCard, Series, Table
+from headstart.reports.page import Cell, Chart, Column, FigureImage, Page, PageTable, RunCard, Series
 
 STRATEGIES = {
     "finetune_all": ("#0072B2", 93.1),
@@ -98,7 +98,7 @@ def sweep(seeds: int = 3, rates: Sequence[float] = (0.002,)) -> list[RunCard]:
     ]
 
 
-def results(runs: Sequence[RunCard]) -> Table:
+def results(runs: Sequence[RunCard]) -> PageTable:
     """A row a data set, strategy and rate."""
     rows = []
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -113,7 +113,7 @@ def results(runs: Sequence[RunCard]) -> Table:
         seconds = None if strategy == "scratch" else 4.0 + len(strategy) * 9
         cells += [Cell(str(len(members)), len(members)), Cell("–" if seconds is None else f"{seconds:.0f}", seconds)]
         rows.append(cells)
-    return Table(
+    return PageTable(
         "results",
         "Test accuracy by strategy",
         "Means over 3 seeds in percent, ± one sample deviation. Bold: the best, and those that a paired test "
@@ -158,7 +158,7 @@ def budget() -> Chart:
     return Chart("labels", "Accuracy by labels a class", "labels a class", "test accuracy (%)", series, log_x=True)
 
 
-def picture() -> Picture:
+def image() -> FigureImage:
     """Bars, as a stand-in for a figure of matplotlib's."""
     image = Image.new("RGB", (1000, 420), "white")
     pen = ImageDraw.Draw(image)
@@ -167,7 +167,9 @@ def picture() -> Picture:
         pen.text((20, 46 + 74 * number), name, fill="black")
     data = io.BytesIO()
     image.save(data, "PNG")
-    return Picture("Test accuracy", "Bars are means over 3 seeds.", data.getvalue(), ["accuracy.pdf", "accuracy.svg"])
+    return FigureImage(
+        "Test accuracy", "Bars are means over 3 seeds.", data.getvalue(), ["accuracy.pdf", "accuracy.svg"]
+    )
 
 
 def small_page() -> Page:
@@ -184,11 +186,11 @@ def small_page() -> Page:
         ],
         tables=[results(runs)],
         charts=[*(curves(*item) for item in DATASETS.items()), budget()],
-        pictures=[picture()],
+        images=[image()],
         runs=runs,
         problems=[
             "scene15-efficientnet_lite0-head_only-seed3-17aa02c4: failed, out of memory; not counted.",
-            "caltech101-efficientnet_lite0-scratch-seed1-09fe1b7c: finished, 2 pictures were unreadable and skipped.",
+            "caltech101-efficientnet_lite0-scratch-seed1-09fe1b7c: finished, 2 images were unreadable and skipped.",
         ],
     )
 
@@ -233,17 +235,17 @@ def evil_page() -> Page:
         title=bad,
         summary=[bad],
         tables=[
-            Table(
+            PageTable(
                 "results",
                 bad,
                 bad,
                 [Column(bad, help=bad), Column("n", "number")],
                 rows,
             ),
-            Table(bad, bad, bad, [Column(bad)], [[Cell(bad, bad, (0, 1, 2))], [Cell("other")], [Cell(bad)]]),
+            PageTable(bad, bad, bad, [Column(bad)], [[Cell(bad, bad, (0, 1, 2))], [Cell("other")], [Cell(bad)]]),
         ],
         charts=[Chart(bad, bad, bad, bad, [Series(bad, bad, bad, values, values, values, values, "test", bad)])],
-        pictures=[replace(picture(), title=bad, note=bad, files=[bad, "a\ud800.svg"])],
+        images=[replace(image(), title=bad, note=bad, files=[bad, "a\ud800.svg"])],
         runs=[card, other, broken],
         problems=[bad],
     )

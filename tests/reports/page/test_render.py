@@ -16,7 +16,7 @@ from example_pages import evil_page, large_page, small_page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.reports.page import Cell, Column, Page, Picture, RunCard, Series, Table, render
+from headstart.reports.page import Cell, Column, FigureImage, Page, PageTable, RunCard, Series, render
 from headstart.reports.page.data import metric_text, safe_json, split_configs
 from headstart.reports.page.render import run_table
 
@@ -173,7 +173,7 @@ def test_training_is_dotted() -> None:
 
 def test_sort_keys_are_there_where_the_text_is_not_enough() -> None:
     rows = [[Cell("b", "1 first"), Cell("9.5", 9.5)], [Cell("a"), Cell("–")], [Cell("c"), Cell("nan", math.nan)]]
-    table = Table("t", "T", "", [Column("name"), Column("number", "number")], rows)
+    table = PageTable("t", "T", "", [Column("name"), Column("number", "number")], rows)
     html = render(Page("P", tables=[table]))
     assert re.findall(r'data-value="([^"]*)"', html) == ["1 first", "9.5"]
 
@@ -217,12 +217,12 @@ def test_problems_are_listed_and_many_are_folded() -> None:
     assert 'id="problems"' not in render(replace(page, problems=[]))
 
 
-def test_pictures_keep_their_size_and_name_their_files() -> None:
-    picture = small_page().pictures[0]
-    parsed = Parsed(render(Page("P", pictures=[replace(picture, files=["a b.pdf", "javascript:x.svg"])])))
+def test_images_keep_their_size_and_name_their_files() -> None:
+    pixel_rows = small_page().images[0]
+    parsed = Parsed(render(Page("P", images=[replace(pixel_rows, files=["a b.pdf", "javascript:x.svg"])])))
     (image,) = parsed.all("img")
     assert (image["width"], image["height"]) == ("1000", "420")
-    assert b64decode((image["src"] or "").partition(",")[2]) == picture.png
+    assert b64decode((image["src"] or "").partition(",")[2]) == pixel_rows.png
     assert [a["href"] for a in parsed.all("a")][-2:] == ["./a%20b.pdf", "./javascript%3Ax.svg"]
 
 
@@ -232,12 +232,12 @@ def test_an_empty_page_is_a_page() -> None:
 
 def test_content_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="2 columns, but a row of 1"):
-        Table("t", "T", "", [Column("a"), Column("b")], [[Cell("x")]])
+        PageTable("t", "T", "", [Column("a"), Column("b")], [[Cell("x")]])
     with pytest.raises(ValueError, match="different lengths"):
         Series("s", "#000000", "solid", [1, 2], [1.0])
     with pytest.raises(ValueError, match="names run 3, but there are 0 runs"):
-        Page("P", tables=[Table("t", "T", "", [Column("a")], [[Cell("x", runs=(3,))]])])
+        Page("P", tables=[PageTable("t", "T", "", [Column("a")], [[Cell("x", runs=(3,))]])])
     with pytest.raises(ValueError, match="Two tables have the id 't'"):
-        Page("P", tables=[Table("t", "T", "", [], []), Table("t", "U", "", [], [])])
+        Page("P", tables=[PageTable("t", "T", "", [], []), PageTable("t", "U", "", [], [])])
     with pytest.raises(ValueError, match="not a PNG"):
-        Picture("P", "", b"GIF89a")
+        FigureImage("P", "", b"GIF89a")

@@ -14,7 +14,7 @@
      ],
      "provenance": {"seed": 0, "...": "..."}}
 
-A picture goes through one sub-policy, each as likely as the others; a step takes one operation, by their weights, and
+An image goes through one sub-policy, each as likely as the others; a step takes one operation, by their weights, and
 carries it out with its probability. Magnitudes are physical, as in ``headstart.augmentations.learned.relaxed``, drawn
 evenly from magnitude - spread to magnitude + spread; rotations, shears and translations go either way.
 """
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, write_atomically
-from headstart.rules import is_number
+from headstart.settings.rules import is_number
 
 SCHEMA = 1
 GRID = 201  # magnitudes that stand for a range in tables
@@ -39,7 +39,7 @@ KEYS = ("operation", "weight", "probability", "magnitude", "spread")
 
 
 @dataclass(frozen=True)
-class Choice:
+class OperationChoice:
     """One operation that a step may take."""
 
     operation: str
@@ -49,7 +49,7 @@ class Choice:
     spread: float = 0.0  # half the width of the range that magnitudes are drawn from
 
 
-Stage = tuple[Choice, ...]  # what one step chooses from
+Stage = tuple[OperationChoice, ...]  # what one step chooses from
 SubPolicy = tuple[Stage, ...]
 
 
@@ -61,7 +61,7 @@ class Policy:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> list[tuple[str, float]]:
-        """Operations and their physical, signed magnitudes for one picture, in order; 0 where there is none."""
+        """Operations and their physical, signed magnitudes for one image, in order; 0 where there is none."""
         drawn = []
         for choices in self.sub_policies[int(rng.integers(len(self.sub_policies)))]:
             weights = np.array([choice.weight for choice in choices])
@@ -71,7 +71,7 @@ class Policy:
         return drawn
 
     def use(self) -> dict[str, float]:
-        """How often each operation is carried out a picture, on average, most used first; those that are never, not."""
+        """How often each operation is carried out an image, on average, most used first; those that are never, not."""
         shares: dict[str, float] = {}
         for sub_policy in self.sub_policies:
             for choices in sub_policy:
@@ -100,7 +100,7 @@ class Policy:
         return low, float(np.average(values, weights=weights)), high
 
 
-def _bounds(choice: Choice) -> tuple[float, float]:
+def _bounds(choice: OperationChoice) -> tuple[float, float]:
     """Between which magnitudes one is drawn."""
     assert choice.magnitude is not None
     span = RANGES[choice.operation]
@@ -108,7 +108,7 @@ def _bounds(choice: Choice) -> tuple[float, float]:
     return max(low, span.least), min(high, span.most)
 
 
-def _drawn_magnitude(choice: Choice, rng: np.random.Generator) -> float:
+def _drawn_magnitude(choice: OperationChoice, rng: np.random.Generator) -> float:
     if choice.magnitude is None:
         return 0.0
     value = float(rng.uniform(*_bounds(choice)))
@@ -127,7 +127,7 @@ def write_policy(path: Path, policy: Policy) -> None:
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _written(choice: Choice) -> dict[str, Any]:
+def _written(choice: OperationChoice) -> dict[str, Any]:
     kept: dict[str, Any] = {key: getattr(choice, key) for key in KEYS}
     if choice.magnitude is None:
         del kept["magnitude"], kept["spread"]
@@ -181,7 +181,7 @@ def _filled(content: Any, place: str) -> list[Any]:
     return content
 
 
-def _choice(content: Any, place: str) -> Choice:
+def _choice(content: Any, place: str) -> OperationChoice:
     if not isinstance(content, dict):
         raise ConfigError(f'{place}: expected an operation, as in {{"operation": "rotate", "magnitude": 20}}.')
     for key in content:
@@ -196,10 +196,10 @@ def _choice(content: Any, place: str) -> Choice:
     if span is None:
         if content.get("magnitude") is not None or content.get("spread"):
             raise ConfigError(f"{place}: {name} has no magnitude and no spread; leave them out.")
-        return Choice(name, weight, probability)
+        return OperationChoice(name, weight, probability)
     magnitude = _number(content.get("magnitude"), f"{place}.magnitude", span.least, span.most)
     spread = _number(content.get("spread", 0.0), f"{place}.spread", 0, span.most)
-    return Choice(name, weight, probability, magnitude, spread)
+    return OperationChoice(name, weight, probability, magnitude, spread)
 
 
 def _number(value: Any, place: str, least: float, most: float) -> float:

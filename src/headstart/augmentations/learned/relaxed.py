@@ -1,9 +1,9 @@
-"""Operations on batches of pictures through which gradients pass, to the pictures and to the magnitudes.
+"""Operations on batches of images through which gradients pass, to the images and to the magnitudes.
 
-Pictures are float (N, 3, H, W) in [0, 1], magnitudes (N,) in physical units: degrees for rotate, tangents for the
-shears, shares of the side for the translations, PIL's enhancement factors (1 leaves a picture as it is), bits kept for
+Images are float (N, 3, H, W) in [0, 1], magnitudes (N,) in physical units: degrees for rotate, tangents for the
+shears, shares of the side for the translations, PIL's enhancement factors (1 leaves an image as it is), bits kept for
 posterize, a threshold of 0 to 256 for solarize. Where the result does not vary smoothly with the magnitude or with the
-pictures, the derivative of a smooth stand-in takes the place of its own (straight-through, Bengio et al. 2013,
+images, the derivative of a smooth stand-in takes the place of its own (straight-through, Bengio et al. 2013,
 arXiv:1308.3432).
 """
 
@@ -35,7 +35,7 @@ class Range:
         return self.low + (self.high - self.low) * unit
 
 
-_FACTOR = Range(0.1, 1.9, 0.0, 10.0)  # 0.5 leaves the picture as it is: darker as well as brighter can be found
+_FACTOR = Range(0.1, 1.9, 0.0, 10.0)  # 0.5 leaves the image as it is: darker as well as brighter can be found
 RANGES = {
     "shear_x": Range(0.0, 0.3, 0.0, 10.0, signed=True),
     "shear_y": Range(0.0, 0.3, 0.0, 10.0, signed=True),
@@ -54,7 +54,7 @@ OPERATIONS = (*RANGES, *WITHOUT_MAGNITUDE)
 
 
 def apply(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
-    """Pictures (N, 3, H, W) in [0, 1] after the operation of that name; magnitudes (N,) in physical units."""
+    """Images (N, 3, H, W) in [0, 1] after the operation of that name; magnitudes (N,) in physical units."""
     return _FUNCTIONS[name](images, magnitude)
 
 
@@ -68,7 +68,7 @@ def _column(magnitude: Tensor) -> Tensor:
 
 
 def _resampled(images: Tensor, x: Callable[..., Tensor], y: Callable[..., Tensor]) -> Tensor:
-    """What lies at (x, y) of the picture comes to each place; both from the centre, in pixels. Black from outside."""
+    """What lies at (x, y) of the image comes to each place; both from the centre, in pixels. Black from outside."""
     height, width = images.shape[-2:]
     across = torch.arange(width, dtype=images.dtype, device=images.device).view(1, 1, -1) - (width - 1) / 2
     down = torch.arange(height, dtype=images.dtype, device=images.device).view(1, -1, 1) - (height - 1) / 2
@@ -112,7 +112,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _blended(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """PIL's enhancement: the other picture at 0, the picture at 1, and on beyond."""
+    """PIL's enhancement: the other image at 0, the image at 1, and on beyond."""
     return torch.lerp(other.expand_as(images), images, _column(factor).expand_as(images)).clamp(0, 1)
 
 

@@ -1,10 +1,10 @@
 """Searching a policy by gradients: Faster AutoAugment (Hataya et al. 2019, arXiv:1911.06987).
 
-A critic tells augmented training pictures from real ones (Wasserstein with gradient penalty, Gulrajani et al. 2017,
+A critic tells augmented training images from real ones (Wasserstein with gradient penalty, Gulrajani et al. 2017,
 arXiv:1704.00028); the policy learns to make them alike. Choice, application and magnitude of every operation are
-relaxed, so that the critic's gradient reaches them. A classifier on the critic's layers keeps pictures in their class.
+relaxed, so that the critic's gradient reaches them. A classifier on the critic's layers keeps images in their class.
 
-Unlike in the paper, one operation is taken a picture in the forward pass, as when the policy is used, by the
+Unlike in the paper, one operation is taken an image in the forward pass, as when the policy is used, by the
 Gumbel-softmax with a straight-through gradient (Jang et al. 2016, arXiv:1611.01144), where ``choice`` is "sampled"; a
 mixture of all operations, as in the paper, where it is "mixed".
 """
@@ -18,13 +18,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from headstart.augmentations.learned.policy import Choice, Policy, Stage
+from headstart.augmentations.learned.policy import OperationChoice, Policy, Stage
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
 from headstart.errors import ConfigError, nearest
 from headstart.progress import counted
-from headstart.rules import is_number, is_whole
 from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
+from headstart.settings.rules import is_number, is_whole
 
 KEPT = 0.02  # chance of an operation in its step below which the policy file leaves it out
 TINY = 1e-6
@@ -36,10 +36,10 @@ class SearchSettings:
     """How a policy is searched; the names are those below ``policy`` in the config."""
 
     sub_policies: int = 5
-    steps: int = 2  # operations a picture goes through
+    steps: int = 2  # operations an image goes through
     operations: Sequence[str] = OPERATIONS
     epochs: int = 10
-    batches: int = 25  # an epoch, whatever the number of pictures
+    batches: int = 25  # an epoch, whatever the number of images
     batch_size: int = 64
     lr: float = 0.1
     critic_lr: float = 0.001
@@ -91,7 +91,7 @@ class RelaxedPolicy(nn.Module):
         self.spreads = nn.Parameter(torch.full(shape, -1.5))
 
     def forward(self, images: Tensor, generator: Generator) -> Tensor:
-        """Pictures (N, 3, H, W) in [0, 1] augmented, each by a sub-policy of its own."""
+        """Images (N, 3, H, W) in [0, 1] augmented, each by a sub-policy of its own."""
         chosen = torch.randint(self.settings.sub_policies, (len(images),), generator=generator)
         for step in range(self.settings.steps):
             images = self._step(images, chosen, step, generator)
@@ -109,8 +109,8 @@ class RelaxedPolicy(nn.Module):
             needed = slice(None) if shares.requires_grad else shares[:, number].nonzero().squeeze(1)
             given, units_of, signs_of = images[needed], units[needed, number], signs[needed, number]
             changed = apply(name, given, self._physical(name, units_of, signs_of)) if len(given) else given
-            changed = torch.lerp(given, changed, _per_picture(applied[needed, number]).expand_as(given))
-            result[needed] += _per_picture(shares[needed, number]) * changed
+            changed = torch.lerp(given, changed, _per_image(applied[needed, number]).expand_as(given))
+            result[needed] += _per_image(shares[needed, number]) * changed
         return result
 
     def _units(self, magnitudes: Tensor, spreads: Tensor, generator: Generator) -> Tensor:
@@ -126,7 +126,7 @@ class RelaxedPolicy(nn.Module):
         return span.physical(units) * (signs if span.signed else 1)
 
     def _shares(self, weights: Tensor, generator: Generator) -> Tensor:
-        """What each operation's result counts for in each picture; they sum to 1."""
+        """What each operation's result counts for in each image; they sum to 1."""
         if self.settings.choice == "mixed":
             return (weights / self.settings.temperature).softmax(dim=1)
         uniform = torch.rand(weights.shape, generator=generator).clamp(TINY, 1 - TINY)
@@ -161,11 +161,11 @@ class RelaxedPolicy(nn.Module):
             span = RANGES.get(name)
             weight = _short(chances[number] / total)
             if span is None:
-                choices.append(Choice(name, weight, _short(probability)))
+                choices.append(OperationChoice(name, weight, _short(probability)))
                 continue
             ends = [float(span.physical(end[sub, step, number])) for end in (low, high)]
             magnitude, spread = _short(sum(ends) / 2), _short(abs(ends[1] - ends[0]) / 2)
-            choices.append(Choice(name, weight, _short(probability), magnitude, spread))
+            choices.append(OperationChoice(name, weight, _short(probability), magnitude, spread))
         return tuple(sorted(choices, key=lambda choice: -choice.weight))
 
 
@@ -184,7 +184,7 @@ def relaxed_bernoulli(logits: Tensor, temperature: float, generator: Generator) 
     return ((logits + uniform.log() - (-uniform).log1p()) / temperature).sigmoid()
 
 
-def _per_picture(values: Tensor) -> Tensor:
+def _per_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
@@ -194,9 +194,9 @@ def _short(value: float) -> float:
 
 
 class Critic(nn.Module):
-    """One number a picture that says how real it looks, and logits of its class, from the same layers.
+    """One number an image that says how real it looks, and logits of its class, from the same layers.
 
-    No normalisation: the gradient penalty is of single pictures (Gulrajani et al., section 4), and brightness counts.
+    No normalisation: the gradient penalty is of single images (Gulrajani et al., section 4), and brightness counts.
     """
 
     def __init__(self, num_classes: int, width: int = 16) -> None:
@@ -215,13 +215,13 @@ class Critic(nn.Module):
         self.classes = nn.Linear(64 * width, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, 3, H, W) in [0, 1] to scores (N,) and logits (N, classes)."""
+        """Images (N, 3, H, W) in [0, 1] to scores (N,) and logits (N, classes)."""
         features = self.layers(images * 2 - 1)
         return self.real(features).squeeze(1), self.classes(features)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, made: Tensor, generator: Generator) -> Tensor:
-    """How far the critic's slope is from 1 between real and made pictures, squared (Gulrajani et al., equation 3)."""
+    """How far the critic's slope is from 1 between real and made images, squared (Gulrajani et al., equation 3)."""
     share = torch.rand(len(real), 1, 1, 1, generator=generator)
     between = torch.lerp(real, made, share.expand_as(real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between)[0].sum(), between, create_graph=True)
@@ -229,14 +229,14 @@ def gradient_penalty(critic: Critic, real: Tensor, made: Tensor, generator: Gene
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures (N, 3, S, S) uint8 with labels (N,)."""
+class SearchImages:
+    """Images (N, 3, S, S) uint8 with labels (N,)."""
 
     images: Tensor
     labels: Tensor
 
     def batches(self, size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Without end: pictures in [0, 1] with labels, each picture once before any comes again."""
+        """Without end: images in [0, 1] with labels, each image once before any comes again."""
         size = min(size, len(self.images))
         order = torch.empty(0, dtype=torch.int64)
         while True:
@@ -251,8 +251,8 @@ class Epoch:
     """Means over the batches of an epoch."""
 
     number: int  # from 1
-    distance: float  # the critic's, between real and augmented pictures
-    class_loss: float  # of augmented pictures, cross-entropy in nats
+    distance: float  # the critic's, between real and augmented images
+    class_loss: float  # of augmented images, cross-entropy in nats
 
 
 @dataclass(frozen=True)
@@ -260,14 +260,14 @@ class Found:
     """A policy, and what critics of their own say of it."""
 
     policy: Policy
-    before: float  # distance between real pictures and the training pictures as they are
+    before: float  # distance between real images and the training images as they are
     after: float  # and as the policy makes them
     epochs: list[Epoch] = field(default_factory=list)
 
 
 def search(
-    train: Pictures,
-    real: Pictures,
+    train: SearchImages,
+    real: SearchImages,
     settings: SearchSettings,
     report: Callable[[Epoch], object] = lambda epoch: None,
 ) -> Found:
@@ -297,8 +297,8 @@ def search(
 def _rounds(
     relaxed: RelaxedPolicy,
     critic: Critic,
-    train: Pictures,
-    real: Pictures,
+    train: SearchImages,
+    real: SearchImages,
     settings: SearchSettings,
     generator: Generator,
 ) -> Iterator[tuple[float, float]]:
@@ -341,10 +341,12 @@ def _critic_step(
     return float(gap.detach())
 
 
-def distance(critic: Critic, policy: Policy | None, train: Pictures, real: Pictures, settings: SearchSettings) -> float:
-    """What an untrained critic says, once it was trained, of pictures augmented by the policy against real ones.
+def distance(
+    critic: Critic, policy: Policy | None, train: SearchImages, real: SearchImages, settings: SearchSettings
+) -> float:
+    """What an untrained critic says, once it was trained, of images augmented by the policy against real ones.
 
-    The mean over the last quarter of ``measure_steps``; without a policy, of the pictures as they are.
+    The mean over the last quarter of ``measure_steps``; without a policy, of the images as they are.
     """
     generator = Generator().manual_seed(stream("policy distance", settings.seed))
     rng = rng_of("policy distance", settings.seed)
@@ -361,7 +363,7 @@ def distance(critic: Critic, policy: Policy | None, train: Pictures, real: Pictu
 
 
 def augmented(images: Tensor, policy: Policy, rng: np.random.Generator) -> Tensor:
-    """Pictures (N, 3, H, W) in [0, 1] as the policy makes them in use, each drawn by itself."""
+    """Images (N, 3, H, W) in [0, 1] as the policy makes them in use, each drawn by itself."""
     drawn = [policy.draw(rng) for _ in images]
     images = images.clone()
     for position in range(max((len(steps) for steps in drawn), default=0)):

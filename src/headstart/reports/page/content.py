@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of cells below a heading; the rows come in the order in which they are first shown."""
 
     id: str
@@ -111,7 +111,7 @@ class RunCard:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureImage:
     """A drawn figure, and the names of files beside the page that hold it as vectors."""
 
     title: str
@@ -124,18 +124,18 @@ class Picture:
     def __post_init__(self) -> None:
         for content in (self.png, *filter(None, [self.dark])):
             if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-                raise ValueError(f"Picture '{self.title}' is not a PNG.")
+                raise ValueError(f"Image '{self.title}' is not a PNG.")
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page, in reading order: summary, problems, tables, charts, pictures, runs."""
+    """The whole page, in reading order: summary, problems, tables, charts, images, runs."""
 
     title: str
     summary: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
     charts: Sequence[Chart] = ()
-    pictures: Sequence[Picture] = ()
+    images: Sequence[FigureImage] = ()
     runs: Sequence[RunCard] = ()
     problems: Sequence[str] = ()
     """What a reader has to know about runs that failed, are damaged or lack something: a sentence each."""

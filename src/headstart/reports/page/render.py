@@ -18,7 +18,7 @@ from string import Template
 from urllib.parse import quote
 
 from headstart.errors import DataError
-from headstart.reports.page.content import Cell, Chart, Column, Page, Picture, RunCard, Table
+from headstart.reports.page.content import Cell, Chart, Column, FigureImage, Page, PageTable, RunCard
 from headstart.reports.page.data import metric_name, metric_text, script_data
 
 LONG = 24  # texts of more characters, such as verdicts, get room for a few words a line
@@ -78,7 +78,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Nothing from anywhere; styles inline as plotly sets them, pictures from the page itself or made by plotly."""
+    """Nothing from anywhere; styles inline as plotly sets them, images from the page itself or made by plotly."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     return (
@@ -98,9 +98,9 @@ def _contents(page: Page) -> str:
         groups.append(("tables", "Tables", [(anchor("table", table.id), table.title) for table in page.tables]))
     if page.charts:
         groups.append(("charts", "Charts", [(anchor("chart", chart.id), chart.title) for chart in page.charts]))
-    if page.pictures:
-        pictures = [(anchor("picture", number), picture.title) for number, picture in enumerate(page.pictures)]
-        groups.append(("pictures", "Figures", pictures))
+    if page.images:
+        images = [(anchor("image", number), image.title) for number, image in enumerate(page.images)]
+        groups.append(("images", "Figures", images))
     if page.runs:
         groups.append(("runs", f"Runs ({len(page.runs)})", []))
     return "<ul>" + "".join(_contents_item(*group) for group in groups) + "</ul>"
@@ -118,7 +118,7 @@ def _sections(page: Page) -> list[str]:
         _problems(page.problems),
         _section("tables", "Tables", [_table(table) for table in page.tables]),
         _section("charts", "Charts", [_chart(chart) for chart in page.charts], CHART_HINT),
-        _section("pictures", "Figures", [_picture(*item) for item in enumerate(page.pictures)]),
+        _section("images", "Figures", [_image(*item) for item in enumerate(page.images)]),
         _section("runs", "Runs", [_table(run_table(page.runs), anchors=True)] if page.runs else []),
     ]
 
@@ -166,7 +166,7 @@ def _problems(problems: Sequence[str]) -> str:
     )
 
 
-def run_table(runs: Sequence[RunCard]) -> Table:
+def run_table(runs: Sequence[RunCard]) -> PageTable:
     """One row a run: facts that differ, then metrics; facts that all share are in the note."""
     facts = list(dict.fromkeys(name for run in runs for name in run.facts))
     shared = [name for name in facts if len(runs) > 1 and len({run.facts.get(name) for run in runs}) == 1]
@@ -188,7 +188,7 @@ def run_table(runs: Sequence[RunCard]) -> Table:
     ]
     note = f"All runs share {', '.join(f'{name} {runs[0].facts[name]}' for name in shared)}." if shared else ""
     title = "The run" if len(runs) == 1 else f"All {len(runs)} runs"
-    return Table("runs", title, note, columns, rows)
+    return PageTable("runs", title, note, columns, rows)
 
 
 def _split_order(metric: str) -> int:
@@ -209,7 +209,7 @@ def _number(value: str) -> float | None:
         return None
 
 
-def _table(table: Table, anchors: bool = False) -> str:
+def _table(table: PageTable, anchors: bool = False) -> str:
     """A table with its controls; with ``anchors``, row i is run i and can be linked to."""
     name = "run-table" if anchors else anchor("table", table.id)
     head = "".join(_header(column) for column in table.columns)
@@ -255,7 +255,7 @@ def _sort_key(cell: Cell, column: Column) -> str:
     return f' data-value="{text(value)}"'
 
 
-def _controls(table: Table) -> str:
+def _controls(table: PageTable) -> str:
     """A text box, and a drop-down for each column of texts whose few values repeat."""
     if len(table.rows) < 2:
         return ""
@@ -268,7 +268,7 @@ def _controls(table: Table) -> str:
     )
 
 
-def _menu(table: Table, number: int) -> str:
+def _menu(table: PageTable, number: int) -> str:
     """The drop-down of a column; nothing where it would not help."""
     column = table.columns[number]
     values = list(dict.fromkeys(row[number].text for row in table.rows))
@@ -295,21 +295,19 @@ def _chart(chart: Chart) -> str:
     )
 
 
-def _picture(number: int, picture: Picture) -> str:
-    name = anchor("picture", number)
-    width, height = struct.unpack(">II", picture.png[16:24])  # the first block of a PNG: RFC 2083, section 4.1.1
+def _image(number: int, image: FigureImage) -> str:
+    name = anchor("image", number)
+    width, height = struct.unpack(">II", image.png[16:24])  # the first block of a PNG: RFC 2083, section 4.1.1
     dark = (
-        f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(picture.dark)}">'
-        if picture.dark
-        else ""
+        f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(image.dark)}">' if image.dark else ""
     )
-    links = ", ".join(f'<a href="./{quote(file)}">{text(file)}</a>' for file in map(_writable, picture.files))
+    links = ", ".join(f'<a href="./{quote(file)}">{text(file)}</a>' for file in map(_writable, image.files))
     files = f'<p class="hint">As vectors, beside this page: {links}</p>' if links else ""
-    note = f'<p class="note">{text(picture.note)}</p>' if picture.note else ""
+    note = f'<p class="note">{text(image.note)}</p>' if image.note else ""
     return (
-        f'<figure id="{name}" class="block picture"><h3>{text(picture.title)}</h3>'
-        f'<picture>{dark}<img alt="{text(picture.title)}" width="{width}" height="{height}"'
-        f' src="{_data(picture.png)}"></picture><figcaption>{note}{files}</figcaption></figure>'
+        f'<figure id="{name}" class="block image"><h3>{text(image.title)}</h3>'
+        f'<picture>{dark}<img alt="{text(image.title)}" width="{width}" height="{height}"'
+        f' src="{_data(image.png)}"></picture><figcaption>{note}{files}</figcaption></figure>'
     )
 
 

@@ -1,0 +1,1 @@
+"""Rebuild networks from run directories to test, explain and repeat them."""

@@ -1,0 +1,99 @@
+"""What the images of a run share: colours, words, files."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SAID, TRUE = "#B34700", "#00664B"  # vermilion and green of Okabe & Ito, darker: they also have to be read as words
+DPI = 160
+TITLE = 9.0
+"""Size of titles, in points."""
+LINE = 1.25 * TITLE / 72
+"""Height of a line of a title, in inches."""
+UNDATED = {"CreationDate": None}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Small words, few lines, fonts that stay letters in a PDF: journals refuse Type 3."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
+        yield
+
+
+def files_of(figure: "Figure", name: str) -> dict[str, bytes]:
+    """Return the figure as name.png, name.pdf and, for dark pages, name-dark.png: the same bytes every time."""
+    from headstart.figures.canvas import dark_file
+    from headstart.figures.dark import darkened
+
+    png = Path(f"{name}.png")
+    files = {png.name: _drawn(figure, format="png"), f"{name}.pdf": _drawn(figure, format="pdf", metadata=UNDATED)}
+    with darkened(figure):
+        files[dark_file(png).name] = _drawn(figure, format="png")
+    return files
+
+
+def _drawn(figure: "Figure", **options: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=DPI, **options)
+    return content.getvalue()
+
+
+def frame(axes: "Axes", colour: str) -> None:
+    """An image's axes without ticks, in a thin frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=1.2)
+
+
+def percent(share: float) -> str:
+    """A probability of 0 to 1: 3.4 %, 99.9 %; 0 % and 100 % only where they are exact."""
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    text = f"{100 * share:.1f}"
+    return {"0.0": "<0.1 %", "100.0": ">99.9 %"}.get(text, f"{text} %")
+
+
+def fitted(text: str, width: float, size: float, before: str = "", after: str = "") -> str:
+    """Return ``before``, the text and ``after`` on a line of ``width`` inches at ``size`` points.
+
+    The middle of a text that is too long becomes "…": names often differ at one of their ends.
+    """
+    from headstart.figures.canvas import text_width
+
+    kept = len(text)
+    line = f"{before}{text}{after}"
+    while kept > 2 and text_width([line], size) > width:
+        kept -= 1
+        line = f"{before}{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}{after}"
+    return line
+
+
+def title_lines(lines: Sequence[str], width: float, size: float = TITLE) -> list[str]:
+    """Break lines at spaces so that each is at most ``width`` inches wide; a longer word loses its middle."""
+    from headstart.figures.canvas import text_width
+
+    broken: list[str] = []
+    for line in lines:
+        current = ""
+        for word in line.split():
+            longer = f"{current} {word}".strip()
+            if current and text_width([longer], size) > width:
+                broken.append(current)
+                longer = word
+            current = fitted(longer, width, size) if longer == word else longer
+        broken.append(current)
+    return broken
+
+
+def plain(text: str) -> str:
+    """Without mathematics: a dollar sign in the name of a class is one."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,134 @@
+"""A linear probe on every stage of a frozen backbone, from one pass over the images."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch.nn import functional as F
+
+from headstart.backbones import Backbone
+from headstart.backbones.readout import Joined
+from headstart.features.extract import extract
+from headstart.progress import within
+from headstart.solvers.features import Features
+from headstart.solvers.probe_fit import fit_probe
+from headstart.strategies import LinearProbe
+from headstart.training.reuse import frozen_data
+from headstart.training.run import Parts, describe_data, prepare, warn_of_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageProbe:
+    """What a linear classifier makes of the pooled output of a stage; accuracies are fractions of 1."""
+
+    stage: str | None  # None: those of all stages, joined
+    features: int
+    l2: float
+    validation_accuracy: float
+    validation_loss: float  # cross-entropy in nats
+    test_accuracy: float
+    end: str = ""  # "weak" or "strong" where the best strength is that end of those tried
+
+
+def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
+    """A probe a stage, lowest first, then one on all of them joined, where there are several.
+
+    ``config`` is that of a run of strategy=linear_probe; its head.stages is set to what is read. Nothing is written
+    into ``folder``. The L2 strength of each is chosen on validation. Raises HeadstartError as a run does.
+    """
+    parts = prepare(config, folder, every_stage=True)
+    strategy = parts.strategy
+    assert isinstance(strategy, LinearProbe)
+    _describe(parts)
+    splits = _features(parts)
+    columns_of = list(_columns(strategy))
+    probes = []
+    for number, (stage, columns) in enumerate(columns_of, 1):
+        with within(f"{stage or 'all stages'} ({number} of {len(columns_of)})"):
+            probes.append(_probe(stage, columns, splits, strategy))
+    _warn_of_ends(probes)
+    return probes
+
+
+def stage_widths(backbone: Backbone) -> dict[str, int]:
+    """How many of its features come from each stage that it reads, lowest first."""
+    names, shapes = backbone.stage_names, backbone.output_shapes()
+    pools = backbone.pool.pools if isinstance(backbone.pool, Joined) else [backbone.pool]
+    return {
+        names[tap]: int(pool(torch.zeros(1, *shapes[tap])).shape[1])
+        for tap, pool in zip(backbone.taps, pools, strict=True)
+    }
+
+
+def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
+    """The features of each stage, then all of them."""
+    widths, start = stage_widths(strategy.backbone), 0
+    for name, width in widths.items():
+        yield name, slice(start, start + width)
+        start += width
+    if len(widths) > 1:
+        yield None, slice(0, start)
+
+
+def _features(parts: Parts) -> tuple[Features, Features, Features]:
+    """Of training, validation and test images, all stages side by side; kept, or found, as those of any run."""
+    data, strategy, trainer = parts.data, parts.strategy, parts.trainer
+    device: Any = trainer.strategy.root_device
+    strategy.begin(data, device)
+    source = frozen_data(parts.features, parts.store, strategy, data, trainer) or data
+    strategy.to(device)
+    with trainer.precision_plugin.forward_context():
+        train, validation = strategy.start_features(source, device)
+        return train, validation(), extract(strategy.features, source.test_dataloader(), device, "test features")
+
+
+def _probe(
+    stage: str | None, columns: slice, splits: tuple[Features, Features, Features], strategy: LinearProbe
+) -> StageProbe:
+    train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
+    task = strategy.task
+    probe = fit_probe(train, validation, task.num_classes, strategy.strengths, strategy.loss, balanced=task.balanced)
+    # In single precision, as the head of a run: the same decisions.
+    logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
+    return StageProbe(
+        stage,
+        train.values.shape[1],
+        probe.scores["l2"],
+        probe.scores["validation/accuracy"],
+        probe.scores["validation/loss"],
+        float((logits.argmax(dim=1) == test.targets).double().mean()),
+        probe.end,
+    )
+
+
+def _describe(parts: Parts) -> None:
+    data, strategy = parts.data, parts.strategy
+    size = strategy.backbone.preprocessing.image_size
+    log.info(
+        "%s on %s: %d classes, %d training, %d validation and %d test images, %d x %d pixels",
+        strategy.backbone.name, data.name, data.num_classes, len(data.train), len(data.validation), len(data.test),
+        size, size,
+    )  # fmt: skip
+    if data.splits_made:
+        log.info("%s", data.splits_made)
+    describe_data(data)
+    if data.skipped:
+        log.warning("%d images cannot be read and are left out: %s", len(data.skipped), ", ".join(data.skipped))
+    warn_of_weights(strategy)
+
+
+def _warn_of_ends(probes: Sequence[StageProbe]) -> None:
+    for end in ("weak", "strong"):
+        at = [probe for probe in probes if probe.end == end]
+        if at:
+            names = ", ".join(probe.stage or "all joined" for probe in at)
+            log.warning(
+                "the best L2 strength is the %sest one tried, %g, for %s: add %ser ones with strategy.l2",
+                end, at[0].l2, names, end,
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Parse the arguments of each command and call what does its work."""

@@ -1,0 +1,169 @@
+"""headstart board: runs and their comparison in TensorBoard, for this computer only."""
+
+import argparse
+import contextlib
+import io
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.comparison.panels import make_panels
+from headstart.comparison.table import group_runs
+from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.files import check_writable
+from headstart.records.events import FOLDER, check_events
+from headstart.records.opening import check_stays_inside
+from headstart.records.runs import find_run_directories, read_runs
+from headstart.reports.board import plain_name, unique_name, write_board
+from headstart.sweeps.labels import words_of
+from headstart.sweeps.status import read_status
+
+HOST = "127.0.0.1"  # never another: what is shown is no one else's business
+COMPARISON = "comparison"
+CURVES = "tagFilter=epoch_&smoothing=0"
+MEANS = f"runFilter={COMPARISON}/.*validation&{CURVES}"
+SINGLE = f"runFilter=%5E(%3F!{COMPARISON}/)&{CURVES}"
+REFRESH = 10.0  # seconds between looks for new runs
+
+
+def board(arguments: Sequence[str]) -> int:
+    """Write the comparison, serve TensorBoard until Ctrl-C; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="headstart board", description="Show the runs below some folders, and their means, in TensorBoard."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
+    parser.add_argument("--port", type=int, help="where to serve (default: the first free one from 6006 on)")
+    parser.add_argument("--no-aggregate", action="store_true", help="single runs only, no means over seeds")
+    options = parser.parse_args(arguments)
+    try:
+        if not find_run_directories(options.runs):
+            raise DataError(f"There is no run below '{options.runs[0]}'; start one with 'headstart train'.")
+        comparison = None if options.no_aggregate else aggregate(options.runs)
+        with interruptible(), tempfile.TemporaryDirectory(prefix="headstart-board-") as folder:
+            links = Links(Path(folder), options.runs, comparison)
+            links.renew()
+            address = serve(Path(folder), options.port, CURVES if comparison is None else MEANS)
+            print(f"TensorBoard: {address}  (Ctrl-C ends it)", flush=True)
+            if comparison is not None:
+                print(f"single runs: {address}?{SINGLE}", flush=True)
+            while not threading.Event().wait(REFRESH):
+                with contextlib.suppress(HeadstartError):  # a folder that is gone meanwhile has no new runs
+                    links.renew()
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a request to end (SIGTERM), and Ctrl-C even where a shell has it ignored, raise KeyboardInterrupt."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def aggregate(folders: Sequence[Path]) -> Path | None:
+    """Write means and bands of the finished runs to report/tensorboard in the first folder; None without any."""
+    runs = read_runs(folders)
+    for problem in runs.problems:
+        if problem.status == "damaged":
+            print(f"headstart: {problem.directory.name} is damaged: {problem.reason}.", file=sys.stderr)
+    if not runs.runs:
+        return None
+    first = folders[0] if folders[0].is_dir() else folders[0].parent
+    check_stays_inside(first, "report", "report/tensorboard")
+    directory = first / "report" / "tensorboard"
+    check_writable(directory, "show single runs with --no-aggregate")
+    return write_board(make_panels(group_runs(runs.runs)), directory)
+
+
+class Links:
+    """A folder of links to the runs' event files: names stay short, and any folders can be shown together."""
+
+    def __init__(self, folder: Path, runs: Sequence[Path], comparison: Path | None) -> None:
+        self.folder, self.runs = folder, runs
+        self.links: dict[Path, Path] = {}
+        """The link to each folder of event files."""
+        self.can_show: dict[Path, bool] = {}
+        if comparison is not None:
+            (folder / COMPARISON).symlink_to(comparison.absolute())
+
+    def renew(self) -> None:
+        """Link every run by its strategy, the settings in which runs differ, and its seed; equal names get numbers.
+
+        A run that is new may differ in a setting that told nothing before: then links get new names.
+        """
+        now = time.time()
+        found = [run for run in find_run_directories(self.runs) if self._can_show(run)]
+        statuses = [status for status in (read_status(run, now) for run in found) if status is not None]
+        runs = [status.directory for status in statuses]
+        taken = {COMPARISON}
+        wanted: dict[Path, Path] = {}
+        for run, words in zip(runs, words_of(runs, [status.record for status in statuses]), strict=True):
+            wanted[run / FOLDER] = self.folder / unique_name(plain_name(words), taken)
+        for target, link in self.links.items():
+            if wanted.get(target) != link:
+                link.unlink()
+        for target, link in wanted.items():
+            if self.links.get(target) != link:
+                link.symlink_to(target)
+        self.links = wanted
+
+    def _can_show(self, run: Path) -> bool:
+        """Return whether a run has event files that TensorBoard can read; say once why not."""
+        if run not in self.can_show and (run / FOLDER).is_dir():
+            try:
+                check_events(run)
+                self.can_show[run] = True
+            except DataError as error:
+                print(f"headstart: {run.name} is not shown: {error}.", file=sys.stderr)
+                self.can_show[run] = False
+        return self.can_show.get(run, False)
+
+
+def serve(folder: Path, port: int | None, view: str) -> str:
+    """Start TensorBoard in a thread of its own; its address, which opens with ``view``, the query of its settings.
+
+    Raises ConfigError for a port that cannot be had.
+    """
+    from tensorboard.program import (
+        TensorBoard,
+        TensorBoardPortInUseError,
+        TensorBoardServerException,
+        create_port_scanning_werkzeug_server,
+    )
+
+    if port is not None and not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any that is free.")
+    program = TensorBoard(
+        server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
+    )
+    program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # advice about its fast loading
+            address: str = program.launch()
+    except TensorBoardPortInUseError:
+        raise ConfigError(f"Port {port} is taken by another program; choose another, such as --port 0.") from None
+    except (TensorBoardServerException, OSError) as error:
+        raise ConfigError(f"TensorBoard cannot serve on port {port} ({error}); choose another.") from error
+    return address
+
+
+def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
+    """Return the WSGI application with its bare address redirected to ``view``: TensorBoard opens with all images."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/" or environ.get("QUERY_STRING"):
+            return app(environ, start_response)
+        start_response("302 Found", [("Location", f"/?{view}"), ("Content-Length", "0"), ("Cache-Control", "no-store")])
+        return [b""]
+
+    return answer

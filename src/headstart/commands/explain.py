@@ -1,0 +1,149 @@
+"""headstart explain: images that explain finished runs; torch is loaded for them alone."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
+from headstart.files import check_writable, write_atomically
+from headstart.guard import DONE, tell
+from headstart.progress import ProgressLine
+from headstart.records.opening import check_stays_inside
+from headstart.records.runs import Run, find_run_directories, read_run
+from headstart.settings.configs import CONFIG_ERRORS
+from headstart.settings.configs import explain as told
+
+IMAGES, MOST_IMAGES = 12, 60
+ENDINGS = (".png", "-dark.png", ".pdf", ".csv")
+FILES = [f"{figure}{end}" for figure in ("mistakes", "grad_cam", "embedding") for end in ENDINGS]  # may be written
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are one sentence, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        raise ConfigError(f"{message.rstrip('.')}; see {self.prog} --help.")
+
+
+def explain(arguments: Sequence[str]) -> int:
+    """Write RUN/explain for each run that the arguments name; the exit code.
+
+    0: all are written; 2: a run cannot be explained, or 1, as the machine failed; one sentence, and the other runs go
+    on. Raises a HeadstartError for a wrong argument.
+    """
+    code = DONE
+    options = _parser().parse_args(list(arguments))
+    _check(options)
+    directories = [run_directory(path) for path in options.runs]
+    for directory in dict.fromkeys(directories):
+        try:
+            _explain_run(directory, options)
+        except (HeadstartError, *CONFIG_ERRORS) as error:
+            code = tell_of(directory, error)
+    return code
+
+
+def tell_of(directory: Path, error: Exception) -> int:
+    """Print what is wrong with one run, a HeadstartError or one of Hydra's; the exit code."""
+    said = str(error) if isinstance(error, HeadstartError) else told(error)
+    kind = CrashError if isinstance(error, CrashError) else DataError
+    return tell(kind(f"{directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="headstart explain",
+        description="The most confident mistakes of finished runs, Grad-CAM on them, and the features of the test"
+        " images in the plane. Everything is written to RUN/explain, the same bytes every time.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    parser.add_argument(
+        "--images", "--pictures", type=int, default=IMAGES, metavar="K", help=f"how many mistakes (default: {IMAGES})"
+    )
+    parser.add_argument(
+        "--stage",
+        metavar="NAME",
+        help="where Grad-CAM looks (default: the last stage that gives a map of 4 x 4 or more)",
+    )
+    parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="how features become points (pca)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are now (dataset.root)")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="a package of yours that config.yaml may name"
+    )
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    from headstart.analysis.explain.embedding import check_method
+
+    if not 1 <= options.images <= MOST_IMAGES:
+        raise ConfigError(f"--images {options.images}: expected a whole number from 1 to {MOST_IMAGES}.")
+    check_method(options.embedding)
+
+
+def run_directory(path: Path) -> Path:
+    """The directory of one run. Raises DataError for anything else."""
+    found = find_run_directories([path])
+    itself = path.parent if path.name == "run.json" and path.is_file() else path
+    if found == [itself.resolve()]:
+        return itself
+    below = f", it holds {len(found)} of them; name one, such as '{found[0]}'" if found else ""
+    raise DataError(f"'{path}' is no run directory{below or ': there is no run.json'}.")
+
+
+def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+    run = read_run(directory)
+    if not isinstance(run, Run):
+        raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
+    check_stays_inside(directory, "explain")
+    folder = directory / "explain"
+    check_writable(folder, "the images belong there, so make it writable", FILES)
+    files = files_of_run(run, options)
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    for name in files:
+        print(folder / name, flush=True)
+
+
+def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str]:
+    """Everything that explains a run, by file name, drawn when all of it is known to be right."""
+    from headstart.analysis.explain import embedding as plane
+    from headstart.analysis.explain import grad_cam, mistakes
+    from headstart.analysis.explain.drawing import files_of, style
+    from headstart.analysis.explain.network import rebuild
+    from headstart.training.console import quieten
+    from headstart.training.run import settle_on_the_cpu
+
+    quieten()
+    settle_on_the_cpu()
+    rebuilt = rebuild(run, options.root, options.trust)
+    if options.stage is not None:  # refused before all images pass
+        grad_cam.find_stage(grad_cam.stage_maps(rebuilt.strategy.backbone), rebuilt.strategy.backbone, options.stage)
+    predictions = rebuilt.predictions
+    rows = plane.stratified(predictions.targets)
+    features = rebuilt.verified_features(rows)
+    chosen = mistakes.choose(predictions, options.images)
+    maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
+    with ProgressLine(f"embedding by {options.embedding}", unit=""):
+        points = plane.embed(features, rows, options.embedding)
+    shown = [rebuilt.data.test.image(int(position)) for position in rebuilt.positions[chosen.rows]]
+    title = title_of(run)
+    accuracy = f"{title}: test accuracy {100 * predictions.correct.mean():.1f} %"
+    with style():
+        return {
+            **files_of(mistakes.draw_mistakes(predictions, chosen, shown, accuracy), "mistakes"),
+            **files_of(grad_cam.draw_class_maps(predictions, chosen, shown, maps, title), "grad_cam"),
+            **files_of(plane.draw_embedding(predictions, points, title), "embedding"),
+            "mistakes.csv": mistakes.mistakes_csv(predictions, chosen),
+            "embedding.csv": plane.embedding_csv(predictions, points),
+        }
+
+
+def title_of(run: Run) -> str:
+    """What a run is, for people."""
+    augmentation = f", {'+'.join(run.augmentation)}" if run.augmentation else ""
+    seed = "" if run.seed is None else f", seed {run.seed}"
+    return f"{run.strategy} of {run.backbone} on {run.dataset}{augmentation}{seed}"

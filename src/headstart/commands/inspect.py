@@ -1,0 +1,180 @@
+"""headstart inspect: a backbone stage by stage, and what each strategy trains of it; torch is loaded for that alone."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from headstart.commands.train import TOLD, answered
+from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
+from headstart.settings.early_checks import named_well
+from headstart.tables import share_text, table_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from headstart.backbones.anatomy import StageAnatomy
+
+CLASSES = 1000  # of the classifier in the tables: ImageNet's number
+GIVE_SIZE = ("dataset", "dataset.image_size", "backbone.image_size", "experiment")  # settings that say how large
+HELP = """headstart inspect: what a network is made of, and what each strategy trains of it
+
+  headstart inspect backbone=resnet50                  stage by stage, at the image size of its weights
+  headstart inspect backbone=vit_b_16 dataset=digits   at the image size of a data set
+  headstart inspect backbone=resnet50 dataset.image_size=128 strategy=finetune_upper strategy.stages=1
+  headstart inspect layers --help                      another question: which stage transfers best
+  headstart inspect augmentation --help                and: what do views and mixes make of images
+
+It takes every setting of headstart train. Nothing is downloaded: weights are random unless backbone.weights is set.
+Stride and receptive field are in pixels; a field may be larger than the image. "whole image": each unit depends on
+all of it. Multiply-adds are for one image.
+"""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What a strategy trains of each part of its network: a share of the part's parameters, from 0 to 1."""
+
+    strategy: str
+    parts: dict[str, float]
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    """Print the tables for the backbone that the arguments, settings of ``headstart train``, describe; the exit code.
+
+    2: a wrong setting, told in one sentence; 130: interrupted.
+    """
+    return answered(arguments, HELP, lambda: _tell(arguments), lambda error: reason(error, arguments))
+
+
+def _tell(arguments: Sequence[str]) -> None:
+    for text in _tables(list(arguments)):
+        print(text, flush=True)
+
+
+def _tables(arguments: list[str]) -> Iterator[str]:
+    config, chosen = _composed(arguments)
+    name, size, parts, feature_dim = _anatomy(config)
+    yield f"{name}: one image of {size} x {size} pixels\n"
+    yield _anatomy_table(parts, feature_dim)
+
+    found, refused = _all_shares(arguments, chosen)
+    yield "\nWhat each strategy trains, in shares of the parameters\n"
+    yield _shares_table(parts, found)
+    yield from ["", *refused] if refused else []
+
+
+def _all_shares(arguments: list[str], chosen: str) -> tuple[list[Shares], list[str]]:
+    """What each strategy trains, by its default settings or the user's, and what those say that refuse the network."""
+    found: list[Shares] = []
+    refused: list[str] = []
+    gc.freeze()  # what is there by now stays, and is not searched below
+    try:
+        for strategy in choices("strategy"):
+            others = [*_without_strategy(arguments), f"strategy={strategy}"]
+            own = arguments if strategy == chosen else others
+            try:
+                found.append(_shares(strategy, own))
+            except TOLD as error:
+                if strategy == chosen and len(others) <= len(own):  # the user's settings, and not the defaults
+                    raise
+                refused.append(f"{strategy}: {reason(error, own)}")
+            gc.collect()  # one network at a time: Lightning's modules refer to themselves
+    finally:
+        gc.unfreeze()
+    return found, refused
+
+
+def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
+    """Name, image size in pixels, stages and length of the feature vector."""
+    from headstart.backbones.anatomy import anatomy
+    from headstart.training.compose import make_backbone
+
+    backbone = make_backbone(config)
+    return backbone.name, backbone.preprocessing.image_size, anatomy(backbone), backbone.feature_dim
+
+
+def reason(error: Exception, arguments: Sequence[str]) -> str:
+    """What was wrong with the arguments, in one sentence."""
+    if str(error).startswith("Ambiguous value for argument"):
+        return "inspect looks at one network at a time: give each setting one value."
+    return explain(error, arguments) if isinstance(error, CONFIG_ERRORS) else str(error)
+
+
+def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
+    """The settings of a run, and the name of their strategy."""
+    keys = {argument.split("=")[0].lstrip("+~") for argument in arguments}
+    own = [*arguments]
+    if "backbone.weights" not in keys:
+        own.append("backbone.weights=null")
+    if keys.isdisjoint(GIVE_SIZE):
+        own.append("backbone.image_size=null")
+    config, choices = composed(own)
+    return named_well(config, own), choices["strategy"]
+
+
+def _without_strategy(arguments: Sequence[str]) -> list[str]:
+    """Other strategies do not know these settings."""
+    return [argument for argument in arguments if argument.lstrip("+~").split("=")[0].split(".")[0] != "strategy"]
+
+
+def _shares(name: str, arguments: Sequence[str]) -> Shares:
+    """Make a strategy as a run does, and count what it trains."""
+    from headstart.training.compose import make_augmentation, make_backbone, make_strategy
+
+    config, _ = _composed(arguments)
+    data: Any = SimpleNamespace(num_classes=CLASSES, class_weights=None, balance="none")  # what strategies ask of one
+    strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
+    parts = {**strategy.backbone.stages, "head": strategy.head}
+    return Shares(name, {part: _share(module) for part, module in parts.items()})
+
+
+def _share(module: "nn.Module") -> float:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(size for size, trained in sizes if trained) / max(1, sum(size for size, _ in sizes))
+
+
+def _anatomy_table(parts: "Sequence[StageAnatomy]", feature_dim: int) -> str:
+    header = ["stage", "output", "stride", "receptive field", "parameters", "multiply-adds"]
+    rows = [
+        [
+            part.name,
+            " x ".join(map(str, part.output)),
+            "–" if part.stride is None else str(part.stride),
+            "whole image" if part.receptive_field is None else str(part.receptive_field),
+            f"{part.parameters:,}" if part.parameters else "–",
+            amount(part.multiply_adds),
+        ]
+        for part in parts
+    ]
+    parameters, multiply_adds = CLASSES * (feature_dim + 1), CLASSES * feature_dim
+    classifier = [f"classifier ({CLASSES} classes)", str(CLASSES), "–", "whole image"]
+    rows.append([*classifier, f"{parameters:,}", amount(multiply_adds)])
+    parameters += sum(part.parameters for part in parts)
+    multiply_adds += sum(part.multiply_adds for part in parts)
+    rows.append(["total", "", "", "", f"{parameters:,}", amount(multiply_adds)])
+    return table_text(header, rows, [name not in ("stage", "output") for name in header])
+
+
+def _shares_table(parts: "Sequence[StageAnatomy]", found: Sequence[Shares]) -> str:
+    """A row a strategy, a column a stage; a stage that the strategy's network does not have is left empty."""
+    known = {name for shares in found for name in shares.parts}
+    stages = [part.name for part in parts if part.name in known]  # the pooling has nothing to train
+    columns = [*stages, *sorted(known - {*stages, "head"}), "head"]
+    rows = [
+        [shares.strategy, *(share_text(shares.parts[name]) if name in shares.parts else "" for name in columns)]
+        for shares in found
+    ]
+    return table_text(["strategy", *columns], rows, [False, *[True] * len(columns)])
+
+
+def amount(number: int) -> str:
+    """A large number in three digits: 15.5 G, 387 M, 1.23 M, 42."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            value = number / size
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return str(number) if number else "–"

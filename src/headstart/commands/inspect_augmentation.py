@@ -1,0 +1,167 @@
+"""headstart inspect augmentation: what a list of views and mixes makes of training images, as a grid and a table."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.commands.inspect import reason
+from headstart.commands.train import answered
+from headstart.errors import ConfigError
+from headstart.files import check_writable, write_atomically
+from headstart.settings.configs import composed
+from headstart.settings.early_checks import check_settings, named_well
+from headstart.settings.effects import augmentation_names
+from headstart.settings.identity import make_run_directory, readable_name
+from headstart.tables import table_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from headstart.augmentations import Augmentation
+    from headstart.data import ImageData
+
+ROWS, COLUMNS = 6, 7  # images, and what becomes of each
+INCH = 1.0  # an image's side
+HELP = """headstart inspect augmentation: what a list of views and mixes makes of training images
+
+  headstart inspect augmentation augmentation=augmix
+  headstart inspect augmentation 'augmentation=[crop_resize,mixup]' dataset=image_folder dataset.root=IMAGES
+  headstart inspect augmentation augmentation=augmix augmentation.augmix.jsd=12 augmentation.augmix.severity=10
+
+It takes every setting of headstart train, and needs no weights. A row is a training image: as it is, then the views
+that it gets in the first epochs of a run with these settings; mixes are drawn among the rows. The table says in which
+order what is done, and with which parameters. Both are written to OUTPUT_DIR/DATE/DATASET-augmentation.
+"""
+
+
+@dataclass(frozen=True)
+class DrawnViews:
+    """Images before and after, uint8."""
+
+    plain: "NDArray"  # (rows, S, S, 3)
+    views: "NDArray"  # (rows, columns, S, S, 3)
+    titles: list[str]  # of the columns
+    images_a_second: float  # drawn and carried out, by one process
+
+
+def inspect_augmentation(arguments: Sequence[str]) -> int:
+    """Draw the augmentation that the arguments, settings of ``headstart train``, describe; the exit code.
+
+    2: a wrong setting, told in one sentence; 130: interrupted.
+    """
+    return answered(arguments, HELP, lambda: _draw_and_tell(arguments), lambda error: reason(error, arguments))
+
+
+def _draw_and_tell(arguments: Sequence[str]) -> None:
+    config, _ = composed([*arguments, "backbone.weights=null"])
+    config = named_well(config, arguments)
+    check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    if not augmentation_names(config.augmentation):
+        raise ConfigError("augmentation=none leaves images as they are; name one, as in augmentation=crop_resize.")
+    output = Path(str(config.output_dir))
+    check_writable(output, "choose another output_dir")
+    from headstart.augmentations import ManifoldMixup
+    from headstart.training import compose
+    from headstart.training.augmentation_plan import STEPS, augmentation_steps
+    from headstart.training.console import quieten
+    from headstart.training.run import settled
+
+    quieten()
+    config = OmegaConf.create(settled(config))
+    augmentation = compose.make_augmentation(config)
+    data, backbone = compose.make_data(config), compose.make_backbone(config)
+    data.prepare(backbone.preprocessing, augmentation.views)
+    backbone = compose.make_task(config, data.num_classes).head.read(backbone)
+    augmentation.settle(backbone.stage_names, backbone.taps[0])
+    seen = look(data, augmentation, int(config.seeds.augmentation))
+    on_device = compose.augments_on_device(config, _device(config))
+    table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
+    print(table, flush=True)
+    for mix in augmentation.mixes:
+        if isinstance(mix, ManifoldMixup):
+            print(f"manifold_mixup draws from {', '.join(mix.stages or ())}; what is mixed within is not drawn")
+    print(f"\n{seen.images_a_second:,.0f} images a second by one process, decoded before")
+    name = str(data.name)
+    size = backbone.preprocessing.image_size
+    title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
+    folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / "augmentation.txt", f"{table}\n")
+    for file, content in _files(draw(seen, title)).items():
+        write_atomically(folder / file, content)
+    print(f"written to {folder}")
+
+
+def look(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnViews:
+    """The first images of the first batch, as they are and as they are seen in the first epochs."""
+    import numpy as np
+
+    first = next(iter(data.train_batches()))
+    positions = [position for _, position in first[:ROWS]]
+    branches, size = data.train.branches, data.train.size
+    plain = data.train.without_views().view_tensor([(0, position) for position in positions])
+    data.train.source.load("pictures")
+    columns, titles, start, made = [], [], time.perf_counter(), 0
+    for epoch in range(max(1, COLUMNS // branches)):
+        images = data.train.view_tensor([(epoch, position) for position in positions])
+        made += len(images)
+        views = images.permute(0, 2, 3, 1).numpy().reshape(branches, len(positions), size, size, 3)
+        columns += list(views)
+        names = [f", {number}" for number in range(1, branches + 1)] if branches > 1 else [""]
+        titles += [f"epoch {epoch + 1}{name}" for name in names]
+    rate = made / (time.perf_counter() - start)
+    if augmentation.mixes:
+        columns = [_mixed(column, augmentation, seed, number) for number, column in enumerate(columns)]
+    return DrawnViews(plain.permute(0, 2, 3, 1).numpy(), np.stack(columns, axis=1), titles, rate)
+
+
+def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: int) -> "NDArray":
+    """Images (N, S, S, 3), mixed among themselves, as far as that is done before the network."""
+    import torch
+
+    from headstart.seeds import generator
+
+    x, rng = torch.from_numpy(images).permute(0, 3, 1, 2).float(), generator("mix", seed, column, 0)
+    for mix in augmentation.mixes:
+        mixing = mix.draw(rng, len(x), (x.shape[-2], x.shape[-1]))
+        x = mixing.inputs(x) if mixing.stage is None else x
+    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def _device(config: DictConfig) -> str:
+    """The kind of device that a run with these settings would train on here."""
+    import pytorch_lightning as pl
+
+    accelerator = str(config.trainer.get("accelerator", "auto"))
+    trainer = pl.Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False)
+    return str(trainer.strategy.root_device.type)
+
+
+def draw(seen: DrawnViews, title: str) -> "Figure":
+    """A row an image."""
+    from matplotlib.figure import Figure
+
+    rows, columns = seen.views.shape[:2]
+    figure = Figure(figsize=(INCH * (columns + 1.1), INCH * rows + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(rows, columns + 1, squeeze=False)
+    for row in range(rows):
+        for column in range(columns + 1):
+            axes = grid[row, column]
+            axes.imshow(seen.plain[row] if column == 0 else seen.views[row, column - 1], interpolation="nearest")
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title("as it is" if column == 0 else seen.titles[column - 1], fontsize=8)
+    return figure
+
+
+def _files(figure: "Figure") -> dict[str, bytes]:
+    from headstart.analysis.explain.drawing import files_of, style
+
+    with style():
+        return files_of(figure, "augmentation")

@@ -1,0 +1,104 @@
+"""headstart inspect layers: accuracy against depth, a linear probe a stage; torch is loaded for that alone."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.analysis.layer_report import probes_csv, probes_table, verdict, write_figure
+from headstart.commands.inspect import reason
+from headstart.commands.train import answered
+from headstart.errors import ConfigError
+from headstart.files import check_writable, write_atomically
+from headstart.settings.configs import composed
+from headstart.settings.early_checks import named_well
+from headstart.settings.effects import augmentation_names
+from headstart.settings.identity import make_run_directory, readable_name
+from headstart.settings.sources import short_name
+
+if TYPE_CHECKING:
+    pass
+
+STRATEGY = "linear_probe"
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+HELP = """headstart inspect layers: which stage of a network transfers best to a data set
+
+  headstart inspect layers backbone=resnet50 dataset=dtd
+  headstart inspect layers dataset=image_folder dataset.root=IMAGES head.pooling=gem strategy.l2=[10,1,0.1]
+
+It takes every setting of headstart train. The images go through the frozen network once; a linear classifier is
+fitted to the average-pooled output of each stage (of the last one, to the network's own features), and one to all of
+them joined. The L2 strength of each and the best stage are chosen on validation. Features are kept: a second call takes
+seconds. Table, figure and settings are written to OUTPUT_DIR/DATE/DATASET-BACKBONE-layers.
+
+  head.stages=[stage2,stage3]  only these stages
+  head.pooling=avg|max|avgmax|gem (with head.gem_p) for every stage, instead of the above
+  strategy.l2, strategy.loss, strategy.batch_norm  as for strategy=linear_probe
+"""
+
+
+def inspect_layers(arguments: Sequence[str]) -> int:
+    """Probe every stage of the backbone that the arguments, settings of ``headstart train``, describe; the exit code.
+
+    2: a wrong setting, told in one sentence; 130: interrupted.
+    """
+    return answered(arguments, HELP, lambda: _probe_and_tell(arguments), lambda error: reason(error, arguments))
+
+
+def _probe_and_tell(arguments: Sequence[str]) -> None:
+    config, choices = _settings(arguments)
+    output = Path(str(config.output_dir))
+    check_writable(output, "choose another output_dir")
+    from headstart.analysis.layer_probes import probe_stages
+    from headstart.training.compose import make_data
+    from headstart.training.console import quieten, talking
+    from headstart.training.run import settle_on_the_cpu, settled
+
+    quieten()
+    settle_on_the_cpu()
+    config = OmegaConf.create(settled(config))
+    with talking():
+        probes = probe_stages(config, output)
+    print(f"\n{probes_table(probes)}\n\n{verdict(probes)}", flush=True)
+    backbone = str(config.backbone.get("name") or choices["backbone"])
+    dataset = str(make_data(config).name)
+    folder = make_run_directory(
+        output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "layers")
+    )
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / "layers.csv", probes_csv(probes))
+    write_figure(folder, probes, f"{backbone} on {dataset}")
+    print(f"written to {folder}")
+
+
+def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The settings of a run of strategy=linear_probe, and the names of the chosen groups.
+
+    Raises ConfigError for what probing every stage leaves no room for.
+    """
+    named = any(argument.split("=")[0].lstrip("+~") == "strategy" for argument in arguments)
+    config, choices = composed([*arguments] if named else [*arguments, f"strategy={STRATEGY}"])
+    if choices.get("strategy") != STRATEGY:
+        raise ConfigError(
+            f"strategy={choices.get('strategy')}: inspect layers fits linear probes; leave it out, or use"
+            f" strategy={STRATEGY}."
+        )
+    if names := augmentation_names(config.get("augmentation")):
+        raise ConfigError(
+            f"augmentation={','.join(names)}: inspect layers passes over the images once, as"
+            " they are; use augmentation=none."
+        )
+    for name in LIMITS:
+        if name in config.trainer:
+            raise ConfigError(
+                f"trainer.{name}: inspect layers looks at all images; leave it out, or take fewer with"
+                " dataset.labels_per_class."
+            )
+    config = named_well(config, arguments)
+    # Neither epochs nor a run directory: nothing to log, nobody to call back.
+    config.logger, config.callbacks = {}, {}
+    whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}
+    config.head = OmegaConf.merge(whole, config.get("head") or {})
+    return config, choices

@@ -1,0 +1,130 @@
+"""headstart report: compare runs on the terminal and on disk."""
+
+import argparse
+import gc
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from headstart.comparison.formats import accuracy, table_cells
+from headstart.comparison.pivot import Pivot, of_test
+from headstart.comparison.table import RunGroup, Statistic
+from headstart.files import check_writable
+from headstart.guard import DONE
+from headstart.records.opening import check_stays_inside
+from headstart.records.runs import read_runs
+from headstart.reports.analysis import Analysis, Options, analyse
+from headstart.reports.calibration import worse_calibration
+from headstart.reports.findings import averages, findings, remarks
+from headstart.reports.robustness import robustness_findings
+from headstart.reports.write import write_report
+from headstart.tables import table_text, terminal_width
+
+MOST_LINES = 24
+TERMINAL = 80
+"""Characters in a line of the report on one run."""
+EXAMPLES = """examples:
+  headstart report runs
+  headstart report runs --by strategy --compare dataset --where augmentation=none --out paper
+  headstart report runs --by strategy --tune optimizer.lr --baseline scratch
+"""
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Read the runs below the folders given, print the comparison, write the report; the exit code.
+
+    Raises a HeadstartError for what the user can mend.
+    """
+    options = _parser().parse_args(arguments)
+    wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
+    threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
+    gc.disable()  # nothing here goes in circles, and looking for it takes a tenth of the time
+    try:
+        runs = read_runs(options.runs)
+        first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
+        if options.out is None:
+            check_stays_inside(first, "report", "report/figures")
+        output = options.out or first / "report"
+        check_writable(output, "give another --out")
+        analysis = analyse(runs, wanted)
+        command = shlex.join(["headstart", "report", *map(str, arguments)])
+        written = write_report(analysis, output, command, not options.no_figures)
+    finally:
+        threads.restore_original_limits()
+        gc.enable()
+    print(summary(analysis))
+    print(f"\npage:    {written.page}\ntext:    {written.text}\nLaTeX:   {written.table}")
+    print(f"figures: {written.image}" + ("" if options.no_figures else f", {written.directory / 'figures'}"))
+    print(f"curves:  headstart board {shlex.join(map(str, options.runs))}")
+    return DONE
+
+
+def summary(analysis: Analysis) -> str:
+    """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
+    parts = []
+    table, found = analysis.pivot, analysis.robustness
+    one = analysis.one_run
+    if one is not None:
+        parts += [one.title]
+        for section in (one.overview, *one.details):
+            rows = section.texts[: section.short]
+            parts += ["", table_text(section.header, rows, section.right, TERMINAL)]
+    elif len(table.columns) > 1 and len(table.rows) > 1:
+        parts += [_side_by_side(analysis.panels[0].what, table, of_test), ""]
+        if found is not None:
+            parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
+    else:
+        mce = found.mce if found is not None else None
+        parts += [table_text(*table_cells(analysis.groups, mce), terminal_width()), ""]
+    if one is None:
+        parts += _first(findings(analysis))
+    notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
+    if found is not None:
+        parts += _first(robustness_findings(found))
+        notes += _first(found.reasons)
+    parts += ["", *(f"note: {line}" for line in notes)] if one is not None and notes else []
+    parts += [f"note: {line}" for line in notes] if one is None else []
+    return "\n".join(parts)
+
+
+def _side_by_side(what: str, table: Pivot, score: Callable[[RunGroup], Statistic]) -> str:
+    rows = [
+        [label, *("–" if group is None else accuracy(score(group)) for group in groups)]
+        for label, groups in zip(table.rows, table.cells, strict=True)
+    ]
+    return table_text([what, *table.columns], rows, [False, *[True] * len(table.columns)], terminal_width())
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return list(lines) if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more, in the report"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headstart report",
+        description="Compare the runs below some folders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
+    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that make a row (default: strategy)")
+    parser.add_argument(
+        "--compare", nargs="+", metavar="SETTING", help="settings that stand side by side (default: all that vary)"
+    )
+    parser.add_argument(
+        "--where", nargs="+", default=[], action="extend", metavar="CONDITION", help="as in augmentation=none, seed=0,1"
+    )
+    parser.add_argument(
+        "--tune",
+        nargs="+",
+        default=[],
+        metavar="SETTING",
+        help="settings whose best value on validation stands for all that were tried",
+    )
+    parser.add_argument("--baseline", metavar="ROW", help="compare with this row (default: every pair)")
+    parser.add_argument("--out", "--output", type=Path, help="where to write (default: report/ in the first folder)")
+    parser.add_argument("--no-figures", action="store_true", help="draw the overview only")
+    return parser

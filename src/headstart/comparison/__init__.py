@@ -1,0 +1,1 @@
+"""Compare runs: groups, scores and findings, as data."""

@@ -1,0 +1,70 @@
+"""What a reported number cost to find: runs tried, seconds, and by what rule the reported ones were chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headstart.comparison.table import RunGroup
+from headstart.records.keys import short_names, value_of
+from headstart.records.runs import Run
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The tuning budget of one row."""
+
+    runs: int
+    """All that were tried, those reported included."""
+    settings: int
+    """Different values of the tuned settings among them."""
+    seconds: float
+    """Their training time together, without test passes; NaN where no run says it."""
+    candidates: int
+    """Epochs, strengths, mixes and the like that validation compared inside all of them; a run that says none has 1."""
+    rule: str
+    """How the reported network was chosen."""
+
+
+def budget_of(group: RunGroup) -> Budget:
+    """The budget of a row; of a reference, that of nothing."""
+    if group.reference:
+        return Budget(0, 0, float("nan"), 0, "")
+    tried = group.tried or group.runs
+    settings = {tuple(value_of(run, key) for key in group.tuned) for run in tried}
+    seconds = [run.cost["train_seconds"] for run in tried if "train_seconds" in run.cost]
+    parts = [_inside(group.runs)]
+    names = short_names(list(group.tuned))
+    for key, value in group.tuned.items():
+        count = len({value_of(run, key) for run in tried})
+        parts.append(f"{names[key]} {value}, the best of {count}{_shared(group)}")
+    told = "; ".join(part for part in parts if part)
+    return Budget(
+        len(tried),
+        len(settings),
+        sum(seconds) if seconds else float("nan"),
+        sum(sum(choices_of(run).values()) or 1 for run in tried),
+        f"{told}, on validation" if told else "–",
+    )
+
+
+def choices_of(run: Run) -> dict[str, int]:
+    """Return what validation chose inside a run, with how many candidates there were, where they were two or more."""
+    selection = run.record.get("selection")
+    if not isinstance(selection, dict):
+        return {}
+    choices = selection.get("choices")
+    if not isinstance(choices, dict):  # a run of before: its rows of scores alone
+        rule = selection.get("rule")
+        choices = {rule.split(" ")[0]: selection.get("tried")} if isinstance(rule, str) else {}
+    return {str(name): tried for name, tried in choices.items() if isinstance(tried, int) and tried > 1}
+
+
+def _shared(group: RunGroup) -> str:
+    """Say on how many seeds, or folds, settings were compared."""
+    what = "seed" if all(run.fold is None for run in group.runs) else "fold"
+    return f" on {group.tuned_on} shared {what}{'' if group.tuned_on == 1 else 's'}" if group.tuned_on else ""
+
+
+def _inside(runs: Sequence[Run]) -> str:
+    """Say what each run chose by itself: its best epoch, its best setting, or several."""
+    told = {", ".join(f"{name} of {tried}" for name, tried in choices_of(run).items()) for run in runs}
+    return " or ".join(f"best {text}" for text in sorted(told - {""}))

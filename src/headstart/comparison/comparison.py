@@ -1,0 +1,170 @@
+"""Which of two groups is better, by how much, and whether the difference is real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.comparison.mean_accuracy import overlap_of
+from headstart.comparison.panels import Panel
+from headstart.comparison.table import RunGroup
+from headstart.errors import ConfigError, nearest
+from headstart.progress import counted
+from headstart.records.runs import Run
+from headstart.statistics import PairedDifference, bonferroni, paired_both, paired_runs, sample_needed, verdict
+
+ALPHA = 0.05
+
+
+class Answers(Protocol):
+    """What one run scored on its test images."""
+
+    @property
+    def correct(self) -> NDArray[Any]:
+        """(N,) a score an image, the higher the better: right or wrong, or a share."""
+
+    def same_test(self, other: Self) -> bool:
+        """Whether both are of the same images."""
+
+
+def run_accuracy(run: Run) -> float:
+    """As run.json has it."""
+    return run.metrics["test/accuracy"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; differences are fractions of 1.
+
+    The interval of ``result`` is simultaneous: with 95 % confidence those of all comparisons in the panel hold. It
+    leaves out zero if and only if ``p_adjusted`` is below 5 %.
+    """
+
+    panel: str
+    a: str
+    b: str
+    result: PairedDifference
+    p_adjusted: float
+    verdict: str
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return bool(self.p_adjusted < ALPHA)
+
+
+def compare(
+    panel: Panel,
+    evidence: Mapping[str, Answers],
+    baseline: str | None = None,
+    score: Callable[[Run], float] = run_accuracy,
+) -> list[Comparison]:
+    """Every pair of a panel's groups, or the baseline against each other one.
+
+    p-values and intervals are corrected for the number of comparisons (Bonferroni).
+    Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. ``score`` is
+    what is compared where single images are not. Raises ConfigError for a baseline that is in no panel of that name.
+    """
+    groups = list(panel.groups)
+    if baseline is None:
+        pairs = list(combinations(groups, 2))
+    else:
+        known = {group.label: group for group in groups}
+        if baseline not in known:
+            return []
+        pairs = [(known[baseline], group) for group in groups if group.label != baseline]
+    results = [(a, b, difference(a, b, evidence, score)) for a, b in counted(pairs, "comparing", len(pairs), "pairs")]
+    ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
+    corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
+    alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))
+    made = []
+    for (a, b, pointwise), p_adjusted in zip(ordered, corrected, strict=True):
+        result = pointwise.at(1 - alpha)
+        needed = sample_needed(result, alpha=alpha)
+        told = verdict(a.label, b.label, result, float(p_adjusted), needed, _pairs_are(a))
+        made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), told))
+    return made
+
+
+def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
+    """Raise ConfigError for a baseline that is in no panel."""
+    labels = sorted({group.label for panel in panels for group in panel.groups})
+    if baseline is not None and baseline not in labels:
+        raise ConfigError(f"--baseline {baseline}: there is no such row.{nearest(baseline, labels)}")
+
+
+def difference(
+    a: RunGroup, b: RunGroup, evidence: Mapping[str, Answers], score: Callable[[Run], float] = run_accuracy
+) -> PairedDifference | None:
+    """``a`` minus ``b`` on the runs that pair up; None where none do.
+
+    Runs on one test set: seeds and images are both samples. Folds or redrawn test sets: the corrected resampled
+    t-test over their scores.
+    """
+    first, second = paired(a.runs), paired(b.runs)
+    shared = [pair for pair in first if pair in second]
+    if not shared:
+        return None
+    overlap = overlap_of([run for pair in shared for run in first[pair]])
+    if overlap is None and (stacks := _stacks(first, second, shared, evidence)) is not None:
+        return paired_both(*stacks)
+    mine, theirs = (np.array([np.mean([score(run) for run in of[pair]]) for pair in shared]) for of in (first, second))
+    return paired_runs(mine, theirs, overlap=overlap)
+
+
+def paired(runs: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """Runs by what makes a pair; several of one kind are averaged."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.pair, []).append(run)
+    return found
+
+
+def _stacks(
+    first: Mapping[tuple[Any, ...], list[Run]],
+    second: Mapping[tuple[Any, ...], list[Run]],
+    shared: Sequence[tuple[Any, ...]],
+    evidence: Mapping[str, Answers],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Right answers (pairs, images) of both sides; None unless every run shows them for the same two or more."""
+    runs = [run for pair in shared for run in (*first[pair], *second[pair])]
+    if any(run.id not in evidence for run in runs):
+        return None
+    if any(not evidence[run.id].same_test(evidence[runs[0].id]) for run in runs):
+        return None
+    if len(evidence[runs[0].id].correct) < 2:  # one image shows no variance over images
+        return None
+    a, b = (
+        np.stack([np.mean([evidence[run.id].correct for run in of[pair]], axis=0) for pair in shared])
+        for of in (first, second)
+    )
+    return a, b
+
+
+def _pairs_are(group: RunGroup) -> str:
+    """What is paired, in a word."""
+    folds, seeds = ({getattr(run, name) for run in group.runs} for name in ("fold", "seed"))
+    if len(folds) > 1:
+        return "folds" if len(seeds) == 1 else "folds and seeds"
+    splits = {run.config.get("seeds.split") for run in group.runs}
+    return "splits" if len(splits) > 1 and len(seeds) == 1 else "seeds"
+
+
+def turned(result: PairedDifference) -> PairedDifference:
+    """The same, seen from the other side."""
+    other = dict(result.other)
+    if "bootstrap_low" in other:
+        other["bootstrap_low"], other["bootstrap_high"] = -other["bootstrap_high"], -other["bootstrap_low"]
+    return replace(
+        result,
+        difference=-result.difference,
+        low=-result.high,
+        high=-result.low,
+        effect_size=-result.effect_size,
+        other=other,
+    )

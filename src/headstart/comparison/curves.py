@@ -1,0 +1,74 @@
+"""Learning curves of a group: mean and band over its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.comparison.panels import Panel
+from headstart.comparison.table import RunGroup
+from headstart.errors import DataError
+from headstart.records.runs import TRIED
+
+COLUMNS = ("train/accuracy", "validation/accuracy", "train/loss", "validation/loss")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean and one sample deviation to either side, by epoch from 1; (E,) each."""
+
+    epochs: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    """0 where one run alone has the epoch."""
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """Lower edge."""
+        return self.mean - self.deviation
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """Upper edge."""
+        return self.mean + self.deviation
+
+
+Curves = Mapping[str, Band]
+"""By column of metrics.csv; empty for fits that have no epochs, and where no run has kept any."""
+
+
+def read_curves(panel: Panel) -> dict[str, Curves]:
+    """The curves of each group by its label."""
+    found: dict[str, Curves] = {}
+    for group in panel.groups:
+        bands = {column: band(group, column) for column in COLUMNS}
+        found[group.label] = {column: one for column, one in bands.items() if one is not None}
+    return found
+
+
+def band(group: RunGroup, column: str) -> Band | None:
+    """A column of metrics.csv over the runs of a group; None for fits that have no epochs, or no such column."""
+    curves = []
+    for run in group.runs:
+        try:
+            curve = run.read_curve()
+        except DataError:  # the reader of the runs has named it
+            continue
+        if column in curve and not set(TRIED) & set(curve):
+            curves.append(dict(zip(curve["epoch"].to_numpy(np.int64) + 1, curve[column].to_numpy(float), strict=True)))
+    epochs = sorted({epoch for curve in curves for epoch in curve})
+    if not epochs:
+        return None
+    table = np.array([[curve.get(epoch, np.nan) for epoch in epochs] for curve in curves])
+    known = np.isfinite(table)
+    count = known.sum(axis=0)
+    kept = count > 0
+    if not kept.any():
+        return None
+    table, known, count = table[:, kept], known[:, kept], count[kept]
+    mean = np.where(known, table, 0).sum(axis=0) / count
+    squares = np.where(known, (table - mean) ** 2, 0).sum(axis=0)
+    return Band(np.array(epochs)[kept], mean, np.sqrt(squares / np.maximum(count - 1, 1)))

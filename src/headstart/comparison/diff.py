@@ -1,0 +1,484 @@
+"""What differs between two runs: settings, seeds, code, data, weights, packages, hardware, results."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.comparison.predictions import read_predictions
+from headstart.errors import DataError, nearest
+from headstart.records.manifest import MANIFEST, read_manifest, read_settings
+from headstart.records.opening import MB, first_line, open_inside
+from headstart.records.runs import SCHEMA, find_run_directories, finite_numbers, is_name, shown
+from headstart.records.tables import MOST_PREDICTIONS
+from headstart.settings.effects import flatten, is_indifferent, is_seed
+
+ABSENT = "–"  # stands for a value that only the other run has
+NO_BEARING = "does not bear on the result"
+LAST_BITS = "may change the last bits"
+BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware that may
+KINDS: dict[tuple[str, ...], type] = {  # what entries of run.json are, where they are there at all
+    ("augmentation",): list,
+    ("classes",): list,
+    ("provenance", "git_commit"): str,
+    ("provenance", "source_sha256"): str,
+    ("provenance", "dataset_fingerprint"): str,
+}
+WORDS: dict[type, str] = {list: "a list", str: "text"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a run, whatever its status: run.json and config.yaml, or the same of a run yet to come."""
+
+    directory: Path
+    content: Mapping[str, Any]
+    """run.json."""
+    config: Mapping[str, Any]
+    """config.yaml as one flat dictionary with dotted keys; empty when it is missing or damaged."""
+
+    def get(self, *path: str) -> Any:
+        """An entry of run.json by its path; None where there is none."""
+        value: Any = self.content
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.content.get("status") == "finished"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The finite numbers among the metrics."""
+        return finite_numbers(self.get("metrics"))
+
+
+@dataclass(frozen=True)
+class DiffRow:
+    """One thing that differs."""
+
+    name: str
+    a: Any
+    b: Any
+    note: str = ""
+    """What a reader should know of it, such as that it does not bear on the result."""
+
+
+@dataclass(frozen=True)
+class DiffSection:
+    """One kind of things, compared."""
+
+    title: str
+    rows: tuple[DiffRow, ...] = ()
+    """What differs."""
+    equal: bool | None = True
+    """Whether it is the same as far as the result depends on it; None when that was not recorded."""
+    said: str = ""
+    """What both have, in short; or why it cannot be told."""
+    notes: tuple[str, ...] = ()
+    """Sentences that belong below the rows."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two files of predictions for the same N images, compared image by image."""
+
+    images: int
+    changed: int
+    """Images of which the two say different classes."""
+    only_a: int
+    """Images that only the first has right."""
+    only_b: int
+    largest: float | None = field(default=None)
+    """The largest difference of a probability; None when the classes have other columns."""
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the second less that of the first, as a fraction of 1."""
+        return (self.only_b - self.only_a) / self.images
+
+    @cached_property
+    def p_value(self) -> float:
+        """McNemar's test, exact: of the images that one alone has right, does either have more than by chance?"""
+        from scipy.stats import binomtest
+
+        discordant = self.only_a + self.only_b
+        return float(binomtest(self.only_a, discordant, 0.5).pvalue) if discordant else 1.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference over test images, paired.
+
+        Wald's interval with half an image added to each of the four cells: Agresti and Min, "Simple improved
+        confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005).
+        """
+        count = self.images + 2
+        centre = (self.only_b - self.only_a) / count
+        variance = ((self.only_a + self.only_b + 1) / count - centre**2) / count
+        reach = 1.959964 * math.sqrt(variance)
+        return centre - reach, centre + reach
+
+
+def read_record(path: Path) -> Record:
+    """Read one run directory, finished or not. Raises DataError, in one sentence, where there is none to read."""
+    directory = path.parent if path.name == MANIFEST else path
+    file = directory / MANIFEST
+    if not os.path.lexists(file):
+        raise DataError(_no_run(directory))
+    try:
+        content = read_manifest(directory)
+    except DataError as error:
+        raise DataError(f"'{file}'{str(error).removeprefix(MANIFEST)}.") from None
+    if content.get("schema") != SCHEMA:
+        raise DataError(f"'{file}' has schema {shown(content.get('schema'))}; this version reads {SCHEMA}.")
+    record = Record(directory, content, _flat_config(directory))
+    for name in ("backbone", "dataset", "strategy"):
+        if record.get(name) is not None and not is_name(record.get(name)):
+            raise DataError(f"'{file}' is damaged: its {name} is {shown(record.get(name))}; expected a name.")
+    for entry, expected in KINDS.items():
+        value = record.get(*entry)
+        if value is not None and not isinstance(value, expected):
+            found = first_line(json.dumps(value), limit=40)
+            raise DataError(f"'{file}' is damaged: its {'.'.join(entry)} is {found}; expected {WORDS[expected]}.")
+    return record
+
+
+def compare_predictions(a: Path, b: Path) -> Pairs:
+    """Compare two files image by image. Raises DataError where one cannot be read or they list other images."""
+    if same_bytes(a, b):
+        return Pairs(len(read_predictions(a).ids), 0, 0, 0, 0.0)
+    first, second = read_predictions(a), read_predictions(b)
+    order = {name: position for position, name in enumerate(second.ids)}
+    if len(first.ids) != len(second.ids) or order.keys() != set(first.ids):
+        common = len(order.keys() & set(first.ids))
+        raise DataError(
+            f"{a.name} lists other images: {len(first.ids)} and {len(second.ids)}, of which {common} are the same"
+        )
+    at = np.array([order[name] for name in first.ids])
+    names_a, names_b = np.array(first.classes), np.array(second.classes)
+    if (names_a[first.targets] != names_b[second.targets[at]]).any():
+        raise DataError(f"{a.name} lists the same images with other targets")
+    right_a, right_b = first.correct, second.correct[at]
+    same_columns = list(first.classes) == list(second.classes)
+    return Pairs(
+        images=len(at),
+        changed=int((names_a[first.said] != names_b[second.said[at]]).sum()),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        largest=float(np.abs(first.probabilities - second.probabilities[at]).max()) if same_columns else None,
+    )
+
+
+def same_bytes(a: Path, b: Path) -> bool:
+    """Whether both files are there and equal."""
+    try:
+        with (
+            open_inside(a.parent, a.name, MOST_PREDICTIONS) as first,
+            open_inside(b.parent, b.name, MOST_PREDICTIONS) as second,
+        ):
+            if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+                return False
+            while (part := first.read(MB)) == second.read(MB):
+                if not part:
+                    return True
+    except (OSError, DataError):
+        pass
+    return False
+
+
+def differences(a: Record, b: Record) -> list[DiffSection]:
+    """Everything that two runs can differ in, a section each; the results come last."""
+    return [*circumstances(a, b), compare_results(a, b)]
+
+
+def circumstances(a: Record, b: Record) -> list[DiffSection]:
+    """What was given to two runs: all but the results."""
+    weights = compare_weights(a, b)
+    return [
+        compare_settings(a, b, weights),
+        compare_seeds(a, b),
+        compare_code(a, b),
+        compare_data(a, b),
+        weights,
+        compare_packages(a, b),
+        compare_hardware(a, b),
+    ]
+
+
+def compare_settings(a: Record, b: Record, weights: DiffSection) -> DiffSection:
+    """config.yaml but for the seeds, by dotted key; where one is missing, only the hashes can tell."""
+    if unknown := _without_config(a, b):
+        same = _hash(a) is not None and _hash(a) == _hash(b)
+        return DiffSection("settings", equal=same or None, said="by their hash" if same else unknown)
+    rows = []
+    for row in _changed(a.config, b.config):
+        same_weights = row.name == "backbone.weights" and weights.equal and a.get("provenance", "weights", "sha256")
+        if is_indifferent(row.name) or same_weights:
+            row = replace(row, note=NO_BEARING)
+        if not is_seed(row.name):
+            rows.append(row)
+    if _order(a) != _order(b) and not any(row.name.startswith("augmentation") for row in rows):
+        rows.append(DiffRow("augmentation, in order", _order(a), _order(b)))
+    count = sum(not is_seed(key) for key in a.config.keys() | b.config.keys())
+    return DiffSection("settings", tuple(rows), not _bearing(rows), f"all {count}")
+
+
+def compare_seeds(a: Record, b: Record) -> DiffSection:
+    """The seed, its streams, and where a part was given another seed than its stream's."""
+    if unknown := _without_config(a, b):
+        same = _hash(a) is not None and _hash(a) == _hash(b)
+        rows = [DiffRow("seed", a.get("seed"), b.get("seed"))] if a.get("seed") != b.get("seed") else []
+        return DiffSection("seeds", tuple(rows), same or None, "by the hash of the settings" if same else unknown)
+    found = [row for row in _changed(a.config, b.config) if is_seed(row.name)]
+    streams = [row for row in found if row.name.startswith("seeds.")]
+    told = {_plain([row.a, row.b]) for row in streams}
+    parts = [row for row in found if row.name != "seed" and row not in streams and _plain([row.a, row.b]) not in told]
+    rows = [row for row in found if row.name == "seed"] + streams + parts
+    if rows and not streams and not parts:
+        rows = [replace(rows[0], note=f"{NO_BEARING}: all streams were set alone")]
+    return DiffSection("seeds", tuple(rows), not _bearing(rows), f"seed {a.config.get('seed')}, and every stream of it")
+
+
+def compare_code(a: Record, b: Record) -> DiffSection:
+    """Commit, changes since, and the source itself; where both hashed it, that alone decides."""
+    names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
+    of_a, of_b = ({name: record.get("provenance", name) for name in names} for record in (a, b))
+    source_a, source_b = of_a["source_sha256"], of_b["source_sha256"]
+    hashed, commits = source_a and source_b, of_a["git_commit"] and of_b["git_commit"]
+    rows = [row for row in _changed(of_a, of_b) if hashed or row.name != "source_sha256"]
+    if hashed:
+        equal: bool | None = source_a == source_b
+        rows = [replace(row, note=NO_BEARING) if equal else row for row in rows]
+    elif commits and of_a["git_commit"] != of_b["git_commit"]:
+        equal = False
+    elif commits and (of_a["git_diff_sha256"] or not of_a["git_dirty"]):
+        equal = not rows
+    else:
+        return DiffSection(
+            "code", tuple(rows), None, "neither a commit without changes nor a hash of the source in both"
+        )
+    commit = of_a["git_commit"] or (source_a or "")
+    said = f"{'commit' if of_a['git_commit'] else 'source'} {commit[:12]}"
+    return DiffSection("code", tuple(rows), equal, f"{said}, with the same changes" if of_a["git_dirty"] else said)
+
+
+def compare_data(a: Record, b: Record) -> DiffSection:
+    """Fingerprints, of all and of each split; numbers of images, classes, and what was left out as unreadable."""
+    of_a, of_b = (record.get("provenance", "dataset_fingerprint") for record in (a, b))
+    rows = [DiffRow("dataset_fingerprint", of_a, of_b)] if of_a != of_b else []
+    for name in ("split_fingerprints", "pictures"):
+        first, second = (
+            record.get("provenance", name) if name.startswith("split") else record.get(name) for record in (a, b)
+        )
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            rows += [replace(row, name=f"{name}.{row.name}") for row in _changed(first, second)]
+    for name in ("classes", "skipped"):
+        lists = [record.get(name) for record in (a, b)]
+        if all(isinstance(entries, Sequence) for entries in lists) and lists[0] != lists[1]:
+            rows.append(_listed(name, *lists))
+    if not (of_a and of_b):
+        return DiffSection("data", tuple(rows), None, _missing("no data were read", a, b, bool(of_a), bool(of_b)))
+    images = a.get("pictures") or {}
+    counts = ", ".join(f"{count} {split}" for split, count in images.items()) if isinstance(images, Mapping) else ""
+    return DiffSection("data", tuple(rows), of_a == of_b, f"{of_a[:12]}{f': {counts} images' if counts else ''}")
+
+
+def compare_weights(a: Record, b: Record) -> DiffSection:
+    """Name and content of the weights that the backbone started from."""
+    first, second = (record.get("provenance", "weights") for record in (a, b))
+    loaded = [bool(record.get("provenance", "dataset_fingerprint")) for record in (a, b)]  # read at the same time
+    if not isinstance(first, Mapping) or not isinstance(second, Mapping) or not all(loaded):
+        return DiffSection("weights", (), None, _missing("no weights were read", a, b, *loaded))
+    names = ("name", "sha256", "matched")
+    rows = _changed({name: first.get(name) for name in names}, {name: second.get(name) for name in names})
+    equal = first.get("sha256") == second.get("sha256") and first.get("matched") == second.get("matched")
+    if first.get("sha256") is None and second.get("sha256") is None and first.get("name") != second.get("name"):
+        return DiffSection("weights", tuple(rows), None, "no hash of them")
+    if equal:
+        rows = [replace(row, note=NO_BEARING) for row in rows]
+    return DiffSection("weights", tuple(rows), equal, str(first.get("name") or "random, from the seed"))
+
+
+def compare_packages(a: Record, b: Record) -> DiffSection:
+    """Versions of Python and of the packages that bear on results."""
+    first, second = (record.get("provenance", "packages") for record in (a, b))
+    if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
+        return DiffSection("packages", (), None, _missing("no versions", a, b, bool(first), bool(second)))
+    rows = _changed(first, second)
+    return DiffSection("packages", tuple(rows), not rows, f"all {len(first)}")
+
+
+def compare_hardware(a: Record, b: Record) -> DiffSection:
+    """Processor, threads, accelerators, and what computed frozen features: none should matter beyond rounding."""
+    first, second = (record.get("provenance", "hardware") for record in (a, b))
+    if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
+        return DiffSection("hardware", (), None, _missing("no hardware", a, b, bool(first), bool(second)))
+    rows = [replace(row, note=LAST_BITS if row.name in BITS else NO_BEARING) for row in _changed(first, second)]
+    engines = [record.get("features", "engine") for record in (a, b)]
+    if all(engines) and engines[0] != engines[1]:
+        rows.append(DiffRow("engine of the features", engines[0], engines[1], LAST_BITS))
+    return DiffSection("hardware", tuple(rows), not _bearing(rows), str(first.get("processor")))
+
+
+def compare_results(a: Record, b: Record) -> DiffSection:
+    """Metrics, the chosen epoch or setting, and the predictions for each test image."""
+    if not (a.finished and b.finished):
+        told = " and ".join(
+            f"{name} is {record.get('status')}" for name, record in (("A", a), ("B", b)) if not record.finished
+        )
+        return DiffSection("results", (), None, told)
+    rows = [replace(row, note=difference_text(row.name, row.a, row.b)) for row in _changed(a.metrics, b.metrics)]
+    for name, path in (("best epoch", ("best_epoch",)), ("selected", ("selection", "rule"))):
+        first, second = a.get(*path), b.get(*path)
+        if first != second:
+            rows.append(DiffRow(name, first, second))
+    files = [record.directory / "predictions.csv" for record in (a, b)]
+    try:
+        pairs = compare_predictions(*files)
+    except DataError as error:
+        there = all(file.is_file() for file in files)
+        note = f"Predictions cannot be compared: {error}."
+        return DiffSection("results", tuple(rows), False if rows or there else None, "predictions are missing", (note,))
+    equal = not rows and same_bytes(*files)
+    notes = () if equal else (pairs_text(pairs),)
+    return DiffSection("results", tuple(rows), equal, f"every metric, and predictions for {pairs.images} images", notes)
+
+
+def difference_text(name: str, a: Any, b: Any) -> str:
+    """B less A: points for accuracies, else a number."""
+    if not isinstance(a, float) or not isinstance(b, float):
+        return ""
+    return f"{100 * (b - a):+.2f} points" if name.endswith("accuracy") else f"{b - a:+.4g}"
+
+
+def pairs_text(pairs: Pairs, names: tuple[str, str] = ("in A", "in B")) -> str:
+    """Two files of predictions in one sentence."""
+    if not pairs.changed:
+        largest = "" if pairs.largest is None else f", and no probability moves by more than {pairs.largest:.2g}"
+        return f"All {pairs.images} test images are predicted the same{largest}."
+    low, high = (100 * end for end in pairs.interval)
+    return (
+        f"{pairs.changed} of {pairs.images} test images are predicted differently; {pairs.only_a} are right only"
+        f" {names[0]}, {pairs.only_b} only {names[1]} (exact McNemar p = {pairs.p_value:.2g}):"
+        f" {100 * pairs.difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} over test images."
+    )
+
+
+def conclusion(sections: Sequence[DiffSection]) -> str:
+    """One sentence: should the two give the same result, and did they?"""
+    given = {section.title: section for section in sections}
+    results, hardware = given.pop("results"), given.pop("hardware")
+    other = [title for title, section in given.items() if section.equal is False]
+    unknown = [title for title, section in given.items() if section.equal is None]
+    if other:
+        should = f"The two need not give the same result, as {_and(other)} {_differ(other)}"
+    elif unknown:
+        should = f"Whether the two should give the same result cannot be told (too little is recorded: {_and(unknown)})"
+    elif any(row.note == LAST_BITS for row in hardware.rows):
+        should = "The two should give the same result but for rounding, as only the hardware differs"
+    else:
+        should = "The two should give the same result"
+    if results.equal is None:
+        return f"{should}; whether they did cannot be told, as {results.said}."
+    join = ";" if unknown and not other else ", and" if results.equal != bool(other) else ", but"
+    return f"{should}{join} they {'did' if results.equal else 'did not'}."
+
+
+def _no_run(directory: Path) -> str:
+    if not directory.is_dir():
+        near = [str(entry) for entry in directory.parent.iterdir()] if directory.parent.is_dir() else []
+        hint = nearest(str(directory), near)
+        return f"There is no folder '{directory}'.{hint if hint.startswith(' Did') else ''}"
+    below = find_run_directories([directory])
+    hint = f"; it holds {len(below)} runs: name one, such as '{below[0]}'" if below else ""
+    return f"'{directory}' is no run directory, as it has no run.json{hint}."
+
+
+def _flat_config(directory: Path) -> dict[str, Any]:
+    """Empty where the file is missing or damaged: a diff then tells what run.json does."""
+    try:
+        return flatten(read_settings(directory))
+    except DataError:
+        return {}
+
+
+def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[DiffRow]:
+    """One row for each key whose values differ, in the order of the first mapping, then of the second."""
+    keys = [*a, *(key for key in b if key not in a)]
+    pairs = ((str(key), a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys)
+    return [DiffRow(*pair) for pair in pairs if _plain(pair[1]) != _plain(pair[2])]
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, default=str, sort_keys=True)
+
+
+def _bearing(rows: Sequence[DiffRow]) -> list[DiffRow]:
+    return [row for row in rows if not row.note.startswith((NO_BEARING, LAST_BITS))]
+
+
+def _hash(record: Record) -> str | None:
+    found = record.get("config_hash")
+    return found if isinstance(found, str) else None
+
+
+def _order(record: Record) -> list[str]:
+    """Augmentations in their order, which does bear on the result."""
+    found = record.get("augmentation")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _without_config(a: Record, b: Record) -> str:
+    return "" if a.config and b.config else _missing("no readable config.yaml", a, b, bool(a.config), bool(b.config))
+
+
+def _missing(what: str, a: Record, b: Record, in_a: bool, in_b: bool) -> str:
+    """Which of the two lacks something."""
+    names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
+    return f"{what} in {' and '.join(names)}"
+
+
+def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> DiffRow:
+    """Two lists: how many they are, and the first few that only one of them has."""
+    in_a, in_b = ({_plain(entry) for entry in entries} for entries in (a, b))
+    only_a, only_b = [entry for entry in a if _plain(entry) not in in_b], [e for e in b if _plain(e) not in in_a]
+    note = "" if only_a or only_b else "in another order"
+    return DiffRow(name, f"{len(a)}{_few(only_a)}", f"{len(b)}{_few(only_b)}", note)
+
+
+def _few(names: Sequence[Any], limit: int = 3) -> str:
+    shown = ", ".join(str(name) for name in names[:limit])
+    return f", with {shown}{', …' if len(names) > limit else ''}" if names else ""
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _differ(names: Sequence[str]) -> str:
+    plural = len(names) > 1 or names[0] in ("settings", "seeds", "weights", "packages", "data")
+    return "differ" if plural else "differs"
+
+
+def told(sections: Sequence[DiffSection]) -> Iterator[tuple[DiffSection, str]]:
+    """Each section with how it stands, in words: differs, the same, or not recorded."""
+    for section in sections:
+        if section.equal is None:
+            yield section, f"{section.title}: cannot be told ({section.said})"
+        elif section.rows or section.notes:
+            bears = (
+                "" if section.title == "results" or _bearing(section.rows) else ", nothing that determines the result"
+            )
+            yield section, f"{section.title}{bears}"
+        else:
+            yield section, f"the same: {section.title} ({section.said})"

@@ -1,0 +1,130 @@
+"""Numbers, names and Markdown as a reader sees them; used by the terminal, the page and the figures."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headstart.comparison.table import RunGroup, Statistic
+from headstart.records.keys import short_names
+from headstart.statistics import interval_text
+
+NOTHING = "–"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """0.913 -> "91.3"; NaN -> "–"."""
+    return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def accuracy(statistic: Statistic) -> str:
+    """Mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
+    return f"{percent(statistic.mean)} ± {percent(statistic.deviation)}" if statistic.count else NOTHING
+
+
+def amount(value: float) -> str:
+    """Three digits with a unit, as in "3.41 M"; NaN -> "–"."""
+    if math.isnan(value):
+        return NOTHING
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= 0.9995 * limit:
+            return f"{_three_digits(value / limit)}{unit}"
+    return f"{value:.0f}" if float(value).is_integer() else _three_digits(value)
+
+
+def setting(value: Any) -> str:
+    """One value of a key on one line; nothing set is "–"."""
+    return NOTHING if value is None else " ".join(str(value).split()) or '""'
+
+
+def split_keys(groups: Sequence[RunGroup]) -> tuple[list[str], dict[str, Any]]:
+    """Keys worth a column (they differ between groups; the compared ones always), and the rest with its one value."""
+    own = [group for group in groups if not group.reference] or list(groups)
+    keys = list(own[0].key) if own else []
+    values = {key: list(dict.fromkeys(group.key[key] for group in own)) for key in keys}
+    by = own[0].by if own else ()
+    columns = [key for key in keys if len(values[key]) > 1 or key in by]
+    return columns, {key: values[key][0] for key in keys if key not in columns}
+
+
+def shared_settings(constant: Mapping[str, Any]) -> str:
+    """ "backbone resnet18, augmentation none", or nothing."""
+    names = short_names(list(constant))
+    return ", ".join(f"{names[key]} {setting(value)}" for key, value in constant.items())
+
+
+def escape_markdown(text: object) -> str:
+    """Plain text that Markdown shows as it is, also in a table cell; underscores inside words need no escape."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*\[\]<>|~$#&])", r"\\\1", line)
+    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", line)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A Markdown table with aligned source; `right` says which columns are numbers. Cells are escaped here."""
+    lines = [[escape_markdown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
+
+    def join(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(cells, widths, right, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + ":" if is_right else "-" * width for width, is_right in zip(widths, right, strict=True)]
+    return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
+
+
+def key_cells(groups: Sequence[RunGroup]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """The columns that tell the rows apart: header, cells, and which are numbers."""
+    columns, _ = split_keys(groups)
+    names = short_names(columns)
+    right = [all(isinstance(group.key[key], int | float | None) for group in groups) for key in columns]
+    return [names[key] for key in columns], [[setting(group.key[key]) for key in columns] for group in groups], right
+
+
+def table_cells(
+    groups: Sequence[RunGroup], mce: Callable[[RunGroup], Statistic] | None = None
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Header, rows and which columns are numbers, for the terminal and the page alike; with ``mce`` that as well."""
+    header, rows, right = key_cells(groups)
+    header += ["test (%)", "95 % interval", "validation (%)", "runs", "train (s)", "trained"]
+    right += [True] * 6
+    for row, group in zip(rows, groups, strict=True):
+        row += [
+            accuracy(group.test),
+            interval(*group.test.interval),
+            accuracy(group.validation),
+            str(group.test.count),
+            amount(group.cost("train_seconds")),
+            amount(group.cost("trainable_parameters")),
+        ]
+        if mce is not None:
+            row.append(accuracy(mce(group)))
+    if mce is not None:
+        header.append("mCE (%)")
+        right.append(True)
+    return header, rows, right
+
+
+def interval(low: float, high: float) -> str:
+    """ "[90.1, 92.5]" in percent; "–" where there is none."""
+    return NOTHING if math.isnan(low) else interval_text(low, high)
+
+
+def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """Title of one panel: the settings that differ between panels; with none, the data set."""
+    names = short_names(list(shown))
+    parts = []
+    for name, short in names.items():
+        value = setting(key[name])
+        parts.append(value if name in ("dataset", "backbone", "augmentation") else f"{short.replace('_', ' ')} {value}")
+    if not parts:
+        parts = [setting(key["dataset"])] if "dataset" in key else ["all runs"]
+    return ", ".join(parts)
+
+
+def _three_digits(value: float) -> str:
+    size = abs(value)
+    return f"{value:.2f}" if size < 9.995 else f"{value:.1f}" if size < 99.95 else f"{value:.0f}"

@@ -1,0 +1,68 @@
+"""The 95 % interval of a group's test accuracy: its runs and its test images are both samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from headstart.comparison.evidence import Evidence
+from headstart.comparison.table import RunGroup
+from headstart.records.runs import Run
+from headstart.statistics import Interval, accuracy_interval, score_interval
+
+
+def with_interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> RunGroup:
+    """Return the group with the bounds of its test accuracy; where nothing is known of its images, as it is."""
+    if not group.test.count:
+        return group
+    found = _interval(group, evidence)
+    return replace(group, test=replace(group.test, bounds=(found.low, found.high)))
+
+
+def _interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> Interval:
+    known = [evidence[run.id] for run in group.runs if run.id in evidence and not group.reference]
+    if len(known) == group.test.count and all(one.same_test(known[0]) for one in known):
+        return accuracy_interval(np.stack([one.correct for one in known]))
+    one_set = len({test_set(run) for run in group.runs}) == 1
+    overlap = None if one_set else overlap_of(group.runs) or 0.0
+    return score_interval(group.test.mean, group.test.deviation, group.test.count, _images(group.runs), overlap)
+
+
+def _images(runs: Sequence[Run]) -> int | None:
+    """Return how many test images runs have together: the folds' of one split; None where run.json does not say."""
+    splits: dict[object, dict[object, int]] = {}
+    for run in runs:
+        if size := test_images(run):
+            splits.setdefault(run.config.get("seeds.split"), {})[test_set(run)] = size
+    return max((sum(sizes.values()) for sizes in splits.values()), default=None)
+
+
+def test_set(run: Run) -> tuple[object, ...]:
+    """Return what tells the test set of a run from others: the digest of its contents, or else what drew it."""
+    content = run.fingerprints.get("test")
+    return (content,) if content else (run.fold, run.config.get("seeds.split"))
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
+def test_images(run: Run) -> int | None:
+    """Return how many test images a run had; None where run.json does not say."""
+    counts = run.record.get("pictures")
+    count = counts.get("test") if isinstance(counts, dict) else None
+    return count if isinstance(count, int) and count > 0 else None
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]
+
+
+def overlap_of(runs: Sequence[Run]) -> float | None:
+    """Return test over training images where training sets of different test sets overlap; None for one test set."""
+    drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
+    counts = [run.record.get("pictures") for run in runs]
+    known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]
+    if len(drawn) < 2 or len({test_set(run) for run in runs}) < 2 or not known:
+        return None
+    return float(np.mean([count["test"] / (count["train"] + count.get("validation", 0)) for count in known]))

@@ -1,0 +1,55 @@
+"""Groups to panels: what is compared side by side in one image and one finding."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headstart.comparison.formats import panel_title
+from headstart.comparison.table import RunGroup
+from headstart.records.keys import short_names, sort_value
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Groups that differ in the compared keys only, best first, with the references that belong to them."""
+
+    title: str
+    by: tuple[str, ...]
+    groups: tuple[RunGroup, ...]
+    references: tuple[RunGroup, ...]
+    key: Mapping[str, Any]
+    """The settings that make the panel."""
+
+    @property
+    def what(self) -> str:
+        """What a row is, in a word: strategy, lr, ..."""
+        return " and ".join(short_names(self.by).values()) or "run"
+
+    def label(self, group: RunGroup) -> str:
+        """Name of the group inside this panel."""
+        return group.label
+
+
+def make_panels(groups: Sequence[RunGroup]) -> list[Panel]:
+    """One panel for every combination of the keys other than the compared ones, in a fixed order."""
+    own = [group for group in groups if not group.reference]
+    if not own:
+        return []
+    by = own[0].by
+    panel_keys = [key for key in own[0].key if key not in by]
+    members: dict[tuple[Any, ...], list[RunGroup]] = {}
+    for group in own:
+        members.setdefault(tuple(group.key[key] for key in panel_keys), []).append(group)
+    shown = [key for key in panel_keys if len({group.key[key] for group in own}) > 1]
+    panels = []
+    for values in sorted(members, key=lambda values: [sort_value(value) for value in values]):
+        key = dict(zip(panel_keys, values, strict=True))
+        references = [group for group in groups if group.reference and _belongs(group, key)]
+        panels.append(Panel(panel_title(key, shown), by, tuple(members[values]), tuple(references), key))
+    return panels
+
+
+def _belongs(reference: RunGroup, key: dict[str, Any]) -> bool:
+    return all(
+        reference.key[name] == value for name, value in key.items() if name == "dataset" or name.startswith("dataset.")
+    )

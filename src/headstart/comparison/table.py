@@ -1,0 +1,276 @@
+"""Runs to groups over seeds: one row for everything that was the same but the seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.errors import ConfigError
+from headstart.records.keys import (
+    BASE_KEYS,
+    resolve_key,
+    short_names,
+    short_word,
+    sort_value,
+    value_of,
+    varying_keys,
+    word,
+)
+from headstart.records.runs import Run, run_order
+from headstart.statistics import score_interval
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean, sample deviation (NaN below two values) and number of values."""
+
+    mean: float
+    deviation: float
+    count: int
+    bounds: tuple[float, float] | None = None
+    """Where the mean lies with 95 % confidence, where more is known than the values."""
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Statistic:
+        """Summarise the values; the result does not depend on their order."""
+        numbers = sorted(float(value) for value in values)
+        count = len(numbers)
+        if not count:
+            return cls(math.nan, math.nan, 0)
+        mean = math.fsum(numbers) / count
+        if count == 1:
+            return cls(mean, math.nan, 1)
+        squares = math.fsum((number - mean) ** 2 for number in numbers)
+        return cls(mean, math.sqrt(squares / (count - 1)), count)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the mean lies with 95 % confidence: ``bounds``, else Student's, which is NaN below two values."""
+        if self.bounds is not None:
+            return self.bounds
+        found = score_interval(self.mean, self.deviation, self.count)
+        return found.low, found.high
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Which settings make the rows of a table, and which make tables of their own."""
+
+    by: tuple[str, ...]
+    """Keys whose values are compared with each other."""
+    compare: tuple[str, ...]
+    """Keys whose values stand side by side; the data set is always a key."""
+    tune: tuple[str, ...] = ()
+    """Keys whose best value on validation stands for all that were tried."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys of a group."""
+        return (*self.compare, *self.by)
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that share every key, or a reference such as raw pixels (then `runs` are those that carry it)."""
+
+    key: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    test: Statistic
+    validation: Statistic
+    reference: bool = False
+    by: tuple[str, ...] = ("strategy",)
+    """The part of the key that tells it from others of its panel."""
+    tried: tuple[Run, ...] = ()
+    """All runs from which these were chosen on validation, themselves included."""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that were chosen so."""
+    tuned_on: int = 0
+    """Seeds (and folds) that all settings share, on which they were compared; 0 where none was chosen."""
+
+    def cost(self, name: str) -> float:
+        """Mean of a cost over the runs; NaN when none has it."""
+        if self.reference:
+            return math.nan
+        return Statistic.of(run.cost[name] for run in self.runs if name in run.cost).mean
+
+    @property
+    def label(self) -> str:
+        """Its name inside its panel: the value of the first key, others with their names."""
+        names = short_names(self.by)
+        told = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
+        plain = {"strategy", "augmentation", "backbone", "dataset"}
+        if len(self.by) == 1:
+            plain.add(self.by[0])
+        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in told]
+        return ", ".join(parts) or "all runs"
+
+
+def layout_of(
+    runs: Sequence[Run],
+    by: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
+    tune: Sequence[str] = (),
+) -> TableLayout:
+    """Rows and panels: as asked, else strategies as rows and a panel for each combination of all that varies besides.
+
+    Where all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
+    no setting of any run.
+    """
+    tuned = [resolve_key(name, runs) for name in tune]
+    free = [key for key in (*BASE_KEYS, *varying_keys(runs)) if key not in tuned]
+    rows = [resolve_key(name, runs) for name in by] if by is not None else None
+    panels = [resolve_key(name, runs) for name in compare] if compare is not None else None
+    if both := sorted({*(rows or ()), *(panels or ())} & set(tuned)) or sorted(set(rows or ()) & set(panels or ())):
+        raise ConfigError(f"'{both[0]}' is asked for twice: --by, --compare and --tune each take other settings.")
+    if rows is None:
+        rows = [_rows_by(runs, [key for key in free if key not in (panels or ())])]
+        if panels is not None:
+            rows += [key for key in varying_keys(runs) if key not in (*rows, *panels, *tuned)]
+    if panels is None:
+        panels = [key for key in free if key not in rows] if by is None else []
+    if "dataset" not in (*rows, *panels):
+        panels = ["dataset", *panels]
+    return TableLayout(tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(panels)), tuple(dict.fromkeys(tuned)))
+
+
+def _rows_by(runs: Sequence[Run], keys: Sequence[str]) -> str:
+    """The setting whose values are compared where none was named."""
+    wanted = ["strategy", "augmentation", *(key for key in keys if key.startswith("strategy.")), "backbone"]
+    others = [key for key in keys if key not in wanted and not key.startswith("dataset")]
+    for key in (*wanted, *others):
+        if key in keys and len({value_of(run, key) for run in runs}) > 1:
+            return key
+    return "strategy" if "strategy" in keys else next((key for key in keys if key != "dataset"), "strategy")
+
+
+def group_runs(
+    runs: Sequence[Run],
+    by: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
+    tune: Sequence[str] = (),
+) -> list[RunGroup]:
+    """Group runs over seeds and folds; sorted by panel, then best test accuracy first.
+
+    With ``tune``, of the runs that differ in these settings only, those with the best mean validation accuracy on the
+    seeds and folds that all of them share stand for all; the others count in ``tried``. Raises ConfigError when a name
+    is no setting of any run, and where settings share no seed or have no validation accuracy.
+    """
+    layout = layout_of(runs, by, compare, tune)
+    members: dict[tuple[Any, ...], list[Run]] = {}
+    for run in sorted(runs, key=run_order):
+        members.setdefault(tuple(value_of(run, key) for key in layout.keys), []).append(run)
+    groups = [_group(dict(zip(layout.keys, values, strict=True)), tried, layout) for values, tried in members.items()]
+    groups.extend(_references(runs, layout))
+    return sorted(groups, key=lambda group: _group_order(group, layout))
+
+
+def _group(key: dict[str, Any], tried: Sequence[Run], layout: TableLayout) -> RunGroup:
+    chosen, tuned, shared = tried, {}, 0
+    if layout.tune:
+        settings: dict[tuple[Any, ...], list[Run]] = {}
+        for run in tried:
+            settings.setdefault(tuple(value_of(run, name) for name in layout.tune), []).append(run)
+        best, shared = _best_setting(settings, layout)
+        chosen, tuned = settings[best], dict(zip(layout.tune, best, strict=True))
+    return RunGroup(
+        key,
+        tuple(chosen),
+        test=_metric(chosen, "test/accuracy"),
+        validation=_metric(chosen, "validation/accuracy"),
+        by=layout.by,
+        tried=tuple(tried),
+        tuned=tuned,
+        tuned_on=shared,
+    )
+
+
+def _best_setting(
+    settings: Mapping[tuple[Any, ...], Sequence[Run]], layout: TableLayout
+) -> tuple[tuple[Any, ...], int]:
+    """Return the setting with the best mean validation accuracy on the pairs that all have, and how many those are."""
+    scores: dict[tuple[Any, ...], dict[Any, float]] = {}
+    for values, runs in settings.items():
+        by_pair: dict[Any, list[Run]] = {}
+        for run in runs:
+            by_pair.setdefault(run.pair, []).append(run)
+        found = {pair: _metric(of, "validation/accuracy") for pair, of in by_pair.items()}
+        scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
+    names = [
+        ", ".join(
+            f"{name} {word(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
+        )
+        for values in settings
+    ]
+    if empty := [name for name, of in zip(names, scores.values(), strict=True) if not of]:
+        raise ConfigError(f"--tune chooses on validation, but runs with {empty[0]} have no validation accuracy.")
+    shared = set.intersection(*(set(of) for of in scores.values()))
+    if not shared:
+        seeds = [sorted({str(run.seed) for run in runs}) for runs in settings.values()]
+        fewest = min(range(len(seeds)), key=lambda number: len(seeds[number]))
+        raise ConfigError(
+            f"--tune compares settings on the seeds that all of them share, but these {len(settings)} share none:"
+            f" {names[fewest]} has seed {', '.join(seeds[fewest])}; run all with the same seeds, or leave settings out"
+            " with --where."
+        )
+    means = {values: math.fsum(of[pair] for pair in shared) / len(shared) for values, of in scores.items()}
+    return max(means, key=lambda values: means[values]), len(shared)
+
+
+def averaged_over(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
+    """Settings, seeds aside, that differ inside a group: what a coarse `by` averages over."""
+    mixed: dict[str, set[str]] = {}
+    for group in groups:
+        if group.reference:
+            continue
+        for key in (*BASE_KEYS, *varying_keys(group.runs)):
+            values = {str(value_of(run, key)) for run in group.runs}
+            if len(values) > 1:
+                mixed.setdefault(key, set()).update(values)
+    return {key: sorted(values) for key, values in mixed.items()}
+
+
+def _metric(runs: Iterable[Run], name: str) -> Statistic:
+    return Statistic.of(run.metrics[name] for run in runs if name in run.metrics)
+
+
+def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
+    """One group a reference and data set (with the data set's settings); runs of one seed count once."""
+    data_keys = [key for key in layout.keys if key == "dataset" or key.startswith("dataset.")]
+    if not set(layout.by) - set(data_keys):
+        return []
+    members: dict[tuple[Any, ...], list[Run]] = {}
+    for run in sorted(runs, key=run_order):
+        for name, values in run.references.items():
+            if "test/accuracy" in values:
+                members.setdefault((name, *(value_of(run, key) for key in data_keys)), []).append(run)
+    groups = []
+    for (name, *data_values), carriers in members.items():
+        key: dict[str, Any] = dict.fromkeys(layout.keys)
+        key.update(zip(data_keys, data_values, strict=True))
+        key[next(by for by in layout.by if by not in data_keys)] = str(name).replace("_", " ")
+        groups.append(
+            RunGroup(
+                key,
+                tuple(carriers),
+                test=_reference_metric(carriers, name, "test/accuracy"),
+                validation=_reference_metric(carriers, name, "validation/accuracy"),
+                reference=True,
+                by=layout.by,
+            )
+        )
+    return groups
+
+
+def _reference_metric(runs: Sequence[Run], reference: str, metric: str) -> Statistic:
+    by_seed: dict[int | None, list[float]] = {}
+    for run in runs:
+        if metric in run.references[reference]:
+            by_seed.setdefault(run.seed, []).append(run.references[reference][metric])
+    return Statistic.of(Statistic.of(values).mean for values in by_seed.values())
+
+
+def _group_order(group: RunGroup, layout: TableLayout) -> tuple[Any, ...]:
+    mean = group.test.mean if group.test.count else -math.inf
+    return group.key["dataset"], -mean, [sort_value(group.key[key]) for key in layout.keys]

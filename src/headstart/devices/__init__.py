@@ -1,0 +1,1 @@
+"""Run one training on several devices."""

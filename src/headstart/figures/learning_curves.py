@@ -1,0 +1,69 @@
+"""Learning curves of one panel: training and validation side by side, so that an overfit is seen."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from headstart.comparison.curves import Curves
+from headstart.errors import DataError
+from headstart.figures.canvas import (
+    LEAST,
+    WIDTH,
+    add_legend,
+    epochs_axis,
+    grid,
+    legend_height,
+    legend_width,
+    line_options,
+    new_figure,
+    place,
+    styled,
+)
+from headstart.figures.overview import draw_band
+from headstart.figures.style import Style, styles_of
+
+HEIGHT = 4.6
+ROWS = {"accuracy": (100, "accuracy (%)"), "loss": (1, "loss (nats)")}
+SPLITS = {"train": "training", "validation": "validation"}
+
+
+@styled
+def draw_learning_curves(
+    curves: Mapping[str, Curves], title: str = "", styles: Mapping[str, Style] | None = None
+) -> Figure:
+    """Accuracy above loss, training left of validation, on one scale a row; a band of one deviation over runs.
+
+    ``curves`` as read_curves gives them; labels without any are left out. Raises DataError when none is left.
+    """
+    curves = {label: of for label, of in curves.items() if of}
+    if not curves:
+        raise DataError("There are no learning curves to draw: none of the runs was trained in epochs.")
+    styles = styles or styles_of(list(curves))
+    head = 0.5 if title else 0.28
+    high = max(HEIGHT, legend_height(list(curves)) + head + 0.1)
+    figure = new_figure(WIDTH, high)
+    last = max(int(band.epochs[-1]) for of in curves.values() for band in of.values())
+    width = max((WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2, LEAST)
+    top = high - head
+    height = (top - 0.45 - 0.2) / 2
+    for row, (metric, (factor, name)) in enumerate(ROWS.items()):
+        first = None
+        for column, (split, heading) in enumerate(SPLITS.items()):
+            bottom = top - height - row * (height + 0.2)
+            axes = place(figure, 0.6 + column * (width + 0.25), bottom, width, height, sharey=first)
+            for number, (label, of) in enumerate(curves.items()):
+                if f"{split}/{metric}" in of:
+                    draw_band(axes, of[f"{split}/{metric}"], styles[label], factor, label, number)
+            axes.tick_params(labelleft=first is None, labelbottom=row == 1)
+            epochs_axis(axes, last)
+            axes.set(title="" if row else heading, xlabel="epoch" if row else "", ylabel="" if first else name)
+            grid(axes)
+            first = first or axes
+        if first is not None and metric == "accuracy":  # a band may leave what an accuracy can be
+            first.set_ylim(max(first.get_ylim()[0], 0), min(first.get_ylim()[1], 100))
+    handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in curves]
+    add_legend(figure, handles, WIDTH - 0.05 - legend_width(list(curves)), top)
+    if title:
+        figure.text(0.6 / WIDTH, 1 - 0.08 / high, title, va="top", fontsize=9)
+    return figure

@@ -1,0 +1,143 @@
+"""Learning curves above test accuracies: the one image of a report."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from headstart.comparison.curves import Band, Curves, read_curves
+from headstart.comparison.panels import Panel
+from headstart.figures.canvas import (
+    DARK,
+    SMALL,
+    add_legend,
+    epochs_axis,
+    grid,
+    legend_height,
+    legend_width,
+    line_options,
+    new_figure,
+    place,
+    styled,
+    text_width,
+)
+from headstart.figures.style import ALIKE_FROM, REFERENCE, Style, reference_styles, styles_of
+from headstart.files import write_atomically
+
+ACROSS = 4
+"""Panels side by side; more go below."""
+COLUMN, UPPER, LOWER = 4.9, 3.3, 2.0
+"""Width of a panel, height of its curves and least height of its bars, in inches."""
+PLOT = 2.4
+"""Inches that are left to a plot beside the longest name, at least."""
+VALUE = 0.85
+"""Inches beside the bars for their numbers."""
+HEAD = 0.35
+"""Inches above the curves, for a title."""
+BAR = 0.22
+TITLE = "validation (training dotted)"
+ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
+
+
+@styled
+def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curves]] | None = None) -> None:
+    """Write the overview to a PNG file; ``curves`` are those of each panel where they are read already."""
+    content = io.BytesIO()
+    draw_overview(panels, curves).savefig(content, format="png", dpi=120, pil_kwargs={"compress_level": 3})
+    write_atomically(path, content.getvalue())
+
+
+@styled
+def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
+    """A column a panel: curves above (training dotted), test accuracy below; one legend right of all panels."""
+    curves = [read_curves(panel) for panel in panels] if curves is None else curves
+    names = [[panel.label(group) for group in (*panel.groups, *panel.references)] for panel in panels]
+    styles = styles_of([panel.label(group) for panel in panels for group in panel.groups])
+    grey = reference_styles([panel.label(group) for panel in panels for group in panel.references])
+    lower = max(LOWER, BAR * max(map(len, names)))
+    height = UPPER + lower + 1.1 + HEAD
+    down = math.ceil(len(panels) / ACROSS)
+    across = math.ceil(len(panels) / down)
+    left = max(0.55, text_width([name for of in names for name in of]) + 0.15)
+    column = max(COLUMN, left + PLOT)
+    with_epochs = {label for of in curves for label, columns in of.items() if columns}
+    handles = [
+        Line2D([], [], label=label if label in with_epochs else f"{label} (no epochs)", **line_options(style))
+        for label, style in {**styles, **grey}.items()
+    ]
+    labels = [str(handle.get_label()) for handle in handles]
+    title = TITLE if len(styles) <= ALIKE_FROM else f"{TITLE}\n{ALIKE}"
+    columns = math.ceil(legend_height([*labels, *title.splitlines()]) / (height * down - HEAD - 0.1))
+    width = max(columns * (legend_width(labels) + 0.25), text_width(title.splitlines()) + 0.1)
+    figure = new_figure(column * across + 0.2 + width, height * down)
+    for number, (panel, of_panel) in enumerate(zip(panels, curves, strict=True)):
+        x = 0.1 + column * (number % across) + left
+        y = height * (down - 1 - number // across)
+        plot = column - left - 0.2
+        above = place(figure, x, y + lower + 1.1, plot, UPPER)
+        draw_curves(above, panel, of_panel, {**styles, **grey})
+        draw_bars(place(figure, x, y + 0.5, plot - VALUE, lower), panel, styles)
+    add_legend(
+        figure, handles, column * across + 0.1, height * down - HEAD, title=title, ncols=columns, alignment="left"
+    )
+    return figure
+
+
+def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: Mapping[str, Style]) -> None:
+    """Accuracy over epochs, with a band of one deviation over runs; fits without epochs as level lines."""
+    level_lines = [group for group in panel.groups if "validation/accuracy" not in curves[panel.label(group)]]
+    level_lines = [group for group in (*level_lines, *panel.references) if math.isfinite(group.validation.mean)]
+    for number, group in enumerate(panel.groups):
+        label = panel.label(group)
+        of = curves[label]
+        if "validation/accuracy" in of:
+            draw_band(axes, of["validation/accuracy"], styles[label], 100, label, number)
+        if "train/accuracy" in of:
+            train = of["train/accuracy"]
+            axes.plot(train.epochs, 100 * train.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False)
+    for number, group in enumerate(level_lines):
+        label = panel.label(group)
+        level(axes, group.validation.mean, label, (number + 0.5) / len(level_lines), **line_options(styles[label]))
+    axes.set(title=panel.title, xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 100))
+    epochs = [int(band.epochs[-1]) for of in curves.values() for band in of.values()]
+    epochs_axis(axes, max(epochs, default=1))
+    grid(axes)
+
+
+def level(axes: Axes, accuracy: float, label: str, at: float, **options: Any) -> None:
+    """A line across for what has no epochs, its marker at a share of the width."""
+    axes.plot(
+        [0, at, 1], [100 * accuracy] * 3, transform=axes.get_yaxis_transform(), markevery=[1],
+        label=f"{label} (no epochs)", clip_on=False, **options,
+    )  # fmt: skip
+
+
+def draw_band(axes: Axes, band: Band, style: Style, factor: float, label: str, number: int) -> None:
+    """A mean with a band of one deviation; some ten markers, shifted by the number of the line."""
+    mean, deviation = factor * band.mean, factor * band.deviation
+    step = max(1, math.ceil(len(mean) / 8))
+    axes.plot(band.epochs, mean, label=label, markevery=(number % step, step), clip_on=False, **line_options(style))
+    if deviation.any():
+        axes.fill_between(band.epochs, mean - deviation, mean + deviation, color=style.colour, alpha=0.18, lw=0)
+
+
+def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
+    """Test accuracy, best on top, with one deviation over runs."""
+    groups = sorted([*panel.groups, *panel.references], key=lambda group: group.test.mean)
+    for position, group in enumerate(groups):
+        colour = REFERENCE if group.reference else styles[panel.label(group)].colour
+        mean, deviation = 100 * group.test.mean, 100 * float(np.nan_to_num(group.test.deviation))
+        axes.barh(position, mean, color=colour, height=0.62)
+        if deviation:
+            axes.errorbar(mean, position, xerr=deviation, color=DARK, capsize=3, lw=1)
+        text = f"{mean:.1f}" + (f" ± {deviation:.1f}" if group.test.count > 1 else "")
+        axes.text(min(mean + deviation, 100) + 1, position, text, va="center", fontsize=SMALL)
+    axes.set_yticks(range(len(groups)), [panel.label(group) for group in groups])
+    axes.set(xlabel="test accuracy (%)", xlim=(0, 100), ylim=(-0.6, len(groups) - 0.4))
+    axes.set_xticks(range(0, 101, 20))

@@ -1,0 +1,1 @@
+"""Find, decode and describe the images that enter a network."""

@@ -1,0 +1,72 @@
+"""What a source of images hands over: names, targets and something to decode, split by split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Undecoded = Path | Image.Image | NDArray[np.uint8]
+Targets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Labelled images, none of them decoded yet."""
+
+    ids: list[str]  # unique in the collection; for files, the path below the root
+    targets: Targets  # (N,) index into the class names
+    images: Sequence[Undecoded]  # (N,), may open its entries only when asked
+    groups: list[str] | None = None  # (N,) what must stay in one split: a patient, a site, a burst
+
+    def take(self, indices: NDArray[np.int64]) -> "Collection":
+        """Return the entries at these positions, in this order."""
+        ids, groups = ([of[i] for i in indices] if of is not None else None for of in (self.ids, self.groups))
+        return Collection(ids or [], self.targets[indices], ChosenImages(self.images, indices), groups)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def joined(parts: Sequence[Collection]) -> Collection:
+    """Collections of one set of classes, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    ids = [name for part in parts for name in part.ids]
+    grouped = all(part.groups is not None for part in parts)
+    return Collection(
+        ids,
+        np.concatenate([part.targets for part in parts]),
+        Concatenated([part.images for part in parts]),
+        [group for part in parts for group in part.groups or []] if grouped else None,
+    )
+
+
+class Concatenated(Sequence[Undecoded]):
+    """Sequences one behind the other, still not opened."""
+
+    def __init__(self, parts: Sequence[Sequence[Undecoded]]) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[number][int(index) - (int(self.ends[number - 1]) if number else 0)]
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+
+class ChosenImages(Sequence[Undecoded]):
+    """Some entries of another sequence, still not opened."""
+
+    def __init__(self, images: Sequence[Undecoded], indices: NDArray[np.int64]) -> None:
+        self.images, self.indices = images, indices
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.images[int(self.indices[index])]
+
+    def __len__(self) -> int:
+        return len(self.indices)

@@ -1,0 +1,60 @@
+"""One hash of all that a data set holds: names, labels, splits and contents, wherever it lies."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headstart.inputs.collection import Collection, Undecoded, joined
+from headstart.inputs.decoding import UnreadableError, content_hash, decode_each
+from headstart.inputs.facts import Facts, file_state
+
+
+def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], facts: Facts) -> str:
+    """Return 64 hex digits that differ wherever two data sets do, and do not depend on where the images lie.
+
+    Files count by their paths below the folder that holds all of them. They are read only if a name, a size or a time
+    is not as it was when their hash was noted.
+    """
+    labels = [
+        f"{split}\0{class_names[target]}\0{group}"
+        for split, items in splits.items()
+        for target, group in zip(items.targets, items.groups or [""] * len(items), strict=True)
+    ]
+    everything = joined(list(splits.values()))
+    files = []
+    for image in everything.images:
+        if not isinstance(image, Path):
+            return _digest(labels, everything.ids, everything.images)
+        files.append(image)
+    return files_hash(files, facts, labels)
+
+
+def files_hash(files: Sequence[Path], facts: Facts, labels: Sequence[str] | None = None) -> str:
+    """Return the same for files alone; ``labels`` has what else is known of each."""
+    labels = labels or [""] * len(files)
+    paths = [os.path.abspath(file) for file in files]  # noqa: PTH100  # a link counts by its own name
+    above = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120
+    names = [path[len(above) :].lstrip(os.sep) for path in paths]
+    stamp = hashlib.sha256()
+    for label, name, path in zip(labels, names, paths, strict=True):
+        stamp.update(os.fsencode(f"{label}\0{name}\0{file_state(path)}\0"))
+    known = facts.get(stamp.hexdigest())
+    if known is None:
+        known = _digest(labels, names, files)
+        facts.put(stamp.hexdigest(), known)
+    return known
+
+
+def _digest(labels: Sequence[str], names: Sequence[str], images: Sequence[Undecoded]) -> str:
+    def one(index: int) -> bytes:
+        try:
+            return content_hash(images[index])
+        except UnreadableError as error:
+            return f"unreadable: {error}".encode(errors="replace")
+
+    digest = hashlib.sha256()
+    contents = decode_each(one, len(images), "hashing images")
+    for label, name, content in zip(labels, names, contents, strict=True):
+        digest.update(os.fsencode(f"{label}\0{name}\0") + content)
+    return digest.hexdigest()

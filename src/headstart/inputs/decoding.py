@@ -1,0 +1,314 @@
+"""Files and arrays to RGB images that fit the network, as uint8."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from headstart.files import printable
+from headstart.inputs.collection import Undecoded
+from headstart.inputs.deep import (
+    ALPHA,
+    DECLARED,
+    EXTRA_SAMPLES,
+    FURTHER_PAGES,
+    ORIENTATION,
+    SAMPLES,
+    TIFF,
+    Deep,
+    PixelRange,
+    UnreadableError,
+    behaves_as_alpha,
+    deep_values,
+    further_bands,
+    read_tiff,
+)
+from headstart.progress import counted
+from headstart.workers import LACKS, usable_cores
+
+# What it cannot decode it says once a file, and raises too; deep.py then reads the file.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
+PixelArray = NDArray[np.uint8]
+T = TypeVar("T")
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+AT_ONCE = 16  # images a task of a thread
+LONGEST = 8  # a longer side than this many short ones is cut at both ends
+MOST_PIXELS = 2**28  # 16,384 x 16,384: the 200 megapixels of today's cameras, 0.8 GB decoded
+MOST_BYTES = 2 * 1024**3  # of one file
+RULES = 3  # one more whenever an image that could be decoded no longer can, or comes out differently
+PADDING = 127  # grey around an image that resize=pad makes square: the middle, near zero after normalisation
+
+# Pillow warns above its limit and refuses from twice that on: here its limit is ours, and whatever is above is refused.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF of one image among thousands is no news
+
+
+@dataclass(frozen=True)
+class Read:
+    """One decoded image, and what of its file was not used."""
+
+    image: PixelArray
+    content: bytes  # sha256 of the file, or of shape and pixels where there is no file
+    unused: tuple[str, ...] = ()  # such as "fourth band of %d TIFF files"
+    deep: bool = False  # whether its values had more than 8 bits
+    clipped: bool = False  # whether some of them are above the range
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Upright RGB images (uint8) of the size that a network needs; all fields but the pixels themselves set the pixels.
+
+    ``resize`` "crop" resizes the short side to ``short_side`` pixels (antialiased) and cuts what is far too long;
+    "squish" resizes both sides to it; "pad" resizes the long side to it and centres the image on grey. Without
+    ``enlarge`` a smaller image keeps its size. Values of more than 8 bits are scaled by ``pixel_range``; where that is
+    None such an image raises NoRangeError. Of an animation it is the first frame. What is transparent lies on white.
+    """
+
+    short_side: int
+    interpolation: str = "bilinear"
+    resize: str = "crop"
+    enlarge: bool = True
+    pixel_range: PixelRange | None = DECLARED
+
+    def __call__(self, image: Undecoded) -> PixelArray:
+        """(H, W, 3) uint8 with min(H, W) = short_side; raises UnreadableError for what is no whole image."""
+        with told_as_unreadable():
+            return self._decode(read_whole(image) if isinstance(image, Path) else image)[0]
+
+    def read(self, image: Undecoded) -> Read:
+        """Decode an image, and tell what of it is not used. Raises UnreadableError."""
+        source = read_whole(image) if isinstance(image, Path) else image
+        with told_as_unreadable():
+            decoded, deep, unused = self._decode(source)
+            clipped = deep is not None and self.pixel_range is not None and deep.is_clipped(self.pixel_range)
+        digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else content_hash(source)
+        return Read(decoded, digest, unused, deep is not None and deep.is_deep, clipped)
+
+    def _decode(self, source: bytes | Image.Image | PixelArray) -> tuple[PixelArray, Deep | None, tuple[str, ...]]:
+        """Open, turn, convert and resize."""
+        content = source if isinstance(source, bytes) else None
+        image = _open(source, self.short_side if self.resize == "crop" else None)
+        unused: tuple[str, ...] = ()
+        if isinstance(image, Image.Image):
+            image.load()
+            unused = further_frames(image)
+        deep = image if isinstance(image, Deep) else deep_values(image, content)
+        if isinstance(image, Image.Image) and deep is None:
+            image, bands = _first_bands(image, content)
+        else:
+            assert deep is not None
+            image, bands = deep.as_image(self.pixel_range), deep.unused
+            image.getexif()[ORIENTATION] = deep.orientation
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except Exception as error:  # EXIF that cannot be read turns nothing, as in every viewer
+            if is_of_machine(error):
+                raise
+        image = self._resized(_grey_or_colour(image))
+        pixel_rows = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return pixel_rows, deep, tuple(dict.fromkeys([*bands, *unused]))
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        side = self.short_side
+        if self.resize == "squish":
+            return self._scaled(image, (side, side))
+        if self.resize == "pad":
+            scale = side / max(image.size)
+            image = self._scaled(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+            canvas = Image.new(image.mode, (side, side), PADDING if image.mode == "L" else (PADDING,) * 3)
+            canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            return canvas
+        image = _shortened(image)
+        scale = side / min(image.size)
+        if scale >= 1 and not self.enlarge:
+            return image
+        return self._scaled(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+    def _scaled(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return image if size == image.size else image.resize(size, RESAMPLING[self.interpolation])
+
+
+def bits_needed(content: bytes) -> tuple[bool, int]:
+    """Return whether a file holds floating-point numbers, and how many bits its largest value takes.
+
+    0 bits where it has no more than 8 or no range is possible. Raises UnreadableError.
+    """
+    with told_as_unreadable():
+        opened = _open(content, None)
+        if isinstance(opened, Image.Image):
+            opened.load()
+            deep = deep_values(opened, content)
+        else:
+            deep = opened
+    return (deep.is_float, deep.bits_needed) if deep is not None else (False, 0)
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a regular file. Raises UnreadableError, at once, for what is none: a pipe would never end."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError(f"it is a {_kind(status.st_mode)}, not a file")
+        if not status.st_size:
+            raise UnreadableError("the file is empty")
+        if status.st_size > MOST_BYTES:
+            raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # the latter for a path with a zero byte
+        if is_of_machine(error):
+            raise
+        missing = isinstance(error, FileNotFoundError) and path.is_symlink()
+        raise UnreadableError("a link that leads nowhere" if missing else _reason(error)) from error
+
+
+@contextlib.contextmanager
+def told_as_unreadable() -> Iterator[None]:
+    """Whatever Pillow raises becomes UnreadableError: on damaged files it can be nearly anything.
+
+    An error of the machine stays, or ``dataset.on_error=skip`` would leave out a whole image.
+    """
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        raise UnreadableError(_reason(error)) from error
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Return whether an error is the machine's and not the image's: no memory, or too many open files."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
+
+
+def content_hash(image: Undecoded) -> bytes:
+    """sha256 of a file's bytes, or of shape and pixels where there is no file; raises UnreadableError."""
+    if isinstance(image, Path):
+        return hashlib.sha256(read_whole(image)).digest()
+    array = np.ascontiguousarray(image)
+    form = f"{array.shape}"
+    if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
+        form += f"{image.mode} {array.dtype} {image.getpalette()}"
+    return hashlib.sha256(form.encode() + array.tobytes()).digest()
+
+
+def _grey_or_colour(image: Image.Image) -> Image.Image:
+    """Mode L or RGB: three equal channels are resized as one and multiplied afterwards."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
+
+
+def _first_bands(image: Image.Image, content: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return an opened image of 8 bits without the bands of a TIFF that are not alpha, and what to say of them."""
+    if image.format != "TIFF" or content is None:
+        return image, ()
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    colours = {"RGBA": 3, "RGB": 3, "LA": 1, "L": 1}.get(image.mode)
+    bands = int(tags.get(SAMPLES, 1))
+    if colours is None or bands <= colours:
+        return image, ()
+    if image.mode in ("RGB", "L"):
+        return image, (further_bands(colours, bands),)
+    if behaves_as_alpha(np.asarray(image.getchannel("A"))):
+        return image, (further_bands(colours + 1, bands),) if bands > colours + 1 else ()
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if tags.get(EXTRA_SAMPLES, (0,))[0] == ALPHA[0]:
+        image = _undivided(content)
+    image = Image.merge("RGB" if colours == 3 else "L", image.split()[:colours])
+    image.getexif()[ORIENTATION] = orientation
+    return image, (further_bands(colours, bands),)
+
+
+def _undivided(content: bytes) -> Image.Image:
+    """Open a TIFF whose fourth band is called alpha without dividing the colours by it."""
+    image = Image.open(io.BytesIO(content))
+    assert isinstance(image, ImageFile.ImageFile)
+    tiles: Any = image.tile
+    image.tile = [tile._replace(args=(tile.args[0].upper(), *tile.args[1:])) for tile in tiles]
+    image.load()
+    return image
+
+
+def further_frames(image: Image.Image) -> tuple[str, ...]:
+    """Return what to say of the frames and pages after the first, without decoding them."""
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", None)
+        return (FURTHER_PAGES,) if tags is not None and tags.next else ()
+    return ("further frames of %d images",) if getattr(image, "is_animated", False) else ()
+
+
+def _shortened(image: Image.Image) -> Image.Image:
+    """The middle of a strip: a 2 x 3000 image would else grow to gigabytes when its short side is resized."""
+    longest = LONGEST * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    if not left and not top:
+        return image
+    return image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
+
+
+def _open(source: bytes | Image.Image | PixelArray, short_side: int | None) -> Image.Image | Deep:
+    if isinstance(source, Image.Image):
+        return source.copy()  # as it is turned in place
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(source)
+    try:
+        image = Image.open(io.BytesIO(source))
+    except UnidentifiedImageError:
+        if source.startswith(TIFF):
+            return read_tiff(source)
+        raise
+    if image.format == "EPS":  # Pillow would run Ghostscript on it
+        raise UnreadableError("it is PostScript, a program, not an image")
+    if not 0 < image.width * image.height <= MOST_PIXELS:
+        raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are decoded")
+    if short_side is not None:
+        # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
+        image.draft("RGB", (2 * short_side, 2 * short_side))
+    return image
+
+
+def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:
+    """``one`` of every position, in order, in threads; the rest is called off if the caller stops early."""
+
+    def some(start: int) -> list[T]:
+        return [one(index) for index in range(start, min(start + AT_ONCE, count))]
+
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
+        try:
+            groups = pool.map(some, range(0, count, AT_ONCE))
+            yield from counted((result for group in groups for result in group), what, count)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be identified"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MOST_PIXELS:,} pixels that are decoded"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    lines = printable(str(error).strip().split("\n")[0].rstrip("."))
+    expected = isinstance(error, OSError | SyntaxError | ValueError) and lines
+    return lines if expected else f"damaged, {type(error).__name__}{': ' if lines else ''}{lines}"
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")

@@ -1,0 +1,146 @@
+"""One pass over a collection: what can be read, what it holds, and the range of what has more than 8 bits."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import CrashError, DataError
+from headstart.inputs.collection import Collection
+from headstart.inputs.decoding import Decoder, PixelArray, Read, bits_needed, decode_each, is_of_machine, read_whole
+from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError, common_range, may_be_deep
+from headstart.inputs.looks import Notes, alike, look
+from headstart.inputs.seen import SeenImages, stamp_of
+
+NAMED = 3  # broken images that a sentence names
+NOTHING = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The outcome of one pass over a collection."""
+
+    kept: NDArray[np.int64]  # positions in the collection of those that could be read
+    images: list[PixelArray] | None  # None when they would not fit into memory
+    contents: list[bytes]  # sha256 of each that could be read
+    unreadable: dict[str, str]  # the names of the others, each with the reason
+    notes: Notes  # what is said of those that could be read
+
+
+def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None) -> Decoded:
+    """Decode every image once, in threads: to check it, to hash it, to look at it, and to keep it if asked.
+
+    Raises NoRangeError at the first image of more than 8 bits where the decoder's ``pixel_range`` is None, CrashError
+    where the memory does not suffice for an image.
+    """
+
+    def one(index: int) -> tuple[Read, str, bytes] | str:
+        try:
+            read = decoder.read(collection.images[index])
+        except NoRangeError as error:
+            if decoder.pixel_range is None:
+                raise
+            return str(error)
+        except UnreadableError as error:
+            return str(error)
+        except MemoryError as error:
+            raise CrashError(
+                f"The memory is used up at the image '{collection.ids[index]}'; end other programs, or make it smaller."
+            ) from error
+        return (read if keep else replace(read, image=NOTHING)), *look(read.image)
+
+    images: list[PixelArray] = []
+    positions, contents, few, notes = [], [], [], Notes()
+    unreadable = {}
+    for index, found in enumerate(decode_each(one, len(collection), f"reading {what}", workers)):
+        name = collection.ids[index]
+        if isinstance(found, str):
+            unreadable[name] = found
+            continue
+        read, kind, values = found
+        positions.append(index)
+        contents.append(read.content)
+        images.append(read.image)
+        few.append(values)
+        _note(notes, name, read, kind)
+    for place in alike(few):
+        notes.mark("alike", collection.ids[positions[place]])
+    kept = np.array(positions, dtype=np.int64)
+    return Decoded(kept, images if keep else None, contents, unreadable, notes)
+
+
+def _note(notes: Notes, name: str, read: Read, kind: str) -> None:
+    notes.count += 1
+    notes.deep += read.deep
+    for phrase in read.unused:
+        notes.unused[phrase] = notes.unused.get(phrase, 0) + 1
+    if kind:
+        notes.mark(kind, name)
+    if read.clipped:
+        notes.mark("clipped", name)
+
+
+def paths_of(found: Mapping[str, Collection]) -> list[Path]:
+    """Return the files of all splits that a source has, without opening any."""
+    paths: list[Path] = []
+    for collection in found.values():
+        with contextlib.suppress(UnreadableError):
+            if len(collection) and isinstance(collection.images[0], Path):
+                paths += [path for path in collection.images if isinstance(path, Path)]
+    return paths
+
+
+def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRange:
+    """Return the range of a data set's files, and remember it.
+
+    All files of the source count, so that an image has the same pixels whichever subset, fold or split is drawn.
+    """
+    stamp = stamp_of(paths)  # before they are read
+    found = find_range(paths)
+    if seen is not None:
+        seen.note_range(paths, found, stamp)
+    return found
+
+
+def range_text(found: PixelRange) -> str:
+    """Return one sentence on what is taken as white in images of more than 8 bits."""
+    told = []
+    if found.integers is not None:
+        told.append(f"values up to {found.integers:,} are taken as {found.integers.bit_length()} bits")
+    if found.floats is not None:
+        told.append(f"fractional values as 0 to {found.floats:,g}")
+    return f"images of more than 8 bits: {', '.join(told)}; dataset.bits decides otherwise"
+
+
+def find_range(paths: Sequence[Path]) -> PixelRange:
+    """Return the range of all images of more than 8 bits among these files; those that cannot be read do not count."""
+
+    def one(index: int) -> tuple[bool, int]:
+        try:
+            with paths[index].open("rb") as file:
+                if not may_be_deep(file.read(32)):
+                    return False, 0
+            return bits_needed(read_whole(paths[index]))
+        except (OSError, ValueError, UnreadableError) as error:
+            if is_of_machine(error):
+                raise
+            return False, 0
+
+    return common_range(decode_each(one, len(paths), "finding the range of values"))
+
+
+def refuse(unreadable: Mapping[str, str], of: int) -> None:
+    """Raise DataError if any of so many images cannot be read: how many, the first of them, and why."""
+    if not unreadable:
+        return
+    named = [f"'{name}' ({reason})" for name, reason in list(unreadable.items())[:NAMED]]
+    if len(unreadable) == 1:
+        ((name, reason),) = unreadable.items()
+        what, them = f"The image '{name}' cannot be read ({reason})", "it"
+    else:
+        more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
+        what, them = f"{len(unreadable)} of {of} images cannot be read: {', '.join(named)}{more}", "them"
+    raise DataError(f"{what}; replace {them}, or leave such images out with dataset.on_error=skip.")

@@ -1,0 +1,145 @@
+"""Settings of runs as keys: their values, their short names, which of them vary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.errors import ConfigError, nearest
+from headstart.records.runs import Run, run_order
+from headstart.settings.effects import ADDED, is_indifferent, is_seed
+
+BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
+FOLD = "dataset.fold"  # a group averages over folds, as over seeds
+PLACES = ("dataset.root", "dataset.pictures")  # where run.json has no hash of the data, places stand for them
+DATA = "dataset.data"  # no setting: what the data held
+# When two settings always change together, the one named first here stands for both.
+PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
+
+
+def value_of(run: Run, key: str) -> Any:
+    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
+
+    A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
+    of what its data held, None where run.json does not say.
+    """
+    if key == DATA:
+        return run.data_hash and run.data_hash[:8]
+    if key == "augmentation":
+        return "+".join(run.augmentation) or "none"
+    if key in ("dataset", "backbone", "strategy", "seed"):
+        return getattr(run, key)
+    value = run.config.get(key, ADDED.get(key) if run.config else None)
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
+
+
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing.
+
+    Data count by what they held: places of the same data are no difference, and ``DATA`` is added where one place held
+    different data.
+    """
+    first: dict[tuple[Any, ...], Run] = {}
+    keys: dict[str, None] = {}
+    with_config = [run for run in sorted(runs, key=run_order) if run.config]
+    for run in with_config:
+        other = first.setdefault(_base(run), run)
+        for key in run.config.keys() | other.config.keys():
+            if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
+                keys[key] = None
+    places = {(run.data_hash, *map(str, _values(run, PLACES))) for run in with_config if run.data_hash}
+    if len({held for held, *_ in places}) < len(places):
+        keys = {key: None for key in keys if key not in PLACES}
+    chosen: list[str] = []
+    seen: set[tuple[Any, ...]] = set()
+    for key in sorted(keys, key=_preference):
+        pattern = _pattern([value_of(run, key) for run in with_config])
+        if pattern not in seen:
+            seen.add(pattern)
+            chosen.append(key)
+    alike = {(*_base(run), *_values(run, chosen)) for run in with_config}
+    if len(alike) < len({(*_base(run), *_values(run, chosen), value_of(run, DATA)) for run in with_config}):
+        chosen.append(DATA)
+    return chosen
+
+
+def resolve_key(name: str, runs: Sequence[Run]) -> str:
+    """Full key for a name given by a user: the name itself, or the config key that ends with it.
+
+    Of several endings, those that vary count, and of those that always change together the preferred one.
+    """
+    known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
+    if name in known:
+        return name
+    endings = sorted(key for key in known if key.endswith(f".{name}"))
+    if len(endings) > 1:
+        patterns: dict[tuple[int, ...], str] = {}
+        for key in sorted(endings, key=_preference):
+            pattern = _pattern([value_of(run, key) for run in runs])
+            if len(set(pattern)) > 1:
+                patterns.setdefault(pattern, key)
+        endings = list(patterns.values()) or endings
+    if len(endings) == 1:
+        return endings[0]
+    if endings:
+        raise ConfigError(f"'{name}' is not one setting but {len(endings)}: choose one of {', '.join(endings)}.")
+    raise ConfigError(f"No run has a setting '{name}'.{nearest(name, sorted(known))}")
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Short names: the last part of a dotted key where that is unique."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
+
+
+def word(value: Any) -> str:
+    """A value as it is written in a config file."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short_word(value: Any, limit: int = 40) -> str:
+    """The same; of a long one, such as a path, the end, and four digits that tell it from others with this end."""
+    text = word(value)
+    if len(text) <= limit:
+        return text
+    return f"...{text[len(text) - limit // 2 :]} ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
+
+
+def sort_value(value: Any) -> tuple[int, float, str]:
+    """Sort key for mixed values: numbers by size, then text, then nothing."""
+    if value is None:
+        return 2, 0.0, ""
+    if isinstance(value, int | float):
+        try:
+            return 0, float(value), ""
+        except OverflowError:  # a whole number of hundreds of digits
+            return 0, math.inf if value > 0 else -math.inf, str(value)
+    return 1, 0.0, str(value)
+
+
+def _base(run: Run) -> tuple[Any, ...]:
+    return _values(run, BASE_KEYS)
+
+
+def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(value_of(run, key) for key in keys)
+
+
+def _ignored(key: str) -> bool:
+    """Return whether a setting changes nothing in what a run computes, or is what a group averages over."""
+    return (is_indifferent(key) and key not in PLACES) or is_seed(key) or key == FOLD
+
+
+def _preference(key: str) -> tuple[int, int, str]:
+    top = key.split(".")[0]
+    rank = PREFERRED.index(top) if top in PREFERRED else len(PREFERRED)
+    return rank, key.count("."), key
+
+
+def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
+    """Which runs share a value, whatever the value: equal for keys that always change together."""
+    numbers: dict[Any, int] = {}
+    return tuple(numbers.setdefault(value, len(numbers)) for value in values)

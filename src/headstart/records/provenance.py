@@ -1,0 +1,225 @@
+"""With what a run was made: code, packages, machine, memory."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import resource
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import headstart
+from headstart.files import expanded, write_atomically
+from headstart.versions import code_version
+
+log = logging.getLogger(__name__)
+PACKAGES = (
+    "headstart torch torchvision pytorch-lightning torchmetrics hydra-core omegaconf timm numpy scipy scikit-learn"
+    " scikit-image pillow tensorboard onnxruntime safetensors threadpoolctl peft"
+).split()
+STATUS = Path("/proc/self/status")
+PACKAGE = Path(headstart.__file__).resolve().parent
+PATCH, INSTALLED = "code.patch", "packages.txt"
+MOST_PATCH = 1_000_000  # bytes that are kept of a patch
+# What changes how numbers are computed, or on what: by how many threads, by which instructions and algorithms.
+ENVIRONMENT = (
+    "OMP_NUM_THREADS OMP_PROC_BIND OMP_PLACES OMP_DYNAMIC GOMP_SPINCOUNT GOMP_CPU_AFFINITY KMP_AFFINITY"
+    " MKL_NUM_THREADS MKL_DYNAMIC MKL_CBWR OPENBLAS_NUM_THREADS OPENBLAS_CORETYPE ATEN_CPU_CAPABILITY"
+    " DNNL_MAX_CPU_ISA ONEDNN_MAX_CPU_ISA ONEDNN_DEFAULT_FPMATH_MODE CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG"
+    " CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE TORCH_ALLOW_TF32_CUBLAS_OVERRIDE PYTORCH_CUDA_ALLOC_CONF"
+    " PYTORCH_ALLOC_CONF PYTORCH_ENABLE_MPS_FALLBACK TORCH_COMPILE_DISABLE TORCHDYNAMO_DISABLE NCCL_ALGO NCCL_PROTO"
+    " PYTHONHASHSEED PYTHONOPTIMIZE"
+).split()
+READERS = ("cli.py", "comparison", "figures", "reports", "statistics")  # parts of headstart that no result depends on
+
+
+@functools.cache
+def git_state() -> dict[str, Any]:
+    """Which code runs: what git says of headstart's own source, and a hash of that source.
+
+    ``git_commit``, ``git_dirty`` (changed since?) and ``git_diff_sha256`` (of the changes, null where there are none)
+    are null for an installed package; ``source_sha256`` always tells. Found once: the code that runs is the one that
+    was loaded, whatever is edited meanwhile.
+    """
+    source = source_sha256()
+    if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return {"git_commit": None, "git_dirty": None, "git_diff_sha256": None, "source_sha256": source}
+    changes = _git(PACKAGE, "status", "--porcelain", "--untracked-files=no")
+    patch = _git(PACKAGE, "diff", "--no-ext-diff", "HEAD") if changes else None
+    return {
+        "git_commit": _git(PACKAGE, "rev-parse", "HEAD"),
+        "git_dirty": bool(changes),
+        "git_diff_sha256": hashlib.sha256(patch.encode()).hexdigest() if patch else None,
+        "source_sha256": source,
+    }
+
+
+def source_sha256() -> str:
+    """64 hex digits from headstart's own source, but for what only reads results."""
+    parts = sorted(
+        entry.name for entry in PACKAGE.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()
+    )
+    return code_version(*(name for name in parts if name not in READERS))
+
+
+def keep(directory: Path) -> dict[str, Any]:
+    """Write into a run directory what is too long for run.json; what run.json says of it.
+
+    ``packages.txt``: every installed distribution, as pip reads it. ``code.patch``, where headstart's own source was
+    changed since its commit: ``git apply`` makes of that commit the code that ran. ``code_patch`` tells its file, its
+    bytes, its hash, and the changed files that it leaves out, as it would be too large with them.
+    """
+    write_atomically(directory / INSTALLED, installed())
+    patch, left_out = code_patch()
+    if not patch:
+        (directory / PATCH).unlink(missing_ok=True)  # of an earlier attempt, with other code
+        return {"code_patch": None}
+    write_atomically(directory / PATCH, patch)
+    told = {"file": PATCH, "bytes": len(patch), "sha256": hashlib.sha256(patch).hexdigest(), "left_out": list(left_out)}
+    return {"code_patch": told}
+
+
+def call(overrides: Sequence[str]) -> dict[str, Any]:
+    """How the run was asked for, and what of the surroundings bears on numbers.
+
+    ``command`` is the command that was given, maybe for a whole sweep; ``command_line`` gives this run alone, to be
+    typed in ``working_directory``, where ~ stands for the user's home.
+    """
+    here, home = Path.cwd(), expanded("~")
+    return {
+        "command": list(sys.argv),
+        "command_line": shlex.join(["headstart", "train", *overrides]),
+        "overrides": list(overrides),
+        "working_directory": f"~/{here.relative_to(home)}" if here.is_relative_to(home) else str(here),
+        "host": socket.gethostname(),
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+    }
+
+
+@functools.cache
+def code_patch() -> tuple[bytes, tuple[str, ...]]:
+    """The changes of headstart's own source since its commit, as git writes them, and which files are left out.
+
+    Of files that git does not know, sources (.py) alone; nothing outside of the package. Found once, as ``git_state``.
+    """
+    top = _git(PACKAGE, "rev-parse", "--show-toplevel")
+    if top is None or _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return b"", ()
+    root, place = Path(top), str(PACKAGE)
+    changed = _diff(root, "HEAD", "--", place)
+    unknown = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", place) or ""
+    for name in sorted(filter(None, unknown.split("\0"))):
+        if name.endswith(".py"):
+            changed += _diff(root, "--no-index", "--", os.devnull, name)
+    return _cut(changed)
+
+
+def _diff(root: Path, *arguments: str) -> bytes:
+    """A patch that does not depend on how git is set up here."""
+    plain = "--no-ext-diff --no-textconv --no-color --binary --src-prefix=a/ --dst-prefix=b/".split()
+    command = ["git", "-C", str(root), "diff", *plain, *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("%s is not whole: git gave no answer (%s)", PATCH, error)
+        return b""
+
+
+def _cut(patch: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """As many whole files as fit, the smallest first kept, with a note of the others that ``git apply`` skips."""
+    parts = re.split(rb"(?m)^(?=diff --git )", patch)[1:]
+    kept: set[int] = set()
+    size = 0
+    for number in sorted(range(len(parts)), key=lambda number: len(parts[number])):
+        size += len(parts[number])
+        if size > MOST_PATCH:
+            break
+        kept.add(number)
+    left_out = tuple(_name(part) for number, part in enumerate(parts) if number not in kept)
+    note = f"# Left out, as this would be larger than {MOST_PATCH} bytes: {', '.join(left_out)}\n" if left_out else ""
+    return note.encode() + b"".join(parts[number] for number in sorted(kept)), left_out
+
+
+def _name(part: bytes) -> str:
+    return part.partition(b"\n")[0].decode(errors="replace").rpartition(" b/")[2]
+
+
+@functools.cache
+def installed() -> str:
+    """A line name==version for every installed distribution, by name."""
+    found = {f"{one.name}=={one.version}" for one in importlib.metadata.distributions() if one.name}
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the packages that bear on results."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, threads, memory and accelerators."""
+    found: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+    if torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"], found["cudnn"] = torch.version.cuda, torch.backends.cudnn.version()
+    return found
+
+
+def reset_peak_memory() -> None:
+    """Start counting afresh, so that a run in a sweep is not charged with the one before (Linux and CUDA only)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory(device_type: str) -> int:
+    """Bytes: the most that the device held for the run; on a CPU the most that the process held."""
+    if device_type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

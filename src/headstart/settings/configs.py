@@ -1,0 +1,233 @@
+"""Where the Hydra groups lie, and Hydra's errors as one sentence each; knows no torch."""
+
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+
+import headstart
+from headstart.errors import ConfigError, HeadstartError, nearest
+from headstart.settings.effects import flatten
+from headstart.settings.samples import sample_jobs
+from headstart.settings.targets import check_hydra
+
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def conf_folder() -> Path:
+    """The folder of the Hydra groups: inside the package once installed, else at the top of the checkout."""
+    package = Path(headstart.__file__).resolve().parent
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parents[1] / "conf"
+
+
+def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig, dict[str, str]]:
+    """The settings of one run, and the names of the chosen groups; ``arguments`` are key=value. Open to changes.
+
+    ``name`` is the config file that the command starts from.
+
+    Raises ConfigError for what is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
+    """
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
+    refuse_parts(arguments)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose(name, list(arguments), return_hydra_config=True)
+    choices = {str(group): str(name) for group, name in config.hydra.runtime.choices.items()}
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, choices
+
+
+def help_text(arguments: Sequence[str]) -> str:
+    """What ``--help`` prints: the groups, and the settings that the arguments choose.
+
+    Hydra's own words, a second sooner: it reads every file once for each group (1.3.8).
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", list(arguments), return_hydra_config=True)
+    template = Template(config.hydra.help.template)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    folders = sorted(folder for folder in conf_folder().iterdir() if folder.is_dir())
+    groups = [f"{folder.name}: {', '.join(choices(folder.name))}" for folder in folders]
+    return template.safe_substitute(APP_CONFIG_GROUPS="\n".join(groups) + "\n", CONFIG=OmegaConf.to_yaml(config))
+
+
+def choices(group: str) -> list[str]:
+    """Return the names to choose from in a config group; a name with an underscore is part of others."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
+
+
+Check = Callable[[DictConfig, list[str]], object]
+
+
+def refuse_parts(arguments: Sequence[str]) -> None:
+    """Raise ConfigError, as for a name that does not exist, where a file that is part of others is chosen."""
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        for name in re.findall(r"[^][,'\s]+", value):
+            if name.startswith("_") and re.fullmatch(r"[a-z/]+", group) and (conf_folder() / group).is_dir():
+                raise ConfigError(f"There is no {group} '{name}'.{nearest(name, choices(group))}")
+
+
+@contextmanager
+def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
+    """While Hydra runs: what it is told to make for itself is checked before it makes any of it.
+
+    Hydra makes callbacks and handlers of logging before our function is called, so its loader is where to stand: it
+    passes whatever files, folders and arguments say. There ``check`` is also given the settings of a run, or those of
+    jobs of a sweep, and what was typed: Hydra composes them twice before it calls our function, so this answers sooner.
+    ``multirun`` says that the command has the flag -m.
+    """
+    plain = ConfigLoaderImpl.load_configuration
+    refused: dict[tuple[str, ...], Exception] = {}  # Hydra asks twice, first without listening to what is wrong
+    passed: set[tuple[str, ...]] = set()
+
+    def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
+        asked = tuple(override for override in overrides if not override.startswith("hydra.mode="))
+        if asked in refused:
+            raise refused[asked]
+        try:
+            config = plain(loader, overrides=overrides, **settings)
+            check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
+            if check is not None and asked not in passed:
+                with suppress(OmegaConfBaseException):  # some settings are known only once Hydra has begun
+                    if not multirun and config.hydra.mode != RunMode.MULTIRUN:
+                        check(without_hydra(config), overrides)
+                    elif settings["run_mode"] == RunMode.MULTIRUN:  # else it is a single job
+                        one = settings | {"run_mode": RunMode.RUN}
+                        jobs = ((plain(loader, overrides=job, **one), job) for job in _jobs(config, overrides, loader))
+                        check_jobs(jobs, check)
+                passed.add(asked)
+        except Exception as error:
+            refused[asked] = error
+            raise
+        return config
+
+    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
+
+
+def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> None:
+    """Raise the error of a sweep whose jobs are all refused in the same words: no setting that varies can mend it.
+
+    Jobs that differ in how they end, or of which one is fine, are left to say so themselves.
+    """
+    told: HeadstartError | None = None
+    for config, typed in jobs:
+        try:
+            check(without_hydra(config), typed)
+        except HeadstartError as error:
+            if told is not None and str(error) != str(told):
+                return
+            told = error
+        else:
+            return
+    if told is not None:
+        raise told
+
+
+def _jobs(config: DictConfig, overrides: Sequence[str], loader: ConfigLoaderImpl) -> list[list[str]]:
+    try:
+        return sample_jobs(config, overrides, loader)
+    except HydraException:  # told by the sweeper itself
+        return []
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Return the settings of a run without those of Hydra itself."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
+    """What was wrong with the settings, and the nearest valid choice; ``arguments`` are those of the command.
+
+    ``name`` is the config file that it starts from.
+    """
+    if isinstance(error, MissingConfigException):
+        return _no_such_choice(error)
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' cannot be read as a setting; expected key=value, as in optimizer.lr=0.01."
+    if isinstance(error, MissingMandatoryValue):
+        key = getattr(error, "full_key", None) or _quoted(str(error)) or "a setting"
+        return f"{key} is not set; give it a value, as in {key}=..."
+    if isinstance(error, InterpolationResolutionError):
+        return f"{getattr(error, 'full_key', None) or 'A setting'} refers to what does not exist: {_line(error)}."
+    unknown = re.search(r"Could not (?:override|delete from config\.)\s*'([^']+)'", str(error))
+    if unknown:
+        key = unknown.group(1)
+        return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key, name), limit=8)}"
+    if str(error).startswith("Ambiguous value for argument"):
+        return f"'{_quoted(str(error))}' names several values: add -m to run each of them."
+    return f"{_line(error)}."
+
+
+def from_hydra(error: BaseException) -> bool:
+    """Whether it was raised inside of Hydra or OmegaConf: settings of a form that they did not expect."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
+
+
+def told_of_plugin(error: Exception) -> Exception:
+    """A plugin of Hydra that is not installed, in one sentence; other errors as they are."""
+    found = re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+?)_launcher\.\w+\.(\w+)'", str(error))
+    if not found:
+        return error
+    name = {"LocalLauncher": "submitit_local", "SlurmLauncher": "submitit_slurm"}.get(found.group(2), found.group(1))
+    return ConfigError(f"hydra/launcher={name} needs the extra: pip install 'headstart[sweep]'.")
+
+
+def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> list[str]:
+    """Dotted keys of the config that the arguments choose, groups included."""
+    settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
+    for overrides in (kept, []):
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+                config = OmegaConf.to_container(compose(name, overrides), resolve=False)
+        except (*CONFIG_ERRORS, HeadstartError):
+            continue
+        groups = [folder.name for folder in conf_folder().iterdir() if folder.is_dir()]
+        groups = groups if name == "train" else [group for group in groups if group in config]  # type: ignore[operator]
+        return [*groups, *flatten(config)]  # type: ignore[arg-type]
+    return []
+
+
+def _no_such_choice(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    if "/" not in missing:
+        return f"There is no config '{missing}'." + nearest(missing, error.options or [])
+    group, name = missing.rsplit("/", 1)
+    options = [option for option in error.options or choices(group) if not option.startswith("_")]
+    return f"There is no {group} '{name}'.{nearest(name, options)}"
+
+
+def _quoted(text: str) -> str | None:
+    found = re.search(r"'([^']+)'|Missing mandatory value: (\S+)", text)
+    return (found.group(1) or found.group(2)) if found else None
+
+
+def _line(error: Exception) -> str:
+    """The lines of a message that say something, joined."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    return " ".join(told[:2]).rstrip(".") if told else type(error).__name__

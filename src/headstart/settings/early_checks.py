@@ -1,0 +1,232 @@
+"""What can be refused by the settings alone, before torch is imported and before anything is written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from headstart.errors import ConfigError, nearest
+from headstart.files import expanded, printable
+from headstart.settings.configs import refuse_parts
+from headstart.settings.effects import flatten
+from headstart.settings.leaf_table import ANY_GROUP, TRAINER, check_leaves
+from headstart.settings.rules import (
+    check_dataset,
+    check_no_root,
+    check_solved_balance,
+    existing_folder,
+    existing_images,
+    existing_table,
+    existing_weights,
+    is_whole,
+)
+from headstart.settings.sources import check_source, source_of
+from headstart.settings.targets import check_packages, check_targets
+
+WHERE = ("auto", "workers", "device")
+TEST_VIEWS = ("flip", "five_crop", "ten_crop")
+BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are no view and no mix
+REFERENCES = ("raw_pixels",)  # what training/references.py can compute
+TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
+NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
+OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
+# Classifiers that are computed from features, and what the settings call them.
+SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
+EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
+LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
+TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
+WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
+IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+
+
+def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Refuse what the settings alone show to be wrong; the packages that the command trusts beside the usual ones.
+
+    ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
+    """
+    refuse_parts(overrides)
+    settings: Any = OmegaConf.to_container(closed(config))
+    trusted = trusted_packages(settings, overrides)
+    check_packages(settings, trusted, TRUST)
+    check_settings(settings)
+    return trusted
+
+
+def closed(config: DictConfig, complete: bool = True) -> DictConfig:
+    """The settings with every reference filled in: what is checked is what is used, whatever is changed in between.
+
+    Raises ConfigError for text that would be a reference once more, and, if they have to be ``complete``, OmegaConf's
+    error for a setting without a value.
+    """
+    settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
+    for key, value in flatten(settings).items():
+        if "${" in str(value):
+            raise ConfigError(f"{key}={value}: no setting may hold ${{ once its references are filled in.")
+    filled: DictConfig = OmegaConf.create(settings)
+    return filled
+
+
+def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The settings, closed, of a command that looks at a network without a run: what they name is all checked.
+
+    Loads torch. Raises ConfigError.
+    """
+    config = closed(config, complete=False)
+    settings: Any = OmegaConf.to_container(config)
+    check_targets(settings, trusted_packages(settings, overrides), TRUST)
+    return config
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
+    check_groups(settings)
+    references = settings.get("references", [])
+    if not isinstance(references, list | ListConfig):
+        raise ConfigError(f"references={references}: expected a list, such as [raw_pixels].")
+    check_references(references)
+    check_seeds(settings)
+    check_needed(settings)
+    if str(settings["dataset"].get("_target_")).startswith("headstart.data."):
+        check_dataset(settings["dataset"])
+    check_leaves(settings)
+    check_trainer(settings)
+    check_callbacks(settings)
+    check_augmentation(settings)
+    _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
+    check_places(settings)
+
+
+def check_groups(settings: Mapping[str, Any]) -> None:
+    """A group is a mapping, and some cannot be missing; output_dir is a path."""
+    for group in (*NEEDED, *OPTIONAL):
+        empty = group in OPTIONAL and settings.get(group) in (None, [], {})
+        if not empty and not isinstance(settings.get(group), Mapping):
+            raise ConfigError(f"{group}={settings.get(group)}: expected a group of settings, as --cfg job shows it.")
+    place = settings.get("output_dir")
+    if not isinstance(place, str | int) or isinstance(place, bool) or not str(place).strip():
+        raise ConfigError(f"output_dir={place}: expected the path of a folder, such as runs.")
+    full = str(Path(str(place)).absolute())
+    try:
+        full.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"output_dir={printable(str(place))}: TensorBoard writes only below names in UTF-8, and"
+            f" '{printable(full)}' is none; choose another folder."
+        ) from None
+
+
+def check_seeds(settings: Mapping[str, Any]) -> None:
+    """Every stream needs a whole number."""
+    streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
+    for group in NEEDED:
+        parts = settings[group].items()
+        streams |= {f"{group}.{name}": seed for name, seed in parts if name == "seed" or name.endswith("_seed")}
+    for name, seed in {"seed": settings["seed"], **streams}.items():
+        if not is_whole(seed):
+            raise ConfigError(f"{name}={seed}: expected a whole number.")
+
+
+def check_needed(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that lack what no run can do without."""
+    for key in ("optimizer.lr", "trainer.max_epochs"):
+        group, name = key.split(".")
+        if name not in settings[group]:
+            raise ConfigError(f"{key} is not set; give it a value, as in {key}=...")
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Refuse what would end a run within an epoch, what Lightning's trainer does not take, and what has no effect."""
+    trainer = settings["trainer"]
+    if trainer.get("max_steps", -1) not in (-1, None):
+        raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
+    if any(trainer.get(name, 1) != 1 for name in ("check_val_every_n_epoch", "val_check_interval")):
+        raise ConfigError(
+            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: every epoch is judged once,"
+            " at its end."
+        )
+    least, epochs = trainer.get("min_epochs"), trainer.get("max_epochs")
+    if is_whole(least) and is_whole(epochs) and least > epochs:
+        raise ConfigError(f"trainer.min_epochs={least} is above trainer.max_epochs={epochs}; expected at most that.")
+    if trainer.get("_target_") == LIGHTNING_TRAINER:
+        for name in trainer:
+            if name not in (*TRAINER, *TRAINER_ELSEWHERE, *ANY_GROUP):
+                raise ConfigError(f"There is no setting 'trainer.{name}'.{nearest(name, TRAINER)}")
+
+
+def check_callbacks(settings: Mapping[str, Any]) -> None:
+    """Refuse callbacks that are no group of a class, and those whose result nothing would use."""
+    for name, part in (settings.get("callbacks") or {}).items():
+        target = str(part.get("_target_") or "")
+        if not target:
+            raise ConfigError(f"callbacks.{name}: expected the class to make in callbacks.{name}._target_.")
+        instead = WITHOUT_EFFECT.get(target.rpartition(".")[2]) if target.startswith("pytorch_lightning.") else None
+        if instead:
+            raise ConfigError(f"callbacks.{name}._target_={target} would change nothing here; use {instead}.")
+
+
+def check_augmentation(settings: Mapping[str, Any]) -> None:
+    """Where views are carried out, and over which ones test probabilities are averaged."""
+    augmentation = settings.get("augmentation") or {}
+    where, views = augmentation.get("where", "auto"), settings.get("test_views")
+    if where not in WHERE:
+        raise ConfigError(
+            f"augmentation.where={where}: expected one of {', '.join(WHERE)}.{nearest(str(where), WHERE)}"
+        )
+    for name, value in augmentation.items():
+        if not isinstance(value, Mapping) and name not in BESIDE_VIEWS:
+            raise ConfigError(f"augmentation.{name}={value}: expected the settings of a view or mix.")
+    if augmentation.get("policy") is not None and not any(
+        isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
+    ):
+        raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
+    if views is not None and views not in TEST_VIEWS:
+        raise ConfigError(
+            f"test_views={views}: expected one of {', '.join(TEST_VIEWS)}, or null.{nearest(str(views), TEST_VIEWS)}"
+        )
+
+
+def check_references(names: Iterable[str]) -> list[str]:
+    """The names, refused where there is no such reference."""
+    known = list(names)
+    for name in known:
+        if name not in REFERENCES:
+            raise ConfigError(f"There is no reference '{name}'.{nearest(name, REFERENCES)}")
+    return known
+
+
+def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """What allow_targets lists; it counts only where it is typed, as a file could else vouch for itself."""
+    wanted = settings.get("allow_targets") or []
+    if not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
+        raise ConfigError(f"allow_targets={wanted}: expected a list of packages, as in allow_targets=[my_package].")
+    typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
+    if wanted and not typed:
+        raise ConfigError(
+            f"allow_targets={wanted} stands in a config file, which cannot vouch for itself; if you trust it, add"
+            f" allow_targets=[{','.join(wanted)}] to the command."
+        )
+    return wanted
+
+
+def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
+    """Refuse what of the data set is of no use to a classifier that is computed from features."""
+    if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
+        check_solved_balance(balance, name)
+
+
+def check_places(settings: Mapping[str, Any]) -> None:
+    """Refuse a data set or weights of a file that is not there."""
+    target, root = str(settings["dataset"].get("_target_")), settings["dataset"].get("root")
+    if target == IN_FOLDER:
+        existing_folder(root)
+    if target == IN_TABLE:
+        existing_table(root)
+        existing_images(settings["dataset"].get("pictures"))
+    if target in EMBEDDED:
+        check_no_root(target.rsplit(".", 1)[-1].lower(), root)
+    weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")
+    if source_of(name):
+        check_source(str(name))
+    if weights is not None and weights != "imagenet":
+        existing_weights(expanded(str(weights)))

@@ -1,0 +1,86 @@
+"""Nested settings as one flat mapping, and which of them bear on a result."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top. The hash of a run,
+# the tables of a report, `headstart diff` and `headstart reproduce` all go by this list.
+INDIFFERENT: dict[str, frozenset[str]] = {
+    "": frozenset(
+        "output_dir logger references allow_targets sweep hydra seed".split()
+    ),  # the seed acts through the streams
+    "dataset": frozenset("root name pictures allow_outside num_workers download on_error near_duplicates".split()),
+    "trainer": frozenset(
+        "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
+        " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"
+        " auto_batch benchmark detect_anomaly enable_autolog_hparams".split()
+    ),
+    "augmentation": frozenset({"where"}),
+    "callbacks": frozenset({"progress", "histograms"}),
+    "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
+}
+# Of any callback, likewise.
+OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
+
+# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
+ADDED: dict[str, Any] = {
+    "test_views": None,
+    "dataset.balance": "none",
+    "dataset.validation_labels_per_class": None,
+    "strategy.refit": False,
+    "dataset.bits": None,
+    "dataset.resize": "crop",
+    "dataset.groups": None,
+    "dataset.group_column": None,
+    "dataset.splits": None,
+    "dataset.classes": None,
+    "strategy.batch_norm_images": 4096,
+}
+
+# Classes that have moved: today's place of each, and the place that the settings of earlier runs name.
+MOVED = {
+    "headstart.training.averaging.ExponentialAverage": "headstart.runs.averaging.ExponentialAverage",
+    "headstart.training.averaging.StochasticAverage": "headstart.runs.averaging.StochasticAverage",
+    "headstart.training.histograms.WeightHistograms": "headstart.runs.histograms.WeightHistograms",
+    "headstart.training.progress.EpochProgress": "headstart.runs.progress.EpochProgress",
+    "headstart.records.curves.TensorBoardCurves": "headstart.runs.curves.TensorBoardCurves",
+}
+
+
+def with_todays_places(text: str) -> str:
+    """Return the text of a config.yaml with today's place of every class that has moved since it was written."""
+    for today, before in MOVED.items():
+        text = re.sub(rf"(_target_:\s*){re.escape(before)}\b", rf"\g<1>{today}", text)
+    return text
+
+
+def augmentation_names(augmentation: Mapping[str, Any] | None) -> list[str]:
+    """The views and mixes of the group, in order; beside them it has settings that concern all of them."""
+    return [str(name) for name, settings in (augmentation or {}).items() if isinstance(settings, Mapping)]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one mapping with dotted keys; an empty mapping stays a value."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{key}."))
+        else:
+            flat[key] = value
+    return flat
+
+
+def is_indifferent(key: str) -> bool:
+    """Whether the setting of this dotted key does not determine the result."""
+    group, *rest = key.split(".")
+    if group in INDIFFERENT[""] or (rest and rest[0] in INDIFFERENT.get(group, ())):
+        return True
+    return group == "callbacks" and bool(rest) and rest[-1] in OF_CALLBACKS
+
+
+def is_seed(key: str) -> bool:
+    """Whether the setting of this dotted key is a seed: the run's, a stream's, or what a part was given of one."""
+    name = key.rsplit(".", 1)[-1]
+    return key.startswith("seeds.") or name == "seed" or name.endswith("_seed")

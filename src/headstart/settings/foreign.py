@@ -1,0 +1,152 @@
+"""Settings of a run from elsewhere: what they may write, call and read, when the run is repeated or looked at.
+
+``targets.py`` goes by the class that a ``_target_`` names; this goes by its arguments. Every part is held against the
+signature of its class, at any depth and however an argument is given.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.errors import ConfigError
+from headstart.files import expanded
+from headstart.settings.effects import flatten
+from headstart.settings.sources import source_of
+from headstart.settings.targets import REPRODUCE, located, within
+from headstart.tables import plain_text
+
+OUTSIDE = "files"
+"""The folder of the output that takes what a run wrote elsewhere."""
+PLACE = re.compile(r".*(dir|path|file|folder|directory|root|url)s?|.*filename|out|output", re.IGNORECASE)
+"""Names of parameters that say where something is."""
+READ = ("root", "dir")
+"""Those of headstart's own classes: the data set is read, and ``place`` sets the folder of features."""
+REPLACED = ("dirpath", "filename")
+"""Those that Lightning's callbacks and profilers have for what they write."""
+SAFE_NAME = re.compile(r"(?:[\w=., -]|\{[\w/]*(?::[.\d]{0,4}[a-z]?)?\})+")
+"""A file name, or a pattern of one: no folder above, and no number of 10,000,000 digits."""
+LEFT_OUT = {
+    "hydra": "no run writes it",
+    "trainer.default_root_dir": "output_dir says where files go",
+    "trainer.model_registry": "it would send checkpoints elsewhere",
+    "trainer.logger": "the group logger has them",
+    "trainer.callbacks": "the group callbacks has them",
+}
+READS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name")
+
+
+def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] = ()) -> list[str]:
+    """Change, in place, what would be written outside of ``output``; return a sentence for each change.
+
+    With ``output`` None nothing is to be written at all. Classes of the packages ``trusted`` are left alone. Raises
+    ConfigError for an argument that is a place or a function and cannot be changed so.
+    """
+    said = []
+    for key, why in LEFT_OUT.items():
+        group, _, name = key.rpartition(".")
+        home = config[group] if group else config
+        if name in home:
+            if home[name] is not None:
+                said.append(f"{key} is left out: {why}.")
+            home.pop(name)
+    for place, part in list(_parts(config)):
+        target = str(part.get("_target_"))
+        if not within(target, trusted):
+            said += _keep_part_inside(place, part, located(target), output)
+    return said + _without_downloads(config, output)
+
+
+def reads(config: DictConfig) -> list[str]:
+    """Return the settings that name what a run reads, as key=value: folders, files, and networks of a hub."""
+    flat = flatten(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    keys = [*READS, *(key for key in flat if key.startswith("augmentation.") and key.endswith(".policy"))]
+    found = {key: flat.get(key) for key in keys}
+    if not source_of(found["backbone.name"]):
+        found.pop("backbone.name")
+    return [f"{key}={plain_text(str(value))}" for key, value in found.items() if value is not None]
+
+
+def _parts(config: Any, place: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every mapping that names a class, at any depth."""
+    if OmegaConf.is_dict(config):
+        if "_target_" in config:
+            yield place, config
+        below = [(f"{place}.{name}" if place else str(name), config[name]) for name in config]
+    elif OmegaConf.is_list(config):
+        below = [(f"{place}[{number}]", entry) for number, entry in enumerate(config)]
+    else:
+        return
+    for here, entry in below:
+        yield from _parts(entry, here)
+
+
+def _keep_part_inside(place: str, part: DictConfig, called: Callable[..., Any], output: Path | None) -> list[str]:
+    own = str(getattr(called, "__module__", "")).startswith("headstart.")
+    mend = f"if you trust these settings, add {REPRODUCE.format(package=str(part['_target_']).partition('.')[0])}"
+    said = []
+    for name, key, value, annotation in _arguments(part, called):
+        where = f"{place}.{key}"
+        if "Callable" in annotation and _names_a_class(value):
+            raise ConfigError(f"{where}: a run from elsewhere may not say what is called here; {mend}.")
+        if not _is_place(name, value, annotation) or (own and name in READ):
+            continue
+        if output is None or own or name not in REPLACED or key != name:
+            raise ConfigError(f"{where}={value}: a run from elsewhere may not say where files are; {mend}.")
+        if name == "dirpath":
+            part[name] = str(output / OUTSIDE)
+            said.append(f"{where}={plain_text(str(value))} is changed to {part[name]}.")
+        elif not SAFE_NAME.fullmatch(str(value)) or ".." in str(value):
+            part.pop(name)
+            said.append(f"{where}={plain_text(str(value))} is left out: it is no plain name of a file.")
+    return said
+
+
+def _arguments(part: DictConfig, called: Callable[..., Any]) -> Iterator[tuple[str, str, Any, str]]:
+    """Yield for each argument its parameter, its key in the settings, its value, and the annotation as text."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except (TypeError, ValueError):  # written in C: names have to do
+        parameters = {}  # type: ignore[assignment]
+    positional = [
+        name for name, one in parameters.items() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    settings: Any = OmegaConf.to_container(part)
+    listed = settings.get("_args_") or []
+    for number, value in enumerate(listed if isinstance(listed, list) else []):
+        name = positional[number] if number < len(positional) else ""
+        yield name, f"_args_[{number}]", value, _annotation(parameters, name)
+    for name, value in settings.items():
+        if name not in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
+            yield name, name, value, _annotation(parameters, name)
+
+
+def _annotation(parameters: Mapping[str, inspect.Parameter], name: str) -> str:
+    return str(parameters[name].annotation) if name in parameters else ""
+
+
+def _is_place(name: str, value: Any, annotation: str) -> bool:
+    """Whether an argument says where something is: text, or an object that could stand for a file."""
+    named = PLACE.fullmatch(name) is not None or "Path" in annotation or "_PATH" in annotation
+    return named and isinstance(value, str | Mapping | list) and bool(value)
+
+
+def _names_a_class(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_names_a_class, value.values()))
+    return isinstance(value, list) and any(map(_names_a_class, value))
+
+
+def _without_downloads(config: DictConfig, output: Path | None) -> list[str]:
+    """Let a download go into the output, and never into a folder that the settings name."""
+    if not config.dataset.get("download"):
+        return []
+    root = config.dataset.get("root")
+    if output is None or (root is not None and expanded(str(root)).exists()):
+        config.dataset.download = False
+        return []
+    config.dataset.root = str(output / "data")
+    return [f"dataset.root={plain_text(str(root))} is not here, so the images are downloaded to {config.dataset.root}."]

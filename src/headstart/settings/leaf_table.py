@@ -1,0 +1,277 @@
+"""What each setting of each group may be, in one table; ``check_leaves`` goes through it before torch is imported.
+
+A setting that stands in no row is checked for NaN and infinity here, and otherwise by the class that takes it: for
+classes of other libraries by their annotations (``settings/arguments.py``).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.errors import ConfigError
+from headstart.settings.leaves import (
+    Leaf,
+    check_leaf,
+    check_plain,
+    either,
+    listed,
+    mapping,
+    matching,
+    number,
+    one_of,
+    optional,
+    pair,
+    text,
+    truth,
+    unset,
+    whole,
+)
+from headstart.settings.rules import SMALLEST_RATE, is_number, is_whole
+
+LOGGED = (  # of every epoch
+    "validation/accuracy", "validation/loss", "train/accuracy", "train/loss", "samples_per_second"
+)  # fmt: skip
+LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # whose arguments the rows are about
+SHARE = number(0, 1)
+BELOW_ONE = number(0, 1, below=True)
+POSITIVE = number(0, above=True)
+NOT_NEGATIVE = number(0)
+MAYBE = optional(truth())
+SIZE = matching(r"(?i)\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
+BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
+RATE = Leaf(lambda value: is_number(value) and value >= SMALLEST_RATE, "a number above 0, such as 0.002")
+STAGE_NAMES = either(
+    text(""), listed(text(""), "", least=0), words="names of stages in brackets, as in [stage2,stage3]"
+)
+STRENGTHS = either(POSITIVE, listed(POSITIVE, ""), words="one or more numbers above 0")
+SHARES = either(SHARE, listed(SHARE, ""), words="one or more shares from 0 to 1")
+COUNTS = either(whole(1), listed(whole(1), ""), words="one or more whole numbers above 0")
+FACTORS = pair(0, 100, "two factors, the smaller one first, such as [0.6, 1.4]")
+RATIOS = pair(0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]")
+BATCHES = optional(
+    either(
+        whole(1),
+        Leaf(lambda value: isinstance(value, float) and 0 < value <= 1, ""),
+        words="a number of batches above 0, or a share of them such as 0.5",
+    )
+)
+SIDE = optional(whole(1, 2**14))  # of an image, in pixels
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
+TIME = either(
+    matching(r"(?!00:00:00:00)\d\d:\d\d:\d\d:\d\d", "a time such as 00:12:00:00 (days to seconds)"),
+    mapping("{hours: 12}", NOT_NEGATIVE, ("weeks", "days", "hours", "minutes", "seconds")),
+)
+
+ANY_GROUP = {
+    "_target_": text("the class to make, as in headstart.strategies.HeadOnly"),
+    "_partial_": truth(),
+    "_recursive_": truth(),
+    "_convert_": one_of("none", "partial", "object", "all"),
+}
+DATASET = {  # beside what rules.check_dataset knows of
+    "image_size": SIDE,
+    "name": optional(text("a name")),
+    "num_workers": either(one_of("auto"), whole(0, 1024)),
+    "set_name": text("a name of torchvision's"),
+    "download": truth(),
+    "path_column": text("the name of a column"),
+    "label_column": text("the name of a column"),
+    "split_column": optional(text("the name of a column")),
+    "pictures": optional(text("the path of a folder")),
+    "test_split": optional(text("the name of a split, such as val")),
+    "patch": whole(8, 80),
+    "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
+}
+BACKBONE = {
+    "name": text("the name of a network"),
+    "weights": optional(text("imagenet, the path of a file")),
+    "image_size": SIDE,
+    "drop_path": optional(number(0, 1, below=True)),
+}
+AUGMENTATION = {  # of views and mixes
+    "share": SHARE,
+    "flip": SHARE,
+    "cutmix": SHARE,
+    "grey": SHARE,
+    "slack": SHARE,
+    "severity": number(0.1, 10),
+    "width": whole(1, 16),
+    "depth": either(whole(1, 16), pair(1, 16, "", whole_numbers=True),
+                    words="one or two whole numbers from 1 to 16, the smaller one first, such as [1, 3]"),
+    "alpha": number(0, 1000, above=True),
+    "mixup_alpha": number(0, 1000, above=True),
+    "cutmix_alpha": number(0, 1000, above=True),
+    "jsd": NOT_NEGATIVE,
+    "policy": text("imagenet, cifar10, svhn, or the file of a learned policy"),
+    "sigma": pair(0.01, 100, "two deviations in pixels, such as [0.1, 2]"),
+    "brightness": FACTORS,
+    "contrast": FACTORS,
+    "saturation": FACTORS,
+    "hue": pair(-0.5, 0.5, "two shares of a turn, such as [-0.05, 0.05]"),
+    "scale": pair(1e-4, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"),
+    "area": pair(1e-4, 1, "two shares of the area, such as [0.02, 0.33]"),
+    "ratio": RATIOS,
+    "copies": whole(1, 64),
+    "quality": pair(1, 100, "two qualities from 1 to 100, such as [30, 95]"),
+    "stages": optional(listed(text(""), "a list of stages, such as [input, stage1]")),
+    "operations": whole(1, 16),
+    "magnitude": number(0, 1000),
+    "bins": whole(2, 1001),
+    "fill": one_of("noise", "black", "grey"),
+}  # fmt: skip
+STRATEGY = {
+    "lr": optional(either(RATE, one_of("auto")), "a number above 0, auto, or null for optimizer.lr"),
+    "head_lr_multiplier": POSITIVE,
+    "head_bias_lr_multiplier": optional(POSITIVE),
+    "layer_decay": number(0, 1, above=True),
+    "stage_lr": optional(mapping("rates above 0 by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
+    "lr_factor": POSITIVE,
+    "decay_norm_bias": truth(),
+    "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch"),
+    "batch_norm_images": whole(64),
+    "channels_last": truth(),
+    "tuned": truth(),
+    "train_stages": STAGE_NAMES,
+    "stages": optional(whole(0)),
+    "epochs_per_stage": whole(1),
+    "rank": whole(1),
+    "reduction": whole(1),
+    "alpha": NOT_NEGATIVE,
+    "beta": NOT_NEGATIVE,
+    "dropout": BELOW_ONE,
+    "l2": STRENGTHS,
+    "loss": one_of("logistic", "hinge"),
+    "views": optional(whole(1)),
+    "refit": truth(),
+    "neighbours": COUNTS,
+    "temperature": POSITIVE,
+    "mixes_tried": SHARES,
+}
+TASK = {"label_smoothing": BELOW_ONE}
+HEAD = {
+    "stages": optional(STAGE_NAMES),
+    "pooling": optional(one_of("avg", "max", "avgmax", "gem", kind="pooling")),
+    "gem_p": POSITIVE,
+    "dropout": BELOW_ONE,
+    "init": one_of("default", "zeros", "gaussian", "class_means"),
+    "hidden": either(whole(1), listed(whole(1), "", 1, 2), words="one or two widths, as in [256] or [512,128]"),
+    "scale": POSITIVE,
+}
+OPTIMIZER = {
+    "lr": RATE,
+    "weight_decay": NOT_NEGATIVE,
+    "momentum": BELOW_ONE,
+    "dampening": NOT_NEGATIVE,
+    "betas": listed(BELOW_ONE, "two numbers of at least 0 and below 1, such as [0.9,0.999]", 2, 2),
+    "eps": NOT_NEGATIVE,
+    "trust_coeff": POSITIVE,
+    "max_grad_norm": optional(POSITIVE),
+    **dict.fromkeys("nesterov amsgrad maximize".split(), truth()),
+    **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and steps that are derived
+    **dict.fromkeys(("foreach", "fused"), MAYBE),
+}
+SCHEDULER = {
+    "warmup": BELOW_ONE,
+    "start_factor": number(0, 1, above=True),
+    "end_factor": number(0, 1, above=True),
+    "factor": number(0, 1, above=True, below=True),
+    "min_factor": BELOW_ONE,
+    "patience": whole(0),
+}
+TRAINER = {
+    "max_epochs": whole(1, such=", such as 10"),
+    "min_epochs": optional(whole(0)),
+    "min_steps": optional(whole(0)),
+    "max_time": optional(TIME),
+    "barebones": one_of(False),
+    "accelerator": text("auto, cpu, gpu, or another accelerator of Lightning's"),
+    "devices": either(whole(1), one_of(-1, "auto"), matching(r"\d+(,\d+)*", ""), listed(whole(0), ""),
+                      words="a whole number above 0, auto, or a list of devices such as [0,1]"),
+    "num_nodes": whole(1),
+    "strategy": optional(text("ddp or fsdp")),
+    "precision": optional(one_of(*PRECISIONS, *SHORT_PRECISIONS, 64, 32, 16)),
+    "auto_batch": truth(),
+    "gradient_clip_val": optional(POSITIVE, "a number above 0, or null for no clipping"),
+    "gradient_clip_algorithm": optional(one_of("norm", "value")),
+    "accumulate_grad_batches": whole(1),
+    "deterministic": optional(either(truth(), one_of("warn"), words="true, false or warn")),
+    **dict.fromkeys((f"limit_{split}_batches" for split in ("train", "val", "test", "predict")), BATCHES),
+    "overfit_batches": Leaf(lambda value: is_number(value) and value == 0, "0, as it would validate on training images;"
+                            " use limit_train_batches"),
+    "fast_dev_run": Leaf(lambda value: value is False or (is_whole(value) and value == 0),
+                         "false, as it keeps no epoch to test; use debug=fast"),
+    "model_registry": optional(text("a name")),
+    "reload_dataloaders_every_n_epochs": whole(0),
+    **dict.fromkeys(("log_every_n_steps", "num_sanity_val_steps"), whole(0)),
+    **dict.fromkeys(
+        "inference_mode detect_anomaly sync_batchnorm use_distributed_sampler enable_autolog_hparams".split(),
+        truth(),
+    ),
+    **dict.fromkeys("benchmark enable_progress_bar enable_model_summary".split(), MAYBE),
+    "enable_checkpointing": optional(one_of(True), "true, as the best epoch is chosen among checkpoints"),
+    "profiler": optional(either(one_of("simple", "advanced", "pytorch", "xla"), mapping("a profiler of Lightning's"))),
+    "logger": unset("add to the group logger"),
+    "callbacks": unset("add to the group callbacks"),
+    "default_root_dir": unset("use output_dir"),
+}  # fmt: skip
+CALLBACKS = {  # of each callback
+    "monitor": Leaf(lambda value: value in (*LOGGED, "train/jsd") or str(value).startswith("learning_rate/"),
+                    f"what is logged each epoch: {', '.join(LOGGED)}", LOGGED),
+    "mode": one_of("min", "max"),
+    "patience": whole(0),
+    "min_delta": number(),
+    **dict.fromkeys("verbose strict check_finite log_rank_zero_only save_weights_only save_on_exception"
+                    " auto_insert_metric_name enable_version_counter".split(), truth()),
+    **dict.fromkeys(("check_on_train_epoch_end", "save_on_train_epoch_end"), MAYBE),
+    "stopping_threshold": optional(number()),
+    "divergence_threshold": optional(number()),
+    "decay": number(0, 1, above=True, below=True),
+    "start": BELOW_ONE,
+    "save_top_k": whole(-1),
+    **dict.fromkeys(("every_n_epochs", "every_n_train_steps"), optional(whole(0))),
+}  # fmt: skip
+FEATURES = {
+    "enabled": truth(),
+    "dir": optional(text("a folder")),
+    "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
+    "views": optional(whole(1), "how many augmented views of an image to keep, such as 4, or null for new ones"),
+    "refit": truth(),
+    "memory_limit": either(one_of("auto"), BYTES),
+    "max_size": BYTES,
+}
+SWEEP = {
+    "skip_finished": truth(),
+    "resume": truth(),
+    "retry": whole(0),
+    "checkpoint_share": SHARE,
+}
+GROUPS = {
+    "dataset": DATASET, "backbone": BACKBONE, "strategy": STRATEGY, "task": TASK, "head": HEAD,
+    "optimizer": OPTIMIZER, "scheduler": SCHEDULER, "trainer": TRAINER, "features": FEATURES, "sweep": SWEEP,
+}  # fmt: skip
+OF_PARTS = {"augmentation": AUGMENTATION, "callbacks": CALLBACKS, "logger": {}}  # groups whose parts have settings
+
+
+def check_leaves(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first setting that is not what the table says it may be."""
+    for group, rows in GROUPS.items():
+        _check_group(group, rows, settings.get(group) or {})
+    for group, rows in OF_PARTS.items():
+        for name, part in (settings.get(group) or {}).items():
+            if isinstance(part, Mapping):
+                _check_group(f"{group}.{name}", rows, part)
+            elif group != "augmentation":
+                raise ConfigError(f"{group}.{name}={part}: expected a group of settings with a _target_.")
+
+
+def _check_group(group: str, rows: Mapping[str, Leaf], settings: Mapping[str, Any]) -> None:
+    """Go through the settings of one group; a class of the user's own has settings of its own."""
+    if str(settings.get("_target_", "headstart")).partition(".")[0] not in LIBRARIES:
+        return
+    for name, value in settings.items():
+        key = f"{group}.{name}"
+        leaf = rows.get(name) or ANY_GROUP.get(name)
+        if leaf is not None:
+            check_leaf(key, value, leaf)
+        elif not name.endswith("seed"):  # those are checked for all groups alike
+            check_plain(key, value)

@@ -1,0 +1,160 @@
+"""What one setting may be: a test and the words that say what was expected; torch is not needed."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headstart.errors import ConfigError, nearest
+from headstart.settings.rules import LARGEST, is_number, is_whole
+
+LARGEST_WHOLE = 2**31 - 1  # what every library that is handed a count can hold
+MISSING = "???"  # OmegaConf's word for a value that has to be given
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What a setting may be."""
+
+    fits: Callable[[Any], bool]
+    expected: str  # follows "expected"
+    choices: tuple[str, ...] = ()  # of a closed list
+    kind: str = ""  # what the choices are, as in "there is no such engine"
+
+
+def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, below: bool = False) -> Leaf:
+    """Return the leaf of a number from ``low`` to ``high``; ``above`` and ``below`` leave these two out."""
+
+    def fits(value: Any) -> bool:
+        return (
+            is_number(value) and (value > low if above else value >= low) and (value < high if below else value <= high)
+        )
+
+    return Leaf(fits, f"a number{_bounds(low, high, above, below)}")
+
+
+def whole(low: int, high: int = LARGEST_WHOLE, such: str = "") -> Leaf:
+    """Return the leaf of a whole number from ``low`` to ``high``."""
+    top = f" to {high}" if high != LARGEST_WHOLE else " on"
+    words = "a whole number above 0" if (low, top) == (1, " on") else f"a whole number from {low}{top}"
+    return Leaf(lambda value: is_whole(value) and low <= value <= high, words + such)
+
+
+def truth() -> Leaf:
+    """Return the leaf of true or false."""
+    return Leaf(lambda value: isinstance(value, bool), "true or false")
+
+
+def one_of(*choices: Any, kind: str = "") -> Leaf:
+    """Return the leaf of a closed list of words and numbers, which are names of a ``kind`` of thing."""
+    words = tuple(str(choice) for choice in choices)
+    expected = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
+    return Leaf(lambda value: any(type(value) is type(choice) and value == choice for choice in choices), expected,
+                words, kind)  # fmt: skip
+
+
+def text(what: str) -> Leaf:
+    """Return the leaf of a name or path, which may look like a whole number."""
+    return Leaf(lambda value: (isinstance(value, str) and bool(value.strip())) or is_whole(value), what)
+
+
+def matching(pattern: str, what: str) -> Leaf:
+    """Return the leaf of text of this form."""
+    return Leaf(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what)
+
+
+def listed(part: Leaf, what: str, least: int = 1, most: int | None = None) -> Leaf:
+    """Return the leaf of a list whose entries are all of one kind."""
+
+    def fits(value: Any) -> bool:
+        return is_list(value) and least <= len(value) <= (most or len(value)) and all(part.fits(one) for one in value)
+
+    return Leaf(fits, what)
+
+
+def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Leaf:
+    """Return the leaf of two numbers within limits, the smaller one first."""
+
+    def fits(value: Any) -> bool:
+        return (
+            is_list(value)
+            and len(value) == 2
+            and all((is_whole if whole_numbers else is_number)(one) for one in value)
+            and low <= value[0] <= value[1] <= high
+        )
+
+    return Leaf(fits, what)
+
+
+def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None = None) -> Leaf:
+    """Return the leaf of a group of settings, whose values may all be of one kind, and whose names a closed list."""
+
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, Mapping)
+            and (part is None or all(part.fits(one) for one in value.values()))
+            and (names is None or (bool(value) and set(value) <= set(names)))
+        )
+
+    return Leaf(fits, what)
+
+
+def either(*leaves: Leaf, words: str = "") -> Leaf:
+    """Return the leaf of what any of these may be."""
+    return Leaf(
+        lambda value: any(leaf.fits(value) for leaf in leaves),
+        words or ", or ".join(leaf.expected for leaf in leaves),
+        tuple(choice for leaf in leaves for choice in leaf.choices),
+    )
+
+
+def optional(leaf: Leaf, words: str = "") -> Leaf:
+    """Return the same leaf, which may also be null."""
+    return Leaf(lambda value: value is None or leaf.fits(value), words or f"{leaf.expected}, or null", leaf.choices,
+                leaf.kind)  # fmt: skip
+
+
+def unset(instead: str) -> Leaf:
+    """Return the leaf of a setting of a library that headstart sets itself."""
+    return Leaf(lambda value: value is None, f"nothing, as headstart sets it; {instead}")
+
+
+def is_list(value: Any) -> bool:
+    """Return whether it is a list, which text is not."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
+    """Raise ConfigError, in one sentence, for a value that does not fit its leaf."""
+    if leaf.fits(value) or value == MISSING:
+        return
+    shown = str(value) if str(value).strip() else f"'{value}'"
+    shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
+    hint = nearest(value, leaf.choices) if isinstance(value, str) and leaf.choices else ""
+    if leaf.kind and isinstance(value, str):
+        raise ConfigError(f"{key}={shown}: there is no such {leaf.kind}.{hint}")
+    limit = f", below {LARGEST_WHOLE + 1}" if is_whole(value) and value > LARGEST_WHOLE else ""
+    raise ConfigError(f"{key}={shown}: expected {leaf.expected}{limit}.{hint if hint.startswith(' Did') else ''}")
+
+
+def check_plain(key: str, value: Any) -> None:
+    """Raise ConfigError for a number, anywhere in a value, that no library takes: NaN, infinity, or beyond float32."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            check_plain(f"{key}.{name}", part)
+    elif is_list(value):
+        for part in value:
+            check_plain(key, part)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and not is_number(value):
+        raise ConfigError(f"{key}={value}: expected a number that float32 can hold, so at most 3.4e38.")
+
+
+def _bounds(low: float, high: float, above: bool, below: bool) -> str:
+    if low == -LARGEST:
+        return ""
+    start = f" above {low:g}" if above else f" of at least {low:g}"
+    if high == LARGEST:
+        return start
+    if not above and not below:
+        return f" from {low:g} to {high:g}"
+    return f"{start} and {'below' if below else 'at most'} {high:g}"

@@ -1,0 +1,203 @@
+"""Which classes and functions a config file from elsewhere may name: a ``_target_`` is called with its settings."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from headstart.errors import ConfigError
+
+# Where settings may reach for classes and, of headstart, functions. The whole of a package would be too much: torch
+# alone offers the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
+OWN = tuple(
+    f"headstart.{place}"
+    for place in (
+        "augmentations", "backbones", "data", "features.settings", "strategies", "tasks",
+        "training.averaging", "training.batch_images", "records.curves", "training.histograms", "training.progress",
+    )
+)  # fmt: skip
+OTHERS = (
+    "pytorch_lightning.callbacks", "pytorch_lightning.plugins.precision", "pytorch_lightning.profilers",
+    "pytorch_lightning.trainer", "timm.layers", "timm.loss", "timm.optim", "timm.scheduler", "torch.nn", "torch.optim",
+    "torchvision.ops", "torchvision.transforms",
+)  # fmt: skip
+PACKAGES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")
+
+
+# What Hydra itself is told to make. Launchers and sweepers it looks for among the plugins that it has found.
+CALLBACKS = (
+    "headstart.sweeps.beginning.GoOn",
+    "hydra.experimental.callbacks.LogJobReturnCallback",
+    "hydra.experimental.callbacks.PickleJobInfoCallback",
+)
+PLUGINS = ("hydra_plugins", "hydra._internal.core_plugins")
+MAKING = ("callbacks", "launcher", "sweeper")
+LOGS = ("job_logging", "hydra_logging")
+LOGGING = (
+    "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter",
+    "colorlog.ColoredFormatter",
+)  # fmt: skip
+LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+# Environment variables and lines of shell are code by another name: they count where they are typed, not in a file.
+TYPED_ONLY = re.compile(
+    r"hydra\.(job\.env_set|launcher\.(setup|additional_parameters(?!\.requeue$)|ray\..*\bruntime_env))\b.*"
+)
+# What refers to another setting could stand for a whole mapping with a _target_; those of Hydra are all looked at.
+_OURS = r"headstart\.(?:jobs|cores|gpus_a_job):"
+_REFERENCES_HYDRA = re.compile(
+    rf"(?:[^$]|\$(?!\{{)|\$\{{(?:hydra\.|now:|oc\.env:|ray_pkg_version:|{_OURS})[^${{}}]*\}})*"
+)
+REPRODUCE = "--trust {package}"
+
+
+def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
+    """Refuse settings that name what no run of headstart's needs. Nothing is called, and foreign code not imported.
+
+    ``trusted`` are packages whose classes and functions are taken as well; ``remedy`` is how the user says so. Raises
+    ConfigError.
+    """
+    check_packages(config, trusted, remedy)
+    for place, target in _named(config, "_target_"):
+        if not within(target, trusted):
+            _check_found(place, target)
+
+
+def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
+    """The part of ``check_targets`` that goes by the names alone, and so needs no torch."""
+    for place, target in _named(config, "_target_"):
+        if not isinstance(target, str) or not within(target, (*PACKAGES, *trusted)):
+            whose = str(target).partition(".")[0]
+            raise ConfigError(
+                f"{place}={target}: a config file may only name classes of {', '.join(PACKAGES)}; if you trust this"
+                f" one, add {remedy.format(package=whose)}."
+            )
+
+
+def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
+    """The same for the settings of Hydra itself, not resolved: plugins, and nothing but Python's own logging.
+
+    ``typed`` is what the command says; without it nothing counts as typed, and what Hydra notes of it is not checked.
+    """
+    for place, target in _named(settings, "_target_", "hydra"):
+        if not isinstance(target, str) or not _hydra_makes(place, target):
+            raise ConfigError(f"{place}={target}: below hydra only its own plugins may be named.")
+    for group in MAKING:
+        for place, value in _values(settings.get(group), f"hydra.{group}"):
+            if isinstance(value, str) and not _REFERENCES_HYDRA.fullmatch(value):
+                raise ConfigError(f"{place}={value}: what Hydra makes may refer to settings of Hydra only.")
+    for group in LOGS:
+        _check_logging(settings.get(group), f"hydra.{group}", typed or ())
+    _check_typed(settings, typed)
+
+
+def _hydra_makes(place: str, target: str) -> bool:
+    if re.fullmatch(r"hydra\.callbacks\.[^.\[]+\._target_", place):
+        return target in CALLBACKS
+    return place in ("hydra.launcher._target_", "hydra.sweeper._target_") and within(target, PLUGINS)
+
+
+def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
+    """To the terminal and to the file that Hydra has for it; logging could else be told to call anything."""
+    for key in ("()", "class"):
+        for place, target in _named(settings, key, group):
+            if target not in LOGGING:
+                raise ConfigError(f"{place}={target}: only {', '.join(LOGGING)} may be named there.")
+    for place, value in _values(settings, group):
+        if not isinstance(value, str) or value in (LOG_FILE, *STREAMS):
+            continue
+        refers = "${" in value or value.startswith(("ext://", "cfg://"))
+        if refers or (place.endswith(".filename") and not _is_typed(place, typed)):
+            raise ConfigError(f"{place}={value}: Hydra logs to {LOG_FILE}; another file has to be typed.")
+
+
+def _check_typed(settings: Any, typed: Sequence[str] | None) -> None:
+    """Refuse a file that says what only a command may."""
+    job = settings.get("job") or {}
+    copied = {f"hydra.job.env_set.{name}" for name in job.get("env_copy") or []}  # Hydra has just put them there
+    for place, value in _values(settings, "hydra"):
+        if (
+            TYPED_ONLY.fullmatch(place)
+            and value is not None
+            and place not in copied
+            and not _is_typed(place, typed or ())
+        ):
+            raise ConfigError(f"{place}={value} stands in a config file; if you trust it, type it in the command.")
+    for name in (settings.get("sweeper") or {}).get("params") or {}:
+        key = str(name).lstrip("+~").partition("@")[0].split(".")[0]
+        if key in ("hydra", "allow_targets"):
+            raise ConfigError(f"hydra.sweeper.params: {name} is not for sweeping; type it in the command.")
+    if typed is None:
+        return
+    for kind in ("task", "hydra"):
+        for told in (settings.get("overrides") or {}).get(kind) or []:
+            if told not in typed:
+                raise ConfigError(f"hydra.overrides.{kind}: '{told}' was not typed; Hydra writes there, no file.")
+
+
+def _is_typed(place: str, typed: Sequence[str]) -> bool:
+    keys = (override.partition("=")[0].lstrip("+") for override in typed)
+    return any(re.fullmatch(rf"{re.escape(key)}([.\[].*)?", place) for key in keys)
+
+
+def _check_found(place: str, target: str) -> None:
+    """What is found under the name counts, not the name: packages pass on what they import."""
+    try:
+        found = located(target)
+    except Exception as error:  # importing raises whatever the module does
+        raise ConfigError(f"{place}={target} is not to be had here ({_first_line(error)}).") from error
+    home = getattr(found, "__module__", None) or ""
+    own_function = inspect.isfunction(found) and "." not in found.__qualname__ and within(home, OWN)
+    if not own_function and not (inspect.isclass(found) and within(home, (*OWN, *OTHERS))):
+        raise ConfigError(
+            f"{place}={target}: a config file may name headstart's own parts, and optimizers, schedulers, modules,"
+            " callbacks and trainers of other packages, and this is none of them."
+        )
+
+
+def located(name: str) -> Any:
+    """Return what Hydra would find under a dotted name: attributes come before modules."""
+    first, *parts = name.split(".")
+    path, found = first, import_module(first)
+    for part in parts:
+        path = f"{path}.{part}"
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = import_module(path)
+    return found
+
+
+def _named(config: Any, key: str, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of that key at any depth, with its dotted key."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            here = f"{place}.{name}" if place else str(name)
+            if name == key:
+                yield here, value
+            yield from _named(value, key, here)
+    elif isinstance(config, list | tuple):
+        for number, value in enumerate(config):
+            yield from _named(value, key, f"{place}[{number}]")
+
+
+def _values(config: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping or list, with its dotted key."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _values(value, f"{place}.{name}")
+    elif isinstance(config, list | tuple):
+        for number, value in enumerate(config):
+            yield from _values(value, f"{place}[{number}]")
+    else:
+        yield place, config
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def within(name: str, places: Sequence[str]) -> bool:
+    """Return whether a dotted name is one of these places, or lies below one."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)

@@ -1,0 +1,1 @@
+"""Fit classifiers to arrays of features."""

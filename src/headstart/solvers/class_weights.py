@@ -1,0 +1,13 @@
+"""Weigh classes of different size alike."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return a weight for each class, (classes,): images / (classes that have any x images of the class).
+
+    The mean weight over images is 1, as with scikit-learn's ``class_weight="balanced"``.
+    """
+    counts = np.bincount(targets, minlength=classes)
+    return len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))

@@ -1,0 +1,1 @@
+"""Assign images to training, validation and test."""

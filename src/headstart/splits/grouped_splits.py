@@ -1,0 +1,146 @@
+"""Splits that keep groups whole: a patient, a site or a burst is in one split only."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import DataError
+from headstart.inputs.collection import Collection, Targets
+from headstart.seeds import generator, stream
+from headstart.splits.splits import Indices
+
+MOST_PARTS = 10  # into which images are cut to meet a fraction: 0.3 is three parts of ten
+MOST_NAMES = 3  # of groups in a warning
+
+
+def split_off_groups(
+    targets: Targets, groups: Sequence[str], fraction: float, seed: int, class_names: list[str], what: str, keep: int
+) -> tuple[Indices, Indices]:
+    """Return positions that stay and positions split off; every group is in one of them.
+
+    Of every class at least ``keep`` groups stay, or all where it has no more. What is split off holds as many classes
+    as it can; then its share of images is near ``fraction``. Raises DataError where no group can be split off.
+    """
+    names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    if len(names) < 2:
+        raise DataError(
+            f"All images are in group '{names[0]}': to split off a {what} set, at least 2 groups are needed."
+        )
+    counts = np.zeros((len(names), len(class_names)), dtype=np.int64)
+    np.add.at(counts, (number, targets), 1)
+    needed = np.minimum(keep, (counts > 0).sum(axis=0))
+    best: tuple[tuple[int, int], Indices] | None = None
+    for off in _candidates(targets, number, len(names), fraction, seed, what):
+        stays = np.delete(counts, off, axis=0)
+        if ((stays > 0).sum(axis=0) < needed).any():
+            continue
+        missing = int((counts[off].sum(axis=0) == 0).sum())
+        error = abs(counts[off].sum() / len(targets) - fraction)
+        score = (missing, round(8 * error / fraction))  # nearly as good is as good, so that the seed decides
+        if best is None or score < best[0]:
+            best = score, off
+    if best is None:
+        label = int(np.argmin((counts > 0).sum(axis=0)))
+        raise DataError(
+            f"No group can be split off for {what}: class '{class_names[label]}' has its images in"
+            f" {(counts[:, label] > 0).sum()} group(s), and every class has to stay in train."
+        )
+    inside = np.isin(number, best[1])
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+def grouped_fold_of(
+    targets: Targets, groups: Sequence[str], folds: int, fold: int, seed: int, class_names: list[str]
+) -> tuple[Indices, Indices]:
+    """Return positions outside and inside of one of ``folds`` parts; every group is inside exactly one.
+
+    Raises DataError where there are too few groups, or where a part would hold all groups of a class.
+    """
+    names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    if len(names) < folds:
+        raise DataError(f"dataset.folds={folds}: there are only {len(names)} groups; each fold needs one.")
+    if (largest := int(np.bincount(targets).max())) < folds:
+        raise DataError(f"dataset.folds={folds}: the largest class has only {largest} images; use fewer folds.")
+    part = _parts(targets, number, folds, stream("group fold", seed))
+    for inside in range(folds):
+        if not (part == inside).any():
+            raise DataError(f"dataset.folds={folds}: fold {inside} would hold no group; use fewer folds.")
+        lost = np.setdiff1d(targets, targets[part != inside])
+        if len(lost):
+            raise DataError(
+                f"dataset.folds={folds}: fold {inside} would hold all groups of class '{class_names[lost[0]]}';"
+                " use another number of folds or another seeds.split."
+            )
+    return np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+
+
+def check_class_groups(targets: Targets, groups: Sequence[str], class_names: list[str], needed: int, why: str) -> None:
+    """Raise DataError unless every class has ``needed`` groups, as ``why`` says."""
+    named = np.asarray(groups, dtype=object).astype(str)
+    for label, name in enumerate(class_names):
+        found = np.unique(named[targets == label])
+        if 0 < len(found) < needed:
+            where = f"group '{found[0]}'" if len(found) == 1 else f"{len(found)} groups ({', '.join(found)})"
+            raise DataError(
+                f"Class '{name}' has all its images in {where}; {why}, at least {needed} groups are needed for every"
+                " class."
+            )
+
+
+def shared_groups(splits: Mapping[str, Collection]) -> list[str]:
+    """Return a sentence for every two splits that share groups."""
+    found = []
+    for (one, first), (other, second) in combinations(splits.items(), 2):
+        both = sorted(set(first.groups or ()) & set(second.groups or ()))
+        if both:
+            named = ", ".join(both[:MOST_NAMES]) + (", ..." if len(both) > MOST_NAMES else "")
+            found.append(f"{len(both)} group{'s are' if len(both) > 1 else ' is'} in {one} and {other} ({named})")
+    return found
+
+
+def grouped_text(what: str, off: Collection, of: int, class_names: Sequence[str]) -> str:
+    """Return how much of ``of`` images a split of whole groups has, and which classes it lacks."""
+    count = len(set(off.groups or ()))
+    missing = [name for label, name in enumerate(class_names) if label not in off.targets]
+    lacks = f", none of class {', '.join(missing)}" if missing else ""
+    return f"{what}: {100 * len(off) / of:.0f} % of images in {count} group{'' if count == 1 else 's'}{lacks}"
+
+
+def _candidates(
+    targets: Targets, number: Indices, groups: int, fraction: float, seed: int, what: str
+) -> Iterator[NDArray[np.int64]]:
+    """Yield groups that may be split off together, (groups,) each, near the fraction first; last every single one."""
+    largest = int(np.bincount(targets).max())  # scikit-learn makes no more parts than some class has images
+    for most in dict.fromkeys(min(limit, groups, largest) for limit in (MOST_PARTS, groups)):
+        if most < 2:
+            continue
+        near = Fraction(fraction).limit_denominator(most)
+        parts = max(2, near.denominator)
+        taken = min(max(1, round(fraction * parts)), parts - 1)
+        part = _parts(targets, number, parts, stream(f"group split {what}", seed))
+        of_group = np.zeros(groups, dtype=np.int64)
+        of_group[number] = part
+        ring = generator(f"group parts {what}", seed).permutation(parts)
+        for start in range(parts):
+            off = np.flatnonzero(np.isin(of_group, np.roll(ring, -start)[:taken]))
+            if 0 < len(off) < groups:
+                yield off
+    for group in generator(f"single groups {what}", seed).permutation(groups):
+        yield np.array([group])
+
+
+def _parts(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
+    """Return the part of each position, (N,): whole groups, classes in all parts alike as far as groups allow."""
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
+
+    result = np.empty(len(targets), dtype=np.int64)
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():  # of parts that lack a class, which whole groups may do
+        warnings.simplefilter("ignore", UserWarning)
+        for part, (_, inside) in enumerate(folds.split(number, targets, number)):
+            result[inside] = part
+    return result

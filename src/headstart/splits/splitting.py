@@ -1,0 +1,77 @@
+"""From the splits that a source has to train, validation and test: what is missing is split off train."""
+
+from dataclasses import dataclass
+
+from headstart.errors import DataError, nearest
+from headstart.inputs.collection import Collection, joined
+from headstart.splits.grouped_splits import check_class_groups, grouped_fold_of, grouped_text, split_off_groups
+from headstart.splits.splits import fold_of, split_off
+
+Splits = dict[str, Collection]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How much is split off, by which seed; groups are kept whole where there are any.
+
+    Its methods also return what a person should know of the splits that were made. They raise DataError for data that
+    cannot be split so.
+    """
+
+    name: str  # of the data set
+    class_names: list[str]
+    seed: int
+    validation_fraction: float
+    test_fraction: float
+
+    def completed(self, found: Splits, test_split: str | None) -> tuple[Splits, str]:
+        """Return the source's own splits, ``test_split`` in place of test, and the missing ones split off train."""
+        given = dict(found)
+        train = given.pop("train")
+        if test_split is not None:
+            if test_split not in given:
+                raise DataError(
+                    f"dataset.test_split={test_split}: {self.name} has no such split beside train."
+                    + nearest(test_split, given)
+                )
+            test: Collection | None = given[test_split]
+            validation = given.get("validation") if test_split != "validation" else None
+        else:
+            test, validation = given.get("test"), given.get("validation")
+        made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
+        said = [f"{' and '.join(made)} split off train, as there is none"] if made else []
+        if made and train.groups is not None:
+            self._check_groups(train, 1 + len(made), f"to split off {' and '.join(made)}")
+        if test is None:
+            train, test, text = self._split_off(train, self.test_fraction, "test", keep=len(made))
+            said += text
+        if validation is None:
+            train, validation, text = self._split_off(train, self.validation_fraction, "validation")
+            said += text
+        return {"train": train, "validation": validation, "test": test}, "; ".join(said)
+
+    def folded(self, found: Splits, folds: int, fold: int) -> tuple[Splits, str]:
+        """Return a part of the training and validation images as test; the source's own test images stay unread."""
+        pooled = joined([found["train"], *(split for name, split in found.items() if name == "validation")])
+        if pooled.groups is None:
+            stay, off = fold_of(pooled.targets, folds, fold, self.seed, self.class_names)
+        else:
+            self._check_groups(pooled, 3, "to be in train, validation and test")
+            stay, off = grouped_fold_of(pooled.targets, pooled.groups, folds, fold, self.seed, self.class_names)
+        train, validation, text = self._split_off(pooled.take(stay), self.validation_fraction, "validation")
+        said = [f"test is fold {fold} of {folds} of the images; validation split off the rest", *text]
+        return {"train": train, "validation": validation, "test": pooled.take(off)}, "; ".join(said)
+
+    def _split_off(
+        self, train: Collection, fraction: float, what: str, keep: int = 1
+    ) -> tuple[Collection, Collection, list[str]]:
+        """Return what stays, what is split off, and what to say of it; of each class ``keep`` groups stay."""
+        if train.groups is None:
+            stay, off = split_off(train.targets, fraction, self.seed, self.class_names, what)
+            return train.take(stay), train.take(off), []
+        stay, off = split_off_groups(train.targets, train.groups, fraction, self.seed, self.class_names, what, keep)
+        made = train.take(off)
+        return train.take(stay), made, [grouped_text(what, made, len(train), self.class_names)]
+
+    def _check_groups(self, images: Collection, needed: int, why: str) -> None:
+        check_class_groups(images.targets, images.groups or [], self.class_names, needed, why)

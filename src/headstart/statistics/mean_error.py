@@ -1,0 +1,97 @@
+"""The error of a mean over runs and test images: its parts, and the interval and the p that follow from them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from headstart.statistics.intervals import t_p_value, t_quantile
+
+Numbers = Any
+"""A float, or an array with one number for each of many tables."""
+STEPS = 60
+SMALLEST = 1e-200
+"""No smaller p is told from this one."""
+
+
+@dataclass(frozen=True)
+class MeanError:
+    """Squared standard errors of a mean, by source, each with the degrees of freedom with which it is known.
+
+    ``runs`` is the variance of the mean as the runs' own means show it; ``rest`` is the part of it that single answers
+    explain. ``images`` is the variance that images add, however many runs there are. The interval is mean ± half,
+
+        half² = t(image_degrees)² images + max(t(image_degrees)² rest, t(run_degrees)² runs)
+
+    so each part is multiplied by Student's t of its own degrees of freedom. Such an interval covers at least what it
+    claims, whatever the ratio of the parts (Banerjee 1961, Biometrika 48:424). One t with Satterthwaite's degrees gives
+    a narrower interval, which covers too little where two or three runs vary more than the images.
+    """
+
+    images: Numbers = 0.0
+    rest: Numbers = 0.0
+    runs: Numbers = 0.0
+    image_degrees: float = 1.0
+    run_degrees: float = 1.0
+
+    @property
+    def total(self) -> Numbers:
+        """The squared standard error of the mean."""
+        return self.images + np.maximum(self.rest, self.runs)
+
+    def half(self, alpha: float) -> Numbers:
+        """Return half the width of the two-sided interval at the level 1 - alpha, in the unit of the mean."""
+        of_images, of_runs = self._parts(alpha)
+        return np.sqrt(of_images * (self.images + self.rest) + of_runs)
+
+    def beyond_images(self, alpha: float) -> Numbers:
+        """Return the part of half² that the runs add to what images and single answers explain."""
+        return self._parts(alpha)[1]
+
+    def p_value(self, difference: float) -> float:
+        """Return the two-sided p that the mean is zero: the alpha at which the interval ends at zero. For floats."""
+        size, total = abs(difference), math.sqrt(self.total)
+        if self.images == self.rest == 0:
+            return t_p_value(size / total, self.run_degrees)
+        if self.runs == 0:
+            return t_p_value(size / total, self.image_degrees)
+        ends = sorted((self.image_degrees, self.run_degrees))
+        high, low = (math.log(max(t_p_value(size / total, degrees), SMALLEST)) for degrees in ends)
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.half(math.exp(middle)) > size else (low, middle)
+        return math.exp((low + high) / 2)
+
+    def _parts(self, alpha: float) -> tuple[float, Numbers]:
+        """Return t² of the images, and by how much the runs' part is larger than that of ``rest``."""
+        of_images, of_runs = (t_quantile(alpha, degrees) ** 2 for degrees in (self.image_degrees, self.run_degrees))
+        return of_images, np.maximum(of_runs * self.runs - of_images * self.rest, 0.0)
+
+
+def two_way_error(table: ArrayLike, of_answers: bool = False) -> MeanError:
+    """Return the error of the mean over a table (..., S, N): S runs, N images, what each run scored on each image.
+
+    The score is μ + run_s + image_n + rest_sn, with independent random effects. With the mean squares of the two-way
+    table (MS_runs estimates N σ²_run + σ²_rest, MS_images S σ²_image + σ²_rest, MS_rest σ²_rest) the parts are
+    max(MS_images - MS_rest, 0), MS_rest and MS_runs, each over S N. Radiology compares methods on these sums of
+    squares, where readers and cases are both samples (Dorfman, Berbaum & Metz 1992; Hillis 2007, Statist. Med. 26:596).
+    One run says nothing about others: then the images' variance is all there is.
+
+    ``of_answers``: the scores are differences of right and wrong answers. Their variance is at least that of a
+    difference on one image: that two differ on none of N images does not show that they never do.
+    """
+    scores = np.asarray(table, dtype=np.float64)
+    runs, images = scores.shape[-2:]
+    by_run, by_image = scores.mean(axis=-1), scores.mean(axis=-2)
+    of_images = runs * by_image.var(axis=-1, ddof=1)
+    least = 1 / images**2 if of_answers else 0.0
+    if runs == 1:
+        return MeanError(images=np.maximum(of_images / images, least), image_degrees=images - 1)
+    of_runs = images * by_run.var(axis=-1, ddof=1)
+    rest = scores - by_run[..., None] - by_image[..., None, :] + scores.mean(axis=(-2, -1))[..., None, None]
+    of_rest = (rest**2).sum(axis=(-2, -1)) / ((runs - 1) * (images - 1))
+    size = runs * images
+    beyond_rest = np.maximum(np.maximum(of_images, least * size) - of_rest, 0.0) / size
+    return MeanError(beyond_rest, of_rest / size, of_runs / size, images - 1, runs - 1)

@@ -1,0 +1,1 @@
+"""Train and test one network, in named steps."""

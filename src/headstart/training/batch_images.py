@@ -1,0 +1,85 @@
+"""The first training batch as the network sees it, as one image for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from headstart.data import ImageData
+from headstart.records.curves import Curves
+from headstart.strategies import Strategy
+from headstart.strategies.strategy import finished
+
+TAG = "augmented_batch"
+SHOWN = 16  # images at most: some views take milliseconds each
+COLUMNS = 4
+SIDE = 128  # pixels of an image in the grid, at most: a grid takes time to compress
+GAP = 2
+
+
+def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) -> None:
+    """Give the first batch of the first epoch, after views and mixes, to the loggers that keep images.
+
+    It is bit-equal to what the first training step will see, and drawing it moves no random stream: views come from
+    (seed, epoch, position), mixes from (seed, epoch, batch). No loader is made, and no process started.
+    """
+    keeping = [logger for logger in loggers if logger.keeps_images]
+    if not keeping:
+        return
+    images = grid(to_bytes(strategy, first_images(strategy, data)))
+    for logger in keeping:
+        logger.log_images(TAG, images)
+
+
+@torch.no_grad()
+def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
+    """The first ``count`` images of the first batch as they enter the network: float (N, 3, S, S), normalised.
+
+    Where several come of each, they lie side by side.
+    """
+    train = data.train
+    keys = next(iter(data.train_batches()))
+    whole, branches = len(keys), train.branches
+    shown = [place + branch * whole for place in range(whole) for branch in range(branches)][:count]
+    mixings = strategy.mixings(whole * branches, (train.size, train.size), 0, 0)
+    mixings = [mixing for mixing in mixings if mixing.stage is None]
+    pixels = list(dict.fromkeys(row % whole for row in _with_partners(shown, mixings)))
+    inputs = finished(train.__getitems__([keys[image] for image in pixels])[0].to(strategy.device))
+    rows = [image + branch * whole for branch in range(branches) for image in pixels]
+    images = strategy.normalise(inputs)
+    for mixing in mixings:
+        images = mixing.of_rows(rows).inputs(images)
+    return images[[rows.index(row) for row in shown]]
+
+
+def _with_partners(rows: Sequence[int], mixings: Sequence[Any]) -> list[int]:
+    """The rows, then all that are mixed into them: a large batch need not be decoded for a few of its images."""
+    needed = dict.fromkeys(rows)
+    for mixing in reversed(mixings):
+        needed |= dict.fromkeys(int(mixing.partner[row]) for row in list(needed))
+    return list(needed)
+
+
+def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
+    """Undo the normalisation: float (N, 3, S, S) to uint8 (N, s, s, 3), no larger than SIDE pixels."""
+    x = (normalised - strategy.pixel_shift) / strategy.pixel_scale
+    if x.shape[-1] > SIDE:
+        x = interpolate(x, size=(SIDE, SIDE), mode="area")
+    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (N, s, s, 3) in rows of COLUMNS on white, the last row perhaps shorter: (H, W, 3)."""
+    count, side = images.shape[:2]
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    step = side + GAP
+    canvas = np.full((rows * step - GAP, columns * step - GAP, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        top, left = step * (number // columns), step * (number % columns)
+        canvas[top : top + side, left : left + side] = image
+    return canvas

@@ -1,0 +1,50 @@
+"""What the machine does to a run, as one sentence each."""
+
+import sys
+import traceback
+from pathlib import Path
+
+from headstart.errors import CrashError, HeadstartError
+from headstart.system_errors import system_error
+from headstart.workers import failure_of
+
+NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc")
+
+
+def crash_of(error: BaseException) -> CrashError | None:
+    """The sentence for an error that is not about settings or data; None for all others, which may be bugs."""
+    if (failure := failure_of(error)) is not None:
+        return failure
+    if is_out_of_memory(error):
+        return CrashError(
+            "The memory is used up; use a smaller dataset.batch_size or dataset.image_size, or trainer.auto_batch=true,"
+            " which passes each batch through the network in parts."
+        )
+    if not isinstance(error, FileNotFoundError) and (known := system_error(error)) is not None:
+        return CrashError(f"{str(known).rstrip('.')}; what was finished stands.")
+    return None
+
+
+def happens_again(error: BaseException) -> bool:
+    """Return whether the same settings would end in the same error.
+
+    That holds for whatever is told as a fault of settings or data, and for errors while the parts of a run are made,
+    which depend on nothing else; but not where the machine, its disk or its network failed.
+    """
+    crash = error if isinstance(error, CrashError) else crash_of(error)
+    if crash is not None or isinstance(error, OSError):
+        return crash is not None and crash.lasting
+    frames = traceback.extract_tb(error.__traceback__)
+    making = any(
+        frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("training", "run.py") for frame in frames
+    )
+    return making or isinstance(error, HeadstartError)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its device did not suffice."""
+    torch = sys.modules.get("torch")  # where it was never needed, it has not run out of memory either
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in told for words in NO_MEMORY)

@@ -1,0 +1,144 @@
+"""What can be refused only once data, network and trainer are made, and before anything is trained."""
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import Strategy as LightningStrategy
+from torch import Tensor, nn
+
+from headstart.data import ImageData
+from headstart.devices.sharding import INSTEAD, Sharded
+from headstart.errors import ConfigError, DataError, nearest
+from headstart.settings.leaf_table import LOGGED
+from headstart.strategies import Strategy
+from headstart.strategies.feature_classifier import FeatureClassifier
+from headstart.strategies.norms import batch_norms
+
+
+def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None:
+    """Raise ConfigError for a callback that watches a number which no epoch of this strategy logs."""
+    if isinstance(strategy, FeatureClassifier):  # no callback is called
+        return
+    rates = [f"learning_rate/{group.name}" for group in strategy.plan if not group.frozen]
+    logged = [*LOGGED, *rates, *(["train/jsd"] if strategy.consistency else [])]
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if not isinstance(monitor, str):
+            continue
+        name = type(callback).__name__
+        if monitor not in logged:
+            raise ConfigError(
+                f"{name}.monitor={monitor}: this run logs no such number, only {', '.join(logged)}."
+                f"{hint if (hint := nearest(monitor, logged)).startswith(' Did') else ''}"
+            )
+        early = [getattr(callback, f"_{what}_on_train_epoch_end", None) is False for what in ("check", "save")]
+        if any(early) and not monitor.startswith("validation/"):
+            raise ConfigError(
+                f"{name}.monitor={monitor} is known only at the end of an epoch: leave its ..._on_train_epoch_end at"
+                " null, or watch validation/accuracy."
+            )
+
+
+def check_limits(trainer: pl.Trainer, data: ImageData) -> None:
+    """Raise ConfigError where a share of the batches is less than one batch."""
+    for name, split in (("train", data.train), ("val", data.validation), ("test", data.test), ("predict", data.test)):
+        share, batches = getattr(trainer, f"limit_{name}_batches"), -(-len(split) // data.batch_size)
+        if isinstance(share, float) and not int(share * batches):
+            raise ConfigError(
+                f"trainer.limit_{name}_batches={share}: of {batches} batches that is none; expected at least"
+                f" {1 / batches:.3g}, or a number of batches."
+            )
+
+
+def check_statistics(strategy: Strategy, data: ImageData, world: int, parts: int = 1) -> None:
+    """Raise ConfigError where batch norm would take statistics from one value a channel.
+
+    That is a pass of one image where the map has one pixel. ``world`` processes share a batch, and a batch of each
+    goes through the network in ``parts``.
+    """
+    by_mode = {mode: [s for s, m in strategy.statistics.items() if m == mode] for mode in ("update", "batch")}
+    passes = {
+        "update": _fewest(len(data.train), data.batch_size, world * parts) * data.train.branches,
+        "batch": min(
+            _fewest(len(split), data.batch_size, world * parts) for split in (data.train, data.validation, data.test)
+        ),
+    }
+    for mode, stages in by_mode.items():
+        if passes[mode] > 1 or not stages:
+            continue
+        for stage in _of_one_pixel(strategy, stages):
+            raise ConfigError(
+                f"dataset.batch_size={data.batch_size} leads to a pass of one image, in which batch norm of {stage} has"
+                " one value a channel and so no statistics: expected a larger dataset.batch_size, or"
+                " strategy.batch_norm=frozen."
+            )
+
+
+def _fewest(images: int, batch_size: int, shares: int) -> int:
+    """Return how many images the smallest pass holds: batches differ by one image at most."""
+    batches = -(-images // batch_size)
+    return max(1, images // batches // shares)
+
+
+@torch.no_grad()
+def _of_one_pixel(strategy: Strategy, stages: Sequence[str]) -> list[str]:
+    """Return those of these stages in which a batch norm sees a map of one pixel."""
+    found: list[str] = []
+    handles = []
+    for stage in stages:
+
+        def look(module: nn.Module, inputs: tuple[Tensor, ...], stage: str = stage) -> None:
+            if inputs[0].numel() == inputs[0].shape[1] and stage not in found:
+                found.append(stage)
+
+        handles += [layer.register_forward_pre_hook(look) for layer in batch_norms(strategy.backbone.stages[stage])]
+    size, training = strategy.backbone.preprocessing.image_size, strategy.training
+    try:
+        strategy.backbone.eval()(strategy.normalise(torch.zeros(1, 3, size, size, dtype=torch.uint8)))
+    finally:
+        for handle in handles:
+            handle.remove()
+        strategy.train(training)
+    return found
+
+
+def check_shares(data: ImageData, strategy: Strategy, world: int) -> None:
+    """Raise an error unless there is work to share, and an image of every batch and split for every process."""
+    if world == 1:
+        return
+    if isinstance(strategy, FeatureClassifier):
+        raise ConfigError(
+            f"strategy={strategy.config_name()} computes its head in one process, so there is nothing for {world} to"
+            " share out: use trainer.devices=1."
+        )
+    batches = -(-len(data.train) // data.batch_size)
+    smallest = len(data.train) // batches
+    if smallest < world:
+        raise ConfigError(
+            f"dataset.batch_size={data.batch_size} makes batches of {smallest}, too few for {world} processes to share:"
+            f" expected at least {world}, or fewer trainer.devices."
+        )
+    for name in ("validation", "test"):
+        if (count := len(getattr(data, name))) < world:
+            raise DataError(
+                f"The {name} split holds {count} images, too few for {world} processes; use trainer.devices={count}."
+            )
+
+
+def check_sharding(strategy: Strategy, lightning: LightningStrategy, world: int) -> None:
+    """Raise ConfigError unless what is trained can be shared out."""
+    if not isinstance(lightning, Sharded) or world == 1:
+        return
+    if type(strategy).penalty is not Strategy.penalty:
+        raise ConfigError(
+            f"trainer=fsdp: {type(strategy).__name__} adds to the loss what it measures on the weights of all stages at"
+            f" once, and they are never all in one place; {INSTEAD}."
+        )
+    trained = [stage for name, stage in strategy.backbone.stages.items() if name not in strategy.frozen_stages]
+    single = [name for part in (*trained, strategy.head) for name, p in part.named_parameters() if not p.ndim]
+    if single:
+        raise ConfigError(
+            f"trainer=fsdp cannot share out {single[0]}, a single number"
+            f"{' (of head=cosine)' if single[0] == 'scale' else ''}; {INSTEAD}."
+        )

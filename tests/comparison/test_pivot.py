@@ -1,0 +1,61 @@
+"""Which rows are bold."""
+
+import math
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.comparison.comparison import Comparison
+from headstart.comparison.panels import Panel
+from headstart.comparison.pivot import best_rows
+from headstart.comparison.table import RunGroup, Statistic
+from headstart.statistics import PairedDifference
+
+
+def panel(means: dict[str, float], half: float = math.nan) -> Panel:
+    """Groups with these means, whose own intervals reach as far as ``half``."""
+    groups = []
+    for name, mean in means.items():
+        bounds = None if math.isnan(half) else (mean - half, mean + half)
+        test = Statistic(mean, 0.01, 3, bounds)
+        groups.append(RunGroup({"dataset": "ants", "strategy": name}, (), test, test))
+    return Panel("ants", ("strategy",), tuple(groups), (), {"dataset": "ants"})
+
+
+def compared(a: str, b: str, p: float) -> Comparison:
+    return Comparison("ants", a, b, PairedDifference(0.1, 0, 0, p, 1, 3, 100, "test"), p, "")
+
+
+@pytest.mark.parametrize(
+    ("alike", "half", "bold"),
+    [
+        ({"second", "third"}, 0.5, {"best", "second", "third"}),
+        ({"third"}, 0.5, {"best"}),  # the second is worse than the best and above the third
+        ({"second", "fourth"}, 0.5, {"best", "second"}),
+        ({"second", "third", "fourth"}, 0.25, {"best", "second", "third"}),  # the fourth is far below
+        (set(), 0.5, {"best"}),
+    ],
+)
+def test_bold_follows_the_means_without_a_gap(alike: set[str], half: float, bold: set[str]) -> None:
+    means = {"third": 0.7, "best": 0.9, "fourth": 0.6, "second": 0.8}
+    comparisons = [compared("best", name, 0.5 if name in alike else 0.001) for name in means if name != "best"]
+    assert best_rows(panel(means, half), comparisons) == bold
+
+
+def test_what_was_not_compared_is_not_bold() -> None:
+    means = {"best": 0.9, "second": 0.9, "third": 0.8}
+    assert best_rows(panel(means), [compared("best", "third", 0.5)]) == {"best"}
+    assert best_rows(panel({"alone": 0.9}), []) == frozenset()
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=8), st.randoms(use_true_random=False), st.floats(0.01, 0.3))
+def test_no_row_in_bold_lies_below_one_that_is_not(values: list[int], random: object, half: float) -> None:
+    means = {f"row{number}": value / 20 for number, value in enumerate(values)}
+    comparisons = [compared(a, b, random.choice([0.001, 0.5])) for a, b in combinations(means, 2)]  # type: ignore[attr-defined]
+    bold = best_rows(panel(means, half), comparisons)
+    least = min(means[name] for name in bold)
+    assert max(means.values()) == max(means[name] for name in bold)
+    assert all(name in bold for name in means if means[name] > least)
+    assert least >= max(means.values()) - half - 1e-12

@@ -1,0 +1,47 @@
+"""Predictions come back as they were written, and damage is told in a sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headstart.comparison.predictions import read_predictions
+from headstart.errors import DataError
+from headstart.records.predictions import write_predictions
+
+
+def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
+    classes = ["id", "target", "a, b", "NA"]  # names that a careless reader would mistake
+    targets = np.array([0, 3, 2, 1])
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes)
+    found = read_predictions(tmp_path / "p.csv")
+    assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
+    assert list(found.classes) == classes
+    assert found.targets.tolist() == targets.tolist()
+    assert found.said.tolist() == logits.argmax(1).tolist()
+    np.testing.assert_allclose(found.probabilities, logits.double().softmax(1).numpy(), rtol=1e-10)
+    other = read_predictions(tmp_path / "p.csv")
+    assert found.images == other.images
+    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets[::-1].copy(), logits, classes)
+    assert read_predictions(tmp_path / "p.csv").images != found.images
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "is missing"),
+        ("a,b,c\n", "does not begin with"),
+        ("id,target,prediction,x,y\n", "holds no image"),
+        ("id,target,prediction,x,y\n1,x,z,0.5,0.5\n", "a class that has no column"),
+        ("id,target,prediction,x,y\n1,x,x,0.5,much\n", "cannot be read"),
+        ("id,target,prediction,x,y\n1,x,x,1.5,-0.5\n", "probabilities that are none"),
+        ("id,target,prediction,x,x\n1,x,x,0.5,0.5\n", "a class twice"),
+    ],
+)
+def test_damage_is_told(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_predictions(tmp_path / "p.csv")

@@ -1,0 +1,58 @@
+"""Settings that were typed and are not applied are named, with the reason; those that are applied are not."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, make_strategy, runs_below
+from omegaconf import OmegaConf
+
+from headstart.cli import main
+from headstart.strategies import FinetuneAll, HeadOnly, LinearProbe, Scratch, Strategy
+from headstart.training.unused import unused_settings
+
+PLAIN: dict[str, Any] = {
+    "strategy": {"lr": None},
+    "trainer": {"gradient_clip_val": None},
+    "features": {"enabled": True},
+    "head": {"pooling": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("cls", "changes", "typed", "phrases"),
+    [
+        (HeadOnly, {}, ["optimizer.lr=1", "trainer.max_epochs=5", "scheduler=constant", "features.engine=torch"], []),
+        (
+            LinearProbe,
+            {},
+            ["trainer.max_epochs=5", "+optimizer.betas=[0.9,0.9]", "scheduler=constant", "strategy.l2=1", "seed=1"],
+            ["trainer.max_epochs, optimizer.betas, scheduler (linear_probe takes no gradient steps)"],
+        ),
+        (Scratch, {}, ["backbone.weights=imagenet"], ["backbone.weights (the strategy starts from random weights)"]),
+        (Scratch, {}, ["backbone.weights=null", "~callbacks.progress"], []),
+        (HeadOnly, {"strategy": {"lr": 0.1}}, ["optimizer.lr=1"], ["optimizer.lr (strategy.lr is given)"]),
+        (HeadOnly, {"features": {"enabled": False}}, ["features.engine=torch", "features.enabled=false"],
+         ["features.engine (features.enabled is false)"]),
+        (FinetuneAll, {}, ["features.engine=torch"], ["features.engine (no lower stage is frozen)"]),
+        (HeadOnly, {}, ["features.views=4", "augmentation.where=device"],
+         ["features.views (nothing is augmented)", "augmentation.where (nothing is augmented)"]),
+        (HeadOnly, {}, ["trainer.gradient_clip_algorithm=value"],
+         ["trainer.gradient_clip_algorithm (trainer.gradient_clip_val is null)"]),
+        (HeadOnly, {"trainer": {"gradient_clip_val": 1.0}}, ["trainer.gradient_clip_algorithm=value"], []),
+        (HeadOnly, {}, ["head.gem_p=4"], ["head.gem_p (head.pooling is not gem)"]),
+        (HeadOnly, {"head": {"pooling": "gem"}}, ["head.gem_p=4"], []),
+    ],
+)  # fmt: skip
+def test_unused_settings(cls: type[Strategy], changes: dict[str, Any], typed: list[str], phrases: list[str]) -> None:
+    strategy = make_strategy(cls, optimizer=partial(torch.optim.AdamW, lr=0.01))
+    assert unused_settings(OmegaConf.create(PLAIN | changes), typed, strategy) == phrases
+
+
+def test_a_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "strategy=nearest_centroid", "optimizer.lr=0.1", "output_dir=o"]) == 0
+    phrase = "trainer.max_epochs, optimizer.lr (nearest_centroid takes no gradient steps)"
+    assert f"not used: {phrase}" in capsys.readouterr().out
+    assert runs_below(Path("o"))[0]["not_used"] == [phrase]
