@@ -40,21 +40,21 @@ CALLS = {
 }
 # An error, its sentence, and its exit code: 1 where the machine failed, 2 where another path or setting helps.
 ERRORS: list[tuple[BaseException, str, int]] = [
-    (OSError(errno.ENOSPC, "", "a/b"), "Nothing can be written, as the disk is full ('a/b'); make room", 1),
+    (OSError(errno.ENOSPC, "", "a/b"), "Nothing can be written because the disk is full ('a/b'); make room", 1),
     (OSError(errno.EDQUOT, "", "b"), "the disk quota is used up ('b'); make room", 1),
-    (OSError(errno.EFBIG, "", "b"), "a file may not be that large ('b'); raise the limit, which 'ulimit -f' shows", 1),
-    (OSError(errno.EROFS, "", "b"), "Nothing can be written, as the disk is read-only ('b'); write elsewhere", 2),
-    (OSError(errno.EIO, "", "b"), "'b' cannot be used, as the disk failed; check the disk", 1),
-    (OSError(errno.EACCES, "", "b"), "'b' cannot be used, as permission is denied; choose a path", 2),
-    (OSError(errno.ENOTDIR, "", "b"), "'b' cannot be used, as a part of its path is a file", 2),
-    (OSError(errno.EISDIR, "", "b"), "'b' cannot be used, as it is a folder", 2),
-    (OSError(errno.ENAMETOOLONG, "", "b"), "'b' cannot be used, as its name is too long; choose a shorter path", 2),
+    (OSError(errno.EFBIG, "", "b"), "a file may not be that large ('b'); raise the limit that 'ulimit -f' shows", 1),
+    (OSError(errno.EROFS, "", "b"), "Nothing can be written because the disk is read-only ('b'); write elsewhere", 2),
+    (OSError(errno.EIO, "", "b"), "'b' cannot be used because the disk failed; check the disk", 1),
+    (OSError(errno.EACCES, "", "b"), "'b' cannot be used because permission is denied; choose a path", 2),
+    (OSError(errno.ENOTDIR, "", "b"), "'b' cannot be used because a part of its path is a file", 2),
+    (OSError(errno.EISDIR, "", "b"), "'b' cannot be used because it is a folder", 2),
+    (OSError(errno.ENAMETOOLONG, "", "b"), "'b' cannot be used because its name is too long; choose a shorter path", 2),
     (OSError(errno.EMFILE, "", "b"), "too many files are open; allow more, as with 'ulimit -n 4096'", 1),
     (OSError(errno.ENOENT, "", "b\udce9\n"), r"'b\udce9\n' does not exist; check its path", 2),
     (OSError(errno.EAGAIN, ""), "No more processes or threads can be started", 1),
     (RuntimeError("can't start new thread"), "No more processes or threads can be started", 1),
-    (OSError(errno.ECONNREFUSED, "Connection refused"), "what was asked for (Connection refused)", 1),
-    (OSError("cannot identify image"), "what was asked for (cannot identify image)", 1),
+    (OSError(errno.ECONNREFUSED, "Connection refused"), "The operating system refused: Connection refused", 1),
+    (OSError("cannot identify image"), "The operating system refused: cannot identify image", 1),
     (MemoryError(), "The memory is used up", 1),
     (ImportError("libx.so: failed to map segment from shared object"), "The memory is used up", 1),
     (KeyboardInterrupt(), "interrupted", 130),
@@ -173,7 +173,7 @@ def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> 
 def test_a_folder_in_the_place_of_a_file_is_found_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").mkdir()
     check_writable(tmp_path, "", ["b.pdf"])
-    with pytest.raises(HeadstartError, match=r"'.*a\.pdf' cannot be written, as it is a folder; move it\.$"):
+    with pytest.raises(HeadstartError, match=r"'.*a\.pdf' cannot be written because it is a folder; move it\.$"):
         check_writable(tmp_path, "move it", ["b.pdf", "a.pdf"])
 
 
@@ -247,7 +247,8 @@ def test_an_output_that_is_full(warm: Server) -> None:
         code, said = ended(warm, "", ["--help"], full.fileno())
     assert code == 1
     assert said == (
-        "headstart: Nothing can be written, as the disk is full ('standard output'); make room, or write elsewhere.\n"
+        "headstart: Nothing can be written because the disk is full ('standard output');"
+        " make room, or write elsewhere.\n"
     )
 
 
@@ -280,7 +281,7 @@ def test_a_limit_on_the_size_of_files(warm: Server) -> None:
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))"
     code, said = ended(warm, limit, ["report", "runs"])
     assert code == 1
-    assert "Nothing can be written below 'runs/report' (a file may not be that large); give another --out." in said
+    assert "Nothing can be written below 'runs/report' (a file may not be that large); choose another --out." in said
     assert set(Path().rglob("*")) - {Path("out"), Path("err")} == before
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1024
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN

@@ -31,7 +31,7 @@ CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most r
         (RuntimeError(DIED.format(1)), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Killed."), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Bus error. It is possible that"), "/dev/shm"),
-        (RuntimeError("DataLoader timed out after 600 seconds"), "No image came within 10 minutes"),
+        (RuntimeError("DataLoader timed out after 600 seconds"), "sent none within 10 minutes"),
         (RuntimeError("received 0 items of ancdata"), "too many files"),
         (RuntimeError("Too many open files. Communication with the workers is no longer possible."), "ulimit -n"),
         (RuntimeError("unable to open shared memory object </torch_1> in mode: No space left (28)"), "/dev/shm"),

@@ -126,7 +126,7 @@ def test_some_images_are_each_class_in_its_share_and_others_are_not_mixed_in(
     assert (known.count, known.total) == (12, 36)
     assert "on 12 images of 36" in capsys.readouterr().out
     assert main(["evaluate", str(run), *cells, "--images", "24"]) == 2
-    assert "was measured on 12 images, not 24: give --images 12, or --again" in capsys.readouterr().err
+    assert "was measured on 12 images, not 24; use --images 12, or --again" in capsys.readouterr().err
     assert main(["evaluate", str(run), *cells, "--images", "24", "--again"]) == 0
     replaced = read_robustness(run)
     assert replaced is not None
@@ -145,8 +145,8 @@ def test_relative_to_itself_is_one(run: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--corruptions", "fogg"], "--corruptions fogg: there is no such corruption. Did you mean 'fog'?"),
         (["--corruptions", "--severities", "0"], "--severities 0: expected whole numbers from 1 to 5."),
-        (["--corruptions", "--images", "0"], "--images 0: expected a whole number from 1 on."),
-        (["--severities", "1"], "--severities goes with --corruptions."),
+        (["--corruptions", "--images", "0"], "--images 0: expected a whole number of 1 or more."),
+        (["--severities", "1"], "--severities needs --corruptions."),
         (["--colour"], "unrecognized arguments: --colour; see headstart evaluate --help."),
     ],
 )
@@ -164,6 +164,6 @@ def test_one_run_that_cannot_be_tested_does_not_stop_the_others(run: Path, capsy
     (damaged / "robustness.json").write_text("{")
     assert main(["evaluate", str(failed), str(damaged), str(run), "--corruptions", "fog", "--severities", "1"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("headstart: failed: only finished runs can be tested again, this one is failed")
+    assert said[0].startswith("headstart: failed: only finished runs can be tested again, but this one is failed")
     assert said[1].startswith("headstart: damaged: robustness.json cannot be read")
     assert (run / "robustness.json").is_file()

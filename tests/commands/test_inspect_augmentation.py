@@ -48,11 +48,11 @@ def test_the_command_writes_a_image_and_a_table(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert said.index("crop_resize") < said.index("augmix") < said.index("manifold_mixup")
     assert "severity=3" in said
-    assert "manifold_mixup draws from input, stem" in said
+    assert "manifold_mixup mixes at input, stem" in said
     [folder] = Path("out").glob("*/textures-augmentation")
     with Image.open(folder / "augmentation.png") as image:
         assert len(set(image.convert("L").getdata())) > 50
     assert (folder / "augmentation.txt").read_text() in said
     assert main(command) == 2
-    assert "augmentation=none leaves images as they are" in capsys.readouterr().err
+    assert "augmentation=none changes nothing" in capsys.readouterr().err
     assert main([*command, "augmentation=augmix", "augmentation.where=gpu"]) == 2

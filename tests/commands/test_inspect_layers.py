@@ -139,7 +139,7 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
         (["backbone=resnet18,resnet50"], r"one network at a time"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
-        (["debug=fast"], r"trainer.limit_train_batches: inspect layers looks at all images"),
+        (["debug=fast"], r"trainer.limit_train_batches: inspect layers uses all images"),
         (["strategy.l2=[-1]"], r"strategy.l2=\[-1\]: expected one or more numbers above 0"),
         (["head=mlp", "head.dropout=0"], r"use head=linear, not head=mlp"),
         (["head.pooling=mean"], r"head.pooling=mean: there is no such pooling"),

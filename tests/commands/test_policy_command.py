@@ -30,7 +30,7 @@ SMALL += ["policy.operations=[rotate,brightness,invert,identity]", "policy.image
 def test_a_policy_is_written_repeated_and_trained_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", *SMALL]) == 0
     said = capsys.readouterr().out
-    assert "textures: 72 training images are to look like 48 validation images, at 12 x 12 pixels" in said
+    assert "textures: making 72 training images like 48 validation images, at 12 x 12 pixels" in said
     assert "epoch 1 of 2: distance " in said
     assert "epoch 2 of 2: distance " in said
     policy = read_policy("policy.json")
@@ -73,7 +73,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["policy.real=test"], "policy.real=test: expected validation or train"),
         (["policy.operations=rotate"], "policy.operations=rotate: expected a list"),
         (["policy.operations=[rotat,invert]"], "no operation 'rotat'. Did you mean 'rotate'"),
-        (["policy.image_size=4"], "policy.image_size=4: expected a whole number from 8 on"),
+        (["policy.image_size=4"], "policy.image_size=4: expected a whole number of 8 or more"),
         (["policy.output=."], "policy.output=. is a folder"),
         (["policy.output=there/is/a_file/p.json"], "Nothing can be written below 'there/is/a_file'"),
         (["seed=a"], "policy.seed=a: expected a whole number"),

@@ -99,7 +99,7 @@ def test_images_that_moved(make_folder: Callable[..., Path], capsys: pytest.Capt
     moved = root.rename(root.with_name("elsewhere"))
     capsys.readouterr()
     assert main(["reproduce", str(run)]) == 2
-    assert f"The images are no longer at '{root}': say where they are now, with --root DIR." in capsys.readouterr().err
+    assert f"The images are no longer at '{root}'; give their folder with --root DIR." in capsys.readouterr().err
     assert not Path("reproduced").exists()
     assert main(["reproduce", str(run), "--root", "nowhere"]) == 2
     assert "--root nowhere: there is no such folder" in capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_images_that_moved(make_folder: Callable[..., Path], capsys: pytest.Capt
 def test_a_run_without_a_folder_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("debug=fast")
     assert main(["reproduce", str(run), "--root", "x"]) == 2
-    assert "--root x: the images of textures are in no folder" in capsys.readouterr().err
+    assert "--root x: the images of textures do not come from a folder" in capsys.readouterr().err
 
 
 def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +161,7 @@ def test_what_contradicts_itself_is_different(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 1.0})
     found = verdict(read_record(a), read_record(b))
     assert found.word == "different"
-    assert "states a test accuracy of 100.00 %, predictions.csv counts 75.00 %" in found.reasons[0]
+    assert "has a test accuracy of 100.00 %, but predictions.csv gives 75.00 %" in found.reasons[0]
     other = verdict(read_record(a), read_record(make_up(tmp_path / "c", (True, False, False, False), prefix="x")))
     assert other.word == "different"
     assert "cannot be compared one by one" in other.reasons[0]
@@ -184,7 +184,7 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
     make_up(tmp_path / "failed", (False,) * 4, {"seed": 4, "seeds": {"head": 4}}, status="failed")
     again = read_record(make_up(tmp_path / "reproduced" / "0", (True, True, True, True)))
     assert sister_lines(read_record(runs[0]), again) == [
-        "Over 3 seeds, the original's among them: 75.00 ± 25.00 %; the difference is 1 of that deviation."
+        "Over 3 seeds, including the original's: 75.00 ± 25.00 %; the difference is 1 of this standard deviation."
     ]
     assert sister_lines(read_record(runs[3]), again) == []
 
@@ -198,12 +198,12 @@ def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytes
         assert not Path("never").exists()
 
     refused(tmp_path / "gone", "There is no folder")
-    refused(make_up(tmp_path / "a", status="interrupted"), "is interrupted, so there is no result to reproduce")
+    refused(make_up(tmp_path / "a", status="interrupted"), "is interrupted and has no result to reproduce")
     refused(make_up(tmp_path / "b", schema=7), "schema 7; this version reads 1")
     refused(make_up(tmp_path / "c", metrics={}), "no test/accuracy")
     run = make_up(tmp_path / "d")
     (run / "predictions.csv").unlink()
-    refused(run, "nothing to compare with: predictions.csv is missing")
+    refused(run, "has no predictions to compare with: predictions.csv is missing")
     run = make_up(tmp_path / "e")
     for text, reason in (
         ("{half", "cannot be read"),
