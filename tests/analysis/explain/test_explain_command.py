@@ -66,9 +66,9 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 2
     assert said[0] == (
-        "headstart: unfinished: only finished runs can be explained, this one is failed (out of memory)."
+        "headstart: unfinished: only finished runs can be explained, but this one is failed (out of memory)."
     )
-    assert "changed: the network no longer says what predictions.csv holds" in said[1]
+    assert "changed: the network's predictions differ from predictions.csv" in said[1]
     assert not (unfinished / "explain").exists()
     assert not (changed / "explain").exists()
     assert (run / "explain/grad_cam.pdf").is_file()
@@ -81,8 +81,8 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
         (["--images", "many"], "invalid int value: 'many'; see headstart explain --help."),
         (["--embedding", "pcaa"], "there is no such embedding. Did you mean 'pca'?"),
         (["--stage", "stage33"], "has no such stage. Did you mean 'stage3'?"),
-        (["--stage", "stage4"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
-        (["--root", "elsewhere"], "--root elsewhere: the images of this run are in no folder."),
+        (["--stage", "stage4"], "it gives no map at 32 pixels; choose one of stem, stage1, stage2, stage3."),
+        (["--root", "elsewhere"], "--root elsewhere: the images of this run do not come from a folder."),
     ],
 )
 def test_wrong_arguments(run: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +101,6 @@ def test_no_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 4
     assert "required: RUN" in said[0]
-    assert f"is no run directory, it holds 1 of them; name one, such as '{run.resolve()}'." in said[1]
-    assert "is no run directory: there is no run.json." in said[2]
+    assert f"is not a run directory but holds 1; name one, such as '{run.resolve()}'." in said[1]
+    assert "is not a run directory: it has no run.json." in said[2]
     assert "There is no folder 'nowhere'" in said[3]

@@ -44,8 +44,8 @@ def check(run: Run) -> Rebuilt:
             np.testing.assert_allclose(rebuilt.strategy.features(inputs)[[3, 1]], features, atol=1e-4)
     chosen = choose(rebuilt.predictions, 3)
     maps = explain_classes(rebuilt, chosen, None)
-    assert maps.said.shape == (len(chosen.rows), maps.stage.side, maps.stage.side)
-    assert (maps.said >= 0).all()
+    assert maps.predicted.shape == (len(chosen.rows), maps.stage.side, maps.stage.side)
+    assert (maps.predicted >= 0).all()
     return rebuilt
 
 
@@ -85,7 +85,7 @@ def test_how_many_neighbours_vote_is_read_back() -> None:
     head: Any = rebuilt.strategy.head
     assert head.neighbours == best["neighbours"]
     head.neighbours = 8 if head.neighbours != 8 else 3
-    with pytest.raises(DataError, match="no longer says"):
+    with pytest.raises(DataError, match="differ from"):
         rebuilt.verified_features(np.array([0]))
 
 
@@ -97,7 +97,7 @@ def test_changes_are_refused() -> None:
     content = torch.load(file, weights_only=True)
     content["state_dict"]["head.bias"][0] += 0.05
     torch.save(content, file)
-    with pytest.raises(DataError, match=r"no longer says what predictions\.csv holds: 24 of 24 images differ"):
+    with pytest.raises(DataError, match=r"predictions differ from predictions\.csv for 24 of 24 images"):
         rebuild(run).verified_features(np.array([0]))
     del content["state_dict"]["head.bias"]
     torch.save(content, file)
@@ -121,7 +121,7 @@ def test_changes_are_refused() -> None:
     settings = yaml.safe_load((run.directory / "config.yaml").read_text())
     settings["dataset"]["patch"] = 40
     (run.directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(DataError, match="test images have another content"):
+    with pytest.raises(DataError, match="the content of test images differs"):
         rebuild(run)
 
 

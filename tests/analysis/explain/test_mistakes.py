@@ -36,7 +36,7 @@ def test_without_mistakes_the_least_confident_right_ones() -> None:
     found = choose(predictions([0, 1, 1, 1, 1]), 2)
     assert not found.wrong
     assert found.rows.tolist() == [2, 4]
-    assert found.what == "Nothing is wrong: the 2 least confident right answers"
+    assert found.what == "No mistakes: the 2 least confident right predictions"
 
 
 def test_the_table() -> None:
@@ -60,7 +60,7 @@ def test_the_grid_shows_the_images_and_both_classes(count: int) -> None:
     row = int(chosen.rows[-1])
     other = int(said.targets[row])
     assert f"true {said.classes[other]} {percent(SHARES[row, other])}" in texts
-    assert any(text.startswith(f"{count}  said") for text in texts)
+    assert any(text.startswith(f"{count}  predicted") for text in texts)
     figure.canvas.draw()  # dollar signs are no mathematics
 
 
