@@ -41,7 +41,7 @@ class Embedding:
 
 
 def stratified(targets: NDArray[np.int64], most: int = MOST) -> NDArray[np.int64]:
-    """Return at most ``most`` rows in order, with the classes in proportion, by even steps through the sorted classes."""
+    """Return at most ``most`` rows in order, with the classes in proportion, by even steps through sorted classes."""
     if len(targets) <= most:
         return np.arange(len(targets))
     by_class = np.argsort(targets, kind="stable")
