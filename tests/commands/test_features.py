@@ -1,4 +1,4 @@
-"""headstart features: what is kept is listed, and goes when it is told to."""
+"""Test headstart features: list and remove cached features."""
 
 import subprocess
 import sys

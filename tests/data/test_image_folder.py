@@ -1,4 +1,4 @@
-"""Class folders: every layout, and one sentence for everything that can be wrong with them."""
+"""Test class folders: every layout is read, and every error is one sentence."""
 
 import csv
 import json

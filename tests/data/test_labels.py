@@ -1,4 +1,4 @@
-"""Labels that are suspicious, that are no classes, and that contradict one another."""
+"""Test labels that are suspicious, are not classes, or contradict each other."""
 
 import numpy as np
 import pytest

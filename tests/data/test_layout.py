@@ -1,4 +1,4 @@
-"""Layouts of folders: understood, or refused with the setting that decides. Empty files count by their names."""
+"""Test layouts of folders: read, or refused with the setting that decides. Empty files count by their names."""
 
 from pathlib import Path
 from typing import Any

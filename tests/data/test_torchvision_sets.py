@@ -1,4 +1,4 @@
-"""torchvision's sets: the right arguments, Debian's idx files, and what to fetch when there is no network."""
+"""Test torchvision's data sets: their arguments, Debian's idx files, and the message without a network."""
 
 import gzip
 import inspect
@@ -92,9 +92,9 @@ def test_archives_stay_in_their_folder(kind: str, tmp_path: Path, monkeypatch: p
             raise RuntimeError("unpacked")
 
     monkeypatch.setattr(torchvision.datasets, "SVHN", Fake)
-    with pytest.raises(DataError, match=r"svhn is not in .*") as told:
+    with pytest.raises(DataError, match=r"svhn is not in .*") as raised:
         TorchvisionSet(set_name="svhn", root=str(root)).prepare(P)
-    assert ("unpacked" in str(told.value)) == (kind in ("zip", "absolute"))  # put below the folder instead
+    assert ("unpacked" in str(raised.value)) == (kind in ("zip", "absolute"))  # put below the folder instead
     assert not list(outside.iterdir())
     assert tarfile.TarFile.extraction_filter is None
 

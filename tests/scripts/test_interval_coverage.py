@@ -1,4 +1,4 @@
-"""The simulation repeats, and finds the report's intervals to cover what they claim."""
+"""Test that the simulation repeats, and that the report's intervals have their coverage."""
 
 import runpy
 

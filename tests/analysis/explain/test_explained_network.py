@@ -1,4 +1,4 @@
-"""The network of a finished run, built again from its directory, says what it said."""
+"""Test that a network rebuilt from a run directory gives the predictions of the run."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def trained(*arguments: str) -> Run:
 
 
 def check(run: Run) -> Rebuilt:
-    """Everything is as it was, seen without the check that the command relies on."""
+    """Check the rebuilt network without the check that the command itself makes."""
     rebuilt = rebuild(run)
     features = rebuilt.verified_features(np.array([3, 1]))
     assert features.shape == (2, rebuilt.strategy.backbone.feature_dim)
@@ -39,8 +39,8 @@ def check(run: Run) -> Rebuilt:
     if rebuilt.strategy.batch_norm != "batch" and not rebuilt.strategy.averaged_views:
         with torch.no_grad():
             inputs = rebuilt.inputs(rebuilt.positions)
-            said = rebuilt.strategy(inputs).softmax(dim=1)
-            np.testing.assert_allclose(said, rebuilt.predictions.probabilities, atol=1e-4)
+            probabilities = rebuilt.strategy(inputs).softmax(dim=1)
+            np.testing.assert_allclose(probabilities, rebuilt.predictions.probabilities, atol=1e-4)
             np.testing.assert_allclose(rebuilt.strategy.features(inputs)[[3, 1]], features, atol=1e-4)
     chosen = choose(rebuilt.predictions, 3)
     maps = explain_classes(rebuilt, chosen, None)
@@ -77,7 +77,7 @@ def test_other_settings(settings: list[str]) -> None:
 
 
 def test_how_many_neighbours_vote_is_read_back() -> None:
-    """It is no tensor; here three strongest candidates are told apart by the votes of each image."""
+    """The number is not a tensor, so it is read from metrics.csv."""
     run = trained("strategy=knn", "strategy.neighbours=[1,3,8]")
     rebuilt = check(run)
     curve = run.read_curve()
@@ -90,7 +90,7 @@ def test_how_many_neighbours_vote_is_read_back() -> None:
 
 
 def test_changes_are_refused() -> None:
-    """A weight, an image's class, a setting, a file: whatever is not as it was."""
+    """Any change is refused: of a weight, an image's class, a setting or a file."""
     run = trained("strategy=head_only")
     file = run.directory / "checkpoints/best.ckpt"
     whole = file.read_bytes()

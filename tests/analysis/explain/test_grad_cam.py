@@ -1,4 +1,4 @@
-"""Grad-CAM against the formula of the paper, on networks small enough to do it by hand."""
+"""Test Grad-CAM against the formula of the paper, on networks small enough to compute by hand."""
 
 import numpy as np
 import pytest
