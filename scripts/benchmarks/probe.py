@@ -1,4 +1,4 @@
-"""Compare a cold linear_probe with timm and scikit-learn, written by hand."""
+"""Compare linear_probe, without cached features, with a probe written by hand in timm and scikit-learn."""
 
 import json
 import sys

@@ -19,8 +19,8 @@ DONE, FAILED, WRONG, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 1
 def guarded(command: Callable[[], int]) -> int:
     """Run a command, print the error that ends it, and return the exit code.
 
-    0: done. 1: the machine failed, or a bug, shown with its traceback. 2: an error that the user can correct.
-    130: interrupted. 141: standard output was closed, as by ``headstart status runs | head -1``.
+    Exit codes: 0 if done; 1 if the machine failed, or for a bug, shown with its traceback; 2 for an error that the user
+    can correct; 130 if interrupted; 141 if standard output was closed, as by ``headstart status runs | head -1``.
     """
     _settle_streams()
     threading.excepthook = _print_thread_bug

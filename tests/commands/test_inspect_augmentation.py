@@ -10,7 +10,7 @@ from PIL import Image
 from headstart.augmentations import Augmentation, AugMix, CropResize, Mixup
 from headstart.backbones import Preprocessing
 from headstart.cli import main
-from headstart.commands.inspect_augmentation import COLUMNS, ROWS, look
+from headstart.commands.inspect_augmentation import COLUMNS, ROWS, draw_views
 from headstart.data import Digits
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
@@ -19,7 +19,7 @@ P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 def seen(augmentation: Augmentation) -> tuple[Digits, object]:
     data = Digits(labels_per_class=4, batch_size=16)
     data.prepare(P, augmentation.views)
-    return data, look(data, augmentation, 0)
+    return data, draw_views(data, augmentation, 0)
 
 
 def test_the_grid_is_what_the_first_epochs_see() -> None:

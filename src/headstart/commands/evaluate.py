@@ -48,9 +48,9 @@ class Job:
 def evaluate(arguments: Sequence[str]) -> int:
     """Test runs again; return the exit code.
 
-    0: done. 2: a run cannot be tested. 1: the machine failed. An error of one run is printed as one sentence, and the
-    other runs continue. Finished corruptions are kept if the command is interrupted. Raises HeadstartError for a wrong
-    argument.
+    Exit codes: 0 if done, 2 if a run cannot be tested, 1 if the machine failed. An error of one run is printed as one
+    sentence, and the other runs continue. Finished corruptions are kept if the command is interrupted. Raises
+    HeadstartError for a wrong argument.
     """
     options = _parser().parse_args(list(arguments))
     _check(options)

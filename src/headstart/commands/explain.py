@@ -30,8 +30,8 @@ class Parser(argparse.ArgumentParser):
 def explain(arguments: Sequence[str]) -> int:
     """Write RUN/explain for each run that the arguments name; return the exit code.
 
-    0: done. 2: a run cannot be explained. 1: the machine failed. An error of one run is printed as one sentence, and
-    the other runs continue. Raises HeadstartError for a wrong argument.
+    Exit codes: 0 if done, 2 if a run cannot be explained, 1 if the machine failed. An error of one run is printed as
+    one sentence, and the other runs continue. Raises HeadstartError for a wrong argument.
     """
     code = DONE
     options = _parser().parse_args(list(arguments))

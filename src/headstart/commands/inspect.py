@@ -47,7 +47,7 @@ class Shares:
 def inspect(arguments: Sequence[str]) -> int:
     """Print the tables of a backbone; return the exit code.
 
-    The arguments are settings of ``headstart train``. 2: a wrong setting, reported in one sentence. 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
     return answered(arguments, HELP, lambda: _print_tables(arguments), lambda error: reason(error, arguments))
 

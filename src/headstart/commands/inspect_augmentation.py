@@ -54,7 +54,7 @@ class DrawnViews:
 def inspect_augmentation(arguments: Sequence[str]) -> int:
     """Draw an augmentation and print its table; return the exit code.
 
-    The arguments are settings of ``headstart train``. 2: a wrong setting, reported in one sentence. 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
     return answered(arguments, HELP, lambda: _draw_and_print(arguments), lambda error: reason(error, arguments))
 
@@ -80,27 +80,27 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     data.prepare(backbone.preprocessing, augmentation.views)
     backbone = compose.make_task(config, data.num_classes).head.read(backbone)
     augmentation.settle(backbone.stage_names, backbone.taps[0])
-    seen = look(data, augmentation, int(config.seeds.augmentation))
+    drawn = draw_views(data, augmentation, int(config.seeds.augmentation))
     on_device = compose.augments_on_device(config, _device(config))
     table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
     print(table, flush=True)
     for mix in augmentation.mixes:
         if isinstance(mix, ManifoldMixup):
             print(f"manifold_mixup mixes at {', '.join(mix.stages or ())}; the grid shows mixes of images only")
-    print(f"\n{seen.images_a_second:,.0f} images per second in one process, without decoding")
+    print(f"\n{drawn.images_a_second:,.0f} images per second in one process, without decoding")
     name = str(data.name)
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
     folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
     write_atomically(folder / "augmentation.txt", f"{table}\n")
-    for file, content in _files(draw(seen, title)).items():
+    for file, content in _files(draw(drawn, title)).items():
         write_atomically(folder / file, content)
     print(f"written to {folder}")
 
 
-def look(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnViews:
-    """Return the first images of the first batch, without augmentation and as augmented in the first epochs."""
+def draw_views(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnViews:
+    """Return the first images of the first batch, and their augmented versions in the first epochs."""
     import numpy as np
 
     first = next(iter(data.train_batches()))
@@ -123,7 +123,7 @@ def look(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnVie
 
 
 def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: int) -> "NDArray":
-    """Return images (N, S, S, 3) mixed with each other, except for mixes inside the network."""
+    """Return images (N, S, S, 3) after all mixes that work on images."""
     import torch
 
     from headstart.seeds import generator
@@ -144,21 +144,21 @@ def _device(config: DictConfig) -> str:
     return str(trainer.strategy.root_device.type)
 
 
-def draw(seen: DrawnViews, title: str) -> "Figure":
+def draw(drawn: DrawnViews, title: str) -> "Figure":
     """Draw a row per image: the image, and then its augmented versions."""
     from matplotlib.figure import Figure
 
-    rows, columns = seen.views.shape[:2]
+    rows, columns = drawn.views.shape[:2]
     figure = Figure(figsize=(INCH * (columns + 1.1), INCH * rows + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=9)
     grid = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
         for column in range(columns + 1):
             axes = grid[row, column]
-            axes.imshow(seen.plain[row] if column == 0 else seen.views[row, column - 1], interpolation="nearest")
+            axes.imshow(drawn.plain[row] if column == 0 else drawn.views[row, column - 1], interpolation="nearest")
             axes.set_axis_off()
             if row == 0:
-                axes.set_title("original" if column == 0 else seen.titles[column - 1], fontsize=8)
+                axes.set_title("original" if column == 0 else drawn.titles[column - 1], fontsize=8)
     return figure
 
 

@@ -45,7 +45,7 @@ Table, figure and settings are written to OUTPUT_DIR/DATE/DATASET-BACKBONE-layer
 def inspect_layers(arguments: Sequence[str]) -> int:
     """Probe every stage of a backbone and write the results; return the exit code.
 
-    The arguments are settings of ``headstart train``. 2: a wrong setting, reported in one sentence. 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
     return answered(arguments, HELP, lambda: _probe_and_print(arguments), lambda error: reason(error, arguments))
 

@@ -53,7 +53,7 @@ The same seed gives the same file.
 def policy(arguments: Sequence[str]) -> int:
     """Search a policy with these settings, key=value; return the exit code.
 
-    2: a wrong setting, reported in one sentence. 130: interrupted; nothing is written.
+    Exit codes: 2 for a wrong setting; 130 if interrupted, without a file.
     """
     shown = "--cfg" in arguments
     settings = [argument for argument in arguments if not shown or argument not in ("--cfg", "job")]

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="SETTING",
-        help="settings of which only the best value on validation is compared",
+        help="compare only the best value of these settings, chosen on validation",
     )
     parser.add_argument("--baseline", metavar="ROW", help="compare each row with this one (default: every pair)")
     parser.add_argument("--out", "--output", type=Path, help="folder to write to (default: report/ in the first one)")

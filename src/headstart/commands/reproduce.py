@@ -58,8 +58,8 @@ class Verdict:
 def reproduce(arguments: Sequence[str]) -> int:
     """Repeat a run, compare it with the original, and return the exit code.
 
-    0: bit-equal, or the difference is within its interval. 1: different. Raises HeadstartError if the run cannot be
-    repeated. The original is never changed.
+    Exit codes: 0 if the results are bit-equal or within the interval, 1 if they are different. Raises HeadstartError if
+    the run cannot be repeated. The original is never changed.
     """
     options = _parser().parse_args(arguments)
     try:

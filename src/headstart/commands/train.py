@@ -75,8 +75,8 @@ def answered(
 def train(arguments: Sequence[str]) -> int:
     """Run the experiment or sweep that the arguments describe; return the exit code.
 
-    0: done. 2: a wrong setting, path or file, reported in one sentence. 1: another failure, or a sweep with failed
-    runs; a failed run does not stop a sweep. 130 or 143: interrupted.
+    Exit codes: 0 if done; 2 for a wrong setting, path or file; 1 for another failure, or a sweep with failed runs; 130
+    or 143 if interrupted. A failed run does not stop a sweep.
     """
     _ALONE.clear()
     remember_gpus()

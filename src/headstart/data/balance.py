@@ -25,6 +25,6 @@ def balance_text(targets: Targets, class_names: Sequence[str], balance: str) -> 
         return f"balance: loss, weights {span[0]} to {span[1]}"
     share = len(targets) / len(class_names)
     return (
-        f"balance: sampler, {share:.3g} images of every class an epoch: each image {weights[low]:.2g} times"
+        f"balance: sampler, {share:.3g} images per class and epoch; each image is drawn {weights[low]:.2g} times"
         f" ({class_names[low]}) to {weights[high]:.2g} times ({class_names[high]})"
     )

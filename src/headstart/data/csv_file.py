@@ -153,8 +153,8 @@ class CsvFile(ImageData):
             if split not in (*SPLITS, self.test_split):
                 hint = nearest(row.split, ["train", "val", "test"])
                 raise DataError(
-                    f"Line {row.line} of '{table.file}' has the split '{row.split}'; expected train, val or test, the"
-                    f" one that dataset.test_split names, or those of dataset.splits={{train: ..., test: ...}}."
+                    f"Line {row.line} of '{table.file}' has the split '{row.split}'; expected train, val, test, the"
+                    f" value of dataset.test_split, or a value in dataset.splits={{train: ..., test: ...}}."
                     f"{hint if hint.startswith(' Did') else ''}"
                 )
             found.append(ListedRow(row.line, row.path, row.label, split, row.group))

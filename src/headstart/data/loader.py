@@ -22,7 +22,7 @@ class PatientLoader(DataLoader[Batch]):
 
 
 class InSteps(_MultiProcessingDataLoaderIter):
-    """The iterator of a PatientLoader: a suspended run uses up one step only."""
+    """The iterator of a PatientLoader. It waits in short steps, so a suspension costs one step at most."""
 
     def _try_get_data(self, timeout: float = STEP) -> tuple[bool, Any]:
         for _ in range(math.ceil(timeout / STEP)):

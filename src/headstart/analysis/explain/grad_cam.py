@@ -175,9 +175,9 @@ def class_scores(head: nn.Module, features: Tensor, classes: Tensor) -> Tensor:
 def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None) -> ClassMaps:
     """Return class maps of the chosen images, without views, at a stage.
 
-    The default is the last stage with at least 4 x 4 places, or else the last one with a map: 2 x 2 places hardly
-    show where. Stages whose places the head does not read are skipped, such as the last one if the head reads only its
-    class token. Raises ConfigError if ``stage`` gives no map or the head does not read its places.
+    The default is the last stage with at least 4 x 4 places, because 2 x 2 are too coarse, or else the last one with a
+    map. Stages whose places the head does not read are skipped, such as the last one if the head reads only its class
+    token. Raises ConfigError if ``stage`` gives no map or the head does not read its places.
     """
     backbone = rebuilt.strategy.backbone
     maps = stage_maps(backbone)
@@ -193,7 +193,7 @@ def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None)
     if stage is not None:
         lower = [found.name for found in maps if found.number < candidates[0].number]
         raise ConfigError(
-            f"--stage {stage}: the head does not read its places, perhaps only a class token;"
+            f"--stage {stage}: the head does not read its places (it may read only a class token);"
             f" choose one of {', '.join(lower) or 'another network'}."
         )
     last = candidates[0]  # the scores depend on no stage: all weights are zero
