@@ -31,7 +31,7 @@ def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float =
 def write_tested_run(
     root: Path, strategy: str, seed: int, right: np.ndarray, validation_right: np.ndarray | None = None, **changes: Any
 ) -> Path:
-    """Write a run whose correct predictions are ``right`` (N,), bool; each prediction has probability 0.7."""
+    """Write a run that predicts image i correctly if right[i]; every prediction has probability 0.7."""
     ids = changes.pop("ids", [f"test/{number}.jpg" for number in range(len(right))])
     folder = write_run(root, strategy, seed, float(np.mean(right)), **changes)
     write_predictions(folder / "predictions.csv", ids, right)

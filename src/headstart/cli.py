@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _function(path: str) -> Callable[[Sequence[str]], int]:
-    Path.cwd()  # raises here if the folder was removed; libraries would end the process without our message
+    Path.cwd()  # raises if the working directory was removed, before a library ends the process
     module, name = path.split(":")
     function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
     return function

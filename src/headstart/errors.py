@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class HeadstartError(Exception):
-    """A request that cannot be done; the message says what was wrong and what is valid."""
+    """A request that cannot be fulfilled; the message says what was wrong and what is valid."""
 
 
 class ConfigError(HeadstartError):

@@ -1,4 +1,4 @@
-"""Write files atomically, and file names that can be printed anywhere."""
+"""Write files atomically, check folders before the work, and make file names printable."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Set the precision in which losses and probabilities are computed."""
+"""Convert values to the precision of losses and probabilities."""
 
 import torch
 from torch import Tensor

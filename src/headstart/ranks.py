@@ -29,12 +29,12 @@ def world() -> int:
 
 
 def neighbours() -> int:
-    """Return the number of these processes on this machine."""
+    """Return the number of this run's processes on this machine."""
     return _NEIGHBOURS[0]
 
 
 def set_neighbours(count: int) -> None:
-    """Set the number of processes on this machine."""
+    """Set the number of this run's processes on this machine."""
     _NEIGHBOURS[0] = count
 
 
@@ -115,7 +115,10 @@ def take_from_leader(tensors: Sequence[Tensor]) -> None:
 
 
 def weight(count: int, device: torch.device) -> Tensor | float:
-    """Return the factor for the mean loss of ``count`` images that makes the mean over processes that of all images."""
+    """Return the factor for the mean loss of this process's ``count`` images.
+
+    With it, the mean over processes equals the mean over all images.
+    """
     if not together():
         return 1.0
     everyone = torch.tensor(float(count), dtype=torch.float32, device=device)

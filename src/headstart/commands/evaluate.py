@@ -189,7 +189,7 @@ def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace,
 
 
 def _job(directory: Path, options: argparse.Namespace) -> Job:
-    """Return a run with its results that are still valid, and the missing ones."""
+    """Return a run with its valid results and the corruptions still to measure."""
     from headstart.robustness.corruptions import made_by
 
     run = _finished(directory)

@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument(
-        "--images", "--pictures", type=int, default=IMAGES, metavar="K", help=f"how many mistakes (default: {IMAGES})"
+        "--images",
+        "--pictures",
+        type=int,
+        default=IMAGES,
+        metavar="K",
+        help=f"number of mistakes to show (default: {IMAGES})",
     )
     parser.add_argument(
         "--stage",

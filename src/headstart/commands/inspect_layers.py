@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,9 +17,6 @@ from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
 from headstart.settings.sources import short_name
 
-if TYPE_CHECKING:
-    pass
-
 STRATEGY = "linear_probe"
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 HELP = """headstart inspect layers: find the stage of a network that transfers best to a data set
@@ -30,7 +26,7 @@ HELP = """headstart inspect layers: find the stage of a network that transfers b
 
 It accepts every setting of headstart train.
 The images pass through the frozen network once.
-A linear classifier is fitted to the average-pooled output of each stage, and one to all of them joined.
+A linear classifier is fitted to the average-pooled output of each stage, and one to all these outputs joined.
 The last stage has the network's own pooling.
 The L2 strength of each classifier and the best stage are chosen on validation.
 Features are cached, so a second call takes seconds.

@@ -169,9 +169,7 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
         listed = ",".join(folder.name for folder in others[:4]) + ",..." * (len(others) > 4)
         beside = f", as in dataset.splits={{train: {relative(base.path, top)}, {own}}} with dataset.classes=[{listed}]"
         mend = beside if len(others) > 1 else f", as in dataset.splits={{train: FOLDER, {own}}}"
-        raise DataError(
-            f"'{base.path}' has {names} but no train folder: say which it is{mend}{_or_classes(base, others)}."
-        )
+        raise DataError(f"'{base.path}' has {names} but no train folder; name it{mend}{_or_classes(base, others)}.")
     named = {folder.name: folder for folder in others}
     if test_split in named:
         labelled[str(test_split)] = _unwrapped(named.pop(str(test_split)))
@@ -229,7 +227,7 @@ def _named(top: Folder, split: str, path: str) -> Folder:
     folder = _unwrapped(folder)
     if not folder.filled and folder.same_as is None:
         held = images_text(folder.image_count) if folder.image_count else "no images"
-        raise DataError(f"dataset.splits={{{split}: {path}}}: it holds {held} and no class folders; expected these.")
+        raise DataError(f"dataset.splits={{{split}: {path}}}: it holds {held} instead of class folders.")
     return folder
 
 

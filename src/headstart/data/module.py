@@ -144,7 +144,7 @@ class ImageData(pl.LightningDataModule):
         self.mixed_evaluation = False  # whether validation and test have mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
-        """Return the name in tables if dataset.name is not set."""
+        """Return the data set's name for tables, used if dataset.name is not set."""
         return type(self).__name__.lower()
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
@@ -233,7 +233,7 @@ class ImageData(pl.LightningDataModule):
             count = self.validation_labels_per_class
             splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
         images_in_all = sum(len(split) for split in splits.values())
-        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes a pixel, a third more than a square
+        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes per pixel, 4 / 3 of a square's pixels
         keep = room >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         notes = []
@@ -275,7 +275,7 @@ class ImageData(pl.LightningDataModule):
     def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """Assign the splits and check their sizes; note which splits of the source and which settings are not used."""
         made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
-        if self.folds is None and found["train"].groups is None:  # groups have a check of their own
+        if self.folds is None and found["train"].groups is None:  # groups are checked separately
             check_enough(found["train"], made, self.class_names)
         splits = self._assign(found)
         self.not_used += splits_not_used(found, self.folds, self.test_split)
@@ -396,7 +396,7 @@ class ImageData(pl.LightningDataModule):
 
 
 def short_side(size: int, crop_fraction: float) -> int:
-    """Return the short side in pixels after resizing, of which the centre crop has the size of the network's input."""
+    """Return the short side in pixels to resize to, so that the centre crop has ``size`` pixels."""
     if size > MOST_SIDE * crop_fraction:
         raise ConfigError(
             f"dataset.image_size={size} with dataset.crop_fraction={crop_fraction:g}: images would be resized to more"

@@ -41,7 +41,10 @@ class Embedding:
 
 
 def stratified(targets: NDArray[np.int64], most: int = MOST) -> NDArray[np.int64]:
-    """Return at most ``most`` rows in order, with the classes in proportion, by even steps through sorted classes."""
+    """Return at most ``most`` row numbers, sorted, with the classes in proportion.
+
+    The rows are evenly spaced after a sort by class.
+    """
     if len(targets) <= most:
         return np.arange(len(targets))
     by_class = np.argsort(targets, kind="stable")
@@ -166,4 +169,4 @@ def _counted(predictions: Predictions, embedding: Embedding, named: bool) -> str
     wrong = int((~predictions.correct[embedding.rows]).sum())
     of = "" if shown == total else f" of {total}"
     text = f"features of {shown}{of} test images by true class, {wrong} of them wrong (hollow)"
-    return text if named else f"{text}; {len(predictions.classes)} classes share styles, embedding.csv names them"
+    return text if named else f"{text}; {len(predictions.classes)} classes share styles, see embedding.csv"
