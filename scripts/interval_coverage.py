@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.trials < 1 or min(arguments.seeds) < 2 or min(arguments.images) < 2 or min(arguments.ratios) < 0:
         print(
-            "interval_coverage.py: expected 1 trial, 2 seeds and 2 images or more, and no ratio below 0.",
+            "interval_coverage.py: expected at least 1 trial, 2 seeds and 2 images, and ratios of 0 or more.",
             file=sys.stderr,
         )
         return 2

@@ -56,7 +56,7 @@ def measure(runs: Path) -> tuple[float, int]:
 
 
 def make_runs(folder: Path, count: int) -> None:
-    """Write run directories as of a sweep: up to ten strategies, ten seeds, and as many data sets as needed."""
+    """Write run directories like those of a sweep: up to ten strategies, ten seeds, and as many data sets as needed."""
     rng = np.random.default_rng(0)
     config, _ = composed([])
     text = OmegaConf.to_yaml(config, resolve=True)

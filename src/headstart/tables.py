@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WORD = 10  # characters of a text that are never broken
+WORD = 10  # characters of each text that must fit in its column
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -22,7 +22,7 @@ def table_text(
 ) -> str:
     """Return a table as text; ``right`` marks the columns of numbers, which are aligned right and never cut.
 
-    Texts and headers are broken to fit ``width`` characters. The table stays wider if ``WORD`` characters do not fit.
+    Texts and headers are broken to fit ``width`` characters. Nothing is broken if a text would get less than ``WORD``.
     """
     if width is not None and width < _width(header, rows):
         columns = zip(header, right, *rows, strict=True)

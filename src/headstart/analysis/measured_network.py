@@ -41,7 +41,7 @@ class MeasuredNetwork:
     """The type of the head's weights."""
     rows: NDArray[np.int64]
     places: NDArray[np.int64]
-    """The place of each of these rows among all images that pass, which are sorted by position."""
+    """The index of each row among the images that pass, which are sorted by position."""
 
     def rows_of(self, values: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Select the values of the tested rows from the values of all images that passed."""
@@ -52,7 +52,7 @@ class MeasuredNetwork:
         return np.mean([self.body(view) for view in views], axis=0)
 
     @torch.inference_mode()
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the predicted classes (N,) of features (N, D)."""
         with self.forward_context():  # type: ignore[attr-defined]
             logits = self.head(torch.from_numpy(features).to(self.device, self.dtype))

@@ -65,7 +65,7 @@ def _table(section: DiffSection, names: tuple[str, str]) -> str:
 
 
 def _cells(row: DiffRow, results: bool) -> tuple[str, str]:
-    """Return two cells: metrics rounded as far as they still differ, accuracies in percent, other values unchanged."""
+    """Return two cells: metrics with enough digits to show the difference, accuracies in percent, others unchanged."""
     if results and isinstance(row.a, float) and isinstance(row.b, float):
         factor, unit = (100, " %") if row.name.endswith("accuracy") else (1, "")
         for digits in (4, 7, 17):

@@ -54,7 +54,7 @@ def total_line(found: Overview) -> str:
 
 
 def _remaining(found: Overview) -> float | None:
-    """Return the seconds until all running sweeps and runs end, or None if unknown; they run side by side."""
+    """Return the longest remaining time of running sweeps and runs, in seconds, or None if one is unknown."""
     sweeps = [sweep for sweep in found.sweeps if sweep.lives]
     alone = [
         run
