@@ -52,7 +52,7 @@ CELLS = (
     "0x1",
 )
 LIGHTNING = "pytorch_lightning"
-# Hostile settings: where they are followed, they write a file or run code.
+# Hostile settings, which write a file or run code if they are followed.
 EVIL: tuple[tuple[str, Any], ...] = (
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.ModelCheckpoint", "dirpath": "/tmp/owned"}),
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.ModelCheckpoint", "filename": "../../owned"}),

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 TRAIN = (str(Path(__file__).resolve().with_name("train.py")),)
 HYDRA = ("-c", "import hydra")
 LIBRARIES = ("-c", "import torch, torchvision, pytorch_lightning")
-TIMES, MORE = 1.5, 0.3  # of `import hydra`; seconds
+TIMES, MORE = 1.5, 0.3  # factor of the time of `import hydra`, and seconds added
 TIMES_LIBRARIES = 1.15
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Waiting threads do not keep a core busy, because other tests need it. Read when torch is loaded.
+# Waiting threads must not keep a core busy, because other tests need it. torch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["TQDM_DISABLE"] = "1"  # only the tests of progress need a bar
 

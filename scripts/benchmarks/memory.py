@@ -30,7 +30,7 @@ def flat(settings: Sequence[str], rounds: int) -> list[Row]:
             f"{many / few:.3f}",
             "below 1.1",
             f"{many:.0f} MB / {few:.0f} MB, of which {before:.0f} MB before training; {sizes[1]:.0f} MB and"
-            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds an image",
+            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds per image",
         )
     ]
 

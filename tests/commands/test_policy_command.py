@@ -30,7 +30,10 @@ SMALL += ["policy.operations=[rotate,brightness,invert,identity]", "policy.image
 def test_a_policy_is_written_repeated_and_trained_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", *SMALL]) == 0
     output = capsys.readouterr().out
-    assert "textures: making 72 training images like 48 validation images, at 12 x 12 pixels" in output
+    assert (
+        "textures: searching a policy that makes 72 training images like 48 validation images, at 12 x 12 pixels"
+        in output
+    )
     assert "epoch 1 of 2: distance " in output
     assert "epoch 2 of 2: distance " in output
     policy = read_policy("policy.json")

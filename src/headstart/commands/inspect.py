@@ -87,7 +87,7 @@ def _all_shares(arguments: list[str], chosen: str) -> tuple[list[Shares], list[s
                 if strategy == chosen and len(others) <= len(own):  # the user's settings are wrong, not the defaults
                     raise
                 refused.append(f"{strategy}: {reason(error, own)}")
-            gc.collect()  # one network at a time: Lightning's modules refer to themselves
+            gc.collect()  # frees the network before the next one; Lightning's modules refer to themselves
     finally:
         gc.unfreeze()
     return found, refused

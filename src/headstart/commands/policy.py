@@ -53,7 +53,7 @@ The same seed gives the same file.
 def policy(arguments: Sequence[str]) -> int:
     """Search a policy with these settings, key=value; return the exit code.
 
-    Exit codes: 2 for a wrong setting; 130 if interrupted, without a file.
+    Exit codes: 2 for a wrong setting, 130 if interrupted. No file is written then.
     """
     shown = "--cfg" in arguments
     settings = [argument for argument in arguments if not shown or argument not in ("--cfg", "job")]
@@ -132,7 +132,7 @@ def _writable(output: object) -> Path:
 
 @dataclass(frozen=True)
 class SearchPreprocessing:
-    """Small squares, which suffice because a policy is in degrees and fractions, whatever the image size."""
+    """Preprocessing to small squares, which suffice because a policy's magnitudes are degrees and fractions."""
 
     image_size: int
     interpolation: str = "bilinear"
@@ -148,7 +148,7 @@ def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict
     data.prepare(SearchPreprocessing(config.policy.image_size))
     train, real = both_sides(data, config.policy.real, config.policy.most_pictures, settings.seed)
     log.info(
-        "%s: making %d training images like %d %s images, at %d x %d pixels",
+        "%s: searching a policy that makes %d training images like %d %s images, at %d x %d pixels",
         data.name, len(train.images), len(real.images),
         "validation" if config.policy.real == "validation" else "other training",
         config.policy.image_size, config.policy.image_size,

@@ -48,9 +48,9 @@ def fit_probe(
 ) -> Probe:
     """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
 
-    Each fit starts from that of the next stronger one. ``loss`` is "logistic" or "hinge". ``balanced`` gives every
-    class the same weight in the fit. The scores are accuracy and cross-entropy, always without weights. ``on_row`` gets
-    the number and the scores of each strength.
+    Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
+    ``balanced`` gives every class the same weight in the fit. The scores are accuracy and cross-entropy, always without
+    weights. ``on_row`` gets the number and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
