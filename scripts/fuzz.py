@@ -40,7 +40,7 @@ from headstart.tables import table_text
 MEMORY = 6 * 1024**3  # memory limit of one case, in bytes
 BROKEN = 70  # exit code of a case that ended in an exception
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF"}
-# A run of a second: twelve classes of a few small images, a network with random weights, two batches.
+# A run that takes a second: twelve classes of a few small images, a network with random weights, two batches.
 TINY = (
     "debug=fast dataset.counts=[6,4,4] dataset.image_size=32 dataset.num_workers=0 backbone.weights=null"
     " trainer.accelerator=cpu"
@@ -138,7 +138,10 @@ def _wait(child: int, seconds: float) -> tuple[int | None, resource.struct_rusag
 
 
 def seed_image(rng: np.random.Generator) -> tuple[bytes, str]:
-    """Return an intact image file, perhaps animated, transparent, rotated, 16-bit or with a palette, and its suffix."""
+    """Return an intact image file and its suffix.
+
+    Some images are animated, transparent, rotated, of 16 bits, or have a palette.
+    """
     suffix = str(rng.choice(list(FORMATS)))
     pixels = rng.integers(0, 256, (int(rng.integers(1, 60)), int(rng.integers(1, 60)), 3), dtype=np.uint8)
     image = Image.fromarray(pixels)

@@ -53,7 +53,7 @@ def _print_thread_bug(failed: threading.ExceptHookArgs) -> None:
 
 
 class Output(io.TextIOWrapper):
-    """Standard output or error. After its first error, kept in ``failure``, it discards text, and the work continues."""
+    """Standard output or error. After its first error, kept in ``failure``, it discards all text."""
 
     failure: OSError | None = None
 

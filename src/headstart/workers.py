@@ -139,7 +139,7 @@ def _failure(number: int) -> CrashError:
 
 
 def _lacked(error: BaseException) -> int:
-    """Return the errno that stopped a process that loads images, found on either side, or 0 for other errors."""
+    """Return the errno behind an error of a process that loads images, raised there or in the run; else 0."""
     text, number = str(error), 0
     if isinstance(error, OSError) and error.errno is not None:
         frames = traceback.extract_tb(error.__traceback__)

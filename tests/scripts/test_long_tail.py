@@ -37,7 +37,7 @@ def test_counts_fall_and_test_stays(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["images", "new", "--most", "13"], "class a has 12 images, 13 are needed"),
+        (["images", "new", "--most", "13"], "class a has 12 images, but 13 are needed"),
         (["images", "new", "--least", "0"], "expected 1 <= least <= most"),
         (["images", "images"], "images exists already"),
         (["gone", "new"], "gone has no folder train"),

@@ -31,10 +31,10 @@ class Views(Protocol):
 
     @property
     def batch_from(self) -> int:
-        """Return the number of the first view that can take batches of tensors, as all later ones can."""
+        """Return the index of the view from which on all views take batches of tensors."""
 
     def source_side(self, size: int) -> int | None:
-        """Return the short side in pixels that the views need, or None for that of evaluation."""
+        """Return the short side in pixels that the views need, or None if that of evaluation is enough."""
 
     def __len__(self) -> int: ...
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-QUIET = 0.01  # of the median deviation
+QUIET = 0.01  # smallest deviation of a feature, as a fraction of the median one
 
 
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,8 @@ def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor,
     """Return the nearest-class-mean classifier as a linear map: weight (classes, D), bias (classes,).
 
     It works on standardised features. The nearest mean is the one with the largest ``mean . x - |mean|^2 / 2``, which
-    is linear (Mensink et al. 2013, eq. 5). A scale that minimises cross-entropy on ``values`` changes no decision.
+    is linear (Mensink et al. 2013, eq. 5). The logits are scaled to minimise cross-entropy on ``values``, which changes
+    no decision.
     """
     centre, std = standardisation(values)
     means = class_means((values.double() - centre) / std, targets, classes)
