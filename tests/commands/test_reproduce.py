@@ -13,7 +13,7 @@ from conftest import CHECKOUT, SMALLEST, TINY, answer_of
 from made_up import make_up
 
 from headstart.cli import main
-from headstart.commands.reproduce import engine_of, sister_lines, verdict
+from headstart.commands.reproduce import engine_of, seed_lines, verdict
 from headstart.comparison.diff import read_record
 from headstart.errors import ConfigError
 from headstart.settings.targets import check_hydra, check_targets
@@ -183,10 +183,10 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
     make_up(tmp_path / "again", (False,) * 4)  # no other seed
     make_up(tmp_path / "failed", (False,) * 4, {"seed": 4, "seeds": {"head": 4}}, status="failed")
     again = read_record(make_up(tmp_path / "reproduced" / "0", (True, True, True, True)))
-    assert sister_lines(read_record(runs[0]), again) == [
+    assert seed_lines(read_record(runs[0]), again) == [
         "Over 3 seeds, including the original's: 75.00 ± 25.00 %; the difference is 1 of this standard deviation."
     ]
-    assert sister_lines(read_record(runs[3]), again) == []
+    assert seed_lines(read_record(runs[3]), again) == []
 
 
 def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

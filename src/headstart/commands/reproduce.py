@@ -108,7 +108,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
     result = verdict(original, repeated)
-    reasons = [*result.reasons, *sister_lines(original, repeated)]
+    reasons = [*result.reasons, *seed_lines(original, repeated)]
     content = {"run": str(original.directory.resolve()), "id": original.content.get("id"), "verdict": result.word}
     text = json.dumps({**content, "reasons": reasons}, indent=2, ensure_ascii=False)
     write_atomically(repeated.directory / "reproduction.json", f"{text}\n")
@@ -256,7 +256,7 @@ def _overrides(original: Record) -> list[str]:
 
 
 def _made_since(before: set[Path], output: Path, wanted: str) -> Record:
-    """Return the new run with this config_hash, because other processes may write to the folder at the same time."""
+    """Return the latest new run with this config_hash; other processes may write to the folder, too."""
     fresh = [read_record(folder) for folder in set(output.iterdir()) - before if (folder / "run.json").is_file()]
     own = [record for record in fresh if record.content.get("config_hash") == wanted]
     return max(own, key=lambda record: str(record.content.get("started_at")))
@@ -304,9 +304,9 @@ def _figures(original: Record, repeated: Record) -> str:
     return f"Test accuracy: {100 * then:.2f} % then, {100 * now:.2f} % now, {100 * (now - then):+.2f} points."
 
 
-def sister_lines(original: Record, repeated: Record) -> list[str]:
+def seed_lines(original: Record, repeated: Record) -> list[str]:
     """Return a line on the variation over seeds, from runs beside the original that differ only in their seeds."""
-    accuracies = [record.metrics["test/accuracy"] for record in (original, *sisters(original))]
+    accuracies = [record.metrics["test/accuracy"] for record in (original, *other_seeds(original))]
     if len(accuracies) < 2:
         return []
     mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
@@ -317,7 +317,7 @@ def sister_lines(original: Record, repeated: Record) -> list[str]:
     return [f"{line}."]
 
 
-def sisters(original: Record) -> list[Record]:
+def other_seeds(original: Record) -> list[Record]:
     """Return finished runs in the same folder that differ from the original only in their seeds, one per seed."""
     home = original.directory.resolve()
     wanted, found = _settings(original.config), {_seeds(original.config): original}

@@ -276,7 +276,7 @@ def chosen_neighbours(run: Run, row: int) -> int:
 
 
 def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, Any]) -> float:
-    """Return the largest difference between probabilities of the same network, from both machines' arithmetic."""
+    """Return how much the probabilities of one network may differ between the arithmetic of then and now."""
     hardware = record.get("hardware")
     gpu = device.type != "cpu" or (isinstance(hardware, dict) and bool(hardware.get("gpus")))
     return CLOSE if str(trainer.precision) in ("32-true", "64-true") and not gpu else COARSE
