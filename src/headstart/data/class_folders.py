@@ -21,7 +21,7 @@ NO_CLASS = frozenset(  # names that are not classes
     "images imgs jpegimages label labels annotation annotations annots gt groundtruth ground_truth bboxes masks"
     " segmentationclass segmentationobject".split()
 )
-SHARED = 2  # folders that occur in every class folder and so may be the classes themselves
+SHARED = 2  # if this many folders occur in every class folder, they may be the classes
 
 
 def check_class_folders(
@@ -46,7 +46,7 @@ def check_class_folders(
     _refuse_no_class(source, top)
     if named := split_folders(names):
         raise DataError(
-            f"'{_shown(source)}' holds '{next(iter(named))}', which means a split, where classes were expected:"
+            f"'{_shown(source)}' holds the split folder '{next(iter(named))}' where class folders were expected:"
             f" {_settings(top, names)}."
         )
     for folder in source.filled:
@@ -148,7 +148,7 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
 def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
     """Yield the path of each folder inside a class folder that has the name of another class.
 
-    Deeper folders count only if two of them have such names: one may be the day in 2019/03/1 if classes are numbers.
+    A single deeper folder does not count: it may be the day in 2019/03/1 if classes are numbers.
     """
     for one in folder.below():
         known = [inner for inner in one.filled if inner.name in names]

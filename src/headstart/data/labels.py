@@ -13,7 +13,9 @@ from headstart.inputs.found import images_text
 
 MISSING = frozenset("nan none null nil n/a na #n/a #na <na> nat - -- ? undefined missing".split())
 SEVERAL = re.compile(r"\s*[;|]\s*")  # separates the labels of one image
-COMMA = re.compile(r"\s*[,;|]\s*")  # separates them if few parts form many labels; otherwise commas belong to names
+COMMA = re.compile(
+    r"\s*[,;|]\s*"
+)  # separates them, too, if there are fewer parts than labels; otherwise commas belong to names
 MOST = 0.5  # fraction of images with several labels that is refused
 MANY_NUMBERS = 4  # different labels with decimals; fewer may be classes, such as doses
 MANY_WHOLE = 10  # different whole numbers, with fewer than two images each on average
