@@ -115,12 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--compare", nargs="+", metavar="SETTING", help="settings that define a column (default: all that vary)"
     )
     parser.add_argument(
-        "--where",
-        nargs="+",
-        default=[],
-        action="extend",
-        metavar="CONDITION",
-        help="compare only these runs, as in augmentation=none seed=0,1",
+        "--where", nargs="+", default=[], action="extend", metavar="CONDITION", help="only runs with, say, seed=0,1"
     )
     parser.add_argument(
         "--tune",

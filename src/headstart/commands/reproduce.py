@@ -75,20 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory (a folder with a run.json)")
     parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=Path("reproduced"),
-        help="folder of the repeat (default: reproduced/)",
+        "--output", type=Path, metavar="DIR", default=Path("reproduced"), help="folder to use (default: reproduced/)"
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights file (backbone.weights), if moved")
     parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="allow config.yaml to use this package",
+        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
     )
     return parser
 

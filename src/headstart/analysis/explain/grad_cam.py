@@ -267,14 +267,8 @@ def _draw_column(
     axes[0].imshow(image, interpolation="bicubic")
     frame(axes[0], "#7F7F7F")
     _word(axes[0], f"{number + 1}", "#333333")
-    for place, word, label, colour, maps in zip(
-        axes[1:],
-        ("predicted", "true"),
-        (predicted, target),
-        (PREDICTED, TRUE),
-        (found.predicted, found.true),
-        strict=False,
-    ):
+    classes = (("predicted", predicted, PREDICTED, found.predicted), ("true", target, TRUE, found.true))
+    for place, (word, label, colour, maps) in zip(axes[1:], classes, strict=False):
         overlay(place, image, maps[number])
         frame(place, colour)
         probability = f" {percent(probabilities[label])}"
