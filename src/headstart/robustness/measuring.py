@@ -31,8 +31,8 @@ class Network(Protocol):
     def features(self, views: Images) -> NDArray[np.float32]:
         """Features (N, D) of images uint8 (V, N, S, S, 3), V views of each."""
 
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Classes (N,) of features (N, D)."""
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the predicted classes (N,) of features (N, D)."""
 
 
 @dataclass
@@ -143,8 +143,8 @@ def measure(
                             continue
                         if network.body_key not in features:
                             features[network.body_key] = network.features(views)
-                        said = network.said(features[network.body_key])
-                        told[severity][rows] = said == source.targets[positions]
+                        predicted = network.predict(features[network.body_key])
+                        told[severity][rows] = predicted == source.targets[positions]
                     progress.advance(len(positions))
             yield name, right
 
