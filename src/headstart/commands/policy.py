@@ -22,7 +22,7 @@ from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
     from headstart.augmentations.learned.policy import Policy
-    from headstart.augmentations.learned.search import Found, SearchImages, SearchSettings
+    from headstart.augmentations.learned.search import FoundPolicy, SearchImages, SearchSettings
     from headstart.data import ImageData, ImageSplit
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,9 @@ class SearchPreprocessing:
     crop_fraction: float = 1.0
 
 
-def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict[str, Any]]":
+def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
     """The policy, and with what it was found: all of it the same whenever the search is repeated."""
-    from headstart.augmentations.learned.search import Epoch, search
+    from headstart.augmentations.learned.search import SearchEpoch, search
     from headstart.training.compose import make_data
 
     data = make_data(config)
@@ -152,7 +152,7 @@ def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict
     )  # fmt: skip
     begun = time.perf_counter()
 
-    def tell(epoch: Epoch) -> None:
+    def tell(epoch: SearchEpoch) -> None:
         log.info(
             "epoch %d of %d: distance %.3f, class loss %.3f, %.0f s",
             epoch.number, settings.epochs, epoch.distance, epoch.class_loss, time.perf_counter() - begun,
@@ -199,7 +199,7 @@ def _loaded(split: "ImageSplit", most: int, seed: int) -> "SearchImages":
     return SearchImages(images.contiguous(), labels)
 
 
-def _write(output: Path, found: "Found", told: Mapping[str, Any]) -> None:
+def _write(output: Path, found: "FoundPolicy", told: Mapping[str, Any]) -> None:
     from headstart.augmentations.learned.policy import Policy, write_policy
 
     output.parent.mkdir(parents=True, exist_ok=True)
