@@ -52,7 +52,7 @@ class SeenBy:
         return np.mean([self.body(view) for view in views], axis=0)
 
     @torch.inference_mode()
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes (N,) of features (N, D)."""
         with self.forward_context():  # type: ignore[attr-defined]
             logits = self.head(torch.from_numpy(features).to(self.device, self.dtype))
