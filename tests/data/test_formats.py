@@ -284,7 +284,7 @@ LOOKS: dict[str, Callable[[int], NDArray]] = {
     "nearly black": lambda number: noise(number, 20),
     "nearly white": lambda number: 255 - noise(number, 20),
     "flat": lambda number: 40 + 8 * number + noise(number, 3),
-    "nearly the same as each other": lambda number: noise(0, 250) + noise(number, 2),
+    "nearly identical to each other": lambda number: noise(0, 250) + noise(number, 2),
 }
 
 
