@@ -1,4 +1,4 @@
-"""One pass of batches through a frozen network into one tensor."""
+"""Run batches once through a frozen network into one tensor."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,7 +17,7 @@ def extract(
     device: torch.device,
     what: str = "features",
 ) -> Features:
-    """Features of every image, in the loader's order; ``network`` maps what the loader gives to (N, D)."""
+    """Return the features of all images in the loader's order; ``network`` maps inputs to (N, D)."""
     values, targets = [], []
     for inputs, labels, _ in counted_batches(batches, what):
         values.append(at_least_single(network(inputs.to(device, non_blocking=True))))

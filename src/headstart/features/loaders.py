@@ -1,4 +1,4 @@
-"""Batches of features for the trainer, without a DataLoader: index operations on rows."""
+"""Batches of features for the trainer without a DataLoader, by indexing rows."""
 
 from collections.abc import Iterator
 
@@ -16,10 +16,10 @@ Batch = tuple[Tensor, Tensor, Tensor]  # features (N, ...), labels (N,), positio
 
 
 class FeatureBatches:
-    """(features, labels, positions) as a loader of images gives (images, labels, positions).
+    """Batches (features, labels, positions), as a loader of images gives (images, labels, positions).
 
-    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows an image stand behind
-    each other, a whole pass of the first view, then one of the second, and take turns by epoch.
+    The order is that of ``shuffled``; without it, batches of ``batch_size`` in order. The rows hold all images for the
+    first view, then for the second, and so on; the epoch chooses one of the ``views`` in turn.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class FeatureBatches:
         views: int = 1,
     ) -> None:
         self.rows, self.targets, self.views = rows, targets, views
-        self.dataset = self.labels = torch.from_numpy(targets)  # an entry an image, as a DataLoader has it
-        self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
-        self.passes = 0.0  # how often all rows were asked for
+        self.dataset = self.labels = torch.from_numpy(targets)  # one entry per image, as a DataLoader has
+        self.batch_size, self.batch_sampler = batch_size, shuffled  # Lightning sets the epoch on it
+        self.passes = 0.0  # complete passes over the rows
         self.straight_on = straight_on(len(targets), batch_size)
         self.share = 1 / ranks.world()
 
@@ -45,7 +45,7 @@ class FeatureBatches:
         positions = self._positions()
         if isinstance(self.rows, InMemory):
             return map(self._batch, positions)
-        return ahead(self._batch, positions, 1, 4)  # the disk is read while the network computes
+        return ahead(self._batch, positions, 1, 4)  # read the disk while the network computes
 
     def _positions(self) -> list[NDArray[np.int64]]:
         if self.batch_sampler is not None:

@@ -25,13 +25,12 @@ def accuracy_interval(correct: ArrayLike, level: float = 0.95) -> Interval:
     answers = finite(correct, "The answers", 2)
     if not np.isin(answers, (0, 1)).all():
         raise ValueError("The answers hold other values than True and False, expected boolean arrays.")
+    check_probability(level, "The level")
     mean = float(answers.mean())
     if len(answers) == 1 or answers.shape[1] == 1:
-        return _interval(mean, answers.shape[1], MeanError(), check_probability(level, "The level"))
+        return _interval(mean, answers.shape[1], MeanError(), level)
     error = two_way_error(answers)
-    return _interval(
-        mean, independent_answers(mean, answers.shape, error), error, check_probability(level, "The level")
-    )
+    return _interval(mean, independent_answers(mean, answers.shape, error), error, level)
 
 
 def score_interval(
