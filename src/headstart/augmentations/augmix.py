@@ -17,7 +17,7 @@ from headstart.settings.rules import is_number
 
 # The paper leaves out brightness, contrast, colour and sharpness, because ImageNet-C contains similar corruptions.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
-SIDES = {"translate_x": 1, "translate_y": 0}  # the side that scales a translation, as an index into the shape
+SIDES = {"translate_x": 1, "translate_y": 0}  # index in (height, width) of the side that scales a translation
 STRONGEST = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 1 / 3, "translate_y": 1 / 3}  # at level 10
 
 
@@ -116,7 +116,7 @@ class AugMix(View):
         return cv2.convertScaleAbs(mean)  # type: ignore[return-value]  # rounded to bytes
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
-        """Apply the chains place by place to the whole batch and return the weighted sums."""
+        """Apply the chains one after another to the whole batch and return the weighted sums."""
         column = partial(torch.tensor, dtype=torch.float32, device=images.device)
         weights = column([[[[mixture.weight]]] for mixture in drawn])
         total = images * (1 - weights)

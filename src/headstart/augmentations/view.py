@@ -17,8 +17,8 @@ Shape = tuple[int, int]  # height and width in pixels
 class View:
     """Turn images (H, W, 3) uint8 into images of the same type; ``size`` is the side of the network's input.
 
-    All randomness is drawn first, from the given generator, and is the same for both forms. So an image gets the same
-    view from ``apply`` and ``apply_batch``, up to rounding.
+    All randomness is drawn first, from the given generator. So ``apply`` and ``apply_batch`` make the same view of an
+    image, up to rounding.
     """
 
     crops = False  # whether outputs are always size x size
@@ -49,7 +49,7 @@ class View:
         raise NotImplementedError
 
     def cut(self, image: PixelArray, drawn: Any) -> tuple[PixelArray, Any]:
-        """Return, for a view that crops, the part that it reads, and the draw adapted to that part."""
+        """Return the part of the image that a cropping view reads, and the draw relative to that part."""
         return image, drawn
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
@@ -82,7 +82,7 @@ def check_count(name: str, value: int, low: int, high: int) -> int:
 
 
 def check_range(name: str, value: Sequence[float], low: float, high: float, expected: str) -> tuple[float, float]:
-    """Return two numbers within limits, the smaller one first, or raise ConfigError with ``expected``."""
+    """Return two numbers within limits, the smaller one first; otherwise raise ConfigError that names ``expected``."""
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
     if len(pair) != 2 or not all(is_number(number) for number in pair) or not low <= pair[0] <= pair[1] <= high:
         raise ConfigError(f"{name}={list(pair) if pair else value}: expected {expected}.")

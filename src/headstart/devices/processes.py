@@ -233,7 +233,7 @@ class Child:
         return f"Process {self.number} of the run's {self.world} (counted from 0) {event}; its output is in {self.log}."
 
     def end(self) -> None:
-        """Kill it, whatever it does, and delete its log if empty."""
+        """Kill it, and delete its log if that is empty."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdin is not None

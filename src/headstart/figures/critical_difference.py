@@ -1,7 +1,4 @@
-"""A critical-difference diagram: average ranks on a line, joined where not significantly different.
-
-Source: Demsar 2006, figure 1.
-"""
+"""A critical-difference diagram: average ranks on a line, joined if not significantly different (Demsar 2006)."""
 
 import math
 from collections.abc import Collection, Sequence

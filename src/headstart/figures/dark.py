@@ -67,7 +67,7 @@ def _luminance(rgb: NDArray[np.float64]) -> float:
 
 
 def _artists(figure: Figure) -> Iterator[Artist]:
-    """Yield everything that is drawn; boxes and arrows of texts are not children of their texts."""
+    """Yield everything that is drawn, including boxes and arrows of texts, which findobj misses."""
     for artist in figure.findobj():
         yield artist
         if isinstance(artist, Text) and artist.get_bbox_patch() is not None:

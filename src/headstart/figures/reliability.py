@@ -1,7 +1,4 @@
-"""Reliability diagram: accuracy against confidence, before and after temperature scaling.
-
-Source: Guo et al. 2017, figure 4.
-"""
+"""Reliability diagram: accuracy against confidence (Guo et al. 2017, figure 4)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Detect suspicious decoded images in a data set: flat, nearly black, or all alike; and collect unused content."""
+"""Note suspicious decoded images (flat, nearly black, all alike) and parts of files that were not used."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class Notes:
             entry.append(name)
 
     def phrases(self) -> list[str]:
-        """Return a phrase for each unused content."""
+        """Return a phrase for each kind of file content that was not used."""
         return [phrase % count for phrase, count in self.unused.items()]
 
     def sentences(self) -> list[str]:
@@ -76,9 +76,9 @@ def joined_notes(parts: Iterable[Notes]) -> Notes:
 
 
 def look(image: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """Return whether an image (H, W, 3) is "black", "white", "flat" or "", and its sampled pixels.
+    """Return the kind of an image (H, W, 3), "black", "white", "flat" or "", and its sampled pixels.
 
-    All pixels are checked only if the sample is suspicious, as every decoded image pays for this.
+    All pixels are checked only if the sample is suspicious, because this runs on every image.
     """
     height, width = image.shape[:2]
     few = image[:: max(1, height // SIDE), :: max(1, width // SIDE), 1][:SIDE, :SIDE].tobytes()

@@ -62,7 +62,7 @@ def few_per_class(
     without: Collection[int] = (),
     split: str = "training",
 ) -> Indices:
-    """Return positions of ``count`` images of each class; a smaller count chooses a subset of a larger one's choice.
+    """Return positions of ``count`` images of each class; a smaller count gives a subset of a larger one.
 
     Positions in ``without`` are skipped and replaced by the next ones. Each ``split``, training or validation, has its
     own random stream.

@@ -27,10 +27,10 @@ def bootstrap_mean(values: ArrayLike, level: float = 0.95, seed: int = 0, resamp
     """Return the bias-corrected and accelerated (BCa) bootstrap interval of the mean of independent values (n,).
 
     It draws as ``scipy.stats.bootstrap((values,), np.mean, rng=np.random.default_rng(seed))`` does, without loading
-    scipy.stats. The bounds are equal to SciPy's where no resampled mean ties with the mean. Ties count half; they are
-    found up to rounding, where SciPy compares the last bit. So bounds for three to five accuracies differ by up to
-    0.01. Equal values give an interval of no width; one value gives NaN bounds. Below about ten values it is too
-    narrow, as any bootstrap is.
+    scipy.stats. The bounds are equal to SciPy's if no resampled mean ties with the mean. Ties count half. They are
+    detected up to rounding, whereas SciPy compares exactly, so bounds for three to five accuracies differ by up to
+    0.01. Equal values give an interval of no width; one value gives NaN bounds. Like any bootstrap interval, it is too
+    narrow below about ten values.
 
     The time grows with n times resamples: a millisecond for five values, 0.7 s for ten thousand. Source: Efron 1987,
     Better bootstrap confidence intervals, JASA 82. Raises ValueError for no values, NaN or infinity.

@@ -46,7 +46,7 @@ class PairedDifference:
     """Whether all scores are equal."""
 
     def at(self, level: float) -> "PairedDifference":
-        """Return the difference with its interval at another level; bounds without an error stay."""
+        """Return the difference with its interval at another level; without an error, the bounds stay the same."""
         if self.error is None:
             return replace(self, level=level)
         half = float(self.error.half(1 - level))
@@ -93,7 +93,7 @@ def paired_runs(
 def paired_both(
     correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 1_000
 ) -> PairedDifference:
-    """Compare S pairs of runs on the same N test images; both seeds and images are samples of many more.
+    """Compare S pairs of runs on the same N test images; seeds and images are both treated as random samples.
 
     ``correct_a`` and ``correct_b`` hold answers (right or wrong) or losses. Each difference (S, N) is modelled as d_sn
     = μ + seed_s + image_n + rest_sn with independent random effects. Interval and p come from the error of the mean;
@@ -170,7 +170,7 @@ def _crossed_means(differences: Floats, seed: int, resamples: int) -> Floats:
 
 @lru_cache(maxsize=20)
 def _times_drawn(seed: int, block: int, images: int) -> NDArray[np.float32]:
-    """Return how often each image is drawn, (BLOCK, images), equal for all comparisons on as many images."""
+    """Return how often each image is drawn, (BLOCK, images); comparisons on equally many images share it."""
     drawn = np.random.default_rng((seed, block)).integers(0, images, (BLOCK, images))
     drawn += images * np.arange(BLOCK)[:, None]
     return np.bincount(drawn.ravel(), minlength=BLOCK * images).reshape(BLOCK, images).astype(np.float32)

@@ -1,7 +1,7 @@
-"""How many seeds or test images a difference needs to become significant.
+"""Compute how many seeds or test images a difference needs to become significant.
 
-All functions take the observed difference and deviations for the true ones, although few runs estimate them poorly. The
-numbers show the order of magnitude (a few seeds, hundreds, never), not which side would win.
+All functions treat the observed difference and deviations as the true ones. Few runs estimate them poorly, so the
+numbers only show an order of magnitude (a few seeds, hundreds, never), not which side would win.
 """
 
 import math
@@ -58,7 +58,7 @@ def runs_needed_both(
 ) -> int | None:
     """Return how many pairs of runs the test of ``paired_both`` needs on ``images`` test images.
 
-    None above 10,000. The usual reason is too few images, which no number of seeds makes up for: see ``images_needed``.
+    None above 10,000. Usually the images are then too few for any number of seeds; see ``images_needed``.
     """
 
     def enough(runs: int) -> bool:
@@ -73,7 +73,7 @@ def images_needed(
 ) -> int | None:
     """Return how many test images the test of ``paired_both`` needs with ``runs`` pairs of runs.
 
-    None above ten million. The usual reason is the deviation over seeds, which no number of images reduces.
+    None above ten million. Usually the deviation over seeds is then too large for any number of images.
     """
 
     def enough(images: int) -> bool:
@@ -112,7 +112,7 @@ def t_power(difference: float, error: float, degrees: float, alpha: float) -> fl
         return 1.0
     bound, shift = float(-stdtrit(degrees, alpha / 2)), abs(difference) / error
     # t = (normal + shift) / √(χ²/degrees) misses the bound only if the normal falls below -shift/2 or the root exceeds
-    # shift / (2 bound). Where both together are rarer than one in a million, the library may answer NaN.
+    # shift / (2 bound). If both together are rarer than one in a million, SciPy may return NaN.
     if ndtr(-shift / 2) + chdtrc(degrees, degrees * min(shift / (2 * bound), 1e100) ** 2) < 1e-6:
         return 1.0
     return float(1 - nctdtr(degrees, shift, bound))

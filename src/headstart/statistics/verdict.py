@@ -54,7 +54,7 @@ def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, si
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
-    """Return what would be enough for significance; empty if unknown or already there."""
+    """Return what would be enough for significance; empty if that is unknown, or reached already."""
     if needed is None or difference.difference == 0:
         return ""
     if needed.runs is not None:
@@ -79,7 +79,7 @@ def _interval(difference: PairedDifference) -> str:
 def interval_text(low: float, high: float) -> str:
     """Return bounds in percent or points: [0.009, 0.027] gives "[0.9, 2.7]".
 
-    Both bounds get enough digits that a bound other than zero is not shown as zero.
+    More digits are shown if a nonzero bound would otherwise be shown as zero.
     """
     digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
     return f"[{_points(low, digits)}, {_points(high, digits)}]"

@@ -71,7 +71,7 @@ class Policy:
         return drawn
 
     def use(self) -> dict[str, float]:
-        """Return how often each operation is applied per image on average, most used first, without unused ones."""
+        """Return how often each used operation is applied per image, on average, most used first."""
         shares: dict[str, float] = {}
         for sub_policy in self.sub_policies:
             for choices in sub_policy:
@@ -82,7 +82,7 @@ class Policy:
         return dict(sorted(((name, share) for name, share in shares.items() if share > 0), key=lambda pair: -pair[1]))
 
     def typical(self, operation: str) -> tuple[float, float, float] | None:
-        """Return the 5 % quantile, mean and 95 % quantile of the applied magnitudes; None if it has none."""
+        """Return the 5 % quantile, mean and 95 % quantile of the applied magnitudes; None without magnitudes."""
         shares: list[float] = []
         spans: list[NDArray[np.float64]] = []
         for choices in (step for sub_policy in self.sub_policies for step in sub_policy):

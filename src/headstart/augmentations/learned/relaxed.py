@@ -136,7 +136,7 @@ def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keep the highest bits; the surrogate subtracts half of the lowest kept bit, the mean loss."""
+    """Keep the highest bits; the surrogate subtracts half of the lowest kept bit, which is the average error."""
     kept = _column(bits.round().clamp(1, 8))
     step = 2 ** (8 - kept)
     hard = ((images * 255).round() / step).floor() * step / 255

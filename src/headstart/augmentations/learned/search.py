@@ -176,7 +176,7 @@ def _range(magnitudes: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def relaxed_bernoulli(logits: Tensor, temperature: float, generator: Generator) -> Tensor:
-    """Draw numbers from 0 to 1, mostly near the ends; at low temperature, 1 with probability sigmoid(logits).
+    """Draw numbers from 0 to 1; at low temperature they approach 1 with probability sigmoid(logits), otherwise 0.
 
     Equation 3 of the paper, after Maddison et al. 2016 (arXiv:1611.00712).
     """
@@ -302,7 +302,7 @@ def _rounds(
     settings: SearchSettings,
     generator: Generator,
 ) -> Iterator[tuple[float, float]]:
-    """Train the critic for its steps and the policy for one, endlessly; yield the distance and the class loss."""
+    """Alternate the critic's steps with one policy step, endlessly; yield the distance and the class loss."""
     size = min(settings.batch_size, len(train.images), len(real.images))
     ours, theirs = train.batches(size, generator), real.batches(size, generator)
     critics = torch.optim.Adam(critic.parameters(), settings.critic_lr, betas=BETAS)
@@ -344,7 +344,7 @@ def _critic_step(
 def distance(
     critic: Critic, policy: Policy | None, train: SearchImages, real: SearchImages, settings: SearchSettings
 ) -> float:
-    """Train an untrained critic on real images against the policy's, and return the distance it measures.
+    """Train a new critic to separate real images from the policy's, and return the distance it measures.
 
     The distance is the mean over the last quarter of ``measure_steps``. Without a policy, images are left unchanged.
     """
