@@ -80,7 +80,7 @@ class AugMix(View):
         return Mixture(weight, shares, chains)
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Mixture | None]:
-        """Draw one mixture; with a consistency loss, return None for the original image and draw two mixtures."""
+        """Draw one mixture; with a consistency loss, draw None for the original image and two mixtures."""
         if self.branches == 1:
             return [self.draw(rng, shape, size)]
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]

@@ -50,7 +50,7 @@ def warped(images: Tensor, steps: Sequence[Step]) -> Tensor:
 
 
 def sampled(images: Tensor, matrices: Tensor) -> Tensor:
-    """Sample images where matrices (N, 2, 3), as from ``source_matrix``, place each pixel of the result."""
+    """Sample images at the source of each pixel, as given by matrices (N, 2, 3) from ``source_matrix``."""
     height, width = images.shape[-2:]
     device = images.device
     x, y = torch.arange(width, device=device).float(), torch.arange(height, device=device).float()

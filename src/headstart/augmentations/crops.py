@@ -86,7 +86,7 @@ class CropResize(View):
     def source_side(self, size: int) -> int:
         """Return the short side, in pixels, at which even the smallest part with the worst aspect need not be enlarged.
 
-        Parts are cut from the decoded image. Decoded at the network's size, most parts would be enlarged.
+        Parts are cut from the decoded image. If it had the network's size, most parts would be enlarged.
         """
         aspect = max(self.ratio[1], 1 / self.ratio[0])
         return min(MOST_SIDE, math.ceil(size * math.sqrt(max(1.0, aspect) / self.scale[0])))

@@ -89,7 +89,7 @@ class RandomErasing(View):
         self.fill = fill
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Rectangle | None:
-        """Draw a rectangle that fits, or None after ten that do not, as torchvision does."""
+        """Draw a rectangle that fits, or None after ten attempts, as torchvision does."""
         if rng.random() >= self.share:
             return None
         height, width = shape

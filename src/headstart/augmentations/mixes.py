@@ -78,7 +78,7 @@ class Mix:
         return self.mixing(BatchMixing(partner, share), rng, shape)
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
-        """Return the subclass's own mixing, made from a plain average."""
+        """Turn a plain average into the subclass's own mixing."""
         return averages
 
 

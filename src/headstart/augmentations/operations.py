@@ -3,14 +3,20 @@
 An operation is a name and a signed magnitude in physical units. All policies, and the batch form in
 ``batch_operations``, use these units:
 
-========================== =======================================================================================
-rotate degrees, counter-clockwise shear_x, shear_y pixels to the left or upward, per pixel of distance from the upper
-left corner translate_x, translate_y fraction of the width or height, to the right or downward, rounded to whole pixels
-brightness, contrast, factor of Pillow's ImageEnhance: 1 keeps the image; 0 gives black, uniform mean grey, color,
-sharpness the grey image or the smoothed one; above 1 moves away from that hue fraction of a full turn of the hue, -0.5
-to 0.5 posterize bits kept, 1 to 8 solarize pixels from this value on are inverted, 0 to 256 blur standard deviation of
-a Gaussian in pixels jpeg quality, 1 to 100 autocontrast, equalize, no magnitude invert, identity
-========================== =======================================================================================
+==========================  =======================================================================================
+rotate                      degrees, counter-clockwise
+shear_x, shear_y            pixels to the left or upward, per pixel of distance from the upper left corner
+translate_x, translate_y    fraction of the width or height, to the right or downward, rounded to whole pixels
+brightness, contrast,       factor of Pillow's ImageEnhance: 1 keeps the image; 0 gives black, uniform mean grey,
+color, sharpness            the grey image or the smoothed one; above 1 moves away from that
+hue                         fraction of a full turn of the hue, -0.5 to 0.5
+posterize                   bits kept, 1 to 8
+solarize                    pixels from this value on are inverted, 0 to 256
+blur                        standard deviation of a Gaussian in pixels
+jpeg                        quality, 1 to 100
+autocontrast, equalize,     no magnitude
+invert, identity
+==========================  =======================================================================================
 
 Rotation, shear and translation fill the uncovered area with black.
 """

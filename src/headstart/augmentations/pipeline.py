@@ -47,7 +47,7 @@ class Pipeline(Sequence[View]):
 
     @property
     def batch_from(self) -> int:
-        """The first view from which all views can run on batches; at least the last crop, which makes shapes equal."""
+        """Return the first view from which all run on batches; at least the last crop, which makes shapes equal."""
         without = [number for number, view in enumerate(self.views) if not view.has_batch_form]
         return max([self.last_crop, *(number + 1 for number in without)])
 
@@ -64,7 +64,7 @@ class Pipeline(Sequence[View]):
         return drawn
 
     def apply(self, image: PixelArray, drawn: Drawn, size: int, stop: int | None = None) -> list[PixelArray]:
-        """Return the images (H, W, 3) made from one by the views before ``stop``; one image before the fork."""
+        """Apply the views before ``stop``; return one image (H, W, 3), or one per branch after the fork."""
         stop = len(self.views) if stop is None else stop
         image = self._apply_range(image, drawn[0], range(min(self.fork, stop)), size)
         if stop <= self.fork:
@@ -92,7 +92,7 @@ class Pipeline(Sequence[View]):
         return images
 
     def pack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> "PendingBatch":
-        """Apply the loader's views and return a batch that applies the rest later, cut to what the rest reads."""
+        """Apply the loader's views, cut off what later views do not read, and return a batch that applies them."""
         start = self.batch_from
         partial = [self.apply(image, own, size, start) for image, own in zip(images, drawn, strict=True)]
         if self.views[start].crops:

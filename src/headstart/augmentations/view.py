@@ -26,14 +26,11 @@ class View:
 
     @property
     def has_batch_form(self) -> bool:
-        """Whether ``apply_batch`` is implemented; otherwise the loader applies the view."""
+        """Return whether ``apply_batch`` is implemented; otherwise the loader applies the view."""
         return type(self).apply_batch is not View.apply_batch
 
     def source_side(self, size: int) -> int | None:
-        """Return, for a view that crops, the short side of images that need no enlarging.
-
-        None: images arrive as in evaluation.
-        """
+        """Return the short side, in pixels, at which a cropping view never enlarges; None: as in evaluation."""
         return None
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:

@@ -62,7 +62,7 @@ class Backbone(nn.Module):
 
     @property
     def stage_names(self) -> list[str]:
-        """The names of the stages, lowest first."""
+        """Return the names of the stages, lowest first."""
         return list(self.stages)
 
     def forward_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:

@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def rank(self) -> int:
-        """Its place in ``ORDER``."""
+        """Return its place in ``ORDER``."""
         words = re.split(r"[./]", "/".join((*self.path, self.prefix)).lower())
         found = [number for number, role in enumerate(ORDER) if role and _plays(role, words)]
         return found[0] if found else ORDER.index("")
@@ -116,8 +116,8 @@ def refusal(placed: Placement, wanted: Tensors, found: Tensors, what: str, backb
 def candidates(groups: Mapping[tuple[str, ...], Tensors], wanted: Collection[str]) -> list[Candidate]:
     """List the tensors that may be the network's in each sub-dictionary of a file.
 
-    The most frequent prefixes before known names are tried. Names with no prefix removed, and with the prefix that all
-    names share removed, are tried too, as libraries know other names for some networks.
+    It tries the most frequent prefixes before known names. It also tries unchanged names, and names without their
+    common prefix, because libraries may use other names for a network.
     """
     listed: dict[tuple[tuple[str, ...], str], Candidate] = {}
     for path, tensors in groups.items():

@@ -45,7 +45,7 @@ class StartedHere(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """True, so that Lightning starts no processes."""
+        """Return True, so that Lightning starts no processes."""
         return True
 
     def local_rank(self) -> int:

@@ -29,12 +29,12 @@ class Sharded(ModelParallelStrategy):
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
-        """False: ``configure_model`` has already sharded the weights."""
+        """Return False: ``configure_model`` has already sharded the weights."""
         return False
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """True: ``load_optimizer_state_dict`` does it."""
+        """Return True: ``load_optimizer_state_dict`` does it."""
         return True
 
     def setup_environment(self) -> None:

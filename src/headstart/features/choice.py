@@ -46,12 +46,12 @@ class Work:
 
     @property
     def on_plain_cpu(self) -> bool:
-        """Whether ONNX Runtime may be used."""
+        """Return whether ONNX Runtime may be used."""
         return self.device.type == "cpu" and self.autocast is None
 
     @property
     def tolerance(self) -> float:
-        """The largest allowed difference from PyTorch, as largest error over largest value."""
+        """Return the largest allowed difference from PyTorch, as largest error over largest value."""
         if self.autocast is not None:
             return HALF
         return TF32 if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else FULL
@@ -70,7 +70,7 @@ class EngineChoice:
     def engine(self) -> Engine:
         """Return the engine, checked against PyTorch on real images.
 
-        If it fails: raises ConfigError for an engine set by the user; replaces a cached choice by PyTorch.
+        If the check fails, an engine set by the user raises ConfigError, and a cached choice is replaced by PyTorch.
         """
         if self.made is None:
             try:
@@ -199,7 +199,7 @@ def remembered_in(task: dict[str, Any]) -> Path:
 
 
 def remember(file: Path, content: dict[str, Any]) -> str:
-    """Store the choice, so that later runs compute the same bits; of two concurrent runs, the first one counts."""
+    """Store the choice, so that later runs compute the same bits; the first of two concurrent runs decides."""
     own = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

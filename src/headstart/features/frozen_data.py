@@ -44,7 +44,7 @@ class FrozenData(pl.LightningDataModule):
 
     @property
     def goes_on_at(self) -> tuple[int, int]:
-        """The epoch at which training resumes, and the number of its batches already done."""
+        """Return the epoch at which training resumes, and the number of its batches already done."""
         return self.data.goes_on_at
 
     @goes_on_at.setter

@@ -87,7 +87,7 @@ class Keeper:
         self.keeping = True
 
     def get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
-        """Return features of all images, ``views`` each: first the first view of every image, then the second.
+        """Return features of all images, ``views`` each: the first view of every image, then the second, and so on.
 
         Raises HeadstartError if the cached features differ from the prefix's output.
         """
@@ -250,12 +250,12 @@ class Located(OnDisk):
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """Which rows are not on disk."""
+        """Return which rows are not on disk."""
         return self.part_of < 0
 
     @property
     def seconds_a_row(self) -> float:
-        """The time that computing one row took."""
+        """Return the time that computing one row took."""
         return sum(part.seconds for part in self.parts) / max(1, sum(len(part) for part in self.parts))
 
 

@@ -50,7 +50,7 @@ class FrozenPrefix(nn.Module):
 
     @property
     def label(self) -> str:
-        """The frozen part in words."""
+        """Return the frozen part in words."""
         return "pooled features" if self.pooled else f"output of {self.stage_names[-1]}"
 
     def key(self) -> dict[str, Any]:

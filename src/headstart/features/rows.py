@@ -45,7 +45,7 @@ class OnDisk:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all rows."""
+        """Return the bytes of all rows."""
         return len(self) * self.parts[0].row_bytes
 
     def read(self, positions: NDArray[np.int64]) -> NDArray[Any]:

@@ -72,7 +72,7 @@ class StoredPart:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row."""
+        """Return the bytes of one row."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def find(self, names: Names) -> NDArray[np.int64]:
@@ -165,7 +165,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The name of the entry on disk."""
+        """Return the name of the entry on disk."""
         return self.folder.name
 
     def part_folders(self) -> list[Path]:
@@ -184,7 +184,7 @@ class Entry:
 
     @contextlib.contextmanager
     def locked(self, wait: bool = True) -> Iterator[bool]:
-        """Hold the entry's lock; without ``wait``, yield whether it was free. A dead process frees it."""
+        """Hold the entry's lock, which a dying process frees; without ``wait``, yield whether it was free."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a") as file:
             try:

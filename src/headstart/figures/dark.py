@@ -61,7 +61,7 @@ def dark_colours(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _luminance(rgb: NDArray[np.float64]) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 

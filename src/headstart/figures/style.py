@@ -35,14 +35,14 @@ class Style:
 
     @property
     def linestyle(self) -> str | tuple[float, tuple[float, ...]]:
-        """The dash for matplotlib's ``linestyle``."""
+        """Return the dash for matplotlib's ``linestyle``."""
         if self.dash == SOLID:
             return SOLID
         return 0.0, tuple(float(length.removesuffix("px")) for length in self.dash.split(","))
 
     @property
     def symbol(self) -> str:
-        """The marker for plotly's ``marker.symbol``."""
+        """Return the marker for plotly's ``marker.symbol``."""
         return SYMBOLS[self.marker]
 
 

@@ -63,7 +63,7 @@ class Deep:
 
     @property
     def is_deep(self) -> bool:
-        """Whether the values need a range."""
+        """Return whether the values need a range."""
         return self.values.dtype != np.uint8
 
     def top(self, known: PixelRange | None) -> float:
@@ -84,12 +84,12 @@ class Deep:
 
     @property
     def is_float(self) -> bool:
-        """Whether the values are floating-point numbers."""
+        """Return whether the values are floating-point numbers."""
         return self.values.dtype.kind == "f"
 
     @property
     def bits_needed(self) -> int:
-        """The bits of the largest value, or those declared by the file; 0 if no range is needed or possible."""
+        """Return the bits of the largest value, or those declared by the file; 0 if no range is needed or possible."""
         high = float(self.values.max()) if self.is_deep else np.inf
         return max(_bits_of(high), self.bits or 0) if np.isfinite(high) else 0
 

@@ -45,17 +45,17 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The name in printable form."""
+        """Return the name in printable form."""
         return printable(self.path.name)
 
     @functools.cached_property
     def image_count(self) -> int:
-        """The number of images in it and below."""
+        """Return the number of images in it and below."""
         return len(self.images) + sum(folder.image_count for folder in self.folders)
 
     @property
     def filled(self) -> list["Folder"]:
-        """The folders directly in it that contain images."""
+        """Return the folders directly in it that contain images."""
         return [folder for folder in self.folders if folder.image_count]
 
     def below(self) -> Iterator["Folder"]:

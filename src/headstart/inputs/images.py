@@ -57,7 +57,7 @@ class Images:
             self.decoded = list(decode_each(self.__getitem__, len(self), f"decoding {what}"))
 
     def finer(self, short_side: int) -> "Images":
-        """Return the same images with a larger short side, or their own if smaller, without padding.
+        """Return the same images with a larger short side; smaller images keep their size, without padding.
 
         They are kept in memory if there is room.
         """
@@ -76,7 +76,7 @@ class Images:
 
     @property
     def costly(self) -> bool:
-        """Whether accessing an image means decoding it."""
+        """Return whether accessing an image means decoding it."""
         return self.decoded is None
 
 

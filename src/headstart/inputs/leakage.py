@@ -59,7 +59,7 @@ def leakage_text(shared: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def same_contents(first: Sequence[bytes], second: Sequence[bytes]) -> dict[int, int]:
-    """Map positions in the second whose content is in the first to the first such position there."""
+    """Map each position in ``second`` whose content is also in ``first`` to its first position there."""
     if not set(first) & set(second):
         return {}
     places: dict[bytes, int] = {}
@@ -89,7 +89,7 @@ def perceptual_hashes(images: Images, what: str) -> Bits:
 
 
 def near_pairs(first: Bits, second: Bits, threshold: int = THRESHOLD) -> dict[int, int]:
-    """Map positions in the second to the nearest in the first, where at most ``threshold`` bits differ.
+    """Map positions in ``second`` to the nearest in ``first``, if at most ``threshold`` bits differ.
 
     The product of two hashes of +1 and -1 is 64 minus twice the number of differing bits; that of a flat image is 0.
     """

@@ -133,7 +133,7 @@ def find_range(paths: Sequence[Path]) -> PixelRange:
 
 
 def refuse(unreadable: Mapping[str, str], of: int) -> None:
-    """Raise DataError if any image is unreadable, with how many ``of`` all, the first names, and the reasons."""
+    """Raise DataError if any of ``of`` images is unreadable; the message names the first ones and the reasons."""
     if not unreadable:
         return
     named = [f"'{name}' ({reason})" for name, reason in list(unreadable.items())[:NAMED]]

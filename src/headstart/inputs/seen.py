@@ -17,9 +17,10 @@ from headstart.inputs.looks import Notes
 
 
 class SeenImages:
-    """A folder with one small file per collection and decoder: the digest of contents that all decoded, and notes.
+    """A folder with one small file per collection and decoder, for collections whose images could all be decoded.
 
-    It is only a cache, so a folder that cannot be written raises no error.
+    Each file holds the digest of the contents, and notes. It is only a cache, so a folder that cannot be written raises
+    no error.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -5,7 +5,7 @@ successor imagecorruptions-imaug draws from NumPy's global generator, seeds glas
 an OpenCV that conflicts with opencv-python-headless, and has no constants for small images. Only frost differs from the
 paper: the authors blend photographs, this code grows crystals.
 
-Images are float32 (H, W, 3) from 0 to 1 inside.
+The kernels below work on float32 images (H, W, 3) from 0 to 1.
 """
 
 import io
@@ -62,7 +62,7 @@ def content_of(image: PixelArray) -> int:
 
 
 def made_by(side: int) -> str:
-    """Return what produces the corruptions of images of this side; results are comparable only if it is equal."""
+    """Return a text on what makes corruptions of this side; only results with equal texts are comparable."""
     packages = {"opencv": cv2.__version__, **{name: version(name) for name in ("numpy", "scipy", "pillow")}}
     versions = ", ".join(f"{name} {number}" for name, number in packages.items())
     return f"kernels {VERSION}, severities of {severities_for(side).name}, {versions}"
@@ -184,7 +184,7 @@ def contrast(x: Floats, kept: float, rng: np.random.Generator) -> Floats:
 
 
 def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.random.Generator) -> Floats:
-    """Apply an affine map and local shifts; all three constants are in sides of the image."""
+    """Apply an affine map and local shifts; all three constants are fractions of the shorter side."""
     reach, smoothness, affine = (min(x.shape[:2]) * part for part in constants)
     height, width = x.shape[:2]
     centre, arm = np.array([height // 2, width // 2], np.float32), min(height, width) // 3

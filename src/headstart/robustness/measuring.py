@@ -26,7 +26,7 @@ class Network(Protocol):
 
     @property
     def body_key(self) -> str:
-        """A key that is equal for two networks with the same features."""
+        """Return a key that is equal for two networks with the same features."""
 
     def features(self, views: Images) -> NDArray[np.float32]:
         """Return features (N, D) of images uint8 (V, N, S, S, 3), with V views of each."""
@@ -96,7 +96,7 @@ class Source:
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
-        """A key that is equal for two sources with the same images in the same batches."""
+        """Return a key that is equal for two sources with the same images in the same batches."""
         return self.digest(self.positions), tuple(len(batch) for batch in self.batches)
 
     def corrupted(self, name: str, severities: Sequence[int]) -> Iterator[tuple[Positions, Images]]:

@@ -43,10 +43,10 @@ def score_interval(
 ) -> Interval:
     """Return the interval of the mean accuracy of ``count`` runs if single answers are not known.
 
-    Without ``overlap``, all runs were tested on the same ``images``; the worst case is assumed, that all are right on
-    the same ones. With ``overlap``, as in ``paired_runs``, each run had its own test images, ``images`` in all. Their
-    sampling is then part of the deviation over runs, and the interval is at least Wilson's. Without ``images`` it is
-    Student's interval over runs. One run without ``images`` gives NaN bounds.
+    Without ``overlap``, all runs were tested on the same ``images``; this assumes the worst case, that all runs are
+    right on the same images. With ``overlap``, as in ``paired_runs``, each run had its own test images, ``images`` in
+    all. Their sampling is then part of the deviation over runs, and the interval is at least Wilson's. Without
+    ``images`` it is Student's interval over runs. One run without ``images`` gives NaN bounds.
     """
     alpha = 1 - check_probability(level, "The level")
     if count < 2:

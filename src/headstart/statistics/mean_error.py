@@ -38,7 +38,7 @@ class MeanError:
 
     @property
     def total(self) -> Numbers:
-        """The squared standard error of the mean."""
+        """Return the squared standard error of the mean."""
         return self.images + np.maximum(self.rest, self.runs)
 
     def half(self, alpha: float) -> Numbers:

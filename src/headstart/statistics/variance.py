@@ -81,7 +81,7 @@ def _sets(means: Mapping[Setting, float], place: int) -> list[list[Setting]]:
 
 
 def _all_different(means: Mapping[Setting, float], alone: set[Setting]) -> list[Setting]:
-    """Return combinations that differ pairwise in every varying stream; none below two, or with one such stream.
+    """Return combinations that differ pairwise in every varying stream; none if fewer than two streams vary.
 
     Runs in no set where one stream varies alone come first, as they were made for this.
     """
