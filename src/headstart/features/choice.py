@@ -58,7 +58,7 @@ class Work:
 
 
 class EngineChoice:
-    """The choice of an engine: its name is decided at once, as the key needs it; the engine is made on first use."""
+    """The choice of an engine: its name is decided at once, for the cache key; the engine is made on first use."""
 
     def __init__(self, work: Work, wanted: str) -> None:
         self.work, self.wanted = work, wanted

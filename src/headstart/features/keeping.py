@@ -192,7 +192,7 @@ class Keeper:
         return KeptFeatures(None, total, 0, 0, time.perf_counter() - start, 0.0, False)
 
     def check(self, split: ImageSplit) -> None:
-        """Check the cached features of a split needed later against the current network. Raises HeadstartError."""
+        """Check a split's cached features against the current network before they are needed. Raises HeadstartError."""
         keys = [(0, position) for position in range(len(split))]
         entry = self.entry(split)
         self._probe(entry, locate(entry, row_names([row_digest(split, key) for key in keys])), split, keys)

@@ -59,7 +59,7 @@ def draw_critical_difference(
 
 
 def levels(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float, int]]:
-    """Return each span with the lowest level, from 0, on which it touches no other."""
+    """Add to each span the lowest level, from 0, on which it touches no other span."""
     ends: list[float] = []
     found = []
     for low, high in sorted(spans):

@@ -151,7 +151,7 @@ def snow(x: Floats, constants: tuple[float, ...], rng: np.random.Generator) -> F
 
 
 def frost(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Blend in ice: crystals grown here replace the authors' photographs, as bright but rougher.
+    """Blend in ice: crystals grown here replace the authors' photographs, equally bright but rougher.
 
     At 224 pixels they are rougher by 25 to 53 %, depending on the severity.
     """
@@ -184,7 +184,7 @@ def contrast(x: Floats, kept: float, rng: np.random.Generator) -> Floats:
 
 
 def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.random.Generator) -> Floats:
-    """Apply an affine map and local shifts; all three constants are fractions of the shorter side."""
+    """Apply an affine map and local shifts; all three constants are in units of the shorter side."""
     reach, smoothness, affine = (min(x.shape[:2]) * part for part in constants)
     height, width = x.shape[:2]
     centre, arm = np.array([height // 2, width // 2], np.float32), min(height, width) // 3
