@@ -47,7 +47,7 @@ class Pipeline(Sequence[View]):
 
     @property
     def batch_from(self) -> int:
-        """Return the first view from which all run on batches; at least the last crop, which makes shapes equal."""
+        """Return the first view from which all run on batches; not before the last crop, as shapes differ before."""
         without = [number for number, view in enumerate(self.views) if not view.has_batch_form]
         return max([self.last_crop, *(number + 1 for number in without)])
 

@@ -160,8 +160,8 @@ class _Field:
 class _Reach(TorchDispatchMode):
     """Follow, operation by operation, the pixels that each value depends on.
 
-    An operation that moves values moves their fields alike. One that combines values gives the furthest reach among
-    them.
+    An operation that moves values moves their fields in the same way. One that combines values gives the furthest reach
+    among them.
     """
 
     def __init__(self, image: Tensor) -> None:
