@@ -264,7 +264,7 @@ def test_splits_and_fractions_that_take_no_part_are_said(make_folder: Make) -> N
     data = ImageFolder(root=str(root), test_split="val", test_fraction=0.3)
     data.prepare(P)
     assert data.not_used == ["split `test`: 8 images"]
-    assert data.splits_made.endswith("; dataset.test_fraction not used, as there is such a split")
+    assert data.splits_made.endswith("; dataset.test_fraction not used, as the source has its own split")
 
 
 def test_groups_come_from_names(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
     from headstart.augmentations.learned.policy import Policy
-    from headstart.augmentations.learned.search import Found, SearchImages, SearchSettings
+    from headstart.augmentations.learned.search import FoundPolicy, SearchImages, SearchSettings
     from headstart.data import ImageData, ImageSplit
 
 log = logging.getLogger(__name__)
@@ -139,9 +139,9 @@ class SearchPreprocessing:
     crop_fraction: float = 1.0
 
 
-def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict[str, Any]]":
+def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
     """Return the policy and its provenance; both are the same whenever the search is repeated."""
-    from headstart.augmentations.learned.search import Epoch, search
+    from headstart.augmentations.learned.search import SearchEpoch, search
     from headstart.training.compose import make_data
 
     data = make_data(config)
@@ -155,7 +155,7 @@ def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict
     )  # fmt: skip
     begun = time.perf_counter()
 
-    def log_epoch(epoch: Epoch) -> None:
+    def log_epoch(epoch: SearchEpoch) -> None:
         log.info(
             "epoch %d of %d: distance %.3f, class loss %.3f, %.0f s",
             epoch.number, settings.epochs, epoch.distance, epoch.class_loss, time.perf_counter() - begun,
@@ -202,7 +202,7 @@ def _loaded(split: "ImageSplit", most: int, seed: int) -> "SearchImages":
     return SearchImages(images.contiguous(), labels)
 
 
-def _write(output: Path, found: "Found", provenance: Mapping[str, Any]) -> None:
+def _write(output: Path, found: "FoundPolicy", provenance: Mapping[str, Any]) -> None:
     from headstart.augmentations.learned.policy import Policy, write_policy
 
     output.parent.mkdir(parents=True, exist_ok=True)
