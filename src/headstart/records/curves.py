@@ -20,6 +20,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from headstart.data.module import SPLITS
 from headstart.files import write_atomically
+from headstart.records.names import CURVE_FILE, TENSORBOARD_FOLDER
 
 # The tab Custom Scalars: titles, charts and the tags of each, as regular expressions that match from the start.
 # TensorBoard draws a chart for all runs that are ticked, so the sub-runs of one run lie over each other.
@@ -129,7 +130,7 @@ class CsvCurves(Curves):
         for number, row in sorted(self.rows.items()):
             table.writerow({"epoch": number, **row})
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "metrics.csv", text.getvalue())
+        write_atomically(self.folder / CURVE_FILE, text.getvalue())
 
 
 class TensorBoardCurves(Curves):
@@ -145,7 +146,7 @@ class TensorBoardCurves(Curves):
     def state(self) -> dict[str, Any]:
         """The rows, and how long each file is."""
         self.save()
-        files = self.folder.glob("tensorboard/*/*")
+        files = self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")
         lengths = {file.relative_to(self.folder).as_posix(): file.stat().st_size for file in files}
         return {**super().state(), "files": lengths}
 
@@ -153,7 +154,7 @@ class TensorBoardCurves(Curves):
         """Cut the files back to their lengths then, and remove later ones: no number is there twice."""
         super().take_up(state)
         lengths = state["files"] if state else {}
-        for file in list(self.folder.glob("tensorboard/*/*")):
+        for file in list(self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")):
             length = lengths.get(file.relative_to(self.folder).as_posix())
             if length is None:
                 file.unlink()
@@ -164,7 +165,7 @@ class TensorBoardCurves(Curves):
     def writer(self, split: str) -> SummaryWriter:
         """The sub-run of a split, opened when first written to."""
         if split not in self.writers:
-            self.writers[split] = SummaryWriter(str(self.folder / "tensorboard" / split))
+            self.writers[split] = SummaryWriter(str(self.folder / TENSORBOARD_FOLDER / split))
         if split == "train" and not self.laid_out:
             # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
             self.laid_out = True

@@ -4,9 +4,9 @@ import os
 import struct
 from pathlib import Path
 
+from headstart.records.names import TENSORBOARD_FOLDER
 from headstart.records.opening import GB, MB, open_inside, unreadable
 
-FOLDER = "tensorboard"
 MOST_EVENTS, MOST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
 
 
@@ -15,9 +15,9 @@ def check_events(directory: Path) -> None:
 
     Below the folder lie folders and regular files alone, and no record says that it is longer than ``MOST_RECORD``.
     """
-    waiting, seen = [FOLDER], 0
-    if Path(directory, FOLDER).is_symlink():
-        raise unreadable(FOLDER, "it is a link")
+    waiting, seen = [TENSORBOARD_FOLDER], 0
+    if Path(directory, TENSORBOARD_FOLDER).is_symlink():
+        raise unreadable(TENSORBOARD_FOLDER, "it is a link")
     while waiting:
         folder = waiting.pop()
         try:
@@ -27,7 +27,7 @@ def check_events(directory: Path) -> None:
             raise unreadable(folder, error.strerror or error) from None
         seen += len(entries)
         if seen > MOST_FILES:
-            raise unreadable(FOLDER, f"it holds more than {MOST_FILES:,} files")
+            raise unreadable(TENSORBOARD_FOLDER, f"it holds more than {MOST_FILES:,} files")
         for entry in entries:
             name = f"{folder}/{entry.name}"
             if entry.is_symlink():

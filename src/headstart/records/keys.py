@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
-from headstart.records.runs import Run, run_order
+from headstart.records.record import RunRecord
+from headstart.records.runs import run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
@@ -20,7 +21,7 @@ DATA = "dataset.data"  # no setting: what the data held
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
 
 
-def value_of(run: Run, key: str) -> Any:
+def value_of(run: RunRecord, key: str) -> Any:
     """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
 
     A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
@@ -36,13 +37,13 @@ def value_of(run: Run, key: str) -> Any:
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 
-def varying_keys(runs: Sequence[Run]) -> list[str]:
+def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
     """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing.
 
     Data count by what they held: places of the same data are no difference, and ``DATA`` is added where one place held
     different data.
     """
-    first: dict[tuple[Any, ...], Run] = {}
+    first: dict[tuple[Any, ...], RunRecord] = {}
     keys: dict[str, None] = {}
     with_config = [run for run in sorted(runs, key=run_order) if run.config]
     for run in with_config:
@@ -66,7 +67,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     return chosen
 
 
-def resolve_key(name: str, runs: Sequence[Run]) -> str:
+def resolve_key(name: str, runs: Sequence[RunRecord]) -> str:
     """Full key for a name given by a user: the name itself, or the config key that ends with it.
 
     Of several endings, those that vary count, and of those that always change together the preferred one.
@@ -120,11 +121,11 @@ def sort_value(value: Any) -> tuple[int, float, str]:
     return 1, 0.0, str(value)
 
 
-def _base(run: Run) -> tuple[Any, ...]:
+def _base(run: RunRecord) -> tuple[Any, ...]:
     return _values(run, BASE_KEYS)
 
 
-def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:
+def _values(run: RunRecord, keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(value_of(run, key) for key in keys)
 
 

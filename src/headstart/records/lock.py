@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 from typing import IO, Any
 
-LOCK = ".lock"
+from headstart.records.names import LOCK_FILE
+
 FLOCK = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
 # A POSIX lock belongs to a process, not to its forks: workers that outlive a killed run by seconds do not hold it. But
 # any closing of the file gives it up, so what this process holds is remembered here and never opened a second time.
@@ -19,7 +20,7 @@ _HELD: dict[str, tuple[int, Any]] = {}
 class RunLock:
     """The lock of a directory, held until released or until the process ends."""
 
-    def __init__(self, directory: Path, name: str = LOCK) -> None:
+    def __init__(self, directory: Path, name: str = LOCK_FILE) -> None:
         self.path = directory.resolve() / name
 
     def acquire(self) -> bool:
@@ -51,7 +52,7 @@ class RunLock:
 
 def held(directory: Path) -> bool:
     """Whether a process holds the lock of a directory; nothing is changed by asking."""
-    path = directory.resolve() / LOCK
+    path = directory.resolve() / LOCK_FILE
     if _held_here(path):
         return True
     try:

@@ -11,9 +11,9 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.records.documents import read_json
+from headstart.records.names import OUTCOME_FOLDER
 from headstart.records.opening import MB
 
-FOLDER = ".outcomes"
 TRIAL = "++sweep.trial="  # the setting by which a search tells a job which trial it is
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
 TIMED = ("finished", "resumed", "retried", "pruned")  # whose time tells how long others take
@@ -55,23 +55,23 @@ def is_trial(settings: Iterable[object]) -> bool:
 
 def write_outcome(sweep: Path, outcome: JobOutcome) -> None:
     """Leave it for the command that waits for the sweep."""
-    folder = sweep / FOLDER
+    folder = sweep / OUTCOME_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{outcome.job:06d}.json", json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
 
 def forget_outcomes(sweep: Path) -> None:
     """Those of an earlier command."""
-    for path in (sweep / FOLDER).glob("*.json"):
+    for path in (sweep / OUTCOME_FOLDER).glob("*.json"):
         path.unlink(missing_ok=True)
 
 
 def read_outcomes(sweep: Path) -> list[JobOutcome]:
     """All that were left, by number; what cannot be read is left out."""
     found = []
-    for path in sorted((sweep / FOLDER).glob("*.json")):
+    for path in sorted((sweep / OUTCOME_FOLDER).glob("*.json")):
         with contextlib.suppress(DataError, KeyError, TypeError):
-            content = read_json(sweep, f"{FOLDER}/{path.name}", MB)
+            content = read_json(sweep, f"{OUTCOME_FOLDER}/{path.name}", MB)
             outcome = JobOutcome(**{**content, "settings": tuple(content["settings"])})
             if _sound(outcome):
                 found.append(outcome)

@@ -21,6 +21,7 @@ import torch
 
 import headstart
 from headstart.files import expanded, write_atomically
+from headstart.records.names import PACKAGES_FILE, PATCH_FILE
 from headstart.versions import code_version
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ PACKAGES = (
 ).split()
 STATUS = Path("/proc/self/status")
 PACKAGE = Path(headstart.__file__).resolve().parent
-PATCH, INSTALLED = "code.patch", "packages.txt"
 MOST_PATCH = 1_000_000  # bytes that are kept of a patch
 # What changes how numbers are computed, or on what: by how many threads, by which instructions and algorithms.
 ENVIRONMENT = (
@@ -80,13 +80,18 @@ def keep(directory: Path) -> dict[str, Any]:
     changed since its commit: ``git apply`` makes of that commit the code that ran. ``code_patch`` tells its file, its
     bytes, its hash, and the changed files that it leaves out, as it would be too large with them.
     """
-    write_atomically(directory / INSTALLED, installed())
+    write_atomically(directory / PACKAGES_FILE, installed())
     patch, left_out = code_patch()
     if not patch:
-        (directory / PATCH).unlink(missing_ok=True)  # of an earlier attempt, with other code
+        (directory / PATCH_FILE).unlink(missing_ok=True)  # of an earlier attempt, with other code
         return {"code_patch": None}
-    write_atomically(directory / PATCH, patch)
-    told = {"file": PATCH, "bytes": len(patch), "sha256": hashlib.sha256(patch).hexdigest(), "left_out": list(left_out)}
+    write_atomically(directory / PATCH_FILE, patch)
+    told = {
+        "file": PATCH_FILE,
+        "bytes": len(patch),
+        "sha256": hashlib.sha256(patch).hexdigest(),
+        "left_out": list(left_out),
+    }
     return {"code_patch": told}
 
 
@@ -132,7 +137,7 @@ def _diff(root: Path, *arguments: str) -> bytes:
     try:
         return subprocess.run(command, capture_output=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("%s is not whole: git gave no answer (%s)", PATCH, error)
+        log.warning("%s is not whole: git gave no answer (%s)", PATCH_FILE, error)
         return b""
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+from headstart.files import write_atomically
 from headstart.records.documents import read_json
+from headstart.records.names import ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.opening import MissingFileError, first_line
-from headstart.records.runs import LONGEST_NAME, shown
+from headstart.records.record import LONGEST_NAME, shown
 
 SCHEMA = 1
-JSON, CSV = "robustness.json", "robustness.csv"
 MOST = 64 * 2**20
 """Bytes of the file; for 50,000 test images it takes one."""
 Cell = tuple[str, int]
@@ -111,7 +112,7 @@ class Robustness:
         return (self.images, self.made_by, self.cells) == (other.images, other.made_by, other.cells)
 
     def text(self) -> str:
-        """As JSON."""
+        """Return the content of robustness.json."""
         results: dict[str, dict[str, Any]] = {}
         for (name, severity), right in self.results.items():
             results.setdefault(name, {})[str(severity)] = _packed(right)
@@ -144,12 +145,12 @@ def read_robustness(directory: Path) -> Robustness | None:
     What the file says of shares is not read: it is counted from the images.
     """
     try:
-        content = read_json(directory, JSON, MOST)
+        content = read_json(directory, ROBUSTNESS_FILE, MOST)
     except MissingFileError:
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
-        raise DataError(f"{JSON} has schema {shown(found)}, this version reads {SCHEMA}")
+        raise DataError(f"{ROBUSTNESS_FILE} has schema {shown(found)}, this version reads {SCHEMA}")
     try:
         if any(len(name) > LONGEST_NAME for name in content["results"]):
             raise ValueError("the name of a corruption is too long")
@@ -170,7 +171,13 @@ def read_robustness(directory: Path) -> Robustness | None:
             },
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, binascii.Error) as error:
-        raise DataError(f"{JSON} is damaged ({first_line(error)})") from None
+        raise DataError(f"{ROBUSTNESS_FILE} is damaged ({first_line(error)})") from None
+
+
+def write_robustness(directory: Path, found: Robustness) -> None:
+    """Write both files of a run directory."""
+    write_atomically(directory / ROBUSTNESS_FILE, found.text())
+    write_atomically(directory / ROBUSTNESS_TABLE, found.csv())
 
 
 def _packed(right: Right) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError, nearest
+from headstart.errors import ConfigError, nearest
 from headstart.files import write_atomically
-from headstart.records.manifest import read_manifest
+from headstart.records.names import HYDRA_FILE, SEARCH_FILE, STUDY_FILE
 from headstart.records.outcomes import TRIAL, JobOutcome, read_outcomes
+from headstart.records.record import record_of
 from headstart.seeds import stream
 from headstart.settings.effects import is_indifferent, is_seed
 from headstart.settings.rules import is_whole
@@ -92,10 +93,10 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
     sweeper.check(samples)
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
-    storage = str(settings["storage"] or folder / "study.journal")
+    storage = str(settings["storage"] or folder / STUDY_FILE)
     storage = storage if "://" in storage else str(Path(storage).absolute())
     study = _open_study(storage, settings, {**space.record(), "the data": ",".join(sweeper.data_hashes(samples))})
-    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    OmegaConf.save(sweeper.config, folder / HYDRA_FILE)
 
     total = int(settings["n_trials"])
     if settings["sampler"] == "grid":
@@ -360,7 +361,7 @@ def _settle(
         if outcome is not None and outcome.directory is not None:
             trial = Trial(study, told._trial_id)
             trial.set_user_attr(RUN, outcome.directory)
-            trial.set_user_attr(LOSS, _validation_loss(Path(outcome.directory)))
+            trial.set_user_attr(LOSS, record_of(Path(outcome.directory)).number("metrics", LOSS))
         result = job.return_value if job.status == JobStatus.COMPLETED else None
         if isinstance(result, int | float) and math.isfinite(result):
             study.tell(number, float(result))
@@ -372,15 +373,6 @@ def _settle(
         TrialState.PRUNED: f"pruned after epoch {(told.last_step or 0) + 1}",
     }.get(told.state, "failed")
     print(f"trial {number}: {_typed(values)}: {said}", flush=True)
-
-
-def _validation_loss(run: Path) -> float | None:
-    """Return that of the chosen epoch; None where run.json does not say, or it is no number."""
-    try:
-        value = read_manifest(run)["metrics"][LOSS]
-    except (DataError, KeyError, TypeError):
-        return None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _typed(values: Mapping[str, Any]) -> str:
@@ -419,5 +411,5 @@ def _conclude(study: "optuna.Study", folder: Path) -> None:
         if run := best.user_attrs.get(RUN):
             said += f"\nits test accuracy, once nothing is left to choose: headstart report {shlex.quote(run)}"
     result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
-    write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(result))
+    write_atomically(folder / SEARCH_FILE, OmegaConf.to_yaml(result))
     print(said, flush=True)

@@ -31,9 +31,16 @@ from headstart.inputs.seen import SeenImages
 from headstart.records import provenance
 from headstart.records.curves import Curves
 from headstart.records.lock import RunLock
-from headstart.records.manifest_writer import Manifest, UnwrittenManifest
+from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
+from headstart.records.names import (
+    CHECKPOINT_FOLDER,
+    CURVE_FILE,
+    LOG_FILE,
+    SETTINGS_FILE,
+    TEST_PREDICTIONS,
+    VALIDATION_PREDICTIONS,
+)
 from headstart.records.predictions import write_predictions
-from headstart.records.repeats import MARK
 from headstart.seeds import stream
 from headstart.settings import identity
 from headstart.settings.early_checks import check_settings
@@ -156,8 +163,8 @@ def carry_out(
     quieten()
     settle_on_the_cpu()
     config = described.config
-    write_atomically(directory / "config.yaml", OmegaConf.to_yaml(_without_trial(config)))
-    with talking(directory / "run.log"), listening() as stop:
+    write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
+    with talking(directory / LOG_FILE), listening() as stop:
         manifest = Manifest(
             directory,
             {
@@ -172,7 +179,7 @@ def carry_out(
                 "augmentation": augmentation_names(config.augmentation),
                 "seed": config.seed,
                 "provenance": _provenance(config, directory, overrides),
-                **({MARK: dict(repeats)} if repeats else {}),
+                **({REPEATS: dict(repeats)} if repeats else {}),
             },
         )
         try:
@@ -321,13 +328,13 @@ def _train_and_test(
     strategy.refit()
     train_seconds += time.perf_counter() - before
     if ranks.leads():
-        keep_network(strategy, epoch, directory / "checkpoints")
+        keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
     manifest.content["features"] = _told(reused)
     counts: dict[str, float] = {}  # of the very answers that are written down
     for name, file, split, logits in (
-        ("test", "predictions.csv", data.test, strategy.test_logits),
-        ("validation", "validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
+        ("test", TEST_PREDICTIONS, data.test, strategy.test_logits),
+        ("validation", VALIDATION_PREDICTIONS, data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
     ):
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
@@ -362,7 +369,7 @@ def _train_and_test(
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
     manifest.finish("finished")
-    drop_intermediate(directory / "checkpoints")
+    drop_intermediate(directory / CHECKPOINT_FOLDER)
     found = f"validation accuracy {100 * metrics['validation/accuracy']:.1f} %"
     if not (config.get("sweep") or {}).get("trial"):  # of a search nothing but validation is shown
         found += f", test accuracy {100 * metrics['test/accuracy']:.1f} %"
@@ -421,11 +428,11 @@ def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint |
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
-    drop_halves(directory / "checkpoints")
-    progress = read_progress(directory / "checkpoints", parts.keep.made_of)
+    drop_halves(directory / CHECKPOINT_FOLDER)
+    progress = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.made_of)
     if progress is None:
-        drop_intermediate(directory / "checkpoints")
-        (directory / "metrics.csv").unlink(missing_ok=True)
+        drop_intermediate(directory / CHECKPOINT_FOLDER)
+        (directory / CURVE_FILE).unlink(missing_ok=True)
     return progress
 
 
