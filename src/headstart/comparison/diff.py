@@ -167,8 +167,8 @@ def compare_settings(a: RunRecord, b: RunRecord, weights: DiffSection) -> DiffSe
             row = replace(row, note=NO_BEARING)
         if not is_seed(row.name):
             rows.append(row)
-    if _order(a) != _order(b) and not any(row.name.startswith("augmentation") for row in rows):
-        rows.append(DiffRow("augmentation, in order", _order(a), _order(b)))
+    if a.augmentation != b.augmentation and not any(row.name.startswith("augmentation") for row in rows):
+        rows.append(DiffRow("augmentation, in order", a.augmentation, b.augmentation))
     count = sum(not is_seed(key) for key in a.config.keys() | b.config.keys())
     return DiffSection("settings", tuple(rows), not _bearing(rows), f"all {count}")
 
@@ -352,12 +352,6 @@ def _bearing(rows: Sequence[DiffRow]) -> list[DiffRow]:
 def _hash(record: RunRecord) -> str | None:
     found = record.get("config_hash")
     return found if isinstance(found, str) else None
-
-
-def _order(record: RunRecord) -> list[str]:
-    """Augmentations in their order, which does bear on the result."""
-    found = record.get("augmentation")
-    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _without_config(a: RunRecord, b: RunRecord) -> str:

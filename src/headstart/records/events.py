@@ -1,4 +1,4 @@
-"""Event files of a run directory, looked through before TensorBoard reads them: it follows links and trusts lengths."""
+"""Check event files of a run directory before TensorBoard reads them: it follows links and trusts lengths."""
 
 import os
 import struct
@@ -11,9 +11,9 @@ MOST_EVENTS, MOST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_
 
 
 def check_events(directory: Path) -> None:
-    """Raise DataError where the event files of a run directory are not fit for TensorBoard, or there are none.
+    """Raise DataError if a run directory has no event files, or files that TensorBoard cannot read safely.
 
-    Below the folder lie folders and regular files alone, and no record says that it is longer than ``MOST_RECORD``.
+    The folder may hold only folders and regular files, and no record longer than ``MOST_RECORD``.
     """
     waiting, seen = [TENSORBOARD_FOLDER], 0
     if Path(directory, TENSORBOARD_FOLDER).is_symlink():
@@ -39,7 +39,7 @@ def check_events(directory: Path) -> None:
 
 
 def _check_records(directory: Path, name: str) -> None:
-    """Follow the lengths of records: 8 bytes of a length, 4 of its sum, the record, 4 of its sum."""
+    """Check the length of each record. A record is 8 bytes of length, 4 of checksum, the content, 4 of checksum."""
     with open_inside(directory, name, MOST_EVENTS) as file:
         if "tfevents" not in name:
             return

@@ -1,4 +1,4 @@
-"""PNG files of a run directory: whole, and of a size that a browser can show."""
+"""Read PNG files of a run directory that are complete and that a browser can show."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_png(directory: Path, name: str) -> bytes:
-    """Return a PNG file of a run directory. Raises DataError where it is missing, cut, changed or too large to show."""
+    """Return the content of a PNG file. Raises DataError if it is missing, cut, changed or too large to show."""
     content = read_inside(directory, name, MOST_PNG)
     place, kind = len(SIGNATURE), b""
     if not content.startswith(SIGNATURE):
