@@ -47,7 +47,7 @@ def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
     keys: dict[str, None] = {}
     with_config = [run for run in sorted(runs, key=run_order) if run.config]
     for run in with_config:
-        other = first.setdefault(_base(run), run)
+        other = first.setdefault(_values(run, BASE_KEYS), run)
         for key in run.config.keys() | other.config.keys():
             if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
                 keys[key] = None
@@ -61,8 +61,8 @@ def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
         if pattern not in seen:
             seen.add(pattern)
             chosen.append(key)
-    alike = {(*_base(run), *_values(run, chosen)) for run in with_config}
-    if len(alike) < len({(*_base(run), *_values(run, chosen), value_of(run, DATA)) for run in with_config}):
+    shown = (*BASE_KEYS, *chosen)
+    if len({_values(run, shown) for run in with_config}) < len({_values(run, (*shown, DATA)) for run in with_config}):
         chosen.append(DATA)
     return chosen
 
@@ -120,10 +120,6 @@ def sort_value(value: Any) -> tuple[int, float, str]:
         except OverflowError:  # a whole number of hundreds of digits
             return 0, math.inf if value > 0 else -math.inf, str(value)
     return 1, 0.0, str(value)
-
-
-def _base(run: RunRecord) -> tuple[Any, ...]:
-    return _values(run, BASE_KEYS)
 
 
 def _values(run: RunRecord, keys: Sequence[str]) -> tuple[Any, ...]:

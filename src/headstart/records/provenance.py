@@ -86,13 +86,8 @@ def keep(directory: Path) -> dict[str, Any]:
         (directory / PATCH_FILE).unlink(missing_ok=True)  # of an earlier attempt, with other code
         return {"code_patch": None}
     write_atomically(directory / PATCH_FILE, patch)
-    told = {
-        "file": PATCH_FILE,
-        "bytes": len(patch),
-        "sha256": hashlib.sha256(patch).hexdigest(),
-        "left_out": list(left_out),
-    }
-    return {"code_patch": told}
+    digest = hashlib.sha256(patch).hexdigest()
+    return {"code_patch": {"file": PATCH_FILE, "bytes": len(patch), "sha256": digest, "left_out": list(left_out)}}
 
 
 def call(overrides: Sequence[str]) -> dict[str, Any]:

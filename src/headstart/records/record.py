@@ -22,12 +22,9 @@ from headstart.records.settings_file import read_settings
 from headstart.settings.effects import flatten
 
 STATUSES = ("finished", "failed", "interrupted", "pruned", "running")
-LARGEST = 1e39
-"""No loss in 32 bits reaches it, so a larger number was not measured."""
-LONGEST = 1e15
-"""No count, and no number of seconds or bytes that a run cost, reaches it."""
-LONGEST_NAME = 200
-"""Characters of the name of a backbone, data set, strategy or augmentation."""
+LARGEST = 1e39  # no loss in 32 bits reaches it, so a larger number was not measured
+LONGEST = 1e15  # no count, and no number of seconds or bytes that a run cost, reaches it
+LONGEST_NAME = 200  # characters of the name of a backbone, data set, strategy or augmentation
 KINDS: dict[tuple[str, ...], type] = {  # the types of entries of run.json that are not null
     ("augmentation",): list,
     ("classes",): list,
@@ -61,10 +58,6 @@ class RunRecord:
         """Return an entry as a finite number below ``LONGEST``, or None."""
         value = self.get(*path)
         return float(value) if is_number(value) and abs(value) < LONGEST else None  # NaN is not below it either
-
-    def whole(self, *path: str) -> int | None:
-        """Return an entry as a whole number below ``LONGEST``, or None."""
-        return whole_number(self.get(*path))
 
     def moment(self, name: str) -> float | None:
         """Return a time in seconds since 1970, or None. run.json states it as a number or as an ISO date."""
@@ -109,15 +102,10 @@ class RunRecord:
         return first_line(error, limit) if error else ""
 
     @property
-    def known_id(self) -> str | None:
-        """Return the id, or None if run.json has none."""
-        found = self.content.get("id")
-        return found if is_name(found) else None
-
-    @property
     def id(self) -> str:
         """Return the id, or else the path, which is as unique."""
-        return self.known_id or str(self.directory)
+        found = self.content.get("id")
+        return str(found) if is_name(found) else str(self.directory)
 
     @property
     def backbone(self) -> str:

@@ -182,7 +182,7 @@ def read_run(directory: Path) -> Run | Problem:
 
 def _understood(record: RunRecord) -> Run | Problem:
     def problem(status: str, reason: str) -> Problem:
-        return Problem(record.directory, status, reason, id=record.known_id)
+        return Problem(record.directory, status, reason, id=record.id)
 
     if record.unread:
         return problem("damaged", record.unread)

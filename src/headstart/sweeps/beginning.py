@@ -1,5 +1,6 @@
 """Choose the folder of a sweep: the same command resumes in the folder in which it began."""
 
+import math
 import os
 import re
 import sys
@@ -154,10 +155,7 @@ def count_jobs(config: DictConfig) -> int | None:
         lengths = [len(list(item.sweep_iterator())) for item in items if item.is_sweep_override()]
     except HydraException:  # the sweeper reports it
         return None
-    count = 1
-    for length in lengths:
-        count *= length
-    return count
+    return math.prod(lengths)
 
 
 def _defining(overrides: Any) -> list[str]:

@@ -39,8 +39,6 @@ class RunStatus:
     """On test, 0 to 1; None for trials of a search, which are judged by validation alone."""
     message: str | None = None
     """Why the run failed, or why run.json cannot be read."""
-    started: float | None = None
-    """When its process began, in seconds since 1970."""
 
     @property
     def directory(self) -> Path:
@@ -115,12 +113,12 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
     if status != RUNNING:
         given = record.get("provenance", "overrides")
         trial = is_trial(given) if isinstance(given, list) else False
-        epochs, maximum = record.whole("cost", "epochs"), None
+        epochs, maximum = whole_number(record.get("cost", "epochs")), None
         if status == "interrupted":
             epochs = _progress(record, None)[0]
             maximum = whole_number(record.config.get("trainer.max_epochs")) if epochs is not None else None
         return RunStatus(
-            record, status, epochs, maximum, record.number("cost", "wall_seconds"), started=started,
+            record, status, epochs, maximum, record.number("cost", "wall_seconds"),
             accuracy=None if trial else record.number("metrics", "test/accuracy"),
             message=(record.error_text(400) or "no reason is given") if status == "failed" else None,
         )  # fmt: skip
@@ -132,7 +130,7 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
         remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
         remaining = remaining if remaining < LONGEST else None
     seconds = max(0.0, (now if lives else last) - started) if started is not None else None
-    return RunStatus(record, RUNNING if lives else STOPPED, epochs, maximum, seconds, remaining, started=started)
+    return RunStatus(record, RUNNING if lives else STOPPED, epochs, maximum, seconds, remaining)
 
 
 def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, float]:
@@ -171,7 +169,7 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
 
 def _outdated(runs: Sequence[RunStatus]) -> int:
     """Return how many runs finished on data that have changed since, as a later run on the same source shows."""
-    latest = dict(run.source for run in sorted(runs, key=lambda run: run.started or 0.0))
+    latest = dict(run.source for run in sorted(runs, key=lambda run: run.record.moment("started_at") or 0.0))
     return sum(run.status in (FINISHED, "pruned") and latest[run.source[0]] != run.source[1] for run in runs)
 
 

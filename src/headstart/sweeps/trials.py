@@ -71,9 +71,8 @@ class Space:
 
     def record(self) -> dict[str, str]:
         """Return the settings that determine the results of the study, as text by key."""
-        told = {key: str(values) for key, values in self.searched.items()}
-        told |= {key: value for key, value in self.fixed.items() if not is_indifferent(key.lstrip("+~"))}
-        return told
+        fixed = {key: value for key, value in self.fixed.items() if not is_indifferent(key.lstrip("+~"))}
+        return {key: str(values) for key, values in self.searched.items()} | fixed
 
 
 def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str]) -> None:
@@ -362,22 +361,22 @@ def _settle(
     from hydra.core.utils import JobStatus
     from optuna.trial import Trial, TrialState
 
-    told = study.get_trials(deepcopy=False)[number]
-    if told.state == TrialState.RUNNING:
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state == TrialState.RUNNING:
         if outcome is not None and outcome.directory is not None:
-            trial = Trial(study, told._trial_id)
-            trial.set_user_attr(RUN, outcome.directory)
-            trial.set_user_attr(LOSS, record_of(Path(outcome.directory)).number("metrics", LOSS))
+            live = Trial(study, trial._trial_id)
+            live.set_user_attr(RUN, outcome.directory)
+            live.set_user_attr(LOSS, record_of(Path(outcome.directory)).number("metrics", LOSS))
         result = job.return_value if job.status == JobStatus.COMPLETED else None
         if isinstance(result, int | float) and math.isfinite(result):
             study.tell(number, float(result))
         else:
             study.tell(number, state=TrialState.FAIL)
-    told = study.get_trials(deepcopy=False)[number]
+    trial = study.get_trials(deepcopy=False)[number]
     said = {
-        TrialState.COMPLETE: f"validation accuracy {100 * (told.value or 0):.1f} %",
-        TrialState.PRUNED: f"pruned after epoch {(told.last_step or 0) + 1}",
-    }.get(told.state, "failed")
+        TrialState.COMPLETE: f"validation accuracy {100 * (trial.value or 0):.1f} %",
+        TrialState.PRUNED: f"pruned after epoch {(trial.last_step or 0) + 1}",
+    }.get(trial.state, "failed")
     print(f"trial {number}: {_typed(values)}: {said}", flush=True)
 
 
