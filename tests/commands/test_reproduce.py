@@ -14,8 +14,8 @@ from made_up import make_up
 
 from headstart.cli import main
 from headstart.commands.reproduce import engine_of, seed_lines, verdict
-from headstart.comparison.diff import read_record
 from headstart.errors import ConfigError
+from headstart.records.record import read_record
 from headstart.settings.targets import check_hydra, check_targets
 
 SMALL = [*TINY, *SMALLEST, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]

@@ -14,8 +14,9 @@ from made_up import make_up
 
 from headstart.cli import main
 from headstart.commands.diff import value_cells
-from headstart.comparison.diff import DiffSection, Pairs, compare_predictions, conclusion, differences, read_record
+from headstart.comparison.diff import DiffSection, Pairs, compare_predictions, conclusion, differences
 from headstart.errors import DataError
+from headstart.records.record import read_record
 
 
 def sections(a: Path, b: Path) -> dict[str, DiffSection]:

@@ -13,6 +13,7 @@ from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.comparison.processes import shared
 from headstart.comparison.scores import Scores, test_scores
 from headstart.errors import DataError
+from headstart.records.names import TEST_PREDICTIONS, VALIDATION_PREDICTIONS
 from headstart.records.runs import Problem, Run
 
 MANY = 40
@@ -99,14 +100,14 @@ def _try(run: Run) -> Evidence | str:
 
 def judge(run: Run) -> Evidence:
     """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
-    test = read_predictions(run.directory / "predictions.csv")
+    test = read_predictions(run.directory / TEST_PREDICTIONS)
     accuracy = float(test.correct.mean())
     told = run.metrics["test/accuracy"]
     if abs(accuracy - told) > 1e-4:
         raise DataError(f"predictions.csv has {100 * accuracy:.2f} % right, run.json says {100 * told:.2f} %")
     validation: Predictions | None = None
-    if (run.directory / "validation_predictions.csv").is_file():
-        validation = read_predictions(run.directory / "validation_predictions.csv")
+    if (run.directory / VALIDATION_PREDICTIONS).is_file():
+        validation = read_predictions(run.directory / VALIDATION_PREDICTIONS)
     return Evidence(
         correct=test.correct,
         images=test.images,

@@ -1,4 +1,4 @@
-"""predictions.csv and validation_predictions.csv: what the network said of every image."""
+"""Write predictions.csv and validation_predictions.csv: the prediction for every image."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ from headstart.files import write_atomically
 
 
 def write_predictions(path: Path, ids: Sequence[str], targets: np.ndarray, logits: Tensor, classes: list[str]) -> None:
-    """One row an image: id, target, prediction, and from the fourth column on the probability of each class, in order.
+    """Write one row an image: id, target, prediction, then the probability of each class in the order of ``classes``.
 
-    ``logits`` is (N, classes). When only the first images were tested (a limit of the trainer), only those are
-    listed. Probabilities are written with 12 digits; the prediction is that of the logits, which may differ by less.
+    ``logits`` is (N, classes). If only the first images were tested (a limit of the trainer), only those are listed.
+    Probabilities have 12 digits. The prediction is the largest logit, which these digits may not show.
     """
     said = logits.argmax(dim=1).tolist()
     probabilities = logits.double().softmax(dim=1).numpy()

@@ -103,5 +103,5 @@ def remarks(found: RunSet) -> list[str]:
 
 
 def _found_features(run: Run) -> bool:
-    features = run.record.get("features")
+    features = run.get("features")
     return isinstance(features, dict) and features.get("hit") is True

@@ -18,6 +18,7 @@ from headstart.comparison.formats import NOTHING, amount, interval, percent
 from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.comparison.scores import Scores, confusion_counts
 from headstart.errors import DataError
+from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.runs import TRIED, Run
 from headstart.statistics import score_interval
 
@@ -67,7 +68,7 @@ class OneRun:
     @classmethod
     def of(cls, run: Run, evidence: Evidence | None) -> OneRun:
         """Read the predictions of the run once more, from which ``evidence`` keeps the scores alone."""
-        found = None if evidence is None else read_predictions(run.directory / "predictions.csv")
+        found = None if evidence is None else read_predictions(run.directory / TEST_PREDICTIONS)
         measures = _measures(run, found, None if evidence is None else evidence.scores)
         rows: list[list[Cell]] = [[(name, name), (text, text)] for name, text in measures]
         overview = RunSection("overview", "Overview", "", ("measure", "value"), rows, (False, False), short=100)
@@ -103,7 +104,7 @@ def _measures(run: Run, found: Predictions | None, scores: Scores | None) -> Ite
             yield "after temperature scaling", f"{scaled}; T = {scores.temperature:.2f}"
     if learning := _learning(run):
         yield "learning", learning
-    selection = run.record.get("selection")
+    selection = run.get("selection")
     if isinstance(selection, dict) and selection.get("rule"):
         yield "chosen", str(selection["rule"])
     yield from _costs(run)
@@ -117,7 +118,7 @@ def _accuracy(accuracy: float, count: int) -> str:
 
 
 def _images(run: Run) -> dict[str, int]:
-    counts = run.record.get("pictures")
+    counts = run.get("pictures")
     counts = counts if isinstance(counts, dict) else {}
     found = {split: counts.get(split) for split in ("train", "validation", "test")}
     return {

@@ -144,7 +144,7 @@ def measure(
                         if network.body_key not in features:
                             features[network.body_key] = network.features(views)
                         predicted = network.predict(features[network.body_key])
-                        told[severity][rows] = predicted == source.targets[positions]
+                        correct[severity][rows] = predicted == source.targets[positions]
                     progress.advance(len(positions))
             yield name, right
 

@@ -23,6 +23,7 @@ from headstart.features.compute import ahead
 from headstart.files import expanded
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
+from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
 from headstart.records.opening import first_line, unreadable
 from headstart.records.runs import Run
 from headstart.records.settings_file import read_config
@@ -41,7 +42,6 @@ CLOSE = 1e-4  # largest difference between probabilities of the same 32-bit netw
 COARSE = 1e-2  # the same with 8 or 11 bits: mixed precision, and convolutions on GPUs (TF32)
 NO_TIE = 1e-5  # rounding may swap cosines that differ by less
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
-BEST = "checkpoints/best.ckpt"
 
 
 @dataclass
@@ -188,7 +188,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     All weights come from best.ckpt. ``root`` holds the images if they have moved. config.yaml may name classes of the
     packages ``trusted``. Raises DataError and ConfigError.
     """
-    predictions = read_predictions(run.directory / "predictions.csv")
+    predictions = read_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     content = read_checkpoint(run.directory)
@@ -234,14 +234,14 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
     """Return ``epoch`` and ``state_dict`` of a run's best.ckpt without unpickling code. Raises DataError."""
-    with open_network(directory, BEST) as file:
+    with open_network(directory, BEST_NETWORK) as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             epoch, state = int(content["epoch"]), dict(content["state_dict"])
             if not all(isinstance(key, str) for key in state):
                 raise ValueError("its tensors have no names")
         except BROKEN as error:
-            raise unreadable(BEST, error) from None
+            raise unreadable(BEST_NETWORK, error) from None
     return {"epoch": epoch, "state_dict": state}
 
 
@@ -275,7 +275,7 @@ def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, An
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    found = run.record.get("provenance")
+    found = run.get("provenance")
     return found if isinstance(found, dict) else {}
 
 
