@@ -11,7 +11,7 @@ from headstart.comparison.table import RunGroup
 from headstart.records.keys import BASE_KEYS, value_of
 from headstart.records.runs import run_order
 from headstart.reports.analysis import Analysis
-from headstart.reports.markdown import BEYOND
+from headstart.reports.tables.beyond_accuracy import BEYOND
 from headstart.statistics import bootstrap_mean
 
 if TYPE_CHECKING:

@@ -1,0 +1,48 @@
+"""The tables of robustness: mean errors over corruptions, and the error under each."""
+
+import math
+
+from headstart.comparison.table import RunGroup
+from headstart.reports.analysis import Analysis
+from headstart.reports.robustness import Measured, what_was_measured
+from headstart.reports.tables.cells import count_cell, group_table, score_cell, share_cell
+from headstart.reports.tables.model import Cell, Column, ReportTable
+
+
+def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
+    """Return a row a group, lowest mean corruption error first."""
+    best = {id(group) for group, is_best in found.rows if is_best}
+
+    def places(group: RunGroup) -> tuple[int, ...]:
+        return analysis.places(run for run in group.runs if run.id in found.runs)
+
+    return group_table(
+        "robustness",
+        "Robustness",
+        what_was_measured(found),
+        [group for group, _ in found.rows],
+        [
+            (
+                Column("mCE (%)", "number"),
+                lambda group: score_cell(found.mce(group), places(group), id(group) in best),
+            ),
+            (Column("relative mCE (%)", "number"), lambda group: score_cell(found.relative(group), places(group))),
+            (Column("clean error (%)", "number"), lambda group: score_cell(found.clean(group), places(group))),
+            (Column("runs", "number"), lambda group: count_cell(found.mce(group).count, places(group))),
+        ],
+    )
+
+
+def corruption_tables(analysis: Analysis, found: Measured) -> list[ReportTable]:
+    """Return a table a panel: a row a corruption, a column a group, mean errors over severities."""
+    tables = []
+    for number, panel in enumerate(found.panels):
+        errors = [(analysis.places(group.runs), found.by_corruption(group)) for group in panel.groups]
+        columns = [Column("corruption"), *(Column(group.label, "number") for group in panel.groups)]
+        rows = [
+            [Cell(name), *(share_cell(of[name].mean if name in of else math.nan, runs) for runs, of in errors)]
+            for name in found.corruptions(panel)
+        ]
+        title = f"Error by corruption: {panel.title}"
+        tables.append(ReportTable(f"corruptions-{number}", title, "Mean error over severities (%).", columns, rows))
+    return tables
