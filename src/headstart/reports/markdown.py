@@ -114,7 +114,7 @@ def _by_panel(table: ReportTable | None, panels: Sequence[Panel]) -> list[str]:
         return []
     short = table.without("better", "other", "verdict").plain()
     of_panels = [(panel.title, short.where("panel", panel.title).without("panel")) for panel in panels]
-    return [markdown_table(of.headed(title)) for title, of in of_panels if of.rows]
+    return [markdown_table(of.renamed("pair", title)) for title, of in of_panels if of.rows]
 
 
 def _methods(comparisons: Mapping[str, Sequence[Comparison]]) -> str:
@@ -131,7 +131,7 @@ def _robustness(analysis: Analysis) -> list[str]:
     if tables := _by_panel(robustness_differences(analysis, found), found.panels):
         parts += [f"Points of corruption error that the first is below: {_methods(found.comparisons)}.", *tables]
     for panel, errors in zip(found.panels, corruption_tables(analysis, found), strict=True):
-        parts.append(markdown_table(errors.headed(f"{panel.title}, error (%)")))
+        parts.append(markdown_table(errors.renamed("corruption", f"{panel.title}, error (%)")))
     return parts
 
 

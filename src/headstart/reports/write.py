@@ -14,8 +14,10 @@ from headstart.reports.page_content import page_of
 from headstart.reports.renderers.csv import csv_frame, csv_table
 from headstart.reports.renderers.latex import latex_table
 from headstart.reports.robustness import robustness_rows
+from headstart.reports.tables.differences import differences, robustness_differences
+from headstart.reports.tables.model import ReportTable
 from headstart.reports.tables.side_by_side import errors_side_by_side, side_by_side
-from headstart.reports.tidy import comparisons_frame, group_frame, recalls_frame, runs_frame
+from headstart.reports.tidy import group_frame, recalls_frame, runs_frame
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     directory.mkdir(parents=True, exist_ok=True)
     styles = styles_of([group.label for panel in analysis.panels for group in panel.groups])
     drawn = draw_figures(analysis, styles, directory, figures)
-    frames = {
-        "report": group_frame(analysis),
-        "runs": runs_frame(analysis),
-        "comparisons": comparisons_frame(analysis.panels, analysis.comparisons),
-        "recalls": recalls_frame(analysis),
+    found = analysis.robustness
+    contents = {
+        "report": csv_frame(group_frame(analysis)),
+        "runs": csv_frame(runs_frame(analysis)),
+        "comparisons": _compared(differences(analysis)),
+        "recalls": csv_frame(recalls_frame(analysis)),
     }
-    if (found := analysis.robustness) is not None:
-        frames["robustness"] = pd.DataFrame(robustness_rows(found))
-        frames["robustness_comparisons"] = comparisons_frame(found.panels, found.comparisons)
-    contents = {name: csv_frame(frame) for name, frame in frames.items()}
+    if found is not None:
+        contents["robustness"] = csv_frame(pd.DataFrame(robustness_rows(found)))
+        contents["robustness_comparisons"] = _compared(robustness_differences(analysis, found))
     if analysis.one_run is not None:
         contents |= {table.id: csv_table(table) for table in analysis.one_run.details}
     for name, content in contents.items():
@@ -81,6 +83,10 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     images = [one.image(directory) for one in drawn]
     write_atomically(report.page, render(page_of(analysis, images, styles, command)))
     return report
+
+
+def _compared(table: ReportTable | None) -> str:
+    return "a,b,difference,p,p_adjusted,verdict\n" if table is None else csv_table(table)
 
 
 def _latex(analysis: Analysis, command: str) -> str:

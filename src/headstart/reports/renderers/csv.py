@@ -17,7 +17,10 @@ def csv_table(table: ReportTable) -> str:
 
     fields = [(place, column) for place, column in enumerate(table.columns) if column.field]
     rows = [
-        {column.field: row[place].value if column.kind == "number" else row[place].text for place, column in fields}
+        {
+            column.field: row[place].text if column.shown and column.kind == "text" else row[place].value
+            for place, column in fields
+        }
         for row in table.rows
     ]
     return csv_frame(pd.DataFrame(rows))

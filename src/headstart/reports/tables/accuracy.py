@@ -2,7 +2,6 @@
 
 from headstart.comparison.formats import interval
 from headstart.comparison.pivot import BOLD
-from headstart.comparison.table import RunGroup
 from headstart.reports.analysis import Analysis
 from headstart.reports.tables.cells import GroupColumn, amount_cell, count_cell, group_table, score_cell
 from headstart.reports.tables.model import Cell, Column, ReportTable
@@ -17,38 +16,32 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
         if group.label in names
     }
 
-    def places(group: RunGroup) -> tuple[int, ...]:
-        return analysis.places(group.runs)
-
     columns: list[GroupColumn] = [
         (
             Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
-            lambda group: score_cell(group.test, places(group), id(group) in best),
+            lambda group: score_cell(group.test, id(group) in best),
         ),
         (
             Column("95 % interval", "number", "Where the mean lies; seeds and test images are both samples."),
-            lambda group: Cell(interval(*group.test.interval), group.test.interval[0], places(group)),
+            lambda group: Cell(interval(*group.test.interval), group.test.interval[0]),
         ),
         (
             Column("validation (%)", "number", "Accuracy of the chosen epoch or setting."),
-            lambda group: score_cell(group.validation, places(group)),
+            lambda group: score_cell(group.validation),
         ),
-        (Column("runs", "number"), lambda group: count_cell(group.test.count, places(group))),
+        (Column("runs", "number"), lambda group: count_cell(group.test.count)),
         (
             Column("train (s)", "number", "Features, training and validation of one run, on average."),
-            lambda group: amount_cell(group.cost("train_seconds"), places(group)),
+            lambda group: amount_cell(group.cost("train_seconds")),
         ),
         (
             Column("trained", "number", "Parameters that are trained."),
-            lambda group: amount_cell(group.cost("trainable_parameters"), places(group)),
+            lambda group: amount_cell(group.cost("trainable_parameters")),
         ),
-        (
-            Column("samples/s", "number"),
-            lambda group: amount_cell(group.cost("samples_per_second"), places(group)),
-        ),
+        (Column("samples/s", "number"), lambda group: amount_cell(group.cost("samples_per_second"))),
     ]
     if (found := analysis.robustness) is not None:
         mce = Column("mCE (%)", "number", "Mean error over corruptions and severities.")
-        columns.append((mce, lambda group: score_cell(found.mce(group), places(group))))
-    note = f"{BOLD} Click a number for its runs."
-    return group_table("accuracy", "Accuracy and cost", note, analysis.groups, columns)
+        columns.append((mce, lambda group: score_cell(found.mce(group))))
+    names = ("accuracy", "Accuracy and cost", f"{BOLD} Click a number for its runs.")
+    return group_table(analysis, names, analysis.groups, columns)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 
-from headstart.comparison.formats import NOTHING, percent
 from headstart.comparison.table import RunGroup
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.cells import group_table
+from headstart.reports.tables.cells import group_table, share_cell
 from headstart.reports.tables.model import Cell, Column, ReportTable
 
 BEYOND = {  # name in Scores, heading, whether it is a share
@@ -26,23 +25,19 @@ BEYOND = {  # name in Scores, heading, whether it is a share
 def beyond_accuracy(analysis: Analysis) -> ReportTable | None:
     """Return a row a group, means over runs; None where no run keeps its predictions."""
 
-    def cell_of(name: str, is_share: bool) -> Callable[[RunGroup], Cell]:
-        def cell(group: RunGroup) -> Cell:
-            mean = analysis.score(group, name).mean
-            text = NOTHING if math.isnan(mean) else percent(mean) if is_share else f"{mean:.3f}"
-            return Cell(text, mean, analysis.places(group.runs))
-
-        return cell
+    def cell_of(name: str, is_share: bool, group: RunGroup) -> Cell:
+        mean = analysis.score(group, name).mean
+        return share_cell(mean) if is_share or math.isnan(mean) else Cell(f"{mean:.3f}", mean)
 
     columns = [
-        (Column(heading, "number"), cell_of(name, is_share))
+        (Column(heading, "number"), partial(cell_of, name, is_share))
         for name, (heading, is_share) in BEYOND.items()
         if any(analysis.score(group, name).count for group in analysis.groups)
     ]
+    if not columns:
+        return None
     note = (
         "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
         " validation."
     )
-    if not columns:
-        return None
-    return group_table("beyond-accuracy", "Beyond accuracy", note, analysis.groups, columns, references=False)
+    return group_table(analysis, ("beyond-accuracy", "Beyond accuracy", note), analysis.groups, columns, False)

@@ -35,44 +35,60 @@ def _compared(
     panels: Sequence[Panel],
     comparisons: Mapping[str, Sequence[Comparison]],
 ) -> ReportTable | None:
+    made = [(panel, one) for panel in panels for one in comparisons.get(panel.title, ())]
+    if not made:
+        return None
+    runs = {(panel.title, group.label): group.runs for panel in panels for group in panel.groups}
+    keys = list(dict.fromkeys(key for panel, _ in made for key in panel.key))
+    others = list(dict.fromkeys(name for _, one in made for name in one.result.other))
     interval_help = "Corrected for the number of comparisons in the panel (Bonferroni)."
     columns = [
+        *(Column(key, field=key, shown=False) for key in keys),
         Column("panel"),
         Column("pair"),
-        Column("better"),
-        Column("other"),
-        Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
-        Column("95 % interval (adjusted)", "number", interval_help),
-        Column("p", "number"),
-        Column("p (adjusted)", "number", "Corrected like the interval: below 5 %, the interval leaves out zero."),
-        Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs)."),
-        Column("pairs", "number"),
-        Column("verdict"),
+        Column("better", field="a"),
+        Column("other", field="b"),
+        Column("points", "number", f"Difference of the mean {of} on the runs that pair up.", "difference"),
+        Column("95 % interval (adjusted)", "number", interval_help, "low"),
+        *(Column(name, field=name, shown=False) for name in ("high", "level")),
+        Column("p", "number", field="p"),
+        Column("p (adjusted)", "number", "Corrected like the interval: below 5 %, it leaves out zero.", "p_adjusted"),
+        Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs).", "effect_size"),
+        Column("pairs", "number", field="pairs"),
+        *(Column(name, field=name, shown=False) for name in ("pictures", "method", *others)),
+        Column("verdict", field="verdict"),
     ]
-    rows = []
-    for panel in panels:
-        groups = {group.label: group for group in panel.groups}
-        for one in comparisons.get(panel.title, ()):
-            places = analysis.places([*groups[one.a].runs, *groups[one.b].runs])
-            rows.append([Cell(panel.title), *_row(one, places)])
-    note = "Paired by seed and fold. Bold: adjusted p below 5 %."
-    return ReportTable(id, title, note, columns, rows) if rows else None
+    rows = [
+        [
+            *(Cell("", panel.key.get(key)) for key in keys),
+            Cell(panel.title),
+            *_cells(one, analysis.places(runs[panel.title, one.a] + runs[panel.title, one.b])),
+            *(Cell("", one.result.other.get(name)) for name in others),
+            Cell(one.verdict),
+        ]
+        for panel, one in made
+    ]
+    return ReportTable(id, title, "Paired by seed and fold. Bold: adjusted p below 5 %.", columns, rows)
 
 
-def _row(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:
+def _cells(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:
+    """Return what every comparison has."""
     result = one.result
-    effect = result.effect_size if math.isfinite(result.effect_size) else math.nan
+    effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
     return [
         Cell(f"{one.a} – {one.b}"),
         Cell(one.a),
         Cell(one.b),
         Cell(percent(result.difference), result.difference, runs, one.told_apart),
         Cell(interval(result.low, result.high), result.low, runs),
+        Cell("", result.high),
+        Cell("", result.level),
         Cell(_p_text(result.p_value), result.p_value, runs),
         Cell(_p_text(one.p_adjusted), one.p_adjusted, runs),
-        Cell(NOTHING if math.isnan(effect) else f"{effect:.2f}", effect, runs),
+        Cell(effect, result.effect_size, runs),
         count_cell(result.pairs, runs),
-        Cell(one.verdict),
+        Cell("", result.images),
+        Cell("", result.method),
     ]
 
 

@@ -21,9 +21,9 @@ class Column:
     help: str = ""
     """One sentence that explains the column; may be empty."""
     field: str = ""
-    """Its name in a CSV file; empty for a column that is for people only."""
+    """The name of its values in a CSV file; empty for a column that is for people only."""
     shown: bool = True
-    """Whether people see it, or a CSV file alone."""
+    """Whether people see its texts, or a CSV file alone holds its values."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,9 @@ class ReportTable:
         rows = [[row[place] for place in kept] for row in self.rows]
         return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
 
-    def headed(self, name: str) -> ReportTable:
-        """Return the table with another name of its first column."""
-        first, *others = self.columns
-        return replace(self, columns=[replace(first, name=name), *others])
+    def renamed(self, column: str, name: str) -> ReportTable:
+        """Return the table with another name of a column."""
+        return replace(self, columns=[replace(one, name=name) if one.name == column else one for one in self.columns])
 
     def plain(self) -> ReportTable:
         """Return the table without bold."""

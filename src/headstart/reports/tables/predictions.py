@@ -25,7 +25,7 @@ def classes_table(found: Predictions) -> ReportTable:
         recall = right / images if images else math.nan
         cells = [Cell(name), count_cell(images), count_cell(int(counts[:, index].sum()))]
         cells += [share_cell(recall), Cell(interval(low, high), low)]
-        rows.append((recall if images else math.inf, [*cells, Cell("", low), Cell("", high), Cell(taken)]))
+        rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(taken)]))
     rows.sort(key=lambda row: row[0])
     return ReportTable(
         "classes",
@@ -36,9 +36,8 @@ def classes_table(found: Predictions) -> ReportTable:
             Column("images", "number", field="images"),
             Column("predicted", "number", field="predicted"),
             Column("recall (%)", "number", field="recall"),
-            Column("95 % interval", "number"),
-            Column("low", "number", field="low", shown=False),
-            Column("high", "number", field="high", shown=False),
+            Column("95 % interval", "number", field="low"),
+            Column("high", field="high", shown=False),
             Column("most often taken for"),
         ],
         [cells for _, cells in rows],

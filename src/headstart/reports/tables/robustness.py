@@ -2,34 +2,27 @@
 
 import math
 
-from headstart.comparison.table import RunGroup
 from headstart.reports.analysis import Analysis
 from headstart.reports.robustness import Measured, what_was_measured
-from headstart.reports.tables.cells import count_cell, group_table, score_cell, share_cell
+from headstart.reports.tables.cells import GroupColumn, count_cell, group_table, score_cell, share_cell
 from headstart.reports.tables.model import Cell, Column, ReportTable
 
 
 def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
     """Return a row a group, lowest mean corruption error first."""
     best = {id(group) for group, is_best in found.rows if is_best}
-
-    def places(group: RunGroup) -> tuple[int, ...]:
-        return analysis.places(run for run in group.runs if run.id in found.runs)
-
+    columns: list[GroupColumn] = [
+        (Column("mCE (%)", "number"), lambda group: score_cell(found.mce(group), id(group) in best)),
+        (Column("relative mCE (%)", "number"), lambda group: score_cell(found.relative(group))),
+        (Column("clean error (%)", "number"), lambda group: score_cell(found.clean(group))),
+        (Column("runs", "number"), lambda group: count_cell(found.mce(group).count)),
+    ]
     return group_table(
-        "robustness",
-        "Robustness",
-        what_was_measured(found),
+        analysis,
+        ("robustness", "Robustness", what_was_measured(found)),
         [group for group, _ in found.rows],
-        [
-            (
-                Column("mCE (%)", "number"),
-                lambda group: score_cell(found.mce(group), places(group), id(group) in best),
-            ),
-            (Column("relative mCE (%)", "number"), lambda group: score_cell(found.relative(group), places(group))),
-            (Column("clean error (%)", "number"), lambda group: score_cell(found.clean(group), places(group))),
-            (Column("runs", "number"), lambda group: count_cell(found.mce(group).count, places(group))),
-        ],
+        columns,
+        behind=lambda group: (run for run in group.runs if run.id in found.runs),
     )
 
 

@@ -30,7 +30,7 @@ def _pivoted(
         [
             Cell(label),
             *(
-                Cell(NOTHING) if group is None else score_cell(score(group), analysis.places(group.runs), label in best)
+                Cell(NOTHING) if group is None else score_cell(score(group), label in best, analysis.places(group.runs))
                 for group, best in zip(groups, table.best, strict=True)
             ),
         ]
