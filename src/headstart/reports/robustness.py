@@ -194,19 +194,6 @@ def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
     )
 
 
-def what_was_measured(measured: Measured) -> str:
-    """A sentence for the legend of a table."""
-    first = next(iter(measured.runs.values()))
-    alike = len({one.cells for one in measured.runs.values()}) == 1
-    what = f"over {len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
-    told = what if alike else "over the corruptions that were measured"
-    return (
-        f"mCE: mean error {told}, not normalised. Relative: less the error on the same images, clean. The lower the"
-        " better. Bold: the lowest, and the next above it that the test does not separate from it and that lie within"
-        " its interval."
-    )
-
-
 def robustness_findings(measured: Measured) -> list[str]:
     """For each panel the lowest error, and the verdicts on it."""
     lines = []

@@ -85,15 +85,13 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     return report
 
 
-def _compared(table: ReportTable | None) -> str:
-    return "a,b,difference,p,p_adjusted,verdict\n" if table is None else csv_table(table)
+def _compared(table: ReportTable) -> str:
+    return csv_table(table) if table.rows else "a,b,difference,p,p_adjusted,verdict\n"
 
 
 def _latex(analysis: Analysis, command: str) -> str:
     """Return the table of accuracies, and that of corruption errors where they were measured."""
-    note = f"Test accuracy (%), mean ± deviation over runs; bold: the best and ties. {command}"
-    tables = [latex_table(side_by_side(analysis), note)]
+    tables = [latex_table(side_by_side(analysis), f"Made by: {command}")]
     if (found := analysis.robustness) is not None:
-        note = "Mean corruption error (%), mean ± deviation over runs, the lower the better; bold: the lowest and ties."
-        tables.append(latex_table(errors_side_by_side(analysis, found), note))
+        tables.append(latex_table(errors_side_by_side(analysis, found)))
     return "\n".join(tables)

@@ -24,10 +24,10 @@ def escape_latex(text: object) -> str:
     return re.sub(r"([-',])(?=\1)", r"\1{}", "".join(SPECIAL.get(letter, letter) for letter in line))
 
 
-def latex_table(table: ReportTable, note: str) -> str:
-    """Return a tabular with booktabs rules; ``note`` goes above as a comment."""
+def latex_table(table: ReportTable, remark: str = "") -> str:
+    """Return a tabular with booktabs rules, below its note and a remark as comments."""
     lines = [
-        *(f"% {line}" for line in note.splitlines()),
+        *(f"% {line}" for text in (table.note, remark) for line in text.splitlines()),
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in table.numeric)}}}",
         r"\toprule",

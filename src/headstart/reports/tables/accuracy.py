@@ -43,5 +43,8 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
     if (found := analysis.robustness) is not None:
         mce = Column("mCE (%)", "number", "Mean error over corruptions and severities.")
         columns.append((mce, lambda group: score_cell(found.mce(group))))
-    names = ("accuracy", "Accuracy and cost", f"{BOLD} Click a number for its runs.")
-    return group_table(analysis, names, analysis.groups, columns)
+    note = (
+        "Accuracies are means over runs in percent, ± one sample deviation; intervals count seeds and test images. The"
+        f" epoch, or the setting of a classifier, is chosen on validation; test is read once. {BOLD}"
+    )
+    return group_table(analysis, ("accuracy", "Accuracy and cost", note), analysis.groups, columns)

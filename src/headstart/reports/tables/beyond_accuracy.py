@@ -37,7 +37,7 @@ def beyond_accuracy(analysis: Analysis) -> ReportTable | None:
     if not columns:
         return None
     note = (
-        "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
-        " validation."
+        "Means over runs. NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after"
+        " temperature scaling on validation."
     )
     return group_table(analysis, ("beyond-accuracy", "Beyond accuracy", note), analysis.groups, columns, False)

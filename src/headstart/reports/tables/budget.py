@@ -15,5 +15,5 @@ def budget_table(analysis: Analysis) -> ReportTable:
         (Column("candidates", "number", candidates), lambda group: count_cell(budget_of(group).candidates)),
         (Column("chosen"), lambda group: Cell(budget_of(group).rule)),
     ]
-    names = ("budget", "Tuning cost", "Tuning budget of each row.")
+    names = ("budget", "Tuning cost", "Runs, training time and choices on validation behind each row.")
     return group_table(analysis, names, analysis.groups, columns, False, lambda group: group.tried or group.runs)

@@ -15,15 +15,14 @@ from headstart.reports.tables.model import Cell, Column, ReportTable
 from headstart.statistics import p_number
 
 
-def differences(analysis: Analysis) -> ReportTable | None:
-    """Return a row a pair of groups; None where nothing was compared."""
-    return _compared("differences", "Differences", "test accuracies", analysis, analysis.panels, analysis.comparisons)
+def differences(analysis: Analysis) -> ReportTable:
+    """Return a row a pair of groups that were compared."""
+    return _compared("differences", "Differences", "test accuracy", analysis, analysis.panels, analysis.comparisons)
 
 
-def robustness_differences(analysis: Analysis, found: Measured) -> ReportTable | None:
+def robustness_differences(analysis: Analysis, found: Measured) -> ReportTable:
     """Return the same for mean corruption errors."""
-    of = "shares of corrupted images told right (1 - mCE)"
-    title = "Differences in robustness"
+    title, of = "Differences in robustness", "accuracy on corrupted images (1 - mCE)"
     return _compared("robustness-differences", title, of, analysis, found.panels, found.comparisons)
 
 
@@ -34,25 +33,22 @@ def _compared(
     analysis: Analysis,
     panels: Sequence[Panel],
     comparisons: Mapping[str, Sequence[Comparison]],
-) -> ReportTable | None:
+) -> ReportTable:
     made = [(panel, one) for panel in panels for one in comparisons.get(panel.title, ())]
-    if not made:
-        return None
     runs = {(panel.title, group.label): group.runs for panel in panels for group in panel.groups}
     keys = list(dict.fromkeys(key for panel, _ in made for key in panel.key))
     others = list(dict.fromkeys(name for _, one in made for name in one.result.other))
-    interval_help = "Corrected for the number of comparisons in the panel (Bonferroni)."
     columns = [
         *(Column(key, field=key, shown=False) for key in keys),
         Column("panel"),
         Column("pair"),
         Column("better", field="a"),
         Column("other", field="b"),
-        Column("points", "number", f"Difference of the mean {of} on the runs that pair up.", "difference"),
-        Column("95 % interval (adjusted)", "number", interval_help, "low"),
+        Column("points", "number", "On the runs that pair up.", "difference"),
+        Column("95 % interval (adjusted)", "number", field="low"),
         *(Column(name, field=name, shown=False) for name in ("high", "level")),
         Column("p", "number", field="p"),
-        Column("p (adjusted)", "number", "Corrected like the interval: below 5 %, it leaves out zero.", "p_adjusted"),
+        Column("p (adjusted)", "number", field="p_adjusted"),
         Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs).", "effect_size"),
         Column("pairs", "number", field="pairs"),
         *(Column(name, field=name, shown=False) for name in ("pictures", "method", *others)),
@@ -68,7 +64,12 @@ def _compared(
         ]
         for panel, one in made
     ]
-    return ReportTable(id, title, "Paired by seed and fold. Bold: adjusted p below 5 %.", columns, rows)
+    methods = "; ".join(sorted({one.result.method for _, one in made}))
+    note = (
+        f"Differences of the mean {of}, paired by seed and fold: {methods}. Adjusted for the number of comparisons"
+        " (Bonferroni). Bold: adjusted p below 5 %, where the interval leaves out zero."
+    )
+    return ReportTable(id, title, note, columns, rows)
 
 
 def _cells(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:

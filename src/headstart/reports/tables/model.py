@@ -76,8 +76,10 @@ class ReportTable:
         return [[cell.text for cell in row] for row in self.cells]
 
     def first(self, count: int) -> ReportTable:
-        """Return the table with its first rows only."""
-        return replace(self, rows=self.rows[:count])
+        """Return the table with its first rows; the note says how many more its CSV file holds."""
+        more = len(self.rows) - count
+        note = f"{self.note} {more} more rows are in {self.id}.csv.".strip() if more > 0 else self.note
+        return replace(self, note=note, rows=self.rows[:count])
 
     def where(self, column: str, text: str) -> ReportTable:
         """Return the table with the rows that have a text in a column."""
@@ -93,7 +95,3 @@ class ReportTable:
     def renamed(self, column: str, name: str) -> ReportTable:
         """Return the table with another name of a column."""
         return replace(self, columns=[replace(one, name=name) if one.name == column else one for one in self.columns])
-
-    def plain(self) -> ReportTable:
-        """Return the table without bold."""
-        return replace(self, rows=[[replace(cell, bold=False) for cell in row] for row in self.rows])

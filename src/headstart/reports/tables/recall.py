@@ -22,6 +22,6 @@ def recall_tables(analysis: Analysis) -> list[ReportTable]:
             ]
             for index, name in enumerate(classes)
         ]
-        title = f"Recall by class: {panel.title}"
-        tables.append(ReportTable(f"recall-{number}", title, "Share of a class's test images told (%).", columns, rows))
+        title, note = f"Recall by class: {panel.title}", "Share of a class's test images predicted right (%)."
+        tables.append(ReportTable(f"recall-{number}", title, note, columns, rows))
     return tables

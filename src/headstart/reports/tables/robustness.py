@@ -2,8 +2,9 @@
 
 import math
 
+from headstart.comparison.pivot import BOLD
 from headstart.reports.analysis import Analysis
-from headstart.reports.robustness import Measured, what_was_measured
+from headstart.reports.robustness import Measured
 from headstart.reports.tables.cells import GroupColumn, count_cell, group_table, score_cell, share_cell
 from headstart.reports.tables.model import Cell, Column, ReportTable
 
@@ -19,7 +20,7 @@ def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
     ]
     return group_table(
         analysis,
-        ("robustness", "Robustness", what_was_measured(found)),
+        ("robustness", "Robustness", _note(found)),
         [group for group, _ in found.rows],
         columns,
         behind=lambda group: (run for run in group.runs if run.id in found.runs),
@@ -39,3 +40,14 @@ def corruption_tables(analysis: Analysis, found: Measured) -> list[ReportTable]:
         title = f"Error by corruption: {panel.title}"
         tables.append(ReportTable(f"corruptions-{number}", title, "Mean error over severities (%).", columns, rows))
     return tables
+
+
+def _note(found: Measured) -> str:
+    first, *others = found.runs.values()
+    over = "the corruptions that were measured"
+    if all(other.cells == first.cells for other in others):
+        over = f"{len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
+    return (
+        f"mCE: mean error over {over}, not normalised. Relative: mCE minus the error on the same clean images. Lower is"
+        f" better. {BOLD}"
+    )

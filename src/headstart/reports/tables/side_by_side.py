@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from headstart.comparison.formats import NOTHING
-from headstart.comparison.pivot import Pivot, of_test
+from headstart.comparison.pivot import BOLD, Pivot, of_test
 from headstart.comparison.table import RunGroup, Statistic
 from headstart.reports.analysis import Analysis
 from headstart.reports.robustness import Measured
@@ -13,13 +13,13 @@ from headstart.reports.tables.model import Cell, Column, ReportTable
 
 def side_by_side(analysis: Analysis) -> ReportTable:
     """Return the test accuracies of all panels."""
-    note = "Test accuracy (%), ± one sample deviation."
+    note = f"Test accuracy (%), mean ± deviation over runs. {BOLD}"
     return _pivoted("side-by-side", "Side by side", note, analysis, analysis.pivot, of_test)
 
 
 def errors_side_by_side(analysis: Analysis, found: Measured) -> ReportTable:
     """Return the mean corruption errors of all panels."""
-    note = "Mean corruption error (%), ± one sample deviation."
+    note = f"Mean corruption error (%), mean ± deviation over runs; lower is better. {BOLD}"
     return _pivoted("errors-side-by-side", "Errors side by side", note, analysis, found.pivot, found.mce)
 
 
