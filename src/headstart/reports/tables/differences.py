@@ -44,7 +44,7 @@ def _compared(
         Column("pair"),
         Column("better", field="a"),
         Column("other", field="b"),
-        Column("points", "number", "On the runs that pair up.", "difference"),
+        Column("points", "number", "Difference on the runs that pair up.", "difference"),
         Column("95 % interval (adjusted)", "number", field="low"),
         *(Column(name, field=name, shown=False) for name in ("high", "level")),
         Column("p", "number", field="p"),
