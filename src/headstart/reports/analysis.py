@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,14 @@ class Analysis:
     def runs(self) -> tuple[Run, ...]:
         """The runs that are counted."""
         return self.found.runs
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {run.id: place for place, run in enumerate(self.runs)}
+
+    def places(self, runs: Iterable[Run]) -> tuple[int, ...]:
+        """Return the places of runs in ``runs``, by which cells of tables name the runs behind them."""
+        return tuple(self._places[run.id] for run in runs if run.id in self._places)
 
     @cached_property
     def pivot(self) -> Pivot:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headstart.comparison.comparison import Comparison
-from headstart.comparison.formats import percent, setting
+from headstart.comparison.formats import percent, setting, shared_settings, split_keys
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
 from headstart.records.runs import Run, RunSet
@@ -11,6 +11,18 @@ from headstart.reports.analysis import Analysis
 
 MOST_NAMES = 3
 PROVISIONAL = "One pair of runs only: such differences are provisional, as another seed may turn them."
+
+
+def title_of(analysis: Analysis) -> str:
+    """Return the title of the report."""
+    return "Comparison of runs" if analysis.one_run is None else analysis.one_run.title
+
+
+def runs_in_all(analysis: Analysis) -> str:
+    """Say how many runs there are, and which settings all of them share."""
+    _, constant = split_keys(analysis.groups)
+    count, shared = len(analysis.runs), shared_settings(constant)
+    return f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"
 
 
 def findings(analysis: Analysis, only_best: bool = False) -> list[str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headstart.comparison.comparison import Comparison
-from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
 from headstart.records.keys import BASE_KEYS, value_of
 from headstart.records.runs import run_order
 from headstart.reports.analysis import Analysis
-from headstart.reports.markdown import BEYOND
+from headstart.reports.tables.beyond_accuracy import BEYOND
 from headstart.statistics import bootstrap_mean
 
 if TYPE_CHECKING:
@@ -97,34 +94,6 @@ def _robustness_of(analysis: Analysis, group: RunGroup) -> dict[str, float]:
         "test_relative_mce_mean": relative.mean,
         "test_relative_mce_deviation": relative.deviation,
     }
-
-
-def comparisons_frame(panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
-    """One row a comparison: difference, simultaneous interval and its level, p before and after correction, others."""
-    import pandas as pd
-
-    rows = [
-        {
-            **panel.key,
-            "a": one.a,
-            "b": one.b,
-            "difference": one.result.difference,
-            "low": one.result.low,
-            "high": one.result.high,
-            "level": one.result.level,
-            "p": one.result.p_value,
-            "p_adjusted": one.p_adjusted,
-            "effect_size": one.result.effect_size,
-            "pairs": one.result.pairs,
-            "pictures": one.result.images,
-            "method": one.result.method,
-            **one.result.other,
-            "verdict": one.verdict,
-        }
-        for panel in panels
-        for one in comparisons.get(panel.title, ())
-    ]
-    return pd.DataFrame(rows, columns=None if rows else ["a", "b", "difference", "p", "p_adjusted", "verdict"])
 
 
 def recalls_frame(analysis: Analysis) -> pd.DataFrame:

@@ -73,29 +73,12 @@ def _run(run: RunCard, config: list[int]) -> dict[str, Any]:
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
-    return {
-        "id": chart.id,
-        "title": chart.title,
-        "x_title": chart.x_title,
-        "y_title": chart.y_title,
-        "log_x": chart.log_x,
-        "percent": chart.percent,
-        "series": [_series(series) for series in chart.series],
-    }
+    return vars(chart) | {"series": [_series(series) for series in chart.series]}
 
 
 def _series(series: Series) -> dict[str, Any]:
-    return {
-        "label": series.label,
-        "colour": series.colour,
-        "dash": "dot" if series.kind == "train" else series.dash,
-        "symbol": series.symbol,
-        "kind": series.kind,
-        "x": _rounded(series.x),
-        "y": _rounded(series.y),
-        "low": _rounded(series.low),
-        "high": _rounded(series.high),
-    }
+    numbers = {name: _rounded(getattr(series, name)) for name in ("x", "y", "low", "high")}
+    return vars(series) | numbers | {"dash": "dot" if series.kind == "train" else series.dash}
 
 
 def _rounded(values: Sequence[float | None]) -> list[float | int | None]:

@@ -1,0 +1,96 @@
+"""The tables of one run's predictions: classes, confusions, mistakes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from headstart.comparison.formats import NOTHING, interval
+from headstart.comparison.predictions import Predictions
+from headstart.comparison.scores import confusion_counts
+from headstart.reports.tables.cells import count_cell, share_cell, share_interval
+from headstart.reports.tables.model import Cell, Column, ReportTable
+
+
+def classes_table(found: Predictions) -> ReportTable:
+    """Return recall by class, the worst first; classes without test images last."""
+    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    rows: list[tuple[float, list[Cell]]] = []
+    for index, name in enumerate(found.classes):
+        images, right = int(counts[index].sum()), int(counts[index, index])
+        low, high = share_interval(right, images)
+        wrong = np.where(np.arange(len(counts)) == index, 0, counts[index])
+        taken = f"{found.classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else NOTHING
+        recall = right / images if images else math.nan
+        cells = [Cell(name), count_cell(images), count_cell(int(counts[:, index].sum()))]
+        cells += [share_cell(recall), Cell(interval(low, high), low)]
+        rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(taken)]))
+    rows.sort(key=lambda row: row[0])
+    return ReportTable(
+        "classes",
+        "Classes, the worst first",
+        "Recall on test, with Wilson's 95 % interval over images.",
+        [
+            Column("class", field="class"),
+            Column("images", "number", field="images"),
+            Column("predicted", "number", field="predicted"),
+            Column("recall (%)", "number", field="recall"),
+            Column("95 % interval", "number", field="low"),
+            Column("high", field="high", shown=False),
+            Column("most often taken for"),
+        ],
+        [cells for _, cells in rows],
+    )
+
+
+def confusions_table(found: Predictions) -> ReportTable:
+    """Return pairs of classes by how many images of the one were predicted as the other."""
+    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    images = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    pairs = np.argwhere(counts > 0)
+    pairs = pairs[np.argsort(-counts[tuple(pairs.T)], kind="stable")]
+    rows = [
+        [
+            Cell(found.classes[true]),
+            Cell(found.classes[said]),
+            count_cell(int(counts[true, said])),
+            share_cell(float(counts[true, said] / images[true])),
+        ]
+        for true, said in pairs
+    ]
+    columns = [
+        Column("true class", field="target"),
+        Column("predicted as", field="prediction"),
+        Column("images", "number", field="images"),
+        Column("of the class (%)", "number"),
+    ]
+    return ReportTable("confusions", "Biggest confusions", "", columns, rows)
+
+
+def mistakes_table(found: Predictions) -> ReportTable:
+    """Return wrong predictions, the most confident first."""
+    images = np.arange(len(found.said))
+    said, true = (found.probabilities[images, of] for of in (found.said, found.targets))
+    wrong = np.flatnonzero(~found.correct)
+    wrong = wrong[np.argsort(-said[wrong], kind="stable")]
+    rows = [
+        [
+            Cell(found.ids[row]),
+            Cell(found.classes[found.targets[row]]),
+            Cell(found.classes[found.said[row]]),
+            share_cell(float(said[row])),
+            share_cell(float(true[row])),
+        ]
+        for row in wrong.tolist()
+    ]
+    columns = [
+        Column("image", field="id"),
+        Column("true class", field="target"),
+        Column("predicted as", field="prediction"),
+        Column("confidence (%)", "number", field="probability_of_prediction"),
+        Column("true class (%)", "number", field="probability_of_target"),
+    ]
+    note = "Probabilities of the predicted and of the true class. headstart explain RUN draws these images."
+    return ReportTable("mistakes", "Most confident mistakes", note, columns, rows)
