@@ -5,14 +5,13 @@ from functools import partial
 import pytest
 import torch
 from conftest import make_strategy
-from hydra import compose, initialize_config_dir
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from headstart.backbones import Backbone, efficientnet_lite, timm_backbone, torchvision_backbone
 from headstart.errors import ConfigError
-from headstart.settings.configs import conf_folder
+from headstart.settings.configs import choices, composed
 from headstart.strategies import FinetuneUpper
 
 SIZE = 64
@@ -121,9 +120,8 @@ def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
 
 
 def test_the_configs_say_which_networks_have_it() -> None:
-    named = {file.stem for file in (conf_folder() / "backbone").glob("*.yaml") if "drop_path" in file.read_text()}
+    backbones = {name: composed([f"backbone={name}"])[0].backbone for name in choices("backbone")}
+    named = {name for name, backbone in backbones.items() if "drop_path" in backbone}
     lites = {f"efficientnet_lite{number}" for number in range(3)}
     assert named == lites | {"timm", "efficientnet_b0", "convnext_tiny", "swin_t"}
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for name in named:
-            assert compose("train", [f"backbone={name}"]).backbone.drop_path is None
+    assert all(backbones[name].drop_path is None for name in named)
