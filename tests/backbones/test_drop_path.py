@@ -27,7 +27,7 @@ with_each_network = pytest.mark.parametrize("name", list(NETWORKS))
 
 
 def make(name: str, **kwargs: float) -> Backbone:
-    return NETWORKS[name](name, image_size=SIZE, **kwargs)
+    return NETWORKS[name](name, weights=None, image_size=SIZE, **kwargs)
 
 
 def rates(network: nn.Module) -> list[float]:
@@ -112,7 +112,11 @@ def test_a_rate_outside_its_range_is_refused(name: str, rate: float) -> None:
 
 @pytest.mark.parametrize(
     "build",
-    [partial(torchvision_backbone, "resnet18"), partial(timm_backbone, "vgg11"), partial(timm_backbone, "dla34")],
+    [
+        partial(torchvision_backbone, "resnet18", weights=None),
+        partial(timm_backbone, "vgg11", weights=None),
+        partial(timm_backbone, "dla34", weights=None),
+    ],
 )
 def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
     with pytest.raises(ConfigError, match=r"drop_path=0\.1: \w+ has no branches that can be dropped; leave it at 0"):

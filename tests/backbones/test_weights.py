@@ -127,9 +127,9 @@ def test_torchvision_files_of_old_are_loaded_whole(
 @pytest.mark.parametrize(
     "make",
     [
-        lambda **kwargs: torchvision_backbone("resnet18", image_size=64, **kwargs),
-        lambda **kwargs: timm_backbone("convnext_atto", image_size=64, **kwargs),
-        lambda **kwargs: efficientnet_lite("efficientnet_lite0", image_size=64, **kwargs),
+        lambda **kwargs: torchvision_backbone("resnet18", weights=None, image_size=64, **kwargs),
+        lambda **kwargs: timm_backbone("convnext_atto", weights=None, image_size=64, **kwargs),
+        lambda **kwargs: efficientnet_lite("efficientnet_lite0", weights=None, image_size=64, **kwargs),
     ],
 )
 def test_the_checkpoint_of_a_run_is_a_weights_file(make: Callable[..., Backbone], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from headstart.files import expanded, printable
 from headstart.settings.configs import refuse_parts
 from headstart.settings.effects import flatten
 from headstart.settings.leaf_table import ANY_GROUP, TRAINER, check_leaves
+from headstart.settings.leaves import is_whole
 from headstart.settings.rules import (
     check_dataset,
     check_no_root,
@@ -19,7 +20,6 @@ from headstart.settings.rules import (
     existing_images,
     existing_table,
     existing_weights,
-    is_whole,
 )
 from headstart.settings.sources import check_source, source_of
 from headstart.settings.targets import check_packages, check_targets

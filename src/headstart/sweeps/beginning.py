@@ -21,7 +21,7 @@ from headstart.records.documents import read_json
 from headstart.records.finding import SWEEP as FILE
 from headstart.records.lock import RunLock
 from headstart.records.outcomes import forget_outcomes
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.settings.samples import settings_of
 
 SETTINGS = "multirun.yaml"  # which Hydra writes
