@@ -35,8 +35,8 @@ from headstart.settings.configs import (
     from_hydra,
     guarded,
     help_text,
+    missing_plugin,
     refuse_parts,
-    told_of_plugin,
 )
 from headstart.settings.early_checks import TRUST, check_early, closed
 from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings, process_of
@@ -104,7 +104,7 @@ def train(arguments: Sequence[str]) -> int:
                 error = ConfigError(
                     f"These settings cannot be put together ({error}); check what each group is set to."
                 )
-            return _tell(told_of_plugin(error), arguments, also=(ValueError,))
+            return _tell(missing_plugin(error), arguments, also=(ValueError,))
     return _conclude(ended())
 
 

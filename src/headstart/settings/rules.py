@@ -39,7 +39,7 @@ def check_flag(key: str, value: object) -> None:
 
 
 def check_solved_balance(balance: str, strategy: str) -> None:
-    """Refuse a balance that does nothing for a classifier that is computed from features, by its config's name."""
+    """Raise ConfigError for a balance without effect on a solved strategy; ``strategy`` is its name in the settings."""
     if balance == "sampler":
         raise ConfigError(
             f"dataset.balance=sampler draws batches, and strategy={strategy} has none: use dataset.balance=loss."
@@ -66,7 +66,7 @@ def _check_folds(folds: int | None, fold: int, test_split: object) -> None:
 
 
 def _check_groups(groups: object, column: object) -> None:
-    """Refuse a pattern that is none, or that stands beside a column of groups."""
+    """Raise ConfigError for text that is no pattern, and for a pattern beside a column of groups."""
     if groups is None:
         return
     if column is not None:
@@ -85,7 +85,7 @@ def _check_groups(groups: object, column: object) -> None:
 
 
 def given_splits(splits: object) -> dict[str, str] | None:
-    """Return dataset.splits by the names train, validation and test; None where it is null. Raises ConfigError."""
+    """Return dataset.splits with the keys train, validation and test; None for null. Raises ConfigError."""
     if splits is None:
         return None
     if not isinstance(splits, Mapping) or not splits:
@@ -110,7 +110,7 @@ def given_splits(splits: object) -> dict[str, str] | None:
 
 
 def given_classes(classes: object) -> list[str] | None:
-    """Return dataset.classes as texts; None where it is null. Raises ConfigError."""
+    """Return dataset.classes as a list of texts; None for null. Raises ConfigError."""
     if classes is None:
         return None
     fits = isinstance(classes, Sequence) and not isinstance(classes, str)
@@ -123,7 +123,7 @@ def given_classes(classes: object) -> list[str] | None:
 
 
 def check_no_root(name: str, root: object) -> None:
-    """Refuse a folder for a data set that reads none."""
+    """Raise ConfigError for a folder that is given to a data set without one."""
     if root is not None:
         raise ConfigError(
             f"dataset.root={root}: {name} comes with the package and reads no folder; for your own images add"
@@ -132,14 +132,14 @@ def check_no_root(name: str, root: object) -> None:
 
 
 def given_root(root: str | None) -> Path:
-    """dataset.root as a path; refused where it is not set."""
+    """Return dataset.root as a path. Raises ConfigError where it is not set."""
     if not root:
         raise ConfigError("dataset.root is not set: give the place of your images, as in dataset.root=my_images.")
     return expanded(str(root))
 
 
 def existing_folder(root: str | None) -> Path:
-    """dataset.root as a path; refused where it is no folder."""
+    """Return dataset.root as the path of a folder. Raises ConfigError or DataError."""
     path = given_root(root)
     if is_file(path):
         archive = path.name.lower().endswith(ARCHIVES)
@@ -149,7 +149,7 @@ def existing_folder(root: str | None) -> Path:
 
 
 def existing_images(images: str | None) -> Path | None:
-    """dataset.pictures as a path, None where it is null; refused where it is no folder."""
+    """Return dataset.pictures as the path of a folder; None for null. Raises DataError."""
     if images is None:
         return None
     path = expanded(str(images))
@@ -159,17 +159,17 @@ def existing_images(images: str | None) -> Path | None:
 
 
 def _folder(key: str, given: str, path: Path) -> Path:
-    """Return the path of a folder; refuse one that is not there, with the nearest."""
+    """Return the path of a folder. Raises DataError, with the nearest name, where it does not exist."""
     try:
         if path.is_dir():
             return path
-    except OSError as error:  # above it is a folder that cannot be read, or the name is too long
+    except OSError as error:  # a folder above it cannot be read, or the name is too long
         raise DataError(f"dataset.{key}={given}: the folder cannot be read ({error.strerror}).") from error
     raise DataError(f"dataset.{key}={given}: there is no such folder.{_near(path)}")
 
 
 def _near(path: Path) -> str:
-    """Return the nearest of what lies beside a missing path."""
+    """Return a hint that names the path beside a missing one with the most similar name."""
     try:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         near = [str(entry) for entry in beside if not entry.name.startswith(".")]
@@ -180,7 +180,7 @@ def _near(path: Path) -> str:
 
 
 def existing_table(root: str | None) -> Path:
-    """dataset.root as the path of a CSV file; refused where there is none."""
+    """Return dataset.root as the path of a CSV file. Raises ConfigError or DataError."""
     file = given_root(root)
     if is_file(file):
         return file
@@ -198,12 +198,12 @@ def existing_table(root: str | None) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path is a file; what can be no path is none."""
+    """Return whether a path is a file; False for text that cannot be a path."""
     return os.path.isfile(path)  # noqa: PTH113  # never raises, as Path's does
 
 
 def existing_weights(path: Path) -> Path:
-    """The file that backbone.weights names; refused where there is none."""
+    """Return the path of the file that backbone.weights names. Raises WeightsError."""
     if os.path.isdir(path):  # noqa: PTH112
         raise WeightsError(
             f"backbone.weights={path}: there is no such file, but a folder; name a file in it, or give backbone=timm"
