@@ -127,13 +127,13 @@ def test_torchvision_files_of_old_are_loaded_whole(
 @pytest.mark.parametrize(
     "make",
     [
-        lambda **kwargs: torchvision_backbone("resnet18", weights=None, image_size=64, **kwargs),
-        lambda **kwargs: timm_backbone("convnext_atto", weights=None, image_size=64, **kwargs),
-        lambda **kwargs: efficientnet_lite("efficientnet_lite0", weights=None, image_size=64, **kwargs),
+        lambda **kwargs: torchvision_backbone("resnet18", image_size=64, **kwargs),
+        lambda **kwargs: timm_backbone("convnext_atto", image_size=64, **kwargs),
+        lambda **kwargs: efficientnet_lite("efficientnet_lite0", image_size=64, **kwargs),
     ],
 )
 def test_the_checkpoint_of_a_run_is_a_weights_file(make: Callable[..., Backbone], tmp_path: Path) -> None:
-    source = make(seed=9)
+    source = make(weights=None, seed=9)
     state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
     torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 2)}, "epoch": 3}, tmp_path / "best.ckpt")
     target = make(seed=1, weights=str(tmp_path / "best.ckpt"))
