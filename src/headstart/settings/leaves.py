@@ -21,6 +21,7 @@ class Leaf:
     expected: str  # follows "expected" in the error
     choices: tuple[str, ...] = ()  # the accepted words, if they are a closed list
     kind: str = ""  # the name of the choices, as in "there is no such engine"
+    part: "Leaf | None" = None  # of each value of a mapping, which then has an error of its own
 
     def expecting(self, words: str) -> "Leaf":
         """Return a leaf with the same test and other words."""
@@ -116,7 +117,7 @@ def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None =
             and (names is None or (bool(value) and set(value) <= set(names)))
         )
 
-    return Leaf(fits, what)
+    return Leaf(fits, what, part=part)
 
 
 def either(*leaves: Leaf, words: str = "") -> Leaf:
@@ -130,8 +131,9 @@ def either(*leaves: Leaf, words: str = "") -> Leaf:
 
 def optional(leaf: Leaf, words: str = "") -> Leaf:
     """Return the leaf of null and of values that fit this one."""
-    return Leaf(lambda value: value is None or leaf.fits(value), words or f"{leaf.expected}, or null", leaf.choices,
-                leaf.kind)  # fmt: skip
+    return replace(
+        leaf, fits=lambda value: value is None or leaf.fits(value), expected=words or f"{leaf.expected}, or null"
+    )
 
 
 def unset(instead: str) -> Leaf:
@@ -148,6 +150,9 @@ def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
     """Raise ConfigError for a value that does not fit its leaf; ``key`` names the setting."""
     if leaf.fits(value) or value == MISSING:
         return
+    if leaf.part is not None and isinstance(value, Mapping):
+        for name, one in value.items():
+            check_leaf(f"{key}.{name}", one, leaf.part)
     value = list(value) if isinstance(value, tuple) else value  # as settings show it
     shown = str(value) if str(value).strip() else f"'{value}'"
     shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
