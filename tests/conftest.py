@@ -121,9 +121,8 @@ def toy_backbone(seed: int = 0) -> Backbone:
 
 def make_strategy(cls: type[Strategy], lr: float = 0.01, **kwargs: Any) -> Strategy:
     """A strategy on the toy backbone for ten classes."""
-    kwargs = {"backbone": toy_backbone(), "scheduler": cosine} | kwargs
-    optimizer = kwargs.pop("optimizer", partial(torch.optim.AdamW, lr=lr))
-    return cls(task=Classification(10), optimizer=optimizer, **kwargs)
+    steps = {"optimizer": partial(torch.optim.AdamW, lr=lr), "scheduler": cosine} if cls.by_gradient else {}
+    return cls(**{"backbone": toy_backbone(), "task": Classification(10)} | steps | kwargs)
 
 
 def make_trainer(folder: Path, epochs: int = 2) -> pl.Trainer:

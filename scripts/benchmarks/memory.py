@@ -58,11 +58,11 @@ def measure(count: int) -> dict[str, float]:
         rng = np.random.default_rng(0)
         names = rng.integers(0, 2**63, (count, 2), dtype=np.uint64)
         targets = rng.integers(0, 10, count)
-        entry = Store(Path(folder), 10**12).entry({"synthetic": count})
-        writer = Writer(entry, names, (1280,), np.dtype(np.float32))
+        kept = Store(Path(folder), 10**12).entry({"synthetic": count})
+        writer = Writer(kept, names, (1280,), np.dtype(np.float32))
         for start in range(0, count, 1000):
             writer.put(rng.normal(size=(min(1000, count - start), 1280)).astype(np.float32))
-        rows = locate(entry, names)
+        rows = locate(kept, names)
         backbone = efficientnet_lite("efficientnet_lite0", weights=None, image_size=64)
         strategy = HeadOnly(
             backbone=backbone, task=Classification(10), optimizer=partial(torch.optim.AdamW, lr=0.001), scheduler=None
@@ -74,9 +74,10 @@ def measure(count: int) -> dict[str, float]:
         )  # fmt: skip
         provenance.reset_peak_memory()
         before = provenance.peak_memory("cpu")
-        train = FeatureBatches(rows, targets, 32, EvenBatches(count, 32, 0))
+        entry = len(backbone.stages)
+        train = FeatureBatches(rows, targets, 32, entry, EvenBatches(count, 32, 0))
         began = time.perf_counter()
-        trainer.fit(strategy, train, FeatureBatches(rows, targets, 1024))
+        trainer.fit(strategy, train, FeatureBatches(rows, targets, 1024, entry))
         passed = float(time.perf_counter() - began)
         return {"before": float(before), "peak": float(provenance.peak_memory("cpu")), "seconds": passed}
 

@@ -36,7 +36,7 @@ def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channel
     scheduler = cosine(optimizer, len(loader))
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in preprocessing_of(backbone))
     start, seen = time.perf_counter(), 0
-    for images, targets, _ in loader:
+    for images, targets, *_ in loader:
         x = images.to(device).float().contiguous(memory_format=memory_format).sub(mean).div(std)
         loss = nn.functional.cross_entropy(network(x), targets.to(device))
         optimizer.zero_grad()
@@ -76,7 +76,7 @@ def through_headstart(backbone: Backbone, data: Textures, device: torch.device) 
             limit_val_batches=1,
         )
         strategy.fit(trainer, data)
-    return strategy.samples_trained / strategy.seconds_trained
+    return strategy.clock.images_trained / strategy.clock.seconds_trained
 
 
 def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[Row]:

@@ -142,11 +142,11 @@ def counted(items: Iterable[T], what: str, total: int | None = None, unit: str =
 
 
 def counted_batches(loader: Iterable[Any], what: str) -> Iterator[Any]:
-    """Pass the batches of a loader on, (inputs, labels, positions) each, and count their images."""
+    """Pass the batches of a loader on, and count their images."""
     with ProgressLine(what, images_of(loader)) as progress:
         for batch in loader:
             yield batch
-            progress.advance(len(batch[1]))
+            progress.advance(len(batch.targets))
 
 
 def images_of(loader: Any) -> int | None:

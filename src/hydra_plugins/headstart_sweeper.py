@@ -91,7 +91,7 @@ class OptunaSweeper(Sweeper):
         from headstart.inputs.facts import Facts
         from headstart.settings.early_checks import check_settings, named_well
         from headstart.training.compose import make_data
-        from headstart.training.run import facts_folder, settled
+        from headstart.training.prepare import facts_folder, settled
 
         found = set()
         for overrides in batch:

@@ -97,10 +97,10 @@ def test_frozen_stages_drop_nothing() -> None:
     strategy = make_strategy(FinetuneUpper, backbone=perturbed(make("efficientnet_lite0", drop_path=0.5)), stages=2)
     strategy.train()
     backbone, x = strategy.backbone, torch.rand(4, 3, SIZE, SIZE)
-    lower = [backbone.forward_stages(x, 0, strategy.prefix_end) for _ in range(2)]
-    assert strategy.prefix_end == len(backbone.stages) - 2
+    lower = [backbone.forward_stages(x, 0, strategy.plan.prefix_end) for _ in range(2)]
+    assert strategy.plan.prefix_end == len(backbone.stages) - 2
     assert torch.equal(*lower)
-    assert not torch.equal(*[backbone(lower[0], strategy.prefix_end) for _ in range(2)])
+    assert not torch.equal(*[backbone(lower[0], strategy.plan.prefix_end) for _ in range(2)])
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, True, "much"])

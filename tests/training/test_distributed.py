@@ -28,7 +28,7 @@ from headstart.devices import processes
 from headstart.settings import identity
 from headstart.settings.configs import composed
 from headstart.training import compose
-from headstart.training.run import settled
+from headstart.training.prepare import settled
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]

@@ -17,8 +17,10 @@ from headstart.progress import within
 from headstart.solvers.features import Features
 from headstart.solvers.probe_fit import fit_probe
 from headstart.strategies import LinearProbe
+from headstart.strategies.fitting import start_features
+from headstart.training.opening import describe_data, warn_of_weights
+from headstart.training.prepare import Parts, prepare
 from headstart.training.reuse import frozen_data
-from headstart.training.run import Parts, describe_data, prepare, warn_of_weights
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,7 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
     into ``folder``. The L2 strength of each is chosen on validation. Raises HeadstartError as a run does.
     """
     parts = prepare(config, folder, every_stage=True)
-    strategy = parts.strategy
-    assert isinstance(strategy, LinearProbe)
+    strategy: Any = parts.strategy  # a linear probe
     _describe(parts)
     splits = _features(parts)
     columns_of = list(_columns(strategy))
@@ -84,8 +85,12 @@ def _features(parts: Parts) -> tuple[Features, Features, Features]:
     source = frozen_data(parts.features, parts.store, strategy, data, trainer) or data
     strategy.to(device)
     with trainer.precision_plugin.forward_context():
-        train, validation = strategy.start_features(source, device)
-        return train, validation(), extract(strategy.features, source.test_dataloader(), device, "test features")
+        train, validation = start_features(strategy, source, device)
+        return (
+            train,
+            validation(),
+            extract(strategy.features, source.test_dataloader(strategy.batch_norm == "batch"), device, "test features"),
+        )
 
 
 def _probe(
@@ -93,7 +98,7 @@ def _probe(
 ) -> StageProbe:
     train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
     task = strategy.task
-    probe = fit_probe(train, validation, task.num_classes, strategy.strengths, strategy.loss, balanced=task.balanced)
+    probe = fit_probe(train, validation, task.width, strategy.strengths, strategy.loss, balanced=task.balanced)
     # In single precision, as the head of a run: the same decisions.
     logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
     return StageProbe(

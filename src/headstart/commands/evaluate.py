@@ -137,7 +137,7 @@ def _finished(directory: Path) -> Run:
 def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
     from headstart.analysis.explain.network import rebuild
     from headstart.training.console import quieten
-    from headstart.training.run import settle_on_the_cpu
+    from headstart.training.prepare import settle_on_the_cpu
 
     quieten()
     settle_on_the_cpu()

@@ -115,7 +115,7 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
     from headstart.analysis.explain.drawing import files_of, style
     from headstart.analysis.explain.network import rebuild
     from headstart.training.console import quieten
-    from headstart.training.run import settle_on_the_cpu
+    from headstart.training.prepare import settle_on_the_cpu
 
     quieten()
     settle_on_the_cpu()

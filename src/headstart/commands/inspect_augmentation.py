@@ -69,14 +69,14 @@ def _draw_and_tell(arguments: Sequence[str]) -> None:
     from headstart.training import compose
     from headstart.training.augmentation_plan import STEPS, augmentation_steps
     from headstart.training.console import quieten
-    from headstart.training.run import settled
+    from headstart.training.prepare import settled
 
     quieten()
     config = OmegaConf.create(settled(config))
     augmentation = compose.make_augmentation(config)
     data, backbone = compose.make_data(config), compose.make_backbone(config)
     data.prepare(backbone.preprocessing, augmentation.views)
-    backbone = compose.make_task(config, data.num_classes).head.read(backbone)
+    backbone = compose.make_task(config, data).head.read(backbone)
     augmentation.settle(backbone.stage_names, backbone.taps[0])
     seen = look(data, augmentation, int(config.seeds.augmentation))
     on_device = compose.augments_on_device(config, _device(config))

@@ -54,7 +54,7 @@ def _probe_and_tell(arguments: Sequence[str]) -> None:
     from headstart.analysis.layer_probes import probe_stages
     from headstart.training.compose import make_data
     from headstart.training.console import quieten, talking
-    from headstart.training.run import settle_on_the_cpu, settled
+    from headstart.training.prepare import settle_on_the_cpu, settled
 
     quieten()
     settle_on_the_cpu()

@@ -18,7 +18,8 @@ from headstart.records.runs import first_line
 from headstart.settings import identity
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
 from headstart.training.crashes import happens_again
-from headstart.training.run import Described, carry_out, describe, follow
+from headstart.training.prepare import Described, describe
+from headstart.training.run import carry_out, follow
 
 POLL_SECONDS = 0.02
 

@@ -185,7 +185,7 @@ def _loaded(split: "ImageSplit", most: int, seed: int) -> "SearchImages":
     positions = np.arange(len(split))
     if len(positions) > most:
         positions = np.sort(generator("policy images", seed).permutation(positions)[:most])
-    images, labels, _ = split.without_views().__getitems__(positions.tolist())
+    images, labels, *_ = split.without_views().__getitems__(positions.tolist())
     return SearchImages(images.contiguous(), labels)
 
 

@@ -216,7 +216,7 @@ def today(config: DictConfig, output: Path) -> Record:
     from headstart.records import provenance
     from headstart.settings import identity
     from headstart.training.console import quieten
-    from headstart.training.run import prepare, settle_on_the_cpu, settled
+    from headstart.training.prepare import prepare, settle_on_the_cpu, settled
 
     quieten()
     settle_on_the_cpu()

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Targets
 from headstart.inputs.decoding import PixelArray
 from headstart.inputs.images import Images
 from headstart.seeds import generator
-
-# uint8 (N, 3, S, S), or (branches * N, ...) or an object to be finished on the device; int64 (N,), int64 positions (N,)
-Batch = tuple[Any, Tensor, Tensor]
 
 
 class Views(Protocol):
@@ -116,7 +114,8 @@ class ImageSplit(Dataset[Batch]):
         pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
         indices = np.array([index for _, index in pairs], dtype=np.int64)
         pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
-        return self.view_tensor(pairs, pack), torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+        targets, positions = torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+        return Batch(self.view_tensor(pairs, pack), targets, positions, self.branches)
 
 
 def centre_crop(image: PixelArray, size: int) -> NDArray[np.uint8]:

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 from headstart import ranks
 from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
-from headstart.data.image_split import Batch, ImageSplit, Views
+from headstart.data.image_split import ImageSplit, Views
 from headstart.data.labels import absent_classes, conflicting_labels
 from headstart.data.loader import PatientLoader
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
+from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Collection
 from headstart.inputs.content import source_hash
 from headstart.inputs.decoding import Decoder, content_hash, decode_each
@@ -120,8 +121,6 @@ class ImageData(pl.LightningDataModule):
         self.splits_made = ""  # what a person should know of splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
-        self.goes_on_at = (0, 0)  # the epoch at which training starts, and how many of its batches are done
-        self.mixed_evaluation = False  # whether validation and test come in mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
         """The name in tables, where dataset.name does not say another."""
@@ -307,10 +306,10 @@ class ImageData(pl.LightningDataModule):
         self.warnings += shared_groups(splits)
         return splits
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, with views."""
+    def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> DataLoader[Batch]:
+        """Return shuffled batches with views, from an epoch on and after so many of its batches."""
         batches = self.train_batches()
-        batches.start_at(*self.goes_on_at)
+        batches.start_at(*start_at)
         return self._loader(self.train, batch_sampler=batches)
 
     def train_batches(self) -> EvenBatches:
@@ -322,29 +321,29 @@ class ImageData(pl.LightningDataModule):
         """Weights of the classes in the training loss, (classes,); None unless ``dataset.balance=loss``."""
         return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
-    def train_eval_dataloader(self) -> DataLoader[Batch]:
-        """The training images in order, centre-cropped."""
-        return self._in_order(self.train.without_views())
+    def train_eval_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the training images, centre-cropped."""
+        return self._in_order(self.train.without_views(), mixed)
 
     def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
         """Return training images in mixed order, centre-cropped: all, or the first ``most`` of that order."""
         count = min(len(self.train), most)
         return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation images in order."""
-        return self._in_order(self.validation)
+    def val_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the validation images, in order unless ``mixed``: batch statistics need batches of all classes."""
+        return self._in_order(self.validation, mixed)
 
-    def viewed_dataloader(self, split: ImageSplit, views: Views) -> DataLoader[Batch]:
-        """The images of a split in order, each as all of these views."""
-        return self._in_order(split.with_views(views, self.augmentation_seed))
+    def viewed_dataloader(self, split: ImageSplit, views: Views, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the images of a split, each as all of these views."""
+        return self._in_order(split.with_views(views, self.augmentation_seed), mixed)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """The test images in order."""
-        return self._in_order(self.test)
+    def test_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the test images."""
+        return self._in_order(self.test, mixed)
 
-    def _in_order(self, split: ImageSplit) -> DataLoader[Batch]:
-        if self.mixed_evaluation:
+    def _in_order(self, split: ImageSplit, mixed: bool = False) -> DataLoader[Batch]:
+        if mixed:
             return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
         return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
 

@@ -42,17 +42,8 @@ class FrozenData(pl.LightningDataModule):
         self.outcomes: dict[str, KeptFeatures] = {}
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
-    @property
-    def goes_on_at(self) -> tuple[int, int]:
-        """The epoch at which training starts, and how many of its batches are done."""
-        return self.data.goes_on_at
-
-    @goes_on_at.setter
-    def goes_on_at(self, place: tuple[int, int]) -> None:
-        self.data.goes_on_at = place
-
-    def train_dataloader(self) -> Any:
-        """Shuffled; images where they differ from epoch to epoch."""
+    def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> Any:
+        """Return shuffled batches, from a place on; of images where they differ from epoch to epoch."""
         data = self.data
         views = (self.views or 0) if data.train.views else 1
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
@@ -62,23 +53,31 @@ class FrozenData(pl.LightningDataModule):
                 " room with features.max_size or features.dir."
             )
         if rows is None:
-            return data.train_dataloader()
+            return data.train_dataloader(start_at)
         shuffled = data.train_batches()
-        shuffled.start_at(*data.goes_on_at)
-        return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
+        shuffled.start_at(*start_at)
+        return self._told(
+            "train", FeatureBatches(rows, data.train.targets, data.batch_size, self.entry, shuffled, views)
+        )
 
-    def train_eval_dataloader(self) -> Any:
-        """The training images in order, not augmented."""
+    def train_eval_dataloader(self, mixed: bool = False) -> Any:
+        """Return the training images, not augmented, in order unless ``mixed``."""
         name = "train, not augmented" if self.data.train.views and not self.averaged else "train"
-        return self._evaluated(name, self.data.train.without_views(), self.data.train_eval_dataloader)
+        images = lambda: self.data.train_eval_dataloader(mixed)  # noqa: E731
+        return self._evaluated(name, self.data.train.without_views(), images, mixed)
 
-    def val_dataloader(self) -> Any:
-        """The validation images in order."""
-        return self._evaluated("validation", self.data.validation, self.data.val_dataloader)
+    def val_dataloader(self, mixed: bool = False) -> Any:
+        """Return the validation images, in order unless ``mixed``."""
+        return self._evaluated("validation", self.data.validation, lambda: self.data.val_dataloader(mixed), mixed)
 
-    def test_dataloader(self) -> Any:
-        """The test images in order."""
-        return self._evaluated("test", self.data.test, self.data.test_dataloader)
+    def test_dataloader(self, mixed: bool = False) -> Any:
+        """Return the test images, in order unless ``mixed``."""
+        return self._evaluated("test", self.data.test, lambda: self.data.test_dataloader(mixed), mixed)
+
+    @property
+    def entry(self) -> int:
+        """The stage that the features enter."""
+        return self.keeper.prefix.stop
 
     def record(self) -> dict[str, Any]:
         """What run.json says of features: hit or miss, bytes, and the time saved at this engine's speed."""
@@ -108,13 +107,13 @@ class FrozenData(pl.LightningDataModule):
     def _images(self, name: str) -> int:
         return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
 
-    def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any]) -> Any:
+    def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any], mixed: bool = False) -> Any:
         rows = self._mean(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
             return images()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
-        mixed = Mixed(len(split), size) if self.data.mixed_evaluation else None
-        return self._told(name, FeatureBatches(rows, split.targets, size, mixed))
+        order = Mixed(len(split), size) if mixed else None
+        return self._told(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
     def _mean(self, name: str, split: ImageSplit) -> Rows:
         """Features averaged over views of each image."""

@@ -29,6 +29,7 @@ class FrozenPrefix(nn.Module):
         self.channels_last = channels_last
         names = backbone.stage_names[:stop]
         self.name, self.stage_names = backbone.name, names
+        self.stop = stop  # the stage that its outputs enter
         self.pooled = stop == len(backbone.stage_names)
         self.taps = backbone.taps if self.pooled else ()
         self.stages = nn.ModuleList([backbone.stages[name] for name in names])

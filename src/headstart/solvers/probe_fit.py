@@ -2,9 +2,8 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,26 +11,16 @@ from torch import Tensor
 from headstart.progress import ProgressLine
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
-from headstart.solvers.features import Features
+from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
-from headstart.solvers.scoring import counted
+from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
+from headstart.solvers.scoring import score_classes
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
 
 
 MOST_FITTED = 8  # remembered, for sweeps over what a fit does not depend on
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A linear map on the features as they come, standardisation folded in."""
-
-    weight: Tensor  # float64 (classes, D)
-    bias: Tensor  # float64 (classes,)
-    number: int  # which strength, counted from the strongest
-    scores: dict[str, float]  # train/... and validation/..., and l2
-    end: str = ""  # as end_of has it
 
 
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
@@ -122,40 +111,10 @@ def fit_probe_once(
     return probe
 
 
-def end_of(rows: Sequence[dict[str, float]], best: int) -> str:
-    """Return "strong" or "weak" where the best L2 strength is that end of those tried (strongest first), else "".
-
-    Only where it has a better validation accuracy than every other one: where others are as good, strengths beyond the
-    end promise nothing.
-    """
-    others = [row["validation/accuracy"] for number, row in enumerate(rows) if number != best]
-    if not others or rows[best]["validation/accuracy"] <= max(others):
-        return ""
-    return "strong" if best == 0 else "weak" if best == len(rows) - 1 else ""
-
-
-def warn_of_end(end: str, strength: float) -> None:
-    """Log a warning where there is such an ``end_of``."""
-    if end:
-        log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", strength, end, end)
-
-
 def balanced_weights(targets: Tensor, classes: int) -> Tensor:
     """Return the weight of each image, float64 (N,) of mean 1, that makes all classes weigh the same."""
     of_class = torch.from_numpy(class_weights(targets.cpu().numpy(), classes))
     return of_class.to(targets.device)[targets]
-
-
-def joined(*splits: Features) -> Features:
-    """Return the features of several splits, one behind the other."""
-    return Features(torch.cat([split.values for split in splits]), torch.cat([split.targets for split in splits]))
-
-
-def in_double(split: Features) -> Features:
-    """With values in float64; on the CPU where the device has none."""
-    if split.values.device.type == "mps":
-        return Features(split.values.cpu().double(), split.targets.cpu())
-    return Features(split.values.double(), split.targets)
 
 
 def principal_axes(x: Tensor) -> Tensor:
@@ -170,10 +129,4 @@ def principal_axes(x: Tensor) -> Tensor:
 
 def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Mean cross-entropy in nats and accuracy, under the names of the split."""
-    return {f"{split}/{name}": value for name, value in counted(logits, targets).items()}
-
-
-def rank(row: dict[str, float]) -> tuple[float, float]:
-    """What is best on validation: accuracy first, then loss; a loss that is no number is the worst."""
-    loss = row["validation/loss"]
-    return row["validation/accuracy"], -math.inf if math.isnan(loss) else -loss
+    return {f"{split}/{name}": value for name, value in score_classes(logits, targets).items()}

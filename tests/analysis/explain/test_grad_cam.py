@@ -16,8 +16,8 @@ from headstart.analysis.explain.grad_cam import (
 )
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone
 from headstart.errors import ConfigError
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import FinetuneAll, HeadOnly, Strategy
-from headstart.strategies.knn import NearestNeighbours
 from headstart.tasks import Classification, LinearHead
 
 

@@ -20,8 +20,8 @@ from headstart.backbones.readout import channels_last_dim
 from headstart.comparison.predictions import Predictions
 from headstart.errors import ConfigError, nearest
 from headstart.progress import counted
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import Strategy
-from headstart.strategies.knn import NearestNeighbours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

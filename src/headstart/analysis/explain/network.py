@@ -30,8 +30,8 @@ from headstart.records.tensors import open_network
 from headstart.settings.early_checks import check_settings
 from headstart.settings.foreign import keep_inside, reads
 from headstart.settings.targets import check_targets
-from headstart.strategies import Knn, Lora, Strategy
-from headstart.strategies.knn import NearestNeighbours
+from headstart.solvers.neighbours import NearestNeighbours
+from headstart.strategies import Strategy
 from headstart.training import compose
 from headstart.workers import usable_cores
 
@@ -92,7 +92,7 @@ class Rebuilt:
 
     def inputs(self, positions: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """The images as they enter the network: uint8 (N, 3, S, S), on its device."""
-        return self.data.test.__getitems__([int(position) for position in positions])[0].to(self.device)
+        return self.data.test.__getitems__([int(position) for position in positions]).inputs.to(self.device)
 
     def verified_features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pass all test images; the features (len(rows), D) of some rows of predictions.csv.
@@ -118,9 +118,10 @@ class Rebuilt:
         features: NDArray[np.float32] | None = None
         plain, probabilities = (np.full((len(self.data.test), self.data.num_classes), np.nan) for _ in range(2))
         tied = np.zeros(len(self.data.test), dtype=bool)
+        entry = len(self.strategy.backbone.stages) if self.strategy.averaged_views else 0
         for positions, inputs in self._loaded():
             with self.trainer.precision_plugin.forward_context():
-                values = inputs if inputs.is_floating_point() else self.strategy.features(inputs)
+                values = self.strategy.features(inputs, entry)
                 logits = at_least_single(self.strategy.head(values))
                 averaged = logits if self.views is None else self._over_views(positions)
             plain[positions] = logits.double().softmax(dim=1).cpu().numpy()
@@ -138,8 +139,8 @@ class Rebuilt:
     def _over_views(self, positions: NDArray[np.int64]) -> Tensor:
         """Logits (N, classes) as the run averaged them over its test views."""
         seen = self.data.test.with_views(self.views, 0)
-        inputs = seen.__getitems__([int(position) for position in positions])[0]
-        return at_least_single(self.strategy.over_views(inputs.to(self.device), len(positions)))
+        batch = seen.__getitems__([int(position) for position in positions])
+        return at_least_single(self.strategy.over_views(batch.to(self.device)))
 
     def _loaded(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Positions and what is read of them: images, or, where views are averaged, their mean features."""
@@ -158,7 +159,7 @@ class Rebuilt:
         count = self.strategy.averaged_views or 1
         total = torch.zeros(len(positions), self.strategy.backbone.feature_dim, device=self.device)
         for view in range(count):
-            inputs = split.__getitems__([(view, int(position)) for position in positions])[0]
+            inputs = split.__getitems__([(view, int(position)) for position in positions]).inputs
             with self.trainer.precision_plugin.forward_context():
                 total += self.strategy.features(inputs.to(self.device))
         return total / count
@@ -202,7 +203,6 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     strategy.requires_grad_(False)
     trainer.precision_plugin.convert_module(strategy)
     strategy.to(rebuilt.device).eval()
-    data.mixed_evaluation = rebuilt.depends_on_batch
     return rebuilt
 
 
@@ -248,16 +248,8 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
 def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
     """Put the tensors of best.ckpt into a strategy as it is before training."""
     state = content["state_dict"]
-    if isinstance(strategy, Lora):
-        strategy.merge()  # as the run did at its end
-    if isinstance(strategy, Knn) and {"head.memory", "head.labels"} <= state.keys():
-        count = chosen_neighbours(run, content["epoch"])
-        strategy.head = NearestNeighbours(
-            state["head.memory"], state["head.labels"], strategy.task.num_classes, count, strategy.temperature,
-            strategy.task.balanced,
-        )  # fmt: skip
     try:
-        strategy.load_state_dict(state)
+        strategy.restore(state, lambda name: chosen_number(run, content["epoch"], name))
     except RuntimeError as error:
         detail = str(error).partition("\n")[2]
         raise DataError(
@@ -266,13 +258,13 @@ def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
         ) from None
 
 
-def chosen_neighbours(run: Run, row: int) -> int:
-    """How many neighbours vote: chosen on validation, and no tensor, so it stands in metrics.csv alone."""
+def chosen_number(run: Run, row: int, name: str) -> float:
+    """Return a number of at least 1 in the chosen row of metrics.csv. Raises DataError where there is none."""
     curve = run.read_curve()
-    found = curve.loc[curve["epoch"] == row, "neighbours"].tolist() if "neighbours" in curve else []
+    found = curve.loc[curve["epoch"] == row, name].tolist() if name in curve else []
     if len(found) != 1 or not found[0] >= 1:
-        raise DataError(f"metrics.csv has no row {row} that says how many neighbours vote")
-    return int(found[0])
+        raise DataError(f"metrics.csv has no row {row} with a number of {name}")
+    return float(found[0])
 
 
 def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, Any]) -> float:
