@@ -150,7 +150,7 @@ STRATEGY = {
     "head_lr_multiplier": POSITIVE,
     "head_bias_lr_multiplier": optional(POSITIVE),
     "layer_decay": number(0, 1, above=True),
-    "stage_lr": optional(mapping("rates above 0 by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
+    "stage_lr": optional(mapping("rates by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
     "lr_factor": POSITIVE,
     "decay_norm_bias": truth(),
     "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch", kind="mode"),
@@ -173,7 +173,7 @@ STRATEGY = {
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
 }
-TASK = {"label_smoothing": BELOW_ONE}
+TASK = {"label_smoothing": BELOW_ONE, "loss": one_of("mse", "mae", "huber")}
 HEAD = {
     "stages": optional(either(text(""), listed(text(""), "", distinct=True),
                               words="one or more stages, each once, as in [stage2,stage3]")),

@@ -146,6 +146,11 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return one value or several as a list."""
+    return list(value) if is_list(value) else [value]
+
+
 def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
     """Raise ConfigError for a value that does not fit its leaf; ``key`` names the setting."""
     if leaf.fits(value) or value == MISSING:

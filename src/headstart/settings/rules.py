@@ -9,10 +9,7 @@ from typing import Any
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
 from headstart.settings.leaf_table import check_parameters
-from headstart.settings.leaves import LARGEST as LARGEST
-from headstart.settings.leaves import SMALLEST_RATE as SMALLEST_RATE
-from headstart.settings.leaves import check_leaf, is_whole, truth
-from headstart.settings.leaves import is_number as is_number
+from headstart.settings.leaves import is_whole
 from headstart.settings.split_names import SPLITS, split_name
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -31,11 +28,6 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
             f"dataset.crop_fraction={crop}: dataset.resize={resize} keeps the whole image, so nothing is cropped; leave"
             " one of the two out."
         )
-
-
-def check_flag(key: str, value: object) -> None:
-    """Raise ConfigError for a value that is neither true nor false; ``key`` names the setting."""
-    check_leaf(key, value, truth())
 
 
 def check_solved_balance(balance: str, strategy: str) -> None:
