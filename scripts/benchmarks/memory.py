@@ -1,4 +1,4 @@
-"""Peak memory of training on stored features that stay on disk, for few and for many images."""
+"""Measure the peak memory of training on stored features on disk, for few and many images."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from benchmarks.measured import SCRIPTS, Row
 
 
 def flat(settings: Sequence[str], rounds: int) -> list[Row]:
-    """10,000 and 100,000 synthetic images, one epoch each, features.memory_limit=0."""
+    """Compare 100,000 with 10,000 synthetic images: one epoch each, with features.memory_limit=0."""
     peaks = {}
     for count in (10_000, 100_000):
         command = [sys.executable, "-m", "benchmarks.memory", str(count)]
@@ -30,13 +30,13 @@ def flat(settings: Sequence[str], rounds: int) -> list[Row]:
             f"{many / few:.3f}",
             "below 1.1",
             f"{many:.0f} MB / {few:.0f} MB, of which {before:.0f} MB before training; {sizes[1]:.0f} MB and"
-            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds an image",
+            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds per image",
         )
     ]
 
 
 def measure(count: int) -> dict[str, float]:
-    """Write synthetic features of so many images, train a head on them from disk, and say the peaks."""
+    """Write synthetic features of ``count`` images, train a head on them from disk, and return peak memory and time."""
     import numpy as np
     import pytorch_lightning as pl
     import torch

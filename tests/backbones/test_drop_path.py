@@ -119,7 +119,9 @@ def test_a_rate_outside_its_range_is_refused(name: str, rate: float) -> None:
     ],
 )
 def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
-    with pytest.raises(ConfigError, match=r"drop_path=0\.1: \w+ has no branches that can be dropped; leave it at 0"):
+    with pytest.raises(
+        ConfigError, match=r"drop_path=0\.1: \w+ has no branches that can be dropped; set it to 0 or null"
+    ):
         build(image_size=SIZE, drop_path=0.1)
 
 

@@ -1,4 +1,4 @@
-"""A linear probe on every stage of a frozen backbone, from one pass over the images."""
+"""Fit a linear probe to every stage of a frozen backbone, in one pass over the images."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,22 +27,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageProbe:
-    """What a linear classifier makes of the pooled output of a stage; accuracies are fractions of 1."""
+    """The result of a linear classifier on the pooled output of a stage; accuracies are fractions of 1."""
 
-    stage: str | None  # None: those of all stages, joined
+    stage: str | None  # None: the joined outputs of all stages
     features: int
     l2: float
     validation_accuracy: float
     validation_loss: float  # cross-entropy in nats
     test_accuracy: float
-    end: str = ""  # "weak" or "strong" where the best strength is that end of those tried
+    end: str = ""  # "weak" or "strong" if the best strength is the weakest or strongest one tried
 
 
 def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
-    """A probe a stage, lowest first, then one on all of them joined, where there are several.
+    """Fit a probe to each stage, lowest first, and then one to all stages joined if there are several.
 
-    ``config`` is that of a run of strategy=linear_probe; its head.stages is set to what is read. Nothing is written
-    into ``folder``. The L2 strength of each is chosen on validation. Raises HeadstartError as a run does.
+    ``config`` describes a run with strategy=linear_probe; its head.stages is set to the stages that are read. The L2
+    strength of each probe is chosen on validation. Nothing is written to ``folder``. Raises HeadstartError as a run
+    does.
     """
     parts = prepare(config, folder, every_stage=True)
     strategy: Any = parts.strategy  # a linear probe
@@ -58,7 +59,7 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
 
 
 def stage_widths(backbone: Backbone) -> dict[str, int]:
-    """How many of its features come from each stage that it reads, lowest first."""
+    """Return the number of features from each stage that the backbone reads, lowest first."""
     names, shapes = backbone.stage_names, backbone.output_shapes()
     pools = backbone.pool.pools if isinstance(backbone.pool, Joined) else [backbone.pool]
     return {
@@ -68,7 +69,7 @@ def stage_widths(backbone: Backbone) -> dict[str, int]:
 
 
 def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
-    """The features of each stage, then all of them."""
+    """Yield the feature columns of each stage, and then all columns."""
     widths, start = stage_widths(strategy.backbone), 0
     for name, width in widths.items():
         yield name, slice(start, start + width)
@@ -78,7 +79,7 @@ def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
 
 
 def _features(parts: Parts) -> tuple[Features, Features, Features]:
-    """Of training, validation and test images, all stages side by side; kept, or found, as those of any run."""
+    """Return the features of training, validation and test images, stages side by side; cached as in any run."""
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
@@ -124,7 +125,7 @@ def _describe(parts: Parts) -> None:
         log.info("%s", data.splits_made)
     describe_data(data)
     if data.skipped:
-        log.warning("%d images cannot be read and are left out: %s", len(data.skipped), ", ".join(data.skipped))
+        log.warning("%d unreadable images are skipped: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)
 
 

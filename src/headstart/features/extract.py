@@ -1,4 +1,4 @@
-"""One pass of batches through a frozen network into one tensor."""
+"""Run batches once through a frozen network into one tensor."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""Data as the trained part of a network sees them: what is the same in every epoch is computed once."""
+"""Loaders for the trained part of a network: features of the frozen part are computed once and cached."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,17 @@ from headstart.features.keeping import Keeper, KeptFeatures
 from headstart.features.loaders import FeatureBatches
 from headstart.features.rows import InMemory, Rows
 
-POOLED_BATCH = 1024  # rows a step of evaluation where nothing but the head has to run
+POOLED_BATCH = 1024  # rows per evaluation step if only the head runs
 
 
 class FrozenData(pl.LightningDataModule):
-    """The loaders of ``data``, with features in place of images wherever the frozen prefix always gives the same.
+    """The loaders of ``data``, with cached features in place of images if the frozen prefix gives constant output.
 
-    Training images that are augmented stay images, new in every epoch, unless ``views`` asks for a fixed number of
-    views that take turns; validation and test are always features. Where features can neither be kept nor held in
-    memory, images are given.
+    Augmented training images stay images, new in every epoch, unless ``views`` sets a fixed number of views to cycle
+    through. Validation and test always give features. If features fit neither on disk nor in memory, loaders give
+    images.
 
-    With ``averaged``, each row is the mean over so many views of its image, for training, validation and test alike.
+    With ``averaged``, each row is the mean over that many views of its image, for training, validation and test alike.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FrozenData(pl.LightningDataModule):
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
         if rows is None and views and data.train.views and not self.mixed:
             raise HeadstartError(
-                f"features.views={views}: {views} views an image fit neither memory nor disk; ask for fewer, or make"
+                f"features.views={views}: {views} views per image fit neither in memory nor on disk; set fewer, or make"
                 " room with features.max_size or features.dir."
             )
         if rows is None:
@@ -80,7 +80,7 @@ class FrozenData(pl.LightningDataModule):
         return self.keeper.prefix.stop
 
     def record(self) -> dict[str, Any]:
-        """What run.json says of features: hit or miss, bytes, and the time saved at this engine's speed."""
+        """Return the features' entry in run.json: hit or miss, bytes, and the time saved at this engine's speed."""
         splits = {}
         for name, outcome in self.outcomes.items():
             passes = sum(loader.passes for split, loader in self.loaders if split == name)
@@ -116,13 +116,13 @@ class FrozenData(pl.LightningDataModule):
         return self._told(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
     def _mean(self, name: str, split: ImageSplit) -> Rows:
-        """Features averaged over views of each image."""
+        """Return features averaged over the views of each image."""
         count = self.averaged or 1
         seen = split.with_views(self.data.train.views, self.data.augmentation_seed)
         rows = self._get(name, seen, count).rows
         if rows is None:
             raise HeadstartError(
-                f"strategy.views={count}: {count} views an image fit neither memory nor disk; ask for fewer, or make"
+                f"strategy.views={count}: {count} views per image fit neither in memory nor on disk; set fewer, or make"
                 " room with features.max_size or features.dir."
             )
         everything = np.arange(len(split))
@@ -133,7 +133,7 @@ class FrozenData(pl.LightningDataModule):
 
     def _get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
         if name not in self.outcomes:
-            with ranks.leader_first():  # one computes and keeps, the others find
+            with ranks.leader_first():  # one rank computes and stores, the others load
                 self.outcomes[name] = self.keeper.get(name, split, views)
         return self.outcomes[name]
 

@@ -1,4 +1,4 @@
-"""Batches of features for the trainer, without a DataLoader: index operations on rows."""
+"""Batches of features for the trainer without a DataLoader, by indexing rows."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,8 @@ from headstart.inputs.batch import Batch
 class FeatureBatches:
     """Batches of features that enter the stage ``entry``, as a loader gives batches of images.
 
-    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows an image stand behind
-    each other, a whole pass of the first view, then one of the second, and take turns by epoch.
+    The order is that of ``shuffled``; without it, batches of ``batch_size`` in order. The rows hold all images for the
+    first view, then for the second, and so on; the epoch chooses one of the ``views`` in turn.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FeatureBatches:
         positions = self._positions()
         if isinstance(self.rows, InMemory):
             return map(self._batch, positions)
-        return ahead(self._batch, positions, 1, 4)  # the disk is read while the network computes
+        return ahead(self._batch, positions, 1, 4)  # read the disk while the network computes
 
     def _positions(self) -> list[NDArray[np.int64]]:
         if self.batch_sampler is not None:

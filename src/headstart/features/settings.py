@@ -1,4 +1,4 @@
-"""What a user may say about features: the group ``features`` of the settings."""
+"""The user's settings for features: the group ``features``."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _UNITS = {"": 1, "b": 1} | {
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """Whether, where and how the output of the frozen stages is kept."""
+    """Whether, where and how the output of the frozen stages is cached."""
 
     enabled: bool = True
     dir: str | None = None
@@ -34,17 +34,17 @@ class FeatureSettings:
             raise ConfigError(f"features.views={self.views} needs features.enabled=true.")
 
     def folder(self, output_dir: object) -> Path:
-        """Where features are kept."""
+        """Return the folder of the cache."""
         return expanded(str(self.dir)) if self.dir is not None else Path(str(output_dir)) / ".features"
 
     def memory_bytes(self) -> int:
-        """Features of up to this many bytes a split are held in memory."""
+        """Return up to how many bytes the features of a split are held in memory."""
         if self.memory_limit == "auto":
             return free_memory() // 4
         return bytes_of(self.memory_limit)
 
     def max_bytes(self) -> int:
-        """What all features together may take on disk."""
+        """Return how many bytes all features together may take on disk."""
         return bytes_of(self.max_size)
 
 
@@ -56,7 +56,7 @@ def bytes_of(size: int | float | str) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that processes may still take; half of all where the system does not say."""
+    """Return the bytes of free memory; half of all memory if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))

@@ -35,7 +35,7 @@ LOGGED = (  # in every epoch
     "validation/accuracy", "validation/loss", "train/accuracy", "train/loss", "samples_per_second"
 )  # fmt: skip
 LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the rows describe arguments of these
-SHARE = number(0, 1).expecting("a share from 0 to 1")
+SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
 POSITIVE = number(0, above=True)
@@ -48,7 +48,7 @@ STAGE_NAMES = either(
     text(""), listed(text(""), "", least=0), words="names of stages in brackets, as in [stage2,stage3]"
 )
 STRENGTHS = either(POSITIVE, listed(POSITIVE, ""), words="one or more numbers above 0")
-SHARES = either(SHARE, listed(SHARE, ""), words="one or more shares from 0 to 1")
+SHARES = either(SHARE, listed(SHARE, ""), words="one or more fractions from 0 to 1")
 COUNTS = either(whole(1), listed(whole(1), ""), words="one or more whole numbers above 0")
 FACTORS = pair(0, 100, "two factors, the smaller one first, such as [0.6, 1.4]")
 RATIOS = pair(0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]")
@@ -105,7 +105,7 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
-    "patch": whole(8, 80).expecting("8 to 80 pixels, as the smallest photograph is 172 high"),
+    "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
 }  # fmt: skip
 BACKBONE = {
@@ -129,13 +129,13 @@ AUGMENTATION = {  # of views and mixes
     "cutmix_alpha": number(0, 1000, above=True),
     "jsd": NOT_NEGATIVE,
     "policy": text("imagenet, cifar10, svhn, or the file of a learned policy"),
-    "sigma": pair(0.01, 100, "two deviations in pixels, such as [0.1, 2]"),
+    "sigma": pair(0.01, 100, "two standard deviations in pixels, such as [0.1, 2]"),
     "brightness": FACTORS,
     "contrast": FACTORS,
     "saturation": FACTORS,
-    "hue": pair(-0.5, 0.5, "two shares of a turn, such as [-0.05, 0.05]"),
-    "scale": pair(1e-4, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"),
-    "area": pair(1e-4, 1, "two shares of the area, such as [0.02, 0.33]"),
+    "hue": pair(-0.5, 0.5, "two fractions of a turn, such as [-0.05, 0.05]"),
+    "scale": pair(1e-4, 1, "two fractions of the area, the smaller one first, such as [0.35, 1]"),
+    "area": pair(1e-4, 1, "two fractions of the area, such as [0.02, 0.33]"),
     "ratio": RATIOS,
     "copies": whole(1, 64),
     "quality": pair(1, 100, "two qualities from 1 to 100, such as [30, 95]"),
@@ -261,7 +261,7 @@ FEATURES = {
     "enabled": truth(),
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
-    "views": optional(whole(1), "how many augmented views of an image to keep, such as 4, or null for new ones"),
+    "views": optional(whole(1), "the number of augmented views to cache per image, such as 4, or null for new ones"),
     "refit": truth(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,

@@ -1,4 +1,4 @@
-"""One comparison as one plain sentence."""
+"""Describe one comparison in one plain sentence."""
 
 import math
 from dataclasses import replace
@@ -16,14 +16,14 @@ def verdict(
     word: str = "seeds",
     alpha: float = 0.05,
 ) -> str:
-    """Say which of two is better, or what is missing to tell; no full stop at the end.
+    """Return a sentence on which of two is better, or what is missing to decide; it has no full stop.
 
-    ``difference`` is a - b in fractions of 1. Where several were compared, ``p_adjusted`` is its p after Bonferroni,
-    and its interval is at the level that goes with it. ``needed`` comes from ``sample_needed``; ``word`` is what was
-    paired, in the plural.
+    ``difference`` is a - b in fractions of 1. For several comparisons, ``p_adjusted`` is its p after Bonferroni's
+    correction, and its interval has the corrected level. ``needed`` comes from ``sample_needed``; ``word`` names the
+    paired runs in the plural.
     """
     if difference.difference < 0:
-        name_a, name_b, difference = name_b, name_a, _turned(difference)
+        name_a, name_b, difference = name_b, name_a, _swapped(difference)
     p = difference.p_value if p_adjusted is None else p_adjusted
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
@@ -39,8 +39,8 @@ def verdict(
     return f"{difference.pairs} {word} cannot separate {name_a} (+{size}{interval}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, told_apart: bool) -> str:
-    """Return the sentence for a single pair of runs: it is about these two networks and images like these."""
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool) -> str:
+    """Return the sentence for a single pair of runs, which is only about these two networks."""
     size = f"{_points(difference.difference)} points{_interval(difference)}"
     if difference.images is None:
         return (
@@ -48,13 +48,13 @@ def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, to
         )
     if difference.identical:
         return f"{name_a} and {name_b} are right on the same {difference.images:,} test images"
-    if told_apart:
+    if significant:
         return f"{name_a} is {size} above {name_b} on {difference.images:,} test images{p_text}"
     return f"{difference.images:,} test images cannot separate {name_a} (+{size}) from {name_b}{p_text}"
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
-    """What would be enough to tell them apart; nothing where that is not known or is there already."""
+    """Return what would be enough for significance; empty if that is unknown, or reached already."""
     if needed is None or difference.difference == 0:
         return ""
     if needed.runs is not None:
@@ -67,8 +67,8 @@ def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> 
     return f", and more {word} would not: {too_few}"
 
 
-def _turned(difference: PairedDifference) -> PairedDifference:
-    """b - a; ``other`` is not read here and stays."""
+def _swapped(difference: PairedDifference) -> PairedDifference:
+    """Return b - a; ``other`` is not used here and stays unchanged."""
     return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
 
 
@@ -77,16 +77,16 @@ def _interval(difference: PairedDifference) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Return bounds in percent or points: [0.009, 0.027] -> "[0.9, 2.7]".
+    """Return bounds in percent or points: [0.009, 0.027] gives "[0.9, 2.7]".
 
-    A bound that is not zero does not read as zero: it takes as many digits as that needs.
+    More digits are shown if a nonzero bound would otherwise be shown as zero.
     """
     digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
     return f"[{_points(low, digits)}, {_points(high, digits)}]"
 
 
 def _points(value: float, digits: int = 1) -> str:
-    """0.018 -> "1.8"; never "-0.0"."""
+    """Return 0.018 as "1.8"; never "-0.0"."""
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
@@ -95,12 +95,12 @@ def _p(value: float) -> str:
 
 
 def p_number(value: float, alpha: float = 0.05) -> str:
-    """Return p with three decimals, or as many more as leave it on its side of alpha: 0.04997 -> "0.04997"."""
+    """Return p with three decimals, or more if rounding would cross alpha: 0.04997 gives "0.04997"."""
     texts = (f"{value:.{digits}f}" for digits in range(3, 17))
     return next((text for text in texts if (float(text) < alpha) == (value < alpha)), str(value))
 
 
 def _about(number: int) -> str:
-    """Two digits are enough for an estimate: 11 -> "11", 857 -> "860"."""
+    """Round up to two digits, enough for an estimate: 11 gives "11", 857 gives "860"."""
     unit = 10 ** max(0, len(str(number)) - 2)
     return f"{math.ceil(number / unit) * unit:,}"
