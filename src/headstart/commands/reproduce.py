@@ -27,7 +27,7 @@ from headstart.records.settings_file import read_config
 from headstart.settings.configs import CONFIG_ERRORS, explain
 from headstart.settings.effects import augmentation_names, flatten, is_indifferent, is_seed
 from headstart.settings.foreign import keep_inside, reads
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.settings.targets import check_targets
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"

@@ -36,8 +36,8 @@ from headstart.settings.configs import (
     from_hydra,
     guarded,
     help_text,
+    missing_plugin,
     refuse_parts,
-    told_of_plugin,
 )
 from headstart.settings.early_checks import TRUST, check_early, closed
 from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
@@ -103,7 +103,7 @@ def train(arguments: Sequence[str]) -> int:
             ended()
             if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
-            return _print_error(told_of_plugin(error), arguments, also=(ValueError,))
+            return _print_error(missing_plugin(error), arguments, also=(ValueError,))
     return _conclude(ended())
 
 

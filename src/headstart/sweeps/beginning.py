@@ -17,7 +17,7 @@ from headstart.records.lock import RunLock
 from headstart.records.names import HYDRA_FILE, SWEEP_FILE
 from headstart.records.outcomes import forget_outcomes
 from headstart.records.sweep_file import sweep_record, write_job_count, write_sweep
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.settings.samples import settings_of
 
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # a folder named by the time, as conf/train.yaml has it

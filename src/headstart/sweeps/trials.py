@@ -24,7 +24,7 @@ from headstart.records.outcomes import TRIAL, JobOutcome, read_outcomes
 from headstart.records.record import record_of
 from headstart.seeds import stream
 from headstart.settings.effects import is_indifferent, is_seed
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.sweeps import share
 from headstart.sweeps.beginning import expect
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from headstart.errors import ConfigError
 from headstart.records.curves import Curves
 from headstart.records.names import RESUME_CHECKPOINT
+from headstart.settings.leaf_table import check_setting
 from headstart.training.interrupt import current
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ class KeepProgress(pl.Callback):
     """
 
     def __init__(self, folder: Path, made_of: Mapping[str, Any], share: float = 0.05) -> None:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ConfigError(f"sweep.checkpoint_share={share}: expected a share from 0 to 1, such as 0.05.")
+        check_setting("sweep.checkpoint_share", share)
         self.path, self.made_of, self.share = folder / RESUME_CHECKPOINT, dict(made_of), share
         self.found: ResumePoint | None = None
         self._last, self._cost = time.perf_counter(), 0.0
