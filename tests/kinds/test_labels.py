@@ -106,7 +106,7 @@ def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
     counts = dict.fromkeys(labels, 2)
     if numbers:
         with pytest.raises(
-            DataError, match=r"look like numbers to predict \(regression\), which is not supported yet"
+            DataError, match=r"look like numbers to predict, .* use task=regression"
         ):
             refuse_no_classes(counts, "list.csv")
     else:
