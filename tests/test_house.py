@@ -14,6 +14,7 @@ ROOMS = [
     "settings",
     "solvers",
     "statistics",
+    "kinds",
     "inputs",
     "splits",
     "data",

@@ -16,6 +16,7 @@ from headstart.cli import main
 from headstart.commands.diff import value_cells
 from headstart.comparison.diff import DiffSection, Pairs, compare_predictions, conclusion, differences, read_record
 from headstart.errors import DataError
+from headstart.kinds import KINDS
 
 
 def sections(a: Path, b: Path) -> dict[str, DiffSection]:
@@ -108,7 +109,7 @@ def test_which_split_differs(tmp_path: Path) -> None:
 def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = make_up(tmp_path / "a", [True] * 30 + [False] * 10)
     b = make_up(tmp_path / "b", [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8)
-    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv")
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
     assert (pairs.images, pairs.changed, pairs.only_a, pairs.only_b, pairs.largest) == (40, 12, 10, 2, 0.5)
     assert pairs.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
     assert main(["diff", str(a), str(b)]) == 0
@@ -124,13 +125,13 @@ def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
     b = tmp_path / "b.csv"
     cells = [head.split(","), *(row.split(",") for row in reversed(rows))]
     b.write_text("".join(f"{i},{t},{p},{bee},{ant}\n" for i, t, p, ant, bee in cells))
-    assert compare_predictions(a, b) == Pairs(4, 0, 0, 0, None)
+    assert compare_predictions(a, b, KINDS["classification"]) == Pairs(4, 0, 0, 0, None)
 
 
 def test_other_images_are_not_paired(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", prefix="others")
     with pytest.raises(DataError, match="4 and 4, of which 0 are the same"):
-        compare_predictions(a / "predictions.csv", b / "predictions.csv")
+        compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
     result = sections(a, b)["results"]
     assert result.equal is False
     assert "cannot be compared" in result.notes[0]

@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
+from headstart.kinds import KINDS, Metric
 from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
@@ -63,6 +64,9 @@ class Bench:
 
     def check(self, batch: Any) -> None:
         assert batch
+
+    def metrics(self, batch: Any) -> list[Metric]:
+        return [KINDS["classification"].primary]
 
     def data_hashes(self, batch: Any) -> list[str]:
         return [self.data]

@@ -226,7 +226,7 @@ def test_numbers_that_cannot_be_are_not_told(number: str, tmp_path: Path, capsys
         file.write_text(file.read_text().replace('"?"', number))
     (tmp_path / "sweep.json").write_text(f'{{"jobs": {number}}}')
     told = overview([tmp_path], NOW)
-    assert (told.runs[0].seconds, told.runs[0].epochs, told.runs[0].accuracy) == (None, None, None)
+    assert (told.runs[0].seconds, told.runs[0].epochs, told.runs[0].score) == (None, None, None)
     assert told.sweeps[0].jobs is None
     assert main(["status", str(tmp_path)]) == 0
     assert "2 runs" in capsys.readouterr().out

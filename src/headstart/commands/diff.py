@@ -9,6 +9,7 @@ from typing import Any
 
 from headstart.comparison.diff import DiffRow, DiffSection, Record, conclusion, differences, read_record, told
 from headstart.guard import DONE
+from headstart.kinds import is_share
 from headstart.tables import table_text
 
 WIDEST = 48  # characters of a value
@@ -65,9 +66,9 @@ def _table(section: DiffSection, names: tuple[str, str]) -> str:
 
 
 def _cells(row: DiffRow, results: bool) -> tuple[str, str]:
-    """Metrics rounded for people where they still differ then, accuracies in percent; other values as they are."""
+    """Metrics rounded for people where they still differ then, shares in percent; other values as they are."""
     if results and isinstance(row.a, float) and isinstance(row.b, float):
-        factor, unit = (100, " %") if row.name.endswith("accuracy") else (1, "")
+        factor, unit = (100, " %") if is_share(row.name) else (1, "")
         for digits in (4, 7, 17):
             first, second = (f"{factor * value:.{digits}g}{unit}" for value in (row.a, row.b))
             if first != second:

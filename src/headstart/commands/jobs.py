@@ -25,11 +25,11 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a run: a word of ``sweeps.outcomes.WORDS``, where it lies, its validation accuracy."""
+    """What became of a run: a word of ``sweeps.outcomes.WORDS``, where it lies, its primary metric on validation."""
 
     word: str
     directory: Path
-    accuracy: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def do(
             if not lock.acquire():
                 continue
         try:
-            accuracy = carry_out(described, directory, overrides)
+            score = carry_out(described, directory, overrides)
         except Pruned:
             return Result("pruned", directory, math.nan)
         except Exception as error:
@@ -87,7 +87,7 @@ def do(
             continue
         finally:
             lock.release()
-        return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, accuracy)
+        return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, score)
 
 
 def _found(described: Described, parent: Path) -> list[Earlier]:
@@ -121,14 +121,14 @@ def _standing(
     trial = [override for override in overrides if override.startswith(TRIAL)]
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.provenance("overrides") or []):
-            return Result("pruned", run.directory, run.accuracy)
+            return Result("pruned", run.directory, run.score)
         if run.status == "finished" and policy.skip_finished:
             other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
-            print(f"skipped: finished before{other}, {100 * run.accuracy:.1f} % on validation: {run.directory}")
-            return Result("skipped", run.directory, run.accuracy)
+            print(f"skipped: finished before{other}, {run.metric.named(run.score)} on validation: {run.directory}")
+            return Result("skipped", run.directory, run.score)
         if run.lives and not follows:
             print(f"skipped: another process is at it: {run.directory}")
-            return Result("elsewhere", run.directory, run.accuracy)
+            return Result("elsewhere", run.directory, run.score)
     return None
 
 

@@ -25,9 +25,10 @@ from headstart.comparison.diff import (
     read_record,
     same_bytes,
 )
-from headstart.comparison.predictions import read_predictions
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
+from headstart.kinds import kind_of, metric_of, task_name
+from headstart.records.predictions import read_predictions
 from headstart.records.repeats import is_repeat
 from headstart.records.settings_file import read_config
 from headstart.settings.configs import CONFIG_ERRORS, explain
@@ -39,7 +40,7 @@ from headstart.settings.targets import check_targets
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER = 0, 1  # exit codes
 THEN_NOW = ("then", "now")
-ROUNDING = 1e-5  # accuracies in run.json of early runs are of single precision
+ROUNDING = 1e-5  # metrics in run.json of early runs are of single precision
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,9 @@ def _original(path: Path) -> Record:
     for name in ("backbone", "dataset", "strategy"):
         if not isinstance(record.content.get(name), str):
             raise DataError(f"'{record.directory / 'run.json'}' has no name of the {name}.")
-    if "test/accuracy" not in record.metrics:
-        raise DataError(f"'{record.directory / 'run.json'}' has no test/accuracy to compare with.")
     try:
-        read_predictions(record.directory / "predictions.csv")
+        _score_of(record)
+        read_predictions(record.directory / "predictions.csv", kind_of(record.content))
     except DataError as error:
         raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
     return record
@@ -259,8 +259,8 @@ def verdict(original: Record, repeated: Record) -> Verdict:
     """Whether a finished run came out the same once more.
 
     ``bit-equal``: every metric is equal and the predictions are, byte by byte. ``within the interval``: they are not,
-    but the 95 % interval of the difference in test accuracy, paired over test images, includes 0. ``different``: it
-    does not, or the data were others, or what is compared contradicts itself.
+    but the 95 % interval of the difference in the primary metric on test, paired over test images, includes 0.
+    ``different``: it does not, or the data were others, or what is compared contradicts itself.
     """
     data = [record.get("provenance", "dataset_fingerprint") for record in (original, repeated)]
     figures = [_figures(original, repeated)]
@@ -272,39 +272,51 @@ def verdict(original: Record, repeated: Record) -> Verdict:
     try:
         for record in (original, repeated):
             _check_agreement(record)
-        pairs = compare_predictions(then, now)
+        metric = metric_of(original.content)
+        pairs = compare_predictions(then, now, kind_of(original.content))
     except DataError as error:
         return Verdict(DIFFERENT, (f"The test images cannot be compared one by one: {error}.", *figures))
     low, high = pairs.interval
-    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, THEN_NOW)))
+    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, metric, THEN_NOW)))
 
 
 def _check_agreement(record: Record) -> None:
     """run.json and predictions.csv have to tell of the same result. Raises DataError."""
-    counted = float(read_predictions(record.directory / "predictions.csv").correct.mean())
-    stated = record.metrics.get("test/accuracy", -1.0)
-    if abs(counted - stated) > ROUNDING:
+    kind, metric = kind_of(record.content), metric_of(record.content)
+    counted = float(read_predictions(record.directory / "predictions.csv", kind).per_image.mean())
+    stated = _score_of(record)
+    if abs(counted - stated) > ROUNDING * (1 if metric.is_share else max(counted, stated)):
         raise DataError(
-            f"in '{record.directory}' run.json states a test accuracy of {100 * stated:.2f} %, predictions.csv counts"
-            f" {100 * counted:.2f} %"
+            f"in '{record.directory}' run.json states a test {metric.words} of {metric.exact(stated)}, predictions.csv"
+            f" counts {metric.exact(counted)}"
         )
 
 
+def _score_of(record: Record) -> float:
+    """Return the primary metric on test. Raises DataError where run.json does not say."""
+    name = f"test/{metric_of(record.content).name}"
+    if name not in record.metrics:
+        raise DataError(f"run.json has no {name}")
+    return record.metrics[name]
+
+
 def _figures(original: Record, repeated: Record) -> str:
-    then, now = (record.metrics["test/accuracy"] for record in (original, repeated))
+    then, now, metric = _score_of(original), _score_of(repeated), metric_of(original.content)
+    what = f"Test {metric.words}"
     if then == now:
-        return f"Test accuracy: {100 * then:.2f} %, then and now."
-    return f"Test accuracy: {100 * then:.2f} % then, {100 * now:.2f} % now, {100 * (now - then):+.2f} points."
+        return f"{what}: {metric.exact(then)}, then and now."
+    return f"{what}: {metric.exact(then)} then, {metric.exact(now)} now, {metric.exact_difference(now - then)}."
 
 
 def sister_lines(original: Record, repeated: Record) -> list[str]:
     """How much the seeds alone move the result, where runs that differ in nothing else stand beside the original."""
-    accuracies = [record.metrics["test/accuracy"] for record in (original, *sisters(original))]
-    if len(accuracies) < 2:
+    metric = metric_of(original.content)
+    scores = [_score_of(record) for record in (original, *sisters(original))]
+    if len(scores) < 2:
         return []
-    mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
-    line = f"Over {len(accuracies)} seeds, the original's among them: {100 * mean:.2f} ± {100 * deviation:.2f} %"
-    difference = repeated.metrics["test/accuracy"] - original.metrics["test/accuracy"]
+    mean, deviation = statistics.fmean(scores), statistics.stdev(scores)
+    line = f"Over {len(scores)} seeds, the original's among them: {metric.exact_pair(mean, deviation)}"
+    difference = _score_of(repeated) - _score_of(original)
     if difference and deviation:
         line += f"; the difference is {abs(difference) / deviation:.2g} of that deviation"
     return [f"{line}."]
@@ -323,7 +335,9 @@ def sisters(original: Record) -> list[Record]:
             continue
         if is_repeat(record.content):
             continue
-        if record.finished and "test/accuracy" in record.metrics and _settings(record.config) == wanted:
+        same_task = task_name(record.content) == task_name(original.content)
+        scored = f"test/{metric_of(original.content).name}" in record.metrics
+        if record.finished and same_task and scored and _settings(record.config) == wanted:
             found.setdefault(_seeds(record.config), record)
     return list(found.values())[1:]
 

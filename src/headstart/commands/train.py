@@ -131,7 +131,7 @@ class _NoData(BaseException):
 
 
 def job(config: DictConfig) -> float:
-    """One run of a command, in whatever process a launcher starts: its validation accuracy, NaN where it failed.
+    """One run of a command, in whatever process a launcher starts: its validation score, NaN where it failed.
 
     What it came to is left for the command that waits for it. Errors are not handed to Hydra, which would print words
     of its own; only an interruption is.
@@ -180,7 +180,7 @@ def job(config: DictConfig) -> float:
         _tell(cause, overrides)
         return math.nan
     leave(result.word, result.directory)
-    return result.accuracy
+    return result.score
 
 
 def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[str, str]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart.comparison.table import RunGroup, Statistic
-from headstart.records.keys import short_names
+from headstart.kinds import Metric
+from headstart.kinds.metric import NOTHING
+from headstart.records.keys import TASK, short_names
 from headstart.statistics import interval_text
-
-NOTHING = "–"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -20,6 +20,25 @@ def percent(value: float, digits: int = 1) -> str:
 def accuracy(statistic: Statistic) -> str:
     """Mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
     return f"{percent(statistic.mean)} ± {percent(statistic.deviation)}" if statistic.count else NOTHING
+
+
+def mean_text(statistic: Statistic, metric: Metric) -> str:
+    """Return mean and deviation without unit, as in "91.3 ± 0.4" or "0.412 ± 0.013"; one run gives "91.3 ± –"."""
+    return f"{metric.number(statistic.mean)} ± {metric.number(statistic.deviation)}" if statistic.count else NOTHING
+
+
+def metric_heading(groups: Sequence[RunGroup], split: str) -> str:
+    """Return the heading of a column of means: with the unit where all rows share a metric."""
+    metrics = {group.metric for group in groups}
+    return metrics.pop().heading(split) if len(metrics) == 1 else split
+
+
+def mean_cell(statistic: Statistic, group: RunGroup, alone: bool) -> str:
+    """Return mean and deviation; with name or unit of the metric unless it is ``alone`` in its column."""
+    text, metric = mean_text(statistic, group.metric), group.metric
+    if alone or not statistic.count:
+        return text
+    return f"{text} {metric.unit}" if metric.is_share else f"{metric.words} {text} {metric.unit}".rstrip()
 
 
 def amount(value: float) -> str:
@@ -89,13 +108,15 @@ def table_cells(
 ) -> tuple[list[str], list[list[str]], list[bool]]:
     """Header, rows and which columns are numbers, for the terminal and the page alike; with ``mce`` that as well."""
     header, rows, right = key_cells(groups)
-    header += ["test (%)", "95 % interval", "validation (%)", "runs", "train (s)", "trained"]
+    header += [metric_heading(groups, "test"), "95 % interval", metric_heading(groups, "validation")]
+    header += ["runs", "train (s)", "trained"]
+    alone = len({group.metric for group in groups}) == 1
     right += [True] * 6
     for row, group in zip(rows, groups, strict=True):
         row += [
-            accuracy(group.test),
-            interval(*group.test.interval),
-            accuracy(group.validation),
+            mean_cell(group.test, group, alone),
+            group.metric.interval(*group.test.interval),
+            mean_cell(group.validation, group, alone),
             str(group.test.count),
             amount(group.cost("train_seconds")),
             amount(group.cost("trainable_parameters")),
@@ -119,7 +140,9 @@ def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
     parts = []
     for name, short in names.items():
         value = setting(key[name])
-        parts.append(value if name in ("dataset", "backbone", "augmentation") else f"{short.replace('_', ' ')} {value}")
+        parts.append(
+            value if name in ("dataset", "backbone", "augmentation", TASK) else f"{short.replace('_', ' ')} {value}"
+        )
     if not parts:
         parts = [setting(key["dataset"])] if "dataset" in key else ["all runs"]
     return ", ".join(parts)

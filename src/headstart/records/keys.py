@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
+from headstart.kinds import task_name
 from headstart.records.runs import Run, run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
+TASK = "task"  # no setting either: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # where run.json has no hash of the data, places stand for them
 DATA = "dataset.data"  # no setting: what the data held
@@ -26,6 +28,8 @@ def value_of(run: Run, key: str) -> Any:
     A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
     of what its data held, None where run.json does not say.
     """
+    if key == TASK:
+        return task_name(run.record)
     if key == DATA:
         return run.data_hash and run.data_hash[:8]
     if key == "augmentation":
@@ -71,7 +75,7 @@ def resolve_key(name: str, runs: Sequence[Run]) -> str:
 
     Of several endings, those that vary count, and of those that always change together the preferred one.
     """
-    known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
+    known = {*BASE_KEYS, TASK, "seed", *(key for run in runs for key in run.config)}
     if name in known:
         return name
     endings = sorted(key for key in known if key.endswith(f".{name}"))
@@ -121,7 +125,7 @@ def sort_value(value: Any) -> tuple[int, float, str]:
 
 
 def _base(run: Run) -> tuple[Any, ...]:
-    return _values(run, BASE_KEYS)
+    return _values(run, (TASK, *BASE_KEYS))
 
 
 def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:

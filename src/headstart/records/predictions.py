@@ -1,29 +1,50 @@
-"""predictions.csv and validation_predictions.csv: what the network said of every image."""
+"""predictions.csv and validation_predictions.csv: what the network predicted for every image."""
 
-import csv
-import io
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from headstart.files import write_atomically
+from headstart.kinds import Kind, Predictions
+from headstart.kinds.classification import ClassKind, ClassPredictions
+from headstart.records.opening import unreadable
+from headstart.records.tables import MOST_PREDICTIONS, PREDICTION_CELLS, open_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_predictions(path: Path, kind: Kind) -> Predictions:
+    """Read a file of predictions. Raises DataError, in one sentence, when it is missing or damaged."""
+    table = open_table(path.parent, path.name, MOST_PREDICTIONS, PREDICTION_CELLS)
+    with table.file:
+        try:
+            return kind.parse(table, path.name)
+        except (OSError, ValueError) as error:
+            raise unreadable(path.name, error) from None
+
+
+def read_class_predictions(path: Path) -> ClassPredictions:
+    """Read the predictions of a classifier. Raises DataError, in one sentence, when they are missing or damaged."""
+    found = read_predictions(path, ClassKind())
+    assert isinstance(found, ClassPredictions)
+    return found
+
+
+def write_predicted(path: Path, predictions: Predictions) -> None:
+    """Write predictions of any kind, a row an image."""
+    write_atomically(path, predictions.text())
 
 
 def write_predictions(path: Path, ids: Sequence[str], targets: np.ndarray, logits: Tensor, classes: list[str]) -> None:
-    """One row an image: id, target, prediction, and from the fourth column on the probability of each class, in order.
+    """Write what a classifier predicted, from logits (N, classes).
 
-    ``logits`` is (N, classes). When only the first images were tested (a limit of the trainer), only those are
-    listed. Probabilities are written with 12 digits; the prediction is that of the logits, which may differ by less.
+    When only the first images were tested (a limit of the trainer), only those are listed.
     """
-    said = logits.argmax(dim=1).tolist()
-    probabilities = logits.double().softmax(dim=1).numpy()
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "target", "prediction", *classes])
-    for row, (name, target) in enumerate(zip(ids[: len(logits)], targets[: len(logits)], strict=True)):
-        table.writerow(
-            [name, classes[int(target)], classes[said[row]], *(f"{value:.12g}" for value in probabilities[row])]
-        )
-    write_atomically(path, text.getvalue())
+    count = len(logits)
+    said, probabilities = logits.argmax(dim=1).numpy(), logits.double().softmax(dim=1).numpy()
+    write_predicted(path, ClassPredictions(ids[:count], targets[:count], said, probabilities, classes))

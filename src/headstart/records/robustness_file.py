@@ -77,14 +77,14 @@ class Robustness:
         return 1 - float(self.clean.mean())
 
     @cached_property
-    def correct(self) -> NDArray[np.float64]:
+    def per_image(self) -> NDArray[np.float64]:
         """(N,) for each image the share of its corrupted forms that was told right."""
         return np.mean([self.results[cell] for cell in self.cells], axis=0, dtype=np.float64)
 
     @property
     def mean_error(self) -> float:
         """Mean corruption error: unnormalised, over all that was measured; NaN where nothing was."""
-        return 1 - float(self.correct.mean()) if self.results else float("nan")
+        return 1 - float(self.per_image.mean()) if self.results else float("nan")
 
     @property
     def relative_error(self) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import DataError
+from headstart.kinds import Kind, Metric, kind_of, metric_of
 from headstart.progress import counted
 from headstart.records.finding import homes_below
 from headstart.records.images import read_png
@@ -39,7 +40,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: accuracies are fractions of 1, times are seconds."""
+    """One finished run: shares such as accuracies are fractions of 1, times are seconds."""
 
     directory: Path
     id: str
@@ -59,6 +60,26 @@ class Run:
     """Images that could not be read and were left out."""
     finished_at: float = 0.0
     """Seconds since 1970."""
+
+    @cached_property
+    def kind(self) -> Kind:
+        """The kind of target."""
+        return kind_of(self.record)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The primary metric, by which runs are chosen and compared."""
+        return metric_of(self.record)
+
+    @property
+    def test(self) -> float:
+        """The primary metric on test."""
+        return self.metrics[f"test/{self.metric.name}"]
+
+    @property
+    def validation(self) -> float | None:
+        """The primary metric on validation; None where run.json does not say."""
+        return self.metrics.get(f"validation/{self.metric.name}")
 
     @property
     def pair(self) -> tuple[Any, ...]:
@@ -257,11 +278,13 @@ def _finished_run(directory: Path, content: dict[str, Any], identity: str | None
     if seed is not None and not isinstance(seed, int):
         raise DataError(f"run.json has the seed {shown(seed)}, which is not a whole number")
     metrics = finite_numbers(content.get("metrics"))
-    for name in ("test/accuracy", "validation/accuracy"):
-        if name not in metrics and name == "test/accuracy":
+    metric = metric_of(content)
+    for split in ("test", "validation"):
+        name = f"{split}/{metric.name}"
+        if name in metrics:
+            metric.check(name, metrics[name])
+        elif split == "test":
             raise DataError(f"run.json has no {name}")
-        if name in metrics and not 0 <= metrics[name] <= 1:
-            raise DataError(f"run.json has a {name} of {metrics[name]:g}, which is not between 0 and 1")
     references = content.get("references")
     references = references if isinstance(references, dict) else {}
     skipped = content.get("skipped")

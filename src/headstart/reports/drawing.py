@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from headstart.comparison.comparison import Comparison
 from headstart.comparison.curves import Curves, read_curves
 from headstart.comparison.panels import Panel
-from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.comparison.processes import shared
-from headstart.comparison.scores import confusion_counts, reliability_bins, scaled
 from headstart.comparison.table import RunGroup
 from headstart.figures.by_number import draw_by_number
 from headstart.figures.canvas import dark_file, save
@@ -30,7 +28,9 @@ from headstart.figures.learning_curves import draw_learning_curves
 from headstart.figures.overview import draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import Style
+from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
 from headstart.records.keys import short_names, short_word
+from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import EXPLAINED, Run, explained_in
 from headstart.reports.analysis import Analysis, numeric_keys
 from headstart.reports.findings import verdicts
@@ -115,7 +115,7 @@ def _of_panel(
             f"curves-{slug}",
             f"Learning curves: {title}",
             "Mean and one deviation over runs.",
-            lambda: draw_learning_curves(curves, title, styles),
+            lambda: draw_learning_curves(curves, title, styles, panel.metric, panel.kind.loss_unit),
         )
     points = [
         Point(group.label, group.test.mean, group.cost("train_seconds"), group.cost("trainable_parameters"))
@@ -126,18 +126,18 @@ def _of_panel(
             f"cost-{slug}",
             f"Accuracy against cost: {title}",
             "The line joins what nothing cheaper beats (Pareto front).",
-            lambda: draw_cost(points, title, styles),
+            lambda: draw_cost(points, title, styles, panel.metric),
         )
     if rows := _forest_rows(analysis, panel):
         yield Plan(
             f"differences-{slug}",
             f"Differences: {title}",
             "Paired; 95 % intervals corrected for the number of comparisons; filled where they leave out zero.",
-            lambda: draw_forest(rows, title),
+            lambda: draw_forest(rows, title, metric=panel.metric),
         )
     yield from _robustness(analysis, title, styles, slug)
-    best = max(panel.groups, key=lambda group: group.test.mean)
-    runs = [run for run in best.runs if run.id in analysis.evidence]
+    best = panel.best
+    runs = [run for run in best.runs if run.id in analysis.evidence and analysis.evidence[run.id].classes]
     if runs:
         yield Plan(
             f"confusion-{slug}",
@@ -171,14 +171,14 @@ def _robustness(analysis: Analysis, title: str, styles: Styles, slug: str) -> It
             f"robustness-{slug}",
             f"Error under corruptions: {title}",
             "Mean over corruptions by severity, 0 is clean; 95 % intervals (Student's t over runs).",
-            lambda: draw_by_number(lines, "severity (0: clean)", title, styles, "test error (%)"),
+            lambda: draw_by_number(lines, "severity (0: clean)", title, styles, ylabel="test error (%)"),
         )
 
 
 def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, float, float, bool]]:
     made: Sequence[Comparison] = analysis.comparisons.get(panel.title, ())
     if len(made) > FOREST_ROWS:
-        made = verdicts(panel, max(panel.groups, key=lambda group: group.test.mean), analysis)
+        made = verdicts(panel, panel.best, analysis)
     return [
         (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.told_apart)
         for one in made
@@ -187,7 +187,7 @@ def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, flo
 
 
 def _confusion(runs: Sequence[Run], title: str) -> Figure:
-    found = [read_predictions(run.directory / "predictions.csv") for run in runs]
+    found = [read_class_predictions(run.directory / "predictions.csv") for run in runs]
     found = [one for one in found if list(one.classes) == list(found[0].classes)]
     counts = [confusion_counts(one.targets, one.said, len(one.classes)) for one in found]
     return draw_confusion(counts, list(found[0].classes), title)
@@ -196,9 +196,9 @@ def _confusion(runs: Sequence[Run], title: str) -> Figure:
 def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
     before, after = [], []
     for run in runs:
-        found: Predictions = read_predictions(run.directory / "predictions.csv")
+        found = read_class_predictions(run.directory / "predictions.csv")
         before.append(reliability_bins(found.targets, found.probabilities))
-        temperature = analysis.evidence[run.id].scores.temperature
+        temperature = analysis.evidence[run.id].numbers.get("temperature")
         if temperature is not None:
             after.append(reliability_bins(found.targets, scaled(found.probabilities, temperature)))
     return draw_reliability(before, after if len(after) == len(before) else [], title)

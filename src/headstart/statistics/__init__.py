@@ -5,7 +5,7 @@ Knows no run. Importing it loads neither scipy nor statsmodels: what a function 
 
 from headstart.statistics.accuracy import accuracy_interval, score_interval
 from headstart.statistics.intervals import Interval, bootstrap_mean
-from headstart.statistics.mean_error import MeanError, two_way_error
+from headstart.statistics.mean_error import MeanError, mean_interval, two_way_error
 from headstart.statistics.paired import PairedDifference, paired_both, paired_runs
 from headstart.statistics.power import (
     Deviations,
@@ -17,9 +17,10 @@ from headstart.statistics.power import (
 )
 from headstart.statistics.several import FriedmanNemenyi, bonferroni, cliques, friedman_nemenyi
 from headstart.statistics.variance import VarianceSource, VarianceSources, variance_sources
-from headstart.statistics.verdict import interval_text, p_number, verdict
+from headstart.statistics.verdict import POINTS, Wording, interval_text, p_number, verdict
 
 __all__ = [
+    "POINTS",
     "Deviations",
     "FriedmanNemenyi",
     "Interval",
@@ -28,6 +29,7 @@ __all__ = [
     "PairedDifference",
     "VarianceSource",
     "VarianceSources",
+    "Wording",
     "accuracy_interval",
     "bonferroni",
     "bootstrap_mean",
@@ -35,6 +37,7 @@ __all__ = [
     "friedman_nemenyi",
     "images_needed",
     "interval_text",
+    "mean_interval",
     "p_number",
     "paired_both",
     "paired_runs",

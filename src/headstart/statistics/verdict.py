@@ -1,10 +1,27 @@
 """One comparison as one plain sentence."""
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from headstart.statistics.paired import PairedDifference
 from headstart.statistics.power import MOST_RUNS, Needed
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a sentence shows a difference; of two, a is the one with the better mean."""
+
+    size: Callable[[float], str]
+    """A difference that is not negative, with its unit."""
+    interval: Callable[[float, float], str]
+    """Bounds of such a difference."""
+    beats: str = "{a} beats {b} by {size}"
+    above: str = "{a} is {size} above {b}"
+    lead: str = "+{size}"
+    """What a leads by where that is not significant."""
+    alike: str = "score the same on the same"
+    """What is said of two that never differ on any image, before the number of test images."""
 
 
 def verdict(
@@ -15,42 +32,44 @@ def verdict(
     needed: Needed | None = None,
     word: str = "seeds",
     alpha: float = 0.05,
+    wording: Wording | None = None,
 ) -> str:
     """Say which of two is better, or what is missing to tell; no full stop at the end.
 
-    ``difference`` is a - b in fractions of 1. Where several were compared, ``p_adjusted`` is its p after Bonferroni,
-    and its interval is at the level that goes with it. ``needed`` comes from ``sample_needed``; ``word`` is what was
-    paired, in the plural.
+    ``difference`` is what a gains over b, which ``wording`` shows: by default fractions of 1, as points. Where several
+    were compared, ``p_adjusted`` is its p after Bonferroni, and its interval is at the level that goes with it.
+    ``needed`` comes from ``sample_needed``; ``word`` is what was paired, in the plural.
     """
+    words = POINTS if wording is None else wording
     if difference.difference < 0:
         name_a, name_b, difference = name_b, name_a, _turned(difference)
     p = difference.p_value if p_adjusted is None else p_adjusted
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
-        return _one(name_a, name_b, difference, p_text, p < alpha)
+        return _one(name_a, name_b, difference, p_text, p < alpha, words)
     if difference.identical:
-        alike = "score the same" if difference.images is None else "are right on the same test images"
+        alike = "score the same" if difference.images is None else f"{words.alike} test images"
         return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
-    size, interval = f"{_points(difference.difference)} points", _interval(difference)
+    size = _size(difference, words)
     if p < alpha:
-        return f"{name_a} beats {name_b} by {size}{interval}{p_text}"
-    missing = _missing(difference, needed, word)
-    return f"{difference.pairs} {word} cannot separate {name_a} (+{size}{interval}) from {name_b}{p_text}{missing}"
+        return f"{words.beats.format(a=name_a, b=name_b, size=size)}{p_text}"
+    missing, lead = _missing(difference, needed, word), words.lead.format(size=size)
+    return f"{difference.pairs} {word} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, told_apart: bool) -> str:
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, told_apart: bool, words: Wording) -> str:
     """Return the sentence for a single pair of runs: it is about these two networks and images like these."""
-    size = f"{_points(difference.difference)} points{_interval(difference)}"
+    size = _size(difference, words)
+    above = words.above.format(a=name_a, b=name_b, size=size)
     if difference.images is None:
-        return (
-            f"{name_a} is {size} above {name_b}" if difference.difference else f"{name_a} and {name_b} score the same"
-        )
+        return above if difference.difference else f"{name_a} and {name_b} score the same"
     if difference.identical:
-        return f"{name_a} and {name_b} are right on the same {difference.images:,} test images"
+        return f"{name_a} and {name_b} {words.alike} {difference.images:,} test images"
     if told_apart:
-        return f"{name_a} is {size} above {name_b} on {difference.images:,} test images{p_text}"
-    return f"{difference.images:,} test images cannot separate {name_a} (+{size}) from {name_b}{p_text}"
+        return f"{above} on {difference.images:,} test images{p_text}"
+    lead = words.lead.format(size=size)
+    return f"{difference.images:,} test images cannot separate {name_a} ({lead}) from {name_b}{p_text}"
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
@@ -72,8 +91,10 @@ def _turned(difference: PairedDifference) -> PairedDifference:
     return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
 
 
-def _interval(difference: PairedDifference) -> str:
-    return "" if math.isnan(difference.low) else f" {interval_text(difference.low, difference.high)}"
+def _size(difference: PairedDifference, words: Wording) -> str:
+    """Return the difference with its interval, where it has one."""
+    size = words.size(difference.difference)
+    return size if math.isnan(difference.low) else f"{size} {words.interval(difference.low, difference.high)}"
 
 
 def interval_text(low: float, high: float) -> str:
@@ -88,6 +109,10 @@ def interval_text(low: float, high: float) -> str:
 def _points(value: float, digits: int = 1) -> str:
     """0.018 -> "1.8"; never "-0.0"."""
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+
+
+POINTS = Wording(lambda value: f"{_points(value)} points", interval_text, alike="are right on the same")
+"""Differences of accuracy, given as fractions of 1."""
 
 
 def _p(value: float) -> str:

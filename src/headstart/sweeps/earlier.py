@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError
+from headstart.kinds import Metric, metric_or_default
 from headstart.records.lock import LOCK, held
 from headstart.records.manifest import read_manifest
 from headstart.records.opening import MissingFileError
@@ -36,9 +37,14 @@ class Earlier:
         return held(self.directory)
 
     @property
-    def accuracy(self) -> float:
-        """On validation, of the chosen epoch; NaN where there is none."""
-        value = self._entry("metrics", "validation/accuracy")
+    def metric(self) -> Metric:
+        """The primary metric, that of a classifier where run.json does not say."""
+        return metric_or_default(self.record)
+
+    @property
+    def score(self) -> float:
+        """The primary metric on validation, of the chosen epoch; NaN where there is none."""
+        value = self._entry("metrics", f"validation/{self.metric.name}")
         return float(value) if isinstance(value, int | float) else float("nan")
 
     def provenance(self, name: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError
+from headstart.kinds import Metric, metric_or_default
 from headstart.records.documents import expect_mapping, read_json
 from headstart.records.finding import SWEEP, homes_below
 from headstart.records.lock import held
@@ -39,8 +40,8 @@ class RunStatus:
     """That it took, or has taken since its process began."""
     remaining: float | None = None
     """Seconds to go, of a running one."""
-    accuracy: float | None = None
-    """On test, 0 to 1; None for trials of a search, which go by validation alone."""
+    score: float | None = None
+    """The primary metric on test; None for trials of a search, which go by validation alone."""
     message: str | None = None
     """Why it failed."""
     kind: tuple[str, str, str] = ("", "", "")
@@ -51,6 +52,11 @@ class RunStatus:
     """When its process began, in seconds since 1970."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What run.json holds; nothing where it is damaged."""
+
+    @property
+    def metric(self) -> Metric:
+        """The primary metric, that of a classifier where run.json does not say."""
+        return metric_or_default(self.record)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
             maximum = _max_epochs(directory) if epochs is not None else None
         return RunStatus(
             directory, status, epochs=epochs, max_epochs=maximum, seconds=_number(cost.get("wall_seconds")),
-            accuracy=None if is_trial(overrides) else _number(metrics.get("test/accuracy")),
+            score=None if is_trial(overrides) else _number(metrics.get(f"test/{metric_or_default(content).name}")),
             message=_message(content.get("error")) if status == "failed" else None, **same,
         )  # fmt: skip
     lives = held(directory)

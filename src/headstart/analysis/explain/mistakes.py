@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.analysis.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
-from headstart.comparison.predictions import Predictions
+from headstart.kinds.classification import ClassPredictions
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ChosenMistakes:
         return f"Nothing is wrong: {which}"
 
 
-def choose(predictions: Predictions, count: int) -> ChosenMistakes:
+def choose(predictions: ClassPredictions, count: int) -> ChosenMistakes:
     """The ``count`` mistakes (or fewer) with the highest probability of what was said.
 
     Without any, the right answers with the lowest. Of equal ones the earlier in the file comes first.
@@ -52,7 +52,7 @@ def choose(predictions: Predictions, count: int) -> ChosenMistakes:
     return ChosenMistakes(np.argsort(said, kind="stable")[:count], False)
 
 
-def mistakes_csv(predictions: Predictions, chosen: ChosenMistakes) -> str:
+def mistakes_csv(predictions: ClassPredictions, chosen: ChosenMistakes) -> str:
     """A row an image: its number in the figures, id, classes, and the probabilities of both."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -66,7 +66,7 @@ def mistakes_csv(predictions: Predictions, chosen: ChosenMistakes) -> str:
 
 
 def draw_mistakes(
-    predictions: Predictions, chosen: ChosenMistakes, images: Sequence[NDArray[np.uint8]], title: str
+    predictions: ClassPredictions, chosen: ChosenMistakes, images: Sequence[NDArray[np.uint8]], title: str
 ) -> "Figure":
     """A grid of images (S, S, 3) as the network saw them: what was said, what is true, the probabilities of both."""
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def draw_mistakes(
     return figure
 
 
-def caption(axes: "Axes", predictions: Predictions, row: int, number: int) -> None:
+def caption(axes: "Axes", predictions: ClassPredictions, row: int, number: int) -> None:
     """Above an image: its number and what was said, then the truth, each with its probability."""
     said, target = int(predictions.said[row]), int(predictions.targets[row])
     shares = predictions.probabilities[row]

@@ -14,16 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
-from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.data import ImageData
 from headstart.data.batches import Mixed
 from headstart.devices import processes
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
+from headstart.kinds.classification import ClassPredictions
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.opening import first_line, unreadable
+from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
 from headstart.records.settings_file import read_config
 from headstart.records.tensors import open_network
@@ -52,7 +53,7 @@ class Rebuilt:
     data: ImageData
     strategy: Strategy
     trainer: pl.Trainer
-    predictions: Predictions
+    predictions: ClassPredictions
     views: Pipeline | None = None
     """Over which predictions.csv averages."""
     positions: NDArray[np.int64] = field(init=False)
@@ -187,7 +188,9 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     Pretrained weights are not needed, best.ckpt holds the whole network. Its images are in ``root``, by default where
     they were; config.yaml may name classes of the packages ``trusted``. Raises DataError and ConfigError.
     """
-    predictions = read_predictions(run.directory / "predictions.csv")
+    if not run.kind.right_or_wrong:
+        raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
+    predictions = read_class_predictions(run.directory / "predictions.csv")
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     content = read_checkpoint(run.directory)
