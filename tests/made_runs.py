@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from headstart.kinds.regression import NumberPredictions
+from headstart.kinds.number_predictions import NumberPredictions
 
 CLASSES = ["ants", "bees", "cats"]
 

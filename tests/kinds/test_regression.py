@@ -9,7 +9,7 @@ from sklearn.metrics import mean_squared_error, median_absolute_error, r2_score
 
 from headstart.errors import DataError
 from headstart.kinds import KINDS
-from headstart.kinds.regression import NumberPredictions
+from headstart.kinds.number_predictions import NumberPredictions
 from headstart.records.predictions import read_predictions, write_predicted
 
 KIND = KINDS["regression"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made_runs import CLASSES, write_run, write_tested_run
 
 from headstart.cli import main
-from headstart.kinds.classification import share_interval
+from headstart.kinds.class_tables import share_interval
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, analyse
 from headstart.statistics import accuracy_interval

@@ -151,7 +151,12 @@ def _original(path: Path) -> Record:
         if not isinstance(record.content.get(name), str):
             raise DataError(f"'{record.directory / 'run.json'}' has no name of the {name}.")
     try:
-        _score_of(record)
+        name = f"test/{metric_of(record.content).name}"
+    except DataError as error:
+        raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
+    if name not in record.metrics:
+        raise DataError(f"'{record.directory / 'run.json'}' has no {name} to compare with.")
+    try:
         read_predictions(record.directory / "predictions.csv", kind_of(record.content))
     except DataError as error:
         raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None

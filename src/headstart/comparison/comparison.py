@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from headstart.comparison.mean_score import overlap_of
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
+from headstart.comparison.verdict import verdict
 from headstart.errors import ConfigError, nearest
+from headstart.kinds.metric import Wording
 from headstart.progress import counted
 from headstart.records.runs import Run
-from headstart.statistics import PairedDifference, Wording, bonferroni, paired_both, paired_runs, sample_needed, verdict
+from headstart.statistics import PairedDifference, bonferroni, paired_both, paired_runs, sample_needed
 
 ALPHA = 0.05
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError, nearest
 from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of, task_name
-from headstart.kinds.classification import ClassPredictions
-from headstart.kinds.regression import NumberPredictions
+from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.number_predictions import NumberPredictions
 from headstart.records.manifest import MANIFEST, read_manifest, read_settings
 from headstart.records.opening import MB, first_line, open_inside
 from headstart.records.predictions import read_predictions

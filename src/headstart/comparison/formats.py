@@ -7,9 +7,8 @@ from typing import Any
 
 from headstart.comparison.table import RunGroup, Statistic
 from headstart.kinds import Metric
-from headstart.kinds.metric import NOTHING
+from headstart.kinds.metric import NOTHING, interval_text
 from headstart.records.keys import TASK, short_names
-from headstart.statistics import interval_text
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
-
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from headstart.kinds.metric import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ScoredCell = tuple[str, float | str | None]
 """What a reader sees, and what it is sorted by."""

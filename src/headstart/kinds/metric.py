@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from headstart.errors import DataError
-from headstart.statistics import POINTS, Wording, interval_text
 
 NOTHING = "–"
 NAME = re.compile(r"[A-Za-z]\w{0,39}")
@@ -20,6 +19,40 @@ EXACT = 6
 """Significant digits where two values are held against each other."""
 CLOSE = 1e-4
 """How far apart a share that run.json states, and its value from predictions, may be; of other metrics, relatively."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a sentence shows a difference; of two, a is the one with the better mean."""
+
+    size: Callable[[float], str]
+    """A difference that is not negative, with its unit."""
+    interval: Callable[[float, float], str]
+    """Bounds of such a difference."""
+    beats: str = "{a} beats {b} by {size}"
+    above: str = "{a} is {size} above {b}"
+    lead: str = "+{size}"
+    """What a leads by where that is not significant."""
+    alike: str = "score the same on the same"
+    """What is said of two that never differ on any image, before the number of test images."""
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return bounds in percent or points: [0.009, 0.027] -> "[0.9, 2.7]".
+
+    A bound that is not zero does not read as zero: it takes as many digits as that needs.
+    """
+    digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
+    return f"[{_points(low, digits)}, {_points(high, digits)}]"
+
+
+def _points(value: float, digits: int = 1) -> str:
+    """0.018 -> "1.8"; never "-0.0"."""
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+
+
+POINTS = Wording(lambda value: f"{_points(value)} points", interval_text, alike="are right on the same")
+"""Differences of accuracy, given as fractions of 1."""
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,7 @@ from headstart.files import write_atomically
 
 # The tab Custom Scalars: titles, charts and the tags of each, as regular expressions that match from the start.
 # TensorBoard draws a chart for all runs that are ticked, so the sub-runs of one run lie over each other.
-LAYOUT = {
-    "learning curves": {
-        "accuracy (train, validation)": ["Multiline", ["epoch_accuracy$"]],
-        "loss (train, validation)": ["Multiline", ["epoch_loss$"]],
-    },
-    "learning rates": {"learning rate of each group": ["Multiline", ["learning_rate/"]]},
-}
+RATES = {"learning rate of each group": ["Multiline", ["learning_rate/"]]}
 
 
 @dataclass(frozen=True)
@@ -165,14 +159,23 @@ class TensorBoardCurves(Curves):
         """The sub-run of a split, opened when first written to."""
         if split not in self.writers:
             self.writers[split] = SummaryWriter(str(self.folder / "tensorboard" / split))
-        if split == "train" and not self.laid_out:
-            # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
-            self.laid_out = True
-            self.writers[split].add_custom_scalars(LAYOUT)
         return self.writers[split]
+
+    def _lay_out(self, fresh: Mapping[str, float]) -> None:
+        """Write the charts of the scores of the first epoch, the loss last."""
+        parts = (name.partition("/") for name in fresh)
+        scores = {score for split, _, score in parts if split in SPLITS}
+        if self.laid_out or not scores:
+            return
+        # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
+        self.laid_out = True
+        order = sorted(scores, key=lambda score: (score == "loss", score))
+        curves = {f"{score} (train, validation)": ["Multiline", [f"epoch_{score}$"]] for score in order}
+        self.writer("train").add_custom_scalars({"learning curves": curves, "learning rates": RATES})
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
         """Scores go to their split, all else (speed, strengths) to train; learning rates come by step."""
+        self._lay_out(fresh)
         for name, value in fresh.items():
             split, _, score = name.partition("/")
             if split == "learning_rate":

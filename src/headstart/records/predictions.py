@@ -10,7 +10,8 @@ import numpy as np
 
 from headstart.files import write_atomically
 from headstart.kinds import Kind, Predictions
-from headstart.kinds.classification import ClassKind, ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.classification import ClassKind
 from headstart.records.opening import unreadable
 from headstart.records.tables import MOST_PREDICTIONS, PREDICTION_CELLS, open_table
 

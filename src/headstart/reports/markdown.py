@@ -25,12 +25,12 @@ from headstart.comparison.formats import (
 from headstart.comparison.panels import Panel
 from headstart.comparison.pivot import BOLD
 from headstart.comparison.table import RunGroup
+from headstart.comparison.verdict import p_number
 from headstart.reports.analysis import Analysis
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks
 from headstart.reports.one_run import OneRun
 from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
-from headstart.statistics import p_number
 
 BEYOND = {  # name in Scores, heading, whether it is a share
     "balanced_accuracy": ("balanced acc. (%)", True),

@@ -15,7 +15,7 @@ from headstart.comparison.evidence import Evidence
 from headstart.comparison.formats import amount
 from headstart.errors import DataError
 from headstart.kinds import Predictions
-from headstart.kinds.classification import share_interval
+from headstart.kinds.class_tables import share_interval
 from headstart.kinds.kind import FurtherScores, RunSection, ScoredCell
 from headstart.records.predictions import read_predictions
 from headstart.records.runs import TRIED, Run

@@ -17,10 +17,8 @@ from headstart.statistics.power import (
 )
 from headstart.statistics.several import FriedmanNemenyi, bonferroni, cliques, friedman_nemenyi
 from headstart.statistics.variance import VarianceSource, VarianceSources, variance_sources
-from headstart.statistics.verdict import POINTS, Wording, interval_text, p_number, verdict
 
 __all__ = [
-    "POINTS",
     "Deviations",
     "FriedmanNemenyi",
     "Interval",
@@ -29,16 +27,13 @@ __all__ = [
     "PairedDifference",
     "VarianceSource",
     "VarianceSources",
-    "Wording",
     "accuracy_interval",
     "bonferroni",
     "bootstrap_mean",
     "cliques",
     "friedman_nemenyi",
     "images_needed",
-    "interval_text",
     "mean_interval",
-    "p_number",
     "paired_both",
     "paired_runs",
     "runs_needed",
@@ -47,5 +42,4 @@ __all__ = [
     "score_interval",
     "two_way_error",
     "variance_sources",
-    "verdict",
 ]

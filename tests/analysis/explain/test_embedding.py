@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headstart.analysis.explain.embedding import check_method, draw_embedding, embed, stratified, style_of
 from headstart.errors import ConfigError, DataError
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 
 
 @settings(deadline=None)

@@ -13,7 +13,7 @@ from headstart.analysis.explain.embedding import draw_embedding, embed
 from headstart.analysis.explain.grad_cam import ClassMaps, StageMap, draw_class_maps
 from headstart.analysis.explain.mistakes import choose, draw_mistakes
 from headstart.figures.canvas import text_width
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 
 LONG = [f"a very long name of a class that data sets have {number}" for number in range(3)]
 LONG += ["n01440764_tench_Tinca_tinca_freshwater_fish_of_europe", "W" * 80, "costs_5_$_and_more_$_" * 4]

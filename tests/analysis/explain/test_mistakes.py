@@ -8,7 +8,7 @@ import pytest
 
 from headstart.analysis.explain.drawing import percent, plain
 from headstart.analysis.explain.mistakes import choose, draw_mistakes, mistakes_csv
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 
 SHARES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.analysis.explain.drawing import LINE, TITLE, fitted, plain, title_lines
 from headstart.errors import ConfigError, DataError, nearest
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:

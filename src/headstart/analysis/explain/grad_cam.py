@@ -18,7 +18,7 @@ from headstart.backbones import Backbone
 from headstart.backbones.anatomy import anatomy
 from headstart.backbones.readout import channels_last_dim
 from headstart.errors import ConfigError, nearest
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.progress import counted
 from headstart.strategies import Strategy
 from headstart.strategies.knn import NearestNeighbours

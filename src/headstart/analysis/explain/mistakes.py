@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.analysis.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:

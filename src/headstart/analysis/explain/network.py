@@ -20,7 +20,7 @@ from headstart.devices import processes
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
-from headstart.kinds.classification import ClassPredictions
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.opening import first_line, unreadable

@@ -1,27 +1,11 @@
 """One comparison as one plain sentence."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from headstart.statistics.paired import PairedDifference
-from headstart.statistics.power import MOST_RUNS, Needed
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How a sentence shows a difference; of two, a is the one with the better mean."""
-
-    size: Callable[[float], str]
-    """A difference that is not negative, with its unit."""
-    interval: Callable[[float, float], str]
-    """Bounds of such a difference."""
-    beats: str = "{a} beats {b} by {size}"
-    above: str = "{a} is {size} above {b}"
-    lead: str = "+{size}"
-    """What a leads by where that is not significant."""
-    alike: str = "score the same on the same"
-    """What is said of two that never differ on any image, before the number of test images."""
+from headstart.kinds.metric import POINTS, Wording
+from headstart.statistics import Needed, PairedDifference
+from headstart.statistics.power import MOST_RUNS
 
 
 def verdict(
@@ -32,7 +16,7 @@ def verdict(
     needed: Needed | None = None,
     word: str = "seeds",
     alpha: float = 0.05,
-    wording: Wording | None = None,
+    wording: Wording = POINTS,
 ) -> str:
     """Say which of two is better, or what is missing to tell; no full stop at the end.
 
@@ -40,21 +24,20 @@ def verdict(
     were compared, ``p_adjusted`` is its p after Bonferroni, and its interval is at the level that goes with it.
     ``needed`` comes from ``sample_needed``; ``word`` is what was paired, in the plural.
     """
-    words = POINTS if wording is None else wording
     if difference.difference < 0:
         name_a, name_b, difference = name_b, name_a, _turned(difference)
     p = difference.p_value if p_adjusted is None else p_adjusted
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
-        return _one(name_a, name_b, difference, p_text, p < alpha, words)
+        return _one(name_a, name_b, difference, p_text, p < alpha, wording)
     if difference.identical:
-        alike = "score the same" if difference.images is None else f"{words.alike} test images"
+        alike = "score the same" if difference.images is None else f"{wording.alike} test images"
         return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
-    size = _size(difference, words)
+    size = _size(difference, wording)
     if p < alpha:
-        return f"{words.beats.format(a=name_a, b=name_b, size=size)}{p_text}"
-    missing, lead = _missing(difference, needed, word), words.lead.format(size=size)
+        return f"{wording.beats.format(a=name_a, b=name_b, size=size)}{p_text}"
+    missing, lead = _missing(difference, needed, word), wording.lead.format(size=size)
     return f"{difference.pairs} {word} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
 
 
@@ -95,24 +78,6 @@ def _size(difference: PairedDifference, words: Wording) -> str:
     """Return the difference with its interval, where it has one."""
     size = words.size(difference.difference)
     return size if math.isnan(difference.low) else f"{size} {words.interval(difference.low, difference.high)}"
-
-
-def interval_text(low: float, high: float) -> str:
-    """Return bounds in percent or points: [0.009, 0.027] -> "[0.9, 2.7]".
-
-    A bound that is not zero does not read as zero: it takes as many digits as that needs.
-    """
-    digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
-    return f"[{_points(low, digits)}, {_points(high, digits)}]"
-
-
-def _points(value: float, digits: int = 1) -> str:
-    """0.018 -> "1.8"; never "-0.0"."""
-    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
-
-
-POINTS = Wording(lambda value: f"{_points(value)} points", interval_text, alike="are right on the same")
-"""Differences of accuracy, given as fractions of 1."""
 
 
 def _p(value: float) -> str:

@@ -1,0 +1,97 @@
+"""What a classifier predicted, as arrays and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import DataError
+from headstart.kinds.kind import PredictionTable, digest
+
+AT_ONCE = 1_000_000  # cells that are parsed before they are checked
+MOST = 1.001  # of a probability, as it is rounded
+FIXED = ("id", "target", "prediction")  # the columns before those of the classes
+
+
+@dataclass(frozen=True)
+class ClassPredictions:
+    """N images and C classes, in the order of the file."""
+
+    ids: Sequence[str]
+    targets: NDArray[np.int64]  # (N,) index into the classes
+    said: NDArray[np.int64]  # (N,)
+    probabilities: NDArray[np.float64]  # (N, C)
+    classes: Sequence[str]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N,) whether the predicted class is the target."""
+        return self.said == self.targets
+
+    @property
+    def per_image(self) -> NDArray[np.bool_]:
+        """The same: the mean is the accuracy."""
+        return self.correct
+
+    @property
+    def images(self) -> str:
+        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        return digest([*self.classes, *self.ids], self.targets)
+
+    def text(self) -> str:
+        """Return the CSV file: id, target, prediction, and from the fourth column on the probability of each class.
+
+        Probabilities have 12 digits; the prediction is that of the logits, which may differ by less.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*FIXED, *self.classes])
+        for name, target, said, row in zip(self.ids, self.targets, self.said, self.probabilities, strict=True):
+            table.writerow(
+                [name, self.classes[int(target)], self.classes[int(said)], *(f"{value:.12g}" for value in row)]
+            )
+        return text.getvalue()
+
+
+def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
+    """Read some rows at a time, so that what is wrong in the first ones ends it, and memory holds numbers once."""
+    import pandas as pd
+
+    if tuple(table.header[:3]) != FIXED or len(table.header) < 5:
+        raise DataError(f"{name} does not begin with the columns {', '.join(FIXED)} and one a class")
+    classes = list(table.header[3:])
+    names = pd.Index(classes)
+    if not names.is_unique:
+        raise DataError(f"{name} names a class twice")
+    columns = len(table.header)
+    ids: list[str] = []
+    targets, said = (np.empty(table.lines, dtype=np.int64) for _ in range(2))
+    probabilities = np.empty((table.lines, len(classes)))
+    for part in pd.read_csv(
+        table.file,
+        header=0,
+        names=list(range(columns)),
+        dtype={0: str, 1: str, 2: str, **dict.fromkeys(range(3, columns), np.float64)},
+        keep_default_na=False,
+        engine="c",
+        chunksize=max(1, AT_ONCE // columns),
+    ):
+        if part.empty:
+            break
+        rows = slice(len(ids), len(ids) + len(part))
+        targets[rows], said[rows] = (names.get_indexer(pd.Index(part[column])) for column in (1, 2))
+        probabilities[rows] = part.iloc[:, 3:].to_numpy()
+        if min(targets[rows].min(), said[rows].min()) < 0:
+            raise DataError(f"{name} holds a class that has no column")
+        if not ((probabilities[rows] >= 0) & (probabilities[rows] <= MOST)).all():
+            raise DataError(f"{name} holds probabilities that are none")
+        ids += part[0].tolist()
+    if not ids:
+        raise DataError(f"{name} holds no image")
+    count = len(ids)  # fewer than lines where an id has a line end
+    return ClassPredictions(ids, targets[:count], said[:count], probabilities[:count], classes)
