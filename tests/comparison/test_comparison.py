@@ -11,7 +11,8 @@ from scipy import stats
 from headstart.errors import ConfigError, DataError
 from headstart.reports import read_runs
 from headstart.reports.analysis import Analysis, Options, analyse
-from headstart.reports.latex import escape_latex, latex_table
+from headstart.reports.renderers.latex import escape_latex, latex_table
+from headstart.reports.tables.side_by_side import side_by_side
 from headstart.statistics import paired_both
 
 
@@ -242,7 +243,7 @@ def test_the_best_and_its_ties_are_bold_in_latex(tmp_path: Path) -> None:
         write_tested_run(tmp_path, "l2_sp", seed, base ^ (np.arange(300) < 1))
         write_tested_run(tmp_path, "scratch", seed, rights(0.3, 50 + seed))
     found = report(tmp_path)
-    text = latex_table(found.pivot, "strategy", "note")
+    text = latex_table(side_by_side(found), "note")
     bold = [line.split(" &")[0] for line in text.splitlines() if "mathbf" in line]
     assert sorted(bold) == [r"l2\_sp", r"lp\_ft"]
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1

@@ -1,6 +1,7 @@
 """Which way is better, and how values are shown."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from headstart.kinds.classification import ACCURACY
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.regression import MAE
 
-YEARS = Metric("mae", False, "years", (0, math.inf))
+YEARS = replace(MAE, unit="years")
 
 
 def test_which_way_is_better() -> None:

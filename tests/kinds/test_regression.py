@@ -61,9 +61,10 @@ def test_targets_that_do_not_vary_have_no_r2() -> None:
 def test_the_largest_errors_come_first() -> None:
     made = NumberPredictions(["a", "b", "c"], np.array([1.0, 2.0, 3.0]), np.array([1.5, -3.0, 3.0]))
     (section,) = KIND.details(made)
-    assert section.name == "errors"
+    assert section.id == "errors"
     assert section.texts == [["b", "2", "-3", "-5"], ["a", "1", "1.5", "0.5"], ["c", "3", "3", "0"]]
-    assert section.records[0] == {"id": "b", "target": 2.0, "prediction": -3.0, "error": -5.0}
+    assert [cell.value for cell in section.rows[0]] == [None, 2.0, -3.0, -5.0]
+    assert [column.field for column in section.columns] == ["id", "target", "prediction", "error"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from made_runs import CLASSES, write_run, write_tested_run
 
 from headstart.cli import main
-from headstart.kinds.class_tables import share_interval
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, analyse
+from headstart.kinds.class_tables import share_interval
 from headstart.statistics import accuracy_interval
 
 RIGHT = np.array([True] * 12 + [False, True, True, False] * 6)  # 36 images, 12 a class
@@ -134,7 +134,7 @@ def test_nothing_wrong_is_no_table_of_mistakes(tmp_path: Path) -> None:
     run_with(tmp_path, np.ones(30, dtype=bool))
     one = analysed(tmp_path).one_run
     assert one is not None
-    assert [section.name for section in one.details] == ["classes"]
+    assert [table.id for table in one.details] == ["classes"]
     assert [row[0] for row in one.details[0].texts] == CLASSES
 
 

@@ -3,14 +3,11 @@
 import argparse
 import gc
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from headstart.comparison.formats import accuracy, table_cells
-from headstart.comparison.pivot import Pivot, of_test
-from headstart.comparison.table import RunGroup, Statistic
 from headstart.files import check_writable
 from headstart.guard import DONE
 from headstart.records.opening import check_stays_inside
@@ -18,11 +15,15 @@ from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks
+from headstart.reports.renderers.text import text_table
 from headstart.reports.robustness import robustness_findings
+from headstart.reports.tables.accuracy import accuracy_table
+from headstart.reports.tables.side_by_side import errors_side_by_side, side_by_side
 from headstart.reports.write import write_report
-from headstart.tables import table_text, terminal_width
 
 MOST_LINES = 24
+MOST_ROWS = 5
+"""Of each table of one run, but for the overview."""
 TERMINAL = 80
 """Characters in a line of the report on one run."""
 EXAMPLES = """examples:
@@ -68,16 +69,14 @@ def summary(analysis: Analysis) -> str:
     one = analysis.one_run
     if one is not None:
         parts += [one.title]
-        for section in (one.overview, *one.details):
-            rows = section.texts[: section.short]
-            parts += ["", table_text(section.header, rows, section.right, TERMINAL)]
+        for section in (one.overview, *(detail.first(MOST_ROWS) for detail in one.details)):
+            parts += ["", text_table(section, TERMINAL)]
     elif len(table.columns) > 1 and len(table.rows) > 1:
-        parts += [_side_by_side(analysis.panels[0].what, table, of_test), ""]
+        parts += [text_table(side_by_side(analysis)), ""]
         if found is not None:
-            parts += ["mean corruption error (%)", _side_by_side(analysis.panels[0].what, found.pivot, found.mce), ""]
+            parts += ["mean corruption error (%)", text_table(errors_side_by_side(analysis, found)), ""]
     else:
-        mce = found.mce if found is not None else None
-        parts += [table_text(*table_cells(analysis.groups, mce), terminal_width()), ""]
+        parts += [text_table(accuracy_table(analysis).without("samples/s")), ""]
     if one is None:
         parts += _first(findings(analysis))
     notes = [*averages(analysis), *_first(remarks(analysis.found)), *_first(worse_calibration(analysis))]
@@ -87,14 +86,6 @@ def summary(analysis: Analysis) -> str:
     parts += ["", *(f"note: {line}" for line in notes)] if one is not None and notes else []
     parts += [f"note: {line}" for line in notes] if one is None else []
     return "\n".join(parts)
-
-
-def _side_by_side(what: str, table: Pivot, score: Callable[[RunGroup], Statistic]) -> str:
-    rows = [
-        [label, *("–" if group is None else accuracy(score(group)) for group in groups)]
-        for label, groups in zip(table.rows, table.cells, strict=True)
-    ]
-    return table_text([what, *table.columns], rows, [False, *[True] * len(table.columns)], terminal_width())
 
 
 def _first(lines: Sequence[str]) -> list[str]:

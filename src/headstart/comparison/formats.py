@@ -1,8 +1,7 @@
-"""Numbers, names and Markdown as a reader sees them; used by the terminal, the page and the figures."""
+"""Numbers and names as a reader sees them; used by the terminal, the page and the figures."""
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.comparison.table import RunGroup, Statistic
@@ -23,7 +22,7 @@ def accuracy(statistic: Statistic) -> str:
 
 def mean_text(statistic: Statistic, metric: Metric) -> str:
     """Return mean and deviation without unit, as in "91.3 ± 0.4" or "0.412 ± 0.013"; one run gives "91.3 ± –"."""
-    return f"{metric.number(statistic.mean)} ± {metric.number(statistic.deviation)}" if statistic.count else NOTHING
+    return metric.spread(statistic.mean, statistic.deviation) if statistic.count else NOTHING
 
 
 def metric_heading(groups: Sequence[RunGroup], split: str) -> str:
@@ -69,63 +68,6 @@ def shared_settings(constant: Mapping[str, Any]) -> str:
     """ "backbone resnet18, augmentation none", or nothing."""
     names = short_names(list(constant))
     return ", ".join(f"{names[key]} {setting(value)}" for key, value in constant.items())
-
-
-def escape_markdown(text: object) -> str:
-    """Plain text that Markdown shows as it is, also in a table cell; underscores inside words need no escape."""
-    line = " ".join(str(text).split())
-    line = re.sub(r"([\\`*\[\]<>|~$#&])", r"\\\1", line)
-    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", line)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """A Markdown table with aligned source; `right` says which columns are numbers. Cells are escaped here."""
-    lines = [[escape_markdown(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
-
-    def join(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(cells, widths, right, strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * (width - 1) + ":" if is_right else "-" * width for width, is_right in zip(widths, right, strict=True)]
-    return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
-
-
-def key_cells(groups: Sequence[RunGroup]) -> tuple[list[str], list[list[str]], list[bool]]:
-    """The columns that tell the rows apart: header, cells, and which are numbers."""
-    columns, _ = split_keys(groups)
-    names = short_names(columns)
-    right = [all(isinstance(group.key[key], int | float | None) for group in groups) for key in columns]
-    return [names[key] for key in columns], [[setting(group.key[key]) for key in columns] for group in groups], right
-
-
-def table_cells(
-    groups: Sequence[RunGroup], mce: Callable[[RunGroup], Statistic] | None = None
-) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Header, rows and which columns are numbers, for the terminal and the page alike; with ``mce`` that as well."""
-    header, rows, right = key_cells(groups)
-    header += [metric_heading(groups, "test"), "95 % interval", metric_heading(groups, "validation")]
-    header += ["runs", "train (s)", "trained"]
-    alone = len({group.metric for group in groups}) == 1
-    right += [True] * 6
-    for row, group in zip(rows, groups, strict=True):
-        row += [
-            mean_cell(group.test, group, alone),
-            group.metric.interval(*group.test.interval),
-            mean_cell(group.validation, group, alone),
-            str(group.test.count),
-            amount(group.cost("train_seconds")),
-            amount(group.cost("trainable_parameters")),
-        ]
-        if mce is not None:
-            row.append(accuracy(mce(group)))
-    if mce is not None:
-        header.append("mCE (%)")
-        right.append(True)
-    return header, rows, right
 
 
 def interval(low: float, high: float) -> str:

@@ -9,7 +9,7 @@ from headstart.comparison.comparison import Comparison
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup, Statistic
 
-BOLD = "Bold: the best, and the next below it that the test does not separate from it and that lie within its interval."
+BOLD = "Bold: best, and results not significantly different from it."
 
 
 @dataclass(frozen=True)

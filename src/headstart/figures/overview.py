@@ -152,8 +152,8 @@ def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
         axes.barh(position, mean, color=colour, height=0.62)
         if deviation:
             axes.errorbar(mean, position, xerr=deviation, color=DARK, capsize=3, lw=1)
-        text = metric.number(group.test.mean)
-        text += f" ± {metric.number(group.test.deviation)}" if group.test.count > 1 else ""
+        test = group.test
+        text = metric.spread(test.mean, test.deviation) if test.count > 1 else metric.number(test.mean)
         axes.text(
             min(max(mean, 0) + deviation, most) + (most - least) / 100, position, text, va="center", fontsize=SMALL
         )

@@ -1,4 +1,4 @@
-"""Scores of a classifier from its probabilities, before and after temperature scaling; numpy only.
+"""Scores of a classifier from its probabilities, before and after temperature scaling; no torch.
 
 Everywhere targets are (N,) indices into C classes and probabilities are (N, C), with rows that sum to 1.
 """
@@ -133,13 +133,18 @@ def test_scores(test: HasPredictions, validation: HasPredictions | None = None) 
 
     Raises DataError when there is no image to score.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     targets, probabilities = test.targets, test.probabilities
+    _check(targets, probabilities)
+    said, classes = np.argmax(probabilities, axis=1), np.arange(probabilities.shape[1])
+    _, recall, f1, _ = precision_recall_fscore_support(targets, said, labels=classes, zero_division=np.nan)
     fitted = None if validation is None else temperature(validation.targets, validation.probabilities)
     return Scores(
-        accuracy=accuracy(targets, probabilities),
-        balanced_accuracy=balanced_accuracy(targets, probabilities),
-        macro_f1=macro_f1(targets, probabilities),
-        recall=recall(targets, probabilities),
+        accuracy=float(np.mean(said == targets)),
+        balanced_accuracy=float(np.nanmean(recall)),
+        macro_f1=float(np.nanmean(f1)),
+        recall=recall,
         unscaled=calibration(targets, probabilities),
         temperature=fitted,
         scaled=None if fitted is None else calibration(targets, scaled(probabilities, fitted)),
@@ -150,31 +155,6 @@ def test_scores(test: HasPredictions, validation: HasPredictions | None = None) 
 test_scores.__test__ = False  # type: ignore[attr-defined]  # nor where pytest finds it imported
 
 
-def accuracy(targets: Integers, probabilities: Floats) -> float:
-    """Share of images whose most probable class is the true one."""
-    _check(targets, probabilities)
-    return float(np.mean(np.argmax(probabilities, axis=1) == targets))
-
-
-def recall(targets: Integers, probabilities: Floats) -> Floats:
-    """Share of each class's images that were told, (C,); NaN for a class without images."""
-    _check(targets, probabilities)
-    right, of_class, _ = _counts(targets, np.argmax(probabilities, axis=1), probabilities.shape[1])
-    return _ratio(right, of_class)
-
-
-def balanced_accuracy(targets: Integers, probabilities: Floats) -> float:
-    """Mean recall over the classes that have images."""
-    return float(np.nanmean(recall(targets, probabilities)))
-
-
-def macro_f1(targets: Integers, probabilities: Floats) -> float:
-    """Mean over classes of 2 right / (images + predictions), for classes that have any of the two."""
-    _check(targets, probabilities)
-    right, of_class, as_class = _counts(targets, np.argmax(probabilities, axis=1), probabilities.shape[1])
-    return float(np.nanmean(_ratio(2 * right, of_class + as_class)))
-
-
 def calibration(targets: Integers, probabilities: Floats) -> Calibration:
     """Negative log-likelihood, Brier score and expected calibration error."""
     return Calibration(nll(targets, probabilities), brier(targets, probabilities), ece(targets, probabilities))
@@ -182,12 +162,14 @@ def calibration(targets: Integers, probabilities: Floats) -> Calibration:
 
 def nll(targets: Integers, probabilities: Floats) -> float:
     """Mean negative log-likelihood of the true classes, in nats."""
+    # log_loss of scikit-learn gives the same in a table (N, C) of targets: 1.6 s for 10,000 images of 1,000 classes
     _check(targets, probabilities)
     return float(-np.mean(np.log(np.maximum(_of_target(targets, probabilities), FLOOR))))
 
 
 def brier(targets: Integers, probabilities: Floats) -> float:
     """Sum over classes of (p - [class is true])^2, mean over images (Brier 1950)."""
+    # scikit-learn below 1.7 knows two classes only
     _check(targets, probabilities)
     squares = np.vdot(probabilities, probabilities) / len(targets)
     return float(squares - 2 * np.mean(_of_target(targets, probabilities)) + 1)
@@ -200,6 +182,7 @@ def ece(targets: Integers, probabilities: Floats, bins: int = BINS) -> float:
 
 def reliability_bins(targets: Integers, probabilities: Floats, bins: int = BINS) -> ReliabilityBins:
     """Accuracy and mean confidence by confidence (Guo et al. 2017, equation 3)."""
+    # calibration_curve of scikit-learn has two classes, and no counts
     _check(targets, probabilities)
     said = np.argmax(probabilities, axis=1)
     top = _of_target(said, probabilities)
@@ -222,7 +205,9 @@ def pooled(bins: Sequence[ReliabilityBins]) -> ReliabilityBins:
 
 def confusion_counts(targets: Integers, said: Integers, classes: int) -> NDArray[np.int64]:
     """Images by true class (row) and predicted class (column), (C, C)."""
-    return np.bincount(targets * classes + said, minlength=classes**2).reshape(classes, classes)
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(targets, said, labels=np.arange(classes))
 
 
 def temperature(targets: Integers, probabilities: Floats) -> float:
@@ -287,12 +272,6 @@ def _derivatives(logits: Floats, inverse: float) -> tuple[float, float]:
     mean = weighted.sum(axis=0)
     square = np.vdot(weighted, logits) / len(mean)
     return float(mean.mean()), float(square - np.vdot(mean, mean) / len(mean))
-
-
-def _counts(targets: Integers, said: Integers, classes: int) -> tuple[Any, Any, Any]:
-    """By class: right predictions, images, predictions."""
-    right = np.bincount(targets[said == targets], minlength=classes)
-    return right, np.bincount(targets, minlength=classes), np.bincount(said, minlength=classes)
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:

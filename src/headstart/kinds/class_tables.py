@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.class_scores import confusion_counts
 from headstart.kinds.classification import ACCURACY
-from headstart.kinds.kind import RunSection, ScoredCell
-from headstart.kinds.metric import NOTHING
+from headstart.report_table import NOTHING, Cell, Column, ReportTable, count_cell, share_cell
 from headstart.statistics import score_interval
 
 
@@ -24,101 +21,84 @@ def share_interval(right: float, count: int) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _share(right: int, count: int) -> ScoredCell:
-    return (ACCURACY.number(right / count), right / count) if count else (NOTHING, None)
-
-
-def _number(count: int) -> ScoredCell:
-    return str(count), float(count)
-
-
-def class_section(found: ClassPredictions) -> RunSection:
-    """Recall by class, the worst first; classes without test images last."""
-    counts = _counts(found)
-    rows: list[tuple[float, list[ScoredCell], dict[str, Any]]] = []
+def classes_table(found: ClassPredictions) -> ReportTable:
+    """Return recall by class, the worst first; classes without test images last."""
+    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    rows: list[tuple[float, list[Cell]]] = []
     for index, name in enumerate(found.classes):
         images, right = int(counts[index].sum()), int(counts[index, index])
         low, high = share_interval(right, images)
-        others = counts[index].copy()
-        others[index] = 0
-        wrong = int(others.max())
-        taken = f"{found.classes[int(others.argmax())]} ({wrong})" if wrong else NOTHING
-        predicted = int(counts[:, index].sum())
-        cells: list[ScoredCell] = [
-            (name, name), _number(images), _number(predicted), _share(right, images),
-            (ACCURACY.interval(low, high), low if images else None), (taken, taken),
-        ]  # fmt: skip
+        wrong = np.where(np.arange(len(counts)) == index, 0, counts[index])
+        taken = f"{found.classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else NOTHING
         recall = right / images if images else math.nan
-        record = {"class": name, "images": images, "predicted": predicted, "recall": recall, "low": low, "high": high}
-        rows.append((2.0 if math.isnan(recall) else recall, cells, record))
+        cells = [Cell(name), count_cell(images), count_cell(int(counts[:, index].sum()))]
+        cells += [share_cell(recall), Cell(ACCURACY.interval(low, high), low)]
+        rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(taken)]))
     rows.sort(key=lambda row: row[0])
-    return RunSection(
-        "classes", "Classes, the worst first", "Recall on test, with Wilson's 95 % interval over images.",
-        ("class", "images", "predicted", "recall (%)", "95 % interval", "most often taken for"),
-        [cells for _, cells, _ in rows], (False, True, True, True, True, False), [record for *_, record in rows],
-    )  # fmt: skip
-
-
-def confusion_sections(found: ClassPredictions) -> list[RunSection]:
-    """Pairs of classes by how many images of the one were predicted as the other."""
-    counts = _counts(found)
-    images = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    pairs = np.argwhere(counts > 0)
-    if not len(pairs):
-        return []
-    pairs = pairs[np.argsort(-counts[tuple(pairs.T)], kind="stable")]
-    rows: list[list[ScoredCell]] = [
+    return ReportTable(
+        "classes",
+        "Classes, the worst first",
+        "Recall on test, with Wilson's 95 % interval over images.",
         [
-            (found.classes[true], found.classes[true]),
-            (found.classes[said], found.classes[said]),
-            _number(int(counts[true, said])),
-            _share(int(counts[true, said]), int(images[true])),
-        ]
-        for true, said in pairs
-    ]
-    records = [
-        {"target": found.classes[true], "prediction": found.classes[said], "images": int(counts[true, said])}
-        for true, said in pairs
-    ]
-    header = ("true class", "predicted as", "images", "of the class (%)")
-    right = (False, False, True, True)
-    return [RunSection("confusions", "Biggest confusions", "", header, rows, right, records, shown=15)]
-
-
-def mistake_sections(found: ClassPredictions) -> list[RunSection]:
-    """Wrong predictions, the most confident first."""
-    said = found.probabilities[np.arange(len(found.said)), found.said]
-    true = found.probabilities[np.arange(len(found.said)), found.targets]
-    wrong = np.flatnonzero(~found.correct)
-    wrong = wrong[np.argsort(-said[wrong], kind="stable")]
-    rows: list[list[ScoredCell]] = [
-        [
-            (found.ids[row], found.ids[row]),
-            (found.classes[found.targets[row]], None),
-            (found.classes[found.said[row]], None),
-            (ACCURACY.number(float(said[row])), float(said[row])),
-            (ACCURACY.number(float(true[row])), float(true[row])),
-        ]
-        for row in wrong.tolist()
-    ]
-    records = [
-        {
-            "id": found.ids[row], "target": found.classes[found.targets[row]],
-            "prediction": found.classes[found.said[row]],
-            "probability_of_prediction": float(said[row]), "probability_of_target": float(true[row]),
-        }
-        for row in wrong.tolist()
-    ]  # fmt: skip
-    header = ("image", "true class", "predicted as", "confidence (%)", "true class (%)")
-    note = "Probabilities of the predicted and of the true class. headstart explain RUN draws these images."
-    right = (False, False, False, True, True)
-    return (
-        [RunSection("mistakes", "Most confident mistakes", note, header, rows, right, records, shown=20)]
-        if rows
-        else []
+            Column("class", field="class"),
+            Column("images", "number", field="images"),
+            Column("predicted", "number", field="predicted"),
+            Column("recall (%)", "number", field="recall"),
+            Column("95 % interval", "number", field="low"),
+            Column("high", field="high", shown=False),
+            Column("most often taken for"),
+        ],
+        [cells for _, cells in rows],
     )
 
 
-def _counts(found: ClassPredictions) -> NDArray[Any]:
-    return confusion_counts(found.targets, found.said, len(found.classes))
+def confusions_table(found: ClassPredictions) -> ReportTable:
+    """Return pairs of classes by how many images of the one were predicted as the other."""
+    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    images = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    pairs = np.argwhere(counts > 0)
+    pairs = pairs[np.argsort(-counts[tuple(pairs.T)], kind="stable")]
+    rows = [
+        [
+            Cell(found.classes[true]),
+            Cell(found.classes[said]),
+            count_cell(int(counts[true, said])),
+            share_cell(float(counts[true, said] / images[true])),
+        ]
+        for true, said in pairs
+    ]
+    columns = [
+        Column("true class", field="target"),
+        Column("predicted as", field="prediction"),
+        Column("images", "number", field="images"),
+        Column("of the class (%)", "number"),
+    ]
+    return ReportTable("confusions", "Biggest confusions", "", columns, rows)
+
+
+def mistakes_table(found: ClassPredictions) -> ReportTable:
+    """Return wrong predictions, the most confident first."""
+    images = np.arange(len(found.said))
+    said, true = (found.probabilities[images, of] for of in (found.said, found.targets))
+    wrong = np.flatnonzero(~found.correct)
+    wrong = wrong[np.argsort(-said[wrong], kind="stable")]
+    rows = [
+        [
+            Cell(found.ids[row]),
+            Cell(found.classes[found.targets[row]]),
+            Cell(found.classes[found.said[row]]),
+            share_cell(float(said[row])),
+            share_cell(float(true[row])),
+        ]
+        for row in wrong.tolist()
+    ]
+    columns = [
+        Column("image", field="id"),
+        Column("true class", field="target"),
+        Column("predicted as", field="prediction"),
+        Column("confidence (%)", "number", field="probability_of_prediction"),
+        Column("true class (%)", "number", field="probability_of_target"),
+    ]
+    note = "Probabilities of the predicted and of the true class. headstart explain RUN draws these images."
+    return ReportTable("mistakes", "Most confident mistakes", note, columns, rows)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from headstart.kinds.kind import Predictions, PredictionTable, RunSection, ScoreColumn
+from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
 if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from headstart.kinds.class_predictions import ClassPredictions
     from headstart.kinds.class_scores import Scores
+    from headstart.report_table import ReportTable
 
-ACCURACY = Metric("accuracy", True, "%", (0, 1))
+ACCURACY = Metric("accuracy", True, "%", (0, 1), many="accuracies")
 
 
 class ClassKind:
@@ -26,16 +27,16 @@ class ClassKind:
     beyond: Mapping[str, ScoreColumn] = {
         "balanced_accuracy": ScoreColumn("balanced acc. (%)", True),
         "macro_f1": ScoreColumn("macro F1 (%)", True),
-        "nll": ScoreColumn("NLL (nats)"),
-        "scaled_nll": ScoreColumn("scaled NLL"),
-        "brier": ScoreColumn("Brier"),
-        "scaled_brier": ScoreColumn("scaled Brier"),
+        "nll": ScoreColumn("NLL (nats)", decimals=3),
+        "scaled_nll": ScoreColumn("scaled NLL", decimals=3),
+        "brier": ScoreColumn("Brier", decimals=3),
+        "scaled_brier": ScoreColumn("scaled Brier", decimals=3),
         "ece": ScoreColumn("ECE (%)", True),
         "scaled_ece": ScoreColumn("scaled ECE (%)", True),
     }
     beyond_note = (
-        "NLL: negative log-likelihood; ECE: expected calibration error in 15 bins; scaled: after"
-        " temperature scaling on validation."
+        "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
+        " validation."
     )
 
     def parse(self, table: PredictionTable, name: str) -> ClassPredictions:
@@ -53,10 +54,10 @@ class ClassKind:
         assert validation is None or isinstance(validation, ClassPredictions)
         return test_scores(test, validation)
 
-    def details(self, test: Predictions) -> Sequence[RunSection]:
+    def details(self, test: Predictions) -> Sequence[ReportTable]:
         """Return the classes, the confusions and the mistakes."""
         from headstart.kinds.class_predictions import ClassPredictions
-        from headstart.kinds.class_tables import class_section, confusion_sections, mistake_sections
+        from headstart.kinds.class_tables import classes_table, confusions_table, mistakes_table
 
         assert isinstance(test, ClassPredictions)
-        return (class_section(test), *confusion_sections(test), *mistake_sections(test))
+        return classes_table(test), confusions_table(test), mistakes_table(test)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from headstart.kinds.metric import Metric
+from headstart.kinds.metric import NOTHING, Metric, significant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ScoredCell = tuple[str, float | str | None]
-"""What a reader sees, and what it is sorted by."""
+    from headstart.report_table import ReportTable
 
 
 class PredictionTable(Protocol):
@@ -69,28 +69,16 @@ class ScoreColumn:
     heading: str
     share: bool = False
     """Whether it is a fraction of 1 that is shown in percent."""
+    decimals: int | None = None
+    """How many are shown of what is no share; None for three significant digits."""
 
-
-@dataclass(frozen=True)
-class RunSection:
-    """A table about one run: ``short`` rows are for the terminal, ``shown`` for Markdown, all for the CSV file."""
-
-    name: str
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: Sequence[Sequence[ScoredCell]]
-    right: tuple[bool, ...]
-    """Which columns are numbers."""
-    records: Sequence[Mapping[str, Any]] = ()
-    """The rows of a CSV file; shares are fractions of 1."""
-    short: int = 5
-    shown: int = 100
-
-    @property
-    def texts(self) -> list[list[str]]:
-        """The rows as a reader sees them."""
-        return [[text for text, _ in row] for row in self.rows]
+    def text(self, value: float) -> str:
+        """Return a value as a cell shows it; "–" for NaN."""
+        if math.isnan(value):
+            return NOTHING
+        if self.share:
+            return f"{100 * value:.1f}"
+        return significant(value) if self.decimals is None else f"{value:.{self.decimals}f}"
 
 
 class Kind(Protocol):
@@ -115,7 +103,7 @@ class Kind(Protocol):
     def further(self, test: Predictions, validation: Predictions | None) -> FurtherScores:
         """Return the scores on test besides the primary metric. Raises DataError when there is nothing to score."""
 
-    def details(self, test: Predictions) -> Sequence[RunSection]:
+    def details(self, test: Predictions) -> Sequence[ReportTable]:
         """Return the tables that a report on one run shows."""
 
 

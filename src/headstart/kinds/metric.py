@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from headstart.errors import DataError
+from headstart.report_table import NOTHING
 
-NOTHING = "–"
 NAME = re.compile(r"[A-Za-z]\w{0,39}")
 LONGEST_UNIT = 20
 DIGITS = 3
@@ -63,6 +63,20 @@ class Metric:
     higher_is_better: bool
     unit: str = ""
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    long: str = ""
+    """The name in full, where ``name`` is an abbreviation."""
+    many: str = ""
+    """The plural of that."""
+
+    @property
+    def title(self) -> str:
+        """Return the name in full."""
+        return self.long or self.words
+
+    @property
+    def plural(self) -> str:
+        """Return what several values are called."""
+        return self.many or f"values of {self.title}"
 
     @property
     def is_share(self) -> bool:
@@ -133,7 +147,15 @@ class Metric:
         """Return a value without its unit: "91.3", "0.412"; "–" for NaN."""
         if math.isnan(value):
             return NOTHING
-        return f"{100 * value:.1f}" if self.is_share else _significant(value, DIGITS)
+        return f"{100 * value:.1f}" if self.is_share else significant(value)
+
+    def spread(self, mean: float, deviation: float) -> str:
+        """Return mean and deviation without unit, as in "91.3 ± 0.4" or "0.412 ± 0.013"; "91.3 ± –" where NaN."""
+        mean_text, text = self.number(mean), self.number(deviation)
+        decimals = len(mean_text.partition(".")[2])
+        if not self.is_share and "e" not in mean_text and round(deviation if text != NOTHING else 0.0, decimals):
+            text = f"{deviation:.{decimals}f}"
+        return f"{mean_text} ± {text}"
 
     def text(self, value: float) -> str:
         """Return a value with its unit: "91.3 %", "0.412 years"."""
@@ -141,7 +163,11 @@ class Metric:
 
     def exact(self, value: float) -> str:
         """Return a value with more digits, for comparing two of them: "91.33 %", "0.412345"."""
-        return self._with_unit(f"{100 * value:.2f}" if self.is_share else f"{value:.{EXACT}g}")
+        return self._with_unit(self.exact_number(value))
+
+    def exact_number(self, value: float) -> str:
+        """Return a value without its unit, with more digits than ``number``."""
+        return NOTHING if math.isnan(value) else f"{100 * value:.2f}" if self.is_share else f"{value:.{EXACT}g}"
 
     def exact_pair(self, mean: float, deviation: float) -> str:
         """Return mean and deviation with more digits: "91.33 ± 0.45 %"."""
@@ -159,7 +185,7 @@ class Metric:
 
     def size(self, value: float) -> str:
         """Return a difference, without sign, and its direction left out: "1.8 points", "0.412 years"."""
-        return POINTS.size(value) if self.is_share else self._with_unit(_significant(value, DIGITS))
+        return POINTS.size(value) if self.is_share else self._with_unit(significant(value))
 
     def interval(self, low: float, high: float) -> str:
         """Return "[90.1, 92.5]", or "–" where there is no interval."""
@@ -204,14 +230,15 @@ def stated_metric(primary: Metric, stated: object) -> Metric:
         return Metric(name, higher, unit)
     if higher != primary.higher_is_better or (unit == "%") != primary.is_share:
         raise DataError(f"run.json contradicts what {name} is: which way is better, or its unit")
-    return Metric(name, higher, unit, primary.bounds)
+    return replace(primary, unit=unit)
 
 
 def _decimals(size: float, digits: int) -> int:
     return max(0, digits - 1 - math.floor(math.log10(size))) if size else digits - 1
 
 
-def _significant(value: float, digits: int) -> str:
+def significant(value: float, digits: int = DIGITS) -> str:
+    """Return a number with so many significant digits, of large ones all digits before the point."""
     size = abs(value)
     if size and not 1e-4 <= size < 1e7:
         return f"{value:.{digits}g}"

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.kinds.kind import PredictionTable, RunSection, ScoredCell, digest
+from headstart.kinds.kind import PredictionTable, digest
 from headstart.kinds.regression import BEYOND
+from headstart.report_table import Cell, Column, ReportTable
 
 COLUMNS = ("number", "id", "target", "prediction")
 AT_ONCE = 250_000  # rows that are parsed before they are checked
@@ -66,7 +67,7 @@ class NumberScores:
 
     def measures(self) -> Iterator[tuple[str, str]]:
         """Yield names and texts of what a report on one run shows."""
-        yield from ((BEYOND[name].heading, f"{value:.4g}") for name, value in self.numbers.items())
+        yield from ((BEYOND[name].heading, BEYOND[name].text(value)) for name, value in self.numbers.items())
 
 
 def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
@@ -113,16 +114,17 @@ def number_scores(test: NumberPredictions) -> NumberScores:
     )
 
 
-def error_section(test: NumberPredictions) -> RunSection:
-    """Return the images with the largest errors."""
-    order = np.argsort(-test.per_image, kind="stable").tolist()
-    rows: list[list[ScoredCell]] = []
-    records = []
-    for row in order:
+def errors_table(test: NumberPredictions) -> ReportTable:
+    """Return the images, those with the largest errors first."""
+    rows = []
+    for row in np.argsort(-test.per_image, kind="stable").tolist():
         target, value = float(test.targets[row]), float(test.values[row])
-        rows.append([(test.ids[row], test.ids[row]), *((f"{n:.4g}", n) for n in (target, value, value - target))])
-        records.append({"id": test.ids[row], "target": target, "prediction": value, "error": value - target})
+        rows.append([Cell(test.ids[row]), *(Cell(f"{n:.4g}", n) for n in (target, value, value - target))])
+    columns = [
+        Column("image", field="id"),
+        Column("target", "number", field="target"),
+        Column("prediction", "number", field="prediction"),
+        Column("error", "number", "Prediction less target.", "error"),
+    ]
     note = "Error: prediction less target, in the unit of the target."
-    header = ("image", "target", "prediction", "error")
-    right = (False, True, True, True)
-    return RunSection("errors", "Largest errors", note, header, rows, right, records, shown=20)
+    return ReportTable("errors", "Largest errors", note, columns, rows)

@@ -6,18 +6,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from headstart.kinds.kind import Predictions, PredictionTable, RunSection, ScoreColumn
+from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
 if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from headstart.kinds.number_predictions import NumberPredictions, NumberScores
+    from headstart.report_table import ReportTable
 
 BEYOND = {
     "rmse": ScoreColumn("RMSE"),
     "r2": ScoreColumn("R²"),
     "median_absolute_error": ScoreColumn("median abs. error"),
 }
-MAE = Metric("mae", False, "", (0, math.inf))
+MAE = Metric("mae", False, "", (0, math.inf), "mean absolute error", "mean absolute errors")
 
 
 class NumberKind:
@@ -29,7 +30,7 @@ class NumberKind:
     loss_unit = ""
     shares: Collection[str] = frozenset()
     beyond: Mapping[str, ScoreColumn] = BEYOND
-    beyond_note = "RMSE: root of the mean squared error; R²: share of the targets' variance that is explained."
+    beyond_note = "RMSE: root of the mean squared error. R²: share of the targets' variance that is explained."
 
     def parse(self, table: PredictionTable, name: str) -> NumberPredictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
@@ -44,9 +45,9 @@ class NumberKind:
         assert isinstance(test, NumberPredictions)
         return number_scores(test)
 
-    def details(self, test: Predictions) -> Sequence[RunSection]:
+    def details(self, test: Predictions) -> Sequence[ReportTable]:
         """Return the images with the largest errors."""
-        from headstart.kinds.number_predictions import NumberPredictions, error_section
+        from headstart.kinds.number_predictions import NumberPredictions, errors_table
 
         assert isinstance(test, NumberPredictions)
-        return (error_section(test),)
+        return (errors_table(test),)

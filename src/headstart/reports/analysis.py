@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,14 @@ class Analysis:
         return self.found.runs
 
     @cached_property
+    def _places(self) -> dict[str, int]:
+        return {run.id: place for place, run in enumerate(self.runs)}
+
+    def places(self, runs: Iterable[Run]) -> tuple[int, ...]:
+        """Return the places of runs in ``runs``, by which cells of tables name the runs behind them."""
+        return tuple(self._places[run.id] for run in runs if run.id in self._places)
+
+    @cached_property
     def pivot(self) -> Pivot:
         """Rows by panels."""
         return pivot(self.panels, self.comparisons)
@@ -83,7 +91,7 @@ class Analysis:
         return OneRun.of(run, self.evidence.get(run.id))
 
     def score(self, group: RunGroup, name: str) -> Statistic:
-        """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""
+        """A further score over the runs of a group; count 0 where no predictions are kept."""
         if group.reference:
             return Statistic.of([])
         numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
@@ -103,7 +111,7 @@ class Analysis:
 
     @cached_property
     def variances(self) -> list[tuple[Panel, RunGroup, VarianceSources]]:
-        """Where single streams were varied: the share of each in the variance of the test accuracy."""
+        """Where single streams were varied: the share of each in the variance of the primary metric on test."""
         found = []
         for panel in self.panels:
             for group in panel.groups:
@@ -150,7 +158,7 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
 
 
 def numeric_keys(panels: Sequence[Panel]) -> list[str]:
-    """Settings with three or more numbers, by which accuracy can be drawn: of panels, or of rows."""
+    """Settings with three or more numbers, by which means can be drawn: of panels, or of rows."""
     keys: dict[str, set[Any]] = {}
     for panel in panels:
         for group in panel.groups:

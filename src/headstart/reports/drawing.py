@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from headstart.figures.learning_curves import draw_learning_curves
 from headstart.figures.overview import draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import Style
+from headstart.kinds import Metric
 from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
 from headstart.records.keys import short_names, short_word
 from headstart.records.predictions import read_class_predictions
@@ -35,6 +37,7 @@ from headstart.records.runs import EXPLAINED, Run, explained_in
 from headstart.reports.analysis import Analysis, numeric_keys
 from headstart.reports.findings import verdicts
 from headstart.reports.page.content import FigureImage
+from headstart.reports.tables.accuracy import metrics_of
 from headstart.statistics import cliques, friedman_nemenyi
 
 FOREST_ROWS = 20
@@ -82,10 +85,11 @@ class Plan:
 def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything: bool = True) -> list[Drawn]:
     """Draw the overview as ``directory``/report.png and .pdf, and unless told otherwise the rest into figures/."""
     curves = [read_curves(panel) for panel in analysis.panels]
+    titles = " or ".join(metric.title for metric in metrics_of(analysis))
     overview = Plan(
         "report",
         "Overview",
-        "Accuracy by epoch (training dotted) above test accuracy, mean and deviation over runs.",
+        f"{titles.capitalize()} by epoch (training dotted) above test {titles}, mean and deviation over runs.",
         lambda: draw_overview(analysis.panels, curves),
     )
     plans = [(directory, overview)]
@@ -124,7 +128,7 @@ def _of_panel(
     if len(points) > 1 and all(math.isfinite(point.seconds + point.parameters) for point in points):
         yield Plan(
             f"cost-{slug}",
-            f"Accuracy against cost: {title}",
+            f"{panel.metric.title.capitalize()} against cost: {title}",
             "The line joins what nothing cheaper beats (Pareto front).",
             lambda: draw_cost(points, title, styles, panel.metric),
         )
@@ -205,12 +209,14 @@ def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
 
 
 def _by_number(analysis: Analysis) -> Iterable[Plan]:
-    """Accuracy against each setting that takes three or more numbers; what else tells panels apart makes figures."""
+    """Means against each setting that takes three or more numbers; what else tells panels apart makes figures."""
     for key in numeric_keys(analysis.panels):
         short = short_names([key])[key]
         charts: dict[tuple[Any, ...], dict[str, list[tuple[float, float, float, float]]]] = {}
+        metrics: dict[tuple[Any, ...], Metric] = {}
         for panel in analysis.panels:
             others = tuple(value for name, value in panel.key.items() if name != key)
+            metrics[others] = panel.metric
             for group in panel.groups:
                 low, high = (group.test.mean if math.isnan(end) else end for end in group.test.interval)
                 place = (float(group.key[key]), group.test.mean, low, high)
@@ -221,9 +227,9 @@ def _by_number(analysis: Analysis) -> Iterable[Plan]:
             title = ", ".join(str(value) for value in _telling(others, list(charts)))
             yield Plan(
                 f"by-{_slug(short)}-{number + 1}",
-                f"Test accuracy by {short.replace('_', ' ')}{f': {title}' if title else ''}",
+                f"Test {metrics[others].title} by {short.replace('_', ' ')}{f': {title}' if title else ''}",
                 "Means with 95 % intervals over seeds and test images.",
-                lambda lines=lines, title=title, short=short: draw_by_number(lines, short.replace("_", " "), title),  # type: ignore[misc]
+                partial(draw_by_number, lines, short.replace("_", " "), title, metric=metrics[others]),
             )
 
 
@@ -244,7 +250,7 @@ def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
     """Demšar's diagram over data sets, of rows that all of them have; it takes five data sets and three rows."""
     if len({panel.key.get("dataset") for panel in analysis.panels}) < max(5, len(analysis.panels)):
         return  # blocks have to be independent: other settings on the same images are not
-    labels = [{group.label: group.test.mean for group in panel.groups} for panel in analysis.panels]
+    labels = [{group.label: panel.metric.gain(group.test.mean) for group in panel.groups} for panel in analysis.panels]
     shared = [label for label in analysis.pivot.rows if all(label in of for of in labels)]
     if len(shared) < 3:
         return

@@ -1,27 +1,14 @@
-"""What one run alone shows: its scores, what its kind of target adds (classes, mistakes), cost, learning curve.
-
-Everything is built once here, as tables of texts; the terminal, the pages and the CSV files show the same tables.
-"""
+"""What one run alone shows: an overview, and what its kind of target adds, such as classes and mistakes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from headstart.comparison.evidence import Evidence
-from headstart.comparison.formats import amount
-from headstart.errors import DataError
-from headstart.kinds import Predictions
-from headstart.kinds.class_tables import share_interval
-from headstart.kinds.kind import FurtherScores, RunSection, ScoredCell
 from headstart.records.predictions import read_predictions
-from headstart.records.runs import TRIED, Run
-from headstart.statistics import mean_interval
-
-MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+from headstart.records.runs import Run
+from headstart.report_table import ReportTable
+from headstart.reports.tables.overview import overview_table
 
 
 @dataclass(frozen=True)
@@ -29,8 +16,8 @@ class OneRun:
     """A run with its tables."""
 
     run: Run
-    overview: RunSection
-    details: tuple[RunSection, ...]
+    overview: ReportTable
+    details: tuple[ReportTable, ...]
     """What the kind of target shows of predictions; none without them."""
 
     @property
@@ -43,98 +30,8 @@ class OneRun:
     @classmethod
     def of(cls, run: Run, evidence: Evidence | None) -> OneRun:
         """Read the predictions of the run once more, from which ``evidence`` keeps the scores alone."""
-        found = None if evidence is None else read_predictions(run.directory / "predictions.csv", run.kind)
-        measures = _measures(run, found, None if evidence is None else evidence.scores)
-        rows: list[list[ScoredCell]] = [[(name, name), (text, text)] for name, text in measures]
-        overview = RunSection("overview", "Overview", "", ("measure", "value"), rows, (False, False), short=100)
-        details = () if found is None else tuple(run.kind.details(found))
-        return cls(run, overview, details)
-
-
-def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
-    """Yield names and texts of what is known about the run as a whole."""
-    images = _images(run)
-    metric = run.metric
-    for split, value in (("test", run.test), ("validation", run.validation)):
-        tested = found if split == "test" else None
-        if value is not None:
-            yield metric.axis(split), _score(run, value, tested, images.get(split, 0))
-    for name, of in run.references.items():
-        if (value := of.get(f"test/{metric.name}")) is not None:
-            unit = f" ({metric.unit})" if metric.unit else ""
-            yield f"{name.replace('_', ' ')}, no network{unit}", metric.number(value)
-    if scores is not None:
-        yield from scores.measures()
-    if learning := _learning(run):
-        yield "learning", learning
-    selection = run.record.get("selection")
-    if isinstance(selection, dict) and selection.get("rule"):
-        yield "chosen", str(selection["rule"])
-    yield from _costs(run)
-    if images:
-        yield "images", ", ".join(f"{count} {split}" for split, count in images.items())
-
-
-def _score(run: Run, value: float, tested: Predictions | None, count: int) -> str:
-    """Return the primary metric with its 95 % interval over images, where it has one."""
-    metric, count = run.metric, count if tested is None else len(tested.ids)
-    low = high = math.nan
-    if run.kind.right_or_wrong:
-        low, high = share_interval(value * count, count)
-    elif tested is not None:
-        found = mean_interval(tested.per_image[None])
-        low, high = metric.clipped(found.low), metric.clipped(found.high)
-    inside = "" if math.isnan(low) else f" {metric.interval(low, high)}"
-    return f"{metric.number(value)}{inside}{f', {count} images' if count else ''}"
-
-
-def _images(run: Run) -> dict[str, int]:
-    counts = run.record.get("pictures")
-    counts = counts if isinstance(counts, dict) else {}
-    found = {split: counts.get(split) for split in ("train", "validation", "test")}
-    return {
-        split: count
-        for split, count in found.items()
-        if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 10**12
-    }
-
-
-def _learning(run: Run) -> str:
-    """Return how the primary metric on validation went; nothing for fits without epochs."""
-    try:
-        curve = run.read_curve()
-    except DataError:
-        return ""
-    metric = run.metric
-    train, validation = (f"{split}/{metric.name}" for split in ("train", "validation"))
-    if validation not in curve or set(TRIED) & set(curve):
-        return ""
-    known = curve.dropna(subset=[validation])
-    if known.empty:
-        return ""
-    values, epochs = known[validation].to_numpy(float), known["epoch"].to_numpy(int) + 1
-    losses = known["validation/loss"].to_numpy(float) if "validation/loss" in known else np.zeros(len(values))
-    worse = np.array([-metric.gain(value) for value in values])
-    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), worse))[0])  # as it is chosen: of ties the lowest loss
-    text = f"validation {metric.text(values[0])} in epoch {epochs[0]}"
-    if len(values) > 1:
-        text += f", best {metric.text(values[best])} in epoch {epochs[best]}, last {metric.text(values[-1])}"
-    if train in known and math.isfinite(last := float(known[train].to_numpy(float)[-1])):
-        text += f"; training last {metric.text(last)}"
-    return text
-
-
-def _costs(run: Run) -> Iterator[tuple[str, str]]:
-    cost = run.cost
-    if "train_seconds" in cost:
-        speed = f", {amount(cost['samples_per_second'])} images/s" if "samples_per_second" in cost else ""
-        yield "training (s)", f"{amount(cost['train_seconds'])}{speed}"
-    if "trainable_parameters" in cost:
-        of = f" of {amount(cost['total_parameters'])}" if "total_parameters" in cost else ""
-        yield "parameters trained", f"{amount(cost['trainable_parameters'])}{of}"
-    if peak := cost.get("peak_memory_bytes"):
-        yield "peak memory", _memory(peak)
-
-
-def _memory(size: float) -> str:
-    return next((f"{size / one:.2f} {unit}" for unit, one in MEMORY if size >= one), f"{size:.0f} B")
+        if evidence is None:
+            return cls(run, overview_table(run, None, None), ())
+        found = read_predictions(run.directory / "predictions.csv", run.kind)
+        details = run.kind.details(found)
+        return cls(run, overview_table(run, found, evidence.scores), tuple(one for one in details if one.rows))

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.comparison.comparison import Comparison
 from headstart.comparison.curves import band
-from headstart.comparison.formats import (
-    NOTHING,
-    accuracy,
-    amount,
-    interval,
-    key_cells,
-    percent,
-    shared_settings,
-    split_keys,
-)
 from headstart.comparison.panels import Panel
-from headstart.comparison.pivot import BOLD
 from headstart.errors import DataError
 from headstart.figures.style import Style
 from headstart.records.documents import checked_yaml
 from headstart.records.keys import value_of
 from headstart.records.manifest import SETTINGS
 from headstart.records.runs import Run
+from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.calibration import worse_calibration
-from headstart.reports.findings import averages, findings, remarks
-from headstart.reports.markdown import BEYOND, p_text, score_text
-from headstart.reports.one_run import OneRun, RunSection
-from headstart.reports.page.content import Cell, Chart, Column, FigureImage, Page, PageTable, RunCard, Series
-from headstart.reports.robustness import mean_of, robustness_findings, what_was_measured
+from headstart.reports.findings import averages, findings, remarks, runs_in_all, title_of
+from headstart.reports.page.content import Chart, FigureImage, Page, RunCard, Series
+from headstart.reports.robustness import robustness_findings
+from headstart.reports.tables.listing import report_tables
 from headstart.tables import plain_text
 
 MOST_ROWS = 1000
@@ -43,303 +30,41 @@ MOST_ROWS = 1000
 
 def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str) -> Page:
     """What the page shows; ``command`` made it."""
-    numbers = {run.id: number for number, run in enumerate(analysis.runs)}
-    if analysis.one_run is not None:
-        return _of_one_run(analysis.one_run, analysis, images, styles, command)
-    _, constant = split_keys(analysis.groups)
-    count = len(analysis.runs)
-    shared = shared_settings(constant)
-    summary = [f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"]
-    summary += [*findings(analysis, only_best=len(analysis.panels) > 2), *averages(analysis), f"Made by: {command}"]
-    if analysis.robustness is not None:
-        summary[-1:-1] = [*robustness_findings(analysis.robustness), *analysis.robustness.reasons]
-    tables = [_main(analysis, numbers)]
-    if len(analysis.panels) > 1 and len(analysis.pivot.rows) > 1:
-        tables.insert(0, _pivot(analysis, numbers))
-    tables += [
-        *_differences(analysis, numbers),
-        *_beyond(analysis, numbers),
-        *_robustness(analysis, numbers),
-        _budgets(analysis, numbers),
-    ]
-    tables += _recalls(analysis, numbers)
+    one, found = analysis.one_run, analysis.robustness
+    if one is not None:
+        summary = [f"{name}: {text}" for name, text in one.overview.texts]
+    else:
+        only_best = len(analysis.panels) > 2
+        summary = [runs_in_all(analysis), *findings(analysis, only_best), *averages(analysis)]
+    summary += [] if found is None else [*robustness_findings(found), *found.reasons]
     return Page(
-        title="Comparison of runs",
-        summary=summary,
-        tables=tables,
+        title=title_of(analysis),
+        summary=[*summary, f"Made by: {command}"],
+        tables=_tables(analysis),
         charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
         images=list(images),
         runs=[_card(run) for run in analysis.runs],
-        problems=[*remarks(analysis.found), *worse_calibration(analysis)],
+        problems=[*remarks(analysis.found), *(worse_calibration(analysis) if one is None else [])],
     )
 
 
-def _of_one_run(
-    one: OneRun, analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str
-) -> Page:
-    """Return the page of one run alone."""
-    found = analysis.robustness
-    measured = [] if found is None else [*robustness_findings(found), *found.reasons]
-    return Page(
-        title=one.title,
-        summary=[*(f"{name}: {text}" for name, text in one.overview.texts), *measured, f"Made by: {command}"],
-        tables=[*map(_section_table, one.details), *_robustness(analysis, {one.run.id: 0})],
-        charts=[chart for panel in analysis.panels for chart in _curves(panel, 0, styles)],
-        images=list(images),
-        runs=[_card(one.run)],
-        problems=remarks(analysis.found),
-    )
-
-
-def _section_table(section: RunSection) -> PageTable:
-    columns = [
-        Column(name, "number" if is_right else "text")
-        for name, is_right in zip(section.header, section.right, strict=True)
-    ]
-    rows = [[_cell(*cell) for cell in row] for row in section.rows[:MOST_ROWS]]
-    more = len(section.rows) - MOST_ROWS
-    note = f"{section.note} {more} more rows are in {section.name}.csv." if more > 0 else section.note
-    return PageTable(section.name, section.title, note.strip(), columns, rows)
-
-
-def _of(runs: Sequence[Run], numbers: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(numbers[run.id] for run in runs if run.id in numbers)
-
-
-def _cell(text: str, value: float | str | None, runs: tuple[int, ...] = (), bold: bool = False) -> Cell:
-    if isinstance(value, float) and math.isnan(value):
-        value = None
-    return Cell(text, value, runs, bold)
-
-
-def _keys(analysis: Analysis) -> tuple[list[Column], list[list[Cell]]]:
-    header, rows, right = key_cells(analysis.groups)
-    columns = [Column(name, "number" if is_right else "text") for name, is_right in zip(header, right, strict=True)]
-    keys, _ = split_keys(analysis.groups)
-    cells = [
-        [
-            Cell(text, value if isinstance(value, int | float) else text)
-            for text, value in zip(row, (group.key[key] for key in keys), strict=True)
-        ]
-        for row, group in zip(rows, analysis.groups, strict=True)
-    ]
-    return columns, cells
-
-
-def _main(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
-    columns, rows = _keys(analysis)
-    columns += [
-        Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
-        Column("95 % interval", "number", "Where the mean lies; seeds and test images are both samples."),
-        Column("validation (%)", "number", "Accuracy of the chosen epoch or setting."),
-        Column("runs", "number"),
-        Column("train (s)", "number", "Features, training and validation of one run, on average."),
-        Column("trained", "number", "Parameters that are trained."),
-        Column("samples/s", "number"),
-    ]
-    found = analysis.robustness
-    if found is not None:
-        columns.append(Column("mCE (%)", "number", "Mean error over corruptions and severities."))
-    best = {panel.title: names for panel, names in zip(analysis.panels, analysis.pivot.best, strict=True)}
-    bold = {id(group): group.label in best[panel.title] for panel in analysis.panels for group in panel.groups}
-    for row, group in zip(rows, analysis.groups, strict=True):
-        runs = _of(group.runs, numbers)
-        low, high = group.test.interval
-        row += [
-            _cell(accuracy(group.test), group.test.mean, runs, bold.get(id(group), False)),
-            _cell(interval(low, high), low, runs),
-            _cell(accuracy(group.validation), group.validation.mean, runs),
-            _cell(str(group.test.count), float(group.test.count), runs),
-            *(
-                _cell(amount(group.cost(name)), group.cost(name), runs)
-                for name in ("train_seconds", "trainable_parameters", "samples_per_second")
-            ),
-        ]
-        if found is not None:
-            row.append(_cell(accuracy(found.mce(group)), found.mce(group).mean, runs))
-    note = f"{BOLD} Click a number for its runs."
-    return PageTable("accuracy", "Accuracy and cost", note, columns, rows)
-
-
-def _pivot(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
-    table = analysis.pivot
-    columns = [Column(analysis.panels[0].what, "text"), *(Column(title, "number") for title in table.columns)]
-    rows = []
-    for label, groups in zip(table.rows, table.cells, strict=True):
-        row = [Cell(label, label)]
-        for group, best in zip(groups, table.best, strict=True):
-            if group is None:
-                row.append(Cell(NOTHING))
-            else:
-                row.append(_cell(accuracy(group.test), group.test.mean, _of(group.runs, numbers), label in best))
-        rows.append(row)
-    return PageTable("side-by-side", "Side by side", "Test accuracy (%), ± one sample deviation.", columns, rows)
-
-
-def _differences(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
-    rows = _difference_rows(analysis.panels, analysis.comparisons, numbers)
-    several = len(analysis.panels) > 1
-    return [_difference_table("differences", "Differences", "test accuracies", rows, several)] if rows else []
-
-
-def _difference_table(name: str, title: str, of: str, rows: list[list[Cell]], several_panels: bool) -> PageTable:
-    columns = [
-        *([Column("panel", "text")] if several_panels else []),
-        Column("better", "text"),
-        Column("other", "text"),
-        Column("points", "number", f"Difference of the mean {of} on the runs that pair up."),
-        Column("95 % interval", "number", "Corrected for the number of comparisons in the panel (Bonferroni)."),
-        Column("p (adjusted)", "number", "Corrected like the interval: below 5 %, the interval leaves out zero."),
-        Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs)."),
-        Column("pairs", "number"),
-        Column("verdict", "text"),
-    ]
-    note = "Paired by seed and fold. Bold: adjusted p below 5 %."
-    return PageTable(name, title, note, columns, rows)
-
-
-def _difference_rows(
-    panels: Sequence[Panel], comparisons: Mapping[str, Sequence[Comparison]], numbers: Mapping[str, int]
-) -> list[list[Cell]]:
-    rows = []
-    for panel in panels:
-        groups = {group.label: group for group in panel.groups}
-        for one in comparisons.get(panel.title, ()):
-            runs = _of([*groups[one.a].runs, *groups[one.b].runs], numbers)
-            result = one.result
-            effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
-            rows.append(
-                [
-                    *([Cell(panel.title, panel.title)] if len(panels) > 1 else []),
-                    Cell(one.a, one.a),
-                    Cell(one.b, one.b),
-                    _cell(percent(result.difference), result.difference, runs, one.told_apart),
-                    _cell(interval(result.low, result.high), result.low, runs),
-                    _cell(p_text(one.p_adjusted), one.p_adjusted, runs),
-                    _cell(effect, result.effect_size if effect != NOTHING else None, runs),
-                    _cell(str(result.pairs), float(result.pairs), runs),
-                    Cell(one.verdict, one.verdict),
-                ]
-            )
-    return rows
-
-
-def _beyond(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
-    columns, rows = _keys(analysis)
-    shown = [name for name in BEYOND if any(analysis.score(group, name).count for group in analysis.groups)]
-    if not shown:
-        return []
-    columns += [Column(BEYOND[name][0], "number") for name in shown]
-    kept = []
-    for row, group in zip(rows, analysis.groups, strict=True):
-        if group.reference:
-            continue
-        runs = _of(group.runs, numbers)
-        told = [(score_text(analysis, group, name), analysis.score(group, name).mean) for name in shown]
-        kept.append([*row, *(_cell(text, mean, runs) for text, mean in told)])
-    note = (
-        "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
-        " validation."
-    )
-    return [PageTable("beyond-accuracy", "Beyond accuracy", note, columns, kept)]
-
-
-def _robustness(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
-    found = analysis.robustness
-    if found is None:
-        return []
-    header, cells, right = key_cells([group for group, _ in found.rows])
-    columns = [Column(name, "number" if is_right else "text") for name, is_right in zip(header, right, strict=True)]
-    columns += [Column(name, "number") for name in ("mCE (%)", "relative mCE (%)", "clean error (%)", "runs")]
-    rows = []
-    for keys, (group, bold) in zip(cells, found.rows, strict=True):
-        runs = _of([run for run in group.runs if run.id in found.runs], numbers)
-        mce, relative, clean = found.mce(group), found.relative(group), found.clean(group)
-        rows.append(
-            [
-                *(Cell(text, text) for text in keys),
-                _cell(accuracy(mce), mce.mean, runs, bold),
-                _cell(accuracy(relative), relative.mean, runs),
-                _cell(accuracy(clean), clean.mean, runs),
-                _cell(str(mce.count), float(mce.count), runs),
-            ]
-        )
-    tables = [PageTable("robustness", "Robustness", what_was_measured(found), columns, rows)]
-    if differences := _difference_rows(found.panels, found.comparisons, numbers):
-        of = "shares of corrupted images told right (1 - mCE)"
-        several = len(found.panels) > 1
-        tables.append(
-            _difference_table("robustness-differences", "Differences in robustness", of, differences, several)
-        )
-    for number, panel in enumerate(found.panels):
-        errors = [found.by_corruption(group) for group in panel.groups]
-        of_panel = [Column("corruption", "text"), *(Column(group.label, "number") for group in panel.groups)]
-        by_name = [
-            [
-                Cell(name, name),
-                *(
-                    _cell(percent(mean_of(of, name)), mean_of(of, name), _of(group.runs, numbers))
-                    for group, of in zip(panel.groups, errors, strict=True)
-                ),
-            ]
-            for name in found.corruptions(panel)
-        ]
-        title = f"Error by corruption: {panel.title}"
-        tables.append(PageTable(f"corruptions-{number}", title, "Mean error over severities (%).", of_panel, by_name))
-    return tables
-
-
-def _budgets(analysis: Analysis, numbers: Mapping[str, int]) -> PageTable:
-    columns, rows = _keys(analysis)
-    columns += [
-        Column("runs tried", "number"),
-        Column("seconds in all", "number"),
-        Column("candidates", "number", "Epochs, strengths, mixes and the like that validation compared inside runs."),
-        Column("chosen", "text"),
-    ]
-    kept = []
-    for row, group, budget in zip(rows, analysis.groups, analysis.budgets, strict=True):
-        if group.reference:
-            continue
-        runs = _of(group.tried or group.runs, numbers)
-        kept.append(
-            [
-                *row,
-                _cell(str(budget.runs), float(budget.runs), runs),
-                _cell(amount(budget.seconds), budget.seconds, runs),
-                _cell(str(budget.candidates), float(budget.candidates), runs),
-                Cell(budget.rule, budget.rule),
-            ]
-        )
-    return PageTable("budget", "Tuning cost", "Tuning budget of each row.", columns, kept)
-
-
-def _recalls(analysis: Analysis, numbers: Mapping[str, int]) -> list[PageTable]:
-    tables = []
-    for number, panel in enumerate(analysis.panels):
-        known = [(group, found) for group in panel.groups if (found := analysis.recalls(group)) is not None]
-        known = [(group, found) for group, found in known if found[0] == known[0][1][0]]
-        if not known:
-            continue
-        columns = [Column("class", "text"), *(Column(group.label, "number") for group, _ in known)]
-        rows = [
-            [
-                Cell(name, name),
-                *(
-                    _cell(percent(float(recalls[index])), float(recalls[index]), _of(group.runs, numbers))
-                    for group, (_, recalls) in known
-                ),
-            ]
-            for index, name in enumerate(known[0][1][0])
-        ]
-        title = f"Recall by class: {panel.title}"
-        tables.append(PageTable(f"recall-{number}", title, "Share of a class's test images told (%).", columns, rows))
-    return tables
+def _tables(analysis: Analysis) -> list[ReportTable]:
+    """Return the tables, those of differences with few columns, those of one run with not too many rows."""
+    tables = [table for table in report_tables(analysis) if table.id != "overview"]  # that is in the summary
+    if analysis.one_run is not None:
+        return [table.first(MOST_ROWS) for table in tables]
+    more = ["panel"] if len(analysis.panels) == 1 else []
+    return [table.without("pair", "p", *more) if table.id.endswith("differences") else table for table in tables]
 
 
 def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Chart]:
     charts = []
-    for score, name, scale in (("accuracy", "accuracy (%)", 100.0), ("loss", "loss (nats)", 1.0)):
+    metric, unit = panel.metric, panel.kind.loss_unit
+    loss = f"loss ({unit})" if unit else "loss"
+    for score, of, name, scale in (
+        (metric.name, metric.title, metric.axis(), metric.scale),
+        ("loss", "loss", loss, 1),
+    ):
         series: list[Series] = []
         for group in panel.groups:
             style = styles[group.label]
@@ -361,8 +86,12 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
                     )
                 )
         if series:
-            title = f"{score.capitalize()} by epoch: {panel.title}"
-            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series, percent=score == "accuracy"))
+            title = f"{of.capitalize()} by epoch: {panel.title}"
+            charts.append(
+                Chart(
+                    f"{score}-{number}", title, "epoch", name, series, percent=metric.is_share and score == metric.name
+                )
+            )
     return charts
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,24 +39,26 @@ class Measured:
         """What is known of the runs of a group."""
         return [self.runs[run.id] for run in group.runs if run.id in self.runs and not group.reference]
 
-    def mce(self, group: RunGroup) -> Statistic:
-        """Mean corruption error over the measured runs, a fraction of 1; count 0 where they measured other things."""
+    def _over_runs(self, group: RunGroup, score: Callable[[Robustness], float]) -> Statistic:
+        """Return a score over the measured runs, a fraction of 1; count 0 where they measured other things."""
         known = self.of(group)
-        return Statistic.of(one.mean_error for one in known) if _alike(known) else Statistic.of([])
+        return Statistic.of(map(score, known)) if _alike(known) else Statistic.of([])
+
+    def mce(self, group: RunGroup) -> Statistic:
+        """Return the mean corruption error."""
+        return self._over_runs(group, lambda one: one.mean_error)
 
     def relative(self, group: RunGroup) -> Statistic:
-        """The same less the error on clean images."""
-        known = self.of(group)
-        return Statistic.of(one.relative_error for one in known) if _alike(known) else Statistic.of([])
+        """Return the same less the error on clean images."""
+        return self._over_runs(group, lambda one: one.relative_error)
 
     def clean(self, group: RunGroup) -> Statistic:
-        """The error on the same images, clean."""
-        known = self.of(group)
-        return Statistic.of(one.clean_error for one in known) if _alike(known) else Statistic.of([])
+        """Return the error on the same images, clean."""
+        return self._over_runs(group, lambda one: one.clean_error)
 
     def accuracy(self, group: RunGroup) -> Statistic:
-        """The share of corrupted images told right: the higher the better."""
-        return Statistic.of(1 - one.mean_error for one in self.of(group)) if self.mce(group).count else Statistic.of([])
+        """Return the share of corrupted images that are predicted right: the higher the better."""
+        return self._over_runs(group, lambda one: 1 - one.mean_error)
 
     def by_severity(self, group: RunGroup) -> dict[int, Statistic]:
         """The mean error at each severity, from 0 (clean) on."""
@@ -192,24 +193,6 @@ def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
     return (
         f"{panel.title}: {len(missing)} of {len(runs)} runs were not measured under corruptions, such as"
         f" {missing[0].directory.name}; 'headstart evaluate RUN --corruptions' does it."
-    )
-
-
-def mean_of(values: Mapping[Any, Statistic], key: Any) -> float:
-    """The mean of one of several statistics; NaN where it is missing."""
-    return values[key].mean if key in values else math.nan
-
-
-def what_was_measured(measured: Measured) -> str:
-    """A sentence for the legend of a table."""
-    first = next(iter(measured.runs.values()))
-    alike = len({one.cells for one in measured.runs.values()}) == 1
-    what = f"over {len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
-    told = what if alike else "over the corruptions that were measured"
-    return (
-        f"mCE: mean error {told}, not normalised. Relative: less the error on the same images, clean. The lower the"
-        " better. Bold: the lowest, and the next above it that the test does not separate from it and that lie within"
-        " its interval."
     )
 
 

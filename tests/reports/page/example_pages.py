@@ -10,7 +10,8 @@ from itertools import product
 
 from PIL import Image, ImageDraw
 
-from headstart.reports.page import Cell, Chart, Column, FigureImage, Page, PageTable, RunCard, Series
+from headstart.report_table import Cell, Column, ReportTable
+from headstart.reports.page import Chart, FigureImage, Page, RunCard, Series
 
 STRATEGIES = {
     "finetune_all": ("#0072B2", 93.1),
@@ -98,7 +99,7 @@ def sweep(seeds: int = 3, rates: Sequence[float] = (0.002,)) -> list[RunCard]:
     ]
 
 
-def results(runs: Sequence[RunCard]) -> PageTable:
+def results(runs: Sequence[RunCard]) -> ReportTable:
     """A row a data set, strategy and rate."""
     rows = []
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -113,7 +114,7 @@ def results(runs: Sequence[RunCard]) -> PageTable:
         seconds = None if strategy == "scratch" else 4.0 + len(strategy) * 9
         cells += [Cell(str(len(members)), len(members)), Cell("–" if seconds is None else f"{seconds:.0f}", seconds)]
         rows.append(cells)
-    return PageTable(
+    return ReportTable(
         "results",
         "Test accuracy by strategy",
         "Means over 3 seeds in percent, ± one sample deviation. Bold: the best, and those that a paired test "
@@ -235,14 +236,14 @@ def evil_page() -> Page:
         title=bad,
         summary=[bad],
         tables=[
-            PageTable(
+            ReportTable(
                 "results",
                 bad,
                 bad,
                 [Column(bad, help=bad), Column("n", "number")],
                 rows,
             ),
-            PageTable(bad, bad, bad, [Column(bad)], [[Cell(bad, bad, (0, 1, 2))], [Cell("other")], [Cell(bad)]]),
+            ReportTable(bad, bad, bad, [Column(bad)], [[Cell(bad, bad, (0, 1, 2))], [Cell("other")], [Cell(bad)]]),
         ],
         charts=[Chart(bad, bad, bad, bad, [Series(bad, bad, bad, values, values, values, values, "test", bad)])],
         images=[replace(image(), title=bad, note=bad, files=[bad, "a\ud800.svg"])],

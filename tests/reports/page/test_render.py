@@ -16,9 +16,10 @@ from example_pages import evil_page, large_page, small_page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.reports.page import Cell, Column, FigureImage, Page, PageTable, RunCard, Series, render
+from headstart.report_table import Cell, Column, ReportTable
+from headstart.reports.page import FigureImage, Page, RunCard, Series, render
 from headstart.reports.page.data import metric_text, safe_json, split_configs
-from headstart.reports.page.render import run_table
+from headstart.reports.page.run_table import run_table
 
 
 class Parsed(HTMLParser):
@@ -78,7 +79,7 @@ def test_ids_are_unique_and_links_have_targets() -> None:
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {(a.get("href") or "")[1:] for a in parsed.all("a") if (a.get("href") or "").startswith("#")}
-    assert {"main", "summary", "problems", "tables", "charts", "pictures", "runs", "run-0"} <= targets <= set(ids)
+    assert {"main", "summary", "problems", "tables", "charts", "images", "runs", "run-0"} <= targets <= set(ids)
 
 
 def test_plotly_is_there_once_and_only_for_charts() -> None:
@@ -173,7 +174,7 @@ def test_training_is_dotted() -> None:
 
 def test_sort_keys_are_there_where_the_text_is_not_enough() -> None:
     rows = [[Cell("b", "1 first"), Cell("9.5", 9.5)], [Cell("a"), Cell("–")], [Cell("c"), Cell("nan", math.nan)]]
-    table = PageTable("t", "T", "", [Column("name"), Column("number", "number")], rows)
+    table = ReportTable("t", "T", "", [Column("name"), Column("number", "number")], rows)
     html = render(Page("P", tables=[table]))
     assert re.findall(r'data-value="([^"]*)"', html) == ["1 first", "9.5"]
 
@@ -232,12 +233,12 @@ def test_an_empty_page_is_a_page() -> None:
 
 def test_content_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="2 columns, but a row of 1"):
-        PageTable("t", "T", "", [Column("a"), Column("b")], [[Cell("x")]])
+        ReportTable("t", "T", "", [Column("a"), Column("b")], [[Cell("x")]])
     with pytest.raises(ValueError, match="different lengths"):
         Series("s", "#000000", "solid", [1, 2], [1.0])
     with pytest.raises(ValueError, match="names run 3, but there are 0 runs"):
-        Page("P", tables=[PageTable("t", "T", "", [Column("a")], [[Cell("x", runs=(3,))]])])
+        Page("P", tables=[ReportTable("t", "T", "", [Column("a")], [[Cell("x", runs=(3,))]])])
     with pytest.raises(ValueError, match="Two tables have the id 't'"):
-        Page("P", tables=[PageTable("t", "T", "", [], []), PageTable("t", "U", "", [], [])])
+        Page("P", tables=[ReportTable("t", "T", "", [], []), ReportTable("t", "U", "", [], [])])
     with pytest.raises(ValueError, match="not a PNG"):
         FigureImage("P", "", b"GIF89a")

@@ -3,51 +3,15 @@
 Texts may hold any characters; the page shows them as they are. Numbers that are not finite count as missing.
 """
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headstart.report_table import ReportTable
+
 Number = float | None
-Kind = Literal["text", "number"]
 Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table; numbers stand on the right and are sorted as numbers."""
-
-    name: str
-    kind: Kind = "text"
-    help: str = ""
-    """One sentence that explains the column, below the table; may be empty."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a cell shows, what it is sorted by, and which runs are behind it."""
-
-    text: str
-    value: float | str | None = None
-    """Sort key. None means the text in a column of texts, and missing (sorted last) in a column of numbers."""
-    runs: tuple[int, ...] = ()
-    """Places in Page.runs, counted from 0."""
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """Rows of cells below a heading; the rows come in the order in which they are first shown."""
-
-    id: str
-    title: str
-    note: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"Table '{self.id}' has {len(self.columns)} columns, but a row of {len(row)} cells.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +71,7 @@ class RunCard:
     """YAML text."""
     facts: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Names as in run.json, such as test/accuracy; names that end in accuracy are fractions of 1."""
+    """Names as in run.json, such as test/accuracy; see ``is_share`` for those that are fractions of 1."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +90,12 @@ class FigureImage:
             if not content.startswith(b"\x89PNG\r\n\x1a\n"):
                 raise ValueError(f"Image '{self.title}' is not a PNG.")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the first block of a PNG (RFC 2083, section 4.1.1)."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
+
 
 @dataclass(frozen=True)
 class Page:
@@ -133,7 +103,7 @@ class Page:
 
     title: str
     summary: Sequence[str] = ()
-    tables: Sequence[PageTable] = ()
+    tables: Sequence[ReportTable] = ()
     charts: Sequence[Chart] = ()
     images: Sequence[FigureImage] = ()
     runs: Sequence[RunCard] = ()

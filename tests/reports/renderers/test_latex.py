@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.comparison.pivot import Pivot
-from headstart.reports.latex import SPECIAL, escape_latex, latex_table
+from headstart.report_table import Cell, Column, ReportTable
+from headstart.reports.renderers.latex import SPECIAL, escape_latex, latex_table
 
 TOKENS = re.compile("|".join(re.escape(form) for form in (*SPECIAL.values(), "{}")))
 LISTS = [
@@ -48,8 +48,9 @@ def test_any_text_prints_as_itself(text: str) -> None:
 @pytest.mark.slow
 def test_pdflatex_takes_any_label(tmp_path: Path) -> None:
     labels = (*LISTS, string.printable)
-    table = Pivot(labels, labels, ((None,) * len(labels),) * len(labels), (frozenset(),) * len(labels))
-    text = latex_table(table, "[head.stages]", "note")
+    columns = [Column("[head.stages]"), *map(Column, labels)]
+    rows = [[Cell(label), *map(Cell, labels)] for label in labels]
+    text = latex_table(ReportTable("t", "T", "", columns, rows, lower=1), "note")
     document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
     (tmp_path / "table.tex").write_text(document)
     done = subprocess.run(
