@@ -125,8 +125,9 @@ def _sort_key(cell: Cell, column: Column) -> float | str | None:
 
 def _menus(table: ReportTable) -> Iterator[tuple[int, str, list[str]]]:
     """Yield the drop-downs, one for each column of texts whose few values repeat: its number, name and values."""
-    for number, (name, numeric) in enumerate(zip(table.names, table.numeric, strict=True)):
-        values = list(dict.fromkeys(row[number] for row in table.texts))
+    columns = zip(table.names, table.numeric, *table.texts, strict=True)
+    for number, (name, numeric, *texts) in enumerate(columns):
+        values = list(dict.fromkeys(texts))
         if not numeric and 1 < len(values) <= min(FEW_VALUES, len(table.rows) - 1):
             yield number, name, values
 

@@ -46,7 +46,7 @@ def _compared(
         Column("pair"),
         Column("better", field="a"),
         Column("other", field="b"),
-        Column(_unit(panels), "number", "On the runs that pair up.", "difference"),
+        Column(_unit(panels), "number", "Difference on the runs that pair up.", "difference"),
         Column("95 % interval (adjusted)", "number", field="low"),
         *(Column(name, field=name, shown=False) for name in ("high", "level")),
         Column("p", "number", field="p"),
