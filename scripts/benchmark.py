@@ -1,7 +1,7 @@
-"""Speed and memory, as ratios measured in one run: python scripts/benchmark.py [QUESTION ...] [--root FOLDER].
+"""Measure speed and memory as ratios: python scripts/benchmark.py [QUESTION ...] [--root FOLDER].
 
-Both sides of a ratio run here and now, whole commands in processes of their own; medians of --rounds. The table in
-docs/benchmarks.md is what this prints. With a GPU, runs take it by themselves:
+Both sides of a ratio are measured in the same call, as whole commands in separate processes; figures are medians of
+--rounds. docs/benchmarks.md shows the printed table. Runs use a GPU if there is one, as with
 --backbone resnet50 --size 224 --set trainer.precision=bf16-mixed.
 """
 
@@ -15,21 +15,21 @@ from benchmarks.measured import Row
 
 
 def main() -> None:
-    """Ask the questions named, all of them by default, and print the table."""
+    """Answer the named questions (default: all) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
     names += ["views", "augmented"]
-    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"any of {', '.join(names)} (default: all)")
     parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=32, help="images a batch")
+    parser.add_argument("--batch", type=int, default=32, help="images per batch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more settings of headstart train")
     options = parser.parse_args()
     if unknown := [name for name in options.questions if name not in names]:
-        parser.error(f"there is no question {unknown[0]}; choose of {', '.join(names)}")
-    import torch  # takes seconds, which a wrong question need not wait for
+        parser.error(f"there is no question {unknown[0]}; choose from {', '.join(names)}")
+    import torch  # takes seconds, so only after the arguments are checked
     from benchmarks import augmentation, frozen, memory, overhead, probe, report
 
     from headstart.records.provenance import hardware

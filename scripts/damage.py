@@ -1,7 +1,7 @@
-"""What can be wrong with a run directory: a catalogue of damage, each entry a file and what becomes of it.
+"""Damage a run directory in many ways, to test the commands that read it.
 
-``catalogue`` lists the entries, ``damage`` carries one out in a copy of a whole run. What is drawn depends on the
-generator alone. Nothing here is specific to a version of headstart: files are taken as bytes, JSON, YAML, CSV or zip.
+``catalogue`` lists the kinds of damage; ``damage`` applies one to a copy of a run. Random choices depend only on the
+generator. Nothing depends on the version of headstart: files are read as bytes, JSON, YAML, CSV or zip.
 """
 
 import csv
@@ -28,7 +28,7 @@ FILES = (
     "explain/mistakes.pdf", "../sweep.json", "../.outcomes/000000.json", ".lock",
 )  # fmt: skip
 STRIDE = 67
-"""Between the entries of two cases: has no factor in common with their number, so a few cases are a sample of all."""
+"""Step between the entries of consecutive cases; coprime to their number, so that a few cases are a sample of all."""
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 3, 0.5, 1e200, -1e200, 1e308, float("inf"), float("nan"), 2**63, 10**400, "", "word", "1e999",
     "x" * 10_000, "x" * 1_000_000, "\ud800", "a\0b", "\x1b[2J\x07", "a\nb", "../../..", "/etc/passwd", "/dev/zero",
@@ -52,7 +52,7 @@ CELLS = (
     "0x1",
 )
 LIGHTNING = "pytorch_lightning"
-# Settings of a stranger that write somewhere, or run something, where they are followed.
+# Hostile settings, which write a file or run code if they are followed.
 EVIL: tuple[tuple[str, Any], ...] = (
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.ModelCheckpoint", "dirpath": "/tmp/owned"}),
     ("callbacks.x", {"_target_": f"{LIGHTNING}.callbacks.ModelCheckpoint", "filename": "../../owned"}),
@@ -79,7 +79,7 @@ EVIL: tuple[tuple[str, Any], ...] = (
 
 
 def catalogue() -> list[tuple[str, str, Change]]:
-    """Return every entry: the file, what becomes of it, and what does it, given the file in its run directory."""
+    """Return every entry: the file, the kind of damage, and the function that damages the file."""
     found = [(file, kind, change) for file in FILES for kind, change in ANY.items()]
     for files, kinds in (
         ((MANIFEST,), {f"value {number}": json_value for number in range(51)} | JSONS),
@@ -99,7 +99,7 @@ def catalogue() -> list[tuple[str, str, Change]]:
 
 
 def damage(run: Path, number: int, seed: int) -> str:
-    """Carry out one entry of the catalogue in a run directory, and return what it is called."""
+    """Apply one entry of the catalogue to a run directory, and return its name."""
     entries = catalogue()
     file, kind, change = entries[STRIDE * number % len(entries)]
     path = run / file
@@ -112,7 +112,7 @@ def damage(run: Path, number: int, seed: int) -> str:
 
 
 def replaced(content: bytes | Callable[[np.random.Generator], bytes]) -> Change:
-    """Return the change that writes other content."""
+    """Return a change that writes other content."""
 
     def change(path: Path, rng: np.random.Generator) -> None:
         path.write_bytes(content(rng) if callable(content) else content)
@@ -121,7 +121,7 @@ def replaced(content: bytes | Callable[[np.random.Generator], bytes]) -> Change:
 
 
 def linked(target: str) -> Change:
-    """Return the change that puts a link in its place."""
+    """Return a change that replaces the file by a link."""
 
     def change(path: Path, rng: np.random.Generator) -> None:
         path.unlink(missing_ok=True)
@@ -131,7 +131,7 @@ def linked(target: str) -> Change:
 
 
 def instead(make: Callable[[Path], object]) -> Change:
-    """Return the change that puts something in its place that is no file."""
+    """Return a change that replaces the file by something that is not a file."""
 
     def change(path: Path, rng: np.random.Generator) -> None:
         path.unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def instead(make: Callable[[Path], object]) -> Change:
 
 
 def changed(edit: Callable[[bytes, np.random.Generator], bytes]) -> Change:
-    """Return the change that edits the content."""
+    """Return a change that edits the content."""
 
     def change(path: Path, rng: np.random.Generator) -> None:
         path.write_bytes(edit(path.read_bytes() if path.is_file() else b"", rng))
@@ -151,7 +151,7 @@ def changed(edit: Callable[[bytes, np.random.Generator], bytes]) -> Change:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # as the name of a socket is short
+    os.chdir(path.parent)  # because the path of a socket must be short
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)
@@ -197,7 +197,7 @@ ANY: dict[str, Change] = {
     "link to zeros": linked("/dev/zero"),
     "link out": linked("/etc/passwd"),
     "link to nothing": linked("nothing"),
-    "link to itself": changed(lambda content, rng: content),  # made below, as it needs its name
+    "link to itself": changed(lambda content, rng: content),  # replaced below, because it needs its name
     "ten gigabytes": _sparse,
     "closed": _closed,
     "cut": changed(_cut),
@@ -221,7 +221,7 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def _with_other_value(content: Any, rng: np.random.Generator) -> Any:
-    """Put an odd value in one place, or take the entry out, or give its key another name."""
+    """Replace one value by an odd one, remove one entry, or rename one key."""
     places = _places(content)
     *way, last = places[int(rng.integers(1, len(places)))] if len(places) > 1 else [None]
     value, kind = VALUES[int(rng.integers(len(VALUES)))], rng.random()
@@ -240,12 +240,12 @@ def _with_other_value(content: Any, rng: np.random.Generator) -> Any:
 
 
 def json_value(path: Path, rng: np.random.Generator) -> None:
-    """Change one value."""
+    """Change one value of a JSON file."""
     path.write_text(json.dumps(_with_other_value(json.loads(path.read_text()), rng)))
 
 
 def yaml_value(path: Path, rng: np.random.Generator) -> None:
-    """Change one value."""
+    """Change one value of a YAML file."""
     content = _with_other_value(yaml.safe_load(path.read_text()), rng)
     path.write_bytes(yaml.safe_dump(content, sort_keys=False, allow_unicode=False).encode(errors="surrogatepass"))
 
@@ -298,7 +298,7 @@ YAMLS = {
 
 
 def csv_cell(path: Path, rng: np.random.Generator) -> None:
-    """Put an odd cell in one place, the header among them."""
+    """Replace one cell of a CSV file, which may be in the header, by an odd one."""
     rows = list(csv.reader(io.StringIO(path.read_text())))
     row = rows[int(rng.integers(len(rows)))]
     row[int(rng.integers(len(row)))] = str(rng.choice(CELLS))
@@ -329,7 +329,7 @@ CSVS = {
 
 
 def _archive(edit: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> Change:
-    """Return the change that edits the entries of a zip archive."""
+    """Return a change that edits the entries of a zip archive."""
 
     def change(path: Path, rng: np.random.Generator) -> None:
         made = io.BytesIO()
@@ -371,6 +371,6 @@ NETWORKS = {
 
 
 def huge_image(path: Path, rng: np.random.Generator) -> None:
-    """Say that it has 100,000 x 100,000 pixels."""
+    """Set the size in a PNG's header to 100,000 x 100,000 pixels."""
     content = path.read_bytes()
     path.write_bytes(content[:16] + struct.pack(">II", 100_000, 100_000) + content[24:])

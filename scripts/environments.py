@@ -1,10 +1,10 @@
-"""Run four commands in many environments: each pair has to end in its result, or in one sentence.
+"""Run four commands in many environments, and check that each ends with its result or with one sentence.
 
     python scripts/environments.py [--only NAME ...] [--jobs N]
 
-Full and read-only disks, missing folders, limits, odd paths, locales, clocks, closed streams. Prints a Markdown table;
-the exit code is 1 where a pair ends in a traceback, without a word, by a signal, or not within its time. Disks are
-mounted in a namespace of their own, so nothing stays. Environments that need what this machine refuses are skipped.
+The environments have full and read-only disks, missing folders, limits, odd paths, locales, clocks or closed streams.
+Prints a Markdown table. The exit code is 1 if a command ends in a traceback, silently, by a signal, or too late. Disks
+are mounted in a separate namespace, so nothing stays. Environments that this machine does not allow are skipped.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SECONDS = 600  # that a command may take
+SECONDS = 600  # time limit of a command
 SMALL = (
     "backbone=timm backbone.name=test_efficientnet backbone.weights=null dataset=textures dataset.counts=[6,4,4]"
     " dataset.image_size=32 trainer.max_epochs=1 trainer.accelerator=cpu"
 )
-# Each command, and how a shell sees that it did its work. AT is "" or the folder of the case with a slash.
+# Each command, and the shell test that it did its work. AT is "" or the folder of the case with a slash.
 COMMANDS = {
     "train": (
         f'train {SMALL} dataset.num_workers=${{WORKERS:-0}} output_dir="${{AT}}new"',
@@ -69,14 +69,14 @@ int gettimeofday(struct timeval *into, void *zone) {
 
 @dataclass(frozen=True)
 class Environment:
-    """Where commands run, as pieces of a shell script."""
+    """An environment for commands, as parts of a shell script."""
 
     name: str
     kind: str
-    place: str = ":"  # names the folder OUT
-    before: str = ":"  # run before runs are copied into it
-    after: str = ":"  # run once they are there
-    inside: str = ":"  # in the process of the command itself: variables, limits, the folder
+    place: str = ":"  # sets the folder OUT
+    before: str = ":"  # runs before the runs are copied to OUT
+    after: str = ":"  # runs after they are copied
+    inside: str = ":"  # runs in the command's process: variables, limits, the working directory
     streams: str = ""  # redirections
     needs: str = ""  # "mount", "cc" or "user"
     plain: bool = False  # without root's right to read and write everything
@@ -84,7 +84,7 @@ class Environment:
 
 
 def odd(name: str, folder: str) -> Environment:
-    """Return an environment whose folder has an odd name, written as in a shell."""
+    """Return an environment whose folder has an odd name, given in shell syntax."""
     return Environment(name, "paths", f'OUT="$CASE/"{folder}')
 
 
@@ -227,22 +227,22 @@ echo "$code $found" >"$CASE/answer"
 
 
 def main() -> int:
-    """Run what is asked for, everything by default, and print the table; the exit code."""
+    """Run the chosen pairs (default: all) and print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", metavar="NAME", help="this environment, or all of this kind")
-    parser.add_argument("--command", action="append", choices=COMMANDS, help="this command (default: all four)")
-    parser.add_argument("--jobs", type=int, default=2, help="so many at a time (default: 2)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="run this environment, or all of this kind")
+    parser.add_argument("--command", action="append", choices=COMMANDS, help="run this command (default: all four)")
+    parser.add_argument("--jobs", type=int, default=2, help="number of commands at a time (default: 2)")
     options = parser.parse_args()
     wanted = [one for one in ENVIRONMENTS if not options.only or {one.name, one.kind} & set(options.only)]
     if not wanted:
-        parser.error(f"there is no such environment; choose of {', '.join(one.name for one in ENVIRONMENTS)}")
+        parser.error(f"there is no such environment; choose from {', '.join(one.name for one in ENVIRONMENTS)}")
     commands = [name for name in COMMANDS if name in (options.command or COMMANDS)]
     with tempfile.TemporaryDirectory(prefix="environments-", dir="/var/tmp") as folder:
         return compare(Path(folder), wanted, commands, options.jobs)
 
 
 def compare(folder: Path, wanted: Sequence[Environment], commands: Sequence[str], jobs: int) -> int:
-    """Run the commands in the environments, below a folder, and print the table; the exit code."""
+    """Run the commands in the environments, below a folder, and print the table; return the exit code."""
     can, ready = abilities(folder), made_ready(folder)
     pairs = [(one, name) for one in wanted if not one.needs or can[one.needs] for name in commands]
     with ThreadPoolExecutor(jobs) as pool:
@@ -261,7 +261,7 @@ def compare(folder: Path, wanted: Sequence[Environment], commands: Sequence[str]
 
 
 def abilities(folder: Path) -> Mapping[str, bool]:
-    """Return what this machine allows, by name; the shim for clocks is compiled meanwhile."""
+    """Return which needs this machine meets, by name; also compile the shim for clocks."""
     (folder / "shim.c").write_text(SHIM)
     compiled = shutil.which("cc") and subprocess.run(
         ["cc", "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c"], check=False
@@ -277,7 +277,7 @@ def abilities(folder: Path) -> Mapping[str, bool]:
 
 
 def namespace() -> list[str]:
-    """Return the words that let a command mount disks for itself alone."""
+    """Return the command prefix that makes mounts invisible to other processes."""
     return ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
 
 
@@ -292,7 +292,7 @@ def made_ready(folder: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables of an ordinary environment; a home of its own keeps the user's as it is."""
+    """Return the variables of an ordinary environment, with its own HOME to protect the user's."""
     (folder / "home").mkdir(exist_ok=True)
     own = {"HOME": str(folder / "home"), "PYTHONPATH": str(CHECKOUT / "src"), "OMP_NUM_THREADS": "1"}
     kept = ("PATH", "LANG", "LD_LIBRARY_PATH", "USER")
@@ -300,7 +300,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def end_of(folder: Path, ready: Path, one: Environment, name: str) -> str:
-    """Run a command in an environment; how it ended, with what it said where that is not as it should be."""
+    """Run a command in an environment; return how it ended, with its output if it failed."""
     case = Path(tempfile.mkdtemp(dir=folder))
     case.chmod(0o755)
     command, check = COMMANDS[name]
@@ -321,7 +321,7 @@ def end_of(folder: Path, ready: Path, one: Environment, name: str) -> str:
 
 
 def judged(code: int, found: bool, out: str, err: str, heard: bool = True) -> str:
-    """Return how a command ended, from its exit code, whether its result was found, and what it said."""
+    """Return how a command ended, from its exit code, its output, and whether its result was found."""
     sentences = [line for line in err.splitlines() if line.startswith("headstart: ")]
     if "Traceback" in out + err:
         wrong = "a traceback"

@@ -1,9 +1,9 @@
-"""Damaged images, settings and run directories against the real thing: none may hang or end in a traceback.
+"""Run headstart on damaged images, settings and run directories: no case may hang or end in a traceback.
 
-python scripts/fuzz.py --images 200 --configs 200 --runs 456 --seed 0. A case depends on the seed and its number only,
-so ``--first 17 --images 1 --configs 0 --runs 0`` makes image 17 again. Each runs in a process of its own under
-limits of time and memory. A damaged run directory (scripts/damage.py lists what is done to it) lies between two whole
-ones, and five commands read it. POSIX only. The exit code is 1 if anything failed.
+python scripts/fuzz.py --images 200 --configs 200 --runs 456 --seed 0. A case depends only on the seed and its number,
+so ``--first 17 --images 1 --configs 0 --runs 0`` repeats image 17. Each case runs in a separate process with limits on
+time and memory. Five commands read each damaged run directory (see scripts/damage.py), which is beside a whole one.
+POSIX only. The exit code is 1 if any case failed.
 """
 
 import argparse
@@ -37,10 +37,10 @@ from headstart.settings.configs import choices, composed
 from headstart.settings.effects import flatten
 from headstart.tables import table_text
 
-MEMORY = 6 * 1024**3  # bytes that one case may take
-BROKEN = 70  # exit code of a case that ended in an exception of its own
+MEMORY = 6 * 1024**3  # memory limit of one case, in bytes
+BROKEN = 70  # exit code of a case that ended in an exception
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF"}
-# A run of a second: twelve classes of a few small images, a network with random weights, two batches.
+# A run that takes a second: twelve classes of a few small images, a network with random weights, two batches.
 TINY = (
     "debug=fast dataset.counts=[6,4,4] dataset.image_size=32 dataset.num_workers=0 backbone.weights=null"
     " trainer.accelerator=cpu"
@@ -53,53 +53,53 @@ VALUES = (
     "cosine|adamw|auto|'a=b'|'%s %d {x}'|'[bold]'"
 ).split("|")
 HUGE = re.compile(r"\d{6}|e\d{2,}")
-# Large numbers are valid here, and mean long work or many processes.
+# Large numbers are valid for these settings, but mean long work or many processes.
 LASTING = re.compile(r"epoch|steps|batches|iter|workers|counts|device|nodes|trials|repeats|views|patience")
 GROUPS = ("strategy", "optimizer", "scheduler", "head", "augmentation", "callbacks", "logger", "features", "task")
 
 
-BESIDE = ("report", "status")  # commands that read whole runs beside the damaged one
-READERS = (*BESIDE, "diff")  # commands that do nothing else than reading
+BESIDE = ("report", "status")  # commands that also read the whole run beside the damaged one
+READERS = (*BESIDE, "diff")  # commands that only read
 COMMANDS = (*READERS, "explain", "reproduce")
-WRONG = 2  # the exit code of what is refused in one sentence
-READING = 5.0  # seconds of processor time that a refusal, or a command that only reads, may take
-GROWTH = 500 * 1024**2  # bytes that reading may take
-NOBODY = 65534  # who reads files where we are root, whom nothing is closed to
+WRONG = 2  # exit code of a refusal in one sentence
+READING = 5.0  # limit of processor time for a refusal or a reading command, in seconds
+GROWTH = 500 * 1024**2  # memory limit for reading, in bytes
+NOBODY = 65534  # user id of commands if we are root, because root may read every file
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended: its exit code (None: it had to be stopped; negative: a signal) and what it wrote."""
+    """How a case ended: its exit code (None: stopped at the time limit; negative: a signal) and its output."""
 
     code: int | None
     text: str
     seconds: float = 0.0
-    """Of processor time."""
+    """Processor time."""
     memory: int = 0
-    """Bytes at most, beyond those of the process that it was forked from."""
+    """Peak bytes beyond those of the process that it was forked from."""
 
 
 def limited(work: Callable[[], int], seconds: float, user: int | None = None) -> Outcome:
-    """Do work in a child process, in an empty folder; it is killed with all its children when the time is up."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
+    """Do work in a child process, in an empty folder; kill it and all its children at the time limit."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         sys.stdout.flush()
         sys.stderr.flush()
         before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         child = os.fork()
         if not child:
-            _work_and_exit(work, Path(folder), said.fileno(), user)
+            _work_and_exit(work, Path(folder), output.fileno(), user)
         code, used = _wait(child, seconds)
-        said.seek(0)
-        text = said.read().decode(errors="replace")
+        output.seek(0)
+        text = output.read().decode(errors="replace")
         return Outcome(code, text, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 - before)
 
 
-def _work_and_exit(work: Callable[[], int], folder: Path, said: int, user: int | None) -> None:
+def _work_and_exit(work: Callable[[], int], folder: Path, output: int, user: int | None) -> None:
     code = BROKEN
     try:
         os.setsid()
-        os.dup2(said, 1)
-        os.dup2(said, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         deep = folder / "a/b/c"  # a path such as ../.. stays in the folder
@@ -138,7 +138,10 @@ def _wait(child: int, seconds: float) -> tuple[int | None, resource.struct_rusag
 
 
 def seed_image(rng: np.random.Generator) -> tuple[bytes, str]:
-    """A whole image, some of them animated, with a palette, transparent, of 16 bits or turned; and its suffix."""
+    """Return an intact image file and its suffix.
+
+    Some images are animated, transparent, rotated, of 16 bits, or have a palette.
+    """
     suffix = str(rng.choice(list(FORMATS)))
     pixels = rng.integers(0, 256, (int(rng.integers(1, 60)), int(rng.integers(1, 60)), 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
@@ -160,7 +163,7 @@ def seed_image(rng: np.random.Generator) -> tuple[bytes, str]:
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Bits flipped, the end cut off, the header changed, parts exchanged, doubled, zeroed or put in."""
+    """Return the content with random damage, such as flipped bits, a cut, a changed header or a zeroed part."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         size = len(data)
@@ -185,13 +188,13 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
             data[one:two] = bytes(two - one)
         elif kind == "insert":
             data[one:one] = rng.bytes(int(rng.integers(1, 100)))
-        else:  # sizes and offsets are numbers of four bytes
+        else:  # sizes and offsets have four bytes
             data[one : one + 4] = int(rng.choice([0, 1, 2**15, 2**31 - 1, 2**32 - 1])).to_bytes(4, "big")
     return bytes(data)
 
 
 def read_among_others(content: bytes, suffix: str) -> int:
-    """Prepare a data set of nine whole images and this one: all ten, or one sentence that names it; 0 if so."""
+    """Check that a data set with nine intact images and this one decodes all, or refuses this one by name; return 0."""
 
     class Preprocessing:
         image_size, interpolation, crop_fraction = 16, "bilinear", 0.875
@@ -223,7 +226,7 @@ def read_among_others(content: bytes, suffix: str) -> int:
 
 
 def settings_case(rng: np.random.Generator) -> list[str]:
-    """Arguments of headstart train: tiny images, other groups now and then, one or two settings gone wrong."""
+    """Return arguments of headstart train: tiny images, sometimes other groups, and one or two odd settings."""
     chosen = []
     for group in rng.choice(GROUPS, int(rng.integers(0, 3)), replace=False):
         names = choices(str(group))
@@ -248,7 +251,7 @@ def settings_case(rng: np.random.Generator) -> list[str]:
 
 
 def complaint(outcome: Outcome) -> str | None:
-    """What is wrong with how a case ended: a hang, a crash, a traceback; None if nothing is."""
+    """Return what was wrong with the end of a case, such as a hang, a crash or a traceback, or None."""
     if outcome.code is None:
         return "hang"
     if outcome.code < 0:
@@ -261,7 +264,7 @@ def complaint(outcome: Outcome) -> str | None:
 
 
 def images(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
-    """Each mutated image and how it ended."""
+    """Yield the name and outcome of each damaged image."""
     for number in range(first, first + count):
         rng = np.random.default_rng([seed, 0, number])
         content, suffix = seed_image(rng)
@@ -270,7 +273,7 @@ def images(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[
 
 
 def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
-    """Each mutated command and how it ended."""
+    """Yield the name and outcome of each odd command."""
     for name in ("headstart.commands.train", "headstart.commands.jobs", "skimage.io", "timm"):  # once for all children
         importlib.import_module(name)
 
@@ -281,7 +284,7 @@ def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple
 
 
 def whole_runs(folder: Path, seconds: float) -> None:
-    """Make two small runs, one of them with all that may lie beside it, and import what commands on them import."""
+    """Make two small runs, one with all optional files, and import the modules that commands on them need."""
     for name in (
         "headstart.commands.jobs",
         "headstart.commands.reproduce",
@@ -324,25 +327,25 @@ def whole_runs(folder: Path, seconds: float) -> None:
 
 
 def _made(work: Callable[[], int], folder: Path, seconds: float) -> None:
-    """Do work in a child, and import here what it has imported: children of later cases find it there."""
-    told = folder / "modules"
+    """Do work in a child, and import its modules here too, so that later children start with them."""
+    modules = folder / "modules"
 
-    def tell() -> int:
+    def work_and_list_modules() -> int:
         code = work()
-        told.write_text("\n".join(sys.modules))
+        modules.write_text("\n".join(sys.modules))
         return code
 
-    outcome = limited(tell, seconds)
+    outcome = limited(work_and_list_modules, seconds)
     if outcome.code:
         raise RuntimeError(f"a whole run cannot be made or read: {outcome.text}")
-    for name in set(told.read_text().splitlines()) - set(sys.modules):
+    for name in set(modules.read_text().splitlines()) - set(sys.modules):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    told.unlink()
+    modules.unlink()
 
 
 def read_damaged(whole: Path, number: int, seed: int, seconds: float) -> tuple[str, dict[str, Outcome]]:
-    """Damage a copy of a run, and let each command read it: what was done, and how each ended."""
+    """Damage a copy of a run and let each command read it; return the name of the damage and the outcomes."""
     user = NOBODY if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
@@ -364,20 +367,20 @@ def read_damaged(whole: Path, number: int, seed: int, seconds: float) -> tuple[s
         for word in COMMANDS:
             found[word] = limited(lambda w=word: command([w, *words[w]]), seconds, user)  # type: ignore[misc]
             if Path("/tmp/owned").exists():
-                raise RuntimeError(f"{name}: {word} wrote where a stranger wanted it to")
+                raise RuntimeError(f"{name}: {word} followed a hostile setting and wrote a file")
         if (folder / "damaged").is_dir():
             (folder / "damaged").chmod(0o755)
         return name, found
 
 
 def complaint_about_reading(word: str, outcome: Outcome) -> str | None:
-    """What is wrong with how a command that read a damaged run ended; None if nothing is."""
+    """Return what was wrong with the end of a command that read a damaged run, or None."""
     if word == "reproduce" and outcome.code == 1 and "\nverdict: " in outcome.text:
         return None
     if wrong := complaint(outcome):
         return wrong
     if word in BESIDE and outcome.code:
-        return f"one run took the others down: {outcome.text.strip()}"
+        return f"one damaged run stopped the command: {outcome.text.strip()}"
     if outcome.code == WRONG or word in READERS:
         if outcome.seconds > READING:
             return f"{outcome.seconds:.1f} s"
@@ -387,12 +390,12 @@ def complaint_about_reading(word: str, outcome: Outcome) -> str | None:
 
 
 def damaged_runs(first: int, count: int, seed: int, seconds: float) -> tuple[str, int]:
-    """The table of how commands ended on damaged runs, and how many failures there were; each is printed at once."""
+    """Print each failure on damaged runs; return a table of the commands' outcomes and the number of failures."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole")
         whole.mkdir()
         whole_runs(whole, 10 * seconds)
-        shares = [range(first, first + count)[part::2] for part in range(2)]  # one a core
+        shares = [range(first, first + count)[part::2] for part in range(2)]  # one per core
         files = [Path(folder, f"share{part}") for part in range(2)]
         for share, file in zip(shares, files, strict=True):
             sys.stdout.flush()
@@ -418,7 +421,7 @@ def damaged_runs(first: int, count: int, seed: int, seconds: float) -> tuple[str
 
 
 def _ends(whole: Path, number: int, seed: int, seconds: float) -> dict[str, tuple[str, float, int]]:
-    """How each command ended on one damaged run: a kind, seconds and bytes; what is wrong is printed."""
+    """Print each failure on one damaged run; return the kind of outcome, seconds and bytes of each command."""
     name, found = read_damaged(whole, number, seed, seconds)
     ends = {}
     for word, outcome in found.items():
@@ -435,7 +438,7 @@ def _kind(wrong: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the cases, print the figures and every failure."""
+    """Run the cases, and print the figures and every failure; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--configs", type=int, default=200)
@@ -443,7 +446,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seconds", type=float, default=60, help="time limit of one case")
-    parser.add_argument("--keep", type=Path, help="folder for what each failing case wrote")
+    parser.add_argument("--keep", type=Path, help="folder for the output of failing cases")
     given = parser.parse_args(argv)
     failed = 0
     for what, cases in (

@@ -1,11 +1,11 @@
-"""Simulate how often the 95 % intervals of a report hold the true value, and how wide they are; print Markdown.
+"""Simulate how often the 95 % intervals of a report contain the true value, and how wide they are; print Markdown.
 
     python scripts/interval_coverage.py --trials 4000
 
-Two strategies answer the same test images with the same seeds. A network is right on an image with the probability
-Φ(skill + seed effect + image effect + effect of strategy and image); the effects are normal, so the true accuracies
-follow in closed form. The seed effects are scaled until the variance of one pair's difference over seeds is ``ratio``
-times its variance over test images. Each cell of the table is the coverage in percent, and the mean width in points.
+Two strategies predict the same test images with the same seeds. A network is right on an image with the probability
+Φ(skill + seed effect + image effect + effect of strategy and image). The effects are normal, so the true accuracies
+have a closed form. The seed effects are scaled until the variance of the difference over seeds is ``ratio`` times its
+variance over test images. Each cell of the table has the coverage in percent and the mean width in points.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from headstart.statistics.arrays import Floats
 
 SEEDS, IMAGES, RATIOS = (2, 3, 5, 10), (150, 600), (0.1, 0.3, 1.0, 3.0, 10.0)
 ACCURACIES = (0.85, 0.80)
-IMAGE_EFFECT, OWN_IMAGE_EFFECT = 1.5, 0.7  # deviations, where an answer's own is 1
+IMAGE_EFFECT, OWN_IMAGE_EFFECT = 1.5, 0.7  # deviations, relative to the noise of one answer
 ALPHA = 0.05
 METHODS = (
     "difference: t over seeds",
@@ -39,14 +39,14 @@ Answers = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class World:
-    """Skills of two strategies (2,) and the deviation of the seed effects."""
+    """The skills (2,) of two strategies, and the deviation of the seed effects."""
 
     skills: Floats
     seed_effect: float
 
     @property
     def scale(self) -> float:
-        """Deviation of all that decides on an answer."""
+        """Return the total deviation of an answer's effects."""
         return sqrt(1 + IMAGE_EFFECT**2 + OWN_IMAGE_EFFECT**2 + self.seed_effect**2)
 
     def answers(self, trials: int, seeds: int, images: int, rng: np.random.Generator) -> Answers:
@@ -61,7 +61,7 @@ class World:
 
 
 def world(ratio: float, images: int) -> World:
-    """Return the world in which the seeds' variance is ``ratio`` times that of the images, found by bisection."""
+    """Return the world in which the variance over seeds is ``ratio`` times that over images, found by bisection."""
     low, high = 0.0, 20.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -71,13 +71,13 @@ def world(ratio: float, images: int) -> World:
 
 
 def made(seed_effect: float) -> World:
-    """Return the world with these seed effects and the accuracies wanted."""
+    """Return the world with these seed effects and the accuracies ``ACCURACIES``."""
     scale = World(np.zeros(2), seed_effect).scale
     return World(ndtri(np.array(ACCURACIES)) * scale, seed_effect)
 
 
 def variances(of: World) -> tuple[float, float]:
-    """Return the variance of the accuracies' difference over seeds, and of a single answer's difference beyond it."""
+    """Return the variance over seeds of the difference in accuracy, and the remaining variance of one answer."""
     rng = np.random.default_rng(0)
     of_seed = of.skills[:, None] + of.seed_effect * rng.standard_normal((2, 20_000))
     of_seeds = ndtr(of_seed / sqrt(1 + IMAGE_EFFECT**2 + OWN_IMAGE_EFFECT**2)).var(axis=1).sum()
@@ -88,14 +88,14 @@ def variances(of: World) -> tuple[float, float]:
 
 
 def student(values: Floats) -> Floats:
-    """Return half of Student's interval over seeds, from one number a seed (trials, S)."""
+    """Return half the width of Student's interval over seeds, from one number per seed, (trials, S)."""
     seeds = values.shape[-1]
     half: Floats = -stdtrit(seeds - 1, ALPHA / 2) * values.std(axis=-1, ddof=1) / sqrt(seeds)
     return half
 
 
 def satterthwaite(table: Floats) -> Floats:
-    """Return half of the interval by one t, with Satterthwaite's degrees of freedom for the whole error."""
+    """Return half the width of a t interval with Satterthwaite's degrees of freedom for the total error."""
     seeds, images = table.shape[-2:]
     error = two_way_error(table)
     parts = (
@@ -109,7 +109,7 @@ def satterthwaite(table: Floats) -> Floats:
 
 
 def simulate(seeds: int, images: int, ratio: float, trials: int, seed: int) -> list[float]:
-    """Return coverage and mean width of each of ``METHODS`` in turn, in percent and points."""
+    """Return coverage in percent and mean width in points, for each of ``METHODS``."""
     of = world(ratio, images)
     rng = generator("coverage", seed, seeds, images, round(1000 * ratio))
     truths = np.array(ACCURACIES)
@@ -145,7 +145,7 @@ def simulate(seeds: int, images: int, ratio: float, trials: int, seed: int) -> l
 
 
 def table(rows: Sequence[tuple[int, int, float, list[float]]]) -> str:
-    """Return a Markdown table: a row a setting, coverage and mean width of each method."""
+    """Return a Markdown table with a row per setting: coverage and mean width of each method."""
     head = ["seeds", "images", "ratio", *METHODS]
     lines = [f"| {' | '.join(head)} |", f"|{'---:|' * len(head)}"]
     for seeds, images, ratio, numbers in rows:
@@ -156,9 +156,9 @@ def table(rows: Sequence[tuple[int, int, float, list[float]]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line; print the table; return the exit code."""
+    """Simulate, print the table and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=4000, help="experiments a row (default: 4000)")
+    parser.add_argument("--trials", type=int, default=4000, help="experiments per row (default: 4000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="numbers of seeds")
     parser.add_argument("--images", type=int, nargs="+", default=IMAGES, help="numbers of test images")
@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.trials < 1 or min(arguments.seeds) < 2 or min(arguments.images) < 2 or min(arguments.ratios) < 0:
         print(
-            "interval_coverage.py: expected 1 trial, 2 seeds and 2 images or more, and no ratio below 0.",
+            "interval_coverage.py: expected at least 1 trial, 2 seeds and 2 images, and ratios of 0 or more.",
             file=sys.stderr,
         )
         return 2

@@ -1,9 +1,9 @@
-"""Kill a sweep at random moments, start it again until it is done, and hold it against one that was left alone.
+"""Kill a sweep at random moments, restart it until it is done, and compare it with an undisturbed one.
 
     python scripts/kill_sweep.py --kills 30
 
-Prints how many kills there were, where they struck, and whether every run's metrics are bit-equal; exit code 1 if any
-is not, if a run was lost, or if one was trained to its end twice.
+Prints the number of kills, where they happened, and whether every run's metrics are bit-equal. The exit code is 1 if
+metrics differ, a run is lost, or a run was trained twice.
 """
 
 import argparse
@@ -30,19 +30,19 @@ Killed = tuple[Counter[str], int]
 
 
 def main() -> int:
-    """Both sweeps, in a temporary folder; the exit code."""
+    """Compare both sweeps in a temporary folder; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("settings", nargs="*", help="more settings of the sweep, as in hydra/launcher=joblib")
+    parser.add_argument("settings", nargs="*", help="more settings of the sweep, such as hydra/launcher=joblib")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return compare(Path(folder), options)
 
 
 def compare(folder: Path, options: argparse.Namespace) -> int:
-    """Run both sweeps in a folder, say what came out; the exit code."""
+    """Run both sweeps in a folder and print the comparison; return the exit code."""
     script = str(Path(__file__).with_name("train.py"))
     command = [sys.executable, script, *SWEEP, f"trainer.max_epochs={options.epochs}", *options.settings]
     start = time.perf_counter()
@@ -60,7 +60,7 @@ def compare(folder: Path, options: argparse.Namespace) -> int:
 
 
 def killed_sweep(command: list[str], folder: Path, options: argparse.Namespace, alone: float) -> Killed:
-    """Start, kill, and start again until it ends by itself; where it was killed, and how many finished runs changed."""
+    """Start and kill the sweep until it ends by itself; return where it was killed, and the number of changed runs."""
     draw, kills, changed = random.Random(options.seed), Counter[str](), 0
     finished: dict[Path, bytes] = {}
     while True:
@@ -74,7 +74,7 @@ def killed_sweep(command: list[str], folder: Path, options: argparse.Namespace, 
                 raise SystemExit(f"the sweep ended with {code}")
             if sum(kills.values()) >= options.kills:
                 return kills, changed
-            # It was done too early: what it finished last is lost, as by a disk, so that there is more to kill.
+            # The sweep ended too early: delete a run, as if a disk had lost it, so that the sweep can be killed again.
             path = draw.choice(sorted((folder / "killed").rglob("run.json")))
             finished.pop(path, None)
             shutil.rmtree(path.parent)
@@ -88,7 +88,7 @@ def killed_sweep(command: list[str], folder: Path, options: argparse.Namespace, 
 
 
 def where(folder: Path) -> str:
-    """What the sweep was at when it was killed."""
+    """Return the phase of the sweep when it was killed."""
     for path in folder.rglob("run.json"):
         if json.loads(path.read_text())["status"] == "running":
             epochs = path.parent / "metrics.csv"
@@ -97,12 +97,12 @@ def where(folder: Path) -> str:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a run.json says so."""
+    """Return whether a run.json has the status "finished"."""
     return bool(json.loads(path.read_text())["status"] == "finished")
 
 
 def finished_metrics(folder: Path) -> dict[str, dict[str, float]]:
-    """The metrics of each finished run, by the name of its directory."""
+    """Return the metrics of each finished run, by the name of its directory."""
     contents = {path.parent.name: json.loads(path.read_text()) for path in folder.rglob("run.json")}
     return {name: content["metrics"] for name, content in contents.items() if content["status"] == "finished"}
 

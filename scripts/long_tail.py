@@ -2,8 +2,8 @@
 
     python scripts/long_tail.py my_images my_long_tail --most 80 --least 5
 
-Classes go from ``--most`` to ``--least`` images in an order drawn from ``--seed``, so that the tail is not the end of
-the alphabet. Images are linked, not copied; splits other than ``train`` are linked as they are.
+The numbers fall from ``--most`` to ``--least``. The order of classes is drawn from ``--seed``, not alphabetical. Images
+are linked, not copied. Splits other than ``train`` are linked unchanged.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from headstart.seeds import generator
 
 
 def counts(classes: int, most: int, least: int) -> list[int]:
-    """Return so many counts from ``most`` to ``least``, each smaller than the one before by the same factor."""
+    """Return a count per class from ``most`` to ``least``, falling by a constant factor."""
     return [round(float(count)) for count in np.geomspace(most, least, classes)]
 
 
 def long_tail(source: Path, target: Path, most: int, least: int, seed: int) -> dict[str, int]:
-    """Link ``source`` below ``target``, its training images thinned out; return the images of each class.
+    """Link ``source`` below ``target`` with fewer training images; return the number of images of each class.
 
     Raises ValueError for a class with too few images.
     """
@@ -35,7 +35,7 @@ def long_tail(source: Path, target: Path, most: int, least: int, seed: int) -> d
     kept = dict(zip(order, counts(len(order), most, least), strict=True))
     for name, count in kept.items():
         if len(images[name]) < count:
-            raise ValueError(f"class {name} has {len(images[name])} images, {count} are needed")
+            raise ValueError(f"class {name} has {len(images[name])} images, but {count} are needed")
     for number, name in enumerate(sorted(folders)):
         place = target / "train" / name
         place.mkdir(parents=True)
@@ -47,9 +47,9 @@ def long_tail(source: Path, target: Path, most: int, least: int, seed: int) -> d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line; return the exit code."""
+    """Make the copy and print the counts; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder with a folder train, and folders of other splits")
+    parser.add_argument("source", type=Path, help="folder with a folder train and folders of other splits")
     parser.add_argument("target", type=Path, help="a folder that does not exist yet")
     parser.add_argument("--most", type=int, default=80, help="images of the largest class (default: 80)")
     parser.add_argument("--least", type=int, default=5, help="images of the smallest class (default: 5)")

@@ -1,12 +1,12 @@
-"""Prove that a change of structure changes no result: run a matrix of small runs before and after it.
+"""Check that a change of structure changes no result, with a matrix of small runs before and after it.
 
     python scripts/same_results.py keep before.json       # at the commit before the change
     python scripts/same_results.py compare before.json    # after it, on the same machine
 
-Each case is a real command in a process of its own. What is kept of it: every metric of run.json to the last bit, the
-curves of metrics.csv without speeds, both files of predictions, how the result was selected, and the digest of every
-tensor of best.ckpt. The second call prints what differs, and its exit code is 1 where anything does. ``--only WORD``
-runs the cases whose names contain a word; ``--jobs N`` as many at once (default: one a core).
+Each case is a real command in a separate process. The file keeps every metric of run.json to the last bit, the curves
+of metrics.csv without speeds, both files of predictions, the selection, and a digest of every tensor of best.ckpt.
+The second call prints the differences, and its exit code is 1 if there are any. ``--only WORD`` runs the cases whose
+names contain the word. ``--jobs N`` runs N cases at once (default: one per core).
 """
 
 import argparse
@@ -33,8 +33,8 @@ STRATEGIES = [
     "truncate", "l2_sp", "lp_ft", "wise_ft", "layer_transfer strategy.stages=2", "linear_probe",
     "linear_probe strategy.loss=hinge", "ridge", "knn", "nearest_centroid",
 ]  # fmt: skip
-# Beside one case a strategy: backbones, augmentations, the feature store, statistics, heads, two processes, a resume.
-RESUME = "resume"  # a case that is stopped after its first epoch and run again
+# Besides a case per strategy: backbones, augmentations, the feature store, statistics, heads, two processes, a resume.
+RESUME = "resume"  # a case that is stopped after its first epoch and resumed
 OTHERS = {
     "resnet18": ["backbone=resnet18", "strategy=finetune_upper"],
     "vit": ["backbone=timm", "backbone.name=test_vit", "dataset.image_size=160", "strategy=finetune_all"],
@@ -62,12 +62,12 @@ OTHERS = {
     RESUME: [*SMALL, "strategy=finetune_all", "augmentation=crop_resize", "trainer.max_epochs=20"],
     "ddp": [*SMALL, "strategy=finetune_upper", "trainer=ddp", "trainer.devices=2"],
 }  # fmt: skip
-FEW = "dataset.counts=[12,6,6]"  # textures, where a case names no other data set
+FEW = "dataset.counts=[12,6,6]"  # for textures, the default data set
 SPEEDS = ("samples_per_second", "seconds")
 
 
 def main() -> int:
-    """Run the matrix, keep or compare; the exit code."""
+    """Run the matrix, and keep or compare the results; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=["keep", "compare"])
     parser.add_argument("file", type=Path)
@@ -93,13 +93,13 @@ def main() -> int:
 
 
 def cases() -> dict[str, list[str]]:
-    """Return each case: its name and its settings."""
+    """Return the settings of each case, by name."""
     named = {words.replace(" ", "_"): [*SMALL, *f"strategy={words}".split()] for words in STRATEGIES}
     return {**named, **OTHERS}
 
 
 def result(name: str, settings: list[str]) -> dict[str, Any]:
-    """Run one case in a folder of its own and return what is kept of it."""
+    """Run one case in a temporary folder and return its result."""
     command = [
         sys.executable,
         str(Path(__file__).with_name("train.py")),
@@ -119,7 +119,7 @@ def result(name: str, settings: list[str]) -> dict[str, Any]:
 
 
 def stop_after_first_epoch(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """Start a run and send it SIGTERM as soon as it has written an epoch."""
+    """Start a run, and send it SIGTERM when it has written the first epoch."""
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -130,7 +130,7 @@ def stop_after_first_epoch(command: list[str], folder: Path, environment: dict[s
 
 
 def kept(run: Path) -> dict[str, Any]:
-    """Return what a run directory says of its result, in a form that can be compared."""
+    """Return the result in a run directory, in a form that can be compared."""
     import torch
 
     content = json.loads((run / "run.json").read_text())
@@ -151,7 +151,7 @@ def kept(run: Path) -> dict[str, Any]:
 
 
 def digest(content: bytes) -> str:
-    """Return the first digits of the SHA-256 of bytes."""
+    """Return the first 16 digits of the SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 

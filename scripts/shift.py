@@ -1,8 +1,8 @@
-"""Copy class folders with every image blurred and noisy: a shift of the input, to learn which strategy bears it.
+"""Copy class folders with blurred and noisy images, to test which strategies tolerate a shift of the input.
 
     python scripts/shift.py my_images my_shifted_images --splits test
 
-Splits that are not named are linked as they are, so that a run can train on clean and be tested on shifted images.
+Other splits are linked unchanged, so that a run can train on clean images and test on shifted ones.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from headstart.seeds import generator
 
 
 def shifted(image: Image.Image, blur: float, noise: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian blur of ``blur`` pixels, then Gaussian noise of ``noise`` times the range of values."""
+    """Return the image after Gaussian blur of ``blur`` pixels and Gaussian noise of ``noise`` times the value range."""
     upright = ImageOps.exif_transpose(image)
     blurred = np.asarray(upright.convert("RGB").filter(ImageFilter.GaussianBlur(blur)), dtype=np.float64)
     noisy = blurred + 255 * noise * rng.standard_normal(blurred.shape)
@@ -26,7 +26,7 @@ def shifted(image: Image.Image, blur: float, noise: float, rng: np.random.Genera
 
 
 def shift(source: Path, target: Path, splits: Sequence[str], blur: float, noise: float, seed: int, most: int) -> int:
-    """Write the splits of ``source`` below ``target``, at most ``most`` images a class (0: all); how many."""
+    """Write shifted ``splits`` below ``target``, at most ``most`` images per class (0: all); return their number."""
     count = 0
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         if folder.name not in splits:
@@ -46,16 +46,16 @@ def shift(source: Path, target: Path, splits: Sequence[str], blur: float, noise:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line; the exit code."""
+    """Make the shifted copy; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder with a folder a split")
+    parser.add_argument("source", type=Path, help="folder with a folder per split")
     parser.add_argument("target", type=Path, help="a folder that does not exist yet")
-    parser.add_argument(
-        "--splits", nargs="+", default=["train", "test"], help="which are shifted (default: train test)"
-    )
+    parser.add_argument("--splits", nargs="+", default=["train", "test"], help="splits to shift (default: train test)")
     parser.add_argument("--blur", type=float, default=1.5, help="deviation in pixels (default: 1.5)")
-    parser.add_argument("--noise", type=float, default=0.1, help="deviation, of the range of values (default: 0.1)")
-    parser.add_argument("--most", type=int, default=0, help="images a class and split (default: all)")
+    parser.add_argument(
+        "--noise", type=float, default=0.1, help="deviation, as a fraction of the value range (default: 0.1)"
+    )
+    parser.add_argument("--most", type=int, default=0, help="images per class and split (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     missing = [name for name in arguments.splits if not (arguments.source / name).is_dir()]

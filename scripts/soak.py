@@ -1,9 +1,9 @@
-"""Many short runs in one process: do memory and open files level off?
+"""Check that memory and open files stop growing over many short runs in one process.
 
     python scripts/soak.py --runs 200
 
-Prints resident memory and open files of the process over the runs, and their growth over the second half; exit code 1
-where one of them grows by more than 5 %.
+Prints resident memory and open files over the runs, and their growth over the second half. The exit code is 1 if either
+grows by more than 5 %.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 LIMIT = 0.05
-WINDOW = 10  # runs whose median stands for a moment
+WINDOW = 10  # runs of which the median is taken
 SWEEP = [
     "strategy=finetune_all,head_only", "dataset.counts=[6,4,4]", "dataset.image_size=32", "dataset.num_workers=0",
     "backbone.weights=null", "trainer.accelerator=cpu", "trainer.max_epochs=1", "augmentation=crop_resize",
@@ -25,8 +25,8 @@ Sample = tuple[int, int]  # resident bytes, open files
 
 
 def main() -> int:
-    """Run the sweep and watch it from outside; the exit code."""
-    parser = argparse.ArgumentParser(description="Many short runs in one process: do memory and open files level off?")
+    """Run the sweep and watch its process; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("settings", nargs="*", help="more settings of the sweep")
     options = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def watch(process: subprocess.Popen[bytes], folder: Path) -> list[Sample]:
-    """A sample after each run."""
+    """Return a sample after each run."""
     samples: list[Sample] = []
     while process.poll() is None:
         ended = len(list(folder.glob("runs/*/.outcomes/*.json")))
@@ -56,7 +56,7 @@ def watch(process: subprocess.Popen[bytes], folder: Path) -> list[Sample]:
 
 
 def look(process: int) -> Sample | None:
-    """Resident memory and open files of a process; None when it has gone."""
+    """Return resident memory and open files of a process, or None if it has ended."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path(f"/proc/{process}/fd").iterdir()))
@@ -65,7 +65,7 @@ def look(process: int) -> Sample | None:
 
 
 def report(samples: list[Sample]) -> int:
-    """Print the course and the growth over the second half; the exit code."""
+    """Print memory and open files over the runs, and their growth; return the exit code."""
     marks = sorted({WINDOW, *(len(samples) * part // 4 for part in (1, 2, 3)), len(samples)})
     means = {
         mark: [median(sample[i] for sample in samples[max(0, mark - WINDOW) : mark]) for i in (0, 1)] for mark in marks

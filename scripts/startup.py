@@ -1,9 +1,9 @@
-"""How soon commands answer, as ratios measured in one run: python scripts/startup.py [--rounds N] [NAME ...].
+"""Measure how fast commands answer, as ratios: python scripts/startup.py [--rounds N] [NAME ...].
 
-A command that answers without training may take 1.5 times as long as `import hydra`, and 0.3 s more. The commands take
-turns, processes of their own on files that are in memory; medians. Held against the limit is the processor's time:
-what passes on a machine that does nothing else. On a busy one more passes, and the table shows that too. The exit code
-is 1 where a limit is passed.
+A command that answers without training may take 1.5 times as long as `import hydra`, plus 0.3 s. The commands run in
+turns, in separate processes with cached files; figures are medians. The limit applies to processor time, which does not
+depend on other work on the machine. The table also shows the time by the clock. The exit code is 1 if a command exceeds
+its limit.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from tempfile import TemporaryDirectory
 TRAIN = (str(Path(__file__).resolve().with_name("train.py")),)
 HYDRA = ("-c", "import hydra")
 LIBRARIES = ("-c", "import torch, torchvision, pytorch_lightning")
-TIMES, MORE = 1.5, 0.3  # of `import hydra`; seconds
+TIMES, MORE = 1.5, 0.3  # factor of the time of `import hydra`, and seconds added
 TIMES_LIBRARIES = 1.15
 
 
 @dataclass(frozen=True)
 class Question:
-    """A command to be measured: Python's arguments, what it is held against, and how it has to end."""
+    """A command to measure: Python's arguments, the command it is compared with, and its exit code."""
 
     name: str
     arguments: tuple[str, ...]
@@ -34,7 +34,7 @@ class Question:
     code: int = 0
 
     def limit(self, base: float) -> float:
-        """Seconds that it may take where its base takes so many."""
+        """Return the limit in seconds, given the seconds of its base."""
         return TIMES * base + MORE if self.base == HYDRA else TIMES_LIBRARIES * base
 
 
@@ -53,9 +53,9 @@ QUESTIONS = (
 
 
 def seconds(arguments: Sequence[str], code: int, folder: str) -> tuple[float, float]:
-    """What a command takes, in an empty folder: of the processor, and by the clock.
+    """Return the seconds of a command in an empty folder: processor time, and time by the clock.
 
-    Raises RuntimeError where it does not end as it should.
+    Raises RuntimeError for another exit code.
     """
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
@@ -67,14 +67,14 @@ def seconds(arguments: Sequence[str], code: int, folder: str) -> tuple[float, fl
 
 
 def measured(questions: Sequence[Question], rounds: int) -> dict[tuple[str, ...], tuple[float, float]]:
-    """Median seconds of the questions' commands and of what they are held against, by arguments."""
+    """Return the median seconds of the commands and of their bases, by arguments."""
     commands = {question.base: 0 for question in questions} | {q.arguments: q.code for q in questions}
     taken: dict[tuple[str, ...], list[tuple[float, float]]] = {arguments: [] for arguments in commands}
     for number in range(rounds + 1):
         for arguments, code in commands.items():
             with TemporaryDirectory(prefix="startup-") as folder:
                 one = seconds(arguments, code, folder)
-            if number:  # the first finds files that are not in memory, and sources that are not compiled
+            if number:  # in the first round files are not cached, and sources are not compiled
                 taken[arguments].append(one)
     middle = statistics.median
     return {
@@ -84,29 +84,29 @@ def measured(questions: Sequence[Question], rounds: int) -> dict[tuple[str, ...]
 
 
 def main() -> int:
-    """Measure what is named, everything by default, and print the table."""
+    """Measure the named commands (default: all) and print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [question.name for question in QUESTIONS]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(names)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in names]:
-        parser.error(f"there is no command {unknown[0]}; choose of {', '.join(names)}")
+        parser.error(f"there is no command {unknown[0]}; choose from {', '.join(names)}")
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: expected a whole number above 0")
     questions = [question for question in QUESTIONS if question.name in (options.names or names)]
     taken = measured(questions, options.rounds)
-    for base in dict.fromkeys(question.base for question in questions):
-        print(f"python -c '{base[1]}': {taken[base][0]:.2f} s, {taken[base][1]:.2f} s by the clock")
+    for code in dict.fromkeys(question.base for question in questions):
+        print(f"python -c '{code[1]}': {taken[code][0]:.2f} s, {taken[code][1]:.2f} s by the clock")
     print("\n| command | seconds | limit | ratio | within | by the clock |\n|---|---:|---:|---:|---|---:|")
     slow = 0
     for question in questions:
-        held_against, (own, passed) = taken[question.base][0], taken[question.arguments]
-        limit = question.limit(held_against)
+        base, (own, passed) = taken[question.base][0], taken[question.arguments]
+        limit = question.limit(base)
         slow += own > limit
-        told = " ".join(Path(word).name if word in TRAIN else word for word in question.arguments)
-        word = "NO" if own > limit else "yes"
-        print(f"| `{told}` | {own:.2f} | {limit:.2f} | {own / held_against:.2f} | {word} | {passed:.2f} |")
+        command = " ".join(Path(word).name if word in TRAIN else word for word in question.arguments)
+        within = "NO" if own > limit else "yes"
+        print(f"| `{command}` | {own:.2f} | {limit:.2f} | {own / base:.2f} | {within} | {passed:.2f} |")
     return 1 if slow else 0
 
 

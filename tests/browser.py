@@ -1,4 +1,4 @@
-"""A browser for tests of pages: Chromium as the system has it, and a record of what pages complain of and ask for."""
+"""Open pages in the system's Chromium, and record their errors and requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass
 class Watched:
-    """A browser whose pages are watched: open them with ``new_page``, then look at what has gathered here."""
+    """A browser that records the errors and requests of pages opened with ``new_page``."""
 
     browser: "Browser"
     console_errors: list[str] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Watched:
     requests: list[str] = field(default_factory=list)
 
     def new_page(self, **options: Any) -> "Page":
-        """A page in a context of its own; options as of playwright's ``Browser.new_page`` (viewport, color_scheme)."""
+        """Return a page in its own context; the options are those of playwright's ``Browser.new_page``."""
         page = self.browser.new_page(**options)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.page_errors.append(str(error)))
@@ -32,7 +32,7 @@ class Watched:
         return page
 
     def forget(self) -> None:
-        """Start the records anew."""
+        """Clear the records."""
         for record in (self.console_errors, self.page_errors, self.requests):
             record.clear()
 
@@ -46,7 +46,7 @@ class Watched:
 
 @contextmanager
 def chromium() -> Iterator[Watched]:
-    """Headless Chromium; skips the test, with the reason, where playwright or a browser is missing."""
+    """Start headless Chromium; skip the test with a reason if playwright or a browser is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:

@@ -1,4 +1,4 @@
-"""Small images, a small backbone, a trainer and small commands for all tests."""
+"""Provide small images, a small backbone, a trainer and small commands for all tests."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Threads that wait for one another do not keep a core busy meanwhile, which other tests need. Read as torch is loaded.
+# Waiting threads must not keep a core busy, because other tests need it. torch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["TQDM_DISABLE"] = "1"  # no test waits to see a bar, but those of progress itself
+os.environ["TQDM_DISABLE"] = "1"  # only the tests of progress need a bar
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from headstart.strategies import Strategy, cosine
 from headstart.tasks import Classification
 from headstart.workers import usable_cores
 
-# Tests run side by side: each process keeps to its share of the cores, and so do those that it starts.
+# With parallel tests, each process and its children use their share of the cores.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     threads = max(1, usable_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -38,7 +38,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 SIZE = 16
 CHECKOUT = Path(__file__).parents[1]
-# A run of a second: twelve classes of a few small images, a network with random weights.
+# A run that takes a second: twelve classes of a few small images, a network with random weights.
 TINY = [
     "dataset.counts=[6,4,4]",
     "dataset.image_size=32",
@@ -47,14 +47,14 @@ TINY = [
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
 ]
-# Where any network will do: of ten convolutions, in half the time of the default one.
+# A network of ten convolutions, for tests in which any network will do: half the time of the default one.
 SMALLEST = ["backbone=timm", "backbone.name=test_efficientnet"]
 PREPROCESSING = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test writes into a folder of its own."""
+    """Run each test in its own folder and restore the environment."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
@@ -65,7 +65,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make class folders: make_folder({"train/red": 3, ...}) -> root."""
+    """Return a function that makes class folders: make_folder({"train/red": 3, ...}) -> root."""
 
     def make(counts: dict[str, int], name: str = "images", suffix: str = "jpg") -> Path:
         rng = np.random.default_rng(0)
@@ -81,26 +81,26 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 def runs_below(folder: Path) -> list[dict[str, Any]]:
-    """Every run.json, by its path."""
+    """Return the content of every run.json below a folder, sorted by path."""
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
 
 
 def trained_run(folder: Path, *arguments: str) -> Path:
-    """The directory of a tiny run with these settings below the folder."""
+    """Train a tiny run with these settings below the folder; return its directory."""
     assert main(["train", *TINY, f"output_dir={folder}", *arguments]) == 0
     (found,) = (path.parent for path in folder.rglob("run.json"))
     return found
 
 
 def answer_of(code: str) -> str:
-    """What Python code prints in a process of its own, where nothing is imported yet; it has to end well."""
+    """Return what Python code prints in a new process; the code must succeed."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def toy_backbone(seed: int = 0) -> Backbone:
-    """Four stages with batch norm; "pretrained" weights are those of the seed."""
+    """Return a backbone of four stages with batch norm; its "pretrained" weights are drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         widths = [3, 4, 6, 8, 8]
@@ -120,14 +120,13 @@ def toy_backbone(seed: int = 0) -> Backbone:
 
 
 def make_strategy(cls: type[Strategy], lr: float = 0.01, **kwargs: Any) -> Strategy:
-    """A strategy on the toy backbone for ten classes."""
-    kwargs = {"backbone": toy_backbone(), "scheduler": cosine} | kwargs
-    optimizer = kwargs.pop("optimizer", partial(torch.optim.AdamW, lr=lr))
-    return cls(task=Classification(10), optimizer=optimizer, **kwargs)
+    """Return a strategy on the toy backbone for ten classes."""
+    steps = {"optimizer": partial(torch.optim.AdamW, lr=lr), "scheduler": cosine} if cls.by_gradient else {}
+    return cls(**{"backbone": toy_backbone(), "task": Classification(10)} | steps | kwargs)
 
 
 def make_trainer(folder: Path, epochs: int = 2) -> pl.Trainer:
-    """A trainer on the CPU that keeps the best epoch."""
+    """Return a trainer on the CPU that keeps the best epoch."""
     return pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -141,7 +140,7 @@ def make_trainer(folder: Path, epochs: int = 2) -> pl.Trainer:
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    """Eight labels a class, 16 pixels."""
+    """Return digits with eight labels per class, at 16 pixels."""
     data = Digits(labels_per_class=8, batch_size=16)
     data.prepare(PREPROCESSING)
     return data

@@ -1,8 +1,7 @@
-"""Processes that start at once: copies of one that has imported what a run needs, made where Python would start anew.
+"""Start Python processes fast, as copies of a process that has imported all that a run needs.
 
-A start and its imports take seconds, and most tests that need another process are not about them. What a test does
-with such a process is the same: it runs ``python -c code``, ``python -m module`` or ``python script``, with an
-environment, a folder and open files of its own.
+Starting Python and importing takes seconds, and most tests of other processes do not depend on it. A copy runs
+``python -c code``, ``python -m module`` or ``python script`` with its own environment, folder and open files.
 """
 
 import atexit
@@ -27,7 +26,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
-# What a run imports, but for what starts threads, which no copy would have.
+# The imports of a run, except for modules that start threads, which a copy would not have.
 USUAL = (
     "headstart.commands.jobs, headstart.commands.train, headstart.training.progress, headstart.cli, skimage.io, timm"
 )
@@ -35,7 +34,7 @@ MOST = 1 << 16  # bytes of a request
 
 
 class Server:
-    """The process that has imported everything; ``popen`` copies it. It ends with the one that started it."""
+    """The process that has imported everything. ``popen`` copies it. It ends when its parent ends."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -57,11 +56,11 @@ class Server:
         cwd: str | Path | None = None,
         pass_fds: Sequence[int] = (),
     ) -> "Copy":
-        """What subprocess.Popen does with a command that starts with Python's, with as much of it as is used here."""
+        """Start a Python command like subprocess.Popen, with the options that tests use."""
         assert str(args[0]) == sys.executable, args
-        end, told = os.pipe()
-        files = [os.open(os.devnull, os.O_RDONLY) if stdin is None else -1, 1, 2, *pass_fds, told]
-        opened = [told, files[0]]
+        end, status = os.pipe()
+        files = [os.open(os.devnull, os.O_RDONLY) if stdin is None else -1, 1, 2, *pass_fds, status]
+        opened = [status, files[0]]
         theirs = None
         if stdin == subprocess.PIPE:
             files[0], theirs = os.pipe()
@@ -85,66 +84,66 @@ class Server:
         return Copy(os.fdopen(end, "rb", buffering=0), None if theirs is None else os.fdopen(theirs, "wb"))
 
     def run(self, args: Sequence[str | Path], **settings: Any) -> subprocess.CompletedProcess[str]:
-        """What subprocess.run does with capture_output and text."""
+        """Run a Python command like subprocess.run with capture_output and text."""
         for name in ("capture_output", "text"):
             assert settings.pop(name) is True
         timeout = settings.pop("timeout", None)
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
-            code = self.popen(args, stdout=out, stderr=said, **settings).wait(timeout)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            code = self.popen(args, stdout=out, stderr=err, **settings).wait(timeout)
             texts = []
-            for file in (out, said):
+            for file in (out, err):
                 file.seek(0)
                 texts.append(file.read().decode())
         return subprocess.CompletedProcess(args, code, *texts)
 
     def end(self) -> None:
-        """Its copies go on, as those of a process that ends do."""
+        """End the server. Its copies continue."""
         self.socket.close()
         self.process.wait()
 
 
 class Copy:
-    """A process as subprocess.Popen shows it."""
+    """A process with the interface of subprocess.Popen."""
 
-    def __init__(self, told: IO[bytes], stdin: IO[bytes] | None) -> None:
-        self.told, self.stdin, self.returncode = told, stdin, None
-        self.pid = int(told.readline())
+    def __init__(self, status: IO[bytes], stdin: IO[bytes] | None) -> None:
+        self.status, self.stdin, self.returncode = status, stdin, None
+        self.pid = int(status.readline())
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended."""
+        """Return the exit code, or None if the process is running."""
         with suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, less than 0 for a signal."""
+        """Wait for the exit code and return it; it is negative for a signal."""
         if self.returncode is None:
-            if not select.select([self.told], [], [], timeout)[0]:
+            if not select.select([self.status], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            self.returncode = os.waitstatus_to_exitcode(int(self.told.readline()))
-            self.told.close()
+            self.returncode = os.waitstatus_to_exitcode(int(self.status.readline()))
+            self.status.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """To what has not ended."""
+        """Send a signal if the process is running."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """At once."""
+        """End the process at once."""
         self.send_signal(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Server]:
-    """The server, started when first asked for."""
+    """Return the server, started by the first test that needs it."""
     with serving() as server:
         yield server
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """A server meanwhile."""
+    """Run a server inside the block."""
     server = Server()
     try:
         yield server
@@ -153,7 +152,7 @@ def serving() -> Iterator[Server]:
 
 
 def serve(number: int) -> None:
-    """Copy this process for each request, until there is nobody to ask."""
+    """Copy this process for each request until the other end is closed."""
     gc.freeze()
     with socket.socket(fileno=number) as requests:
         while True:
@@ -165,27 +164,27 @@ def serve(number: int) -> None:
                 _watch(json.loads(content), files)
             for file in files:
                 os.close(file)
-            with suppress(ChildProcessError):  # the wardens that have ended
+            with suppress(ChildProcessError):  # collect the watchers that have ended
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
 
 
 def _watch(request: dict[str, Any], files: list[int]) -> NoReturn:
-    """The warden of a copy: tells who it is, and how it ended."""
-    *files, told = files
+    """Fork the requested process, and write its id and its exit status to the last file."""
+    *files, status = files
     if not (pid := os.fork()):
-        os.close(told)
+        os.close(status)
         _become(request, files)
     for file in files:
         os.close(file)
-    os.write(told, b"%d\n" % pid)
-    os.write(told, b"%d\n" % os.waitpid(pid, 0)[1])
+    os.write(status, b"%d\n" % pid)
+    os.write(status, b"%d\n" % os.waitpid(pid, 0)[1])
     os._exit(0)
 
 
 def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
-    """The process that was asked for: as Python starts it, and ends it, but for taking its memory apart."""
-    aside = [fcntl.fcntl(file, fcntl.F_DUPFD, 500) for file in files]  # as the numbers may be taken by one another
+    """Run the requested command and exit as Python does, but without freeing memory."""
+    aside = [fcntl.fcntl(file, fcntl.F_DUPFD, 500) for file in files]  # because the old and new numbers may overlap
     for file, number in zip(aside, request["numbers"], strict=True):
         os.dup2(file, number, inheritable=True)
     os.closerange(500, 600)
@@ -210,7 +209,7 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
 
 
 def _execute(first: str, *rest: str) -> None:
-    """Carry out ``-c code ...``, ``-m module ...`` or ``script ...``."""
+    """Run ``-c code ...``, ``-m module ...`` or ``script ...``."""
     main = sys.modules["__main__"] = ModuleType("__main__")
     if first == "-c":
         sys.path.insert(0, "")

@@ -1,4 +1,4 @@
-"""Run directories made by hand, as small as the contract allows."""
+"""Write minimal run directories by hand."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ CLASSES = ["ants", "bees", "cats"]
 
 
 def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float = 0.1, **changes: object) -> Path:
-    """A finished run without predictions; ``changes`` go into run.json, ``config`` into config.yaml."""
+    """Write a finished run without predictions; ``changes`` go into run.json, ``config`` into config.yaml."""
     config = {"optimizer": {"lr": lr}, "seed": seed, "output_dir": str(root)} | changes.pop("config", {})  # type: ignore[operator]
     folder = root / f"{strategy}-{seed}-{lr}"
     folder.mkdir(parents=True)
@@ -33,7 +33,7 @@ def write_run(root: Path, strategy: str, seed: int, accuracy: float, lr: float =
 def write_tested_run(
     root: Path, strategy: str, seed: int, right: np.ndarray, validation_right: np.ndarray | None = None, **changes: Any
 ) -> Path:
-    """A run that told the images in ``right`` (N,), bool; it is 70 % sure of whatever it says."""
+    """Write a run that predicts image i correctly if right[i]; every prediction has probability 0.7."""
     ids = changes.pop("ids", [f"test/{number}.jpg" for number in range(len(right))])
     folder = write_run(root, strategy, seed, float(np.mean(right)), **changes)
     write_predictions(folder / "predictions.csv", ids, right)
@@ -44,14 +44,14 @@ def write_tested_run(
 
 
 def write_predictions(path: Path, ids: list[str], right: np.ndarray) -> None:
-    """Targets take turns; what is wrong is the next class."""
+    """Write predictions with targets 0, 1, 2, 0, ...; a wrong prediction is the next class."""
     lines = [",".join(["id", "target", "prediction", *CLASSES])]
-    for number, (name, told) in enumerate(zip(ids, right, strict=True)):
+    for number, (name, is_right) in enumerate(zip(ids, right, strict=True)):
         target = number % 3
-        said = target if told else (target + 1) % 3
+        predicted = target if is_right else (target + 1) % 3
         shares = [0.15] * 3
-        shares[said] = 0.7
-        lines.append(",".join([name, CLASSES[target], CLASSES[said], *map(str, shares)]))
+        shares[predicted] = 0.7
+        lines.append(",".join([name, CLASSES[target], CLASSES[predicted], *map(str, shares)]))
     path.write_text("\n".join(lines) + "\n")
 
 

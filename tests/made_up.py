@@ -1,4 +1,4 @@
-"""Run directories written by hand, for tests that train nothing."""
+"""Write complete run directories by hand, for tests without training."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def make_up(
     prefix: str = "test",
     **changes: Any,
 ) -> Path:
-    """A run that has image i right if right[i]; ``config`` and ``provenance`` are merged in, ``changes`` too."""
+    """Write a run that predicts image i correctly if right[i]; the other arguments change its files."""
     folder.mkdir(parents=True)
     settings = merged(CONFIG, config or {})
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -59,13 +59,13 @@ def make_up(
     table.writerow(["id", "target", "prediction", *CLASSES])
     for number, is_right in enumerate(right):
         target = CLASSES[number % 2]
-        said = target if is_right else CLASSES[1 - number % 2]
-        table.writerow([f"{prefix}/{number}", target, said, *(0.75 if name == said else 0.25 for name in CLASSES)])
+        other = target if is_right else CLASSES[1 - number % 2]
+        table.writerow([f"{prefix}/{number}", target, other, *(0.75 if name == other else 0.25 for name in CLASSES)])
     (folder / "predictions.csv").write_text(text.getvalue())
     return folder
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings, the second's values first."""
+    """Return two nested mappings merged; values of ``changes`` win."""
     inner = {k: merged(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
     return {**base, **changes, **inner}

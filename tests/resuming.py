@@ -1,4 +1,4 @@
-"""Stopping a run wherever, and holding what it ends with against a run that was left alone."""
+"""Stop a run at any step, and compare its result after a resume with an undisturbed run."""
 
 import json
 import signal
@@ -15,11 +15,11 @@ TIMES = ("samples_per_second",)
 
 
 class Killed(BaseException):
-    """As if the process were gone."""
+    """Raised to end a run as if its process had been killed."""
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, how: str) -> None:
-    """End the run after that many training steps of this process: killed, or asked to stop."""
+    """Stop the run after this many training steps of this process: "killed", or by the name of a signal."""
     plain, seen = KeepProgress.on_train_batch_end, [0]
 
     def counting(keep: KeepProgress, *args: Any) -> None:
@@ -34,7 +34,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, how: str) -> None:
 
 
 def scalars(run: Path) -> list[tuple[Any, ...]]:
-    """All that TensorBoard would read, in its order, but for times."""
+    """Return all values that TensorBoard reads, in its order, without times."""
     found = []
     for file in sorted(run.glob("tensorboard/*/events*"), key=lambda file: (file.parent.name, file.name)):
         for event in LegacyEventFileLoader(str(file)).Load():
@@ -47,13 +47,14 @@ def scalars(run: Path) -> list[tuple[Any, ...]]:
 
 
 def rows(run: Path) -> list[str]:
+    """Return the rows of metrics.csv without times."""
     header, *lines = (run / "metrics.csv").read_text().splitlines()
     dropped = [number for number, name in enumerate(header.split(",")) if name in TIMES]
     return [",".join(cell for number, cell in enumerate(line.split(",")) if number not in dropped) for line in lines]
 
 
 def check_equal(one: Path, other: Path) -> None:
-    """Two run directories, but for times and places."""
+    """Assert that two run directories are equal except for times and paths."""
     contents = [json.loads((run / "run.json").read_text()) for run in (one, other)]
     assert [content["status"] for content in contents] == ["finished"] * 2
     for name in ("id", "metrics", "best_epoch", "selected", "selection", "classes", "pictures"):
@@ -70,5 +71,6 @@ def check_equal(one: Path, other: Path) -> None:
 
 
 def only_run(folder: str) -> Path:
+    """Return the directory of the only run below a folder."""
     (found,) = Path(folder).rglob("run.json")
     return found.parent

@@ -1,4 +1,4 @@
-"""The command line: whatever goes wrong ends in one sentence, with its exit code, and without a traceback."""
+"""Test the command line: every error ends in one sentence and an exit code, without a traceback."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ from headstart.cli import COMMANDS, HELP, INSPECT, main
 from headstart.errors import HeadstartError
 from headstart.files import WRITTEN, atomic_file, check_writable, write_atomically
 
-# Each command as it is typed, and what it calls first.
+# Each command's arguments, and the function that it calls first.
 CALLS = {
     "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "commands.train.start"),
     "status": (["status", "."], "commands.status.overview"),
@@ -38,23 +38,23 @@ CALLS = {
     "policy": (["policy"], "commands.policy.search_settings"),
     "features": (["features", "list", "--dir", "."], "commands.features.listed"),
 }
-# An error, its sentence, and its exit code: 1 where the machine failed, 2 where another path or setting helps.
+# An error, its sentence, and its exit code: 1 if the machine failed, 2 if another path or setting helps.
 ERRORS: list[tuple[BaseException, str, int]] = [
-    (OSError(errno.ENOSPC, "", "a/b"), "Nothing can be written, as the disk is full ('a/b'); make room", 1),
+    (OSError(errno.ENOSPC, "", "a/b"), "Nothing can be written because the disk is full ('a/b'); make room", 1),
     (OSError(errno.EDQUOT, "", "b"), "the disk quota is used up ('b'); make room", 1),
-    (OSError(errno.EFBIG, "", "b"), "a file may not be that large ('b'); raise the limit, which 'ulimit -f' shows", 1),
-    (OSError(errno.EROFS, "", "b"), "Nothing can be written, as the disk is read-only ('b'); write elsewhere", 2),
-    (OSError(errno.EIO, "", "b"), "'b' cannot be used, as the disk failed; check the disk", 1),
-    (OSError(errno.EACCES, "", "b"), "'b' cannot be used, as permission is denied; choose a path", 2),
-    (OSError(errno.ENOTDIR, "", "b"), "'b' cannot be used, as a part of its path is a file", 2),
-    (OSError(errno.EISDIR, "", "b"), "'b' cannot be used, as it is a folder", 2),
-    (OSError(errno.ENAMETOOLONG, "", "b"), "'b' cannot be used, as its name is too long; choose a shorter path", 2),
+    (OSError(errno.EFBIG, "", "b"), "a file may not be that large ('b'); raise the limit that 'ulimit -f' shows", 1),
+    (OSError(errno.EROFS, "", "b"), "Nothing can be written because the disk is read-only ('b'); write elsewhere", 2),
+    (OSError(errno.EIO, "", "b"), "'b' cannot be used because the disk failed; check the disk", 1),
+    (OSError(errno.EACCES, "", "b"), "'b' cannot be used because permission is denied; choose a path", 2),
+    (OSError(errno.ENOTDIR, "", "b"), "'b' cannot be used because a part of its path is a file", 2),
+    (OSError(errno.EISDIR, "", "b"), "'b' cannot be used because it is a folder", 2),
+    (OSError(errno.ENAMETOOLONG, "", "b"), "'b' cannot be used because its name is too long; choose a shorter path", 2),
     (OSError(errno.EMFILE, "", "b"), "too many files are open; allow more, as with 'ulimit -n 4096'", 1),
     (OSError(errno.ENOENT, "", "b\udce9\n"), r"'b\udce9\n' does not exist; check its path", 2),
     (OSError(errno.EAGAIN, ""), "No more processes or threads can be started", 1),
     (RuntimeError("can't start new thread"), "No more processes or threads can be started", 1),
-    (OSError(errno.ECONNREFUSED, "Connection refused"), "what was asked for (Connection refused)", 1),
-    (OSError("cannot identify image"), "what was asked for (cannot identify image)", 1),
+    (OSError(errno.ECONNREFUSED, "Connection refused"), "The operating system refused: Connection refused", 1),
+    (OSError("cannot identify image"), "The operating system refused: cannot identify image", 1),
     (MemoryError(), "The memory is used up", 1),
     (ImportError("libx.so: failed to map segment from shared object"), "The memory is used up", 1),
     (KeyboardInterrupt(), "interrupted", 130),
@@ -90,11 +90,11 @@ def test_an_error_of_the_system_is_one_sentence(
     if command == "train" and getattr(error, "errno", None) in IN_RUNS:
         code = 1  # a run that fails may be tried again
     assert main(arguments) == code
-    said = capsys.readouterr()
-    assert said.err.startswith("headstart: ")
-    assert sentence in said.err
-    assert len(said.err.splitlines()) == 1
-    assert "Traceback" not in said.out
+    output = capsys.readouterr()
+    assert output.err.startswith("headstart: ")
+    assert sentence in output.err
+    assert len(output.err.splitlines()) == 1
+    assert "Traceback" not in output.out
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,9 +103,9 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "ZeroDivisionError: deep inside" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "told"), [(OSError(errno.ENOSPC, ""), False), (ValueError("a bug"), True)])
+@pytest.mark.parametrize(("error", "expected"), [(OSError(errno.ENOSPC, ""), False), (ValueError("a bug"), True)])
 def test_a_thread_leaves_errors_of_the_system_to_who_waits(
-    error: Exception, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, expected: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("threading.excepthook", threading.excepthook)  # put back in the end
 
@@ -117,28 +117,28 @@ def test_a_thread_leaves_errors_of_the_system_to_who_waits(
 
     monkeypatch.setattr("headstart.commands.status.overview", work)
     main(["status", "."])
-    said = capsys.readouterr().err
-    assert ("Exception in thread" in said) is told
-    assert len(said.splitlines()) == 1 or told
+    output = capsys.readouterr().err
+    assert ("Exception in thread" in output) is expected
+    assert len(output.splitlines()) == 1 or expected
 
 
 def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Path("runs"), "scratch", 0, 0.5)
     monkeypatch.setattr("headstart.reports.write.markdown_page", failing(OSError(errno.ENOSPC, "", "report.md")))
     assert main(["report", "runs", "--out", "r"]) == 1
-    said = capsys.readouterr().err
-    assert "the disk is full ('report.md')" in said
-    assert "Written before: " in said
-    assert "r/runs.csv" in said
-    assert len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert "the disk is full ('report.md')" in output
+    assert "Written before: " in output
+    assert "r/runs.csv" in output
+    assert len(output.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [(OSError("encoder error -2"), "encoder error -2"), (OSError(errno.ENOSPC, "full"), "[Errno 28] full: 'a.png'")],
 )
-def test_an_error_while_a_file_is_written_keeps_its_words(error: OSError, told: str) -> None:
-    with pytest.raises(OSError, match=f"^{re.escape(told)}$"), atomic_file(Path("a.png")):
+def test_an_error_while_a_file_is_written_keeps_its_words(error: OSError, expected: str) -> None:
+    with pytest.raises(OSError, match=f"^{re.escape(expected)}$"), atomic_file(Path("a.png")):
         raise error
     assert not list(Path().iterdir())
 
@@ -148,12 +148,12 @@ def test_an_error_while_a_file_is_written_keeps_its_words(error: OSError, told: 
 def test_python_m_is_the_command(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for argument, told in (("--version", f"{__version__}\n"), ("--help", HELP)):
+    for argument, expected in (("--version", f"{__version__}\n"), ("--help", HELP)):
         monkeypatch.setattr(sys, "argv", ["headstart", argument])
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(module, run_name="__main__")
         assert ended.value.code == 0
-        assert capsys.readouterr().out == told
+        assert capsys.readouterr().out == expected
 
 
 # --- places that cannot be written to
@@ -173,7 +173,7 @@ def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> 
 def test_a_folder_in_the_place_of_a_file_is_found_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").mkdir()
     check_writable(tmp_path, "", ["b.pdf"])
-    with pytest.raises(HeadstartError, match=r"'.*a\.pdf' cannot be written, as it is a folder; move it\.$"):
+    with pytest.raises(HeadstartError, match=r"'.*a\.pdf' cannot be written because it is a folder; move it\.$"):
         check_writable(tmp_path, "move it", ["b.pdf", "a.pdf"])
 
 
@@ -196,17 +196,17 @@ def test_a_command_tries_its_place_before_the_work(
     }[command]
     monkeypatch.setattr(f"headstart.{work}", failing(AssertionError("the work has begun")))
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("headstart: Nothing can be written below ")
-    assert len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert output.startswith("headstart: Nothing can be written below ")
+    assert len(output.splitlines()) == 1
 
 
 def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     for path in (tmp_path / "a.csv", tmp_path / "gone" / "b.csv"):
-        with pytest.raises(OSError) as told:  # noqa: PT011 - of several kinds
+        with pytest.raises(OSError) as raised:  # noqa: PT011 - of several kinds
             write_atomically(path, "text")
-        assert told.value.filename == str(path)
+        assert raised.value.filename == str(path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     WRITTEN.clear()
     write_atomically(tmp_path / ("ü" * 120), "a name that leaves no room for a longer one")
@@ -219,7 +219,7 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> No
 def ended(
     warm: Server, code: str, arguments: list[str], stdout: int | None = None, **environment: str
 ) -> tuple[int, str]:
-    """The exit code of a command in a process of its own, after ``code`` there, and what it says on standard error."""
+    """Run ``code`` and then a command in a separate process; return its exit code and standard error."""
     whole = f"import os, sys, resource, signal\n{code}\nfrom headstart.cli import main\nsys.exit(main({arguments!r}))"
     with Path("out").open("wb") as out, Path("err").open("wb") as err:
         process = warm.popen(
@@ -229,9 +229,9 @@ def ended(
             env={**os.environ, **environment},
         )
         result = process.wait(60)
-    said = Path("err").read_text(encoding="utf-8")
-    assert "Traceback" not in said, said
-    return result, said
+    output = Path("err").read_text(encoding="utf-8")
+    assert "Traceback" not in output, output
+    return result, output
 
 
 def test_nobody_reads_any_more(warm: Server) -> None:
@@ -244,15 +244,16 @@ def test_nobody_reads_any_more(warm: Server) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_an_output_that_is_full(warm: Server) -> None:
     with Path("/dev/full").open("wb") as full:
-        code, said = ended(warm, "", ["--help"], full.fileno())
+        code, output = ended(warm, "", ["--help"], full.fileno())
     assert code == 1
-    assert said == (
-        "headstart: Nothing can be written, as the disk is full ('standard output'); make room, or write elsewhere.\n"
+    assert output == (
+        "headstart: Nothing can be written because the disk is full ('standard output');"
+        " make room, or write elsewhere.\n"
     )
 
 
 def test_closed_streams_lead_nowhere() -> None:
-    """Their numbers are not given to files of ours either."""
+    """Files that we open must not get the numbers of closed streams."""
     code = (
         "import os, sys\nfrom headstart.cli import main\n"
         "assert sys.stdout is None\ncode = main(['--help'])\n"
@@ -278,9 +279,9 @@ def test_a_limit_on_the_size_of_files(warm: Server) -> None:
     write_run(Path("runs"), "scratch", 0, 0.5)
     before = set(Path().rglob("*"))
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))"
-    code, said = ended(warm, limit, ["report", "runs"])
+    code, output = ended(warm, limit, ["report", "runs"])
     assert code == 1
-    assert "Nothing can be written below 'runs/report' (a file may not be that large); give another --out." in said
+    assert "Nothing can be written below 'runs/report' (a file may not be that large); choose another --out." in output
     assert set(Path().rglob("*")) - {Path("out"), Path("err")} == before
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1024
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""What a fresh clone installs, builds with and installs with is pinned."""
+"""Test that every package of a fresh clone, its build and its installation is pinned."""
 
 import re
 import tomllib

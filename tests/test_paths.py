@@ -1,4 +1,4 @@
-"""Paths as they are typed."""
+"""Test paths with a home folder."""
 
 from pathlib import Path
 

@@ -12,9 +12,9 @@ from headstart import progress
 from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
 from headstart.solvers import linear_fit
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import fit_probe
-from headstart.strategies.knn import NearestNeighbours
-from headstart.strategies.ridge import solve
+from headstart.solvers.ridge import solve
 
 
 class Screen(io.StringIO):

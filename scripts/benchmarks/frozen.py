@@ -1,4 +1,4 @@
-"""What the store saves: one run from cold and from warm, a partly frozen network, a sweep."""
+"""Measure what the feature store saves: a cold and a warm run, a partly frozen network, a sweep."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from headstart.backbones import efficientnet_lite, torchvision_backbone
 
 
 def head_only(settings: Sequence[str], rounds: int) -> list[Row]:
-    """20 epochs of the head: the fit from cold and from warm, and the whole command, against no store."""
+    """Compare 20 epochs of the head with and without the store: the cold and warm fit, and the whole command."""
     settings = [*settings, "strategy=head_only", "trainer.max_epochs=20"]
     cold, warm = [], []
     for _ in range(rounds):
@@ -41,7 +41,7 @@ def head_only(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def finetune_upper(settings: Sequence[str], rounds: int) -> list[Row]:
-    """10 epochs of the last stage and the head, and what the arithmetic would allow."""
+    """Compare 10 epochs of the last stage and the head with and without the store, and give the arithmetic bound."""
     settings = [*settings, "strategy=finetune_upper", "strategy.stages=1", "trainer.max_epochs=10"]
     with fresh(settings) as place:
         plain = place.train("features.enabled=false")
@@ -64,7 +64,7 @@ def finetune_upper(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def sweep(settings: Sequence[str], rounds: int) -> list[Row]:
-    """head_only and linear_probe, 3 seeds, 4 learning rates: 24 runs against one cold one."""
+    """Compare 24 runs (head_only and linear_probe, 3 seeds, 4 learning rates) with one cold run."""
     rows = []
     grid = ["strategy=head_only,linear_probe", "seed=0,1,2", "optimizer.lr=0.0005,0.001,0.002,0.004"]
     single, total, hits = [], [], 0
@@ -87,9 +87,9 @@ def sweep(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def _bound(settings: Sequence[str]) -> float:
-    """(prefix + trained stage) / trained stage in multiplications, a backward pass counted twice a forward one."""
-    said = dict(setting.split("=", 1) for setting in settings)
-    name, size = said["backbone"], int(said["dataset.image_size"])
+    """Return (prefix + trained stage) / trained stage in multiplications; a backward pass counts as two forward."""
+    values = dict(setting.split("=", 1) for setting in settings)
+    name, size = values["backbone"], int(values["dataset.image_size"])
     make = efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone
     backbone = make(name, weights=None, image_size=size).eval()
     x = torch.zeros(1, 3, size, size)
@@ -99,6 +99,6 @@ def _bound(settings: Sequence[str]) -> float:
             backbone.forward_stages(x, 0, stop)
         costs.append(counter.get_total_flops())
     below, whole = costs
-    trained, validated = 0.8, 0.2  # share of the images
+    trained, validated = 0.8, 0.2  # fractions of the images
     above = (whole - below) * (3 * trained + validated)
     return (below + above) / above

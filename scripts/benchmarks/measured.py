@@ -1,4 +1,4 @@
-"""Commands run in processes of their own, and the figures that come out of them."""
+"""Run commands in separate processes, and read their figures."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: one ratio and what it was made of."""
+    """A row of the table: a ratio and the figures behind it."""
 
     what: str
     ratio: str
@@ -28,32 +28,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One command."""
+    """The result of one command."""
 
     wall: float  # seconds, start-up included
     runs: list[dict[str, Any]]  # every run.json
 
     @property
     def train(self) -> float:
-        """Seconds of the fit: features, training, validation."""
+        """Return the seconds of the fit: features, training, validation."""
         return float(self.runs[0]["cost"]["train_seconds"])
 
     @property
     def accuracy(self) -> float:
-        """On test."""
+        """Return the test accuracy."""
         return float(self.runs[0]["metrics"]["test/accuracy"])
 
 
 @dataclass
 class Place:
-    """A folder for runs and for what a machine remembers, empty at first."""
+    """A folder for runs and caches, empty at first."""
 
     folder: Path
     settings: Sequence[str]
     count: int = field(default=0)
 
     def train(self, *settings: str) -> Outcome:
-        """scripts/train.py with these settings, as a user calls it."""
+        """Run scripts/train.py with these settings and return its result."""
         self.count += 1
         output = self.folder / f"out{self.count}"
         command = [sys.executable, str(SCRIPTS / "train.py"), *self.settings, *settings]
@@ -63,7 +63,7 @@ class Place:
         return Outcome(wall, runs)
 
     def run(self, command: Sequence[str]) -> float:
-        """Seconds that a command took."""
+        """Run a command and return its seconds."""
         environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
         start = time.perf_counter()
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -74,11 +74,11 @@ class Place:
 
 @contextmanager
 def fresh(settings: Sequence[str]) -> Iterator[Place]:
-    """An empty place: nothing stored, no engine chosen yet."""
+    """Create an empty place, without stored features or a chosen engine."""
     with TemporaryDirectory(prefix="benchmark-") as folder:
         yield Place(Path(folder), settings)
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the median."""
     return statistics.median(values)

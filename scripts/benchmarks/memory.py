@@ -1,4 +1,4 @@
-"""Peak memory of training on stored features that stay on disk, for few and for many images."""
+"""Measure the peak memory of training on stored features on disk, for few and many images."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from benchmarks.measured import SCRIPTS, Row
 
 
 def flat(settings: Sequence[str], rounds: int) -> list[Row]:
-    """10,000 and 100,000 synthetic images, one epoch each, features.memory_limit=0."""
+    """Compare 100,000 with 10,000 synthetic images: one epoch each, with features.memory_limit=0."""
     peaks = {}
     for count in (10_000, 100_000):
         command = [sys.executable, "-m", "benchmarks.memory", str(count)]
@@ -30,13 +30,13 @@ def flat(settings: Sequence[str], rounds: int) -> list[Row]:
             f"{many / few:.3f}",
             "below 1.1",
             f"{many:.0f} MB / {few:.0f} MB, of which {before:.0f} MB before training; {sizes[1]:.0f} MB and"
-            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds an image",
+            f" {sizes[0]:.0f} MB of features; {micros[1]:.0f} / {micros[0]:.0f} microseconds per image",
         )
     ]
 
 
 def measure(count: int) -> dict[str, float]:
-    """Write synthetic features of so many images, train a head on them from disk, and say the peaks."""
+    """Write synthetic features of ``count`` images, train a head on them from disk, and return peak memory and time."""
     import numpy as np
     import pytorch_lightning as pl
     import torch
@@ -58,11 +58,11 @@ def measure(count: int) -> dict[str, float]:
         rng = np.random.default_rng(0)
         names = rng.integers(0, 2**63, (count, 2), dtype=np.uint64)
         targets = rng.integers(0, 10, count)
-        entry = Store(Path(folder), 10**12).entry({"synthetic": count})
-        writer = Writer(entry, names, (1280,), np.dtype(np.float32))
+        kept = Store(Path(folder), 10**12).entry({"synthetic": count})
+        writer = Writer(kept, names, (1280,), np.dtype(np.float32))
         for start in range(0, count, 1000):
             writer.put(rng.normal(size=(min(1000, count - start), 1280)).astype(np.float32))
-        rows = locate(entry, names)
+        rows = locate(kept, names)
         backbone = efficientnet_lite("efficientnet_lite0", weights=None, image_size=64)
         strategy = HeadOnly(
             backbone=backbone, task=Classification(10), optimizer=partial(torch.optim.AdamW, lr=0.001), scheduler=None
@@ -74,9 +74,10 @@ def measure(count: int) -> dict[str, float]:
         )  # fmt: skip
         provenance.reset_peak_memory()
         before = provenance.peak_memory("cpu")
-        train = FeatureBatches(rows, targets, 32, EvenBatches(count, 32, 0))
+        entry = len(backbone.stages)
+        train = FeatureBatches(rows, targets, 32, entry, EvenBatches(count, 32, 0))
         began = time.perf_counter()
-        trainer.fit(strategy, train, FeatureBatches(rows, targets, 1024))
+        trainer.fit(strategy, train, FeatureBatches(rows, targets, 1024, entry))
         passed = float(time.perf_counter() - began)
         return {"before": float(before), "peak": float(provenance.peak_memory("cpu")), "seconds": passed}
 

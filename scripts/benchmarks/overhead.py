@@ -1,7 +1,7 @@
-"""What the framework costs: fine-tuning through headstart against a plain PyTorch loop.
+"""Measure the cost of the framework: fine-tuning with headstart, compared with a plain PyTorch loop.
 
-Same network, memory format, batch size and data, in turns, so that a noisy machine disturbs both alike. With a GPU both
-run there.
+Both have the same network, memory format, batch size and data. They run in turns, so that other work on the machine
+affects both alike. Both use a GPU if there is one.
 """
 
 import statistics
@@ -27,7 +27,7 @@ RATE = 0.001
 
 
 def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channels_last: bool = True) -> float:
-    """Samples a second of one epoch of what one would write by hand."""
+    """Return the samples per second of one epoch of a loop written by hand."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     network = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, data.num_classes))
     network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
@@ -36,7 +36,7 @@ def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channel
     scheduler = cosine(optimizer, len(loader))
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in preprocessing_of(backbone))
     start, seen = time.perf_counter(), 0
-    for images, targets, _ in loader:
+    for images, targets, *_ in loader:
         x = images.to(device).float().contiguous(memory_format=memory_format).sub(mean).div(std)
         loss = nn.functional.cross_entropy(network(x), targets.to(device))
         optimizer.zero_grad()
@@ -50,12 +50,12 @@ def plain_loop(backbone: Backbone, data: Textures, device: torch.device, channel
 
 
 def preprocessing_of(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the pixels."""
+    """Return the mean and deviation of the pixels."""
     return backbone.preprocessing.mean, backbone.preprocessing.std
 
 
 def through_headstart(backbone: Backbone, data: Textures, device: torch.device) -> float:
-    """Samples a second of one epoch of finetune_all with every logger on."""
+    """Return the samples per second of one epoch of finetune_all with all loggers."""
     strategy = FinetuneAll(
         backbone=backbone,
         task=Classification(data.num_classes),
@@ -76,11 +76,11 @@ def through_headstart(backbone: Backbone, data: Textures, device: torch.device) 
             limit_val_batches=1,
         )
         strategy.fit(trainer, data)
-    return strategy.samples_trained / strategy.seconds_trained
+    return strategy.clock.images_trained / strategy.clock.seconds_trained
 
 
 def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[Row]:
-    """Measure in turns; medians and ratios."""
+    """Measure all loops in turns; return rows of ratios and medians."""
     quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=size)

@@ -1,4 +1,4 @@
-"""linear_probe from cold against timm and scikit-learn, as one would write it by hand."""
+"""Compare linear_probe, without cached features, with a probe written by hand in timm and scikit-learn."""
 
 import json
 import sys
@@ -9,9 +9,9 @@ from benchmarks.measured import Row, fresh, median
 
 
 def linear_probe(settings: Sequence[str], rounds: int) -> list[Row]:
-    """Whole commands, start-up included; test accuracies."""
-    said = dict(setting.split("=", 1) for setting in settings)
-    if said["backbone"] != "efficientnet_lite0" or "dataset.root" not in said:
+    """Compare whole commands, including start-up, and their test accuracies."""
+    values = dict(setting.split("=", 1) for setting in settings)
+    if values["backbone"] != "efficientnet_lite0" or "dataset.root" not in values:
         return []
     ours, theirs, accuracies = [], [], []
     for _ in range(rounds):
@@ -21,7 +21,7 @@ def linear_probe(settings: Sequence[str], rounds: int) -> list[Row]:
             result = place.folder / "result.json"
             script = str(Path(__file__).with_name("by_hand.py"))
             theirs.append(
-                place.run([sys.executable, script, said["dataset.root"], said["dataset.image_size"], str(result)])
+                place.run([sys.executable, script, values["dataset.root"], values["dataset.image_size"], str(result)])
             )
             accuracies.append((run.accuracy, json.loads(result.read_text())["accuracy"]))
     one, other = accuracies[0]

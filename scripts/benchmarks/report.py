@@ -1,4 +1,4 @@
-"""How long a report takes, and how much memory, over few and many runs made up for it."""
+"""Measure time and memory of a report over few and many synthetic runs."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from headstart.settings.configs import composed
 
 STRATEGIES = "scratch finetune_all finetune_lower finetune_upper head_only linear_probe lp_ft lora ridge knn".split()
 IMAGES, CLASSES, EPOCHS = 1000, 10, 20
-# Started by a small process: one's peak begins at what its parent held.
+# A small process starts the report, because the peak memory of a child includes its parent's.
 WATCHED = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -26,7 +26,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).
 
 
 def speed(settings: Sequence[str], rounds: int) -> list[Row]:
-    """scripts/report.py over 3 runs and over 500, start of Python included; medians."""
+    """Measure scripts/report.py over 3 and 500 runs, including the start of Python; return medians."""
     rows = []
     for count, seconds_aim, note in ((3, 2, ""), (500, 10, "; aim for memory: 500 MB")):
         with TemporaryDirectory(prefix="benchmark-") as folder:
@@ -46,7 +46,7 @@ def speed(settings: Sequence[str], rounds: int) -> list[Row]:
 
 
 def measure(runs: Path) -> tuple[float, int]:
-    """Seconds, and bytes at the peak, of one report in a process of its own."""
+    """Return the seconds and peak bytes of one report in a separate process."""
     command = [sys.executable, "-c", WATCHED, sys.executable, str(SCRIPTS / "report.py"), str(runs)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -56,7 +56,7 @@ def measure(runs: Path) -> tuple[float, int]:
 
 
 def make_runs(folder: Path, count: int) -> None:
-    """Run directories as a sweep leaves them: up to ten strategies, ten seeds, and data sets enough."""
+    """Write run directories like those of a sweep: up to ten strategies, ten seeds, and as many data sets as needed."""
     rng = np.random.default_rng(0)
     config, _ = composed([])
     text = OmegaConf.to_yaml(config, resolve=True)
@@ -69,7 +69,7 @@ def make_runs(folder: Path, count: int) -> None:
 def write_run(
     folder: Path, strategy: str, dataset: str, seed: int, config: str, skill: float, rng: np.random.Generator
 ) -> None:
-    """One finished run whose share of right answers is about ``skill``."""
+    """Write one finished run with a test accuracy of about ``skill``."""
     run = folder / f"{dataset}-{strategy}-seed{seed}"
     run.mkdir(parents=True)
     classes = [f"class {number}" for number in range(CLASSES)]
@@ -77,14 +77,14 @@ def write_run(
     for file, images in (("predictions.csv", IMAGES), ("validation_predictions.csv", IMAGES // 4)):
         targets = np.arange(images) % CLASSES
         logits = rng.normal(size=(images, CLASSES))
-        said = np.where(rng.random(images) < skill, targets, rng.integers(0, CLASSES, images))
-        logits[np.arange(images), said] += 6
+        predicted = np.where(rng.random(images) < skill, targets, rng.integers(0, CLASSES, images))
+        logits[np.arange(images), predicted] += 6
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        said = probabilities.argmax(axis=1)
-        accuracies[file] = float((said == targets).mean())
+        predicted = probabilities.argmax(axis=1)
+        accuracies[file] = float((predicted == targets).mean())
         lines = [
             f"{file[0]}/{number}.jpg,{classes[target]},{classes[answer]},{','.join(f'{p:.12g}' for p in row)}"
-            for number, (target, answer, row) in enumerate(zip(targets, said, probabilities, strict=True))
+            for number, (target, answer, row) in enumerate(zip(targets, predicted, probabilities, strict=True))
         ]
         (run / file).write_text("\n".join([",".join(["id", "target", "prediction", *classes]), *lines]) + "\n")
     (run / "config.yaml").write_text(config.replace("\nseed: 0\n", f"\nseed: {seed}\n"))

@@ -1,4 +1,4 @@
-"""The command as a module: python -m headstart ..."""
+"""Run the command line with ``python -m headstart``."""
 
 import sys
 

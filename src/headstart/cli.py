@@ -1,4 +1,4 @@
-"""The command headstart: one word, then what that word takes."""
+"""Call the function of each ``headstart`` command."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,21 +11,21 @@ from headstart.guard import DONE, WRONG, guarded
 HELP = """headstart: transfer-learning experiments on images
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
-  headstart status DIR ...        which runs are finished, running, stopped or failed; what is left
+  headstart status DIR ...        list finished, running, stopped and failed runs, and remaining jobs
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
-  headstart board DIR ...         TensorBoard on runs, and on their means by strategy
-  headstart evaluate RUN ...      test runs again, with --corruptions on corrupted images
-  headstart explain RUN ...       a run's mistakes, Grad-CAM on them, its features in two dimensions
-  headstart reproduce RUN         run it again: bit-equal, within the interval, or different?
-  headstart diff RUN RUN          what differs between two runs: settings, code, data, weights, packages
-  headstart inspect backbone=NAME what a network is made of, and what each strategy trains of it
-  headstart inspect layers ...    which stage of a network transfers best to a data set
-  headstart inspect augmentation  what views and mixes make of training images, as a grid
+  headstart board DIR ...         show runs, and their means by strategy, in TensorBoard
+  headstart evaluate RUN ...      test runs again; on corrupted images with --corruptions
+  headstart explain RUN ...       show mistakes, Grad-CAM maps, and the features in two dimensions
+  headstart reproduce RUN         repeat a run: bit-equal, within the interval, or different?
+  headstart diff RUN RUN          compare settings, code, data, weights and packages of two runs
+  headstart inspect backbone=NAME list a network's stages, and which of them each strategy trains
+  headstart inspect layers ...    find the stage of a network that transfers best to a data set
+  headstart inspect augmentation  draw augmented training images in a grid
   headstart policy key=value ...  search an augmentation that makes training images like validation images
-  headstart features list|clear   what the frozen parts of networks left behind for later runs
+  headstart features list|clear   list or remove the features cached for later runs
   headstart --version
 """
-# Each word and the function that takes the rest; it is imported only when called, as some of them load torch.
+# The function of each command. Imported only when called, because some of them load torch.
 COMMANDS = {
     "train": "headstart.commands.train:train",
     "status": "headstart.commands.status:status",
@@ -39,7 +39,7 @@ COMMANDS = {
     "policy": "headstart.commands.policy:policy",
     "features": "headstart.commands.features:features",
 }
-# What inspect looks at beside a network.
+# The other commands that begin with inspect.
 INSPECT = {
     "layers": "headstart.commands.inspect_layers:inspect_layers",
     "augmentation": "headstart.commands.inspect_augmentation:inspect_augmentation",
@@ -47,7 +47,7 @@ INSPECT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out a command; its exit code."""
+    """Run a command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(arguments))
 
@@ -70,9 +70,9 @@ def _dispatch(arguments: list[str]) -> int:
     return WRONG
 
 
-def _function(place: str) -> Callable[[Sequence[str]], int]:
-    Path.cwd()  # where it was removed, libraries end the process without a word of ours
-    module, name = place.split(":")
+def _function(path: str) -> Callable[[Sequence[str]], int]:
+    Path.cwd()  # raises if the working directory was removed, before a library ends the process
+    module, name = path.split(":")
     function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
     return function
 

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one sentence each, shown without a traceback, exit code 2."""
+"""Define the errors that users can act on: shown as one sentence, without a traceback, with exit code 2."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 class HeadstartError(Exception):
-    """Something the user asked for cannot be done; the message says what, and what would be valid."""
+    """A request that cannot be fulfilled; the message says what was wrong and what is valid."""
 
 
 class ConfigError(HeadstartError):
-    """A setting, or a combination of settings, is wrong."""
+    """A wrong setting or combination of settings."""
 
 
 class CrashError(HeadstartError):
-    """The machine failed a run, not its settings: memory, disk, a dead process. It may be tried again.
+    """A failure of the machine (memory, disk, a dead process), not of the settings.
 
-    Unless it is ``lasting``: then it would fail in the same way.
+    The run may be tried again, unless the failure is ``lasting``.
     """
 
     def __init__(self, message: str, lasting: bool = False) -> None:
@@ -24,12 +24,12 @@ class CrashError(HeadstartError):
         self.lasting = lasting
 
 
-class Pruned(HeadstartError):  # noqa: N818 - it ends a run, and is none
-    """A trial of a search was ended early, as others did better; no failure."""
+class Pruned(HeadstartError):  # noqa: N818 - it ends a run, but is not a failure
+    """Ends a search trial early because others did better; not a failure."""
 
 
 class RunError(Exception):
-    """A run began and failed; its cause says why."""
+    """A run that failed after it started; ``__cause__`` holds the reason."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(str(directory))
@@ -37,15 +37,15 @@ class RunError(Exception):
 
 
 class DataError(HeadstartError):
-    """A data set is missing, damaged or does not fit its settings."""
+    """A data set that is missing, damaged or does not fit its settings."""
 
 
 class WeightsError(HeadstartError):
-    """A weights file is missing, unreadable or does not fit its backbone."""
+    """A weights file that is missing, unreadable or does not fit its backbone."""
 
 
 def nearest(name: object, options: Iterable[str], limit: int = 20) -> str:
-    """What to append to "there is no X": the closest valid name, else the list of valid names."""
+    """Return the end of a "there is no X" message: the closest valid name, or else all valid names."""
     choices = [str(option) for option in options]
     close = difflib.get_close_matches(str(name), choices, n=1)
     if close:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and names so that every reader can take them."""
+"""Write files atomically, check folders before the work, and make file names printable."""
 
 import os
 import tempfile
@@ -13,27 +13,27 @@ from headstart.errors import CrashError, HeadstartError
 from headstart.system_errors import reason_of, system_error
 
 WRITTEN: deque[Path] = deque(maxlen=8)
-"""The files that this command has written, the latest ones: what an error that ends it may name."""
-PROBE = b"\0" * 4096  # bytes; a full disk may still take an empty file
+"""The files that this command wrote last; the message of an error that ends it names them."""
+PROBE = b"\0" * 4096  # not empty, because a full disk may still take an empty file
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside the target, then rename: the old content stays until the new is whole."""
+    """Write to a temporary file, then rename it: the old content stays until the new content is complete."""
     with atomic_file(path) as file:
-        # A name of bytes that are no UTF-8 holds what cannot be encoded; as \udce9 JSON and YAML read it back.
+        # A file name that is not UTF-8 holds surrogates. Written as \udce9, JSON and YAML can read them back.
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with ~ and ~name replaced by the home folder; unlike ``Path.expanduser`` it leaves an unknown name."""
+    """Return the path with ~ and ~name replaced by the home folder; unlike ``Path.expanduser``, keep unknown names."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextmanager
 def atomic_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` once it was written without an error.
+    """Open a temporary file that replaces ``path`` if it is written without an error.
 
-    ``durable``: only when the disk has it, so that even a power cut leaves the old one or the new one.
+    ``durable`` waits for the disk first, so that a power cut leaves the old file or the new one.
     """
     with _errors_name(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
@@ -58,26 +58,25 @@ def atomic_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _errors_name(path: Path) -> Iterator[None]:
-    """Let errors name the file that is written, not the temporary one, or none."""
+    """Replace the temporary file's name in errors by ``path``."""
     try:
         yield
     except OSError as error:
-        known = error.errno is not None  # else the error has words of its own, which a file name would replace
+        known = error.errno is not None  # otherwise the file name would replace the error's own message
         if known and (error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent):
             error.filename = str(path)
         raise
 
 
 def check_writable(folder: Path, mend: str, names: Iterable[str] = ()) -> None:
-    """Refuse a folder into which nothing can be written, before the work: a file is made there and removed.
+    """Raise HeadstartError if nothing can be written to the folder, or CrashError if the machine is at fault.
 
-    A folder that is missing is made, and removed as well. ``mend`` says what to do, as in "choose another --out".
-    ``names`` are those of the files that will be written there: none may be a folder.
-    Raises a HeadstartError, a CrashError where the machine is at fault.
+    Creates a file there, and the folder if it is missing, and removes both. ``mend`` says what to do, as in "choose
+    another --out". ``names`` are the files that will be written: none of them may be a folder.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
-            raise HeadstartError(f"'{path}' cannot be written, as it is a folder; {mend}.")
+            raise HeadstartError(f"'{path}' cannot be written because it is a folder; {mend}.")
     made: list[Path] = []
     try:
         for path in (*reversed(folder.parents), folder):
@@ -95,12 +94,12 @@ def check_writable(folder: Path, mend: str, names: Iterable[str] = ()) -> None:
         raise kind(f"Nothing can be written below '{folder}' ({reason_of(error)}); {mend}.") from error
     finally:
         for path in reversed(made):
-            with suppress(OSError):  # another process has put something there
+            with suppress(OSError):  # another process has written a file there
                 path.rmdir()
 
 
 def printable(name: str) -> str:
-    """The name of a file as it can be written anywhere: undecodable bytes and control characters as \\xe9, \\x0a."""
+    """Return a file name with undecodable bytes and control characters written as \\xe9, \\x0a."""
     if name.isprintable():
         return name
     return "".join(f"\\x{ord(c) & 0xFF:02x}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in name)

@@ -1,4 +1,4 @@
-"""The guard around every command: whatever fails ends in one sentence, and no terminal makes a command fail."""
+"""Guard every command: print each error as one sentence, and survive any terminal or closed stream."""
 
 import io
 import os
@@ -17,56 +17,56 @@ DONE, FAILED, WRONG, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 1
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Carry out a command; its exit code, or that of the error that ended it, which is printed.
+    """Run a command, print the error that ends it, and return the exit code.
 
-    1: the machine failed, or there is a bug, which shows its traceback; 2: the user can mend it; 130: interrupted;
-    141: nobody reads standard output any more, as in ``headstart status runs | head -1``.
+    Exit codes: 0 if done; 1 if the machine failed, or for a bug, shown with its traceback; 2 for an error that the user
+    can correct; 130 if interrupted; 141 if standard output was closed, as by ``headstart status runs | head -1``.
     """
     _settle_streams()
-    threading.excepthook = _of_a_thread
+    threading.excepthook = _print_thread_bug
     WRITTEN.clear()
     try:
         code = command()
     except KeyboardInterrupt:
-        print("headstart: interrupted; every file that was written is whole.", file=sys.stderr)
+        print("headstart: interrupted; every file that was written is complete.", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
-        code = tell(error)
-    return code or _end_of_output()
+        code = print_error(error)
+    return code or _flush_output()
 
 
-def tell(error: BaseException) -> int:
-    """Print an error as one sentence, a bug as its traceback; the exit code."""
+def print_error(error: BaseException) -> int:
+    """Print an error as one sentence, or a bug as its traceback; return the exit code."""
     known = error if isinstance(error, HeadstartError) else system_error(error)
     if known is None:
         traceback.print_exception(error)
         return FAILED
-    before = f" Written before: {', '.join(map(str, WRITTEN))}." if known is not error and WRITTEN else ""
-    print(f"headstart: {printable(f'{known}{before}')}", file=sys.stderr)
+    written = f" Written before: {', '.join(map(str, WRITTEN))}." if known is not error and WRITTEN else ""
+    print(f"headstart: {printable(f'{known}{written}')}", file=sys.stderr)
     return FAILED if isinstance(known, CrashError) else WRONG
 
 
-def _of_a_thread(told: threading.ExceptHookArgs) -> None:
-    """Leave an error of the system to who waits for the thread; a bug shows its traceback."""
-    if told.exc_value is None or system_error(told.exc_value) is None:
-        threading.__excepthook__(told)
+def _print_thread_bug(failed: threading.ExceptHookArgs) -> None:
+    """Print a thread's traceback if it is a bug; the code that waits for the thread reports system errors."""
+    if failed.exc_value is None or system_error(failed.exc_value) is None:
+        threading.__excepthook__(failed)
 
 
 class Output(io.TextIOWrapper):
-    """Standard output or error. The first error turns it off and is kept in ``failure``: the work matters more."""
+    """Standard output or error. After its first error, kept in ``failure``, it discards all text."""
 
     failure: OSError | None = None
 
     @classmethod
     def to(cls, number: int, encoding: str = "utf-8", unbuffered: bool = False) -> "Output":
-        """Return the output to the open file of a number, in lines where that is a terminal, or standard error."""
+        """Return the output to a file descriptor; line-buffered for a terminal and for standard error."""
         file = io.FileIO(number, "wb", closefd=False)
         buffer: Any = file if unbuffered else io.BufferedWriter(file)
         lines = number == 2 or os.isatty(number)
         return cls(buffer, encoding, "backslashreplace", line_buffering=lines, write_through=unbuffered)
 
     def write(self, text: str) -> int:
-        """Write, as long as that works."""
+        """Write the text; stop writing after the first error."""
         try:
             return super().write(text)
         except OSError as error:
@@ -74,7 +74,7 @@ class Output(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Flush, as long as that works."""
+        """Flush the buffer; stop writing after the first error."""
         try:
             super().flush()
         except OSError as error:
@@ -82,16 +82,16 @@ class Output(io.TextIOWrapper):
 
     def _turn_off(self, error: OSError) -> None:
         self.failure = self.failure or error
-        with suppress(OSError):  # what is left in buffers goes nowhere, and so does what other libraries print
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+        with suppress(OSError):  # discard the rest of the buffers, and what other libraries print
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
             super().flush()
 
 
 def _settle_streams() -> None:
-    """Let standard streams take every character, and every error; those that are closed lead nowhere."""
-    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # or a file of ours would get the number of a closed one
+    """Let standard streams accept every character and survive errors; send closed ones to the null device."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # else our next file would get a closed stream's number
         os.set_inheritable(number, True)
     os.close(number)
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -105,8 +105,8 @@ def _settle_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _end_of_output() -> int:
-    """Flush standard output; the exit code of a command that went well: that of an error of it, else 0."""
+def _flush_output() -> int:
+    """Flush standard output; return 0, or the exit code of an error in writing it."""
     sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)
     if failure is None:
@@ -114,4 +114,4 @@ def _end_of_output() -> int:
     if isinstance(failure, BrokenPipeError):
         return BROKEN_PIPE
     failure.filename = "standard output"
-    return tell(failure)
+    return print_error(failure)

@@ -1,19 +1,19 @@
-"""No process outlives the one that it works for, however that one ends. It loads no torch."""
+"""End a process when its parent process ends. Loads no torch."""
 
 import os
 import signal
 import threading
 import time
 
-EVERY = 1.0  # seconds between two looks
-LAST_STEP = 4.0  # seconds for a run to end after its step, with a checkpoint
+EVERY = 1.0  # seconds between two checks
+LAST_STEP = 4.0  # seconds in which a run may finish its step and write a checkpoint
 _WATCHED: list[int] = []
 
 
 def end_with(parent: int | None, last_step: float = LAST_STEP) -> None:
-    """Let this process end soon after its parent of that number: after its step, if that takes no longer.
+    """End this process when its parent ends: SIGTERM at once, SIGKILL after ``last_step`` seconds.
 
-    Nothing is done where the parent is another process, or is being watched.
+    Does nothing if ``parent`` is not the process id of the parent, or is watched already.
     """
     if parent is None or parent != os.getppid() or parent in _WATCHED:
         return

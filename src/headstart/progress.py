@@ -1,6 +1,6 @@
-"""How far work is: a bar on a terminal, a line now and then elsewhere, nothing for what ends within two seconds.
+"""Show the progress of work: a bar on a terminal, a line every 30 seconds elsewhere, nothing for the first 2 seconds.
 
-A thread looks at the count, so that counting costs an addition, and a step that takes minutes still shows its time.
+A thread reads the count. So counting costs one addition, and the time is shown even during a step of minutes.
 """
 
 import atexit
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE = 2.0  # seconds until work is shown
-BETWEEN_BARS, BETWEEN_LINES = 0.5, 30.0  # seconds from one look to the next, on a terminal and elsewhere
+BETWEEN_BARS, BETWEEN_LINES = 0.5, 30.0  # seconds between updates, on a terminal and elsewhere
 _LOCK = threading.RLock()
 _OPEN: list["ProgressLine"] = []  # the last one is shown
-_LABELS: list[str] = []  # what the work is a part of, the widest first
-_LAST_LINE = [-BETWEEN_LINES]  # when this process wrote one
+_LABELS: list[str] = []  # the names of the enclosing work, outermost first
+_LAST_LINE = [-BETWEEN_LINES]  # the time of this process's last line
 _ONLY_LINES = [False]
 
 
 class ProgressLine:
-    """Count work done: a context around the work.
+    """A context manager that counts and shows work.
 
-    ``total`` is the amount in ``unit``, None where it is unknown; ``done`` of it was done before, and does not count
-    for the speed. ``note`` may be set at any time. Work within work takes the place of what is around it.
+    ``total`` is the amount in ``unit``, or None if unknown. ``done`` of it was done before and does not count for the
+    speed. ``note`` may be set at any time. Nested work hides the work around it.
     """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "images", done: int = 0) -> None:
@@ -65,11 +65,11 @@ class ProgressLine:
                 _OPEN.remove(self)
 
     def advance(self, count: int = 1) -> None:
-        """Count so much more as done."""
+        """Add ``count`` to the work done."""
         self.done += count
 
     def line(self, now: float) -> str:
-        """Return "training: 640 of 50,000 images (1 %), 213 images/s, 3:51 left" for a time of ``time.monotonic``."""
+        """Return "training: 640 of 50,000 images (1 %), 213 images/s, 3:51 left"; ``now`` is ``time.monotonic()``."""
         seconds, new = now - self.start, self.done - self.before
         parts = []
         if self.total:
@@ -84,9 +84,9 @@ class ProgressLine:
         return f"{self._title()}: {', '.join(filter(None, [*parts, self.note]))}"
 
     def show(self, now: float) -> float:
-        """Show how far it is, if it is this one's turn; return the seconds until the next look is worth it."""
+        """Show the progress if this is the innermost work; return the seconds until the next update."""
         bars = _is_terminal()
-        with _LOCK, suppress(OSError, ValueError):  # what is behind standard error may be full, or gone
+        with _LOCK, suppress(OSError, ValueError):  # standard error may be full or closed
             if not self._ended.is_set() and _OPEN and _OPEN[-1] is self:
                 if bars:
                     self._draw(now)
@@ -111,7 +111,7 @@ class ProgressLine:
 
     def _draw(self, now: float) -> None:
         if self._bar is None:
-            from tqdm import tqdm  # here, as most of what is counted ends before
+            from tqdm import tqdm  # imported here, because most work ends before its bar is shown
 
             amount = "{percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt}" if self.total else "{n_fmt}"
             amount = amount if self.unit else ""
@@ -134,7 +134,7 @@ class ProgressLine:
 
 
 def counted(items: Iterable[T], what: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
-    """Pass the items on and count them."""
+    """Yield the items and count them."""
     with ProgressLine(what, total, unit) as progress:
         for item in items:
             yield item
@@ -142,21 +142,21 @@ def counted(items: Iterable[T], what: str, total: int | None = None, unit: str =
 
 
 def counted_batches(loader: Iterable[Any], what: str) -> Iterator[Any]:
-    """Pass the batches of a loader on, (inputs, labels, positions) each, and count their images."""
+    """Yield the batches of a loader and count their images."""
     with ProgressLine(what, images_of(loader)) as progress:
         for batch in loader:
             yield batch
-            progress.advance(len(batch[1]))
+            progress.advance(len(batch.targets))
 
 
 def images_of(loader: Any) -> int | None:
-    """Return how many images a loader gives in a pass; None where it does not say."""
+    """Return the number of images in one pass of a loader, or None if unknown."""
     return len(loader.dataset) if hasattr(loader, "dataset") else None
 
 
 @contextmanager
 def within(label: str, only_lines: bool = False) -> Iterator[None]:
-    """Begin the name of all work meanwhile with ``label``; ``only_lines`` where others use the same terminal."""
+    """Prefix the name of all work inside with ``label``; ``only_lines`` if other processes share the terminal."""
     before = _ONLY_LINES[0]
     _LABELS.append(label)
     _ONLY_LINES[0] = before or only_lines
@@ -168,7 +168,7 @@ def within(label: str, only_lines: bool = False) -> Iterator[None]:
 
 
 def write(line: str) -> None:
-    """Print a line to standard output, above the bar where one is shown."""
+    """Print a line to standard output, above the bar if one is shown."""
     with _LOCK:
         bar = _OPEN[-1]._bar if _OPEN else None
         if bar is None:
@@ -191,18 +191,18 @@ def _short(number: float) -> str:
 
 
 def _is_silent() -> bool:
-    """Whether the leader of several processes shows the same, or the environment wants none, as tqdm reads it."""
+    """Return whether another process shows the progress, or the environment (TQDM_DISABLE) forbids it."""
     follows = any(os.environ.get(name, "0").strip() not in ("", "0") for name in ("RANK", "SLURM_PROCID"))
     return follows or sys.stderr is None or os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false")
 
 
 def _is_terminal() -> bool:
-    """Whether standard error is a terminal for this process alone that can go back in a line."""
+    """Return whether standard error is a terminal that can overwrite a line and no other process uses."""
     return not sys.stderr.closed and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not _ONLY_LINES[0]
 
 
 @atexit.register
 def _close_all() -> None:
-    """Write nothing while the interpreter ends."""
+    """Close every bar before the interpreter ends."""
     for progress in list(_OPEN):
         progress.__exit__()

@@ -1,4 +1,4 @@
-"""What a process knows of the others that train with it: its number, and how they come to agree."""
+"""Coordinate the processes that train together: rank, world size, sums, broadcasts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,44 +8,44 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 _ALONE = [False]
 _NEIGHBOURS = [1]
 
 
 def together() -> bool:
-    """Whether several processes share the work here and now."""
+    """Return whether several processes share the current work."""
     return not _ALONE[0] and _joined() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """The number of this process, from 0; 0 where there is no other."""
+    """Return the number of this process, counted from 0; 0 for a single process."""
     return dist.get_rank() if together() else 0
 
 
 def world() -> int:
-    """How many processes share the work."""
+    """Return the number of processes that share the work."""
     return dist.get_world_size() if together() else 1
 
 
 def neighbours() -> int:
-    """How many of these processes share this machine's cores."""
+    """Return the number of this run's processes on this machine."""
     return _NEIGHBOURS[0]
 
 
 def set_neighbours(count: int) -> None:
-    """Say how many there are."""
+    """Set the number of this run's processes on this machine."""
     _NEIGHBOURS[0] = count
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and speaks, alone or not."""
+    """Return whether this process writes the files and messages."""
     return not _joined() or dist.get_rank() == 0
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Work on everything meanwhile, as if there were no other process: loaders made here give all images."""
+    """Work as if there were no other process: loaders created inside give all images."""
     before, _ALONE[0] = _ALONE[0], True
     try:
         yield
@@ -55,7 +55,7 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def leader_first() -> Iterator[None]:
-    """The first process does what is inside before all others do; every process has to come here."""
+    """Run the block in the first process before all others; every process must enter it."""
     if _joined() and not leads():
         dist.barrier()
     yield
@@ -64,12 +64,12 @@ def leader_first() -> Iterator[None]:
 
 
 def key() -> tuple[int, ...]:
-    """What to add to the numbers of a random stream so that no two processes draw the same; nothing for the first."""
+    """Return the numbers that make this process's random streams unique; none for the first process."""
     return (rank(),) if rank() else ()
 
 
 def total(number: float) -> float:
-    """The sum over all processes."""
+    """Return the sum of a number over all processes."""
     if not together():
         return number
     numbers: list[Any] = [None] * world()
@@ -77,27 +77,27 @@ def total(number: float) -> float:
     return sum(numbers)
 
 
-def gathered(parts: Sequence[Told]) -> list[Told]:
-    """What all processes have, one process after the other."""
+def gathered(parts: Sequence[Value]) -> list[Value]:
+    """Return the lists of all processes, concatenated in the order of their ranks."""
     if not together():
         return list(parts)
     lists: list[Any] = [None] * world()
     dist.all_gather_object(lists, list(parts))
-    return [part for some in lists for part in some]
+    return [part for own in lists for part in own]
 
 
-def from_leader(content: Told) -> Told:
-    """What the first process has, whatever the others bring."""
+def from_leader(content: Value) -> Value:
+    """Return the first process's value on every process."""
     if not _joined():
         return content
-    told = [content]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    box = [content]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 @torch.no_grad()
 def copy_from_leader(module: nn.Module) -> None:
-    """Give the tensors of a module on every process the first one's values."""
+    """Copy the first process's tensors of a module to every process."""
     if _joined():
         for tensor in module.state_dict(keep_vars=True).values():
             dist.broadcast(tensor.detach(), src=0)
@@ -105,7 +105,7 @@ def copy_from_leader(module: nn.Module) -> None:
 
 @torch.no_grad()
 def take_from_leader(tensors: Sequence[Tensor]) -> None:
-    """Give tensors of one type and device the first process's values, all in one message."""
+    """Copy the first process's values to tensors of one type and device, in one message."""
     if not together() or not tensors:
         return
     values = torch.cat([tensor.detach().flatten() for tensor in tensors])
@@ -115,7 +115,10 @@ def take_from_leader(tensors: Sequence[Tensor]) -> None:
 
 
 def weight(count: int, device: torch.device) -> Tensor | float:
-    """What the mean loss of ``count`` images counts by, so that the mean over processes is that over all images."""
+    """Return the factor for the mean loss of this process's ``count`` images.
+
+    With it, the mean over processes equals the mean over all images.
+    """
     if not together():
         return 1.0
     everyone = torch.tensor(float(count), dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""Tables as plain text, for the terminal and the log, and cells of CSV files."""
+"""Format tables as plain text, and cells of CSV files."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WORD = 10
+WORD = 10  # characters of each text that must fit in its column
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -20,9 +20,9 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def table_text(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int | None = None
 ) -> str:
-    """Rows of cells; ``right`` says which columns are numbers. Texts and headers are broken only to fit ``width``.
+    """Return a table as text; ``right`` marks the columns of numbers, which are aligned right and never cut.
 
-    Where numbers and ``WORD`` characters of each text do not fit, lines are longer: no number is ever cut.
+    Texts and headers are broken to fit ``width`` characters. Nothing is broken if a text would get less than ``WORD``.
     """
     if width is not None and width < _width(header, rows):
         columns = zip(header, right, *rows, strict=True)
@@ -44,25 +44,25 @@ def table_text(
 
 
 def _broken(name: str, cells: Sequence[str]) -> str:
-    """Return the name of a column in lines that make it no wider than its cells, where its words allow."""
+    """Break a column's name at spaces so that it is no wider than its cells, or than its longest word."""
     widest = max(map(len, (*cells, *name.split())), default=1)
     return "\n".join(textwrap.wrap(name, widest, break_long_words=False, break_on_hyphens=False))
 
 
 def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return the characters of a line of the table where no cell is broken."""
+    """Return the width in characters of a table whose cells are not broken."""
     columns = zip(header, *rows, strict=True)
     widest = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
     return sum(widest) + 3 * len(widest) - 1
 
 
 def terminal_width() -> int | None:
-    """Return how many characters the terminal shows in a line, 80 at least; None where the output is no terminal."""
+    """Return the terminal's width in characters, 80 or more, or None if the output is not a terminal."""
     return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def share_text(share: float) -> str:
-    """A share of 0 to 1: –, 0.4 %, 45 %, 100 %, the last only if it is everything."""
+    """Return a fraction from 0 to 1 as text: –, 0.4 %, 45 %, or 100 % for exactly 1."""
     if share in (0, 1):
         return "100 %" if share else "–"
     if share < 0.0005:
@@ -71,10 +71,10 @@ def share_text(share: float) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a value that a spreadsheet does not run as a formula: an apostrophe goes before a text like "=A1".
+    """Put an apostrophe before a text like "=A1", so that no spreadsheet runs it as a formula.
 
-    Numbers stay, also as text. Removing one apostrophe before = + - @, a tab or a line end gives the text back.
-    Source: OWASP, "CSV Injection".
+    Numbers stay unchanged, also as text. To restore the text, remove one apostrophe before = + - @, a tab or a line
+    end. Source: OWASP, "CSV Injection".
     """
     if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
         return f"'{value}"
@@ -85,7 +85,7 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\
 
 
 def plain_text(text: str) -> str:
-    """Return a text that can be printed and encoded: control characters and surrogates as \\x1b."""
+    """Return the text with control characters and surrogates written as \\x1b."""
     return text if text.isprintable() else UNPRINTABLE.sub(_escaped, text)
 
 

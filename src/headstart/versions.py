@@ -10,7 +10,7 @@ import headstart
 
 @functools.cache
 def code_version(*places: str) -> str:
-    """Hash of headstart's own source in these files and folders."""
+    """Return the hash of headstart's own source in these files and folders."""
     root = Path(headstart.__file__).parent
     digest = hashlib.sha256()
     for name in places:
@@ -21,7 +21,7 @@ def code_version(*places: str) -> str:
 
 
 def package_version(package: str) -> str | None:
-    """Its version; None where it is not installed under this name."""
+    """Return the version of a package, or None if it is not installed under this name."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,7 +1,6 @@
-"""The processes that load images: how they begin, and why they failed. It loads no torch.
+"""Start the processes that load images, and explain why they failed. Loads no torch.
 
-A process that cannot hand an image on would leave the run waiting for ever. It ends itself instead, and its exit code
-says what it lacked.
+A process that cannot send an image would let the run wait for ever. So it ends itself; its exit code gives the reason.
 """
 
 import errno
@@ -19,9 +18,9 @@ from typing import Any
 from headstart.errors import CrashError, HeadstartError
 from headstart.orphans import end_with
 
-GRACE = 20  # seconds that such a process goes on after SIGTERM
-PATIENCE = 600  # seconds until a batch has to be there
-CODES = 100  # an exit code above this is an errno and this
+GRACE = 20  # seconds that a process lives after SIGTERM
+PATIENCE = 600  # seconds in which a batch must arrive
+CODES = 100  # added to the errno that is the exit code
 LACKS = {
     errno.EMFILE: ("too many files are open", "allow more, as with 'ulimit -n 4096'"),
     errno.ENFILE: ("too many files are open on this machine", "end other programs"),
@@ -29,18 +28,18 @@ LACKS = {
         "the memory that processes share is full",
         "make /dev/shm larger, as with 'docker --shm-size=2g'",
     ),
-    errno.EAGAIN: ("no more processes can be started", "raise the limit, which 'ulimit -u' shows"),
+    errno.EAGAIN: ("no more processes can be started", "raise the limit that 'ulimit -u' shows"),
     errno.ENOMEM: ("the memory is used up", "use a smaller dataset.batch_size"),
 }
-PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts such processes, and talks to them
+PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes and exchanges data with them
 
 
-# Where joblib has started this process, the usual context is joblib's, which cannot start those of torch.
+# In a process that joblib started, the default context is joblib's, which cannot start torch's workers.
 CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def rehearse(workers: int) -> None:
-    """Make what so many processes need to talk to this one, and let go of it. Raises CrashError where that fails."""
+    """Create the queues that this many processes need, and release them. Raises CrashError if that fails."""
     try:
         needed = [CONTEXT.Event(), *(CONTEXT.Queue() for _ in range(workers + 2))]
         del needed
@@ -49,27 +48,27 @@ def rehearse(workers: int) -> None:
 
 
 def begin(worker: int) -> None:
-    """Let a process outlast the step, and end it for whatever it cannot hand on.
+    """Prepare a process: ignore Ctrl-C, delay SIGTERM, and end it at the first error in sending an image.
 
-    A signal to the whole group of processes ends the run after its step, which may still need what is loaded here.
-    Ctrl-C is for the run alone. SIGTERM, which is also how Python ends its workers, takes effect a little later.
+    A signal reaches all processes of a run. The run finishes its step first, and still needs the images of that step.
+    Python, too, ends its workers with SIGTERM.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))  # SIGALRM then ends the process
     if (parent := multiprocessing.parent_process()) is not None:
         end_with(parent.pid, last_step=0)
-    # Both are called by threads that send to the run: it would wait for what they have lost.
+    # Threads that send images to the run call both on an error. Without them the run would wait for those images.
     queue: Any = multiprocessing.queues.Queue
     queue._on_queue_feeder_error = staticmethod(lambda error, item: _end(error))
     sys.excepthook = lambda kind, error, trace: _end(error)
 
 
 def end_all() -> None:
-    """End the processes that a failed run leaves, which would wait for it; nobody is to hear of their death."""
+    """End the processes that a failed run leaves behind, without an error message."""
     if threading.current_thread() is not threading.main_thread():
         return
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises an error for each
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch raises an error for each process
     try:
         for process in multiprocessing.active_children():
             process.kill()
@@ -86,7 +85,7 @@ def _end(error: BaseException) -> None:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """Return what led to an error, the first cause first, and the error itself."""
+    """Return the causes of an error, first cause first, and then the error itself."""
 
     def back(one: BaseException | None) -> Iterator[BaseException]:
         while one is not None:
@@ -97,9 +96,9 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def failure_of(error: BaseException) -> CrashError | None:
-    """Return the sentence for an error of the processes that load images; None for any other error.
+    """Return the sentence for an error of the processes that load images, or None for any other error.
 
-    The first cause counts: what comes after it, such as a loader that was not finished, says nothing.
+    The first cause counts; later errors, such as "iter(combined_loader)", only follow from it.
     """
     for cause in causes(error):
         if number := _lacked(cause):
@@ -107,20 +106,21 @@ def failure_of(error: BaseException) -> CrashError | None:
     text = str(error)
     if isinstance(error, RuntimeError) and "DataLoader timed out" in text:
         return CrashError(
-            f"No image came within {PATIENCE // 60} minutes from the processes that load them; check the disk that they"
-            " read, or use dataset.num_workers=0."
+            f"The processes that load images sent none within {PATIENCE // 60} minutes; check the disk, or use"
+            " dataset.num_workers=0."
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return CrashError(
-            "A process that loads images has died, perhaps for want of memory; use a smaller dataset.num_workers."
+            "A process that loads images has died, perhaps because of too little memory; use a smaller"
+            " dataset.num_workers."
         )
     return None
 
 
 def as_raised(error: BaseException) -> BaseException:
-    """Return an error as it was raised, where torch has put it into a traceback, or Lightning raised another one.
+    """Return the original of an error that torch put into a traceback, or that Lightning hid behind its own.
 
-    Lightning clears up after a loader that failed, and fails at that as well.
+    Lightning fails again when it closes a loader that failed.
     """
     text = str(error)
     if "iter(combined_loader)" in text and error.__context__ is not None:
@@ -133,13 +133,13 @@ def as_raised(error: BaseException) -> BaseException:
 def _failure(number: int) -> CrashError:
     why, mend = LACKS.get(number, (os.strerror(number), "use fewer of them"))
     return CrashError(
-        f"The processes that load images cannot work, as {why}; {mend}, or use none with dataset.num_workers=0.",
+        f"The processes that load images cannot work because {why}; {mend}, or use dataset.num_workers=0.",
         lasting=True,
     )
 
 
 def _lacked(error: BaseException) -> int:
-    """Return the errno of what a process that loads images lacked, by whichever side noticed; 0 for other errors."""
+    """Return the errno behind an error of a process that loads images, raised there or in the run; else 0."""
     text, number = str(error), 0
     if isinstance(error, OSError) and error.errno is not None:
         frames = traceback.extract_tb(error.__traceback__)
@@ -150,7 +150,7 @@ def _lacked(error: BaseException) -> int:
         elif "Bus error" in text:
             number = errno.ENOSPC
     elif isinstance(error, RuntimeError):
-        if "Too many open files" in text or "ancdata" in text:  # a message that came without its file
+        if "Too many open files" in text or "ancdata" in text:  # a message arrived without its file
             number = errno.EMFILE
         elif found := re.search(r"shared memory.*\((\d+)\)", text):
             number = int(found[1])
@@ -158,6 +158,6 @@ def _lacked(error: BaseException) -> int:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

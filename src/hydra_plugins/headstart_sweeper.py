@@ -1,4 +1,4 @@
-"""What headstart adds to Hydra: the sweeper optuna, and own settings for launchers; imported at every start."""
+"""Add the sweeper optuna and headstart's launcher settings to Hydra. Imported at every start."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.kinds import Metric, kind_of_settings
+from headstart.kinds import Metric
 from headstart.settings.configs import conf_folder
 from headstart.sweeps import share
 
@@ -21,13 +21,13 @@ for _name, _resolver in (("jobs", share.jobs_at_once), ("cores", share.cores_a_j
 
 
 class OurLaunchers(SearchPathPlugin):
-    """Lets conf/hydra/launcher replace the settings that the launchers' own packages store under the same names.
+    """Lets conf/hydra/launcher replace the settings of the same names that the launchers' packages store.
 
-    Hydra 1.3 reads our files first anyway, but warns of every name that it finds in both places.
+    Hydra 1.3 reads our files first, but warns about every name that it finds in both places.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Only where the settings are those of headstart: another program keeps what its packages store."""
+        """Remove the stored settings that conf/hydra/launcher replaces, but only in headstart's own commands."""
         folder = conf_folder()
         if not any(entry.path.removeprefix("file://") == str(folder) for entry in search_path.get_path()):
             return
@@ -37,7 +37,7 @@ class OurLaunchers(SearchPathPlugin):
 
 
 class OptunaSweeper(Sweeper):
-    """Searches for the settings with the best primary metric on validation; ``headstart.sweeps.trials`` has the how."""
+    """Searches for the settings with the best primary metric on validation; see ``headstart.sweeps.trials``."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class OptunaSweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what a sweep needs, and make its launcher."""
+        """Store what a sweep needs, and create its launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -82,12 +82,14 @@ class OptunaSweeper(Sweeper):
         search(self, self.settings, [*(f"{key}={value}" for key, value in self.params.items()), *arguments])
 
     def check(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose the settings of each job; raises Hydra's errors."""
+        """Compose the settings of each job to check them. Raises Hydra's errors."""
         self.validate_batch_is_legal(batch)
 
     def metrics(self, batch: Sequence[Sequence[str]]) -> list[Metric]:
-        """Return the primary metrics by which these jobs are judged, each once."""
-        return list(dict.fromkeys(kind_of_settings(self._composed(overrides)).primary for overrides in batch))
+        """Return the primary metrics by which these jobs are judged, each once. Loads torch."""
+        from headstart.training.compose import kind_of
+
+        return list(dict.fromkeys(kind_of(self._composed(overrides)).primary for overrides in batch))
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
         """Return the settings of one job."""
@@ -101,7 +103,7 @@ class OptunaSweeper(Sweeper):
         from headstart.inputs.facts import Facts
         from headstart.settings.early_checks import check_settings, named_well
         from headstart.training.compose import make_data
-        from headstart.training.run import facts_folder, settled
+        from headstart.training.prepare import facts_folder, settled
 
         found = set()
         for overrides in batch:

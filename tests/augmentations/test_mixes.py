@@ -54,7 +54,7 @@ def test_manifold_mixup_draws_its_stage() -> None:
     ("stages", "read_from", "message"),
     [
         (["stage9"], 3, "no stage 'stage9'"),
-        (["stage2"], 1, "the head reads stage1, below stage2"),
+        (["stage2"], 1, "the head reads stage1, which lies below stage2"),
     ],
 )
 def test_stages_that_cannot_be_mixed_are_refused(stages: list[str], read_from: int, message: str) -> None:

@@ -138,8 +138,11 @@ def test_fixed_views_start_with_the_centre() -> None:
     ("parts", "message"),
     [
         ({"crop_resize": CropResize(copies=2), "augmix": AugMix(jsd=12)}, "CropResize and AugMix both make several"),
-        ({"augmix": AugMix(jsd=12), "mixup": Mixup()}, "augmix.jsd compares views of one image, mixup mixes several"),
-        ({"manifold_mixup": ManifoldMixup(), "mixup": Mixup()}, "manifold_mixup mixes within the network"),
+        (
+            {"augmix": AugMix(jsd=12), "mixup": Mixup()},
+            "augmix.jsd compares views of one image, but mixup mixes several images",
+        ),
+        ({"manifold_mixup": ManifoldMixup(), "mixup": Mixup()}, "manifold_mixup mixes inside the network"),
         ({"odd": object()}, "augmentation.odd: object is neither a View nor a Mix"),
     ],
 )

@@ -90,21 +90,21 @@ def test_the_order_of_steps_is_that_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (["schema"], 2, "schema 2 is not known"),
+        (["schema"], 2, "schema 2 is unknown"),
         (["sub_policies"], [], "sub_policies: expected a list"),
         (["sub_policies", 0], {}, r"sub_policies\[0\]: expected a list"),
         (["sub_policies", 0, 0], [], r"sub_policies\[0\]\[0\]: expected a list"),
         (["sub_policies", 0, 0, 0], "rotate", r"sub_policies\[0\]\[0\]\[0\]: expected an operation"),
         (["sub_policies", 0, 0, 0, "operation"], "rotat", "no operation 'rotat'. Did you mean 'rotate'"),
-        (["sub_policies", 0, 0, 0, "magnitude"], 500, "magnitude: 500 is no number from 0 to 180"),
-        (["sub_policies", 0, 0, 0, "magnitude"], None, "magnitude: None is no number"),
-        (["sub_policies", 0, 0, 0, "spread"], -1, "spread: -1 is no number"),
-        (["sub_policies", 0, 0, 0, "probability"], True, "probability: True is no number from 0 to 1"),
-        (["sub_policies", 0, 0, 0, "probability"], float("nan"), "probability: nan is no number"),
-        (["sub_policies", 0, 1, 0, "weight"], 0, "one weight at least has to be above 0"),
+        (["sub_policies", 0, 0, 0, "magnitude"], 500, "magnitude: 500 is not a number from 0 to 180"),
+        (["sub_policies", 0, 0, 0, "magnitude"], None, "magnitude: None is not a number"),
+        (["sub_policies", 0, 0, 0, "spread"], -1, "spread: -1 is not a number"),
+        (["sub_policies", 0, 0, 0, "probability"], True, "probability: True is not a number from 0 to 1"),
+        (["sub_policies", 0, 0, 0, "probability"], float("nan"), "probability: nan is not a number"),
+        (["sub_policies", 0, 1, 0, "weight"], 0, "at least one weight must be above 0"),
         (["sub_policies", 0, 0, 1, "magnitude"], 3, "invert has no magnitude"),
         (["sub_policies", 0, 0, 0, "angle"], 3, "no setting 'angle'"),
-        (["provenance"], [], "provenance has to be a mapping"),
+        (["provenance"], [], "provenance must be a mapping"),
     ],
 )
 def test_damaged_files_are_refused(path: list, value: object, told: str) -> None:
@@ -123,11 +123,11 @@ def test_damaged_files_are_refused(path: list, value: object, told: str) -> None
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b'{"schema": 1, "sub_pol', "cannot be read as JSON"),
-        (b"\xff\xfe", "cannot be read as JSON"),
-        (b"[" * 100_000, "cannot be read as JSON"),
-        (b"[]", "this is no policy"),
-        (b'{"metrics": {}}', "this is no policy"),
+        (b'{"schema": 1, "sub_pol', "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"[]", "the file is no policy"),
+        (b'{"metrics": {}}', "the file is no policy"),
     ],
     ids=["cut off", "no text", "deep", "a list", "something else"],
 )

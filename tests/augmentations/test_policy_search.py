@@ -15,8 +15,8 @@ from headstart.augmentations.learned.policy import OperationChoice, Policy
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES, apply
 from headstart.augmentations.learned.search import (
     Critic,
-    Epoch,
     RelaxedPolicy,
+    SearchEpoch,
     SearchImages,
     SearchSettings,
     augmented,
@@ -139,7 +139,7 @@ def test_batches_show_every_image_before_any_again() -> None:
 def test_the_same_seed_repeats_bit_for_bit_and_touches_nothing() -> None:
     train, real = noise(), noise(16, seed=1)
     torch.manual_seed(5)
-    before, told = torch.get_rng_state(), list[Epoch]()
+    before, told = torch.get_rng_state(), list[SearchEpoch]()
     first = search(train, real, SMALL, told.append)
     assert torch.equal(torch.get_rng_state(), before)
     assert [epoch.number for epoch in told] == [1, 2] == [epoch.number for epoch in first.epochs]

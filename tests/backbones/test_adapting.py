@@ -92,10 +92,10 @@ def test_a_grey_first_layer_answers_to_grey_images_as_before(tmp_path: Path) -> 
     grey.reset_classifier(0)
     torch.testing.assert_close(backbone(x.expand(2, 3, 32, 32)), grey.eval()(x), rtol=1e-4, atol=1e-5)
     (changed,) = backbone.weights.changed
-    assert changed == "conv1.0.weight, for grey images, spread over three channels, a third each"
+    assert changed == "conv1.0.weight: from one grey channel to three colour channels, a third each"
     four = timm.create_model("test_resnet", num_classes=3, in_chans=4)
     torch.save(four.state_dict(), tmp_path / "four.pt")
-    with pytest.raises(WeightsError, match=r"conv1\.0\.weight was made for images of 4 channels, test_resnet takes"):
+    with pytest.raises(WeightsError, match=r"conv1\.0\.weight was made for images of 4 channels, but test_resnet"):
         timm_backbone("test_resnet", weights=str(tmp_path / "four.pt"), image_size=32)
 
 

@@ -98,10 +98,10 @@ def test_frozen_stages_drop_nothing() -> None:
     strategy = make_strategy(FinetuneUpper, backbone=perturbed(make("efficientnet_lite0", drop_path=0.5)), stages=2)
     strategy.train()
     backbone, x = strategy.backbone, torch.rand(4, 3, SIZE, SIZE)
-    lower = [backbone.forward_stages(x, 0, strategy.prefix_end) for _ in range(2)]
-    assert strategy.prefix_end == len(backbone.stages) - 2
+    lower = [backbone.forward_stages(x, 0, strategy.plan.prefix_end) for _ in range(2)]
+    assert strategy.plan.prefix_end == len(backbone.stages) - 2
     assert torch.equal(*lower)
-    assert not torch.equal(*[backbone(lower[0], strategy.prefix_end) for _ in range(2)])
+    assert not torch.equal(*[backbone(lower[0], strategy.plan.prefix_end) for _ in range(2)])
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, True, "much"])
@@ -116,7 +116,9 @@ def test_a_rate_outside_its_range_is_refused(name: str, rate: float) -> None:
     [partial(torchvision_backbone, "resnet18"), partial(timm_backbone, "vgg11"), partial(timm_backbone, "dla34")],
 )
 def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
-    with pytest.raises(ConfigError, match=r"drop_path=0\.1: \w+ has no branches that can be dropped; leave it at 0"):
+    with pytest.raises(
+        ConfigError, match=r"drop_path=0\.1: \w+ has no branches that can be dropped; set it to 0 or null"
+    ):
         build(image_size=SIZE, drop_path=0.1)
 
 

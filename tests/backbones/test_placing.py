@@ -70,7 +70,7 @@ def test_a_network_takes_its_own_file_and_no_other_of_its_family(library: str, f
     assert taken == [(name, name) for name in names]
     for name in names:
         placed = place(*tensors(library, name))
-        assert (placed.share, placed.missing, placed.extra) == (1, (), ())
+        assert (placed.fraction, placed.missing, placed.extra) == (1, (), ())
 
 
 def test_what_a_refusal_shows() -> None:
@@ -78,7 +78,7 @@ def test_what_a_refusal_shows() -> None:
     _, bigger = tensors("torchvision", "resnet34")
     said = reason(wanted, bigger)
     assert said is not None
-    assert "holds 96 tensors for which it has no place, such as layer1.2.conv1.weight (64, 64, 3, 3), layer1.2" in said
+    assert "has 96 tensors that it lacks, such as layer1.2.conv1.weight (64, 64, 3, 3), layer1.2" in said
     assert said.endswith(
         "ends with layer4.1.bn2.bias (512,), layer4.1.bn2.running_mean (512,), layer4.1.bn2.running_var (512,)."
     )
@@ -90,14 +90,14 @@ def test_what_a_refusal_shows() -> None:
     other = {**tensors("torchvision", "resnet18")[1], "bn1.bias": torch.zeros(3), "bn1.weight": torch.zeros(5)}
     said = reason(wanted, other)
     assert said is not None
-    assert "bn1.weight has shape (5,), it needs (64,); bn1.bias has shape (3,), it needs (64,)." in said
+    assert "bn1.weight has shape (5,) instead of (64,); bn1.bias has shape (3,) instead of (64,)." in said
 
 
 @pytest.mark.parametrize("channels", [2, 4, 6, 13])
 def test_a_first_layer_for_other_images_is_refused_for_what_it_is(channels: int) -> None:
     wanted, found = tensors("torchvision", "resnet18")
     found = {**found, "conv1.weight": torch.zeros(64, channels, 7, 7)}
-    said = f"w.pt: its first layer conv1.weight was made for images of {channels} channels, it takes images of 3."
+    said = f"w.pt: its first layer conv1.weight was made for images of {channels} channels, but it takes images of 3."
     assert reason(wanted, found) == said
 
 
@@ -120,7 +120,7 @@ def test_what_may_be_left_over(extra: dict[str, tuple[int, ...]], unused: tuple[
     bare = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     found = {**bare, **{name: torch.zeros(shape) for name, shape in extra.items()}}
     if unused is None:
-        assert "no place" in str(reason(wanted, found))
+        assert "that it lacks" in str(reason(wanted, found))
     else:
         assert reason(wanted, found) is None
         assert place(wanted, found).unused == unused

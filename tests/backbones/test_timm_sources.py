@@ -54,8 +54,8 @@ def test_a_saved_network_of_another_size_or_other_channels(tmp_path: Path) -> No
     [
         (lambda folder: folder.rename(folder.parent / "else"), "there is no folder '"),
         (lambda folder: (folder / "config.json").unlink(), "the folder holds no config.json"),
-        (lambda folder: (folder / "config.json").write_text("{"), "does not describe a network of timm's (JSON"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "does not describe a network of timm's (KeyError"),
+        (lambda folder: (folder / "config.json").write_text("{"), "does not describe a timm network (JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "does not describe a timm network (KeyError"),
         (lambda folder: (folder / "config.json").write_text('{"architecture": "mynet"}'), "Unknown model (mynet)"),
         (lambda folder: (folder / "model.safetensors").unlink(), "the folder holds no weights (expected model.safe"),
         (lambda folder: (folder / "model.safetensors").write_text("text"), "is not a weights file"),

@@ -186,9 +186,7 @@ def test_a_failed_download_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", fail)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(
-        WeightsError, match=r"https://download.pytorch.org/models/resnet18-\w+.pth and put it at .*checkpoints"
-    ):
+    with pytest.raises(WeightsError, match=r"https://download.pytorch.org/models/resnet18-\w+.pth to .*checkpoints"):
         torchvision_backbone("resnet18", weights="imagenet", image_size=64)
 
 
@@ -197,9 +195,12 @@ def test_a_failed_download_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch, t
     ("change", "message"),
     [
         (lambda tensor: tensor.to_sparse(), "its tensor conv1.weight is not dense"),
-        (lambda tensor: tensor.to("meta"), "its tensor conv1.weight is without values"),
-        (lambda tensor: tensor.to(torch.complex64), "its tensor conv1.weight holds complex64, resnet18 needs float32"),
-        (lambda tensor: tensor > 0, "its tensor conv1.weight holds bool, resnet18 needs float32"),
+        (lambda tensor: tensor.to("meta"), "its tensor conv1.weight has no values"),
+        (
+            lambda tensor: tensor.to(torch.complex64),
+            "its tensor conv1.weight holds complex64, but",
+        ),
+        (lambda tensor: tensor > 0, "its tensor conv1.weight holds bool, but resnet18 needs float32"),
     ],
 )
 def test_tensors_of_an_odd_kind_are_refused(change: Callable[..., Any], message: str, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_tensors_without_a_name_are_passed_over(key: object, tmp_path: Path) -> 
 def test_what_cannot_be_copied_is_one_sentence() -> None:
     network = torch.nn.Module()
     network.register_buffer("shared", torch.zeros(1).expand(4))  # four values in one place
-    with pytest.raises(WeightsError, match=r"w\.pt cannot be put into it \(.*memory location"):
+    with pytest.raises(WeightsError, match=r"w\.pt cannot be loaded into it \(.*memory location"):
         fill(network, {"shared": torch.arange(4.0)}, "w.pt", "it")
 
 

@@ -1,4 +1,4 @@
-"""headstart evaluate on a run of a second: its figures, what is kept, what is measured again."""
+"""Test headstart evaluate on a tiny run: its figures, its cache, and what is measured again."""
 
 import json
 import shutil
@@ -32,8 +32,8 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def test_alone_it_tests_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run)]) == 0
-    told = json.loads((run / "run.json").read_text())["metrics"]["test/accuracy"]
-    assert f"test accuracy {100 * told:.2f} % on 36 images, as run.json says" in capsys.readouterr().out
+    recorded = json.loads((run / "run.json").read_text())["metrics"]["test/accuracy"]
+    assert f"test accuracy {100 * recorded:.2f} % on 36 images, as run.json says" in capsys.readouterr().out
     assert not (run / "robustness.json").exists()
 
 
@@ -43,7 +43,7 @@ def test_figures_are_those_of_images_corrupted_and_passed_one_by_one(
     twin = Path(shutil.copytree(run, run.with_name("twin")))
     cells = ["--corruptions", "contrast", "shot_noise", "--severities", "2", "5"]
     assert main(["evaluate", str(run), str(twin), *cells]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (twin / "robustness.csv").read_bytes() == (run / "robustness.csv").read_bytes()
     found = read_run(run)
     assert isinstance(found, Run)
@@ -59,7 +59,7 @@ def test_figures_are_those_of_images_corrupted_and_passed_one_by_one(
     table = pd.read_csv(run / "robustness.csv")
     assert table.corruption.tolist() == ["none", "shot_noise", "shot_noise", "contrast", "contrast"]
     assert (1 - table.accuracy[1:]).tolist() == pytest.approx(list(errors.values()), abs=1e-5)
-    assert f"mean corruption error {100 * content['mean_corruption_error']:.1f} %" in said
+    assert f"mean corruption error {100 * content['mean_corruption_error']:.1f} %" in output
 
 
 def rebuilt_errors(run: Run) -> dict[tuple[str, int], float]:
@@ -126,7 +126,7 @@ def test_some_images_are_each_class_in_its_share_and_others_are_not_mixed_in(
     assert (known.count, known.total) == (12, 36)
     assert "on 12 images of 36" in capsys.readouterr().out
     assert main(["evaluate", str(run), *cells, "--images", "24"]) == 2
-    assert "was measured on 12 images, not 24: give --images 12, or --again" in capsys.readouterr().err
+    assert "was measured on 12 images, not 24; use --images 12, or --again" in capsys.readouterr().err
     assert main(["evaluate", str(run), *cells, "--images", "24", "--again"]) == 0
     replaced = read_robustness(run)
     assert replaced is not None
@@ -145,8 +145,8 @@ def test_relative_to_itself_is_one(run: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--corruptions", "fogg"], "--corruptions fogg: there is no such corruption. Did you mean 'fog'?"),
         (["--corruptions", "--severities", "0"], "--severities 0: expected whole numbers from 1 to 5."),
-        (["--corruptions", "--images", "0"], "--images 0: expected a whole number from 1 on."),
-        (["--severities", "1"], "--severities goes with --corruptions."),
+        (["--corruptions", "--images", "0"], "--images 0: expected a whole number of 1 or more."),
+        (["--severities", "1"], "--severities needs --corruptions."),
         (["--colour"], "unrecognized arguments: --colour; see headstart evaluate --help."),
     ],
 )
@@ -163,7 +163,7 @@ def test_one_run_that_cannot_be_tested_does_not_stop_the_others(run: Path, capsy
     damaged = Path(shutil.copytree(run, run.with_name("damaged")))
     (damaged / "robustness.json").write_text("{")
     assert main(["evaluate", str(failed), str(damaged), str(run), "--corruptions", "fog", "--severities", "1"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("headstart: failed: only finished runs can be tested again, this one is failed")
-    assert said[1].startswith("headstart: damaged: robustness.json cannot be read")
+    output = capsys.readouterr().err.splitlines()
+    assert output[0].startswith("headstart: failed: only finished runs can be tested again, but this one is failed")
+    assert output[1].startswith("headstart: damaged: robustness.json cannot be read")
     assert (run / "robustness.json").is_file()

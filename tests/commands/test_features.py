@@ -1,4 +1,4 @@
-"""headstart features: what is kept is listed, and goes when it is told to."""
+"""Test headstart features: list and remove cached features."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def kept(folder: Path, backbone: str, pooled: bool = True) -> Entry:
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("runs/.features")
     assert main(["features", "list"]) == 2
-    assert "There is no folder runs/.features; name the one" in capsys.readouterr().err
+    assert "There is no folder runs/.features; name the folder" in capsys.readouterr().err
     entries = [kept(folder, "resnet18"), kept(folder, "vit", pooled=False)]
     assert main(["features", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()

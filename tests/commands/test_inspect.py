@@ -1,4 +1,4 @@
-"""headstart inspect prints what a network is made of and what each strategy trains of it."""
+"""Test the tables of headstart inspect."""
 
 import re
 from contextlib import redirect_stdout
@@ -67,9 +67,9 @@ def test_a_strategy_that_refuses_the_network_gives_its_reason(
 
     monkeypatch.setattr(inspect, "_shares", shares)
     assert main(["inspect", *SMALL]) == 0
-    said = capsys.readouterr()
-    assert "\nscratch: It does not suit.\n" in said.out
-    table = rows(said.out.split("What each strategy")[1])
+    output = capsys.readouterr()
+    assert "\nscratch: It does not suit.\n" in output.out
+    table = rows(output.out.split("What each strategy")[1])
     assert table["strategy"] == ["stem", "extra", "head"]
     assert table["head_only"] == ["100 %", "50 %", "100 %"]
 
@@ -101,10 +101,10 @@ def test_the_size_is_that_of_the_weights_unless_said(
 )
 def test_wrong_settings(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", *arguments]) == 2
-    said = capsys.readouterr()
-    assert re.search(sentence, said.err), said.err
-    assert len(said.err.strip().splitlines()) == 1
-    assert said.err.startswith("headstart: ")
+    output = capsys.readouterr()
+    assert re.search(sentence, output.err), output.err
+    assert len(output.err.strip().splitlines()) == 1
+    assert output.err.startswith("headstart: ")
 
 
 def test_help_answers_without_torch() -> None:

@@ -1,4 +1,4 @@
-"""headstart inspect augmentation: the grid shows what a run will see, the table in which order."""
+"""Test headstart inspect augmentation: the grid shows what a run will see, the table the order of steps."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 from headstart.augmentations import Augmentation, AugMix, CropResize, Mixup
 from headstart.backbones import Preprocessing
 from headstart.cli import main
-from headstart.commands.inspect_augmentation import COLUMNS, ROWS, look
+from headstart.commands.inspect_augmentation import COLUMNS, ROWS, draw_views
 from headstart.data import Digits
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
@@ -19,7 +19,7 @@ P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 def seen(augmentation: Augmentation) -> tuple[Digits, object]:
     data = Digits(labels_per_class=4, batch_size=16)
     data.prepare(P, augmentation.views)
-    return data, look(data, augmentation, 0)
+    return data, draw_views(data, augmentation, 0)
 
 
 def test_the_grid_is_what_the_first_epochs_see() -> None:
@@ -45,14 +45,14 @@ def test_views_of_one_image_lie_side_by_side_and_mixes_are_drawn() -> None:
 def test_the_command_writes_a_image_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["inspect", "augmentation", *TINY[:4], "output_dir=out"]
     assert main([*command, "augmentation=[crop_resize,augmix,manifold_mixup]"]) == 0
-    said = capsys.readouterr().out
-    assert said.index("crop_resize") < said.index("augmix") < said.index("manifold_mixup")
-    assert "severity=3" in said
-    assert "manifold_mixup draws from input, stem" in said
+    output = capsys.readouterr().out
+    assert output.index("crop_resize") < output.index("augmix") < output.index("manifold_mixup")
+    assert "severity=3" in output
+    assert "manifold_mixup mixes at input, stem" in output
     [folder] = Path("out").glob("*/textures-augmentation")
     with Image.open(folder / "augmentation.png") as image:
         assert len(set(image.convert("L").getdata())) > 50
-    assert (folder / "augmentation.txt").read_text() in said
+    assert (folder / "augmentation.txt").read_text() in output
     assert main(command) == 2
-    assert "augmentation=none leaves images as they are" in capsys.readouterr().err
+    assert "augmentation=none changes nothing" in capsys.readouterr().err
     assert main([*command, "augmentation=augmix", "augmentation.where=gpu"]) == 2

@@ -1,4 +1,4 @@
-"""headstart inspect layers: a linear probe a stage from one pass, as strategy=linear_probe gives it."""
+"""Test headstart inspect layers: one pass gives the same linear probes as strategy=linear_probe."""
 
 import csv
 import json
@@ -54,9 +54,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_one_pass_whose_features_a_second_call_finds(computed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     first = layers()
     assert computed == [12 * 6, 12 * 4, 12 * 4], "each image once, for all stages together"
-    said = capsys.readouterr().out
-    assert "efficientnet_lite0 on textures: 12 classes, 72 training, 48 validation and 48 test images" in said
-    assert "random weights" in said
+    output = capsys.readouterr().out
+    assert "efficientnet_lite0 on textures: 12 classes, 72 training, 48 validation and 48 test images" in output
+    assert "random weights" in output
 
     computed.clear()
     second = layers("strategy.loss=hinge")
@@ -80,7 +80,7 @@ def test_one_pass_whose_features_a_second_call_finds(computed: list[int], capsys
     assert widths[-2] == 1280
     best = max(STAGES, key=lambda stage: (rows[stage]["validation/accuracy"], -rows[stage]["validation/loss"]))
     validation, test = (100 * rows[best][f"{split}/accuracy"] for split in ("validation", "test"))
-    assert f"\n{best} transfers best: validation {validation:.1f} %, test {test:.1f} %\n" in said
+    assert f"\n{best} transfers best: validation {validation:.1f} %, test {test:.1f} %\n" in output
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
         (["backbone=resnet18,resnet50"], r"one network at a time"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
-        (["debug=fast"], r"trainer.limit_train_batches: inspect layers looks at all images"),
+        (["debug=fast"], r"trainer.limit_train_batches: inspect layers uses all images"),
         (["strategy.l2=[-1]"], r"strategy.l2=\[-1\]: expected one or more numbers above 0"),
         (["head=mlp", "head.dropout=0"], r"use head=linear, not head=mlp"),
         (["head.pooling=mean"], r"head.pooling=mean: there is no such pooling"),
@@ -149,19 +149,21 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "layers", *TINY, "output_dir=out", *settings]) == 2
-    said = capsys.readouterr()
-    assert re.search(sentence, said.err), said.err
-    assert len(said.err.strip().splitlines()) == 1
-    assert said.err.startswith("headstart: ")
+    output = capsys.readouterr()
+    assert re.search(sentence, output.err), output.err
+    assert len(output.err.strip().splitlines()) == 1
+    assert output.err.startswith("headstart: ")
     assert not list(Path().rglob("*layers*")), "nothing is left behind"
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").write_text("a file, not a folder")
     assert main(["inspect", "layers", *SMALL, "head.stages=[stem]"]) == 2
-    said = capsys.readouterr()
-    assert not said.out
-    assert re.fullmatch(r"headstart: Nothing can be written below 'out' \(.+\); choose another output_dir.\n", said.err)
+    output = capsys.readouterr()
+    assert not output.out
+    assert re.fullmatch(
+        r"headstart: Nothing can be written below 'out' \(.+\); choose another output_dir.\n", output.err
+    )
 
 
 def test_wrong_settings_and_help_are_told_without_torch() -> None:

@@ -1,4 +1,4 @@
-"""headstart policy writes a file that a run can be trained with, and refuses in one sentence."""
+"""Test headstart policy: it writes a file that a run can use, and refuses wrong settings in one sentence."""
 
 import json
 import re
@@ -29,20 +29,23 @@ SMALL += ["policy.operations=[rotate,brightness,invert,identity]", "policy.image
 
 def test_a_policy_is_written_repeated_and_trained_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", *SMALL]) == 0
-    said = capsys.readouterr().out
-    assert "textures: 72 training images are to look like 48 validation images, at 12 x 12 pixels" in said
-    assert "epoch 1 of 2: distance " in said
-    assert "epoch 2 of 2: distance " in said
+    output = capsys.readouterr().out
+    assert (
+        "textures: searching a policy that makes 72 training images like 48 validation images, at 12 x 12 pixels"
+        in output
+    )
+    assert "epoch 1 of 2: distance " in output
+    assert "epoch 2 of 2: distance " in output
     policy = read_policy("policy.json")
     for name, share in policy.use().items():
-        row = next(line for line in said.splitlines() if line.split()[:1] == [name])
+        row = next(line for line in output.splitlines() if line.split()[:1] == [name])
         assert abs(float(row.split()[1]) / 100 - share) < 0.01
 
-    told = policy.provenance
-    assert len(told["dataset_fingerprint"]) == 64
-    assert told["settings"]["epochs"] == 2
-    assert told["seed"] == 0
-    assert set(told["distance"]) == {"before", "after"}
+    sentence = policy.provenance
+    assert len(sentence["dataset_fingerprint"]) == 64
+    assert sentence["settings"]["epochs"] == 2
+    assert sentence["seed"] == 0
+    assert set(sentence["distance"]) == {"before", "after"}
     assert main(["policy", *SMALL, "policy.output=deep/again.json"]) == 0
     assert Path("deep/again.json").read_bytes() == Path("policy.json").read_bytes()
     assert main(["policy", *SMALL, "policy.output=other.json", "seed=1"]) == 0
@@ -64,7 +67,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["policy.epochs=0"], "policy.epochs=0: expected a whole number above 0"),
         (["policy.epoch=1"], "no setting 'policy.epoch'. Did you mean 'policy.epochs'"),
@@ -73,7 +76,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["policy.real=test"], "policy.real=test: expected validation or train"),
         (["policy.operations=rotate"], "policy.operations=rotate: expected a list"),
         (["policy.operations=[rotat,invert]"], "no operation 'rotat'. Did you mean 'rotate'"),
-        (["policy.image_size=4"], "policy.image_size=4: expected a whole number from 8 on"),
+        (["policy.image_size=4"], "policy.image_size=4: expected a whole number of 8 or more"),
         (["policy.output=."], "policy.output=. is a folder"),
         (["policy.output=there/is/a_file/p.json"], "Nothing can be written below 'there/is/a_file'"),
         (["seed=a"], "policy.seed=a: expected a whole number"),
@@ -85,14 +88,14 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["--now"], "'--now' is no setting"),
     ],
 )
-def test_what_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("there/is").mkdir(parents=True)
     Path("there/is/a_file").touch()
     plain = [one for one in SMALL if not one.startswith("dataset") or not any("dataset=" in word for word in arguments)]
     assert main(["policy", *plain, *arguments]) == 2
-    said = capsys.readouterr().err
-    assert re.search(told, said), said
-    assert len(said.strip().splitlines()) == 1
+    output = capsys.readouterr().err
+    assert re.search(sentence, output), output
+    assert len(output.strip().splitlines()) == 1
     assert not Path("policy.json").exists()
 
 

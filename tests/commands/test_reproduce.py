@@ -1,4 +1,4 @@
-"""A run is repeated from its own directory alone, bit for bit, and what is not the same is not called so."""
+"""Test headstart reproduce: a run is repeated bit for bit from its own directory, and differences are reported."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from made_runs import write_regression_run
 from made_up import make_up
 
 from headstart.cli import main
-from headstart.commands.reproduce import engine_of, sister_lines, verdict
+from headstart.commands.reproduce import engine_of, seed_lines, verdict
 from headstart.comparison.diff import read_record
 from headstart.errors import ConfigError
 from headstart.settings.targets import check_hydra, check_targets
@@ -59,11 +59,11 @@ def test_a_run_is_reproduced_bit_for_bit(settings: list[str], capsys: pytest.Cap
     before = contents(run)
     capsys.readouterr()
     assert main(["reproduce", str(run)]) == 0
-    said = capsys.readouterr().out
-    assert said.rstrip().endswith("verdict: bit-equal")
+    output = capsys.readouterr().out
+    assert output.rstrip().endswith("verdict: bit-equal")
     for title in ("seeds", "code", "data", "weights", "packages", "hardware"):
-        assert f"the same: {title} (" in said
-    assert said.index("the same: code") < said.index("validation accuracy"), "told before the first step"
+        assert f"the same: {title} (" in output
+    assert output.index("the same: code") < output.index("validation accuracy"), "told before the first step"
     assert contents(run) == before
     (again,) = Path("reproduced").glob(f"{run.name}*")
     assert again.name == run.name
@@ -81,8 +81,8 @@ def test_a_run_is_reproduced_bit_for_bit(settings: list[str], capsys: pytest.Cap
     ):
         assert then[name] == now[name], name
     assert now["provenance"]["overrides"] == then["provenance"]["overrides"]
-    told = json.loads((again / "reproduction.json").read_text())
-    assert (told["verdict"], told["id"]) == ("bit-equal", then["id"])
+    content = json.loads((again / "reproduction.json").read_text())
+    assert (content["verdict"], content["id"]) == ("bit-equal", then["id"])
 
 
 def test_features_kept_by_other_runs_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,38 +101,38 @@ def test_images_that_moved(make_folder: Callable[..., Path], capsys: pytest.Capt
     moved = root.rename(root.with_name("elsewhere"))
     capsys.readouterr()
     assert main(["reproduce", str(run)]) == 2
-    assert f"The images are no longer at '{root}': say where they are now, with --root DIR." in capsys.readouterr().err
+    assert f"The images are no longer at '{root}'; give their folder with --root DIR." in capsys.readouterr().err
     assert not Path("reproduced").exists()
     assert main(["reproduce", str(run), "--root", "nowhere"]) == 2
     assert "--root nowhere: there is no such folder" in capsys.readouterr().err
     assert main(["reproduce", str(run), "--root", str(moved), "--output", "again"]) == 0
     assert "verdict: bit-equal" in capsys.readouterr().out
     (again,) = Path("again").glob("*/run.json")
-    assert json.loads(again.read_text())["dataset"] == "pictures", "not the new folder's name"
+    assert json.loads(again.read_text())["dataset"] == "images", "not the new folder's name"
 
     (moved / "train/red/0.jpg").write_bytes((moved / "train/red/1.jpg").read_bytes())
     assert main(["reproduce", str(run), "--root", str(moved), "--output", "other"]) == 1
-    said = capsys.readouterr().out
-    assert said.index("split_fingerprints.train") < said.index("validation accuracy"), "told before the first step"
-    assert "split_fingerprints.test" not in said
-    assert "The data are not the same" in said
-    assert said.rstrip().endswith("verdict: different")
+    output = capsys.readouterr().out
+    assert output.index("split_fingerprints.train") < output.index("validation accuracy"), "told before the first step"
+    assert "split_fingerprints.test" not in output
+    assert "The data are not the same" in output
+    assert output.rstrip().endswith("verdict: different")
 
 
 def test_a_run_without_a_folder_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("debug=fast")
     assert main(["reproduce", str(run), "--root", "x"]) == 2
-    assert "--root x: the images of textures are in no folder" in capsys.readouterr().err
+    assert "--root x: the images of textures do not come from a folder" in capsys.readouterr().err
 
 
 def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("strategy=finetune_all")
     changed_config(run, optimizer__lr=0.3, seeds__head=5, strategy__head_seed=5)
     code = main(["reproduce", str(run), "--output", "again"])
-    said = capsys.readouterr().out
-    assert "do not give the config_hash of run.json" in said
-    assert "verdict: bit-equal" not in said
-    assert code == ("verdict: different" in said)
+    output = capsys.readouterr().out
+    assert "do not give the config_hash of run.json" in output
+    assert "verdict: bit-equal" not in output
+    assert code == ("verdict: different" in output)
 
 
 def test_verdicts(tmp_path: Path) -> None:
@@ -154,16 +154,16 @@ def test_verdicts(tmp_path: Path) -> None:
         assert found.word == word, name
         assert found.exit_code == (word == "different")
         assert verdict(read_record(folder), read_record(original)).word == word, "whichever came first"
-    told = verdict(read_record(original), read_record(tmp_path / "twelve")).reasons
-    assert "60.00 % then, 48.00 % now, -12.00 points" in told[0]
-    assert "12 of 100 test images are predicted differently; 12 are right only then, 0 only now" in told[1]
+    reasons = verdict(read_record(original), read_record(tmp_path / "twelve")).reasons
+    assert "60.00 % then, 48.00 % now, -12.00 points" in reasons[0]
+    assert "12 of 100 test images are predicted differently; 12 are right only then, 0 only now" in reasons[1]
 
 
 def test_what_contradicts_itself_is_different(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 1.0})
     found = verdict(read_record(a), read_record(b))
     assert found.word == "different"
-    assert "states a test accuracy of 100.00 %, predictions.csv counts 75.00 %" in found.reasons[0]
+    assert "has a test accuracy of 100.00 %, but predictions.csv gives 75.00 %" in found.reasons[0]
     other = verdict(read_record(a), read_record(make_up(tmp_path / "c", (True, False, False, False), prefix="x")))
     assert other.word == "different"
     assert "cannot be compared one by one" in other.reasons[0]
@@ -185,27 +185,27 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
     make_up(tmp_path / "again", (False,) * 4)  # no other seed
     make_up(tmp_path / "failed", (False,) * 4, {"seed": 4, "seeds": {"head": 4}}, status="failed")
     again = read_record(make_up(tmp_path / "reproduced" / "0", (True, True, True, True)))
-    assert sister_lines(read_record(runs[0]), again) == [
-        "Over 3 seeds, the original's among them: 75.00 ± 25.00 %; the difference is 1 of that deviation."
+    assert seed_lines(read_record(runs[0]), again) == [
+        "Over 3 seeds, including the original's: 75.00 ± 25.00 %; the difference is 1 of this standard deviation."
     ]
-    assert sister_lines(read_record(runs[3]), again) == []
+    assert seed_lines(read_record(runs[3]), again) == []
 
 
 def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(run: Path, reason: str) -> None:
         assert main(["reproduce", str(run), "--output", "never"]) == 2
-        told = capsys.readouterr().err
-        assert reason in told
-        assert len(told.strip().splitlines()) == 1
+        err = capsys.readouterr().err
+        assert reason in err
+        assert len(err.strip().splitlines()) == 1
         assert not Path("never").exists()
 
     refused(tmp_path / "gone", "There is no folder")
-    refused(make_up(tmp_path / "a", status="interrupted"), "is interrupted, so there is no result to reproduce")
+    refused(make_up(tmp_path / "a", status="interrupted"), "is interrupted and has no result to reproduce")
     refused(make_up(tmp_path / "b", schema=7), "schema 7; this version reads 1")
     refused(make_up(tmp_path / "c", metrics={}), "no test/accuracy")
     run = make_up(tmp_path / "d")
     (run / "predictions.csv").unlink()
-    refused(run, "nothing to compare with: predictions.csv is missing")
+    refused(run, "has no predictions to compare with: predictions.csv is missing")
     run = make_up(tmp_path / "e")
     for text, reason in (
         ("{half", "cannot be read"),
@@ -361,6 +361,6 @@ def test_verdicts_on_numbers(tmp_path: Path) -> None:
     assert "run.json states a test mae of 5, predictions.csv counts" in found.reasons[0]
     for seed in (1, 2):
         write_regression_run(tmp_path / "a", "ridge", seed, errors * (1 + seed / 100))
-    (line,) = sister_lines(original, read_record(folder))
-    assert line.startswith("Over 3 seeds, the original's among them: ")
+    (line,) = seed_lines(original, read_record(folder))
+    assert line.startswith("Over 3 seeds, including the original's: ")
     assert "%" not in line

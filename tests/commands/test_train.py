@@ -1,4 +1,4 @@
-"""Whatever is wrong with a command is said in one sentence, exit code 2, nothing trained."""
+"""Test headstart train: wrong settings and images end in one sentence and exit code 2, before training."""
 
 import json
 import re
@@ -64,33 +64,35 @@ def test_wrong_settings(arguments: list[str], sentence: str, capsys: pytest.Capt
     if "dataset=image_folder" in arguments:
         tiny = [setting for setting in tiny if not setting.startswith("dataset.counts")]
     assert main(["train", *tiny, *arguments]) == 2
-    _told_once(capsys.readouterr(), sentence)
+    _check_one_sentence(capsys.readouterr(), sentence)
 
 
-@pytest.mark.parametrize("sentence", ["is empty", "Class 'c' of test is missing in train", "cannot be read"])
+@pytest.mark.parametrize("sentence", ["holds no image", "Class 'c' of test is missing in train", "cannot be read"])
 def test_wrong_images(sentence: str, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2}
-    counts |= {"is empty": {"train/c": 0}, "Class 'c' of test is missing in train": {"test/c": 2}}.get(sentence, {})
+    counts |= {"holds no image": {"train/c": 0}, "Class 'c' of test is missing in train": {"test/c": 2}}.get(
+        sentence, {}
+    )
     root = make_folder(counts)
     if sentence == "cannot be read":
         whole = (root / "train/a/1.jpg").read_bytes()
         (root / "train/a/1.jpg").write_bytes(whole[: len(whole) // 2])
     assert main(["train", *FOLDER, f"dataset.root={root}"]) == 2
-    _told_once(capsys.readouterr(), sentence)
+    _check_one_sentence(capsys.readouterr(), sentence)
     if sentence == "cannot be read":
         fast = ["debug=fast", "trainer.accelerator=cpu"]
         assert main(["train", *FOLDER, *fast, f"dataset.root={root}", "dataset.on_error=skip", "output_dir=o"]) == 0
         assert runs_below(Path("o"))[0]["skipped"] == ["train/a/1.jpg"]
 
 
-def _told_once(said: Any, sentence: str) -> None:
-    assert re.search(sentence, said.err), said.err
-    assert len(said.err.strip().splitlines()) == 1, said.err
-    assert said.err.startswith("headstart: ")
-    assert "epoch" not in said.out
+def _check_one_sentence(output: Any, sentence: str) -> None:
+    assert re.search(sentence, output.err), output.err
+    assert len(output.err.strip().splitlines()) == 1, output.err
+    assert output.err.startswith("headstart: ")
+    assert "epoch" not in output.out
     for found in runs_below(Path("runs")) if Path("runs").exists() else []:
         assert found["status"] == "failed"
-        assert found["error"]["message"] in said.err
+        assert found["error"]["message"] in output.err
 
 
 def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,9 +103,9 @@ def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys
         "linear_probe": "failed",
         "scratch": "finished",
     }
-    said = capsys.readouterr()
-    assert "2 runs: 1 finished, 1 failed" in said.out
-    table = said.err[said.err.index("what went wrong") :]
+    output = capsys.readouterr()
+    assert "2 runs: 1 finished, 1 failed" in output.out
+    table = output.err[output.err.index("what went wrong") :]
     assert "strategy=linear_probe" in table
     assert "dataset.counts" not in table  # the same in all jobs
     assert "textures-efficientnet_lite0-linear_probe" in table
@@ -144,8 +146,8 @@ def test_help_and_cfg_answer_without_torch(arguments: list[str]) -> None:
         "except SystemExit as stop: assert not stop.code\n"
         "assert 'torch' not in sys.modules; assert 'headstart.training.run' not in sys.modules"
     )
-    said = answer_of(code)
-    assert "finetune_lower" in said or "strategy:" in said
+    output = answer_of(code)
+    assert "finetune_lower" in output or "strategy:" in output
 
 
 def test_flags_may_stand_anywhere() -> None:

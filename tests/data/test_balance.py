@@ -126,5 +126,5 @@ def test_the_opening_line_names_both_ends() -> None:
     assert balance_text(targets, names, "none") == ""
     assert balance_text(targets, names, "loss") == "balance: loss, weights 0.45 (forest) to 4.5 (owl)"
     assert balance_text(targets, names, "sampler") == (
-        "balance: sampler, 9 images of every class an epoch: each image 0.45 times (forest) to 4.5 times (owl)"
+        "balance: sampler, 9 images per class and epoch; each image is drawn 0.45 times (forest) to 4.5 times (owl)"
     )

@@ -50,8 +50,8 @@ def test_csv(make_folder: Make) -> None:
         ("path,label,split\nx/0.jpg,a,train\nx/1.jpg,b,test", "'b' of test is missing in train"),
         ("path,label\nx/0.jpg,a\nx/1.jpg,b\nx/0.jpg,b", "Line 4 .* lists 'x/0.jpg' again, after line 2"),
         ("path,label,split\nx/0.jpg,a,\nx/1.jpg,b,tset", r"split 'tset'; expected .* Did you mean 'test'\?"),
-        ("path,label\n../../etc/passwd,a", r"Line 2 .*'../../etc/passwd', which is outside of .*allow_outside=true"),
-        ("path,label\n/etc/passwd,a", r"Line 2 .*'/etc/passwd', which is outside of"),
+        ("path,label\n../../etc/passwd,a", r"Line 2 .*'../../etc/passwd', which is outside .*allow_outside=true"),
+        ("path,label\n/etc/passwd,a", r"Line 2 .*'/etc/passwd', which is outside"),
         ("path,label\nx/0\0.jpg,a", r"Line 2 .* no such file"),
         ("path,label\n" + 5000 * "x" + ",a", r"Line 2 .* no such file"),
         ("path,label\n" + 200_000 * "x" + ",a", r"is not a CSV file in UTF-8"),
@@ -75,7 +75,7 @@ def test_csv_leaves_its_folder_only_if_allowed(make_folder: Make, tmp_path: Path
     assert sum(sizes(CsvFile(root=str(file)))) == 12
     for line in ("x/link.jpg,ants", "../elsewhere/1.jpg,ants", f"{tmp_path}/elsewhere/1.jpg,ants"):
         file.write_text("\n".join(["path,label", *lines, line]))
-        with pytest.raises(DataError, match=r"Line 14 .* is outside of .* dataset.pictures"):
+        with pytest.raises(DataError, match=r"Line 14 .* is outside .* dataset.pictures"):
             sizes(CsvFile(root=str(file)))
         assert sum(sizes(CsvFile(root=str(file), allow_outside=True))) == 13
         assert sum(sizes(CsvFile(root=str(file), pictures=f"{root}/.", allow_outside=True))) == 13
@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "typed path": (("file_name,label", "{0},{1}"), {"path_column": "filename"}, r"Did you mean 'file_name'"),
     "typed group": (("path,label,site", "{0},{1},s"), {"group_column": "sites"}, r"'sites'.*Did you mean 'site'"),
     "doubled": (("path,label,label", "{0},{1},x"), {}, r"has 2 columns 'label'; expected one of each name"),
-    "doubled but for case": (("path,Label,LABEL", "{0},{1},x"), {}, r"'Label', 'LABEL': .*label_column=Label"),
+    "doubled but for case": (("path,Label,LABEL", "{0},{1},x"), {}, r"'Label', 'LABEL'; .*label_column=Label"),
     "longer": (("path,label", "{0},{1},x"), {}, r"Line 2 of .* has 3 cells, the header 2"),
     "one longer": (PLAIN, {"more": "pics/x.jpg,cat,big"}, r"Line 16 of .* has 3 cells, the header 2"),
     "shorter": (("path,label,split", "{0},{1}"), {}, r"Line 2 of .* has 2 cells, the header 3"),
@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "capital suffix": (PLAIN, {"more": "pics/cat/00.JPG,cat"}, r"no such file. Did you mean 'pics/cat/00.jpg'"),
     "bare name": (PLAIN, {"change": ("pics/cat/", "")}, r"There is 'pics/cat/00.jpg' below .*dataset.pictures"),
     "windows": (PLAIN, {"change": ("pics/", "C:\\pics\\")}, r"There is 'pics/cat/00.jpg' below"),
-    "folder": (PLAIN, {"more": "pics/cat,cat"}, r"'.*pics/cat', and there is no such file"),
+    "folder": (PLAIN, {"more": "pics/cat,cat"}, r"'.*pics/cat', but there is no such file"),
     "same file": (PLAIN, {"more": "pics\\cat\\00,cat"}, r"Line 16 .* lists 'pics\\cat\\00' again, after line 2"),
     "no images": (PLAIN, {"pictures": "gone"}, r"dataset.pictures=gone: there is no such folder"),
     "several": (PLAIN, {"change": (",cat", ",cat;red")}, r"'cat;red' look like several labels .* 7 of 14 rows"),
@@ -197,7 +197,7 @@ def test_a_list_that_is_refused(listed: Listing, name: str) -> None:
 
 def test_two_files_of_one_name_need_the_suffix(listed: Listing, tmp_path: Path) -> None:
     (tmp_path / "pics/cat/00.png").touch()
-    with pytest.raises(DataError, match=r"may be 'pics/cat/00.jpg' or 'pics/cat/00.png': write the suffix"):
+    with pytest.raises(DataError, match=r"may be 'pics/cat/00.jpg' or 'pics/cat/00.png'; write the suffix"):
         listed(*PLAIN, change=(".jpg", "")).collect()
 
 
@@ -226,12 +226,12 @@ def test_no_file_but_a_csv_file(tmp_path: Path) -> None:
         (SPLITS, {"splits": {"train": "train"}}, ["split `val`: 4 images", "split `test`: 4 images"], []),
         (("path,label", "{0},{3}"), {"classes": [0, 1, 2, 3, 4, 5]}, ["label `6`: 2 images"], []),
         (PLAIN, {"change": ("pics/dog/06.jpg,dog", "pics/dog/07.jpg,dog"), "on_error": "skip"},
-         ["1 image beside those of the list"], []),
+         ["1 image in the same folders but not in the list"], []),
         (PLAIN, {"change": (",dog", ",nan")}, [],
-         ["labels that look like missing values are classes: 'nan' (7 images); name them otherwise, or leave these"
-          " images out"]),
+         ["labels that look like missing values are classes: 'nan' (7 images); rename them, or remove these"
+          " images"]),
         (PLAIN, {"change": ("2.jpg,dog", "2.jpg,Dog")}, [],
-         ["labels that differ only in spelling are different classes: 'dog' (6 images) / 'Dog' (1 image); write each"
+         ["labels that differ only in spelling are different classes: 'dog' (6 images) / 'Dog' (1 image); spell each"
           " label in one way"]),
     ],
 )  # fmt: skip
@@ -265,5 +265,5 @@ def test_a_path_of_another_machine_is_told_where_the_image_is(tmp_path: Path) ->
     (tmp_path / "pics").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "pics" / "a.png")
     (tmp_path / "l.csv").write_text("path,label\n/home/bob/pics/a.png,cat\n")
-    with pytest.raises(DataError, match=r"outside of .*allow_outside=true\. There is 'pics/a.png' below"):
+    with pytest.raises(DataError, match=r"outside .*allow_outside=true\. There is 'pics/a.png' below"):
         CsvFile(root=str(tmp_path / "l.csv")).collect()

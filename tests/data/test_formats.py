@@ -284,7 +284,7 @@ LOOKS: dict[str, Callable[[int], NDArray]] = {
     "nearly black": lambda number: noise(number, 20),
     "nearly white": lambda number: 255 - noise(number, 20),
     "flat": lambda number: 40 + 8 * number + noise(number, 3),
-    "nearly the same as each other": lambda number: noise(0, 250) + noise(number, 2),
+    "nearly identical to each other": lambda number: noise(0, 250) + noise(number, 2),
 }
 
 
@@ -292,12 +292,12 @@ LOOKS: dict[str, Callable[[int], NDArray]] = {
 def test_images_that_look_like_nothing_are_warned_of(what: str, tmp_path: Path) -> None:
     root = images_of(
         tmp_path,
-        lambda number: tiff((LOOKS[what] if number % 4 == 0 or "same" in what else noise)(number).astype(np.uint8)),
+        lambda number: tiff((LOOKS[what] if number % 4 == 0 or "other" in what else noise)(number).astype(np.uint8)),
     )
     (sentence,) = prepared(root).warnings
     assert what in sentence
     assert sentence.count("'") == 6
-    assert sentence.startswith("24 of 24" if "same" in what else "6 of 24")
+    assert sentence.startswith("24 of 24" if "other" in what else "6 of 24")
 
 
 def test_strokes_on_black_and_a_few_flat_images_are_no_news(tmp_path: Path) -> None:

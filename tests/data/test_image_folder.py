@@ -1,4 +1,4 @@
-"""Class folders: every layout, and one sentence for everything that can be wrong with them."""
+"""Test class folders: every layout is read, and every error is one sentence."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_layouts(make_folder: Make, splits: list[str], options: dict, expected: 
 @pytest.mark.parametrize(
     ("counts", "options", "message"),
     [
-        ({"train/a": 3, "train/b": 0}, {}, "class folder .*b' is empty"),
+        ({"train/a": 3, "train/b": 0}, {}, "class folder .*b' holds no image"),
         ({"train/a": 3, "train/b": 3, "test/c": 3}, {}, "Class 'c' of test is missing in train"),
         ({"train/a": 3}, {}, "only the class 'a'"),
         ({"test/a": 3, "val/a": 3}, {}, "no train folder"),
@@ -145,7 +145,7 @@ def test_a_folder_of_texts_is_empty(make_folder: Make) -> None:
     root = make_folder({"a": 3, "b": 0})
     for name in ("one.txt", "two.txt"):
         (root / "b" / name).write_text("words")
-    with pytest.raises(DataError, match=r"b' is empty: it holds no image, but 2 other files such as 'one.txt'\."):
+    with pytest.raises(DataError, match=r"b' holds no image, but 2 other files such as 'one.txt'\."):
         sizes(ImageFolder(root=str(root)))
 
 
@@ -264,7 +264,7 @@ def test_splits_and_fractions_that_take_no_part_are_said(make_folder: Make) -> N
     data = ImageFolder(root=str(root), test_split="val", test_fraction=0.3)
     data.prepare(P)
     assert data.not_used == ["split `test`: 8 images"]
-    assert data.splits_made.endswith("; dataset.test_fraction not used, as there is such a split")
+    assert data.splits_made.endswith("; dataset.test_fraction not used, as the source has its own split")
 
 
 def test_groups_come_from_names(make_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Labels that are suspicious, that are no classes, and that contradict one another."""
+"""Test labels that are suspicious, are not classes, or contradict each other."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,9 @@ def test_labels_that_are_fine() -> None:
 def test_several_labels_an_image(labels: list[str], several: bool) -> None:
     counts = dict.fromkeys(labels, 2)
     if several:
-        with pytest.raises(DataError, match=r"look like several labels an image, in \d+ of \d+ rows.*one label a row"):
+        with pytest.raises(
+            DataError, match=r"look like several labels per image, in \d+ of \d+ rows.*one label per row"
+        ):
             refuse_no_classes(counts, "list.csv")
     else:
         refuse_no_classes(counts, "list.csv")
@@ -82,7 +84,7 @@ def test_several_labels_an_image(labels: list[str], several: bool) -> None:
 def test_a_few_labels_of_several_are_warned_of() -> None:
     (sentence,) = suspicious_labels({"cat;dog": 1, "cat": 8, "dog": 9})
     assert sentence.startswith(
-        "labels that look like several labels an image are classes of their own: 'cat;dog' (1 image)"
+        "labels that look like several labels per image are separate classes: 'cat;dog' (1 image)"
     )
 
 
@@ -104,7 +106,7 @@ def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
     counts = dict.fromkeys(labels, 2)
     if numbers:
         with pytest.raises(
-            DataError, match=r"look like numbers to be predicted \(regression\), which is no classification"
+            DataError, match=r"look like numbers to be predicted \(regression\), which is not supported yet"
         ):
             refuse_no_classes(counts, "list.csv")
     else:
@@ -133,9 +135,9 @@ def test_what_a_run_says_of_its_classes() -> None:
     assert classes_text(names) == "4 classes (ape, bee, cat, ...)"
     assert classes_text(names[:2]) == "2 classes (ape, bee)"
     assert sizes_text(names, np.repeat(np.arange(4), [12, 121, 40, 12])) == (
-        "12 (ape) to 121 (bee) images a class in train"
+        "12 (ape) to 121 (bee) images per class in train"
     )
-    assert sizes_text(names[:2], np.repeat(np.arange(2), 5)) == "5 images a class in train"
+    assert sizes_text(names[:2], np.repeat(np.arange(2), 5)) == "5 images per class in train"
 
 
 @pytest.mark.parametrize(("counts", "imbalanced"), [([4, 12], True), ([4, 11], False), ([5, 5], False)])
@@ -146,6 +148,6 @@ def test_a_hint_where_classes_differ_much_in_size(counts: list[int], imbalanced:
 def test_classes_that_a_split_lacks() -> None:
     splits = {"train": np.array([0, 1, 2]), "validation": np.array([0, 2]), "test": np.array([1])}
     one, two = absent_classes(splits, ["cat", "dog", "owl"])
-    assert one == "validation has no image of 1 of 3 classes ('dog'), so its scores do not count them"
+    assert one == "validation has no image of 1 of 3 classes ('dog'), so its scores do not include them"
     assert two.startswith("test has no image of 2 of 3 classes ('cat', 'owl')")
     assert absent_classes({"train": np.array([0, 1])}, ["a", "b"]) == []

@@ -1,4 +1,4 @@
-"""Layouts of folders: understood, or refused with the setting that decides. Empty files count by their names."""
+"""Test layouts of folders: read, or refused with the setting that decides. Empty files count by their names."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def test_understood(tmp_path: Path, name: str) -> None:
 
 BESIDE = r"means? a? ?splits?, beside"
 REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
-    "beside": (split("train") | {"cat": 3, "dog": 3}, {}, BESIDE + r" 'cat', 'dog': .*dataset.splits=\{train: train"),
+    "beside": (split("train") | {"cat": 3, "dog": 3}, {}, BESIDE + r" 'cat', 'dog'; .*dataset.splits=\{train: train"),
     "splits and classes": (split("train", "val") | {"cat": 3}, {}, BESIDE + r" 'cat'.*classes=\[cat,train,val\]"),
     "vehicles": ({"train": 3, "bus": 3, "car": 3}, {}, BESIDE + r" 'bus', 'car'.*dataset.classes=\[bus,car,train\]"),
     "unknown beside train": (split("train") | {"misc": 3}, {}, BESIDE + " 'misc'"),
@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "thumbnails": ({"images": 3, "thumbnails": 3}, {}, r"'images' does not look like a class"),
     "repeated": ({"a": 3, "b": 3, "all/a": 3, "all/b": 3}, {}, r"'.*all' holds 'a', which is also .*classes=\[a,b\]"),
     "repeated deeper": ({"a": 3, "b": 3, "c": 1, "a/old/copy/b": 3, "a/old/copy/c": 1}, {},
-                        r"'.*/a' holds 'old/copy/b', which is also .* take it away if .*classes=\[a,b,c\]"),
+                        r"'.*/a' holds 'old/copy/b', which is also .* remove it if .*classes=\[a,b,c\]"),
     "a backup": ({"a": 3, "b": 3, "backup/2019/a": 3, "backup/2019/b": 2}, {}, r"holds '2019/a', .*classes=\[a,b\]"),
     "labels as images": ({"A": 3, "B": 3, "label": 3}, {}, r"and 'label' does not look like a class"),
     "ground truth": ({"scans": 3, "Ground_Truth": 3}, {}, r"and 'Ground_Truth' does not look like a class"),
@@ -127,18 +127,18 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "repeated in train": (split("train", "train/more"), {}, r"'.*train/more' holds 'cat', which is also a class"),
     "folds": (split("fold1", "fold2"), {}, r"\('fold1', 'fold2'\) holds the folders 'cat', 'dog', so either"),
     "splits below": ({"cat/train": 3, "cat/test": 3, "dog/train": 3, "dog/test": 3}, {}, r"holds split folders"),
-    "splits in train": (split("train/train", "train/test"), {}, r"'.*train' holds 'test', which means a split"),
+    "splits in train": (split("train/train", "train/test"), {}, r"'.*train' holds the split folder 'test'"),
     "two trains": (split("train", "training"), {}, r"two train folders, 'train' and 'training'.*dataset.splits"),
     "two validations": (split("train", "val", "dev"), {}, r"two validation folders, 'dev' and 'val'"),
     "no train": (split("test", "val"), {}, r"has 'test' and 'val' but no train folder.*dataset.splits"),
     "no labels": ({"train": 3, "test": 3}, {}, r"train' holds 3 images and no class folders; .* dataset=csv"),
     "only images": ({".": 3}, {}, r"holds 3 images and no class folders; .* dataset=csv"),
-    "nothing": ({".": 0}, {}, r"holds no image; expected one folder of images a class"),
+    "nothing": ({".": 0}, {}, r"holds no image; expected one folder of images per class"),
     "unknown class": (split("train") | {"test/unknown": 3}, {}, r"'unknown' of test is missing .*dataset.splits"),
     "no such class": ({"cat": 3, "dog": 3}, {"classes": ["cat", "dgo"]}, r"class folder 'dgo'. Did you mean 'dog'\?"),
     "no such split": (split("train"), {"splits": {"train": "trian"}}, r"\{train: trian\}: there is no .*'train'\?"),
     "leaves the root": (split("train"), {"splits": {"train": "../x"}}, r"there is no such folder"),
-    "split without classes": (split("a") | {"b": 3}, {"splits": {"train": "a", "test": "b"}}, r"3 images and no class"),
+    "split without classes": (split("a") | {"b": 3}, {"splits": {"train": "a", "test": "b"}}, r"instead of class"),
     "split in split": (split("a", "a/b"), {"splits": {"train": "a", "test": "a/b"}}, r"a/b' holds 'cat', which"),
     "classes in a class": (split("a", "a/cat"), {"splits": {"train": "a", "test": "a/cat"}, "classes": ["cat", "dog"]},
                            r"'a/cat/cat' would be in more than one split"),
@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[Counts, dict[str, Any], str]] = {
     "test beside classes": ({"cat": 3, "dog": 3} | split("test"), {},
                             r"\{train: \., test: test\} with dataset.classes=\[cat,dog\]"),
     "wrong key": (split("train"), {"splits": {"train": "train", "tset": "x"}}, r"key 'tset'. Did you mean 'test'\?"),
-    "empty class": ({"cat": 3, "dog": 0}, {}, r"dog' is empty: it holds no image.*dataset.classes"),
+    "empty class": ({"cat": 3, "dog": 0}, {}, r"dog' holds no image.*dataset.classes"),
 }  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_links_that_make_two_classes_of_one_folder_are_refused(
         collected(tmp_path)
     names, found, not_used = collected(tmp_path, classes=["cat", "dog"])
     assert (names, found) == (["cat", "dog"], {"train": 6})
-    assert not_used == [f"1 linked folder counted elsewhere or leading back (`{link}` = `{target}`)"]
+    assert not_used == [f"1 linked folder counted elsewhere or circular (`{link}` = `{target}`)"]
 
 
 def test_one_folder_for_two_splits_is_refused(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_one_folder_in_two_classes_is_warned_of(tmp_path: Path) -> None:
         (tmp_path / "set" / name / "more").symlink_to(tmp_path / "shared")
     data = ImageFolder(root=str(tmp_path / "set"))
     assert len(data.collect()[1]["train"]) == 8
-    assert data.not_used == ["1 linked folder counted elsewhere or leading back (`dog/more` = `cat/more`)"]
-    assert data.warnings == ["`dog/more` leads to the same images as `cat/more`, and they count there alone"]
+    assert data.not_used == ["1 linked folder counted elsewhere or circular (`dog/more` = `cat/more`)"]
+    assert data.warnings == ["`dog/more` links to the images of `cat/more`, and they count only there"]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
     made(tmp_path, {"cat": 3, "dog": 3})
     (tmp_path / "owl").symlink_to(tmp_path / "gone")
     (tmp_path / "cat" / "me").symlink_to("me")
-    assert collected(tmp_path)[2] == ["2 links that lead nowhere (`owl`, `cat/me`)"]
+    assert collected(tmp_path)[2] == ["2 broken links (`owl`, `cat/me`)"]
 
 
 def test_names_of_classes_are_what_they_are(tmp_path: Path) -> None:

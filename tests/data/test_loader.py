@@ -1,4 +1,4 @@
-"""Waiting for the processes that load images: a run that was stopped meanwhile has not waited."""
+"""Test that the time in which a run was suspended does not count as waiting for images."""
 
 import os
 import queue

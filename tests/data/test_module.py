@@ -1,4 +1,4 @@
-"""Loading: the same images whatever the workers, other views in other epochs and for other seeds."""
+"""Test loading: the same images with any number of workers, other views in other epochs and for other seeds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_folds_pool_training_and_validation_and_leave_the_test_images_unread() -
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "sentence"),
     [
         ({"fold": 1}, "Add dataset.folds"),
         ({"folds": 1}, "folds=1: expected a whole number above 1"),
@@ -126,8 +126,8 @@ def test_folds_pool_training_and_validation_and_leave_the_test_images_unread() -
         ({"folds": 3, "test_split": "val"}, "leave one of them out"),
     ],
 )
-def test_impossible_folds_are_refused(settings: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_impossible_folds_are_refused(settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
         Textures(**settings)
 
 

@@ -1,4 +1,4 @@
-"""torchvision's sets: the right arguments, Debian's idx files, and what to fetch when there is no network."""
+"""Test torchvision's data sets: their arguments, Debian's idx files, and the message without a network."""
 
 import gzip
 import inspect
@@ -37,7 +37,7 @@ def test_arguments_fit_torchvision_and_a_failed_download_says_what_to_fetch(
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("socket.create_connection", no_network)
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(DataError, match=rf"{name} is not in .* could not be downloaded .*: fetch .* put it into"):
+    with pytest.raises(DataError, match=rf"{name} is not in .* could not be downloaded .*; fetch .* put it into"):
         TorchvisionSet(set_name=name, root=str(tmp_path)).prepare(P)
 
 
@@ -92,9 +92,9 @@ def test_archives_stay_in_their_folder(kind: str, tmp_path: Path, monkeypatch: p
             raise RuntimeError("unpacked")
 
     monkeypatch.setattr(torchvision.datasets, "SVHN", Fake)
-    with pytest.raises(DataError, match=r"svhn is not in .*") as told:
+    with pytest.raises(DataError, match=r"svhn is not in .*") as raised:
         TorchvisionSet(set_name="svhn", root=str(root)).prepare(P)
-    assert ("unpacked" in str(told.value)) == (kind in ("zip", "absolute"))  # put below the folder instead
+    assert ("unpacked" in str(raised.value)) == (kind in ("zip", "absolute"))  # put below the folder instead
     assert not list(outside.iterdir())
     assert tarfile.TarFile.extraction_filter is None
 
@@ -123,14 +123,14 @@ def test_fashion_mnist_from_idx_files(packed: bool, tmp_path: Path) -> None:
         (
             (30, 28, 28),
             np.arange(29) % 10,
-            r"train-labels-idx1-ubyte' has labels of the lengths \[29\].*expected \[30\], one for each",
+            r"train-labels-idx1-ubyte' has labels of the shape \[29\].*expected \[30\], one for each",
         ),
-        ((30, 28, 28), np.arange(40) % 10, r"of the lengths \[40\].*expected \[30\]"),
+        ((30, 28, 28), np.arange(40) % 10, r"of the shape \[40\].*expected \[30\]"),
         ((30, 28, 28), np.arange(30) % 11, r"up to 10; expected .* from 0 to 9"),
-        ((30, 28, 28), np.zeros((15, 2)), r"of the lengths \[15, 2\]"),
-        ((30, 28, 28, 3), np.arange(30) % 10, r"train-images-idx3-ubyte' has the lengths \[30, 28, 28, 3\]"),
-        ((30, 28), np.arange(30) % 10, r"has the lengths \[30, 28\]; expected those of grey images"),
-        ((30, 0, 28), np.arange(30) % 10, r"has the lengths \[30, 0, 28\]"),
+        ((30, 28, 28), np.zeros((15, 2)), r"of the shape \[15, 2\]"),
+        ((30, 28, 28, 3), np.arange(30) % 10, r"train-images-idx3-ubyte' has the shape \[30, 28, 28, 3\]"),
+        ((30, 28), np.arange(30) % 10, r"has the shape \[30, 28\]; expected that of grey images"),
+        ((30, 0, 28), np.arange(30) % 10, r"has the shape \[30, 0, 28\]"),
     ],
 )
 def test_idx_files_that_do_not_go_together(
@@ -146,5 +146,5 @@ def test_a_damaged_idx_archive(tmp_path: Path) -> None:
     file = tmp_path / f"{IDX[0]}.gz"
     content = file.read_bytes()
     file.write_bytes(content[:12] + b"\xff" * 28 + content[40:])
-    with pytest.raises(DataError, match="is damaged: it is no whole idx file"):
+    with pytest.raises(DataError, match="is damaged: it is not a complete idx file"):
         TorchvisionSet(set_name="fashion_mnist", root=str(tmp_path)).prepare(P)

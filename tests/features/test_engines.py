@@ -171,7 +171,7 @@ def test_an_engine_with_other_numbers_is_not_used(
     prefix = prefix_of(toy_backbone())
     fake(monkeypatch, {"torch": 1.0, "onnxruntime": 100.0}, error=1e-3)
     assert EngineChoice(work_of(prefix), "auto").name == "torch"
-    assert "onnxruntime is left out: its output differs from PyTorch's (relative error 1.0e-03)" in caplog.text
+    assert "skipping the engine onnxruntime: its output differs from PyTorch's (relative error 1.0e-03)" in caplog.text
     with pytest.raises(ConfigError, match=r"features.engine=onnxruntime: its output differs .*use another engine"):
         EngineChoice(work_of(prefix), "onnxruntime").engine()
 

@@ -42,13 +42,13 @@ def test_features_stand_where_their_images_stood(which: str, limit: object, tmp_
             loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
             pixels.batch_sampler.set_epoch(epoch)
         assert len(loader) == len(pixels)
-        for (values, labels, places), (images, other_labels, other_places) in zip(loader, pixels, strict=True):
+        for (values, labels, places, *_), (images, other_labels, other_places, *_) in zip(loader, pixels, strict=True):
             assert torch.equal(labels, other_labels)
             assert torch.equal(places, other_places)
             expected = frozen.keeper.prefix(images.permute(0, 2, 3, 1))
             torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
             assert values.is_contiguous(memory_format=torch.channels_last)
-        orders.append([int(i) for batch in loader for i in batch[2]])
+        orders.append([int(i) for batch in loader for i in batch.positions])
     assert (orders[0] != orders[1]) == (which == "train")
 
 
@@ -67,8 +67,8 @@ def test_views_take_turns_and_start_as_the_exact_run_does(tmp_path: Path) -> Non
     for epoch in range(4):
         for source in (loader, pixels):
             source.batch_sampler.set_epoch(epoch)
-        values, _, places = next(iter(loader))
-        images, _, _ = next(iter(pixels))
+        values, _, places, *_ = next(iter(loader))
+        images, *_ = next(iter(pixels))
         expected = frozen.keeper.prefix(images.permute(0, 2, 3, 1))
         same = torch.allclose(values, expected, rtol=1e-3, atol=1e-4)
         assert same == (epoch < 2)  # later the exact run draws new views

@@ -168,7 +168,7 @@ def test_what_is_found_is_held_against_the_network(tmp_path: Path) -> None:
     names = store.row_names([keeping.row_digest(data.train, (0, i)) for i in range(80)])
     writer = keeping.Writer(entry, names, (8,), np.dtype(np.float32))
     writer.put(np.random.default_rng(0).normal(size=(80, 8)).astype(np.float32))  # whole, but of another network
-    with pytest.raises(HeadstartError, match=rf"{entry.name} are not what toy computes.*features clear {entry.name}"):
+    with pytest.raises(HeadstartError, match=rf"{entry.name} differ from .* of toy.*features clear {entry.name}"):
         keeper.get("train", data.train)
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_entry_is_computed_again(tmp_path: Path, caplog: pytest.LogCap
     (part / "values.npy").write_bytes(content)
     outcome = keeper_of(tmp_path, data).get("train", data.train)
     assert outcome.found == 0
-    assert "computed again" in caplog.text
+    assert "computing its features again" in caplog.text
     assert np.array_equal(values_of(outcome.rows), before)
     assert keeper_of(tmp_path, data).get("train", data.train).found == 80
 
@@ -206,10 +206,10 @@ def test_without_a_place_to_keep_them_the_run_computes_its_own(
     assert isinstance(outcome.rows, InMemory)
     assert not outcome.kept
     np.testing.assert_allclose(values_of(outcome.rows), expected_of(keeper, data.train), rtol=1e-4, atol=1e-5)
-    assert caplog.text.count("features cannot be kept in") == 1
+    assert caplog.text.count("features cannot be stored in") == 1
     assert keeper.get("validation", data.validation).rows is not None
     # a disk that does not work is not tried again; a smaller split may still fit
-    assert caplog.text.count("features cannot be kept in") == (2 if trouble == "too small" else 1)
+    assert caplog.text.count("features cannot be stored in") == (2 if trouble == "too small" else 1)
     assert not list((tmp_path).rglob(".partial-*"))
 
 
@@ -219,7 +219,7 @@ def test_neither_disk_nor_memory_means_images(
     monkeypatch.setattr(PartWriter, "put", full)
     data = digits_of()
     assert keeper_of(tmp_path, data, memory_limit=0).get("train", data.train).rows is None
-    assert "fit neither memory nor disk" in caplog.text
+    assert "fit neither in memory nor on disk" in caplog.text
 
 
 @pytest.mark.parametrize("stop", [4, 2])

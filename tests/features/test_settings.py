@@ -30,7 +30,7 @@ def test_sizes(text: int | str, expected: int) -> None:
     [
         ({"enabled": "maybe"}, "features.enabled=maybe: expected true or false"),
         ({"engine": "onnxruntim"}, "features.engine=onnxruntim: .*Did you mean 'onnxruntime'"),
-        ({"views": 0}, "features.views=0: expected how many"),
+        ({"views": 0}, "features.views=0: expected the number of"),
         ({"views": True}, "features.views=True"),
         ({"max_size": "big"}, "features.max_size=big: expected a size such as 2GB"),
         ({"memory_limit": "-3"}, "features.memory_limit=-3"),

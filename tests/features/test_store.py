@@ -118,7 +118,7 @@ def test_a_damaged_part_is_removed_and_told(damage: Any, tmp_path: Path, caplog:
     found = locate(entry, names_of([0, 1]))
     assert found.missing.all()
     assert not part.exists()
-    assert "computed again" in caplog.text
+    assert "computing its features again" in caplog.text
     assert part.name in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_a_part_that_is_only_partly_written_is_never_seen(tmp_path: Path) -> Non
     writer = entry.writer(names_of([0, 1]), (4,), np.dtype(np.float32))
     writer.put(np.ones((1, 4), np.float32))
     assert entry.part_folders() == []
-    with pytest.raises(ValueError, match="2 rows were announced, 1 written"):
+    with pytest.raises(ValueError, match="2 rows were expected, but 1 were written"):
         writer.commit(0.0)
     writer.abandon()
     assert locate(entry, names_of([0])).missing.all()

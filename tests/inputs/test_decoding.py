@@ -259,7 +259,7 @@ def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
 
 def test_a_sentence_names_how_many_and_the_first() -> None:
     refuse({}, 9)
-    with pytest.raises(DataError, match=r"^The image 'a' cannot be read \(why\); replace it, or leave .*=skip\.$"):
+    with pytest.raises(DataError, match=r"^The image 'a' cannot be read \(why\); replace it, or skip .*=skip\.$"):
         refuse({"a": "why"}, 9)
     many = dict.fromkeys("abcde", "why")
     sentence = r"^5 of 9 images cannot be read: 'a' \(why\), 'b' \(why\), 'c' \(why\) and 2 more; replace them"

@@ -54,7 +54,7 @@ def test_equal_files_in_two_splits_are_told(make_folder: Make, caplog: pytest.Lo
     }
     assert [record.getMessage() for record in caplog.records] == [leakage_text(data.leakage)]
     assert leakage_text(data.leakage) == (
-        "splits share images, so their scores say too much: 2 of test are also in train"
+        "splits share images, so scores are too optimistic: 2 of test are also in train"
         " ('test/a/1.jpg' = 'train/a/0.jpg', 'test/b/2.jpg' = 'train/a/0.jpg'); 1 of test are also in validation"
         " ('test/b/3.jpg' = 'val/b/3.jpg')"
     )

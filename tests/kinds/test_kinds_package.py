@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headstart.errors import DataError
-from headstart.kinds import KINDS, is_share, kind_of, kind_of_settings, metric_of, metric_or_default, task_name
+from headstart.kinds import KINDS, is_share, kind_of, metric_of, metric_or_default, task_name
 
 
 def test_a_run_without_a_task_is_of_classification() -> None:
@@ -31,12 +31,6 @@ def test_only_runs_of_one_task_and_metric_share_a_name() -> None:
     names = [task_name(record) for record in ({}, {"task": "regression"}, years, other, {"task": 1})]
     assert names == ["classification", "regression", "regression, mae (years)", "regression, rmse", "unknown"]
     assert metric_of(other).name == "rmse"
-
-
-def test_settings_name_their_task_by_its_class() -> None:
-    assert kind_of_settings({"task": {"_target_": "headstart.tasks.Regression"}}).name == "regression"
-    assert kind_of_settings({"task": {"_target_": "headstart.tasks.Classification"}}).name == "classification"
-    assert kind_of_settings({}).name == "classification"
 
 
 def test_shares_are_known_by_their_names() -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import mean_squared_error, median_absolute_error, r2_score
 
 from headstart.errors import DataError
 from headstart.kinds import KINDS
 from headstart.kinds.number_predictions import NumberPredictions
-from headstart.records.predictions import read_predictions, write_predicted
+from headstart.records.predictions import read_predictions, write_predictions
 
 KIND = KINDS["regression"]
 HEAD = "number,id,target,prediction\n"
@@ -25,7 +26,7 @@ def drawn(count: int = 50) -> NumberPredictions:
 def test_floats_come_back_bit_for_bit(tmp_path: Path) -> None:
     made = drawn()
     made.targets[:4], made.values[:4] = (0.1, 1e-300, -3.0, 1e30), (1 / 3, 5e-324, 7.0, -0.0)
-    write_predicted(tmp_path / "p.csv", made)
+    write_predictions(tmp_path / "p.csv", made.ids, made.targets, torch.tensor(made.values)[:, None], (), KIND)
     assert (tmp_path / "p.csv").read_text().splitlines()[:2] == [
         HEAD.strip(),
         "0,\"0, 'x'.jpg\",0.1,0.3333333333333333",

@@ -169,7 +169,7 @@ def test_names_that_are_no_folders_are_made_plain_and_stay_apart(tmp_path: Path)
 def test_a_place_that_cannot_be_written_is_one_sentence(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (runs / "report").write_text("")
     assert main(["board", str(runs)]) == 2
-    told = f"headstart: Nothing can be written below '{runs}/report/tensorboard' (a file of that name is in the way)"
+    told = f"headstart: Nothing can be written below '{runs}/report/tensorboard' (a file of that name exists)"
     assert capsys.readouterr().err.startswith(told)
 
 

@@ -137,8 +137,8 @@ def test_clouds_fill_their_range_and_close_at_the_edges() -> None:
     ("name", "severity", "side", "sentence"),
     [
         ("fogg", 1, 32, "Did you mean 'fog'"),
-        ("fog", 6, 32, "The severity is 6, expected one of 1 to 5"),
-        ("fog", 1, 8, "8 pixels on a side, corruptions need 16"),
+        ("fog", 6, 32, "The severity is 6; expected 1 to 5"),
+        ("fog", 1, 8, "shorter side has 8 pixels; corruptions need at least 16"),
     ],
 )
 def test_what_cannot_be_corrupted_is_told(name: str, severity: int, side: int, sentence: str) -> None:

@@ -23,7 +23,7 @@ class Bright:
         self.asked += 1
         return views.mean(axis=(0, 2, 3, 4))[:, None].astype(np.float32)
 
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         return (features[:, 0] > self.threshold).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""The benchmark measures both ways and prints a table of ratios."""
+"""Test that the benchmark measures both sides and prints a table of ratios."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from headstart.reports import analyse, read_runs
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
-def said(server: Server, code: str) -> str:
+def printed_by(server: Server, code: str) -> str:
     """What Python code prints that imports the benchmarks."""
     done = server.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -24,14 +24,14 @@ def said(server: Server, code: str) -> str:
 @pytest.mark.slow
 def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
     code = "from benchmarks import overhead; print(*overhead.finetune_all(32, 24, 1, labels=4), sep='\\n')"
-    told = re.findall(
-        r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", said(warm, code)
+    rows = re.findall(
+        r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", printed_by(warm, code)
     )
-    assert [(what, aim) for what, _, aim in told] == [
+    assert [(what, aim) for what, _, aim in rows] == [
         ("headstart / plain loop", "0.95"),
         ("plain loop / the same without channels_last", ""),
     ]
-    assert all(float(ratio) > 0 for _, ratio, _ in told)
+    assert all(float(ratio) > 0 for _, ratio, _ in rows)
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_commands_are_measured_from_a_cold_and_a_warm_store(
 
 def test_made_up_runs_are_reported(tmp_path: Path, warm: Server) -> None:
     code = f"from pathlib import Path; from benchmarks.report import make_runs; make_runs(Path({str(tmp_path)!r}), 12)"
-    said(warm, code)
+    printed_by(warm, code)
     found = read_runs([tmp_path])
     assert len(found.runs) == 12
     assert not found.problems
@@ -81,7 +81,7 @@ def test_an_unknown_question_is_refused() -> None:
 @pytest.mark.slow
 def test_views_are_held_against_torchvision_s(warm: Server) -> None:
     code = "from benchmarks import augmentation as a; a.SECONDS = 0.05; print(*a.views(1), sep='\\n')"
-    told = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", said(warm, code).replace('"', "'"))
-    assert [aim for _, _, aim in told if aim] == ["5", "3", "2", "2"]
-    assert len(told) == 10
-    assert all(float(ratio) > 0 for _, ratio, _ in told)
+    rows = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", printed_by(warm, code).replace('"', "'"))
+    assert [aim for _, _, aim in rows if aim] == ["5", "3", "2", "2"]
+    assert len(rows) == 10
+    assert all(float(ratio) > 0 for _, ratio, _ in rows)

@@ -1,4 +1,4 @@
-"""The script of environments: what it counts as a good end, and one pair of each kind that it can run here."""
+"""Test the script of environments: its verdicts, and one pair of each kind that can run here."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ SENTENCE = "a warning of a library\nheadstart: Nothing can be written.\n"
 
 
 @pytest.mark.parametrize(
-    ("end", "told"),
+    ("end", "expected"),
     [
         ((0, True, "", ""), "result"),
         ((0, False, "", ""), "FAILS: no result"),
@@ -29,8 +29,8 @@ SENTENCE = "a warning of a library\nheadstart: Nothing can be written.\n"
         ((124, False, "", ""), "FAILS: not within its time"),
     ],
 )
-def test_how_a_command_ended(end: tuple[int, bool, str, str], told: str) -> None:
-    assert script.judged(*end).splitlines()[0] == told
+def test_how_a_command_ended(end: tuple[int, bool, str, str], expected: str) -> None:
+    assert script.judged(*end).splitlines()[0] == expected
 
 
 def test_there_are_enough_and_no_two_share_a_name() -> None:

@@ -1,4 +1,4 @@
-"""The fuzzer finds hangs, crashes and tracebacks, repeats its cases, and finds none in a small round."""
+"""Test that the fuzzer finds hangs, crashes and tracebacks, repeats its cases, and finds none in a small round."""
 
 import importlib.util
 import math
@@ -90,11 +90,11 @@ def test_a_case_depends_on_its_number_only(number: int) -> None:
 
 def test_sixty_images(capfd: pytest.CaptureFixture[str]) -> None:
     assert fuzz.main(["--images", "60", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
-    said = capfd.readouterr().out
-    assert said.startswith("images: 60 cases, ")
-    assert said.endswith(" 0 hangs, 0 tracebacks\n")
-    assert " 0 well" not in said
-    assert " 0 refused" not in said
+    output = capfd.readouterr().out
+    assert output.startswith("images: 60 cases, ")
+    assert output.endswith(" 0 hangs, 0 tracebacks\n")
+    assert " 0 well" not in output
+    assert " 0 refused" not in output
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def contents(folder: Path) -> dict[str, bytes | str]:
     ("word", "outcome", "wrong"),
     [
         ("report", fuzz.Outcome(0, "", 4, 2**20), None),
-        ("report", fuzz.Outcome(2, "headstart: no.\n"), "one run took the others down: headstart: no."),
+        ("report", fuzz.Outcome(2, "headstart: no.\n"), "one damaged run stopped the command: headstart: no."),
         ("diff", fuzz.Outcome(2, "headstart: no.\n"), None),
         ("diff", fuzz.Outcome(2, "headstart: no.\n", 6.0), "6.0 s"),
         ("explain", fuzz.Outcome(0, "", 60.0, 2**40), None),

@@ -1,4 +1,4 @@
-"""The simulation repeats, and finds the report's intervals to cover what they claim."""
+"""Test that the simulation repeats, and that the report's intervals have their coverage."""
 
 import runpy
 
@@ -34,4 +34,4 @@ def test_it_repeats_and_covers(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("wrong", [["--trials", "0"], ["--seeds", "1"], ["--images", "1"], ["--ratios", "-1"]])
 def test_settings_that_make_no_sense_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert coverage(*wrong) == 2
-    assert "expected 1 trial, 2 seeds and 2 images or more" in capsys.readouterr().err
+    assert "expected at least 1 trial, 2 seeds and 2 images" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A long-tailed copy has as many images a class as asked for, the same each time, and the other splits as they were."""
+"""Test long-tailed copies: the requested counts, the same each time, other splits unchanged."""
 
 import runpy
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def test_counts_fall_and_test_stays(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["images", "new", "--most", "13"], "class a has 12 images, 13 are needed"),
+        (["images", "new", "--most", "13"], "class a has 12 images, but 13 are needed"),
         (["images", "new", "--least", "0"], "expected 1 <= least <= most"),
         (["images", "images"], "images exists already"),
         (["gone", "new"], "gone has no folder train"),
@@ -53,6 +53,6 @@ def test_what_cannot_be_is_one_sentence(
     make_folder({"train/a": 12})
     words = [str(tmp_path / word) if word in ("images", "new", "gone") else word for word in arguments]
     assert long_tail(*words) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert sentence in output
+    assert len(output.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Shifted copies are blurred, noisy, the same each time, and leave the rest alone."""
+"""Test that shifted copies are blurred, noisy and the same each time, and leave other splits unchanged."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The start-up script measures what it says, and its exit code tells whether limits hold."""
+"""Test that the start-up script measures commands and checks their limits."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def startup(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_unknown_names_are_refused() -> None:
     done = startup("speed")
     assert done.returncode == 2
-    assert "there is no command speed; choose of help, cfg, choice," in done.stderr
+    assert "there is no command speed; choose from help, cfg, choice," in done.stderr
     assert startup("--rounds", "0", "help").returncode == 2
 
 

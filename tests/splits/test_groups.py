@@ -27,7 +27,7 @@ def test_the_part_in_brackets_or_all_that_matches(pattern: str, groups: list[str
 
 @pytest.mark.parametrize("pattern", [r"site(\d)", r"cat", r"patient12()"])
 def test_a_name_without_a_group_is_shown(pattern: str) -> None:
-    with pytest.raises(DataError, match=r"it finds no group in the name 'train/(cat|dog)/patient"):
+    with pytest.raises(DataError, match=r"the pattern finds no group in the name 'train/(cat|dog)/patient"):
         grouped_by_name(Collection(NAMES, np.array([0, 1]), []), pattern)
 
 

@@ -63,6 +63,7 @@ def test_splits_that_take_no_part(folds: int | None, test_split: str | None, exp
 
 def test_fractions_without_effect_are_said_where_they_were_set() -> None:
     set_both = {"validation": 0.3, "test": 0.1}
-    assert idle_fractions(["test"], None, set_both) == "dataset.validation_fraction not used, as there is such a split"
+    text = "dataset.validation_fraction not used, as the source has its own split"
+    assert idle_fractions(["test"], None, set_both) == text
     assert idle_fractions(["validation"], 5, set_both) == "dataset.test_fraction not used, as test is a fold"
     assert idle_fractions([], None, {"validation": 0.2, "test": 0.2}) == ""

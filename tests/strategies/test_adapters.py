@@ -11,10 +11,10 @@ from conftest import PREPROCESSING, make_strategy, make_trainer, toy_backbone
 from torch import Tensor, nn
 
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone, torchvision_backbone
+from headstart.backbones.adapter import Adapted
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.strategies import Adapters, FinetuneAll, Strategy
-from headstart.strategies.adapters import Adapted
 from headstart.training.checkpoints import keep_network
 
 NETWORKS: dict[str, tuple[Callable[[], Backbone], str, int]] = {
@@ -100,11 +100,13 @@ def test_a_block_of_two_tensors_gets_none() -> None:
 
 def test_only_adapters_and_head_move_and_load_again(digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(Adapters, batch_norm="frozen", lr=0.05, train_stages=["stage1", "stage3"])
-    assert strategy.frozen_stages == ["stage0", "stage2"]
-    assert strategy.prefix_end == 1
+    assert strategy.plan.frozen_stages == ("stage0", "stage2")
+    assert strategy.plan.prefix_end == 1
     names = {f"backbone.{name}" for name in trained(strategy)}
     assert len(names) == 2 * 4
-    assert sum(group.size_trained for group in strategy.plan[:-1]) == sum(p.numel() for p in trained(strategy).values())
+    assert sum(group.size_trained for group in strategy.plan.groups[:-1]) == sum(
+        p.numel() for p in trained(strategy).values()
+    )
     start = {name: tensor.clone() for name, tensor in strategy.state_dict().items()}
     epoch = strategy.fit(make_trainer(tmp_path), digits)
     moved = {name for name, tensor in strategy.state_dict().items() if not torch.equal(tensor, start[name])}

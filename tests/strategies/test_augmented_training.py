@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from headstart.augmentations import Augmentation, AugMix, ColorJitter, CropResize, ManifoldMixup, Pipeline
 from headstart.data import Digits
+from headstart.inputs.batch import Batch
 from headstart.strategies.scratch import Scratch
 from headstart.tasks.consistency import jensen_shannon
 
@@ -25,14 +26,14 @@ def test_the_label_is_the_first_view_s_and_the_others_agree_with_it() -> None:
     strategy = make_strategy(Scratch, augmented=True, consistency=12.0).eval()
     logits = strategy(IMAGES)
     expected = F.cross_entropy(logits[:4], TARGETS) + 12 * jensen_shannon(logits.view(3, 4, 10))
-    torch.testing.assert_close(strategy.training_step((IMAGES, TARGETS, torch.arange(4)), 0), expected)
+    torch.testing.assert_close(strategy.training_step(Batch(IMAGES, TARGETS, torch.arange(4), 3), 0), expected)
     assert float(strategy.train_scores.compute()["loss"]) == pytest.approx(float(F.cross_entropy(logits[:4], TARGETS)))
 
 
 def test_without_consistency_every_view_has_the_label() -> None:
     strategy = make_strategy(Scratch, augmented=True).eval()
     expected = F.cross_entropy(strategy(IMAGES), TARGETS.repeat(3))
-    torch.testing.assert_close(strategy.training_step((IMAGES, TARGETS, torch.arange(4)), 0), expected)
+    torch.testing.assert_close(strategy.training_step(Batch(IMAGES, TARGETS, torch.arange(4), 3), 0), expected)
 
 
 @pytest.mark.parametrize("consistency", [0.0, 12.0])
@@ -45,7 +46,7 @@ def test_a_batch_of_views_in_parts_gives_the_same_gradient(consistency: float) -
             accumulate_grad_batches=2, strategy=SimpleNamespace(backward=lambda loss, _: (2 * loss).backward()),
             current_epoch=0, global_step=0,
         )  # fmt: skip
-        strategy.training_step((IMAGES, TARGETS, torch.arange(4)), 1).backward()
+        strategy.training_step(Batch(IMAGES, TARGETS, torch.arange(4), 3), 1).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in strategy.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
 
@@ -75,7 +76,7 @@ def test_a_stage_s_output_is_mixed_with_its_targets() -> None:
         one_hot = F.one_hot(TARGETS, 10).float()
         soft = one_hot * mixing.share + one_hot[torch.from_numpy(mixing.partner)] * (1 - mixing.share)  # type: ignore[attr-defined]
         plain = strategy(images)
-    loss = strategy.training_step((images, TARGETS, torch.arange(4)), 0)
+    loss = strategy.training_step(Batch(images, TARGETS, torch.arange(4)), 0)
     torch.testing.assert_close(loss, F.cross_entropy(logits, soft))
     torch.testing.assert_close(strategy(images), plain)  # nothing is left behind in the network
     loss.backward()
@@ -100,11 +101,13 @@ def test_predictions_over_views_are_mean_probabilities() -> None:
     strategy = make_strategy(Scratch).eval()
     with torch.no_grad():
         expected = strategy(IMAGES).view(3, 4, 10).softmax(dim=2).mean(dim=0)
-        torch.testing.assert_close(strategy.over_views(IMAGES, 4).softmax(dim=1), expected)
-        assert torch.equal(strategy.over_views(IMAGES, 12), strategy(IMAGES))
+        torch.testing.assert_close(
+            strategy.over_views(Batch(IMAGES, TARGETS, torch.arange(4), 3)).softmax(dim=1), expected
+        )
+        assert torch.equal(strategy.over_views(Batch(IMAGES, TARGETS.repeat(3), torch.arange(12))), strategy(IMAGES))
         seen: list[int] = []
         strategy.backbone.stages["stage0"].register_forward_hook(
             lambda module, inputs, output: seen.append(len(output))
         )
-        strategy.over_views(IMAGES, 4)
+        strategy.over_views(Batch(IMAGES, TARGETS, torch.arange(4), 3))
         assert seen == [4, 4, 4]  # a view at a time takes no more memory than one

@@ -15,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neighbors import NearestCentroid as SklearnCentroid
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
+from torch.nn import functional as F
 
 from headstart.augmentations import CropResize, Pipeline
 from headstart.cli import main
@@ -22,12 +23,12 @@ from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.features import FeatureSettings
 from headstart.features.extract import extract
-from headstart.solvers.features import Features
-from headstart.solvers.probe_fit import balanced_weights, joined
+from headstart.solvers.features import Features, joined
+from headstart.solvers.neighbours import NearestNeighbours
+from headstart.solvers.probe_fit import balanced_weights
+from headstart.solvers.ridge import solve
 from headstart.strategies import Knn, LinearProbe, NearestCentroid, Ridge
-from headstart.strategies.feature_classifier import FeatureClassifier
-from headstart.strategies.knn import NearestNeighbours
-from headstart.strategies.ridge import solve
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Classification, LinearHead, MlpHead
 from headstart.training.reuse import frozen_data
 
@@ -46,7 +47,7 @@ def test_ridge_solutions_are_scikit_learns(count: int) -> None:
     values = train.values.double()
     scaled = StandardScaler().fit_transform(values.numpy())
     one_hot = np.eye(4)[train.targets.numpy()]
-    for strength, weight, bias in solve(values, train.targets, 4, [10.0, 0.1, 1e-3]):
+    for strength, weight, bias in solve(values, F.one_hot(train.targets, 4).double(), [10.0, 0.1, 1e-3]):
         theirs = SklearnRidge(alpha=strength * count, solver="svd").fit(scaled, one_hot)
         np.testing.assert_allclose((values @ weight.T + bias).numpy(), theirs.predict(scaled), atol=1e-8)
 
@@ -70,7 +71,7 @@ def test_training_scores_of_neighbours_leave_the_image_itself_out(digits: Digits
 
 
 @pytest.mark.parametrize("cls", [Knn, Ridge, NearestCentroid, LinearProbe])
-def test_the_best_on_validation_is_kept(cls: type[FeatureClassifier], digits: Digits, tmp_path: Path) -> None:
+def test_the_best_on_validation_is_kept(cls: type[SolvedStrategy], digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(cls)
     trainer = make_trainer(tmp_path)
     number = strategy.fit(trainer, digits)
@@ -110,7 +111,7 @@ def test_averaged_views_are_means_over_views_of_the_same_images() -> None:
 
 def test_hypercolumns_feed_a_probe(digits: Digits, tmp_path: Path) -> None:
     def features(**head: Any) -> torch.Tensor:
-        strategy = LinearProbe(**_arguments(), task=Classification(10, head=LinearHead(**head)))
+        strategy = make_strategy(LinearProbe, task=Classification(10, head=LinearHead(**head)))
         strategy.fit(make_trainer(tmp_path / str(head)), digits)
         return extract(strategy.features, digits.val_dataloader(), torch.device("cpu")).values
 
@@ -127,7 +128,7 @@ def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
     frozen = frozen_data(FeatureSettings(), tmp_path / "store", strategy, data, make_trainer(tmp_path))
     assert frozen is not None
     for name, seen in (("train_eval", split), ("val", digits.validation.with_views(Pipeline([CropResize()]), 7))):
-        rows = extract(lambda x: x, getattr(frozen, f"{name}_dataloader")(), torch.device("cpu")).values
+        rows = extract(lambda x, entry: x, getattr(frozen, f"{name}_dataloader")(), torch.device("cpu")).values
         images = [
             torch.from_numpy(np.stack([seen.image(i, epoch) for i in range(len(seen))])).permute(0, 3, 1, 2)
             for epoch in range(3)
@@ -135,11 +136,6 @@ def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
         with torch.no_grad():
             expected = sum(strategy.eval().features(view) for view in images) / 3
         torch.testing.assert_close(rows, expected, rtol=1e-3, atol=1e-4)
-
-
-def _arguments() -> dict[str, object]:
-    strategy = make_strategy(LinearProbe)
-    return {"backbone": strategy.backbone, "optimizer": strategy.make_optimizer}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +150,7 @@ def _arguments() -> dict[str, object]:
         (LinearProbe, {"l2": [-1]}, "strategy.l2"),
     ],
 )
-def test_wrong_settings_are_refused(cls: type[FeatureClassifier], kwargs: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_refused(cls: type[SolvedStrategy], kwargs: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_strategy(cls, **kwargs)
 
@@ -162,7 +158,7 @@ def test_wrong_settings_are_refused(cls: type[FeatureClassifier], kwargs: dict[s
 @pytest.mark.parametrize("head", [MlpHead(), LinearHead(dropout=0.5), LinearHead(init="zeros")])
 def test_only_a_plain_linear_head_is_computed(head: LinearHead) -> None:
     with pytest.raises(ConfigError, match=r"strategy=ridge"):
-        Ridge(**_arguments(), task=Classification(10, head=head))
+        make_strategy(Ridge, task=Classification(10, head=head))
 
 
 def test_views_need_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +168,7 @@ def test_views_need_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_neighbours_have_nothing_to_train() -> None:
-    plan = make_strategy(Knn).plan
+    plan = make_strategy(Knn).plan.groups
     assert sum(group.size_trained for group in plan) == 0
     assert next(group for group in plan if group.name == "head").size == 0
 
@@ -189,14 +185,14 @@ def long_tail(seed: int, dim: int = 12) -> Features:
 def test_balanced_ridge_is_scikit_learns(dim: int) -> None:
     train, l2 = long_tail(0, dim), 0.3
     weights, values = balanced_weights(train.targets, 4), train.values.double()
-    ((_, weight, bias),) = solve(values, train.targets, 4, [l2], weights)
+    ((_, weight, bias),) = solve(values, F.one_hot(train.targets, 4).double(), [l2], weights)
     scaled = StandardScaler().fit_transform(values.numpy())
     theirs = RidgeClassifier(alpha=l2 * 96, class_weight="balanced").fit(scaled, train.targets.numpy())
     ours = 2 * (values @ weight.T + bias) - 1  # its targets are -1 and 1
     np.testing.assert_allclose(ours.numpy(), theirs.decision_function(scaled), atol=1e-6)
     for flat, plain in zip(
-        next(solve(values, train.targets, 4, [l2], torch.ones(96).double())),
-        next(solve(values, train.targets, 4, [l2])),
+        next(solve(values, F.one_hot(train.targets, 4).double(), [l2], torch.ones(96).double())),
+        next(solve(values, F.one_hot(train.targets, 4).double(), [l2])),
         strict=True,
     ):
         np.testing.assert_allclose(flat, plain, atol=1e-8)
@@ -216,7 +212,7 @@ def test_balanced_votes_weigh_by_class() -> None:
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("cls", [Knn, Ridge, NearestCentroid, LinearProbe])
 def test_a_refit_takes_both_splits_and_the_setting_that_was_chosen(
-    cls: type[FeatureClassifier], balanced: bool, digits: Digits, tmp_path: Path
+    cls: type[SolvedStrategy], balanced: bool, digits: Digits, tmp_path: Path
 ) -> None:
     once, refitted = make_strategy(cls), make_strategy(cls, refit=True)
     if balanced and cls is not NearestCentroid:

@@ -46,7 +46,7 @@ def test_a_stage_more_every_few_epochs(digits: Digits, tmp_path: Path) -> None:
     for rates, moved in zip(watch.rates[:-1], expected, strict=False):  # cosine ends at 0
         assert [name for name in ("stage1", "stage2", "stage3") if rates[name] > 0] == moved
         assert rates["head"] > 0
-    assert [group.since for group in strategy.plan if not group.frozen] == [7, 5, 3, 1]
+    assert [group.since for group in strategy.plan.groups if not group.frozen] == [7, 5, 3, 1]
 
 
 def test_a_killed_run_goes_on_as_it_would_have(digits: Digits, tmp_path: Path) -> None:

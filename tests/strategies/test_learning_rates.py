@@ -13,9 +13,9 @@ from headstart import strategies
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.records.curves import TensorBoardCurves
-from headstart.strategies import FinetuneAll, FinetuneUpper, LayerTransfer, Strategy
-from headstart.strategies.feature_classifier import FeatureClassifier
-from headstart.strategies.plan import plan_rows
+from headstart.strategies import FinetuneAll, FinetuneUpper, GradientStrategy, LayerTransfer, Strategy
+from headstart.strategies.plan import HEADER
+from headstart.strategies.solved import SolvedStrategy
 
 LR = 0.02
 
@@ -55,7 +55,9 @@ def test_tensorboard_shows_the_rate_of_each_group_at_every_step(digits: Digits, 
 EVERY = [
     cls
     for name in strategies.__all__
-    if isinstance(cls := getattr(strategies, name), type) and issubclass(cls, Strategy) and cls is not Strategy
+    if isinstance(cls := getattr(strategies, name), type)
+    and issubclass(cls, Strategy)
+    and cls not in (Strategy, GradientStrategy, SolvedStrategy)
 ]
 
 
@@ -64,16 +66,16 @@ RATES: list[dict[str, Any]] = [{}, {"head_bias_lr_multiplier": 20}, {"decay_norm
 
 @pytest.mark.parametrize(
     ("cls", "settings"),
-    [(cls, settings) for cls in EVERY for settings in RATES if not (settings and issubclass(cls, FeatureClassifier))],
+    [(cls, settings) for cls in EVERY for settings in RATES if not (settings and issubclass(cls, SolvedStrategy))],
 )
 def test_the_printed_plan_is_what_the_optimizer_has(cls: type[Strategy], settings: dict[str, Any]) -> None:
     if cls is LayerTransfer:
         settings = {**settings, "random_backbone": toy_backbone(1)}
     strategy = make_strategy(cls, scheduler=None, lr=LR, **settings)
-    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of, strategy.decay_norm_bias)
+    header, rows = HEADER, strategy.plan.rows()
     printed = {row["group"]: row for row in (dict(zip(header, row, strict=True)) for row in rows)}
     strategy.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    entries = [] if issubclass(cls, FeatureClassifier) else strategy.configure_optimizers().param_groups
+    entries = [] if issubclass(cls, SolvedStrategy) else strategy.configure_optimizers().param_groups
     expected: dict[str, tuple[str, str]] = dict.fromkeys(printed, ("–", "–"))
     for name in {entry["name"] for entry in entries}:
         decays = {entry["weight_decay"]: entry for entry in entries if entry["name"] == name}
@@ -89,7 +91,7 @@ def test_the_printed_plan_is_what_the_optimizer_has(cls: type[Strategy], setting
 
 
 def planned(strategy: Strategy) -> dict[str, float | None]:
-    return {group.name: group.learning_rate for group in strategy.plan}
+    return {group.name: group.learning_rate for group in strategy.plan.groups}
 
 
 def optimizer_rates(strategy: Strategy) -> dict[str, float]:

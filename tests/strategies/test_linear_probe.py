@@ -21,7 +21,8 @@ from headstart.solvers import probe_fit
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import LOSSES, fit_linear
-from headstart.solvers.probe_fit import balanced_weights, end_of, fit_probe, principal_axes, warn_of_end
+from headstart.solvers.probe import end_of, warn_of_end
+from headstart.solvers.probe_fit import balanced_weights, fit_probe, principal_axes
 from headstart.strategies import LinearProbe, Ridge
 
 

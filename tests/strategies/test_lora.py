@@ -127,14 +127,14 @@ def test_every_update_acts_and_is_merged_exactly(name: str) -> None:
     after.square().sum().backward()
     assert not [key for key, parameter in trained.items() if parameter.grad is None or not parameter.grad.any()]
     assert not torch.allclose(after, before, atol=1e-5)
-    shown = [(group.size, group.size_trained) for group in strategy.plan]
+    shown = [(group.size, group.size_trained) for group in strategy.plan.groups]
     strategy.merge()
     assert set(strategy.backbone.state_dict()) == names
     assert not [
         m for m in strategy.modules() if type(m).__module__.startswith("peft") or hasattr(m, "parametrizations")
     ]
     torch.testing.assert_close(strategy(images), after, rtol=1e-5, atol=1e-5)
-    assert [(group.size, group.size_trained) for group in strategy.plan] == shown
+    assert [(group.size, group.size_trained) for group in strategy.plan.groups] == shown
 
 
 def test_which_layers_are_adapted() -> None:
@@ -204,10 +204,10 @@ def test_the_kept_network_is_a_weights_file(build: Callable[..., Backbone], tmp_
 
 def test_stages_that_are_not_named_stay_a_frozen_prefix() -> None:
     strategy = make_strategy(Lora, train_stages=["stage2", "stage3"], rank=1)
-    assert strategy.prefix_end == 2
-    assert strategy.frozen_stages == ["stage0", "stage1"]
+    assert strategy.plan.prefix_end == 2
+    assert strategy.plan.frozen_stages == ("stage0", "stage1")
     assert {name.split(".")[1] for name in updates(strategy)} == {"stage2", "stage3"}
-    group = strategy.plan[1]
+    group = strategy.plan.groups[1]
     # of a 3 x 3 convolution 6 -> 8 and one 8 -> 8: A (1, in * 9) and B (out, 1) each
     assert group.size_trained == (54 + 8) + (72 + 8)
     assert group.started_from == "toy"

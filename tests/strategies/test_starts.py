@@ -46,7 +46,7 @@ def test_lp_ft_starts_from_the_probe(digits: Digits, tmp_path: Path) -> None:
 def test_rates_of_lp_ft() -> None:
     rates = {
         group.name: group.learning_rate
-        for group in make_strategy(LpFt, optimizer=partial(torch.optim.SGD, lr=0.5)).plan
+        for group in make_strategy(LpFt, optimizer=partial(torch.optim.SGD, lr=0.5)).plan.groups
     }
     assert rates == {"backbone": pytest.approx(0.05), "head": pytest.approx(0.05)}
 
@@ -59,7 +59,7 @@ def test_class_means_are_where_a_head_may_start(digits: Digits, tmp_path: Path) 
         strategy = cls(toy_backbone(), task, SGD0, batch_norm="frozen")
         strategy.fit(make_trainer(tmp_path / cls.__name__, epochs=1), digits)
         torch.testing.assert_close(logits(strategy, digits), logits(centroid, digits), rtol=1e-3, atol=1e-3)
-        assert strategy.plan[-1].started_from == "class means"
+        assert strategy.plan.groups[-1].started_from == "class means"
 
 
 def test_a_mix_of_weights_is_chosen_on_validation(digits: Digits, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_pull_is_that_of_the_paper_and_keeps_the_backbone_near(digits: Digit
     strategy = make_strategy(L2SP, alpha=0.5, beta=2.0, optimizer=partial(torch.optim.SGD, lr=0.1, weight_decay=0.01))
     head = sum(p.detach().square().sum() for p in strategy.head.parameters())
     assert strategy.penalty().item() == pytest.approx(float(head), rel=1e-5)
-    assert {group.name: group.weight_decay for group in strategy.plan} == {"backbone": 0.0, "head": 0.0}
+    assert {group.name: group.weight_decay for group in strategy.plan.groups} == {"backbone": 0.0, "head": 0.0}
     assert not any("start" in name for name in strategy.state_dict())
 
 
@@ -108,7 +108,7 @@ def test_layers_are_copied_or_random(tuned: bool, digits: Digits, tmp_path: Path
     for name, tensor in strategy.backbone.state_dict().items():
         copied = name.startswith(("stages.stage0", "stages.stage1"))
         assert torch.equal(tensor, states[0 if copied else 1][name])
-    assert {group.started_from for group in strategy.plan} == {"toy", "random"}
+    assert {group.started_from for group in strategy.plan.groups} == {"toy", "random"}
     strategy.fit(make_trainer(tmp_path), digits)
     del source
     for name, tensor in strategy.backbone.named_parameters():
@@ -120,7 +120,7 @@ def test_a_truncated_network_ends_early() -> None:
     strategy = make_strategy(Truncate, stages=2, train_stages=["stage1"])
     assert strategy.backbone.stage_names == ["stage0", "stage1"]
     assert strategy.head.in_features == 6
-    assert strategy.frozen_stages == ["stage0"]
+    assert strategy.plan.frozen_stages == ("stage0",)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from headstart.strategies import (
     Strategy,
     Surgical,
 )
-from headstart.strategies.norms import batch_norms
+from headstart.strategies.modes import batch_norms
 from headstart.strategies.plan import PlanGroup, check_partition
 from headstart.tasks import Classification, CosineHead, LinearHead
 
@@ -71,8 +71,8 @@ def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_pat
 def test_the_plan_is_what_happens(cls: type[Strategy]) -> None:
     strategy = make_strategy(cls)
     trained = sum(p.numel() for p in strategy.parameters() if p.requires_grad)
-    assert trained == sum(group.size_trained for group in strategy.plan)
-    assert sum(group.size for group in strategy.plan) == sum(p.numel() for p in strategy.parameters())
+    assert trained == sum(group.size_trained for group in strategy.plan.groups)
+    assert sum(group.size for group in strategy.plan.groups) == sum(p.numel() for p in strategy.parameters())
     strategy.train()
     for number, stage in enumerate(strategy.backbone.stages.values()):
         norms = batch_norms(stage)
@@ -90,7 +90,7 @@ def test_any_stages_may_be_chosen(digits: Digits, tmp_path: Path) -> None:
             torch.equal(tensor, after[name]) for name, tensor in before.items() if name.endswith(("weight", "bias"))
         }
         assert same == {number not in (0, 2)}
-    assert make_strategy(Surgical, train_stages=["stage2", "stage3"]).frozen_stages == ["stage0", "stage1"]
+    assert make_strategy(Surgical, train_stages=["stage2", "stage3"]).plan.frozen_stages == ("stage0", "stage1")
     assert make_strategy(FinetuneUpper, stages=2).train_stages == ["stage2", "stage3"]
 
 
@@ -109,14 +109,14 @@ def test_one_kind_of_weights_moves(cls: type[Strategy], kinds: set[str], digits:
     convolutions = [(number, "0.bias") for number in (1, 2)] if cls is BiasOnly else []
     assert sorted(moved) == sorted(norms + convolutions)
     trained = sum(p.numel() for p in strategy.backbone.parameters() if p.requires_grad)
-    assert trained == next(group for group in strategy.plan if group.name == "backbone").size_trained
+    assert trained == next(group for group in strategy.plan.groups if group.name == "backbone").size_trained
 
 
 def test_counts_are_of_the_stages_that_the_head_reads() -> None:
     task = Classification(10, head=LinearHead(stages=["stage0", "stage2"]))
     given = {"optimizer": partial(torch.optim.SGD, lr=0.1), "task": task}
     upper = FinetuneUpper(toy_backbone(), stages=1, **given)
-    assert (upper.train_stages, upper.prefix_end) == (["stage2"], 1)  # stage0 is read below
+    assert (upper.train_stages, upper.plan.prefix_end) == (["stage2"], 1)  # stage0 is read below
     assert FinetuneLower(toy_backbone(), stages=1, **given).train_stages == ["stage0"]
     with pytest.raises(ConfigError, match=r"stages=3: toy has 3 stages"):
         FinetuneUpper(toy_backbone(), stages=3, **given)

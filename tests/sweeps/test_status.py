@@ -162,7 +162,7 @@ def test_a_sweep_that_was_killed_says_how_to_go_on(tmp_path: Path, capsys: pytes
     assert main(["status", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "3 jobs, 3 left" in said
-    assert "to go on: headstart train -m 'augmentation=[crop_resize,mixup]' seed=0,1,2" in said
+    assert "to resume: headstart train -m 'augmentation=[crop_resize,mixup]' seed=0,1,2" in said
     assert said.splitlines()[-1] == "1 run: 1 stopped; 3 jobs left"
 
 

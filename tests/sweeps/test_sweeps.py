@@ -364,7 +364,7 @@ def test_a_crash_is_told_once_and_its_cause_stands_in_the_table(
     monkeypatch.setattr("headstart.strategies.strategy.Strategy.on_fit_start", fails)
     assert main(SWEEP) == 1
     captured = capsys.readouterr()
-    told = "headstart: The processes that load images cannot work, as too many files are open; "
+    told = "headstart: The processes that load images cannot work because too many files are open; "
     assert captured.err.count(told) == 2  # a run
     assert "Traceback" not in captured.err
     assert "tried again" not in captured.out  # the limits stay the same

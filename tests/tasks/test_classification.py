@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from headstart.solvers.scoring import counted
+from headstart.solvers.scoring import score_classes
 from headstart.tasks import Classification, EpochScores
 
 
 def test_scores_over_uneven_batches_equal_the_whole() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 7), torch.randint(7, (50,))
-    task, scores = Classification(7), EpochScores()
+    task = Classification(7)
+    scores = EpochScores(task)
     for part in (slice(0, 30), slice(30, 50)):
         scores.update(logits[part], targets[part], task.loss(logits[part], targets[part]))
     values = scores.compute()
@@ -24,7 +25,8 @@ def test_scores_over_uneven_batches_equal_the_whole() -> None:
 
 
 def test_soft_targets() -> None:
-    task, scores = Classification(3), EpochScores()
+    task = Classification(3)
+    scores = EpochScores(task)
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
     soft = torch.tensor([[0.7, 0.3, 0.0], [0.4, 0.0, 0.6]])
     loss = task.loss(logits, soft)
@@ -76,7 +78,8 @@ def test_scores_are_exact_in_every_precision(precision: torch.dtype, seed: int, 
     rng = np.random.default_rng(seed)
     targets = torch.from_numpy(rng.integers(0, 5, sum(sizes)))
     logits = torch.from_numpy(rng.normal(size=(sum(sizes), 5))).to(precision)  # in 8 bits many are equal
-    task, scores = Classification(5), EpochScores()
+    task = Classification(5)
+    scores = EpochScores(task)
     torch.nn.ModuleList([part for part in (scores, task) if isinstance(part, torch.nn.Module)]).to(precision)
     for some, labels in zip(logits.split(sizes), targets.split(sizes), strict=True):
         scores.update(some, labels, task.loss(some, labels))
@@ -84,9 +87,9 @@ def test_scores_are_exact_in_every_precision(precision: torch.dtype, seed: int, 
     rows = logits.double().numpy()
     exact = sum(int(row.argmax()) == target for row, target in zip(rows, targets.tolist(), strict=True)) / len(rows)
     own = -torch.from_numpy(rows).log_softmax(1)[range(len(rows)), targets].mean().item()
-    assert values["accuracy"] == counted(logits, targets)["accuracy"] == exact
+    assert values["accuracy"] == score_classes(logits, targets)["accuracy"] == exact
     assert values["loss"] == pytest.approx(own, rel=1e-6)
-    assert counted(logits, targets)["loss"] == pytest.approx(own, rel=1e-12)
+    assert score_classes(logits, targets)["loss"] == pytest.approx(own, rel=1e-12)
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float32])

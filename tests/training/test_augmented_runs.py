@@ -63,7 +63,7 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
         (["+augmentation.mixupp=1"], "augmentation.mixupp=1: expected the settings of a view or mix."),
         (["+augmentation.policy=p.json"], "augmentation.policy=p.json: it goes with augmentation=learned."),
         (["test_views=flips"], "Did you mean 'flip'"),
-        (["augmentation=[augmix,mixup]", "augmentation.augmix.jsd=12"], "leave one of the two out"),
+        (["augmentation=[augmix,mixup]", "augmentation.augmix.jsd=12"], "remove one of them"),
         (["augmentation=manifold_mixup", "augmentation.manifold_mixup.stages=[stage9]"], "no stage 'stage9'"),
         (["augmentation=manifold_mixup", "trainer.auto_batch=true"], "leave one of the two out"),
         (["augmentation=augmix", "augmentation.augmix.jsd=12", "features.views=2"], "but 3 come of each"),

@@ -18,7 +18,7 @@ from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.records.curves import CsvCurves
 from headstart.strategies import FinetuneAll, FinetuneUpper, GradualUnfreeze, HeadOnly, Strategy, constant
-from headstart.strategies.norms import batch_norms
+from headstart.strategies.modes import batch_norms
 from headstart.training.averaging import AveragedWeights, ExponentialAverage, StochasticAverage, moving_tensors
 from headstart.training.checkpoints import BestEpoch
 from headstart.training.compose import make_trainer
@@ -160,7 +160,7 @@ def test_what_is_frozen_stays(average: Any, cls: type[Strategy], digits: Digits,
     strategy = make_strategy(cls, batch_norm="update")
     before = {name: tensor.clone() for name, tensor in strategy.frozen_tensors().items()}
     fit(strategy, digits, tmp_path, average(), epochs=2)
-    strategy.check_frozen()
+    strategy.frozen.check(strategy.frozen_tensors())
     assert all(torch.equal(before[name], tensor) for name, tensor in strategy.frozen_tensors().items())
     assert before or cls is GradualUnfreeze
     kept = torch.load(tmp_path / "checkpoints" / "epoch.ckpt", weights_only=True)["state_dict"]

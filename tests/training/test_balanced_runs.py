@@ -41,7 +41,7 @@ def test_each_balance_trains_another_network_on_the_same_images(
     runs = {name: train("strategy=head_only", f"dataset.balance={name}") for name in ("none", "loss", "sampler")}
     said = capsys.readouterr().out
     assert "balance: loss, weights 0.53 (a) to 3.3 (c)" in said
-    assert "balance: sampler, 10 images of every class an epoch" in said
+    assert "balance: sampler, 10 images per class and epoch" in said
     assert len({run["metrics"]["test/loss"] for _, run in runs.values()}) == 3
     assert len({run["config_hash"] for _, run in runs.values()}) == 3
     assert len({run["provenance"]["dataset_fingerprint"] for _, run in runs.values()}) == 1

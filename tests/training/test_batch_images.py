@@ -38,13 +38,13 @@ def parts(mixes: Sequence[Mix], batch_size: int = 50, seed: int = 0) -> tuple[St
 def seen_in_training(strategy: Strategy, data: Digits, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """What enters the backbone in the first step of a real loader."""
     seen: list[Tensor] = []
-    inner = strategy._features
+    inner = strategy.normalised_features
 
     def features(x: Tensor) -> Tensor:
         seen.append(x)
         return inner(x)
 
-    monkeypatch.setattr(strategy, "_features", features)
+    monkeypatch.setattr(strategy, "normalised_features", features)
     strategy.training_step(next(iter(data.train_dataloader())), 0)
     return seen[0]
 

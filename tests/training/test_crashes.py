@@ -17,7 +17,7 @@ from headstart.errors import CrashError, HeadstartError
 from headstart.strategies import FinetuneAll, Strategy
 from headstart.training import checkpoints
 from headstart.training.crashes import crash_of, happens_again
-from headstart.training.run import prepare
+from headstart.training.prepare import prepare
 
 TUNED = ["train", *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
 
@@ -185,7 +185,7 @@ def test_what_comes_from_settings_happens_again(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr("headstart.training.run.check_settings", fail)
+    monkeypatch.setattr("headstart.training.prepare.check_settings", fail)
     with pytest.raises(type(error)) as caught:
         prepare(OmegaConf.create({}), Path()) if making else fail()
     assert happens_again(caught.value) is again

@@ -28,7 +28,7 @@ from headstart.devices import processes
 from headstart.settings import identity
 from headstart.settings.configs import composed
 from headstart.training import compose
-from headstart.training.run import settled
+from headstart.training.prepare import settled
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]
@@ -85,9 +85,12 @@ def test_every_image_goes_to_one_process_in_as_many_batches(length: int, batch_s
         ([*SHARDED, "strategy=ridge"], "strategy=ridge computes its head in one process"),
         ([*SHARDED, "strategy=l2_sp"], "L2SP adds to the loss what it measures on the weights of all stages"),
         ([*SHARDED, "head=cosine"], "cannot share out scale, a single number (of head=cosine)"),
-        ([*SHARDED, "trainer.precision=16-mixed"], "trainer=fsdp works with 32-true or bf16-mixed"),
+        ([*SHARDED, "trainer.precision=16-mixed"], "trainer=fsdp expects 32-true or bf16-mixed"),
         ([*SHARDED, "+trainer.sync_batchnorm=true"], "trainer=fsdp has no batch norm over all processes"),
-        (["trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2"], "is started on each of them, by torchrun"),
+        (
+            ["trainer=ddp", "trainer.devices=1", "trainer.num_nodes=2"],
+            "start a run for several machines on each",
+        ),
         (["trainer=ddp", "trainer.devices=49"], "batches of 24, too few for 49 processes"),
     ],
 )
@@ -234,13 +237,13 @@ def test_a_process_that_dies_ends_the_run_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     children: list[processes.Child] = []
-    go_on = processes.Child.go_on
+    proceed = processes.Child.proceed
 
     def noted(child: processes.Child) -> None:
         children.append(child)
-        go_on(child)
+        proceed(child)
 
-    monkeypatch.setattr(processes.Child, "go_on", noted)
+    monkeypatch.setattr(processes.Child, "proceed", noted)
     monkeypatch.setattr(
         "headstart.training.progress.EpochProgress.on_train_epoch_start", lambda *args: children[0].process.kill()
     )

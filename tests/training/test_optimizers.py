@@ -57,12 +57,12 @@ def test_every_optimizer_lowers_the_loss(name: str, digits: Digits) -> None:
     strategy = make_strategy(
         FinetuneAll, batch_norm="update", optimizer=optimizer, scheduler=None, head_lr_multiplier=1
     )
-    groups = {group.name: [parameter.detach().clone() for parameter in group.trained] for group in strategy.plan}
+    groups = {group.name: [parameter.detach().clone() for parameter in group.trained] for group in strategy.plan.groups}
     losses = Losses()
     fit(strategy, digits, 12, losses)
     epoch = len(digits.train_dataloader())
     assert sum(losses.seen[-epoch:]) < 0.9 * sum(losses.seen[:epoch])
-    for group in strategy.plan:
+    for group in strategy.plan.groups:
         moved = [not torch.equal(*pair) for pair in zip(group.trained, groups[group.name], strict=True)]
         assert all(moved), group.name
 

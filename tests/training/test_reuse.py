@@ -122,7 +122,7 @@ def test_views_that_cannot_be_kept_are_refused(setting: str, capsys: pytest.Capt
 def test_views_without_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["augmentation=crop_resize", "features.views=2", "features.max_size=10", "features.memory_limit=0"]
     assert main(["train", *TINY, *settings]) == 2
-    assert "2 views an image fit neither memory nor disk" in capsys.readouterr().err
+    assert "2 views per image fit neither in memory nor on disk" in capsys.readouterr().err
 
 
 def test_no_group_of_features_means_none() -> None:
@@ -185,7 +185,7 @@ def test_features_of_another_network_are_an_error_that_names_them(capsys: pytest
         writer.commit(content["seconds"])
     keeping._PROBED.clear()
     assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 2
-    assert f"kept/{about.parent.name} are not what test_efficientnet computes" in capsys.readouterr().err
+    assert f"kept/{about.parent.name} differ from the output of test_efficientnet" in capsys.readouterr().err
     assert main(["features", "clear", about.parent.name, "--dir", "kept"]) == 0
     assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 0
 

@@ -1,11 +1,9 @@
 """Settings that were typed and are not applied are named, with the reason; those that are applied are not."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from conftest import TINY, make_strategy, runs_below
 from omegaconf import OmegaConf
 
@@ -47,7 +45,7 @@ PLAIN: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_unused_settings(cls: type[Strategy], changes: dict[str, Any], typed: list[str], phrases: list[str]) -> None:
-    strategy = make_strategy(cls, optimizer=partial(torch.optim.AdamW, lr=0.01))
+    strategy = make_strategy(cls)
     assert unused_settings(OmegaConf.create(PLAIN | changes), typed, strategy) == phrases
 
 

@@ -1,4 +1,4 @@
-"""A linear probe on every stage of a frozen backbone, from one pass over the images."""
+"""Fit a linear probe to every stage of a frozen backbone, in one pass over the images."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,34 +17,36 @@ from headstart.progress import within
 from headstart.solvers.features import Features
 from headstart.solvers.probe_fit import fit_probe
 from headstart.strategies import LinearProbe
+from headstart.strategies.fitting import start_features
+from headstart.training.opening import describe_data, warn_of_weights
+from headstart.training.prepare import Parts, prepare
 from headstart.training.reuse import frozen_data
-from headstart.training.run import Parts, describe_data, prepare, warn_of_weights
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StageProbe:
-    """What a linear classifier makes of the pooled output of a stage; accuracies are fractions of 1."""
+    """The result of a linear classifier on the pooled output of a stage; accuracies are fractions of 1."""
 
-    stage: str | None  # None: those of all stages, joined
+    stage: str | None  # None: the joined outputs of all stages
     features: int
     l2: float
     validation_accuracy: float
     validation_loss: float  # cross-entropy in nats
     test_accuracy: float
-    end: str = ""  # "weak" or "strong" where the best strength is that end of those tried
+    end: str = ""  # "weak" or "strong" if the best strength is the weakest or strongest one tried
 
 
 def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
-    """A probe a stage, lowest first, then one on all of them joined, where there are several.
+    """Fit a probe to each stage, lowest first, and then one to all stages joined if there are several.
 
-    ``config`` is that of a run of strategy=linear_probe; its head.stages is set to what is read. Nothing is written
-    into ``folder``. The L2 strength of each is chosen on validation. Raises HeadstartError as a run does.
+    ``config`` describes a run with strategy=linear_probe; its head.stages is set to the stages that are read. The L2
+    strength of each probe is chosen on validation. Nothing is written to ``folder``. Raises HeadstartError as a run
+    does.
     """
     parts = prepare(config, folder, every_stage=True)
-    strategy = parts.strategy
-    assert isinstance(strategy, LinearProbe)
+    strategy: Any = parts.strategy  # a linear probe
     _describe(parts)
     splits = _features(parts)
     columns_of = list(_columns(strategy))
@@ -57,7 +59,7 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
 
 
 def stage_widths(backbone: Backbone) -> dict[str, int]:
-    """How many of its features come from each stage that it reads, lowest first."""
+    """Return the number of features from each stage that the backbone reads, lowest first."""
     names, shapes = backbone.stage_names, backbone.output_shapes()
     pools = backbone.pool.pools if isinstance(backbone.pool, Joined) else [backbone.pool]
     return {
@@ -67,7 +69,7 @@ def stage_widths(backbone: Backbone) -> dict[str, int]:
 
 
 def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
-    """The features of each stage, then all of them."""
+    """Yield the feature columns of each stage, and then all columns."""
     widths, start = stage_widths(strategy.backbone), 0
     for name, width in widths.items():
         yield name, slice(start, start + width)
@@ -77,15 +79,19 @@ def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
 
 
 def _features(parts: Parts) -> tuple[Features, Features, Features]:
-    """Of training, validation and test images, all stages side by side; kept, or found, as those of any run."""
+    """Return the features of training, validation and test images, stages side by side; cached as in any run."""
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
     source = frozen_data(parts.features, parts.store, strategy, data, trainer) or data
     strategy.to(device)
     with trainer.precision_plugin.forward_context():
-        train, validation = strategy.start_features(source, device)
-        return train, validation(), extract(strategy.features, source.test_dataloader(), device, "test features")
+        train, validation = start_features(strategy, source, device)
+        return (
+            train,
+            validation(),
+            extract(strategy.features, source.test_dataloader(strategy.batch_norm == "batch"), device, "test features"),
+        )
 
 
 def _probe(
@@ -93,7 +99,7 @@ def _probe(
 ) -> StageProbe:
     train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
     task = strategy.task
-    probe = fit_probe(train, validation, task.num_classes, strategy.strengths, strategy.loss, balanced=task.balanced)
+    probe = fit_probe(train, validation, task.width, strategy.strengths, strategy.loss, balanced=task.balanced)
     # In single precision, as the head of a run: the same decisions.
     logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
     return StageProbe(
@@ -119,7 +125,7 @@ def _describe(parts: Parts) -> None:
         log.info("%s", data.splits_made)
     describe_data(data)
     if data.skipped:
-        log.warning("%d images cannot be read and are left out: %s", len(data.skipped), ", ".join(data.skipped))
+        log.warning("%d unreadable images are skipped: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)
 
 

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from headstart.analysis.layer_probes import StageProbe
 
-VALIDATION, TEST, CHOSEN = "#0072B2", "#E69F00", "#000000"  # of Okabe & Ito's palette; the first two differ in grey
+VALIDATION, TEST, CHOSEN = "#0072B2", "#E69F00", "#000000"  # Okabe & Ito's palette; the first two differ in grey
 
 
 JOINED = "all joined"
 
 
 def best_stage(probes: "Sequence[StageProbe]") -> "StageProbe":
-    """The stage with the best validation accuracy, then the lowest validation loss."""
+    """Return the stage with the best validation accuracy; ties go to the lowest validation loss."""
     stages = [probe for probe in probes if probe.stage is not None]
     return max(stages, key=lambda probe: (probe.validation_accuracy, -probe.validation_loss))
 
 
 def verdict(probes: "Sequence[StageProbe]") -> str:
-    """Which stage transfers best, in a line."""
+    """Return a line that names the stage that transfers best."""
     best = best_stage(probes)
     return (
         f"{best.stage} transfers best: validation {100 * best.validation_accuracy:.1f} %,"
@@ -37,7 +37,7 @@ def verdict(probes: "Sequence[StageProbe]") -> str:
 
 
 def probes_table(probes: "Sequence[StageProbe]") -> str:
-    """A row a stage, for people."""
+    """Return the table for the terminal, one row per probe."""
     header = ["stage", "features", "l2", "validation accuracy", "test accuracy"]
     rows = [
         [
@@ -53,7 +53,7 @@ def probes_table(probes: "Sequence[StageProbe]") -> str:
 
 
 def probes_csv(probes: "Sequence[StageProbe]") -> str:
-    """A row a stage; accuracies as fractions of 1, the loss in nats."""
+    """Return the CSV text, one row per probe; accuracies are fractions of 1, the loss is in nats."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["stage", "features", "l2", "validation/accuracy", "validation/loss", "test/accuracy"])
@@ -64,7 +64,7 @@ def probes_csv(probes: "Sequence[StageProbe]") -> str:
 
 
 def write_figure(folder: Path, probes: "Sequence[StageProbe]", title: str) -> None:
-    """layers.png and layers.pdf in the folder."""
+    """Write layers.png and layers.pdf to the folder."""
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
@@ -76,7 +76,7 @@ def write_figure(folder: Path, probes: "Sequence[StageProbe]", title: str) -> No
 
 
 def draw(probes: "Sequence[StageProbe]", title: str) -> "Figure":
-    """Accuracy against depth; what all stages give together as level lines."""
+    """Draw accuracy against depth, with horizontal lines for all stages joined."""
     from matplotlib.figure import Figure
 
     stages = [probe for probe in probes if probe.stage is not None]

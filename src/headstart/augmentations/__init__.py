@@ -1,4 +1,4 @@
-"""Sample-level views and batch-level mixing, composable in a list."""
+"""Views of single images and mixes of batches, composable in a list."""
 
 from headstart.augmentations.augmentation import Augmentation
 from headstart.augmentations.augmix import AugMix
@@ -8,7 +8,7 @@ from headstart.augmentations.degrading import Blur, Jpeg, RandomErasing
 from headstart.augmentations.fixed_views import FixedViews
 from headstart.augmentations.learned.view import Learned
 from headstart.augmentations.mixes import BatchMixing, CutMix, ManifoldMixup, Mix, Mixup, MixupOrCutMix
-from headstart.augmentations.pipeline import Pipeline, Undone
+from headstart.augmentations.pipeline import PendingBatch, Pipeline
 from headstart.augmentations.policies import AutoAugment, Operations, RandAugment, TrivialAugment
 from headstart.augmentations.view import View
 
@@ -30,10 +30,11 @@ __all__ = [
     "Mixup",
     "MixupOrCutMix",
     "Operations",
+    "PendingBatch",
     "Pipeline",
     "RandAugment",
     "RandomErasing",
     "TrivialAugment",
-    "Undone",
+
     "View",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""All that is done to training images: views of single ones, then mixes of batches."""
+"""The whole augmentation of a run: views of single images, then mixes of batches."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ from headstart.errors import ConfigError, nearest
 
 
 class Augmentation:
-    """Views and mixes by name, each kind in the order given; mixes come after all views.
+    """Views and mixes by name, each kind in the given order; all views come before all mixes.
 
-    Raises ConfigError for parts that cannot go together.
+    Raises ConfigError for parts that cannot be combined.
     """
 
     def __init__(self, parts: Mapping[str, View | Mix]) -> None:
@@ -28,20 +28,20 @@ class Augmentation:
         self.consistency = max((view.jsd for view in self.views if isinstance(view, AugMix)), default=0.0)
         if self.consistency and mixes:
             raise ConfigError(
-                f"augmentation: augmix.jsd compares views of one image, {next(iter(mixes))} mixes several: leave"
-                " one of the two out."
+                f"augmentation: augmix.jsd compares views of one image, but {next(iter(mixes))} mixes several images;"
+                " remove one of them."
             )
         within = [name for name, mix in mixes.items() if isinstance(mix, ManifoldMixup)]
         if within and within != list(mixes)[-1:]:
-            raise ConfigError(f"augmentation: {within[0]} mixes within the network, so it comes last, and once.")
+            raise ConfigError(f"augmentation: {within[0]} mixes inside the network: use it once, as the last mix.")
 
     def __bool__(self) -> bool:
         return bool(self.names)
 
     def settle(self, stages: Sequence[str], read_from: int) -> None:
-        """Fit manifold mixup to a network of these stages, of which the head reads those from ``read_from`` on.
+        """Choose the stages of manifold mixup in a network with these stages; the head reads from ``read_from`` up.
 
-        Raises ConfigError for a stage that is not there, or above one that the head reads unmixed.
+        Raises ConfigError for an unknown stage, or one above the lowest stage that the head reads.
         """
         for mix in self.mixes:
             if not isinstance(mix, ManifoldMixup):
@@ -56,6 +56,6 @@ class Augmentation:
                     )
                 if stage != INPUT and stages.index(stage) > read_from:
                     raise ConfigError(
-                        f"manifold_mixup.stages: the head reads {stages[read_from]}, below {stage}, where it would not"
-                        " be mixed."
+                        f"manifold_mixup.stages: the head reads {stages[read_from]}, which lies below {stage} and would"
+                        " not be mixed."
                     )

@@ -1,4 +1,4 @@
-"""AugMix: chains of mild operations, mixed with the image itself."""
+"""AugMix: chains of mild operations, mixed with the original image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from headstart.augmentations.view import PixelArray, Shape, View, check_count, c
 from headstart.errors import ConfigError
 from headstart.settings.rules import is_number
 
-# None of these is a corruption of ImageNet-C: the paper leaves out brightness, contrast, colour and sharpness.
+# The paper leaves out brightness, contrast, colour and sharpness, because ImageNet-C contains similar corruptions.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
-SIDES = {"translate_x": 1, "translate_y": 0}  # the entry of the shape that a translation is a share of
+SIDES = {"translate_x": 1, "translate_y": 0}  # index in (height, width) of the side that scales a translation
 STRONGEST = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 1 / 3, "translate_y": 1 / 3}  # at level 10
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What becomes of an image x: ``(1 - weight) x + weight sum_k shares_k chain_k(x)``."""
+    """The parameters of ``(1 - weight) x + weight sum_k shares_k chain_k(x)`` for an image x."""
 
     weight: float
     shares: tuple[float, ...]
@@ -31,14 +31,15 @@ class Mixture:
 
 
 class AugMix(View):
-    """Chains of operations mixed with one another and with the image (Hendrycks et al. 2019, arXiv:1912.02781).
+    """Mix chains of operations with the image (Hendrycks et al. 2019, arXiv:1912.02781).
 
-    ``width`` chains of ``depth`` operations each (a number, or a pair to draw from, both included); the shares of the
-    chains come from a Dirichlet and the weight of the mixture from a Beta distribution, both with ``alpha``. The level
-    of an operation is drawn from 0.1 to ``severity``, of 10 (algorithm 1 and appendix B).
+    There are ``width`` chains of ``depth`` operations each. ``depth`` is a number, or a pair of inclusive bounds to
+    draw from. Chain weights come from a Dirichlet distribution and the mixture weight from a Beta distribution, both
+    with ``alpha``. The level of each operation is drawn from 0.1 to ``severity``, out of 10 (algorithm 1 and appendix
+    B).
 
-    With ``jsd`` above 0 an image becomes three: itself and two mixtures, on which the network is asked to agree by a
-    Jensen-Shannon consistency loss of this weight (equation 2); the labels count for the image itself.
+    With ``jsd`` above 0, each image becomes three: the original and two mixtures. A Jensen-Shannon loss with weight
+    ``jsd`` makes their predictions agree (equation 2); the label loss uses the original only.
     """
 
     def __init__(
@@ -58,15 +59,15 @@ class AugMix(View):
         self.severity, self.alpha, self.jsd = severity, alpha, jsd
         self.width = check_count("augmix.width", width, 1, 16)
         depths = (depth, depth) if isinstance(depth, int) else depth
-        what = "one or two whole numbers from 1 to 16, the smaller one first, such as [1, 3]"
-        low, high = check_range("augmix.depth", depths, 1, 16, what)
+        expected = "one or two whole numbers from 1 to 16, the smaller one first, such as [1, 3]"
+        low, high = check_range("augmix.depth", depths, 1, 16, expected)
         if not low.is_integer() or not high.is_integer():
-            raise ConfigError(f"augmix.depth={list(depths)}: expected {what}.")
+            raise ConfigError(f"augmix.depth={list(depths)}: expected {expected}.")
         self.depth = (int(low), int(high))
         self.branches = 3 if jsd else 1
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Mixture:
-        """Chains and weights."""
+        """Draw chains and weights."""
         shares = tuple(rng.dirichlet([self.alpha] * self.width).tolist())
         weight = float(rng.beta(self.alpha, self.alpha))
         low, high = self.depth
@@ -79,16 +80,15 @@ class AugMix(View):
         return Mixture(weight, shares, chains)
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Mixture | None]:
-        """One mixture; with a consistency loss the image itself, then two."""
+        """Draw one mixture; with a consistency loss, draw None for the original image and two mixtures."""
         if self.branches == 1:
             return [self.draw(rng, shape, size)]
         return [None, *(self.draw(rng, shape, size) for _ in range(self.branches - 1))]
 
     def _step(self, shape: Shape, which: float, level: float, sign: float) -> Step:
-        """Return an operation, from even draws between 0 and 1, on an image of this shape.
+        """Return an operation for an image of this shape from three uniform draws between 0 and 1.
 
-        Degrees, bits, thresholds and the pixels of a translation are cut to whole numbers, towards 0, as in the
-        authors' code.
+        Degrees, bits, thresholds and pixels of translation are truncated to whole numbers, as in the authors' code.
         """
         name, level = NAMES[int(which * len(NAMES))], (0.1 + level * (self.severity - 0.1)) / 10
         if name in GEOMETRIC:
@@ -106,22 +106,22 @@ class AugMix(View):
         return name, 0.0
 
     def apply(self, image: PixelArray, drawn: Mixture, size: int) -> PixelArray:
-        """Image of any size to one of the same size."""
+        """Return the mixture for one image (H, W, 3); the size does not change."""
         if drawn.weight == 0:
             return image
-        mean, so_far = image.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV writes into no other order
-        for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean, which needs no copies
+        mean, so_far = image.astype(np.float32, order="C"), 1 - drawn.weight  # OpenCV needs C order
+        for share, chain in zip(drawn.shares, drawn.chains, strict=True):  # a running mean avoids copies
             so_far += drawn.weight * share
             cv2.accumulateWeighted(apply_steps(image, chain), mean, drawn.weight * share / so_far if so_far else 0.0)
         return cv2.convertScaleAbs(mean)  # type: ignore[return-value]  # rounded to bytes
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Mixture], size: int) -> Tensor:
-        """The chains of a place in one go, then the weighted sum."""
+        """Apply the chains one after another to the whole batch and return the weighted sums."""
         column = partial(torch.tensor, dtype=torch.float32, device=images.device)
         weights = column([[[[mixture.weight]]] for mixture in drawn])
         total = images * (1 - weights)
-        for place in range(self.width):
-            shares = column([[[[mixture.weight * mixture.shares[place]]]] for mixture in drawn])
-            changed = apply_steps_batch(images, [mixture.chains[place] for mixture in drawn])
+        for number in range(self.width):
+            shares = column([[[[mixture.weight * mixture.shares[number]]]] for mixture in drawn])
+            changed = apply_steps_batch(images, [mixture.chains[number] for mixture in drawn])
             total += changed * shares
         return as_bytes(total)

@@ -1,7 +1,7 @@
-"""The operations of ``operations`` on batches of tensors, each image with a magnitude of its own, on any device.
+"""The operations of ``operations`` for batches of tensors on any device; each image has its own magnitude.
 
-All but ``jpeg``, which works file by file. Images are uint8 (N, 3, H, W) and are rounded to bytes after each
-operation, as the form for one image does.
+``jpeg`` is missing: it works on one image at a time. Images are uint8 (N, 3, H, W) and are rounded to bytes after each
+operation, as in ``operations``.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from torch.nn import functional as F
 
 from headstart.augmentations.operations import GEOMETRIC, GREY, SMOOTH, Step, blur_side, source_matrix
 
-Kernel = Callable[[Tensor, Tensor], Tensor]  # bytes (N, 3, H, W) and magnitudes (N, 1, 1, 1) to bytes
+Kernel = Callable[[Tensor, Tensor], Tensor]  # (bytes (N, 3, H, W), magnitudes (N, 1, 1, 1)) -> bytes
 
 
 def apply_steps_batch(images: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor:
-    """Images (N, 3, H, W) after the operations of each: at every place in turn, those of one kind in one go."""
+    """Return images (N, 3, H, W) after their steps; at each place, images with the same operation run together."""
     images = images.clone()
-    for place in range(max((len(of) for of in steps), default=0)):
+    for place in range(max((len(own) for own in steps), default=0)):
         kinds: dict[str, list[int]] = {}
-        for row, of in enumerate(steps):
-            if place < len(of) and (name := of[place][0]) != "identity":
+        for row, own in enumerate(steps):
+            if place < len(own) and (name := own[place][0]) != "identity":
                 kinds.setdefault("warp" if name in GEOMETRIC else name, []).append(row)
         for kind, rows in kinds.items():
             of_kind = [steps[row][place] for row in rows]
@@ -38,25 +38,25 @@ def apply_steps_batch(images: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor
 
 
 def as_bytes(values: Tensor) -> Tensor:
-    """Rounded to 0..255."""
+    """Return the values rounded and limited to 0..255, as uint8."""
     return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def warped(images: Tensor, steps: Sequence[Step]) -> Tensor:
-    """Turn, shear or move each image as its own step says; bilinear, black from outside."""
+    """Rotate, shear or translate each image by its own step: bilinear, with black outside the image."""
     height, width = images.shape[-2:]
     matrices = np.stack([source_matrix(name, magnitude, height, width) for name, magnitude in steps])
     return sampled(images, torch.from_numpy(matrices).float().to(images.device))
 
 
 def sampled(images: Tensor, matrices: Tensor) -> Tensor:
-    """Images read at the places that matrices (N, 2, 3) give for each pixel of the result, as ``source_matrix``."""
+    """Sample images at the source of each pixel, as given by matrices (N, 2, 3) from ``source_matrix``."""
     height, width = images.shape[-2:]
     device = images.device
     x, y = torch.arange(width, device=device).float(), torch.arange(height, device=device).float()
     at = matrices[:, :, 0, None, None] * x + matrices[:, :, 1, None, None] * y[:, None] + matrices[:, :, 2, None, None]
     scale = torch.tensor([2 / width, 2 / height], dtype=torch.float32, device=device).view(1, 2, 1, 1)
-    grid = ((at + 0.5) * scale - 1).permute(0, 2, 3, 1)  # grid_sample counts from edge to edge, -1 to 1
+    grid = ((at + 0.5) * scale - 1).permute(0, 2, 3, 1)  # grid_sample's coordinates run from -1 to 1, edge to edge
     return as_bytes(F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
 
 
@@ -112,13 +112,13 @@ def _sharpened(images: Tensor, factor: Tensor) -> Tensor:
     x = images.float()
     smooth = x.clone()
     kernel = torch.from_numpy(SMOOTH).to(x.device).expand(3, 1, 3, 3)
-    if min(x.shape[-2:]) > 2:  # else all is border
+    if min(x.shape[-2:]) > 2:  # otherwise every pixel is on the border
         smooth[..., 1:-1, 1:-1] = F.conv2d(x, kernel, groups=3).round()
     return as_bytes(smooth + (x - smooth) * factor)
 
 
 def _hue_shifted(images: Tensor, magnitude: Tensor) -> Tensor:
-    from kornia.color import hsv_to_rgb, rgb_to_hsv  # slow to import, and of no use to most runs
+    from kornia.color import hsv_to_rgb, rgb_to_hsv  # slow to import, and most runs do not need it
 
     hsv = rgb_to_hsv(images.float() / 255)
     turn = (magnitude * 256).round() * (2 * torch.pi / 256)
@@ -127,7 +127,7 @@ def _hue_shifted(images: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """Row by row, then column by column; an image's kernel as long as that of the largest deviation, zero outside."""
+    """Blur rows, then columns; all kernels have the longest kernel's length, padded with zeros."""
     count, channels, height, width = images.shape
     deviations = sigma.flatten()
     sides = torch.tensor([blur_side(float(value)) // 2 for value in deviations.tolist()], device=images.device)

@@ -1,4 +1,4 @@
-"""Views that choose a part of an image: what comes out has the network's size."""
+"""Views that crop: they cut a part of an image and return it at the network's size."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from torch import Tensor
 from headstart.augmentations.batch_operations import as_bytes
 from headstart.augmentations.view import PixelArray, Shape, View, check_count, check_range, check_share, mirrored
 
-MOST_SIDE = 2**14  # pixels of the short side; images above are decoded smaller
+MOST_SIDE = 2**14  # pixels of the short side; larger images are decoded at a smaller size
 
 
 @dataclass(frozen=True)
 class CropPart:
-    """A part of an image, in its pixels, and whether it is mirrored."""
+    """A part of an image in pixels, and whether to mirror it."""
 
     left: int
     top: int
@@ -28,12 +28,12 @@ class CropPart:
 
 
 class FlipCrop(View):
-    """A random square of the network's size, mirrored half of the time (He et al. 2015, arXiv:1512.03385).
+    """Crop a random square of the network's size and mirror half of them (He et al. 2015, arXiv:1512.03385).
 
-    Images are padded by reflection until at least ``slack`` of the size is left to move in.
+    Images are padded by reflection until the crop can move by at least ``slack`` times the size.
     """
 
-    crops = True  # no form for batches: a slice of bytes costs nothing, and images of many shapes make no batch
+    crops = True  # no batch form: slicing is free, and images of different shapes cannot be batched
 
     def __init__(self, flip: float = 0.5, slack: float = 0.125) -> None:
         self.flip = check_share("flip_crop.flip", flip)
@@ -44,13 +44,13 @@ class FlipCrop(View):
         return [(lack // 2, lack - lack // 2) for lack in (max(0, wanted - side) for side in shape)]
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> CropPart:
-        """A place within the padded image."""
+        """Draw a position within the padded image."""
         padded = [side + sum(pad) for side, pad in zip(shape, self._pads(shape, size), strict=True)]
         top, left = (int(rng.integers(side - size + 1)) for side in padded)
         return CropPart(left, top, left + size, top + size, rng.random() < self.flip)
 
     def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
-        """Image of at least size x size to size x size."""
+        """Return the crop (size, size, 3), after padding a smaller image."""
         pads = self._pads(image.shape[:2], size)
         if any(map(sum, pads)):
             image = np.pad(image, [*pads, (0, 0)], mode="reflect" if min(image.shape[:2]) > 1 else "edge")
@@ -58,11 +58,11 @@ class FlipCrop(View):
 
 
 class CropResize(View):
-    """A random part of the image, stretched to the network's size (Szegedy et al. 2014, arXiv:1409.4842, section 6).
+    """Crop a random part and resize it to the network's size (Szegedy et al. 2014, arXiv:1409.4842, section 6).
 
-    ``scale`` bounds the part's share of the area, ``ratio`` its width over height. With ``copies`` above 1 an image
-    becomes so many, each a part of its own: the pairs of contrastive learning (Chen et al. 2020, arXiv:2002.05709), and
-    under labels batch augmentation (Hoffer et al. 2019, arXiv:1901.09335).
+    ``scale`` bounds the part's fraction of the area, ``ratio`` its width over height. With ``copies`` above 1, each
+    image gives that many parts: pairs for contrastive learning (Chen et al. 2020, arXiv:2002.05709), or batch
+    augmentation when there are labels (Hoffer et al. 2019, arXiv:1901.09335).
     """
 
     crops = True
@@ -75,7 +75,7 @@ class CropResize(View):
         copies: int = 1,
     ) -> None:
         self.scale = check_range(
-            "crop_resize.scale", scale, 1e-4, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"
+            "crop_resize.scale", scale, 1e-4, 1, "two fractions of the area, the smaller one first, such as [0.35, 1]"
         )
         self.ratio = check_range(
             "crop_resize.ratio", ratio, 0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]"
@@ -84,15 +84,15 @@ class CropResize(View):
         self.branches = check_count("crop_resize.copies", copies, 1, 64)
 
     def source_side(self, size: int) -> int:
-        """Pixels of the short side with which the smallest part of the least favourable aspect has that size.
+        """Return the short side, in pixels, at which even the smallest part with the worst aspect need not be enlarged.
 
-        Parts are cut from the image as it was decoded: from one already shrunk to the size, most would be enlarged.
+        Parts are cut from the decoded image. If it had the network's size, most parts would be enlarged.
         """
         aspect = max(self.ratio[1], 1 / self.ratio[0])
         return min(MOST_SIDE, math.ceil(size * math.sqrt(max(1.0, aspect) / self.scale[0])))
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of the part, in pixels."""
+        """Draw a part and return its left, top, right and bottom in pixels."""
         for _ in range(10):
             area = rng.uniform(*self.scale) * height * width
             aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -100,27 +100,27 @@ class CropResize(View):
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
                 return left, top, left + w, top + h
-        side = min(height, width)  # no part of that shape fits: the largest square in the middle
+        side = min(height, width)  # no drawn part fits: take the largest central square
         left, top = (width - side) // 2, (height - side) // 2
         return left, top, left + side, top + side
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> CropPart:
-        """A part, and whether it is mirrored."""
+        """Draw a part, and whether it is mirrored."""
         return CropPart(*self.box(*shape, rng), rng.random() < self.flip)
 
     def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
-        """Image of any size to size x size: means over areas where it shrinks both ways, else bilinear."""
+        """Return the part resized to size x size: by area means if both sides shrink, otherwise bilinear."""
         part = image[drawn.top : drawn.bottom, drawn.left : drawn.right]
         resized = cv2.resize(part, (size, size), interpolation=_filter(drawn, size))
         return mirrored(resized, drawn.mirrored)  # type: ignore[arg-type]
 
     def cut(self, image: PixelArray, drawn: CropPart) -> tuple[PixelArray, CropPart]:
-        """A slice: of a panorama little is left."""
+        """Return the part alone, which is much smaller for a panorama."""
         part = image[drawn.top : drawn.bottom, drawn.left : drawn.right]
         return part, CropPart(0, 0, part.shape[1], part.shape[0], drawn.mirrored)
 
     def apply_batch(self, images: Tensor, drawn: Sequence[CropPart], size: int) -> Tensor:
-        """The same filters as products with a matrix an image and direction."""
+        """Apply the same filters as matrix products, with one matrix for each image and direction."""
         height, width = images.shape[-2:]
         filters = [_filter(part, size) == cv2.INTER_AREA for part in drawn]
         down = [_weights(part.top, part.bottom, height, size, area) for part, area in zip(drawn, filters, strict=True)]
@@ -136,13 +136,13 @@ def _filter(part: CropPart, size: int) -> int:
 
 
 def _weights(start: int, stop: int, length: int, size: int, area: bool) -> NDArray[np.float32]:
-    """(size, length): each pixel of the result as a mean over pixels from ``start`` to ``stop``."""
+    """Return weights (size, length): each pixel of the result is a mean over pixels from ``start`` to ``stop``."""
     scale = (stop - start) / size
     pixels, results = np.arange(length), np.arange(size)[:, None]
-    if area:  # how much of each pixel lies in that of the result
+    if area:  # the overlap of each source pixel with each pixel of the result
         left = start + results * scale
         weights = np.clip(np.minimum(pixels + 1, left + scale) - np.maximum(pixels, left), 0, None) / scale
-    else:  # between the two nearest centres, or the only one at the border
+    else:  # between the two nearest centres; at the border, the nearest one
         centres = np.clip(start + (results + 0.5) * scale - 0.5, start, stop - 1)
         weights = np.clip(1 - np.abs(pixels - centres), 0, None)
     return weights.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Views that take something away: sharpness, detail, a rectangle."""
+"""Views that remove information: sharpness, detail, a rectangle."""
 
 import math
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ FILLS = ("noise", "black", "grey")
 
 
 class Blur(Operations):
-    """A Gaussian blur of random deviation for a share of the images (Chen et al. 2020, arXiv:2002.05709).
+    """Blur a fraction of the images with a Gaussian of random width (Chen et al. 2020, arXiv:2002.05709).
 
-    ``sigma`` is told in pixels at 224 pixels, and shrinks with the image.
+    ``sigma`` bounds the standard deviation in pixels of a 224-pixel image, and scales with the image's short side.
     """
 
     def __init__(self, sigma: Sequence[float] = (0.1, 2.0), share: float = 0.5) -> None:
-        self.sigma = check_range("blur.sigma", sigma, 0.01, 100, "two deviations in pixels, such as [0.1, 2]")
+        self.sigma = check_range("blur.sigma", sigma, 0.01, 100, "two standard deviations in pixels, such as [0.1, 2]")
         self.share = check_share("blur.share", share)
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Step] | None:
-        """One step or none."""
+        """Draw one step or none."""
         drawn, sigma = rng.random(), rng.uniform(*self.sigma)
         return [("blur", sigma * min(shape) / 224)] if drawn < self.share else None
 
 
 class Jpeg(Operations):
-    """Saved as a JPEG of random quality and read again, for a share of the images."""
+    """Encode a fraction of the images as JPEG of random quality and decode them."""
 
     has_batch_form = False
 
@@ -42,14 +42,14 @@ class Jpeg(Operations):
         self.share = check_share("jpeg.share", share)
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """One step or none."""
+        """Draw one step or none."""
         drawn, quality = rng.random(), rng.uniform(*self.quality)
         return [("jpeg", float(round(quality)))] if drawn < self.share else []
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """What is erased: shares of height and width, and what the noise is drawn from."""
+    """The erased rectangle, in fractions of height and width, and the seed of its noise."""
 
     top: float
     left: float
@@ -58,7 +58,7 @@ class Rectangle:
     seed: int
 
     def within(self, shape: Shape) -> tuple[slice, slice]:
-        """Rows and columns, in pixels."""
+        """Return its rows and columns, in pixels."""
         height, width = shape
         return (
             slice(round(self.top * height), round(self.bottom * height)),
@@ -67,9 +67,9 @@ class Rectangle:
 
 
 class RandomErasing(View):
-    """A rectangle is filled, in a share of the images (Zhong et al. 2017, arXiv:1708.04896, algorithm 1).
+    """Fill a rectangle in a fraction of the images (Zhong et al. 2017, arXiv:1708.04896, algorithm 1).
 
-    ``area`` bounds its share of the image, ``ratio`` its height over width; ``fill`` is noise, black or grey.
+    ``area`` bounds its fraction of the image, ``ratio`` its height over width; ``fill`` is noise, black or grey.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RandomErasing(View):
         fill: str = "noise",
     ) -> None:
         self.share = check_share("random_erasing.share", share)
-        self.area = check_range("random_erasing.area", area, 1e-4, 1, "two shares of the area, such as [0.02, 0.33]")
+        self.area = check_range("random_erasing.area", area, 1e-4, 1, "two fractions of the area, such as [0.02, 0.33]")
         self.ratio = check_range("random_erasing.ratio", ratio, 0.01, 100, "two aspect ratios, such as [0.3, 3.3]")
         if fill not in FILLS:
             raise ConfigError(
@@ -89,7 +89,7 @@ class RandomErasing(View):
         self.fill = fill
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Rectangle | None:
-        """A rectangle that fits; after ten that do not, none, as with torchvision."""
+        """Draw a rectangle that fits, or None after ten attempts, as torchvision does."""
         if rng.random() >= self.share:
             return None
         height, width = shape
@@ -105,13 +105,13 @@ class RandomErasing(View):
         return None
 
     def apply(self, image: PixelArray, drawn: Rectangle, size: int) -> PixelArray:
-        """Image of any size to one of the same size."""
+        """Return a copy of the image with the rectangle filled."""
         image = image.copy()
         image[drawn.within(image.shape[:2])] = self._filling(drawn, image.shape[:2])
         return image
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Rectangle], size: int) -> Tensor:
-        """The same rectangles, with the same noise."""
+        """Fill the same rectangles with the same noise as ``apply``."""
         shape = (images.shape[-2], images.shape[-1])
         images = images.clone()
         for image, rectangle in zip(images, drawn, strict=True):
@@ -121,7 +121,7 @@ class RandomErasing(View):
 
     def _filling(self, drawn: Rectangle, shape: Shape) -> PixelArray:
         rows, columns = drawn.within(shape)
-        form = (rows.stop - rows.start, columns.stop - columns.start, 3)
+        filled = (rows.stop - rows.start, columns.stop - columns.start, 3)
         if self.fill == "noise":
-            return np.random.default_rng(drawn.seed).integers(0, 256, form, dtype=np.uint8)
-        return np.full(form, 0 if self.fill == "black" else 127, np.uint8)
+            return np.random.default_rng(drawn.seed).integers(0, 256, filled, dtype=np.uint8)
+        return np.full(filled, 0 if self.fill == "black" else 127, np.uint8)

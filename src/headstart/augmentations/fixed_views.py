@@ -1,4 +1,4 @@
-"""Views for evaluation: the same of every image, whose predictions are averaged."""
+"""Fixed views for evaluation; the predictions for an image's views are averaged."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import numpy as np
 from headstart.augmentations.crops import CropPart
 from headstart.augmentations.view import PixelArray, Shape, View, mirrored
 
-# Whether there are corners, and whether there are mirror images. The names stand in settings/early_checks.py too.
+# (has corners, has mirror images). settings/early_checks.py repeats the names.
 KINDS = {"flip": (False, True), "five_crop": (True, False), "ten_crop": (True, True)}
 
 
 class FixedViews(View):
-    """``flip``: an image and its mirror image; ``five_crop``: its middle and its corners; ``ten_crop``: both.
+    """Make ``flip`` (image and mirror image), ``five_crop`` (centre and corners), or ``ten_crop`` (both).
 
-    Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1. The first
-    view is the plain one.
+    The first view is the plain one. Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional
+    Neural Networks", section 4.1.
     """
 
     crops = True
@@ -25,7 +25,7 @@ class FixedViews(View):
         self.branches = (5 if self.corners else 1) * (2 if self.flips else 1)
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Any]:
-        """Nothing is random."""
+        """Return the crops of all views; nothing is random."""
         down, right = (side - size for side in shape)
         corners = [(0, 0), (0, right), (down, 0), (down, right)] if self.corners else []
         return [
@@ -35,5 +35,5 @@ class FixedViews(View):
         ]
 
     def apply(self, image: PixelArray, drawn: CropPart, size: int) -> PixelArray:
-        """Image of at least size x size to size x size."""
+        """Return the crop (size, size, 3) of an image of at least size x size."""
         return mirrored(image[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)

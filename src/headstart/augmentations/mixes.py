@@ -1,4 +1,4 @@
-"""Batch-level mixing: images, or what a stage makes of them, and their targets are mixed in the same shares."""
+"""Mixes of batches: images (or outputs of a stage) and their targets are mixed with the same weights."""
 
 import math
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ INPUT = "input"
 class BatchMixing:
     """How one batch of N is mixed."""
 
-    partner: NDArray[np.int64]  # (N,) with whom each is mixed
-    share: float  # how much of itself each keeps
-    box: tuple[int, int, int, int] | None = None  # top, bottom, left, right of what is the partner's; None: averages
-    stage: str | None = None  # whose output is mixed; None: the images themselves
+    partner: NDArray[np.int64]  # (N,) the row that each row is mixed with
+    share: float  # the weight of the row itself
+    box: tuple[int, int, int, int] | None = None  # top, bottom, left, right of the partner's patch; None: average
+    stage: str | None = None  # the stage whose output is mixed; None: the images
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W), or what a stage makes of them (N, ...), mixed."""
+        """Return mixed images (N, C, H, W), or mixed outputs of a stage (N, ...)."""
         if self.share == 1 and self.box is None:
             return x
         others = x[torch.from_numpy(self.partner).to(x.device)]
@@ -38,27 +38,27 @@ class BatchMixing:
         return x
 
     def targets(self, targets: Tensor) -> Tensor:
-        """Soft targets (N, classes) in the same shares."""
+        """Return soft targets (N, classes) mixed with the same weights."""
         return targets * self.share + targets[torch.from_numpy(self.partner).to(targets.device)] * (1 - self.share)
 
     def of_rows(self, rows: Sequence[int]) -> "BatchMixing":
-        """The same for some rows of the batch, among whom are the partners of those that are of use."""
+        """Return the mixing of some rows; a row whose partner is not among them is paired with itself."""
         places = {row: place for place, row in enumerate(rows)}
         partners = [places.get(int(self.partner[row]), place) for place, row in enumerate(rows)]
         return replace(self, partner=np.array(partners))
 
 
 def check_alpha(name: str, value: float) -> float:
-    """Refuse what is no parameter of a Beta distribution."""
+    """Return ``value``, or raise ConfigError if it cannot be a parameter of a Beta distribution."""
     if not is_number(value) or value <= 0:
         raise ConfigError(f"{name}={value}: expected a number above 0.")
     return value
 
 
 class Mix:
-    """Every image is mixed with another one of its batch; one share for the whole batch, from Beta(alpha, alpha).
+    """Mix every image with another one of its batch, with one weight per batch from Beta(alpha, alpha).
 
-    ``share`` is how many of the batches are mixed at all.
+    ``share`` is the fraction of batches that are mixed at all.
     """
 
     def __init__(self, alpha: float, share: float = 1.0) -> None:
@@ -67,41 +67,41 @@ class Mix:
 
     @classmethod
     def config_name(cls) -> str:
-        """What the settings call it."""
+        """Return its name in the settings."""
         return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in cls.__name__).lstrip("_")
 
     def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> BatchMixing:
-        """How to mix a batch of ``count`` images of this shape."""
+        """Draw how to mix a batch of ``count`` images of this shape."""
         share, partner = float(rng.beta(self.alpha, self.alpha)), rng.permutation(count)
         if self.share < 1 and rng.random() >= self.share:
             return BatchMixing(partner, 1.0)
         return self.mixing(BatchMixing(partner, share), rng, shape)
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
-        """From a plain average to the subclass's own way."""
+        """Turn a plain average into the subclass's own mixing."""
         return averages
 
 
 class Mixup(Mix):
-    """Weighted averages of two images (Zhang et al. 2017, arXiv:1710.09412, equation 1)."""
+    """Average two images with random weights (Zhang et al. 2017, arXiv:1710.09412, equation 1)."""
 
     def __init__(self, alpha: float = 0.2, share: float = 1.0) -> None:
         super().__init__(alpha, share)
 
 
 class CutMix(Mix):
-    """A rectangle of one image pasted into another (Yun et al. 2019, arXiv:1905.04899, equation 2)."""
+    """Paste a rectangle of one image into another (Yun et al. 2019, arXiv:1905.04899, equation 2)."""
 
     def __init__(self, alpha: float = 1.0, share: float = 1.0) -> None:
         super().__init__(alpha, share)
 
     @classmethod
     def config_name(cls) -> str:
-        """One word."""
+        """Return "cutmix", one word."""
         return "cutmix"
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
-        """The share becomes that of the pixels left, as the border may cut the rectangle."""
+        """Draw the rectangle; the weight is recomputed, as the border may cut the rectangle."""
         side = math.sqrt(1 - averages.share)
         spans = []
         for length in shape:
@@ -116,7 +116,7 @@ class CutMix(Mix):
 
 
 class MixupOrCutMix(Mix):
-    """A batch is mixed by the one or by the other, as timm's recipes have it; ``cutmix`` is how often by CutMix."""
+    """Mix each batch by mixup or by CutMix, as in timm's recipes; ``cutmix`` is the probability of CutMix."""
 
     def __init__(
         self, mixup_alpha: float = 0.8, cutmix_alpha: float = 1.0, cutmix: float = 0.5, share: float = 1.0
@@ -128,19 +128,19 @@ class MixupOrCutMix(Mix):
 
     @classmethod
     def config_name(cls) -> str:
-        """As in the settings."""
+        """Return its name in the settings."""
         return "mixup_or_cutmix"
 
     def draw(self, rng: np.random.Generator, count: int, shape: Shape) -> BatchMixing:
-        """A switch, then what that way draws."""
+        """Draw one of the two, then let it draw its mixing."""
         return self.ways[rng.random() < self.cutmix].draw(rng, count, shape)
 
 
 class ManifoldMixup(Mix):
-    """What a stage makes of two images, averaged there (Verma et al. 2018, arXiv:1806.05236).
+    """Average the outputs of one stage for two images (Verma et al. 2018, arXiv:1806.05236).
 
-    A batch's stage is drawn from ``stages``: names of the backbone's, and "input" for the images themselves. By
-    default from the input and the lower half of the stages.
+    For each batch, the stage is drawn from ``stages``: names of stages, or "input" for the images. The default is the
+    input and the lower half of the stages.
     """
 
     def __init__(self, alpha: float = 2.0, stages: Sequence[str] | None = None, share: float = 1.0) -> None:
@@ -154,13 +154,13 @@ class ManifoldMixup(Mix):
         self.stages = None if stages is None else names
 
     def settle(self, names: Sequence[str]) -> list[str]:
-        """Where batches may be mixed in a network of these stages, lowest first."""
+        """Return where batches may be mixed in a network with these stages, lowest first."""
         if self.stages is None:
             self.stages = [INPUT, *names[: len(names) // 2]]
         return self.stages
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: Shape) -> BatchMixing:
-        """At one of the stages."""
+        """Draw the stage whose output is mixed."""
         assert self.stages is not None
         stage = self.stages[int(rng.integers(len(self.stages)))]
         return averages if stage == INPUT else replace(averages, stage=stage)

@@ -1,24 +1,24 @@
-"""The operations that policies are made of, on one image: OpenCV on bytes.
+"""The operations of the policies on one image, by OpenCV on bytes.
 
-An operation is told by its name and a magnitude with a physical meaning and a sign, so that every policy speaks of the
-same thing, and so does the batch form in ``batch_operations``:
+An operation is a name and a signed magnitude in physical units. All policies, and the batch form in
+``batch_operations``, use these units:
 
 ==========================  =======================================================================================
-rotate                      degrees, against the clock
-shear_x, shear_y            pixels to the left or upward, per pixel from the upper left corner
-translate_x, translate_y    share of the width or height, to the right or downward, in whole pixels
-brightness, contrast,       factor of Pillow's ImageEnhance: 1 leaves the image, 0 is black, the mean grey, grey,
-color, sharpness            smoothed; above 1 leads away from that
-hue                         share of a full turn of the hue, -0.5 to 0.5
+rotate                      degrees, counter-clockwise
+shear_x, shear_y            pixels to the left or upward, per pixel of distance from the upper left corner
+translate_x, translate_y    fraction of the width or height, to the right or downward, rounded to whole pixels
+brightness, contrast,       factor of Pillow's ImageEnhance: 1 keeps the image; 0 gives black, uniform mean grey,
+color, sharpness            the grey image or the smoothed one; above 1 moves away from that
+hue                         fraction of a full turn of the hue, -0.5 to 0.5
 posterize                   bits kept, 1 to 8
 solarize                    pixels from this value on are inverted, 0 to 256
-blur                        deviation of a Gaussian in pixels
+blur                        standard deviation of a Gaussian in pixels
 jpeg                        quality, 1 to 100
 autocontrast, equalize,     no magnitude
 invert, identity
 ==========================  =======================================================================================
 
-What turns, shears or moves leaves black behind.
+Rotation, shear and translation fill the uncovered area with black.
 """
 
 import math
@@ -34,7 +34,7 @@ from headstart.augmentations.view import PixelArray
 Step = tuple[str, float]  # an operation and its magnitude
 Matrix = NDArray[np.float64]
 
-cv2.setNumThreads(1)  # images are small, and loaders have processes and threads of their own
+cv2.setNumThreads(1)  # images are small, and loaders already run in parallel
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in Pillow and OpenCV
@@ -44,14 +44,14 @@ _CHANNELS = np.arange(3)
 
 
 def apply_steps(image: PixelArray, steps: Sequence[Step]) -> PixelArray:
-    """The image (H, W, 3) after one operation after the other."""
+    """Return the image (H, W, 3) after all operations, in order."""
     for name, magnitude in steps:
         image = OPERATIONS[name](image, magnitude)
     return image
 
 
 def source_matrix(name: str, magnitude: float, height: int, width: int) -> Matrix:
-    """(2, 3): from a pixel of the result, as (x, y, 1), to where it comes from; pixel centres are whole numbers."""
+    """Return the matrix (2, 3) from a result pixel (x, y, 1) to its source; pixel centres are whole numbers."""
     if name == "rotate":
         angle = math.radians(magnitude)
         cosine, sine = math.cos(angle), math.sin(angle)
@@ -66,12 +66,12 @@ def source_matrix(name: str, magnitude: float, height: int, width: int) -> Matri
 
 
 def shift(name: str, magnitude: float, height: int, width: int) -> tuple[int, int]:
-    """Whole pixels to the right and downward."""
+    """Return the translation in whole pixels, to the right and downward."""
     return (round(magnitude * width), 0) if name == "translate_x" else (0, round(magnitude * height))
 
 
 def hue_steps(magnitude: float) -> int:
-    """A shift of the hue in 256ths of a turn, from 0 to 255."""
+    """Return a shift of the hue in 256ths of a turn, from 0 to 255."""
     return round(magnitude * 256) % 256
 
 
@@ -100,12 +100,12 @@ def _translate(name: str) -> Callable[[PixelArray, float], PixelArray]:
 
 
 def _through(image: PixelArray, table: NDArray[np.uint8]) -> PixelArray:
-    """Each value by a table (256,), or (256, 3) for a table a channel."""
+    """Map each value through a table (256,), or (256, 3) for one table per channel."""
     return cv2.LUT(image, table if table.ndim == 1 else table[None])  # type: ignore[return-value]
 
 
 def _autocontrast(image: PixelArray, _: float) -> PixelArray:
-    """Each channel stretched to 0..255, as Pillow's ImageOps.autocontrast does it, but rounded."""
+    """Stretch each channel to 0..255, as Pillow's ImageOps.autocontrast, but rounded."""
     stretch = np.zeros((3, 4), np.float32)
     for place, channel in enumerate(cv2.split(image)):
         low, high = cv2.minMaxLoc(channel)[:2]
@@ -115,11 +115,11 @@ def _autocontrast(image: PixelArray, _: float) -> PixelArray:
 
 
 def _equalize(image: PixelArray, _: float) -> PixelArray:
-    """Each channel's histogram made flat, as Pillow's ImageOps.equalize does it."""
+    """Flatten each channel's histogram, as Pillow's ImageOps.equalize."""
     found = [cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel() for channel in range(3)]
     counts = np.array(found, np.int32)
     up_to = counts.cumsum(axis=1)
-    highest = (up_to < up_to[:, -1:]).sum(axis=1)  # the highest level's pixels do not count
+    highest = (up_to < up_to[:, -1:]).sum(axis=1)  # Pillow ignores the pixels of the highest level
     step = (up_to[:, -1] - counts[_CHANNELS, highest]) // 255
     tables = (up_to - counts + (step // 2)[:, None]) // np.maximum(step, 1)[:, None]
     tables[step == 0] = _LEVELS
@@ -158,7 +158,7 @@ def _color(image: PixelArray, factor: float) -> PixelArray:
 
 
 def _sharpness(image: PixelArray, factor: float) -> PixelArray:
-    smooth = image.copy()  # at the border there is nothing to smooth with
+    smooth = image.copy()  # the border stays: it has too few neighbours
     smooth[1:-1, 1:-1] = cv2.filter2D(image, -1, SMOOTH)[1:-1, 1:-1]
     return cv2.addWeighted(image, factor, smooth, 1 - factor, 0)  # type: ignore[return-value]
 
@@ -175,12 +175,12 @@ def _blur(image: PixelArray, sigma: float) -> PixelArray:
 
 
 def blur_side(sigma: float) -> int:
-    """Pixels of a kernel that holds three deviations on each side."""
+    """Return the side, in pixels, of a kernel that covers three standard deviations on each side."""
     return 2 * max(1, math.ceil(3 * sigma)) + 1
 
 
 def _jpeg(image: PixelArray, quality: float) -> PixelArray:
-    bgr = np.ascontiguousarray(image[..., ::-1])  # OpenCV's order, or colours would be subsampled as others
+    bgr = np.ascontiguousarray(image[..., ::-1])  # imencode needs BGR to subsample the right channels
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 

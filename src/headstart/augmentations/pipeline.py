@@ -1,4 +1,4 @@
-"""Views in the order of the list: drawn for each image, carried out by the loader or, from some on, in batches."""
+"""Views in list order: drawn for each image, then applied by the loader or, from some view on, in batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,13 +10,14 @@ from torch import Tensor
 from headstart.augmentations.view import PixelArray, Shape, View
 from headstart.errors import ConfigError
 
-Drawn = list[list[Any]]  # for each image that comes out, what each view does to it
+Drawn = list[list[Any]]  # for each output image, the draw of each view
 
 
 class Pipeline(Sequence[View]):
-    """Views one after the other. Where none of them ``crops``, images come in cropped.
+    """Apply views one after the other; where none of them ``crops``, images must arrive cropped.
 
-    Of an image come ``branches`` images: a view that makes several of one does so where it stands in the list.
+    Each image gives ``branches`` images. At most one view makes several images; earlier views are shared by all of
+    them.
     """
 
     def __init__(self, views: Sequence[View] = ()) -> None:
@@ -24,10 +25,8 @@ class Pipeline(Sequence[View]):
         branching = [number for number, view in enumerate(self.views) if view.branches > 1]
         if len(branching) > 1:
             one, other = (type(self.views[number]).__name__ for number in branching[:2])
-            raise ConfigError(
-                f"augmentation: {one} and {other} both make several images of one; leave one of them out."
-            )
-        self.fork = branching[0] if branching else len(self.views)  # the view from which on images differ
+            raise ConfigError(f"augmentation: {one} and {other} both make several images of one; remove one of them.")
+        self.fork = branching[0] if branching else len(self.views)  # the view that makes several images
         self.branches = self.views[self.fork].branches if branching else 1
         crops = [number for number, view in enumerate(self.views) if view.crops]
         self.crops = bool(crops)
@@ -43,17 +42,17 @@ class Pipeline(Sequence[View]):
         return self.views[index]
 
     def source_side(self, size: int) -> int | None:
-        """Pixels of the short side that images should have when they come in; None where it is as in evaluation."""
+        """Return the short side, in pixels, that images should arrive with; None for the side used in evaluation."""
         return next((view.source_side(size) for view in self.views if view.crops), None)
 
     @property
     def batch_from(self) -> int:
-        """The view from which on all can work on batches: none before the last crop, as shapes differ until then."""
+        """Return the first view from which all run on batches; not before the last crop, as shapes differ before."""
         without = [number for number, view in enumerate(self.views) if not view.has_batch_form]
         return max([self.last_crop, *(number + 1 for number in without)])
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Drawn:
-        """What to do to an image of this shape."""
+        """Draw what to do to an image of this shape."""
         drawn: Drawn = [[]]
         for view in self.views:
             if view.branches > 1:
@@ -65,70 +64,71 @@ class Pipeline(Sequence[View]):
         return drawn
 
     def apply(self, image: PixelArray, drawn: Drawn, size: int, stop: int | None = None) -> list[PixelArray]:
-        """The images (H, W, 3) that become of one, after the views before ``stop``; one, as long as none forks."""
+        """Apply the views before ``stop``; return one image (H, W, 3), or one per branch after the fork."""
         stop = len(self.views) if stop is None else stop
-        image = self._carried_out(image, drawn[0], range(min(self.fork, stop)), size)
+        image = self._apply_range(image, drawn[0], range(min(self.fork, stop)), size)
         if stop <= self.fork:
             return [image]
-        return [self._carried_out(image, branch, range(self.fork, stop), size) for branch in drawn]
+        return [self._apply_range(image, branch, range(self.fork, stop), size) for branch in drawn]
 
-    def _carried_out(self, image: PixelArray, drawn: Sequence[Any], numbers: Sequence[int], size: int) -> PixelArray:
+    def _apply_range(self, image: PixelArray, drawn: Sequence[Any], numbers: Sequence[int], size: int) -> PixelArray:
         for number in numbers:
             if drawn[number] is not None:
                 image = self.views[number].apply(image, drawn[number], size)
         return image
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Drawn], size: int, start: int = 0) -> Tensor:
-        """Images (N, 3, H, W), or (branches * N, ...) after the fork, through the views from ``start`` on.
+        """Apply the views from ``start`` on to images (N, 3, H, W), or to (branches * N, ...) after the fork.
 
-        What comes out has the first image of each, then the second of each, and so on: (branches * N, 3, size, size).
+        Return (branches * N, 3, size, size): the first output of every image, then the second of every image, and so
+        on.
         """
         for number in range(start, len(self.views)):
             if number == self.fork and len(images) == len(drawn):
                 images = images.repeat(self.branches, 1, 1, 1)
             forked = range(self.branches if number >= self.fork else 1)
-            steps = [of[branch][number] for branch in forked for of in drawn]
+            steps = [own[branch][number] for branch in forked for own in drawn]
             images = _where_drawn(self.views[number], images, steps, size)
         return images
 
-    def pack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> "Undone":
-        """Images that the loader leaves where the batch form takes over; of a crop there, only what it will read."""
+    def pack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> "PendingBatch":
+        """Apply the loader's views, cut off what later views do not read, and return a batch that applies them."""
         start = self.batch_from
-        half_done = [self.apply(image, of, size, start) for image, of in zip(images, drawn, strict=True)]
+        partial = [self.apply(image, own, size, start) for image, own in zip(images, drawn, strict=True)]
         if self.views[start].crops:
-            half_done, drawn = self._cut(half_done, drawn, start)
-        in_order = [of[branch] for branch in range(len(half_done[0])) for of in half_done]
+            partial, drawn = self._cut(partial, drawn, start)
+        in_order = [own[branch] for branch in range(len(partial[0])) for own in partial]
         height, width = (max(image.shape[axis] for image in in_order) for axis in (0, 1))
         padded = np.zeros((len(in_order), height, width, 3), np.uint8)
         for place, image in zip(padded, in_order, strict=True):
             place[: image.shape[0], : image.shape[1]] = image
-        return Undone(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
+        return PendingBatch(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
 
     def _cut(
         self, images: Sequence[list[PixelArray]], drawn: Sequence[Drawn], number: int
     ) -> tuple[list[list[PixelArray]], list[Drawn]]:
-        """The parts that a crop reads, and what is drawn, told of them; one a branch where branches differ."""
-        parts, told = [], [[list(branch) for branch in of] for of in drawn]
-        for of_one, of in zip(images, told, strict=True):
-            of_one = of_one * len(of) if number >= self.fork and len(of_one) == 1 else of_one
-            cut = [self.views[number].cut(part, branch[number]) for part, branch in zip(of_one, of, strict=False)]
+        """Return the parts that a crop reads, and draws adapted to them; one part per branch where branches differ."""
+        parts, adapted = [], [[list(branch) for branch in branches] for branches in drawn]
+        for made, branches in zip(images, adapted, strict=True):
+            made = made * len(branches) if number >= self.fork and len(made) == 1 else made
+            cut = [self.views[number].cut(part, branch[number]) for part, branch in zip(made, branches, strict=False)]
             parts.append([part for part, _ in cut])
-            for place, branch in enumerate(of):
+            for place, branch in enumerate(branches):
                 branch[number] = cut[min(place, len(cut) - 1)][1]
-        return parts, told
+        return parts, adapted
 
     def stack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> Tensor:
-        """(branches * N, 3, size, size) uint8: the first image of each, then the second of each, and so on."""
-        done = [self.apply(image, of, size) for image, of in zip(images, drawn, strict=True)]
-        rows = [of[branch] for branch in range(self.branches) for of in done]
+        """Apply all views; return uint8 (branches * N, 3, size, size), ordered as in ``apply_batch``."""
+        done = [self.apply(image, own, size) for image, own in zip(images, drawn, strict=True)]
+        rows = [own[branch] for branch in range(self.branches) for own in done]
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
 
 
-class Undone:
-    """A batch whose last views are still to be carried out, where it will be used.
+class PendingBatch:
+    """A batch whose last views are applied later, on the device that uses it.
 
-    ``images`` are uint8 (N, 3, H, W), filled up with black to the right and below. It is no dataclass: Lightning
-    would look for floating-point numbers in what was drawn.
+    ``images`` are uint8 (N, 3, H, W), padded with black on the right and below. This is not a dataclass, because
+    Lightning would convert floating-point numbers in ``drawn``.
     """
 
     def __init__(self, images: Tensor, drawn: Sequence[Drawn], pipeline: Pipeline, size: int) -> None:
@@ -137,23 +137,23 @@ class Undone:
     def __len__(self) -> int:
         return len(self.drawn)
 
-    def to(self, *args: Any, **kwargs: Any) -> "Undone":
-        """The same on another device."""
-        return Undone(self.images.to(*args, **kwargs), self.drawn, self.pipeline, self.size)
+    def to(self, *args: Any, **kwargs: Any) -> "PendingBatch":
+        """Return the batch on another device."""
+        return PendingBatch(self.images.to(*args, **kwargs), self.drawn, self.pipeline, self.size)
 
-    def pin_memory(self) -> "Undone":
-        """The same in memory that a GPU copies faster."""
-        return Undone(self.images.pin_memory(), self.drawn, self.pipeline, self.size)
+    def pin_memory(self) -> "PendingBatch":
+        """Return the batch in pinned memory, which a GPU copies faster."""
+        return PendingBatch(self.images.pin_memory(), self.drawn, self.pipeline, self.size)
 
     @torch.no_grad()
     def done(self) -> Tensor:
-        """(branches * N, 3, size, size) uint8; in single precision, whatever the network's is."""
+        """Return uint8 (branches * N, 3, size, size), computed in single precision even under autocast."""
         with torch.autocast(self.images.device.type, enabled=False):
             return self.pipeline.apply_batch(self.images, self.drawn, self.size, self.pipeline.batch_from)
 
 
 def _where_drawn(view: View, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
-    rows = [row for row, of in enumerate(drawn) if of is not None]
+    rows = [row for row, own in enumerate(drawn) if own is not None]
     if not rows:
         return images
     if len(rows) == len(drawn):

@@ -1,4 +1,4 @@
-"""Views made of operations: what each does to an image is a list of steps."""
+"""Views that apply a list of operations to each image."""
 
 from collections.abc import Sequence
 
@@ -17,34 +17,34 @@ ALL = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", *ENHANCING, "posterize", "solarize",
     "autocontrast", "equalize",
 )  # fmt: skip
-# How far each operation goes: RandAugment's and AutoAugment's; TrivialAugment's wide ones. Shares of the side are those
-# of the papers' 331 and 224 pixels.
+# The largest magnitudes: USUAL for RandAugment and AutoAugment, WIDE for TrivialAugment. Translations are fractions of
+# the side, from the papers' 331 and 224 pixels.
 USUAL = {"shear": 0.3, "translate": 150 / 331, "rotate": 30.0, "enhance": 0.9, "bits": 4.0}
 WIDE = {"shear": 0.99, "translate": 32 / 224, "rotate": 135.0, "enhance": 0.99, "bits": 6.0}
 
 
 class Operations(View):
-    """A view that is a list of steps; a subclass draws them."""
+    """A view that is a list of steps; a subclass draws the steps."""
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """Operations and magnitudes, in order."""
+        """Draw operations and magnitudes, in order."""
         raise NotImplementedError
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Step] | None:
-        """The steps; None where there are none."""
+        """Draw the steps; return None if there are none."""
         return self.draw_steps(rng) or None
 
     def apply(self, image: PixelArray, drawn: list[Step], size: int) -> PixelArray:
-        """Image of any size to one of the same size."""
+        """Return the image after the steps; the size does not change."""
         return apply_steps(image, drawn)
 
     def apply_batch(self, images: Tensor, drawn: Sequence[list[Step]], size: int) -> Tensor:
-        """The same for a batch."""
+        """Return the images after their steps."""
         return apply_steps_batch(images, drawn)
 
 
 def step(name: str, level: float, sign: int, space: dict[str, float]) -> Step:
-    """An operation at a level from 0, where it does next to nothing, to 1; ``sign`` says to which side."""
+    """Return an operation at a level from 0 (almost no change) to 1; ``sign`` is its direction."""
     if name in GEOMETRIC:
         return name, sign * level * space[name.split("_")[0]]
     if name in ENHANCING:
@@ -57,7 +57,7 @@ def step(name: str, level: float, sign: int, space: dict[str, float]) -> Step:
 
 
 class RandAugment(Operations):
-    """So many operations out of fourteen, all at one strength (Cubuk et al. 2019, arXiv:1909.13719)."""
+    """Apply a fixed number of fourteen operations, all at one strength (Cubuk et al. 2019, arXiv:1909.13719)."""
 
     def __init__(self, operations: int = 2, magnitude: float = 9, bins: int = 31) -> None:
         self.count = check_count("rand_augment.operations", operations, 1, 16)
@@ -67,33 +67,33 @@ class RandAugment(Operations):
         self.magnitude = magnitude
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """Drawn evenly, with replacement; to either side."""
+        """Draw operations uniformly with replacement, each with a random sign."""
         names = rng.integers(len(ALL), size=self.count).tolist()
         level = self.magnitude / (self.bins - 1)
         return [step(ALL[name], level, _sign(rng), USUAL) for name in names]
 
 
 class TrivialAugment(Operations):
-    """One operation at a random strength, over wide ranges (Müller & Hutter 2021, arXiv:2103.10158)."""
+    """Apply one operation at a random strength from a wide range (Müller & Hutter 2021, arXiv:2103.10158)."""
 
     def __init__(self, bins: int = 31) -> None:
         self.bins = check_count("trivial_augment.bins", bins, 2, 1001)
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """Operation and strength drawn evenly."""
+        """Draw operation and strength uniformly."""
         name, bin_ = ALL[int(rng.integers(len(ALL)))], int(rng.integers(self.bins))
         return [step(name, bin_ / (self.bins - 1), _sign(rng), WIDE)]
 
 
 class AutoAugment(Operations):
-    """A policy that was searched on a large set: ``imagenet``, ``cifar10``, ``svhn`` (Cubuk 2018, arXiv:1805.09501).
+    """Apply a policy searched on ``imagenet``, ``cifar10`` or ``svhn`` (Cubuk 2018, arXiv:1805.09501).
 
-    One of its sub-policies at random: two operations, each with its own probability and magnitude. The tables are those
-    that torchvision keeps.
+    Each image gets a random sub-policy of two operations, each with its own probability and magnitude. The tables come
+    from torchvision.
     """
 
     def __init__(self, policy: str = "imagenet") -> None:
-        from torchvision.transforms import v2  # of use to this view alone
+        from torchvision.transforms import v2  # only this view needs it
 
         known = {choice.value: choice for choice in v2.AutoAugmentPolicy}
         if policy not in known:
@@ -108,7 +108,7 @@ class AutoAugment(Operations):
         ]
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """None to two steps."""
+        """Draw zero to two steps."""
         pair = self.table[int(rng.integers(len(self.table)))]
         chances, signs = rng.random(len(pair)), [_sign(rng) for _ in pair]
         return [
@@ -123,6 +123,6 @@ def _sign(rng: np.random.Generator) -> int:
 
 
 def _own_name(name: str) -> str:
-    """ShearX to shear_x; AutoContrast is one word here."""
+    """Return torchvision's operation name in snake case, such as shear_x for ShearX; autocontrast stays one word."""
     spelled = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
     return {"auto_contrast": "autocontrast"}.get(spelled, spelled)

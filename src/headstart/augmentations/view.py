@@ -1,4 +1,4 @@
-"""What a view is: it draws what it will do to an image, then does it, to one image or to a batch of tensors."""
+"""The contract of a view: it draws what to do to an image, then applies that to one image or to a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,75 +15,72 @@ Shape = tuple[int, int]  # height and width in pixels
 
 
 class View:
-    """Images (H, W, 3) uint8 to images of the same type; ``size`` is the side of the square that the network takes.
+    """Turn images (H, W, 3) uint8 into images of the same type; ``size`` is the side of the network's input.
 
-    What is random is drawn first, from the generator handed in, and for both forms alike: an image gets the same view
-    wherever it is carried out, up to the rounding of the kernels.
+    All randomness is drawn first, from the given generator. So ``apply`` and ``apply_batch`` make the same view of an
+    image, up to rounding.
     """
 
-    crops = False  # whether what comes out is size x size, whatever goes in
-    branches = 1  # how many images come out of one
+    crops = False  # whether outputs are always size x size
+    branches = 1  # how many images are made from one
 
     @property
     def has_batch_form(self) -> bool:
-        """Whether ``apply_batch`` is there; without it the view stays with the loader."""
+        """Return whether ``apply_batch`` is implemented; otherwise the loader applies the view."""
         return type(self).apply_batch is not View.apply_batch
 
     def source_side(self, size: int) -> int | None:
-        """For a view that crops: the short side of images of which no part has to be enlarged.
-
-        None: images come in as for evaluation.
-        """
+        """Return the short side, in pixels, at which a cropping view never enlarges; None: as in evaluation."""
         return None
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
-        """What to do to an image of this shape; None leaves it as it is."""
+        """Draw what to do to an image of this shape; None leaves it unchanged."""
         raise NotImplementedError
 
     def draw_branches(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Any]:
-        """What to do for each image that comes out."""
+        """Draw what to do for each output image."""
         return [self.draw(rng, shape, size) for _ in range(self.branches)]
 
     def apply(self, image: PixelArray, drawn: Any, size: int) -> PixelArray:
-        """Do it to one image (H, W, 3)."""
+        """Apply the draw to one image (H, W, 3)."""
         raise NotImplementedError
 
     def cut(self, image: PixelArray, drawn: Any) -> tuple[PixelArray, Any]:
-        """For a view that crops: the part that it reads, and what is drawn, told of that part."""
+        """Return the part of the image that a cropping view reads, and the draw relative to that part."""
         return image, drawn
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
-        """Do it to images (N, 3, H, W), uint8, on any device; none of ``drawn`` is None."""
+        """Apply the draws to images (N, 3, H, W), uint8, on any device; no draw is None."""
         raise NotImplementedError
 
     def __call__(self, image: PixelArray, rng: np.random.Generator, size: int) -> PixelArray:
-        """Draw one view of an image."""
+        """Draw one view of an image and apply it."""
         drawn = self.draw(rng, image.shape[:2], size)
         return image if drawn is None else self.apply(image, drawn, size)
 
 
-def mirrored(image: PixelArray, really: bool) -> PixelArray:
-    """Left to right, or as it is; its bytes in one piece, as OpenCV wants them."""
-    return np.ascontiguousarray(image[:, ::-1] if really else image)
+def mirrored(image: PixelArray, mirror: bool) -> PixelArray:
+    """Return the image, mirrored left to right if ``mirror``, in contiguous memory as OpenCV needs it."""
+    return np.ascontiguousarray(image[:, ::-1] if mirror else image)
 
 
 def check_share(name: str, value: float) -> float:
-    """Refuse what is no share of 1."""
+    """Return ``value``, or raise ConfigError unless it is a number from 0 to 1."""
     if not is_number(value) or not 0 <= value <= 1:
-        raise ConfigError(f"{name}={value}: expected a share between 0 and 1.")
+        raise ConfigError(f"{name}={value}: expected a fraction between 0 and 1.")
     return value
 
 
 def check_count(name: str, value: int, low: int, high: int) -> int:
-    """Refuse what is no whole number from ``low`` to ``high``."""
+    """Return ``value``, or raise ConfigError unless it is a whole number from ``low`` to ``high``."""
     if not is_whole(value) or not low <= value <= high:
         raise ConfigError(f"{name}={value}: expected a whole number from {low} to {high}.")
     return value
 
 
-def check_range(name: str, value: Sequence[float], low: float, high: float, what: str) -> tuple[float, float]:
-    """Two numbers within limits, the smaller one first."""
+def check_range(name: str, value: Sequence[float], low: float, high: float, expected: str) -> tuple[float, float]:
+    """Return two numbers within limits, the smaller one first; otherwise raise ConfigError that names ``expected``."""
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
     if len(pair) != 2 or not all(is_number(number) for number in pair) or not low <= pair[0] <= pair[1] <= high:
-        raise ConfigError(f"{name}={list(pair) if pair else value}: expected {what}.")
+        raise ConfigError(f"{name}={list(pair) if pair else value}: expected {expected}.")
     return float(pair[0]), float(pair[1])

@@ -1,4 +1,4 @@
-"""Networks as stages."""
+"""Backbones: networks without a classifier, cut into stages."""
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.efficientnet_lite import efficientnet_lite

@@ -1,4 +1,4 @@
-"""Tensors of a file made ready for a network of the same kind: for colour images, and for another image size."""
+"""Adapt tensors from a file to a related network: from grey to colour images, or to another image size."""
 
 import logging
 import math
@@ -15,56 +15,58 @@ from headstart.backbones.placing import Adapt
 from headstart.errors import WeightsError
 
 log = logging.getLogger(__name__)
-POSITIONS = re.compile(r"pos_emb|position|rel_pos|rel_height|rel_width")  # tensors that go by the image size
+POSITIONS = re.compile(
+    r"pos_emb|position|rel_pos|rel_height|rel_width"
+)  # tensors whose shape depends on the image size
 INDICES = ("relative_position_index", "relative_coords_table", "attn_mask")  # computed, not learned
 
 
 def adapted(
     tensors: dict[str, Tensor], wanted: Mapping[str, Tensor], what: str, adapt: Adapt | None
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return tensors as a network wants them, and what was changed, in words.
+    """Return tensors that fit the network's shapes, and a description of each change.
 
-    A first layer for grey images is spread over the three channels. ``adapt`` may rename, reshape and stretch
-    positions; what else it gives another size stays as it was, as that is of another network. Raises WeightsError for
-    what is no dense tensor.
+    A first layer for grey images is spread over the three channels. ``adapt`` may rename tensors, reshape them and
+    resize positions. If it changes the number of values of any other tensor, that tensor keeps its old shape: it
+    belongs to another network. Raises WeightsError for a tensor that is not dense.
     """
     if not wanted.keys() & tensors.keys() and adapt is None:
         return tensors, ()
     for name, tensor in tensors.items():
         if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
-            kind = "is without values" if tensor.is_meta else "is not dense"
+            kind = "has no values" if tensor.is_meta else "is not dense"
             raise WeightsError(f"{what}: its tensor {name} {kind}; expected dense tensors with values.")
     made = {name: _spread(tensor, wanted.get(name)) for name, tensor in tensors.items()}
     grey = [name for name, tensor in made.items() if tensor is not tensors[name]]
-    ready = _by(adapt, made) if adapt else made
+    ready = _adapted_by(adapt, made) if adapt else made
     for name, tensor in made.items():
         if name in ready and ready[name].numel() != tensor.numel() and not POSITIONS.search(name):
             ready[name] = tensor
-    changed = [f"{name}, for grey images, spread over three channels, a third each" for name in grey]
+    changed = [f"{name}: from one grey channel to three colour channels, a third each" for name in grey]
     stretched = [name for name, tensor in made.items() if name in ready and ready[name].numel() != tensor.numel()]
     if stretched:
         first, count = stretched[0], len(stretched) - 1
         old, new = tuple(made[first].shape), tuple(ready[first].shape)
-        more = f" and {count} more of their kind" if count else ""
+        more = f" and {count} more" if count else ""
         changed.append(f"positions resized for this image size: {first} from {old} to {new}{more}")
     return ready, tuple(changed)
 
 
 def timm_adapt(network: nn.Module) -> Adapt | None:
-    """Return what timm does to files for a network of this family, if it does anything."""
+    """Return timm's own conversion of weights files for this network's family, or None."""
     found: Any = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     return None if found is None else lambda state: dict(found(state, network))
 
 
 def torchvision_vit(state: dict[str, Tensor], image_size: int, patch: int) -> dict[str, Tensor]:
-    """Return a state dict with positions for this image size, as torchvision stretches them."""
+    """Return a state dict with positions resized for this image size by torchvision."""
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     return dict(interpolate_embeddings(image_size, patch, OrderedDict(state)))
 
 
 def torchvision_swin(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict with tables of relative positions for this window size, as timm stretches them."""
+    """Return a state dict with tables of relative positions resized for this window size by timm."""
     made = {}
     for name, tensor in state.items():
         own = wanted.get(name)
@@ -81,7 +83,7 @@ def torchvision_swin(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> 
 
 
 def _spread(tensor: Tensor, own: Tensor | None) -> Tensor:
-    """Return a first layer for grey images, (N, 1, H, W), as one of colour images that answers to grey ones alike."""
+    """Return a first layer (N, 1, H, W) for grey images as one for colour images with the same output on grey ones."""
     if own is None or tensor.ndim != 4 or own.ndim != 4 or own.shape[1] != 3 or tensor.shape[1] != 1:
         return tensor
     if not tensor.is_floating_point() or own.shape[0] != tensor.shape[0] or own.shape[2:] != tensor.shape[2:]:
@@ -89,11 +91,11 @@ def _spread(tensor: Tensor, own: Tensor | None) -> Tensor:
     return tensor.expand_as(own) / 3
 
 
-def _by(adapt: Adapt, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what a library makes of them; where it is at a loss, they are as they were, and will be judged so."""
+def _adapted_by(adapt: Adapt, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors after the library's conversion; if it fails, the unchanged tensors, to be checked later."""
     try:
         ready = adapt(dict(tensors))
-    except Exception as error:  # code of libraries, on files of any kind
+    except Exception as error:  # library code on an arbitrary file may raise anything
         log.debug("not adapted: %s", error)
         return dict(tensors)
     return {name: tensor for name, tensor in ready.items() if isinstance(tensor, Tensor)}

@@ -1,4 +1,4 @@
-"""What a backbone is made of: for each stage its output, stride, receptive field, parameters and multiply-adds."""
+"""Measure a backbone: output, stride, receptive field, parameters and multiply-adds of each stage."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,61 +20,59 @@ from headstart.backbones.backbone import Backbone
 
 @dataclass(frozen=True)
 class StageAnatomy:
-    """One stage, or the pooling, for one image."""
+    """The measures of one stage, or of the pooling, for one image."""
 
     name: str
-    output: tuple[int, ...]  # its shape without the batch, such as (256, 56, 56)
-    stride: int | None  # pixels from one unit of the map to the next; None: no map
-    receptive_field: int | None  # pixels, side of the square that one unit depends on; None: the whole image
+    output: tuple[int, ...]  # shape without the batch, such as (256, 56, 56)
+    stride: int | None  # pixels between neighbouring units of the map; None: no map
+    receptive_field: int | None  # side in pixels of the square that a unit depends on; None: the whole image
     parameters: int
     multiply_adds: int
 
 
 @torch.no_grad()
 def anatomy(backbone: Backbone) -> list[StageAnatomy]:
-    """The stages of a backbone, lowest first, then its pooling if that does anything.
+    """Return the anatomy of each stage, lowest first, then of the pooling unless it is the identity.
 
-    Measured on one image of the backbone's own ``preprocessing.image_size``, in eval mode. Modes are put back as
-    they were, and nothing stays attached to the network.
+    It is measured in eval mode on one image of ``preprocessing.image_size``. Modes are restored, and no hooks remain.
 
     **Multiply-adds** are half of the floating-point operations that PyTorch counts in convolutions and matrix products
     (``FlopCounterMode``). Normalisation, activation and pooling are left out, as in the literature.
 
-    **Stride** and **receptive field** are the textbook's (Araujo, Norris & Sim 2019, "Computing receptive fields of
-    convolutional neural networks", Distill): for the unit in the middle of the map, along its row, not cut off at the
-    border of the image. They are found by following how far to the left and to the right each value reaches, through
-    every operation of the forward pass, so that branches, dilation and the shifted windows of Swin count as what they
-    are. The field is the whole image from where an operation gives all positions the same reach (global pooling,
-    attention among all tokens, a linear layer on a flattened map), where the output has no map, and after operations
-    that are not known here.
+    **Stride** and **receptive field** follow the textbook definition (Araujo, Norris & Sim 2019, "Computing receptive
+    fields of convolutional neural networks", Distill). They hold for the middle unit of the map, along its row, and
+    ignore the image border. Every operation of the forward pass is followed to find how far each value reaches to the
+    left and right, so branches, dilation and Swin's shifted windows count correctly. The field is the whole image after
+    an operation that gives all positions the same reach (global pooling, attention among all tokens, a linear layer on
+    a flattened map), for an output without a map, and after an unknown operation.
 
-    What is computed from the whole image but only scales the channels of a map (squeeze-and-excitation, statistics
-    of a normalisation) counts as a weight: its own reach is ignored.
+    A value that is computed from the whole image but only scales a map's channels (squeeze-and-excitation,
+    normalisation statistics) counts as a weight: its own reach is ignored.
     """
     modes = [(module, module.training) for module in backbone.modules()]
     backbone.eval()
     try:
-        return list(_parts(backbone))
+        return list(_anatomies(backbone))
     finally:
         for module, training in modes:
             module.training = training
 
 
-def _parts(backbone: Backbone) -> Iterator[StageAnatomy]:
+def _anatomies(backbone: Backbone) -> Iterator[StageAnatomy]:
     size = backbone.preprocessing.image_size
     example = next(backbone.parameters(), torch.zeros(0))
     x = torch.zeros(1, 3, size, size, device=example.device, dtype=example.dtype)
     reach, read = _Reach(x), []
     for number, (name, stage) in enumerate(backbone.stages.items()):
-        x, part = _part(name, stage, reach, [x])
+        x, measured = _anatomy(name, stage, reach, [x])
         read += [x] if number in backbone.taps else []
-        yield part
+        yield measured
     if not isinstance(backbone.pool, nn.Identity):
-        yield _part("pooling", backbone.pool, reach, read)[1]
+        yield _anatomy("pooling", backbone.pool, reach, read)[1]
 
 
-def _part(name: str, module: nn.Module, reach: "_Reach", inputs: list[Tensor]) -> tuple[Tensor, StageAnatomy]:
-    """What the module gives, and its anatomy."""
+def _anatomy(name: str, module: nn.Module, reach: "_Reach", inputs: list[Tensor]) -> tuple[Tensor, StageAnatomy]:
+    """Return the module's output and its anatomy."""
     with _plain_attention(), reach, FlopCounterMode(display=False) as counter:
         x = module(*inputs)
     return x, StageAnatomy(
@@ -89,7 +87,7 @@ def _part(name: str, module: nn.Module, reach: "_Reach", inputs: list[Tensor]) -
 
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Attention as matrix products: fused kernels are neither counted nor followed."""
+    """Run attention as matrix products, as fused kernels can be neither counted nor followed."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -99,54 +97,53 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-# --- what each value depends on
+# --- the pixels that each value depends on
 
 
 @dataclass(frozen=True)
 class _Field:
-    """What the values of a tensor depend on, along the row of pixels: three tensors of its shape.
+    """The pixels that each value of a tensor depends on, along one row: three tensors of its shape.
 
-    A value depends on pixels ``-left`` to ``right``; its unit sits at ``place``. -inf: on none, as weights do; +inf: on
-    all.
+    A value at ``place`` depends on pixels ``-left`` to ``right``. -inf means no pixel, as for weights; +inf all pixels.
     """
 
     left: Tensor
     right: Tensor
     place: Tensor
-    jump: float  # pixels from one unit to the next, for maps of one column, which cannot show it
+    jump: float  # pixels between units, needed where a map of one column cannot show it
 
     def is_even(self) -> bool:
-        """Whether all values depend on the same."""
+        """Return whether all values depend on the same pixels."""
         return _same(self.left) and _same(self.right)
 
     def is_everywhere(self) -> bool:
-        """Whether every value reaches all units."""
+        """Return whether every value reaches all units."""
         places = self.place[self.place.isfinite()]
         if not len(places):
             return False
         return bool(self.left.amin() >= -places.amin()) and bool(self.right.amin() >= places.amax())
 
     def is_weight(self) -> bool:
-        """Whether this depends on the whole image and is the same everywhere in it."""
+        """Return whether this depends on the whole image and is the same at all places."""
         return bool(self.left.amin() == torch.inf) and _same(self.place)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "_Field":
-        """The same change of all three."""
+        """Return the field with the same change applied to all three tensors."""
         return replace(self, left=change(self.left), right=change(self.right), place=change(self.place))
 
     def everywhere(self) -> "_Field":
-        """The same units, depending on the whole image."""
+        """Return the same units, depending on the whole image."""
         return replace(self, left=torch.full_like(self.left, torch.inf), right=torch.full_like(self.right, torch.inf))
 
     def step(self, dim: int) -> float:
-        """Pixels from one unit to the next along a dimension: 0 along columns and over channels."""
+        """Return the pixels from one unit to the next along a dimension: 0 along columns and over channels."""
         if self.place.shape[dim] == 1:
             return self.jump if dim == self.place.ndim - 1 else 0.0
         step = float((self.place.select(dim, 1) - self.place.select(dim, 0)).amax())
         return step if abs(step) < torch.inf else 0.0
 
     def padded(self, pads: Sequence[int]) -> "_Field":
-        """With units around the map that go on as those inside do; ``pads`` as for ``F.pad``."""
+        """Return the field with units added around the map at the same spacing; ``pads`` as for ``F.pad``."""
         field = self
         for number, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
             dim = self.place.ndim - 1 - number
@@ -161,21 +158,21 @@ class _Field:
 
 
 class _Reach(TorchDispatchMode):
-    """Follows what each value depends on, operation by operation, from the image on.
+    """Follow, operation by operation, the pixels that each value depends on.
 
-    An operation that moves values does the same to their fields. One that combines values gives the furthest reach
-    of what it combines.
+    An operation that moves values moves their fields in the same way. One that combines values gives the furthest reach
+    among them.
     """
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
-        self.fields = WeakTensorKeyDictionary()  # tensors that are gone leave no trace
+        self.fields = WeakTensorKeyDictionary()  # weak: deleted tensors are forgotten
         columns = torch.arange(image.shape[-1], device=image.device, dtype=torch.float32).expand(image.shape)
         self.fields[image] = _Field(-columns, columns, columns, 1.0)
         self.middle = (image.shape[-1] - 1) / 2
 
     def receptive_field(self, x: Tensor) -> int | None:
-        """Pixels in a row that the unit nearest to the middle of the image depends on; None: all."""
+        """Return how many pixels of a row the unit nearest to the image's middle depends on; None for all."""
         field = self.fields.get(x)
         if field is None or not bool(field.place.isfinite().any()):
             return None
@@ -184,7 +181,7 @@ class _Reach(TorchDispatchMode):
         return round(pixels) if abs(pixels) < torch.inf else None
 
     def stride(self, x: Tensor) -> int | None:
-        """Pixels from one unit to the next; None where units have no place."""
+        """Return the pixels from one unit to the next; None where units have no place."""
         field = self.fields.get(x)
         places = torch.zeros(0) if field is None else field.place[field.place.isfinite()].unique()
         if field is None or not len(places):
@@ -213,16 +210,16 @@ class _Reach(TorchDispatchMode):
         return isinstance(leaf, Tensor) and leaf in self.fields
 
     def _keep(self, tensor: Tensor, field: _Field) -> None:
-        """Remember a field. Writing into a part of a tensor makes all of that tensor uncertain."""
+        """Store a field; writing into a part of a tensor makes the whole tensor depend on the whole image."""
         before, base = self.fields.get(tensor), tensor._base
         if before is not None and before is not field and base is not None and base in self.fields:
             self.fields[base] = self.fields[base].everywhere()
         self.fields[tensor] = field
 
     def _moved(self, func: Any, args: Any, kwargs: Any) -> list[_Field]:
-        """Fields moved as their tensors are. What else comes along, such as a class token, depends on no pixel."""
+        """Move the fields as their tensors are moved; other tensors, such as a class token, depend on no pixel."""
         jump = max(self.fields[leaf].jump for leaf in tree_flatten((args, kwargs))[0] if self._knows(leaf))
-        if func.overloadpacket in RESHAPES:  # fields lie in memory in a way of their own
+        if func.overloadpacket in RESHAPES:  # a field's memory layout may differ, so a view may fail
             func, args, kwargs = torch.ops.aten.reshape.default, args[:2], {}
 
         def side(name: str) -> list[Tensor]:
@@ -237,21 +234,21 @@ class _Reach(TorchDispatchMode):
         return [_Field(*sides, jump) for sides in zip(side("left"), side("right"), side("place"), strict=True)]
 
 
-# --- rules: the field of what an operation gives
+# --- rules: the field of an operation's result
 
 
 @dataclass(frozen=True)
 class _Call:
-    """An operation that was run."""
+    """One executed operation."""
 
     name: str
     given: dict[str, Any]  # arguments by name; defaults that were not given are missing
-    own: dict[str, _Field]  # those of them that have a field
-    known: list[_Field]  # all fields that went in, in order
+    own: dict[str, _Field]  # the fields of those arguments that have one
+    known: list[_Field]  # the fields of all inputs, in order
     out: Tensor  # its (first) result
 
     def pair(self, name: str, default: Any) -> tuple[int, int]:
-        """An argument that is one number or two: for height and width."""
+        """Return an argument of one or two numbers as a pair for height and width."""
         value = self.given.get(name) or default
         numbers = [value] if isinstance(value, int) else list(value)
         return (numbers[0], numbers[-1])
@@ -267,7 +264,7 @@ def _rule(name: str, func: Any, out: Tensor) -> Rule:
 
 
 def _unknown(call: _Call) -> _Field:
-    """The whole image; units keep their places if they seem to be the same ones."""
+    """Return the whole image; units keep their places if the shape is unchanged."""
     field = call.known[0]
     if field.place.shape != call.out.shape:
         nowhere = torch.full(call.out.shape, torch.nan, device=field.place.device)
@@ -276,7 +273,7 @@ def _unknown(call: _Call) -> _Field:
 
 
 def _combined(call: _Call) -> _Field:
-    """Value by value; a factor that is the same everywhere is a weight."""
+    """Combine values one by one; a factor that is the same everywhere counts as a weight."""
     fields, shape = call.known, call.out.shape
     if len(fields) > 1 and call.name in ("mul", "div"):
         fields = [field for field in fields if not field.is_weight()] or fields
@@ -300,12 +297,12 @@ def _padded(call: _Call) -> _Field:
 
 
 def _normalised(call: _Call) -> _Field:
-    """Statistics are weights."""
+    """Return the field unchanged: statistics count as weights."""
     return call.known[0]
 
 
 def _layer_normalised(call: _Call) -> _Field:
-    """Over the channels of each position; statistics over more are weights."""
+    """Combine the channels of each position; statistics over more dimensions count as weights."""
     return _mixed(call.known[0], [-1]) if len(call.given["normalized_shape"]) == 1 else call.known[0]
 
 
@@ -323,11 +320,11 @@ def _pooled(call: _Call) -> _Field:
 
 
 def _slid(field: _Field, call: _Call, window: Sequence[int]) -> _Field:
-    """A window slides over the map (N, C, H, W)."""
+    """Return the field of a window that slides over the map (N, C, H, W)."""
     kernel = (int(window[0]), int(window[1]))
     stride, dilation = call.pair("stride", kernel), call.pair("dilation", 1)
     pads: list[int] = []
-    for dim in (1, 0):  # width first, as F.pad wants it
+    for dim in (1, 0):  # width first, as F.pad needs it
         before = call.pair("padding", 0)[dim]
         reached = (call.out.shape[2 + dim] - 1) * stride[dim] + (kernel[dim] - 1) * dilation[dim] + 1
         pads += [before, reached - before - field.place.shape[2 + dim]]
@@ -341,7 +338,7 @@ def _slid(field: _Field, call: _Call, window: Sequence[int]) -> _Field:
 
 
 def _adapted(call: _Call) -> _Field:
-    """Adaptive pooling of a map (N, C, H, W)."""
+    """Return the field of adaptive pooling of a map (N, C, H, W)."""
     field, size = call.known[0], (call.out.shape[2], call.out.shape[3])
     jump = field.step(3) * field.place.shape[3] / size[1]
     pooled = field.each(lambda side: F.adaptive_max_pool2d(side, size))
@@ -349,7 +346,7 @@ def _adapted(call: _Call) -> _Field:
 
 
 def _multiplied(call: _Call) -> _Field:
-    """Matrix products (.., rows, k) x (.., k, columns); units are where rows are, or columns if all rows are one."""
+    """Return the field of (.., rows, k) x (.., k, columns); rows give the units, or columns if all rows are equal."""
     shape, fields = call.out.shape, []
     for names, dim in ((FIRST, -1), (SECOND, -2)):
         fields += [_mixed(call.own[name], [dim], shape) for name in names[call.name] if name in call.own]
@@ -372,12 +369,12 @@ def _reduced(call: _Call) -> _Field:
 
 
 def _mixed(field: _Field, dims: list[int], shape: Sequence[int] | None = None) -> _Field:
-    """Every value along the dimensions is made of all of them."""
+    """Return the field where each value combines all values along the dimensions."""
     return field.each(lambda side: side.amax(dims, keepdim=True).expand(shape or side.shape))
 
 
 def _settled(call: _Call, field: _Field) -> _Field:
-    """The whole image, if what was mixed did not reach equally far, or not all units, and now does."""
+    """Return the whole image if mixing made all values reach equally far, or reach all units."""
     even = field.is_even() and not all(before.is_even() for before in call.known)
     full = even or (field.is_everywhere() and not all(before.is_everywhere() for before in call.known))
     return field.everywhere() if full else field
@@ -388,7 +385,7 @@ def _same(side: Tensor) -> bool:
 
 
 def _extended(side: Tensor, dim: int, before: int, after: int, step: float) -> Tensor:
-    """More entries at both ends, or fewer, going on by ``step``."""
+    """Extend both ends of a dimension by ``step`` per entry, or shorten them."""
     size = side.shape[dim]
     index = torch.arange(-before, size + after, device=side.device)
     inside = index.clamp(0, size - 1)
@@ -403,8 +400,8 @@ MOVES = frozenset(
     " reshape roll select slice split split_with_sizes squeeze stack t transpose unbind unfold unsafe_split unsqueeze"
     " upsample_nearest2d view _reshape_alias _unsafe_view".split()
 )
-POINTWISE = frozenset("clone copy hardswish masked_fill _to_copy".split())  # those that the library does not mark
-MAPS_ONLY = frozenset(  # known for (N, C, H, W) alone
+POINTWISE = frozenset("clone copy hardswish masked_fill _to_copy".split())  # not tagged pointwise by PyTorch
+MAPS_ONLY = frozenset(  # rules that hold only for (N, C, H, W)
     "convolution _convolution cudnn_convolution mkldnn_convolution max_pool2d_with_indices max_pool2d avg_pool2d"
     " _adaptive_avg_pool2d adaptive_max_pool2d".split()
 )

@@ -11,9 +11,9 @@ from headstart.errors import ConfigError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images have to look for the weights: what they were learned on."""
+    """The preprocessing that the weights were trained with."""
 
-    image_size: int  # pixels, the side of the square that goes in
+    image_size: int  # pixels, the side of the square input
     mean: tuple[float, float, float]  # per channel, pixels scaled to [0, 1]
     std: tuple[float, float, float]
     interpolation: str  # "bilinear" or "bicubic"
@@ -22,24 +22,24 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What the weights are, for the record."""
+    """The origin of the weights and how they fit, for the run record."""
 
     name: str | None = None
     sha256: str | None = None
     source: str | None = None
-    matched: float | None = None  # share of the backbone's tensors that the file filled
-    missing: tuple[str, ...] = ()  # the tensors that it did not fill
-    taken: str | None = None  # which sub-dictionary and prefix of the file
-    changed: tuple[str, ...] = ()  # what was made to fit, such as positions for another image size
-    unused: tuple[str, ...] = ()  # parts of the file that have no place here, besides its classifier
+    matched: float | None = None  # fraction of the backbone's tensors that the file filled
+    missing: tuple[str, ...] = ()  # tensors that the file did not fill
+    taken: str | None = None  # sub-dictionary and prefix in the file
+    changed: tuple[str, ...] = ()  # changes made to fit, such as resized positions
+    unused: tuple[str, ...] = ()  # unused parts of the file, besides its classifier
 
 
 class Backbone(nn.Module):
     """Stages from the input upward, then a pooling to one feature vector.
 
-    Every parameter and buffer lives in exactly one stage; the pooling owns none. ``pool`` takes the outputs of the
-    stages numbered ``taps``, rising and ending with the last one, which is the only one by default: then
-    ``pool(stages(x))`` is the penultimate output of the original network.
+    Every parameter and buffer belongs to exactly one stage; the pooling has none. ``pool`` takes the outputs of the
+    stages numbered ``taps``, in rising order and ending with the last stage. By default only the last stage is tapped;
+    then ``pool(stages(x))`` is the penultimate output of the original network.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
 
     @property
     def stage_names(self) -> list[str]:
-        """Names of the stages, lowest first."""
+        """Return the names of the stages, lowest first."""
         return list(self.stages)
 
     def forward_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
@@ -72,12 +72,12 @@ class Backbone(nn.Module):
         return x
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """What enters stage ``start``, as from 0 normalised images (N, 3, S, S), to features (N, feature_dim)."""
+        """Return features (N, feature_dim) of the input of stage ``start``; for 0, normalised images (N, 3, S, S)."""
         return read(list(self.stages.values()), self.taps, self.pool, x, start)
 
     @torch.no_grad()
     def output_shapes(self) -> list[tuple[int, ...]]:
-        """The shape of each stage's output for one image, without the batch."""
+        """Return the shape of each stage's output for one image, without the batch."""
         size = self.preprocessing.image_size
         was_training = self.training
         self.eval()
@@ -105,17 +105,17 @@ class Backbone(nn.Module):
         finally:
             self.train(was_training)
         if features.ndim != 2:
-            raise ConfigError(f"{self.name} does not end in one feature vector an image.")
+            raise ConfigError(f"{self.name} does not end in one feature vector per image.")
         return int(features.shape[1])
 
 
 def read(stages: Sequence[nn.Module], taps: Sequence[int], pool: nn.Module, x: Tensor, start: int = 0) -> Tensor:
-    """Run stages from ``start`` on and pool what leaves those numbered ``taps``: features (N, D).
+    """Run stages from ``start`` on and pool the outputs of those in ``taps``: features (N, D).
 
-    ``x`` enters stage ``start``: it is itself the output of the stage below, which may be the lowest tap.
+    ``x`` is the input of stage ``start``, that is, the output of the stage below, which may be the lowest tap.
     """
     if taps[0] < start - 1:
-        raise ValueError(f"The output of stage {taps[0]} is wanted, but the pass starts at stage {start}.")
+        raise ValueError(f"The output of stage {taps[0]} is needed, but the pass starts at stage {start}.")
     outputs = [x] if taps[0] == start - 1 else []
     for number in range(start, len(stages)):
         x = stages[number](x)
@@ -125,6 +125,6 @@ def read(stages: Sequence[nn.Module], taps: Sequence[int], pool: nn.Module, x: T
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Refuse sizes that are no sizes."""
+    """Raise ConfigError unless the size is None or positive."""
     if image_size is not None and (isinstance(image_size, bool) or image_size < 1):
         raise ConfigError(f"dataset.image_size={image_size}: expected a positive number of pixels, such as 64.")

@@ -1,7 +1,7 @@
-"""Any network as a chain of stages: its forward pass is traced, and cut where one tensor carries all that follows.
+"""Cut any network into a chain of stages: trace its forward pass, and cut where a single tensor is passed on.
 
-Tracing goes through the network's own ``forward`` and through containers, while blocks stay whole. So what a network
-does between its blocks (class tokens, positions, reshapes) lands in the right stage without a word about its kind.
+Tracing goes through the network's own ``forward`` and through containers; blocks stay whole. So operations between
+blocks (class tokens, positions, reshapes) land in the right stage without knowledge of the architecture.
 """
 
 import contextlib
@@ -14,35 +14,35 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-DEPTHS = range(4)  # how far containers that are no nn.Sequential are opened, tried in this order
-REFERENCE = 224  # pixels at which resolutions are looked at: small images leave one pixel early on
-BATCHES = (2, 3)  # two sizes tell what follows the batch from what does not
+DEPTHS = range(4)  # how deep containers other than nn.Sequential are opened, tried in this order
+REFERENCE = 224  # pixels at which resolutions are compared: small images shrink to one pixel too early
+BATCHES = (2, 3)  # two batch sizes show which values depend on the batch size
 
 Stages = list[tuple[str, nn.Module]]
 Values = dict[fx.Node, Any]
 
 
 class CannotCutError(Exception):
-    """The forward pass does not fall apart into a chain of four stages or more."""
+    """The forward pass cannot be cut into a chain of at least four stages."""
 
 
 @torch.no_grad()
 def cut(network: nn.Module, size: int) -> tuple[Stages, nn.Module]:
-    """Named stages, lowest first, and a pooling without weights, whose composition equals ``network``.
+    """Return named stages, lowest first, and a pooling without weights; their composition equals ``network``.
 
-    ``network`` maps (N, 3, size, size) to (N, D); it is left in train mode, and the stages hold its own modules. A
-    new stage begins where the resolution falls; where it never does, as in vision transformers, the blocks are shared
-    out evenly. So that names of stages do not depend on ``size``, resolutions are those of images of ``REFERENCE``
-    pixels, where the network takes them. Raises CannotCutError.
+    ``network`` maps (N, 3, size, size) to (N, D). It is left in train mode, and the stages hold its own modules. A new
+    stage begins where the resolution falls. Where it never falls, as in vision transformers, the blocks are divided
+    evenly. Resolutions are those of images of ``REFERENCE`` pixels, if the network takes them, so that stage names do
+    not depend on ``size``. Raises CannotCutError.
     """
     network.eval()
     reason = ""
     for depth in DEPTHS:
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # fx prints a trace of its own before it raises
+            with contextlib.redirect_stderr(io.StringIO()):  # fx prints its own traceback before it raises
                 stages, pool = _Chain(network, size, depth).grouped()
                 _check(network, stages, pool, size)
-        except Exception as error:  # a forward pass that is traced may raise anything
+        except Exception as error:  # a traced forward pass may raise anything
             reason = reason or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             continue
         network.train()
@@ -68,21 +68,21 @@ class _Chain:
         self.cuts = self._find_cuts()
 
     def _find_shapes(self, size: int) -> dict[fx.Node, tuple[int, ...]]:
-        """Return the shapes of all tensors at the reference size; at the own one where the network takes no other."""
+        """Return the shapes of all tensors at the reference size, or at ``size`` if the network takes no other."""
         values = self.values[0]
         if size != REFERENCE:
             try:
                 values = _run(self.root, self.graph, _noise(1, REFERENCE))
-            except Exception:  # positions of a fixed number of places, shapes written down as numbers
+            except Exception:  # fixed positions or hard-coded shapes
                 values = self.values[0]
         return {node: tuple(value.shape) for node, value in values.items() if isinstance(value, Tensor)}
 
     def value(self, node: fx.Node) -> Any:
-        """What the node gave for the first batch."""
+        """Return the node's value for the first batch."""
         return self.values[0][node]
 
     def _find_weights(self) -> set[fx.Node]:
-        """Parameters, buffers, and what is made of them and of numbers alone: made anew wherever it is used."""
+        """Return parameters, buffers, and values computed only from them; each stage computes its own copy."""
         found: set[fx.Node] = set()
         for node in self.nodes:
             inputs = [n for n in node.all_input_nodes if not self._is_known(n)]
@@ -91,7 +91,7 @@ class _Chain:
         return found
 
     def _is_known(self, node: fx.Node) -> bool:
-        """Numbers and shapes that need no computing: the same for every batch, or the size of the batch."""
+        """Return whether the value needs no computing: a constant, the batch size, or a shape."""
         return node.op != "output" and (self._is_constant(node) or self._is_batch_size(node) or self._is_shape(node))
 
     def _is_constant(self, node: fx.Node) -> bool:
@@ -102,12 +102,12 @@ class _Chain:
         return tuple(values[node] for values in self.values) == BATCHES if _is_plain(self.value(node)) else False
 
     def _is_shape(self, node: fx.Node) -> bool:
-        """A shape of which single lengths are taken."""
+        """Return whether the node is a shape of which only single known lengths are used."""
         takes = all(user.target is operator.getitem and self._is_known(user) for user in node.users)
         return isinstance(self.value(node), torch.Size) and takes
 
     def _find_cuts(self) -> list[fx.Node]:
-        """Nodes behind which nothing else from before is needed, in order; the last gives the features."""
+        """Return, in order, the nodes after which no earlier value is needed; the last one gives the features."""
         place = {node: number for number, node in enumerate(self.kept)}
         last_use = dict.fromkeys(self.kept, -1)
         for node in self.kept:
@@ -115,7 +115,7 @@ class _Chain:
                 last_use[needed] = max(last_use[needed], place[node])
         (result,) = next(node for node in self.nodes if node.op == "output").all_input_nodes
         last_use[result] = len(self.kept)
-        cuts, open_until = [], last_use[self.kept[0]]  # the last use of anything before
+        cuts, open_until = [], last_use[self.kept[0]]  # the last use of any earlier node
         for node in self.kept[1:]:
             if open_until <= place[node] and isinstance(self.value(node), Tensor) and last_use[node] > place[node]:
                 cuts.append(node)
@@ -123,7 +123,7 @@ class _Chain:
         return cuts[: cuts.index(result) + 1]
 
     def _needs(self, node: fx.Node) -> list[fx.Node]:
-        """Kept nodes that a node uses, itself or through weights."""
+        """Return the kept nodes that a node uses, directly or through weights."""
         found: list[fx.Node] = []
         for needed in node.all_input_nodes:
             if needed in self.weights:
@@ -133,7 +133,7 @@ class _Chain:
         return found
 
     def grouped(self) -> tuple[Stages, nn.Module]:
-        """Segments between cuts, joined to stages."""
+        """Return stages, joined from the segments between cuts, and the pooling."""
         body = [node for node in self.cuts if not _is_pooled(self.shapes[node])]
         groups: list[list[fx.Node]] = []
         for node in body:
@@ -141,7 +141,7 @@ class _Chain:
                 groups.append([])
             groups[-1].append(node)
         if len(body) < 4:
-            raise CannotCutError(f"{len(body)} places to cut its forward pass are too few")
+            raise CannotCutError(f"its forward pass has {len(body)} places to cut, which is too few")
         if len(groups) < 4:  # one resolution throughout: a stem, then quarters
             bounds = [1 + round(quarter * (len(body) - 1) / 4) for quarter in range(5)]
             groups = [body[:1], *(body[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))]
@@ -158,7 +158,7 @@ class _Chain:
         return stages, tail
 
     def _segment(self, start: fx.Node, end: fx.Node, owned: set[int]) -> fx.GraphModule:
-        """A module from the value of ``start`` to that of ``end``; buffers that an earlier one owns are copied."""
+        """Return a module from ``start``'s value to ``end``'s; buffers owned by earlier segments are copied."""
         graph = fx.Graph()
         copies: dict[fx.Node, Any] = {start: graph.placeholder("x")}
 
@@ -182,19 +182,19 @@ class _Chain:
 
 
 class _Root(nn.Module):
-    """Calls the network with images alone: its optional arguments are no inputs."""
+    """A network called with images only, so that its optional arguments are not traced as inputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, D)."""
+        """Map (N, 3, S, S) to (N, D)."""
         return self.network(x)
 
 
 class _Traced(fx.Proxy):
-    """A traced value that knows what it was, so that the code around it can branch on it and count with it."""
+    """A traced value that knows its concrete value, so that code can branch and compute on it."""
 
     value: Any
 
@@ -212,16 +212,16 @@ class _Traced(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Traces with real images at hand. Blocks stay whole, and so does every module with weights of its own."""
+    """Trace with real images; blocks, and all modules that own weights, stay whole."""
 
     def __init__(self, x: Tensor, depth: int) -> None:
         super().__init__()
         self.x, self.depth = x, depth
         self.values: Values = {}
-        self.computing = False  # then nothing is traced
+        self.computing = False  # True while values are computed; nothing is traced then
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """The network and sequences are opened, other containers down to the depth."""
+        """Return whether to keep a module whole; the network, sequences, and containers up to ``depth`` are opened."""
         assert isinstance(self.root, _Root)
         if m is self.root.network or type(m).forward is nn.Sequential.forward:
             return False
@@ -230,7 +230,7 @@ class _Tracer(fx.Tracer):
         return depth > self.depth or bool(tensors) or next(m.children(), None) is None
 
     def proxy(self, node: fx.Node) -> "_Traced":
-        """Values are proxies that know themselves."""
+        """Return a proxy that knows its value."""
         return _Traced(node, self)
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
@@ -244,24 +244,24 @@ class _Tracer(fx.Tracer):
         return proxy
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Modules that run for the sake of their value are not traced."""
+        """Run modules without tracing while values are computed."""
         return forward(*args, **kwargs) if self.computing else super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """Likewise for their weights."""
+        """Return plain attributes while values are computed."""
         return attr_val if self.computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """Branches are taken as for the image at hand."""
+        """Take branches as the traced image does."""
         return bool(self.values[obj.node])
 
     def iter(self, obj: Any) -> Iterator[Any]:
-        """A tuple is taken apart."""
+        """Unpack a tuple into its traced entries."""
         return iter([obj[number] for number in range(len(self.values[obj.node]))])
 
 
 def _compute(root: nn.Module, node: fx.Node, values: Values, x: Tensor) -> Any:
-    """The value of a node, kept in ``values``."""
+    """Return the value of a node and store it in ``values``."""
 
     def known(needed: fx.Node) -> Any:
         return values[needed] if needed in values else _compute(root, needed, values, x)
@@ -298,18 +298,18 @@ def _drop_unused(graph: fx.Graph) -> None:
 
 
 def _as_modules(root: nn.Module, graph: fx.Graph) -> None:
-    """Dropout called as a function would keep the mode that it was traced in: make it a module, which has modes."""
+    """Replace functional dropout, which would keep its traced mode, by modules, which have modes."""
     for number, node in enumerate(list(graph.nodes)):
         if node.target is F.dropout:
-            share = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-            root.add_module(f"dropout{number}", nn.Dropout(float(share)))
+            rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
+            root.add_module(f"dropout{number}", nn.Dropout(float(rate)))
             with graph.inserting_before(node):
                 node.replace_all_uses_with(graph.call_module(f"dropout{number}", (node.args[0],)))
             graph.erase_node(node)
 
 
 def _own_buffers(module: nn.Module, owned: set[int]) -> None:
-    """Constants that several stages use, such as rotary positions: each stage gets its own."""
+    """Copy constants that several stages use, such as rotary positions, so that each stage owns its own."""
     for part in module.modules():
         for name, buffer in list(part.named_buffers(recurse=False)):
             if id(buffer) in owned:
@@ -319,19 +319,19 @@ def _own_buffers(module: nn.Module, owned: set[int]) -> None:
 
 def _check(network: nn.Module, stages: Stages, pool: nn.Module, size: int) -> None:
     chain = nn.Sequential(*(stage for _, stage in stages), pool)
-    x = _noise(max(BATCHES) + 1, size)  # another batch size: nothing of the traced one may stick
+    x = _noise(max(BATCHES) + 1, size)  # another batch size: the traced one must not be baked in
     for training in (False, True):
         if not torch.allclose(_outcome(chain, x, training), _outcome(network, x, training), rtol=1e-4, atol=1e-5):
-            raise CannotCutError(f"its stages do not compose to it in {'train' if training else 'eval'} mode")
+            raise CannotCutError(f"its stages do not reproduce its output in {'train' if training else 'eval'} mode")
     parts = [id(parameter) for _, stage in stages for parameter in stage.parameters()]
     if len(stages) < 4:
-        raise CannotCutError(f"it has {len(stages)} stages that can be told apart")
+        raise CannotCutError(f"it has only {len(stages)} distinct stages")
     if len(parts) != len(set(parts)) or any(id(parameter) not in set(parts) for parameter in network.parameters()):
         raise CannotCutError("a weight is used in two stages, or in none")
 
 
 def _outcome(network: nn.Module, x: Tensor, training: bool) -> Tensor:
-    """One forward pass from a fixed random state; statistics that it moves are put back."""
+    """Run one forward pass from a fixed random state; restore the statistics that it changes."""
     kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     network.train(training)
     with torch.random.fork_rng(devices=[]):
@@ -348,7 +348,7 @@ def _noise(batch: int, size: int) -> Tensor:
 
 
 def _is_plain(value: Any) -> bool:
-    """Numbers, and tuples of them."""
+    """Return whether the value is a number, string, dtype or device, or a tuple of them."""
     if isinstance(value, tuple | list):
         return all(_is_plain(entry) for entry in value)
     return value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device)
@@ -359,7 +359,7 @@ def _is_pooled(shape: tuple[int, ...]) -> bool:
 
 
 def _positions(shape: tuple[int, ...]) -> int:
-    """Return at how many places a tensor of this shape has a feature vector."""
+    """Return the number of positions at which a tensor of this shape has a feature vector."""
     if len(shape) == 4:
         channels_last = shape[1] == shape[2] != shape[3]
         return shape[1] * shape[2] if channels_last else shape[2] * shape[3]

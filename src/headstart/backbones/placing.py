@@ -1,4 +1,4 @@
-"""Which tensors of a file go where in a network: by names, shapes and types alone."""
+"""Match the tensors of a file to those of a network by name, shape and type."""
 
 import re
 from collections import Counter
@@ -10,14 +10,14 @@ from torch import Tensor
 Tensors = Mapping[str, Tensor]
 Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
-ENOUGH = 0.9  # a file that fills less than this share of the backbone's tensors is for another network
-SHOWN = 3  # names of each side in a refusal
-TRIED = 4  # prefixes of a sub-dictionary that are tried, those of most names first
+ENOUGH = 0.9  # a file that fills a smaller fraction of the backbone's tensors is for another network
+SHOWN = 3  # names of each side in an error message
+TRIED = 4  # prefixes tried in each sub-dictionary, most frequent first
 COUNTER = "num_batches_tracked"  # old files lack it, and nothing here reads it
-MASK = "mask_token"  # of pretraining only: networks that classify never see it
-# First components of names that belong to output layers, which are not taken.
+MASK = "mask_token"  # used in pretraining only
+# First components of names of output layers, which are not loaded.
 HEAD = re.compile(r"(fc\d*|classif\w*|heads?|head_\w+|\w+_head|last_linear|logits|output|aux\w*|linear|pred\w*)$", re.I)
-# Sub-networks that fit equally well are taken in this order: averages first, those that only follow others last.
+# The preference among sub-networks that fit equally well: averaged weights first, momentum copies last.
 ORDER = (r"ema|averaged?|avg", r"teacher", r"", r"student", r"encoder_k|key|momentum|target")
 
 
@@ -26,16 +26,16 @@ class Placement:
     """How the tensors of a file fit into a network."""
 
     fitting: Mapping[str, Tensor]
-    missing: tuple[str, ...]  # of the network, not in the file or of another shape there
-    misshapen: tuple[str, ...]  # of those, the ones of another shape
-    extra: tuple[str, ...]  # of the file: of parts that the network has, but not there
-    unused: tuple[str, ...]  # of the file: of other parts, its classifier left out
-    share: float  # of the network's tensors that fit
+    missing: tuple[str, ...]  # in the network, but absent or of another shape in the file
+    misshapen: tuple[str, ...]  # the missing ones that have another shape in the file
+    extra: tuple[str, ...]  # in the file, within a part that the network has, but unknown to it
+    unused: tuple[str, ...]  # in the file, within other parts, without the classifier
+    fraction: float  # of the network's tensors that fit
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tensors of a file that may be those of the network: of one sub-dictionary, names without a prefix."""
+    """Tensors of a file that may be the network's: one sub-dictionary, names without a prefix."""
 
     path: tuple[str, ...]
     prefix: str
@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def rank(self) -> int:
-        """Its place in ``ORDER``."""
+        """Return its place in ``ORDER``."""
         words = re.split(r"[./]", "/".join((*self.path, self.prefix)).lower())
         found = [number for number, role in enumerate(ORDER) if role and _plays(role, words)]
         return found[0] if found else ORDER.index("")
@@ -59,9 +59,9 @@ class Candidate:
 
 
 def place(wanted: Tensors, found: Tensors) -> Placement:
-    """Give each tensor of a network, by name, that of a file, and judge those that are left over.
+    """Match a network's tensors by name with a file's, and sort the rest.
 
-    Only names, shapes and types matter, so both may be without values.
+    Only names, shapes and types matter, so both may be on the meta device.
     """
     fitting = {name: tensor for name, tensor in found.items() if name in wanted and tensor.shape == wanted[name].shape}
     needed = [name for name in wanted if not name.endswith(COUNTER)]
@@ -78,34 +78,34 @@ def place(wanted: Tensors, found: Tensors) -> Placement:
         misshapen=tuple(name for name in missing if name in found),
         extra=extra,
         unused=tuple(name for name in left if name not in extra and not _is_bookkeeping(name, found[name])),
-        share=1 - len(missing) / max(len(needed), 1),
+        fraction=1 - len(missing) / max(len(needed), 1),
     )
 
 
 def refusal(placed: Placement, wanted: Tensors, found: Tensors, what: str, backbone: str) -> str | None:
-    """Say in one sentence why tensors are not those of the network; None where they are."""
-    if placed.share >= ENOUGH and (channels := _channels(placed, wanted, found)):
-        return f"{what}: its first layer {channels} channels, {backbone} takes images of 3."
-    if placed.share < ENOUGH:
+    """Return one sentence on why the tensors do not fit the network; None if they fit."""
+    if placed.fraction >= ENOUGH and (channels := _channels(placed, wanted, found)):
+        return f"{what}: its first layer {channels} channels, but {backbone} takes images of 3."
+    if placed.fraction < ENOUGH:
         needed = sum(not name.endswith(COUNTER) for name in wanted)
         return (
-            f"{what} fills {placed.share:.0%} of the tensors of {backbone} ({needed - len(placed.missing)} of"
-            f" {needed}), at least {ENOUGH:.0%} are needed: is it for another network?"
+            f"{what} fills {placed.fraction:.0%} of the tensors of {backbone} ({needed - len(placed.missing)} of"
+            f" {needed}), but at least {ENOUGH:.0%} are needed: is it for another network?"
             f" {backbone} lacks {_some(placed.missing, wanted)}; the file has"
             f" {_some((*placed.misshapen, *placed.extra, *placed.unused), found) or 'no others'}."
         )
     if placed.extra:
         count = len(placed.extra)
         return (
-            f"{what} holds {count} tensor{'s' * (count > 1)} for which {backbone} has no place, such as"
+            f"{what} has {count} tensor{'s' * (count > 1)} that {backbone} lacks, such as"
             f" {_some(placed.extra, found)}: is it for a bigger network? {backbone}"
             f" {f'lacks {_some(placed.missing, wanted)}' if placed.missing else f'ends with {_last(wanted)}'}."
         )
     if placed.misshapen:
         return (
-            f"{what}: its tensors have other shapes than those of {backbone}: "
+            f"{what}: some tensors do not have the shape that {backbone} needs: "
             + "; ".join(
-                f"{name} has shape {tuple(found[name].shape)}, {backbone} needs {tuple(wanted[name].shape)}"
+                f"{name} has shape {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
                 for name in placed.misshapen[:SHOWN]
             )
             + "."
@@ -114,10 +114,10 @@ def refusal(placed: Placement, wanted: Tensors, found: Tensors, what: str, backb
 
 
 def candidates(groups: Mapping[tuple[str, ...], Tensors], wanted: Collection[str]) -> list[Candidate]:
-    """List what may be the network's tensors in the sub-dictionaries of a file.
+    """List the tensors that may be the network's in each sub-dictionary of a file.
 
-    A prefix is what stands before a name of the network in so many names of the file. The whole sub-dictionary, and
-    all of it without what its names have in common, are tried too, as libraries know other names for some networks.
+    It tries the most frequent prefixes before known names. It also tries unchanged names, and names without their
+    common prefix, because libraries may use other names for a network.
     """
     listed: dict[tuple[tuple[str, ...], str], Candidate] = {}
     for path, tensors in groups.items():
@@ -130,21 +130,21 @@ def candidates(groups: Mapping[tuple[str, ...], Tensors], wanted: Collection[str
 
 
 def _is_bookkeeping(name: str, tensor: Tensor) -> bool:
-    """Return whether a tensor is a counter or an index, which no output depends on."""
+    """Return whether a tensor is a counter or an index that no output depends on."""
     return name == MASK or tensor.numel() <= 1 or not (tensor.is_floating_point() or tensor.is_complex())
 
 
 def _part(name: str) -> str:
-    """Return the part of a network that a tensor belongs to, numbers left out: layer3.0.bn1.bias is of layer#.
+    """Return the part of a network that a tensor belongs to, without numbers: layer3.0.bn1.bias gives layer#.
 
-    Tensors of the network itself go by their last word: cls_token and reg_token are of one kind.
+    A tensor of the network itself gives its last word: cls_token and reg_token are of one kind.
     """
     first, dot, _ = name.partition(".")
     return re.sub(r"\d+", "#", first) if dot else f"({first.rpartition('_')[2]})"
 
 
 def _channels(placed: Placement, wanted: Tensors, found: Tensors) -> str | None:
-    """Say which tensor is the first layer of images that have other channels than three."""
+    """Describe a first layer whose images do not have three channels; None without one."""
     for name in placed.misshapen:
         own, other = tuple(wanted[name].shape), tuple(found[name].shape)
         if len(own) == len(other) == 4 and own[1] == 3 and own[:1] + own[2:] == other[:1] + other[2:]:
@@ -153,7 +153,7 @@ def _channels(placed: Placement, wanted: Tensors, found: Tensors) -> str | None:
 
 
 def _prefixes(name: str, wanted: Collection[str]) -> Iterable[str]:
-    """Return what stands before a name of the network in this one, if it ends in one."""
+    """Yield the beginnings of a name that are followed by a name of the network."""
     start = 0
     while True:
         if name[start:] in wanted:
@@ -164,7 +164,7 @@ def _prefixes(name: str, wanted: Collection[str]) -> Iterable[str]:
 
 
 def _in_common(names: Iterable[str]) -> str:
-    """Return the dotted beginning that all names share."""
+    """Return the dotted prefix that all names share."""
     split = [name.split(".")[:-1] for name in names]
     shared = []
     for parts in zip(*split, strict=False):
@@ -179,7 +179,7 @@ def _plays(role: str, words: Iterable[str]) -> bool:
 
 
 def _last(wanted: Tensors) -> str:
-    """Return the last names of a network, counters left out."""
+    """Return the last names of a network, without counters."""
     return _some([name for name in wanted if not name.endswith(COUNTER)][-SHOWN:], wanted)
 
 

@@ -1,4 +1,4 @@
-"""Where features are read: from the top of a backbone, from a lower stage, or from several at once."""
+"""Choose where features are read: at the top of a backbone, at a lower stage, or at several stages."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ POOLINGS = ("avg", "max", "avgmax", "gem")
 
 
 class Pool(nn.Module):
-    """A map to a vector an image; vectors are left as they are.
+    """Pool a map to one vector per image; vectors are left unchanged.
 
-    ``kind`` is "avg", "max", "avgmax" (both, one behind the other) or "gem": the generalised mean
-    ``mean(max(x, 0)^p)^(1/p)``, between average (p = 1) and maximum (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
-    A map is (N, C, H, W), or (N, H, W, C) where ``channels_last_dim``, or tokens (N, T, C).
+    ``kind`` is "avg", "max", "avgmax" (both, concatenated) or "gem": the generalised mean ``mean(max(x, 0)^p)^(1/p)``,
+    between average (p = 1) and maximum (Radenovic et al. 2018, arXiv:1711.02512, eq. 3). A map is (N, C, H, W), or (N,
+    H, W, C) with ``channels_last_dim``, or tokens (N, T, C).
     """
 
     def __init__(self, kind: str, channels_last_dim: bool = False, gem_p: float = 3.0) -> None:
@@ -28,11 +28,11 @@ class Pool(nn.Module):
         self.kind, self.channels_last_dim, self.gem_p = kind, channels_last_dim, float(gem_p)
 
     def extra_repr(self) -> str:
-        """Shown by print, and part of the key of kept features."""
+        """Return the settings, for print and for the key of cached features."""
         return f"{self.kind}, channels_last_dim={self.channels_last_dim}, gem_p={self.gem_p}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), (N, H, W, C), (N, T, C) or (N, D) to (N, D)."""
+        """Map (N, C, H, W), (N, H, W, C), (N, T, C) or (N, D) to (N, D)."""
         if x.ndim == 2:
             return x
         space = (2, 3) if x.ndim == 4 and not self.channels_last_dim else tuple(range(1, x.ndim - 1))
@@ -46,24 +46,24 @@ class Pool(nn.Module):
 
 
 class Joined(nn.Module):
-    """The outputs of several stages, each pooled, one behind the other: a hypercolumn (arXiv:1411.5752)."""
+    """Concatenate the pooled outputs of several stages: a hypercolumn (arXiv:1411.5752)."""
 
     def __init__(self, pools: Sequence[nn.Module]) -> None:
         super().__init__()
         self.pools = nn.ModuleList(pools)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """As many maps as there are pools to (N, sum of their D)."""
+        """Map one map per pool to (N, sum of their D)."""
         return torch.cat([pool(x) for pool, x in zip(self.pools, maps, strict=True)], dim=1)
 
 
 def read_from(
     backbone: Backbone, stages: Sequence[str] | None = None, pooling: str | None = None, gem_p: float = 3.0
 ) -> Backbone:
-    """The same network, its features read from these stages; stages above the highest of them are left out.
+    """Return the same network with features read from these stages, without the stages above them.
 
-    ``stages`` None is the last one; ``pooling`` None is the backbone's own there, and the average elsewhere. Raises
-    ConfigError for a stage that does not exist and for a pooling where there is nothing to pool.
+    ``stages`` None means the last stage. ``pooling`` None means the backbone's own pooling at the last stage, and the
+    average elsewhere. Raises ConfigError for an unknown stage, and for a pooling where there is nothing to pool.
     """
     names = backbone.stage_names
     if stages is None:
@@ -81,8 +81,8 @@ def read_from(
     shapes = backbone.output_shapes()
     if pooling is not None and all(len(shapes[tap]) == 1 for tap in taps):
         raise ConfigError(
-            f"head.pooling={pooling}: {backbone.name} gives a vector there, nothing is left to pool; leave it null,"
-            " or read a lower stage with head.stages."
+            f"head.pooling={pooling}: {backbone.name} already gives a vector there; set it to null, or read a lower"
+            " stage with head.stages."
         )
     pools: list[nn.Module] = []
     for tap in taps:
@@ -94,10 +94,10 @@ def read_from(
 
 
 def truncated(backbone: Backbone, count: int) -> Backbone:
-    """The lowest ``count`` stages, their map averaged to a vector."""
+    """Return the lowest ``count`` stages, with their map averaged to a vector."""
     return read_from(backbone, [backbone.stage_names[count - 1]])
 
 
 def channels_last_dim(shape: Sequence[int]) -> bool:
-    """Whether a map (a, b, c) of a square image is (H, W, C): its first two sides are equal, its last is not."""
+    """Return whether a square map (a, b, c) is (H, W, C): a equals b, but not c."""
     return len(shape) == 3 and shape[0] == shape[1] != shape[2]

@@ -1,4 +1,4 @@
-"""Any of timm's networks."""
+"""Any network of timm as a backbone."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ from headstart.settings.sources import check_source, source_of
 def timm_backbone(
     name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
 ) -> Backbone:
-    """One of timm's networks without its classifier.
+    """Return one of timm's networks without its classifier.
 
-    ``name`` is any that ``timm.list_models()`` gives, with or without a tag; ``local-dir:FOLDER`` (a folder with
-    config.json and weights, as timm saves it) or ``hf-hub:USER/MODEL``. ``weights`` is None (random, from ``seed``),
-    ``"imagenet"`` (timm's default ones for that name; those of the folder or of the hub), or a file. ``drop_path`` is
-    the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
+    ``name`` is one that ``timm.list_models()`` lists, with or without a tag, or ``local-dir:FOLDER`` (a folder with
+    config.json and weights, as timm saves it), or ``hf-hub:USER/MODEL``. ``weights`` is None (random, from ``seed``),
+    ``"imagenet"`` (timm's default for that name, or those of the folder or hub), or a file. ``drop_path`` is the rate
+    of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
-    import timm  # 0.2 s, for those who use it
+    import timm  # takes 0.2 s, so it is imported only when used
 
     if source_of(name):
         check_source(name)
@@ -51,31 +51,31 @@ def timm_backbone(
 
 
 def _check_tag(name: str) -> None:
-    """Refuse a tag, which says what weights were learned on, that this network has no weights under."""
+    """Raise ConfigError for a tag (a name for the weights' training data) that this network has no weights for."""
     import timm
 
     architecture, dot, tag = name.partition(".")
     known = timm.list_pretrained(f"{architecture}.*") if dot else []
     try:
         timm.get_pretrained_cfg(name)
-    except RuntimeError as error:  # what timm raises for it
+    except RuntimeError as error:  # timm's error for an unknown tag
         hint = nearest(name, known) if known else f" Did you mean '{architecture}'?"
         raise ConfigError(f"timm's '{architecture}' has no weights with the tag '{tag}'.{hint}") from error
 
 
 def build(name: str, seed: int, pretrained: bool = False, drop_path: float | None = None) -> Any:
-    """A timm network without classifier, initialised from ``seed``; the global random state is left alone."""
+    """Return a timm network without classifier, initialised from ``seed``; the global random state is unchanged."""
     import timm
 
     rate = check_drop_path(drop_path)
-    asked: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network takes one
+    options: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network accepts it
     if source_of(name):
-        asked["in_chans"] = 3  # whatever its own images were like
+        options["in_chans"] = 3  # its description may say another number
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(for_torch("backbone", seed))
         try:
-            network = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **asked)
-        except Exception as error:  # the hub's client, urllib and timm each raise their own
+            network = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **options)
+        except Exception as error:  # the hub's client, urllib and timm raise different errors
             if isinstance(error, TypeError) and rate and "drop_path_rate" in str(error):
                 raise no_drop_path(rate, name) from error
             if source_of(name):
@@ -92,10 +92,10 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
 
 
 def resize(name: str, network: Any, image_size: int | None) -> None:
-    """Make a network ready for images of another size than its own, where it has to know; in place."""
+    """Set the network's image size in place, if it depends on one."""
     native = _native_size(network)
     size = image_size or native
-    built = getattr(getattr(network, "patch_embed", None), "img_size", None)  # a saved network may have another
+    built = getattr(getattr(network, "patch_embed", None), "img_size", None)  # a saved network may use another size
     if size != (built[0] if built else native) and hasattr(network, "set_input_size"):
         try:
             network.set_input_size(img_size=(size, size))
@@ -108,14 +108,14 @@ def _native_size(network: Any) -> int:
 
 
 def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsInfo) -> Backbone:
-    """Cut a timm network (num_classes=0), which is ready for this image size, into stages."""
+    """Cut a timm network (num_classes=0), already set to this image size, into stages."""
     config = network.pretrained_cfg
     size = image_size or _native_size(network)
     try:
         stages, pool = cut(network, size)
     except CannotCutError as error:
         raise ConfigError(
-            f"timm's '{name}' does not run as a chain of stages at {size} x {size} pixels ({error});"
+            f"timm's '{name}' cannot be cut into a chain of stages at {size} x {size} pixels ({error});"
             " choose another network or another dataset.image_size."
         ) from error
     interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"

@@ -12,22 +12,22 @@ from headstart.settings.sources import DESCRIPTION, FOLDER, HUB, folder_of, plac
 
 
 def timm_name(name: str) -> str:
-    """Return a name as timm takes it: a folder without ~."""
+    """Return the name in the form that timm takes: a folder without ~."""
     return f"{FOLDER}:{folder_of(name)}" if source_of(name) == FOLDER else name
 
 
 def unreadable(name: str, error: BaseException) -> HeadstartError:
-    """Return the error for a network that cannot be built: not downloaded, or described wrongly."""
+    """Return the error for a network that cannot be downloaded or built from its description."""
     if source_of(name) == HUB:
         return _not_fetched(name, error)
     return ConfigError(
-        f"backbone.name={name}: its {DESCRIPTION} does not describe a network of timm's"
+        f"backbone.name={name}: its {DESCRIPTION} does not describe a timm network"
         f" ({type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')})."
     )
 
 
 def source_weights(name: str, network: nn.Module) -> WeightsInfo:
-    """Fill a network with the weights beside its description. Raises WeightsError where they do not fit."""
+    """Fill a network with the weights beside its description. Raises WeightsError if they do not fit."""
     adapt = timm_adapt(network)
     if source_of(name) == FOLDER:
         return load_weights_file(network, weights_in(name), name, adapt)
@@ -35,7 +35,7 @@ def source_weights(name: str, network: nn.Module) -> WeightsInfo:
 
     try:
         state = load_state_dict_from_hf(place_of(name), weights_only=True)
-    except Exception as error:  # the hub's client and urllib each raise their own
+    except Exception as error:  # the hub's client and urllib raise different errors
         raise _not_fetched(name, error) from error
     info = fill_from(network, {(): state}, f"The weights of {name}", name, adapt)
     return replace(info, name=name, sha256=state_sha256(network.state_dict()), source=name)

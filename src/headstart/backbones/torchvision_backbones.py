@@ -1,4 +1,4 @@
-"""torchvision's classifiers, cut into stages by hand."""
+"""torchvision's classifiers as backbones, cut into stages by hand."""
 
 import contextlib
 import http.client
@@ -25,16 +25,16 @@ from headstart.seeds import for_torch
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
-OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # "norm.1." was once allowed as a name
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # old files have "norm.1." for "norm1."
 
 
 def torchvision_backbone(
     name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
 ) -> Backbone:
-    """One of torchvision's classifiers without its last layer.
+    """Return one of torchvision's classifiers without its last layer.
 
-    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (torchvision's default ones), or a file.
-    ``drop_path`` is the rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
+    ``weights`` is None (random, from ``seed``), ``"imagenet"`` (torchvision's default), or a file. ``drop_path`` is the
+    rate of stochastic depth (None: the library's own), as in ``drop_path.py``.
     """
     if name not in CUTS:
         raise ConfigError(f"There is no torchvision backbone '{name}'.{nearest(name, CUTS)}")
@@ -57,7 +57,7 @@ def torchvision_backbone(
     without_classifier(network)
     info = _load_imagenet(network, name, enum) if weights == "imagenet" else WeightsInfo()
     stages, pool = CUTS[name](network)
-    # GoogLeNet's weights were learned on pixels scaled to [-1, 1]; torchvision converts inside the network.
+    # GoogLeNet's weights expect pixels scaled to [-1, 1]; torchvision converts them inside the network.
     mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if name == "googlenet" else (tuple(preset.mean), tuple(preset.std))
     preprocessing = Preprocessing(
         size, mean, std, preset.interpolation.value, preset.crop_size[0] / preset.resize_size[0]
@@ -88,7 +88,7 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
     try:
         state = enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"'{target}' holds more than tensors; remove it, and it is fetched anew.") from error
+        raise WeightsError(f"'{target}' holds more than tensors; delete it to download it again.") from error
     except (URLError, OSError, RuntimeError, http.client.HTTPException) as error:
         with contextlib.suppress(OSError):
             target.with_suffix(".partial").unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
 
 
 def _rename(name: str, own: Mapping[str, str]) -> Callable[[str], str]:
-    """Give old names as they are now, and those of a run's checkpoint, which go by stage, as the network has them."""
+    """Return a function that maps old names, and stage names of a run's checkpoint, to the network's names."""
 
     def rename(key: str) -> str:
         key = own.get(key[max(key.find("stages."), 0) :], key)
@@ -108,13 +108,13 @@ def _rename(name: str, own: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def _own_names(backbone: Backbone, network: nn.Module) -> dict[str, str]:
-    """Return the names of the network's tensors by those that they have in its stages."""
+    """Map the tensors' names in the stages to their names in the network."""
     names = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
     return {name: names[id(tensor)] for name, tensor in backbone.state_dict(keep_vars=True).items()}
 
 
 def _adapt(name: str, network: Any) -> Adapt | None:
-    """Return what torchvision does to files of this network: positions are stretched to the image size."""
+    """Return torchvision's conversion of this network's files, which resizes positions, or None."""
     if name.startswith("vit_"):
         return partial(torchvision_vit, image_size=network.image_size, patch=network.patch_size)
     return partial(torchvision_swin, wanted=network.state_dict()) if name.startswith("swin") else None
@@ -125,7 +125,7 @@ def _seq(*modules: nn.Module) -> nn.Sequential:
 
 
 def _fully_connected(net: Any, bounds: list[int]) -> tuple[Stages, nn.Module]:
-    """AlexNet and VGG: groups of convolutions, then the two layers of 4096."""
+    """Cut AlexNet or VGG into groups of convolutions and the two layers of 4096 units."""
     convs: Stages = [
         (f"conv{i + 1}", net.features[start:stop])
         for i, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
@@ -165,7 +165,7 @@ def _densenet(n: Any) -> tuple[Stages, nn.Module]:
 def _mobilenet(bounds: list[int]) -> Cut:
     def cut(n: Any) -> tuple[Stages, nn.Module]:
         stages = _features(n, bounds)
-        # The hidden layer comes after the pooling, so both make a stage of their own.
+        # The hidden layer follows the pooling, so both form a separate stage.
         return [*stages, ("neck", _seq(n.avgpool, nn.Flatten(), n.classifier[0], n.classifier[1]))], nn.Identity()
 
     return cut
@@ -187,7 +187,7 @@ def _convnext(n: Any) -> tuple[Stages, nn.Module]:
 
 
 class _VitStem(nn.Module):
-    """Patches to tokens: the class token in front, positions added."""
+    """Turn patches into tokens, prepend the class token and add positions."""
 
     def __init__(self, conv_proj: nn.Module, class_token: nn.Parameter, position: nn.Parameter, drop: nn.Module):
         super().__init__()
@@ -195,7 +195,7 @@ class _VitStem(nn.Module):
         self.class_token, self.pos_embedding = class_token, position
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, 1 + patches, width)."""
+        """Map (N, 3, S, S) to (N, 1 + patches, width)."""
         tokens = self.conv_proj(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
         return self.dropout(tokens + self.pos_embedding)

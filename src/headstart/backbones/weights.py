@@ -1,4 +1,4 @@
-"""Weights from files: tensors only, and only if they fit."""
+"""Load weights from files: tensors only, and only if they fit."""
 
 import argparse
 import hashlib
@@ -21,23 +21,23 @@ from headstart.files import expanded
 from headstart.settings.rules import existing_weights
 
 Rename = Callable[[str], str]
-Groups = Mapping[tuple[str, ...], dict[str, Tensor]]  # tensors by their names, in each sub-dictionary of a file
+Groups = Mapping[tuple[str, ...], dict[str, Tensor]]  # named tensors in each sub-dictionary of a file
 
-DEEPEST = 8  # sub-dictionaries within one another that are looked at
-# What compiling, sharding and checkpointing of activations write into names, anywhere.
+DEEPEST = 8  # levels of nested sub-dictionaries that are searched
+# What compiling, sharding and activation checkpointing insert into names.
 WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-# A traced network's checkpoint holds the network's own names; its stages may be called otherwise at another size.
+# A traced network's checkpoint holds the network's own names behind stage names, which may depend on the image size.
 TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
+    """Return the hash of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def state_sha256(state: dict[str, Tensor]) -> str:
-    """Hash of names, shapes and values, in hex."""
+    """Return the hash of names, shapes and values, in hex."""
     digest = hashlib.sha256()
     for name, tensor in state.items():
         array = tensor.detach().cpu().contiguous()
@@ -47,9 +47,9 @@ def state_sha256(state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> Groups:
-    """Read the tensors of a ``.safetensors`` file or of one written by ``torch.save``, by sub-dictionary.
+    """Read the tensors of a ``.safetensors`` or ``torch.save`` file, by sub-dictionary.
 
-    Nothing but tensors and plain values is unpickled. Raises WeightsError.
+    Only tensors and plain values are unpickled. Raises WeightsError.
     """
     existing_weights(path)
     try:
@@ -58,13 +58,13 @@ def read_tensors(path: Path) -> Groups:
 
             return {(): load_file(path)}
         with (
-            warnings.catch_warnings(action="ignore"),  # on a traced program, which is refused below
+            warnings.catch_warnings(action="ignore"),  # about a traced program, which is refused below
             torch.serialization.safe_globals([argparse.Namespace]),
-        ):  # the command that trained, in many a file
+        ):  # many files hold the training command's arguments
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(_not_tensors(path)) from error
-    except Exception as error:  # safetensors raises its own class, which has no public parent
+    except Exception as error:  # safetensors' error class has no public parent
         raise WeightsError(_not_tensors(path)) from error
     groups = dict(_groups(content, ()))
     if not groups:
@@ -73,7 +73,7 @@ def read_tensors(path: Path) -> Groups:
 
 
 def _groups(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield every sub-dictionary that holds tensors under names, with the names that lead to it."""
+    """Yield every sub-dictionary that holds named tensors, with the path of names that leads to it."""
     if not isinstance(content, dict) or len(path) > DEEPEST:
         return
     named = {name: value for name, value in content.items() if isinstance(name, str)}
@@ -86,11 +86,11 @@ def _groups(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def load_weights_file(
     network: nn.Module, path: str | Path, backbone: str, adapt: Adapt | None = None, rename: Rename = str
 ) -> WeightsInfo:
-    """Fill a network from a file, in place, whatever sub-dictionary and prefix its tensors are under.
+    """Fill a network in place from a file, whatever sub-dictionary and prefix its tensors have.
 
-    Of several sub-networks that fit, the one that fills most is taken; of equal ones, in the order of
-    ``placing.ORDER``. ``rename`` gives old names of tensors as the network has them; ``adapt`` does what the network's
-    library does to a state dict, as to stretch positions to the image size. Raises WeightsError where nothing fits.
+    Of several sub-networks that fit, the one that fills most tensors is loaded; ``placing.ORDER`` breaks ties.
+    ``rename`` maps old tensor names to the network's. ``adapt`` converts a state dict as the network's library does,
+    for example resizes positions. Raises WeightsError if nothing fits.
     """
     file = expanded(str(path))
     info = fill_from(network, read_tensors(file), f"backbone.weights={file}", backbone, adapt, rename)
@@ -100,7 +100,7 @@ def load_weights_file(
 def fill_from(
     network: nn.Module, groups: Groups, what: str, backbone: str, adapt: Adapt | None = None, rename: Rename = str
 ) -> WeightsInfo:
-    """Fill a network from the tensors of a file, as ``load_weights_file`` does; what was taken, and how it fits."""
+    """Fill a network as ``load_weights_file`` does, and return what was loaded and how it fits."""
     wanted = network.state_dict()
     groups = _renamed(groups, rename)
     options = [_option(candidate, wanted, what, adapt) for candidate in candidates(groups, wanted)]
@@ -125,7 +125,7 @@ def fill_from(
 
 @dataclass(frozen=True)
 class _Option:
-    """A sub-network of a file as it would go into the network."""
+    """A sub-network of a file, adapted to the network."""
 
     candidate: Candidate
     tensors: dict[str, Tensor]  # adapted
@@ -141,7 +141,7 @@ def _option(candidate: Candidate, wanted: Mapping[str, Tensor], what: str, adapt
 
 
 def _renamed(groups: Groups, rename: Rename) -> Groups:
-    """Leave out of names what wrappers and traced networks put in, and give old ones as they are now."""
+    """Remove from names what wrappers and traced networks insert, and map old names to the current ones."""
     return {
         path: {rename(TRACED.sub("", WRAPPERS.sub("", name))): tensor for name, tensor in tensors.items()}
         for path, tensors in groups.items()
@@ -149,7 +149,7 @@ def _renamed(groups: Groups, rename: Rename) -> Groups:
 
 
 def _beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
-    """Return the sub-networks beside the one that was taken, in its own sub-dictionary."""
+    """Return the sub-networks beside the loaded one, in its own sub-dictionary."""
     above = taken.prefix.rstrip(".").rpartition(".")[0]
     start = f"{above}." if above else ""
     others = [name for name in groups[taken.path] if not name.startswith(taken.prefix)]
@@ -159,7 +159,7 @@ def _beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
 
 
 def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the first components of names, each with how many tensors it has."""
+    """Return the first components of names, each with its number of tensors."""
     counts: dict[str, int] = {}
     for name in names:
         first = name.partition(".")[0]
@@ -168,12 +168,11 @@ def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: str) -> tuple[float, tuple[str, ...]]:
-    """Copy tensors into a network by name; the share that was filled and the names that were not.
+    """Copy tensors into a network by name; return the fraction filled and the names not filled.
 
-    Refused, in one sentence with names of each side, are tensors that fill less than 90 % of the network; one of the
-    right name and the wrong shape, which would stay random; those of a bigger network, which find no place; one of
-    complex or boolean values where the network has others; and one that holds NaN or infinity. The counters of batch
-    norm do not count.
+    Raises WeightsError, with names, if less than 90 % of the network is filled, if a tensor has the wrong shape, if
+    tensors of a bigger network are left over, if values are complex or boolean where the network's are not, or if there
+    is NaN or infinity. Counters of batch norm are ignored.
     """
     wanted = network.state_dict()
     placed = place(wanted, tensors)
@@ -184,21 +183,21 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], what: str, backbone: st
             raise WeightsError(f"{what}: its tensor {name} holds NaN or infinity; its training may have diverged.")
         if any(kind(tensor) != kind(wanted[name]) for kind in (torch.is_complex, _is_bool)):
             raise WeightsError(
-                f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, {backbone} needs"
+                f"{what}: its tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, but {backbone} needs"
                 f" {str(wanted[name].dtype).removeprefix('torch.')}."
             )
     try:
         network.load_state_dict(dict(placed.fitting), strict=False)
     except RuntimeError as error:
         detail = (str(error).strip().splitlines() or [""])[-1].strip().rstrip(".")
-        raise WeightsError(f"{what} cannot be put into {backbone} ({detail}); is it for another network?") from error
-    return placed.share, placed.missing
+        raise WeightsError(f"{what} cannot be loaded into {backbone} ({detail}): is it for another network?") from error
+    return placed.fraction, placed.missing
 
 
 def failed_download(name: str, what: str, where: str, error: BaseException) -> WeightsError:
-    """The error for weights that cannot be fetched."""
+    """Return the error for weights that cannot be downloaded."""
     return WeightsError(
-        f"The weights of {name} could not be downloaded ({type(error).__name__}): fetch {what} and put it at"
+        f"The weights of {name} could not be downloaded ({type(error).__name__}): download {what} to"
         f" {where}, or set backbone.weights=FILE, or backbone.weights=null for random weights."
     )
 

@@ -1,1 +1,1 @@
-"""Parse the arguments of each command and call what does its work."""
+"""Parse the arguments of each command and call the functions that do the work."""

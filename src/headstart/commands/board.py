@@ -1,4 +1,4 @@
-"""headstart board: runs and their comparison in TensorBoard, for this computer only."""
+"""headstart board: show runs and their comparison in TensorBoard, on this computer only."""
 
 import argparse
 import contextlib
@@ -23,22 +23,22 @@ from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.sweeps.labels import words_of
 from headstart.sweeps.status import read_status
 
-HOST = "127.0.0.1"  # never another: what is shown is no one else's business
+HOST = "127.0.0.1"  # no other computer may see the runs
 COMPARISON = "comparison"
 CURVES = "tagFilter=epoch_&smoothing=0"
 MEANS = f"runFilter={COMPARISON}/.*validation&{CURVES}"
 SINGLE = f"runFilter=%5E(%3F!{COMPARISON}/)&{CURVES}"
-REFRESH = 10.0  # seconds between looks for new runs
+REFRESH = 10.0  # seconds between searches for new runs
 
 
 def board(arguments: Sequence[str]) -> int:
-    """Write the comparison, serve TensorBoard until Ctrl-C; the exit code."""
+    """Write the comparison and serve TensorBoard until Ctrl-C; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="headstart board", description="Show the runs below some folders, and their means, in TensorBoard."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
-    parser.add_argument("--port", type=int, help="where to serve (default: the first free one from 6006 on)")
-    parser.add_argument("--no-aggregate", action="store_true", help="single runs only, no means over seeds")
+    parser.add_argument("--port", type=int, help="port to serve on (default: the first free one from 6006)")
+    parser.add_argument("--no-aggregate", action="store_true", help="show single runs only, no means over seeds")
     options = parser.parse_args(arguments)
     try:
         if not find_run_directories(options.runs):
@@ -52,7 +52,7 @@ def board(arguments: Sequence[str]) -> int:
             if comparison is not None:
                 print(f"single runs: {address}?{SINGLE}", flush=True)
             while not threading.Event().wait(REFRESH):
-                with contextlib.suppress(HeadstartError):  # a folder that is gone meanwhile has no new runs
+                with contextlib.suppress(HeadstartError):  # a folder may have been removed
                     links.renew()
     except KeyboardInterrupt:
         print()
@@ -61,7 +61,7 @@ def board(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let a request to end (SIGTERM), and Ctrl-C even where a shell has it ignored, raise KeyboardInterrupt."""
+    """Raise KeyboardInterrupt on SIGTERM and on Ctrl-C, even if the shell ignores it."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -71,7 +71,7 @@ def interruptible() -> Iterator[None]:
 
 
 def aggregate(folders: Sequence[Path]) -> Path | None:
-    """Write means and bands of the finished runs to report/tensorboard in the first folder; None without any."""
+    """Write means and bands of the finished runs to report/tensorboard in the first folder; return None without any."""
     runs = read_runs(folders)
     for problem in runs.problems:
         if problem.status == "damaged":
@@ -86,20 +86,20 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
 
 
 class Links:
-    """A folder of links to the runs' event files: names stay short, and any folders can be shown together."""
+    """A folder of links to the runs' event files, so that names are short and several folders appear together."""
 
     def __init__(self, folder: Path, runs: Sequence[Path], comparison: Path | None) -> None:
         self.folder, self.runs = folder, runs
         self.links: dict[Path, Path] = {}
-        """The link to each folder of event files."""
+        """From each folder of event files to its link."""
         self.can_show: dict[Path, bool] = {}
         if comparison is not None:
             (folder / COMPARISON).symlink_to(comparison.absolute())
 
     def renew(self) -> None:
-        """Link every run by its strategy, the settings in which runs differ, and its seed; equal names get numbers.
+        """Link every run by its strategy, the settings in which runs differ, and its seed; number equal names.
 
-        A run that is new may differ in a setting that told nothing before: then links get new names.
+        A new run may differ in one more setting. Then all links get new names.
         """
         now = time.time()
         found = [run for run in find_run_directories(self.runs) if self._can_show(run)]
@@ -118,7 +118,7 @@ class Links:
         self.links = wanted
 
     def _can_show(self, run: Path) -> bool:
-        """Return whether a run has event files that TensorBoard can read; say once why not."""
+        """Return whether TensorBoard can read a run's event files; print once why not."""
         if run not in self.can_show and (run / FOLDER).is_dir():
             try:
                 check_events(run)
@@ -130,9 +130,9 @@ class Links:
 
 
 def serve(folder: Path, port: int | None, view: str) -> str:
-    """Start TensorBoard in a thread of its own; its address, which opens with ``view``, the query of its settings.
+    """Start TensorBoard in a thread and return its address, which opens with the settings in the query ``view``.
 
-    Raises ConfigError for a port that cannot be had.
+    Raises ConfigError if the port cannot be used.
     """
     from tensorboard.program import (
         TensorBoard,
@@ -142,13 +142,13 @@ def serve(folder: Path, port: int | None, view: str) -> str:
     )
 
     if port is not None and not 0 <= port <= 65535:
-        raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any that is free.")
+        raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any free port.")
     program = TensorBoard(
         server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
     )
     program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # advice about its fast loading
+        with contextlib.redirect_stderr(io.StringIO()):  # hide its advice about fast loading
             address: str = program.launch()
     except TensorBoardPortInUseError:
         raise ConfigError(f"Port {port} is taken by another program; choose another, such as --port 0.") from None
@@ -158,7 +158,7 @@ def serve(folder: Path, port: int | None, view: str) -> str:
 
 
 def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
-    """Return the WSGI application with its bare address redirected to ``view``: TensorBoard opens with all images."""
+    """Return the WSGI application with its bare address redirected to the query ``view``."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != "/" or environ.get("QUERY_STRING"):

@@ -1,4 +1,4 @@
-"""headstart diff: what two runs differ in, and whether they should have given the same result."""
+"""headstart diff: show the differences of two runs, and whether they should have given the same result."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ WIDEST = 48  # characters of a value
 
 
 def diff(arguments: Sequence[str]) -> int:
-    """Print what differs between two run directories; the exit code. Raises DataError where one cannot be read."""
+    """Print the differences of two run directories; return the exit code. Raises DataError for an unreadable one."""
     parser = argparse.ArgumentParser(
         prog="headstart diff", description="Show what differs between two runs, finished or not."
     )
@@ -35,7 +35,7 @@ def diff(arguments: Sequence[str]) -> int:
 
 
 def describe(record: Record) -> str:
-    """A run in one line."""
+    """Return a one-line description of a run."""
     names = [str(record.get(name)) for name in ("dataset", "backbone", "strategy") if record.get(name)]
     augmentation = "+".join(str(name) for name in record.get("augmentation") or []) or "no augmentation"
     seed = record.get("seed")
@@ -43,7 +43,7 @@ def describe(record: Record) -> str:
 
 
 def section_lines(sections: Sequence[DiffSection], names: tuple[str, str] = ("A", "B")) -> list[str]:
-    """Sections as text: a table of what differs, or one line that says that nothing does."""
+    """Return the lines of the sections: a table of differences, or one line if there are none."""
     lines: list[str] = []
     for section, words in told(sections):
         if not section.rows and not section.notes:
@@ -66,7 +66,7 @@ def _table(section: DiffSection, names: tuple[str, str]) -> str:
 
 
 def _cells(row: DiffRow, results: bool) -> tuple[str, str]:
-    """Metrics rounded for people where they still differ then, shares in percent; other values as they are."""
+    """Return two cells: metrics with enough digits to show the difference, shares in percent, others unchanged."""
     if results and isinstance(row.a, float) and isinstance(row.b, float):
         factor, unit = (100, " %") if is_share(row.name) else (1, "")
         for digits in (4, 7, 17):
@@ -77,7 +77,7 @@ def _cells(row: DiffRow, results: bool) -> tuple[str, str]:
 
 
 def value_cells(a: Any, b: Any) -> tuple[str, str]:
-    """Two values, short enough to read, and cut so that what differs shows."""
+    """Return two values as text, shortened so that their first difference is visible."""
     first, second = _text(a), _text(b)
     if max(len(first), len(second)) <= WIDEST:
         return first, second

@@ -1,4 +1,4 @@
-"""headstart evaluate: test finished runs again, clean or under the common corruptions."""
+"""headstart evaluate: test finished runs again, on clean or corrupted images."""
 
 import argparse
 import hashlib
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.commands.explain import Parser, run_directory, tell_of, title_of
+from headstart.commands.explain import Parser, print_run_error, run_directory, title_of
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable, write_atomically
@@ -24,15 +24,15 @@ from headstart.tables import table_text
 
 if TYPE_CHECKING:
     from headstart.analysis.explain.network import Rebuilt
-    from headstart.analysis.seen_by import SeenBy
+    from headstart.analysis.measured_network import MeasuredNetwork
     from headstart.robustness.measuring import Source
 AT_ONCE = 8
-"""Networks that are kept in memory and look at the same corrupted images."""
+"""Networks that are in memory at once and share corrupted images."""
 
 
 @dataclass
 class Job:
-    """A run, what is known of it, and what is to be measured."""
+    """A run, its known results, and the results to measure."""
 
     run: Run
     weights: str
@@ -41,64 +41,65 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its directory."""
+        """Return the name of the run's directory."""
         return self.run.directory.name
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    """Test runs again; the exit code.
+    """Test runs again; return the exit code.
 
-    0: done; 2: a run cannot be tested, or 1, as the machine failed; one sentence, and the other runs go on. Raises a
-    HeadstartError for a wrong argument. Corruptions that were finished are kept, whatever ends it.
+    Exit codes: 0 if done, 2 if a run cannot be tested, 1 if the machine failed. An error of one run is printed as one
+    sentence, and the other runs continue. Finished corruptions are kept if the command is interrupted. Raises
+    HeadstartError for a wrong argument.
     """
     options = _parser().parse_args(list(arguments))
     _check(options)
     directories = list(dict.fromkeys(run_directory(path).resolve() for path in options.runs))
-    wrong = _Wrong()
+    errors = _RunErrors()
     if options.corruptions is None:
-        _test_again(directories, options, wrong)
+        _test_again(directories, options, errors)
     else:
-        _under_corruptions(directories, options, wrong)
-    return wrong.code
+        _under_corruptions(directories, options, errors)
+    return errors.code
 
 
-class _Wrong:
-    """What is wrong with one run is told, and the others go on."""
+class _RunErrors:
+    """Prints the errors of single runs, so that the other runs continue, and keeps the exit code."""
 
     code = DONE
 
     @contextmanager
     def of(self, directory: Path) -> Iterator[None]:
-        """Where something about that run may be wrong."""
+        """Print an error that the block raises about this run."""
         try:
             yield
         except (HeadstartError, *CONFIG_ERRORS) as error:
-            self.code = tell_of(directory, error)
+            self.code = print_run_error(directory, error)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="headstart evaluate",
-        description="Test finished runs again: on their clean test images, or with --corruptions on corrupted ones"
-        f" (Hendrycks & Dietterich 2019), which writes {JSON} and {CSV} into the runs; 'headstart report' shows them.",
+        description="Test finished runs again, on clean or corrupted test images (Hendrycks & Dietterich 2019)."
+        f" --corruptions writes {JSON} and {CSV} to the runs; 'headstart report' shows them.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument(
-        "--corruptions", nargs="*", metavar="NAME", help="under all 15 common corruptions, or those that are named"
+        "--corruptions", nargs="*", metavar="NAME", help="test under these corruptions (default: all 15 common ones)"
     )
     parser.add_argument(
-        "--severities", nargs="+", type=int, default=None, metavar="1-5", help="how strong (default: 1 2 3 4 5)"
+        "--severities", nargs="+", type=int, default=None, metavar="1-5", help="severities (default: 1 2 3 4 5)"
     )
     parser.add_argument(
-        "--images", "--pictures", type=int, metavar="N", help="on so many test images, each class in its share"
+        "--images", "--pictures", type=int, metavar="N", help="test on N images, with the classes in proportion"
     )
     parser.add_argument(
-        "--relative-to", type=Path, metavar="RUN", help="also divide errors by those of this run, as the paper does"
+        "--relative-to", type=Path, metavar="RUN", help="also divide the errors by those of this run, as in the paper"
     )
-    parser.add_argument("--again", action="store_true", help="measure anew what was measured, and replace it")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are now (dataset.root)")
+    parser.add_argument("--again", action="store_true", help="measure again and replace earlier results")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
     parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="a package of yours that config.yaml may name"
+        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
     )
     return parser
 
@@ -114,7 +115,7 @@ def _check(options: argparse.Namespace) -> None:
             "--again": options.again,
         }
         if extra := [name for name, value in given.items() if value is not None and value is not False]:
-            raise ConfigError(f"{extra[0]} goes with --corruptions.")
+            raise ConfigError(f"{extra[0]} needs --corruptions.")
         return
     for name in options.corruptions:
         if name not in NAMES:
@@ -124,20 +125,20 @@ def _check(options: argparse.Namespace) -> None:
     if not set(options.severities) <= set(SEVERITIES):
         raise ConfigError(f"--severities {' '.join(map(str, options.severities))}: expected whole numbers from 1 to 5.")
     if options.images is not None and options.images < 1:
-        raise ConfigError(f"--images {options.images}: expected a whole number from 1 on.")
+        raise ConfigError(f"--images {options.images}: expected a whole number of 1 or more.")
 
 
 def _finished(directory: Path) -> Run:
     run = read_run(directory)
     if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be tested again, this one is {run.status} ({run.reason}).")
+        raise DataError(f"only finished runs can be tested again, but this one is {run.status} ({run.reason}).")
     return run
 
 
 def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
     from headstart.analysis.explain.network import rebuild
     from headstart.training.console import quieten
-    from headstart.training.run import settle_on_the_cpu
+    from headstart.training.prepare import settle_on_the_cpu
 
     quieten()
     settle_on_the_cpu()
@@ -147,21 +148,22 @@ def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
 # --- clean
 
 
-def _test_again(directories: Sequence[Path], options: argparse.Namespace, wrong: _Wrong) -> None:
+def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors: _RunErrors) -> None:
     for directory in directories:
-        with wrong.of(directory):
+        with errors.of(directory):
             run = _finished(directory)
             rebuilt = _rebuilt(run, options)
-            said = rebuilt.verified_probabilities().argmax(axis=1)
+            predicted = rebuilt.verified_probabilities().argmax(axis=1)
             metric, recorded = run.metric, run.test
-            score = float((said == rebuilt.predictions.targets).mean())
+            score = float((predicted == rebuilt.predictions.targets).mean())
             if not metric.agrees(float(rebuilt.predictions.per_image.mean()), recorded):
                 raise DataError(f"predictions.csv does not agree with run.json, which says {metric.exact(recorded)}")
-            turned = int((said != rebuilt.predictions.said).sum())
-            agrees = "as run.json says" if not turned else f"run.json says {metric.exact(recorded)}"
-            edge = f", as rounding turns {turned} undecided answers" if turned else ""
+            changed = int((predicted != rebuilt.predictions.said).sum())
+            agrees = "as run.json says" if not changed else f"run.json says {metric.exact(recorded)}"
+            rounding = f"; rounding changed {changed} predictions" if changed else ""
             print(
-                f"{directory.name}: test {metric.words} {metric.exact(score)} on {len(said):,} images, {agrees}{edge}",
+                f"{directory.name}: test {metric.words} {metric.exact(score)} on {len(predicted):,} images,"
+                f" {agrees}{rounding}",
                 flush=True,
             )
 
@@ -169,26 +171,26 @@ def _test_again(directories: Sequence[Path], options: argparse.Namespace, wrong:
 # --- corrupted
 
 
-def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace, wrong: _Wrong) -> None:
+def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace, errors: _RunErrors) -> None:
     baseline = run_directory(options.relative_to).resolve() if options.relative_to else None
     jobs = []
     for directory in dict.fromkeys([*directories, *([baseline] if baseline else [])]):
-        with wrong.of(directory):
+        with errors.of(directory):
             jobs.append(_job(directory, options))
-    # runs of one data set side by side: they are the ones to share images
+    # Runs of one data set come together, because they can share images.
     waiting = sorted((job for job in jobs if job.missing), key=lambda job: (job.run.dataset, job.run.backbone))
     for start in range(0, len(waiting), AT_ONCE):
-        _measure(waiting[start : start + AT_ONCE], options, wrong)
+        _measure(waiting[start : start + AT_ONCE], options, errors)
     found = {job.run.directory: job.known for job in jobs}
     relative = found.get(baseline) if baseline else None
     for job in jobs:
         if job.run.directory in directories and job.known is not None and not job.missing:
-            with wrong.of(job.run.directory):
-                print(_told(job.run, job.known, options, relative, baseline), flush=True)
+            with errors.of(job.run.directory):
+                print(_table(job.run, job.known, options, relative, baseline), flush=True)
 
 
 def _job(directory: Path, options: argparse.Namespace) -> Job:
-    """What is known of a run that still holds, and what is missing."""
+    """Return a run with its valid results and the corruptions still to measure."""
     from headstart.robustness.corruptions import made_by
 
     run = _finished(directory)
@@ -201,11 +203,11 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
         of = (known.weights, known.made_by, known.fingerprint)
         count = min(options.images or known.total, known.total)
         if of != (weights, made_by(known.size), run.fingerprints.get("test")):
-            print(f"{job.name}: {JSON} is of other weights, images or packages, and is replaced", file=sys.stderr)
+            print(f"{job.name}: {JSON} is for other weights, images or packages and is replaced", file=sys.stderr)
             job.known = None
         elif count != known.count and not options.again:
             raise DataError(
-                f"{JSON} was measured on {known.count:,} images, not {count:,}: give --images {known.count}, or"
+                f"{JSON} was measured on {known.count:,} images, not {count:,}; use --images {known.count}, or"
                 " --again to replace it."
             )
         elif count != known.count:
@@ -213,18 +215,18 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     done = set() if job.known is None or options.again else set(job.known.results)
     job.missing = [cell for cell in wanted if cell not in done]
     if job.missing:
-        check_writable(directory, "the results belong there, so make it writable")
+        check_writable(directory, "the results are written there, so make it writable")
     return job
 
 
-def _measure(jobs: Iterable[Job], options: argparse.Namespace, wrong: _Wrong) -> None:
-    """Test some networks side by side; those that see the same images share them."""
+def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunErrors) -> None:
+    """Test several networks; those with the same test images share the corrupted images."""
     from headstart.robustness.measuring import measure
     from headstart.robustness.severities import NAMES
 
-    groups: dict[object, tuple[Source, list[tuple[Job, SeenBy]]]] = {}
+    groups: dict[object, tuple[Source, list[tuple[Job, MeasuredNetwork]]]] = {}
     for job in jobs:
-        with wrong.of(job.run.directory):
+        with errors.of(job.run.directory):
             source, network = _prepare(job, options)
             groups.setdefault(source.key, (source, []))[1].append((job, network))
     for source, members in groups.values():
@@ -234,23 +236,23 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, wrong: _Wrong) ->
         for name, right in measure(source, [network for _, network in members], wanted):
             for (job, network), by_severity in zip(members, right, strict=True):
                 assert job.known is not None
-                found = {(name, severity): network.rows_of(told) for severity, told in by_severity.items()}
+                found = {(name, severity): network.rows_of(correct) for severity, correct in by_severity.items()}
                 job.known = job.known.with_results(found, NAMES)
                 _write(job.run.directory, job.known)
         for job, _ in members:
             job.missing = []
 
 
-def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, SeenBy]":
-    """The network of a run, and its test images; what it says of the clean ones is held against its predictions."""
-    from headstart.analysis.seen_by import seen_by, source_of
+def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNetwork]":
+    """Return a run's test images and its network, checked against predictions.csv on clean images."""
+    from headstart.analysis.measured_network import measured_network, source_of
     from headstart.robustness.corruptions import LEAST, made_by
 
     rebuilt = _rebuilt(job.run, options)
     if rebuilt.data.test.size < LEAST:
-        raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, corruptions need {LEAST} or more")
-    said = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # as corrupted images are seen
-    network = seen_by(rebuilt, options.images)
+        raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, but corruptions need {LEAST} or more")
+    predicted = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # corrupted images have one view, too
+    network = measured_network(rebuilt, options.images)
     source = source_of(rebuilt, network)
     rows = network.rows
     fresh = Robustness(
@@ -260,13 +262,13 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, SeenBy]":
         made_by=made_by(rebuilt.data.test.size),
         weights=job.weights,
         fingerprint=job.run.fingerprints.get("test"),
-        clean=said[rows] == rebuilt.predictions.targets[rows],
+        clean=predicted[rows] == rebuilt.predictions.targets[rows],
         results={},
     )
     if job.known is None or (options.again and job.known.images != fresh.images):
         job.known = fresh
     elif job.known.images != fresh.images:
-        raise DataError(f"the test images are others than when {JSON} was written; --again replaces it")
+        raise DataError(f"the test images have changed since {JSON} was written; --again replaces it")
     return source, network
 
 
@@ -275,13 +277,13 @@ def _write(directory: Path, known: Robustness) -> None:
     write_atomically(directory / CSV, known.csv())
 
 
-# --- told
+# --- printed
 
 
-def _told(
+def _table(
     run: Run, found: Robustness, options: argparse.Namespace, relative: Robustness | None, baseline: Path | None
 ) -> str:
-    """The table: errors in percent."""
+    """Return the table of errors in percent."""
     names, severities = options.corruptions, options.severities
     shown = replace(found, results={(name, at): found.results[name, at] for name in names for at in severities})
     header = ["error (%)", *(f"severity {severity}" for severity in severities), "mean"]
@@ -289,7 +291,7 @@ def _told(
         [name or "mean", *(percent(shown.error(name, severity)) for severity in severities), percent(shown.error(name))]
         for name in (*names, None)
     ]
-    part = "" if found.count == found.total else f" of {found.total:,}, each class in its share"
+    part = "" if found.count == found.total else f" of {found.total:,}, with the classes in proportion"
     lines = [
         f"{title_of(run)} ({run.directory.name})",
         f"clean error {percent(shown.clean_error)} %, mean corruption error {percent(shown.mean_error)} %,"
@@ -300,17 +302,17 @@ def _told(
         header.append("CE (%)")
         for row, value in zip(rows, [*errors.values(), float(np.nanmean(list(errors.values())))], strict=True):
             row.append(percent(value) if np.isfinite(value) else NOTHING)
-        lines.append(f"CE: errors over those of {baseline.name}, summed over severities; below 100 is better than it")
+        lines.append(f"CE: summed errors relative to {baseline.name}; below 100 is better")
     return "\n".join([*lines, table_text(header, rows, [False, *[True] * (len(header) - 1)]), ""])
 
 
 def normalised(found: Robustness, baseline: Robustness) -> dict[str, float]:
-    """CE of each corruption: errors summed over severities, over those of the baseline (equation 1 of the paper).
+    """Return the CE of each corruption: its errors summed over severities, divided by the baseline's (equation 1).
 
-    NaN where the baseline makes none. Raises DataError where the baseline saw other images.
+    NaN if the baseline makes no error. Raises DataError if the baseline was tested on other images.
     """
     if (found.images, found.made_by) != (baseline.images, baseline.made_by):
-        raise DataError("it was tested on other images than the run of --relative-to, so errors have no ratio")
+        raise DataError("it was tested on other images than the run of --relative-to, so their errors have no ratio")
     errors = {}
     for name in found.corruptions:
         cells = [cell for cell in found.results if cell[0] == name]

@@ -1,4 +1,4 @@
-"""headstart explain: images that explain finished runs; torch is loaded for them alone."""
+"""headstart explain: draw figures that explain finished runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,31 +7,31 @@ from typing import NoReturn
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
-from headstart.guard import DONE, tell
+from headstart.guard import DONE, print_error
 from headstart.progress import ProgressLine
 from headstart.records.opening import check_stays_inside
 from headstart.records.runs import Run, find_run_directories, read_run
 from headstart.settings.configs import CONFIG_ERRORS
-from headstart.settings.configs import explain as told
+from headstart.settings.configs import explain as explain_config
 
 IMAGES, MOST_IMAGES = 12, 60
 ENDINGS = (".png", "-dark.png", ".pdf", ".csv")
-FILES = [f"{figure}{end}" for figure in ("mistakes", "grad_cam", "embedding") for end in ENDINGS]  # may be written
+FILES = [f"{figure}{end}" for figure in ("mistakes", "grad_cam", "embedding") for end in ENDINGS]
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong arguments are one sentence, as everywhere."""
+    """An argument parser whose errors are one sentence, as in all commands."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError."""
+        """Raise ConfigError with the message."""
         raise ConfigError(f"{message.rstrip('.')}; see {self.prog} --help.")
 
 
 def explain(arguments: Sequence[str]) -> int:
-    """Write RUN/explain for each run that the arguments name; the exit code.
+    """Write RUN/explain for each run that the arguments name; return the exit code.
 
-    0: all are written; 2: a run cannot be explained, or 1, as the machine failed; one sentence, and the other runs go
-    on. Raises a HeadstartError for a wrong argument.
+    Exit codes: 0 if done, 2 if a run cannot be explained, 1 if the machine failed. An error of one run is printed as
+    one sentence, and the other runs continue. Raises HeadstartError for a wrong argument.
     """
     code = DONE
     options = _parser().parse_args(list(arguments))
@@ -41,36 +41,41 @@ def explain(arguments: Sequence[str]) -> int:
         try:
             _explain_run(directory, options)
         except (HeadstartError, *CONFIG_ERRORS) as error:
-            code = tell_of(directory, error)
+            code = print_run_error(directory, error)
     return code
 
 
-def tell_of(directory: Path, error: Exception) -> int:
-    """Print what is wrong with one run, a HeadstartError or one of Hydra's; the exit code."""
-    said = str(error) if isinstance(error, HeadstartError) else told(error)
+def print_run_error(directory: Path, error: Exception) -> int:
+    """Print an error of one run, a HeadstartError or one of Hydra's; return the exit code."""
+    text = str(error) if isinstance(error, HeadstartError) else explain_config(error)
     kind = CrashError if isinstance(error, CrashError) else DataError
-    return tell(kind(f"{directory.name}: {said}{'' if said.endswith(('.', '?')) else '.'}"))
+    return print_error(kind(f"{directory.name}: {text}{'' if text.endswith(('.', '?')) else '.'}"))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="headstart explain",
-        description="The most confident mistakes of finished runs, Grad-CAM on them, and the features of the test"
-        " images in the plane. Everything is written to RUN/explain, the same bytes every time.",
+        description="Draw the most confident mistakes of finished runs, Grad-CAM maps of them, and the features of the"
+        " test images in two dimensions. Writes to RUN/explain; the same run gives the same bytes.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument(
-        "--images", "--pictures", type=int, default=IMAGES, metavar="K", help=f"how many mistakes (default: {IMAGES})"
+        "--images",
+        "--pictures",
+        type=int,
+        default=IMAGES,
+        metavar="K",
+        help=f"number of mistakes to show (default: {IMAGES})",
     )
     parser.add_argument(
         "--stage",
         metavar="NAME",
-        help="where Grad-CAM looks (default: the last stage that gives a map of 4 x 4 or more)",
+        help="the stage for Grad-CAM (default: the last stage with a map of 4 x 4 or more)",
     )
-    parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="how features become points (pca)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are now (dataset.root)")
+    parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="method of the embedding (default: pca)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
     parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="a package of yours that config.yaml may name"
+        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
     )
     return parser
 
@@ -84,22 +89,22 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def run_directory(path: Path) -> Path:
-    """The directory of one run. Raises DataError for anything else."""
+    """Return the directory of the run at ``path``, or at its run.json. Raises DataError for anything else."""
     found = find_run_directories([path])
     itself = path.parent if path.name == "run.json" and path.is_file() else path
     if found == [itself.resolve()]:
         return itself
-    below = f", it holds {len(found)} of them; name one, such as '{found[0]}'" if found else ""
-    raise DataError(f"'{path}' is no run directory{below or ': there is no run.json'}.")
+    below = f" but holds {len(found)}; name one, such as '{found[0]}'" if found else ""
+    raise DataError(f"'{path}' is not a run directory{below or ': it has no run.json'}.")
 
 
 def _explain_run(directory: Path, options: argparse.Namespace) -> None:
     run = read_run(directory)
     if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be explained, this one is {run.status} ({run.reason}).")
+        raise DataError(f"only finished runs can be explained, but this one is {run.status} ({run.reason}).")
     check_stays_inside(directory, "explain")
     folder = directory / "explain"
-    check_writable(folder, "the images belong there, so make it writable", FILES)
+    check_writable(folder, "the figures are written there, so make it writable", FILES)
     files = files_of_run(run, options)
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
@@ -109,18 +114,18 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
 
 
 def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str]:
-    """Everything that explains a run, by file name, drawn when all of it is known to be right."""
+    """Return the content of every file that explains a run, by file name; drawn after all checks."""
     from headstart.analysis.explain import embedding as plane
     from headstart.analysis.explain import grad_cam, mistakes
     from headstart.analysis.explain.drawing import files_of, style
     from headstart.analysis.explain.network import rebuild
     from headstart.training.console import quieten
-    from headstart.training.run import settle_on_the_cpu
+    from headstart.training.prepare import settle_on_the_cpu
 
     quieten()
     settle_on_the_cpu()
     rebuilt = rebuild(run, options.root, options.trust)
-    if options.stage is not None:  # refused before all images pass
+    if options.stage is not None:  # refuse a wrong name before the pass over all images
         grad_cam.find_stage(grad_cam.stage_maps(rebuilt.strategy.backbone), rebuilt.strategy.backbone, options.stage)
     predictions = rebuilt.predictions
     rows = plane.stratified(predictions.targets)
@@ -144,7 +149,7 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
 
 
 def title_of(run: Run) -> str:
-    """What a run is, for people."""
+    """Return the title of a run."""
     augmentation = f", {'+'.join(run.augmentation)}" if run.augmentation else ""
     seed = "" if run.seed is None else f", seed {run.seed}"
     return f"{run.strategy} of {run.backbone} on {run.dataset}{augmentation}{seed}"

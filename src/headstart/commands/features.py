@@ -1,4 +1,4 @@
-"""headstart features: what is kept, and making room. Starts without torch."""
+"""headstart features: list or remove cached features. Starts without torch."""
 
 import argparse
 import time
@@ -14,17 +14,17 @@ DEFAULT = Path("runs/.features")
 
 
 def features(arguments: Sequence[str]) -> int:
-    """List or clear the features kept below a folder; the exit code."""
-    parser = argparse.ArgumentParser(prog="headstart features", description="Features kept for later runs.")
+    """List or remove the features cached below a folder; return the exit code."""
+    parser = argparse.ArgumentParser(prog="headstart features", description="List or remove cached features.")
     actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="what is kept, for which network, and how much of the disk it takes")
-    clearing = actions.add_parser("clear", help="remove some, or all where none is named; runs compute them again")
-    clearing.add_argument("entries", nargs="*", help="names, or their beginnings, as the list has them")
+    listing = actions.add_parser("list", help="list cached features, their networks and their sizes")
+    clearing = actions.add_parser("clear", help="remove the named entries (default: all); runs compute them again")
+    clearing.add_argument("entries", nargs="*", help="names in the list, or the first letters of names")
     for action in (listing, clearing):
-        action.add_argument("--dir", type=Path, default=DEFAULT, help=f"where they are (default: {DEFAULT})")
+        action.add_argument("--dir", type=Path, default=DEFAULT, help=f"folder of the cache (default: {DEFAULT})")
     options = parser.parse_args(arguments)
     if not options.dir.is_dir():
-        raise HeadstartError(f"There is no folder {options.dir}; name the one that holds features with --dir.")
+        raise HeadstartError(f"There is no folder {options.dir}; name the folder of the cache with --dir.")
     store = Store(options.dir, 0)
     if options.action == "list":
         print(listed(store))
@@ -34,7 +34,7 @@ def features(arguments: Sequence[str]) -> int:
 
 
 def listed(store: Store) -> str:
-    """A table with a row an entry."""
+    """Return a table with a row per cache entry."""
     header = ["entry", "backbone", "up to", "pixels", "engine", "views", "rows", "MB", "used"]
     rows, total = [], 0
     for entry in store.entries():
@@ -62,7 +62,7 @@ def listed(store: Store) -> str:
 
 
 def cleared(store: Store, wanted: Sequence[str]) -> str:
-    """Remove the entries named, or everything."""
+    """Remove the named entries, or everything; return a sentence about the freed space."""
     entries = store.entries()
     if wanted:
         chosen: dict[str, Entry] = {}
@@ -80,12 +80,12 @@ def cleared(store: Store, wanted: Sequence[str]) -> str:
 
 
 def counted(number: int) -> str:
-    """1 entry, 2 entries."""
+    """Return "1 entry", "2 entries"."""
     return f"{number} {'entry' if number == 1 else 'entries'}"
 
 
 def ago(moment: float | None) -> str:
-    """How long ago, roughly."""
+    """Return how long ago a time was, in one unit."""
     if moment is None:
         return "–"
     seconds = max(0.0, time.time() - moment)

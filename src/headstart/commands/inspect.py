@@ -1,4 +1,4 @@
-"""headstart inspect: a backbone stage by stage, and what each strategy trains of it; torch is loaded for that alone."""
+"""headstart inspect: list the stages of a backbone, and the fraction of each that every strategy trains."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from headstart.commands.train import TOLD, answered
+from headstart.commands.train import USER_ERRORS, answered
 from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
 from headstart.settings.early_checks import named_well
 from headstart.tables import share_text, table_text
@@ -18,39 +18,41 @@ if TYPE_CHECKING:
 
     from headstart.backbones.anatomy import StageAnatomy
 
-CLASSES = 1000  # of the classifier in the tables: ImageNet's number
-GIVE_SIZE = ("dataset", "dataset.image_size", "backbone.image_size", "experiment")  # settings that say how large
-HELP = """headstart inspect: what a network is made of, and what each strategy trains of it
+CLASSES = 1000  # classes of the classifier in the tables, as in ImageNet
+GIVE_SIZE = ("dataset", "dataset.image_size", "backbone.image_size", "experiment")  # settings that set the image size
+HELP = """headstart inspect: list the stages of a network, and the fraction of each that every strategy trains
 
-  headstart inspect backbone=resnet50                  stage by stage, at the image size of its weights
+  headstart inspect backbone=resnet50                  at the image size of its weights
   headstart inspect backbone=vit_b_16 dataset=digits   at the image size of a data set
   headstart inspect backbone=resnet50 dataset.image_size=128 strategy=finetune_upper strategy.stages=1
-  headstart inspect layers --help                      another question: which stage transfers best
-  headstart inspect augmentation --help                and: what do views and mixes make of images
+  headstart inspect layers --help                      find the stage that transfers best
+  headstart inspect augmentation --help                draw augmented images
 
-It takes every setting of headstart train. Nothing is downloaded: weights are random unless backbone.weights is set.
-Stride and receptive field are in pixels; a field may be larger than the image. "whole image": each unit depends on
-all of it. Multiply-adds are for one image.
+It accepts every setting of headstart train.
+Nothing is downloaded: weights are random unless backbone.weights is set.
+Stride and receptive field are in pixels. A receptive field may be larger than the image.
+"whole image": each unit depends on all pixels.
+Multiply-adds are for one image.
 """
 
 
 @dataclass(frozen=True)
 class Shares:
-    """What a strategy trains of each part of its network: a share of the part's parameters, from 0 to 1."""
+    """The fraction of parameters, from 0 to 1, that a strategy trains in each part of its network."""
 
     strategy: str
     parts: dict[str, float]
 
 
 def inspect(arguments: Sequence[str]) -> int:
-    """Print the tables for the backbone that the arguments, settings of ``headstart train``, describe; the exit code.
+    """Print the tables of a backbone; return the exit code.
 
-    2: a wrong setting, told in one sentence; 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _tell(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _print_tables(arguments), lambda error: reason(error, arguments))
 
 
-def _tell(arguments: Sequence[str]) -> None:
+def _print_tables(arguments: Sequence[str]) -> None:
     for text in _tables(list(arguments)):
         print(text, flush=True)
 
@@ -62,34 +64,37 @@ def _tables(arguments: list[str]) -> Iterator[str]:
     yield _anatomy_table(parts, feature_dim)
 
     found, refused = _all_shares(arguments, chosen)
-    yield "\nWhat each strategy trains, in shares of the parameters\n"
+    yield "\nWhat each strategy trains, as fractions of the parameters\n"
     yield _shares_table(parts, found)
     yield from ["", *refused] if refused else []
 
 
 def _all_shares(arguments: list[str], chosen: str) -> tuple[list[Shares], list[str]]:
-    """What each strategy trains, by its default settings or the user's, and what those say that refuse the network."""
+    """Return what each strategy trains, and a reason for each strategy that refuses the network.
+
+    The chosen strategy has the user's settings, the others their defaults.
+    """
     found: list[Shares] = []
     refused: list[str] = []
-    gc.freeze()  # what is there by now stays, and is not searched below
+    gc.freeze()  # gc.collect below need not search objects that stay
     try:
         for strategy in choices("strategy"):
             others = [*_without_strategy(arguments), f"strategy={strategy}"]
             own = arguments if strategy == chosen else others
             try:
                 found.append(_shares(strategy, own))
-            except TOLD as error:
-                if strategy == chosen and len(others) <= len(own):  # the user's settings, and not the defaults
+            except USER_ERRORS as error:
+                if strategy == chosen and len(others) <= len(own):  # the user's settings are wrong, not the defaults
                     raise
                 refused.append(f"{strategy}: {reason(error, own)}")
-            gc.collect()  # one network at a time: Lightning's modules refer to themselves
+            gc.collect()  # frees the network before the next one; Lightning's modules refer to themselves
     finally:
         gc.unfreeze()
     return found, refused
 
 
 def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
-    """Name, image size in pixels, stages and length of the feature vector."""
+    """Return the backbone's name, image size in pixels, stages and number of features."""
     from headstart.backbones.anatomy import anatomy
     from headstart.training.compose import make_backbone
 
@@ -98,14 +103,14 @@ def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
 
 
 def reason(error: Exception, arguments: Sequence[str]) -> str:
-    """What was wrong with the arguments, in one sentence."""
+    """Return what was wrong with the arguments, in one sentence."""
     if str(error).startswith("Ambiguous value for argument"):
-        return "inspect looks at one network at a time: give each setting one value."
+        return "inspect takes one network at a time; give each setting one value."
     return explain(error, arguments) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
-    """The settings of a run, and the name of their strategy."""
+    """Return the settings of a run and the name of their strategy."""
     keys = {argument.split("=")[0].lstrip("+~") for argument in arguments}
     own = [*arguments]
     if "backbone.weights" not in keys:
@@ -117,16 +122,16 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
 
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:
-    """Other strategies do not know these settings."""
+    """Return the arguments without those of the strategy, which other strategies do not accept."""
     return [argument for argument in arguments if argument.lstrip("+~").split("=")[0].split(".")[0] != "strategy"]
 
 
 def _shares(name: str, arguments: Sequence[str]) -> Shares:
-    """Make a strategy as a run does, and count what it trains."""
+    """Create a strategy as a run does, and count its trained parameters."""
     from headstart.training.compose import make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
-    data: Any = SimpleNamespace(num_classes=CLASSES, class_weights=None, balance="none")  # what strategies ask of one
+    data: Any = SimpleNamespace(num_classes=CLASSES, class_weights=None, balance="none")  # all that strategies read
     strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
     parts = {**strategy.backbone.stages, "head": strategy.head}
     return Shares(name, {part: _share(module) for part, module in parts.items()})
@@ -160,7 +165,7 @@ def _anatomy_table(parts: "Sequence[StageAnatomy]", feature_dim: int) -> str:
 
 
 def _shares_table(parts: "Sequence[StageAnatomy]", found: Sequence[Shares]) -> str:
-    """A row a strategy, a column a stage; a stage that the strategy's network does not have is left empty."""
+    """Return a table with a row per strategy and a column per stage; a cell is empty if the network lacks the stage."""
     known = {name for shares in found for name in shares.parts}
     stages = [part.name for part in parts if part.name in known]  # the pooling has nothing to train
     columns = [*stages, *sorted(known - {*stages, "head"}), "head"]
@@ -172,7 +177,7 @@ def _shares_table(parts: "Sequence[StageAnatomy]", found: Sequence[Shares]) -> s
 
 
 def amount(number: int) -> str:
-    """A large number in three digits: 15.5 G, 387 M, 1.23 M, 42."""
+    """Return a large number with three digits: 15.5 G, 387 M, 1.23 M, 42."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * size:
             value = number / size

@@ -1,4 +1,4 @@
-"""headstart inspect augmentation: what a list of views and mixes makes of training images, as a grid and a table."""
+"""headstart inspect augmentation: draw augmented training images in a grid, and list the steps in a table."""
 
 import time
 from collections.abc import Sequence
@@ -25,80 +25,82 @@ if TYPE_CHECKING:
     from headstart.augmentations import Augmentation
     from headstart.data import ImageData
 
-ROWS, COLUMNS = 6, 7  # images, and what becomes of each
-INCH = 1.0  # an image's side
-HELP = """headstart inspect augmentation: what a list of views and mixes makes of training images
+ROWS, COLUMNS = 6, 7  # images, and augmented versions of each
+INCH = 1.0  # side of an image in the figure
+HELP = """headstart inspect augmentation: draw augmented training images in a grid
 
   headstart inspect augmentation augmentation=augmix
   headstart inspect augmentation 'augmentation=[crop_resize,mixup]' dataset=image_folder dataset.root=IMAGES
   headstart inspect augmentation augmentation=augmix augmentation.augmix.jsd=12 augmentation.augmix.severity=10
 
-It takes every setting of headstart train, and needs no weights. A row is a training image: as it is, then the views
-that it gets in the first epochs of a run with these settings; mixes are drawn among the rows. The table says in which
-order what is done, and with which parameters. Both are written to OUTPUT_DIR/DATE/DATASET-augmentation.
+It accepts every setting of headstart train, and needs no weights.
+Each row shows a training image, and then its views in the first epochs of a run with these settings.
+Mixes combine the images of different rows.
+The table lists the steps in their order, with their parameters.
+Grid and table are written to OUTPUT_DIR/DATE/DATASET-augmentation.
 """
 
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """Images before and after, uint8."""
+    """Images before and after augmentation, uint8."""
 
     plain: "NDArray"  # (rows, S, S, 3)
     views: "NDArray"  # (rows, columns, S, S, 3)
     titles: list[str]  # of the columns
-    images_a_second: float  # drawn and carried out, by one process
+    images_a_second: float  # augmented by one process
 
 
 def inspect_augmentation(arguments: Sequence[str]) -> int:
-    """Draw the augmentation that the arguments, settings of ``headstart train``, describe; the exit code.
+    """Draw an augmentation and print its table; return the exit code.
 
-    2: a wrong setting, told in one sentence; 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _draw_and_tell(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _draw_and_print(arguments), lambda error: reason(error, arguments))
 
 
-def _draw_and_tell(arguments: Sequence[str]) -> None:
+def _draw_and_print(arguments: Sequence[str]) -> None:
     config, _ = composed([*arguments, "backbone.weights=null"])
     config = named_well(config, arguments)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
-        raise ConfigError("augmentation=none leaves images as they are; name one, as in augmentation=crop_resize.")
+        raise ConfigError("augmentation=none changes nothing; choose another, such as augmentation=crop_resize.")
     output = Path(str(config.output_dir))
     check_writable(output, "choose another output_dir")
     from headstart.augmentations import ManifoldMixup
     from headstart.training import compose
     from headstart.training.augmentation_plan import STEPS, augmentation_steps
     from headstart.training.console import quieten
-    from headstart.training.run import settled
+    from headstart.training.prepare import settled
 
     quieten()
     config = OmegaConf.create(settled(config))
     augmentation = compose.make_augmentation(config)
     data, backbone = compose.make_data(config), compose.make_backbone(config)
     data.prepare(backbone.preprocessing, augmentation.views)
-    backbone = compose.make_task(config, data.num_classes).head.read(backbone)
+    backbone = compose.make_task(config, data).head.read(backbone)
     augmentation.settle(backbone.stage_names, backbone.taps[0])
-    seen = look(data, augmentation, int(config.seeds.augmentation))
+    drawn = draw_views(data, augmentation, int(config.seeds.augmentation))
     on_device = compose.augments_on_device(config, _device(config))
     table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
     print(table, flush=True)
     for mix in augmentation.mixes:
         if isinstance(mix, ManifoldMixup):
-            print(f"manifold_mixup draws from {', '.join(mix.stages or ())}; what is mixed within is not drawn")
-    print(f"\n{seen.images_a_second:,.0f} images a second by one process, decoded before")
+            print(f"manifold_mixup mixes at {', '.join(mix.stages or ())}; the grid shows mixes of images only")
+    print(f"\n{drawn.images_a_second:,.0f} images per second in one process, without decoding")
     name = str(data.name)
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
     folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
     write_atomically(folder / "augmentation.txt", f"{table}\n")
-    for file, content in _files(draw(seen, title)).items():
+    for file, content in _files(draw(drawn, title)).items():
         write_atomically(folder / file, content)
     print(f"written to {folder}")
 
 
-def look(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnViews:
-    """The first images of the first batch, as they are and as they are seen in the first epochs."""
+def draw_views(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnViews:
+    """Return the first images of the first batch, and their augmented versions in the first epochs."""
     import numpy as np
 
     first = next(iter(data.train_batches()))
@@ -121,7 +123,7 @@ def look(data: "ImageData", augmentation: "Augmentation", seed: int) -> DrawnVie
 
 
 def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: int) -> "NDArray":
-    """Images (N, S, S, 3), mixed among themselves, as far as that is done before the network."""
+    """Return images (N, S, S, 3) after all mixes that work on images."""
     import torch
 
     from headstart.seeds import generator
@@ -134,7 +136,7 @@ def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: i
 
 
 def _device(config: DictConfig) -> str:
-    """The kind of device that a run with these settings would train on here."""
+    """Return the type of device on which a run with these settings would train here."""
     import pytorch_lightning as pl
 
     accelerator = str(config.trainer.get("accelerator", "auto"))
@@ -142,21 +144,21 @@ def _device(config: DictConfig) -> str:
     return str(trainer.strategy.root_device.type)
 
 
-def draw(seen: DrawnViews, title: str) -> "Figure":
-    """A row an image."""
+def draw(drawn: DrawnViews, title: str) -> "Figure":
+    """Draw a row per image: the image, and then its augmented versions."""
     from matplotlib.figure import Figure
 
-    rows, columns = seen.views.shape[:2]
+    rows, columns = drawn.views.shape[:2]
     figure = Figure(figsize=(INCH * (columns + 1.1), INCH * rows + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=9)
     grid = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
         for column in range(columns + 1):
             axes = grid[row, column]
-            axes.imshow(seen.plain[row] if column == 0 else seen.views[row, column - 1], interpolation="nearest")
+            axes.imshow(drawn.plain[row] if column == 0 else drawn.views[row, column - 1], interpolation="nearest")
             axes.set_axis_off()
             if row == 0:
-                axes.set_title("as it is" if column == 0 else seen.titles[column - 1], fontsize=8)
+                axes.set_title("original" if column == 0 else drawn.titles[column - 1], fontsize=8)
     return figure
 
 

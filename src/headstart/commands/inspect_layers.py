@@ -1,9 +1,8 @@
-"""headstart inspect layers: accuracy against depth, a linear probe a stage; torch is loaded for that alone."""
+"""headstart inspect layers: fit a linear probe to each stage, and show accuracy against depth."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,43 +17,43 @@ from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
 from headstart.settings.sources import short_name
 
-if TYPE_CHECKING:
-    pass
-
 STRATEGY = "linear_probe"
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
-HELP = """headstart inspect layers: which stage of a network transfers best to a data set
+HELP = """headstart inspect layers: find the stage of a network that transfers best to a data set
 
   headstart inspect layers backbone=resnet50 dataset=dtd
   headstart inspect layers dataset=image_folder dataset.root=IMAGES head.pooling=gem strategy.l2=[10,1,0.1]
 
-It takes every setting of headstart train. The images go through the frozen network once; a linear classifier is
-fitted to the average-pooled output of each stage (of the last one, to the network's own features), and one to all of
-them joined. The L2 strength of each and the best stage are chosen on validation. Features are kept: a second call takes
-seconds. Table, figure and settings are written to OUTPUT_DIR/DATE/DATASET-BACKBONE-layers.
+It accepts every setting of headstart train.
+The images pass through the frozen network once.
+A linear classifier is fitted to the average-pooled output of each stage, and one to all these outputs joined.
+The last stage has the network's own pooling.
+The L2 strength of each classifier and the best stage are chosen on validation.
+Features are cached, so a second call takes seconds.
+Table, figure and settings are written to OUTPUT_DIR/DATE/DATASET-BACKBONE-layers.
 
-  head.stages=[stage2,stage3]  only these stages
-  head.pooling=avg|max|avgmax|gem (with head.gem_p) for every stage, instead of the above
+  head.stages=[stage2,stage3]      probe only these stages
+  head.pooling=avg|max|avgmax|gem  use this pooling (gem with head.gem_p) for every stage
   strategy.l2, strategy.loss, strategy.batch_norm  as for strategy=linear_probe
 """
 
 
 def inspect_layers(arguments: Sequence[str]) -> int:
-    """Probe every stage of the backbone that the arguments, settings of ``headstart train``, describe; the exit code.
+    """Probe every stage of a backbone and write the results; return the exit code.
 
-    2: a wrong setting, told in one sentence; 130: interrupted.
+    The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _probe_and_tell(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _probe_and_print(arguments), lambda error: reason(error, arguments))
 
 
-def _probe_and_tell(arguments: Sequence[str]) -> None:
+def _probe_and_print(arguments: Sequence[str]) -> None:
     config, choices = _settings(arguments)
     output = Path(str(config.output_dir))
     check_writable(output, "choose another output_dir")
     from headstart.analysis.layer_probes import probe_stages
     from headstart.training.compose import make_data
     from headstart.training.console import quieten, talking
-    from headstart.training.run import settle_on_the_cpu, settled
+    from headstart.training.prepare import settle_on_the_cpu, settled
 
     quieten()
     settle_on_the_cpu()
@@ -74,9 +73,9 @@ def _probe_and_tell(arguments: Sequence[str]) -> None:
 
 
 def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The settings of a run of strategy=linear_probe, and the names of the chosen groups.
+    """Return the settings of a run with strategy=linear_probe, and the names of the chosen groups.
 
-    Raises ConfigError for what probing every stage leaves no room for.
+    Raises ConfigError for a setting that does not suit a probe of every stage.
     """
     named = any(argument.split("=")[0].lstrip("+~") == "strategy" for argument in arguments)
     config, choices = composed([*arguments] if named else [*arguments, f"strategy={STRATEGY}"])
@@ -87,17 +86,17 @@ def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
         )
     if names := augmentation_names(config.get("augmentation")):
         raise ConfigError(
-            f"augmentation={','.join(names)}: inspect layers passes over the images once, as"
-            " they are; use augmentation=none."
+            f"augmentation={','.join(names)}: inspect layers passes over the images once, without augmentation; use"
+            " augmentation=none."
         )
     for name in LIMITS:
         if name in config.trainer:
             raise ConfigError(
-                f"trainer.{name}: inspect layers looks at all images; leave it out, or take fewer with"
+                f"trainer.{name}: inspect layers uses all images; leave it out, or use fewer images with"
                 " dataset.labels_per_class."
             )
     config = named_well(config, arguments)
-    # Neither epochs nor a run directory: nothing to log, nobody to call back.
+    # Without epochs and a run directory, loggers and callbacks have nothing to do.
     config.logger, config.callbacks = {}, {}
     whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}
     config.head = OmegaConf.merge(whole, config.get("head") or {})

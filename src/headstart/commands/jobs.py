@@ -1,4 +1,4 @@
-"""One run of a command: anew, from where it was stopped, or not at all, as it has finished before."""
+"""Carry out one run: start it, resume it, or skip it if it has finished before."""
 
 import math
 import time
@@ -18,14 +18,15 @@ from headstart.records.runs import first_line
 from headstart.settings import identity
 from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
 from headstart.training.crashes import happens_again
-from headstart.training.run import Described, carry_out, describe, follow
+from headstart.training.prepare import Described, describe
+from headstart.training.run import carry_out, follow
 
 POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a run: a word of ``sweeps.outcomes.WORDS``, where it lies, its primary metric on validation."""
+    """The outcome of a run: a word of ``records.outcomes.WORDS``, its directory and its validation score."""
 
     word: str
     directory: Path
@@ -34,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ResumePolicy:
-    """What a command does about runs that it finds (the group ``sweep``)."""
+    """How a command treats earlier runs that it finds (the group ``sweep``)."""
 
     skip_finished: bool = True
     resume: bool = True
@@ -42,7 +43,7 @@ class ResumePolicy:
 
     @classmethod
     def of(cls, config: DictConfig) -> "ResumePolicy":
-        """The settings, or their defaults; ``early_checks`` has looked at them."""
+        """Return the settings or their defaults; ``early_checks`` has checked them."""
         given = config.get("sweep") or {}
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
@@ -50,11 +51,11 @@ class ResumePolicy:
 def do(
     config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = (), in_sweep: bool = False
 ) -> Result:
-    """Carry a run out, or find that it was.
+    """Carry out a run, unless an earlier run with the same settings and data makes it unnecessary.
 
-    A run is found by its settings and by what its data hold. In a sweep finished runs are left alone. Unfinished and
-    failed ones go on in their own directory. A run that fails by no fault of its settings is tried again,
-    ``sweep.retry`` times. Raises RunError for one that began and failed.
+    A sweep skips finished runs, and resumes unfinished and failed ones in their own directory. A run that fails is
+    tried again ``sweep.retry`` times, unless it would fail in the same way. Raises RunError for a run that started and
+    failed.
     """
     policy = ResumePolicy.of(config)
     described = describe(config, choices)
@@ -62,16 +63,16 @@ def do(
     while True:
         follows = processes.follows()
         found = _found(described, parent)
-        if in_sweep and (standing := _standing(described, found, policy, follows, overrides)):
-            return standing
-        if follows:  # torchrun or srun has started it beside the process that writes
+        if in_sweep and (earlier := _earlier_result(described, found, policy, follows, overrides)):
+            return earlier
+        if follows:  # started by torchrun or srun beside the process that writes
             return Result("finished", parent, follow(described.config, parent / described.name))
-        with _turn(Path(str(config.output_dir))):
+        with _one_at_a_time(Path(str(config.output_dir))):
             if _states(_found(described, parent)) != _states(found):
-                continue  # another process has just taken it up
+                continue  # another process has just started or resumed this run
             directory, word = _place(described, found, policy, parent)
             if word == "failed" and not policy.retry and in_sweep:
-                raise HeadstartError(f"failed before, and sweep.retry is 0: {_error(found, directory)}")
+                raise HeadstartError(f"The run failed before, and sweep.retry is 0: {_error(found, directory)}")
             lock = RunLock(directory)
             if not lock.acquire():
                 continue
@@ -99,8 +100,8 @@ def _states(found: Sequence[Earlier]) -> list[tuple[Path, str, bool]]:
 
 
 @contextmanager
-def _turn(output_dir: Path) -> Iterator[None]:
-    """One process at a time settles where its run goes, so that two never settle on the same one."""
+def _one_at_a_time(output_dir: Path) -> Iterator[None]:
+    """Let one process at a time choose the directory of its run, so that two never choose the same one."""
     output_dir.mkdir(parents=True, exist_ok=True)
     lock = RunLock(output_dir, ".turn")
     while not lock.acquire():
@@ -111,12 +112,13 @@ def _turn(output_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _standing(
+def _earlier_result(
     described: Described, found: Sequence[Earlier], policy: ResumePolicy, follows: bool, overrides: Sequence[str]
 ) -> Result | None:
-    """What need not be run: finished, or at work in another process, unless that is the one to follow.
+    """Return the result of an earlier run that makes this one unnecessary, or None.
 
-    What a search has pruned stands for that trial of that search alone.
+    That run is finished, or running in a process that this one does not follow, or was pruned in the same trial of the
+    same search.
     """
     trial = [override for override in overrides if override.startswith(TRIAL)]
     for run in reversed(found):
@@ -127,13 +129,13 @@ def _standing(
             print(f"skipped: finished before{other}, {run.metric.named(run.score)} on validation: {run.directory}")
             return Result("skipped", run.directory, run.score)
         if run.lives and not follows:
-            print(f"skipped: another process is at it: {run.directory}")
+            print(f"skipped: running in another process: {run.directory}")
             return Result("elsewhere", run.directory, run.score)
     return None
 
 
 def _place(described: Described, found: Sequence[Earlier], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
-    """The directory to run in, and the status that it has: "new" for a fresh one."""
+    """Return the directory to run in and the status of its run: "new" for a new directory."""
     for run in reversed(found):
         if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
             return run.directory, run.status

@@ -1,4 +1,4 @@
-"""headstart policy: search an augmentation by gradients and write it to a file; torch is loaded for that alone."""
+"""headstart policy: search an augmentation by gradients and write it to a file."""
 
 import logging
 import time
@@ -22,35 +22,38 @@ from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
     from headstart.augmentations.learned.policy import Policy
-    from headstart.augmentations.learned.search import Found, SearchImages, SearchSettings
+    from headstart.augmentations.learned.search import FoundPolicy, SearchImages, SearchSettings
     from headstart.data import ImageData, ImageSplit
 
 log = logging.getLogger(__name__)
 CONFIG = "policy"  # the name of the file in conf
 REAL = ("validation", "train")
-OWN = ("output", "real", "image_size", "most_pictures")  # settings of the group policy that are not the search's
-HELP = """headstart policy: an augmentation that makes training images look like validation images
+OWN = ("output", "real", "image_size", "most_pictures")  # settings of this command, not of the search
+HELP = """headstart policy: search an augmentation that makes training images like validation images
 
   headstart policy dataset=image_folder dataset.root=IMAGES policy.output=policy.json
   headstart train dataset=image_folder dataset.root=IMAGES augmentation=learned augmentation.policy=policy.json
 
-The search (Faster AutoAugment, Hataya et al. 2019) needs no training run: a critic tells augmented training images
-from validation images, and its gradients say which operations to apply, how often and how strongly. Test images are
-not looked at. It takes a minute or so on one core, whatever the number of images; the same seed gives the same file.
+The search (Faster AutoAugment, Hataya et al. 2019) needs no training run.
+A critic learns to distinguish augmented training images from validation images.
+Its gradients choose the operations, how often they are applied, and how strongly.
+Test images are not used.
+It takes about a minute on one core, whatever the number of images.
+The same seed gives the same file.
 
   dataset=..., dataset.*        the images, as for headstart train
-  policy.real=train             make one half of the training images look like the other, as in the paper
-  policy.operations=[rotate,brightness,identity]   choose from these only
+  policy.real=train             make one half of the training images like the other, as in the paper
+  policy.operations=[rotate,brightness,identity]   choose from these operations only
   policy.sub_policies, policy.steps, policy.epochs, policy.lr, policy.critic_lr, policy.temperature, ...
-  seed=1                        another search
+  seed=1                        search with another seed
   --cfg job                     print all settings and stop
 """
 
 
 def policy(arguments: Sequence[str]) -> int:
-    """Search a policy as the arguments, key=value, say; the exit code.
+    """Search a policy with these settings, key=value; return the exit code.
 
-    2: a wrong setting, told in one sentence; 130: interrupted, nothing is written.
+    Exit codes: 2 for a wrong setting, 130 if interrupted. No file is written then.
     """
     shown = "--cfg" in arguments
     settings = [argument for argument in arguments if not shown or argument not in ("--cfg", "job")]
@@ -60,36 +63,36 @@ def policy(arguments: Sequence[str]) -> int:
         if shown:
             print(OmegaConf.to_yaml(config), end="")
         else:
-            _search_and_tell(named_well(config, settings))
+            _search_and_print(named_well(config, settings))
 
     return answered(arguments, HELP, work, lambda error: _reason(error, settings))
 
 
 def _reason(error: Exception, arguments: Sequence[str]) -> str:
     if str(error).startswith("Ambiguous value for argument"):
-        return "a policy is searched for one set of settings: give each setting one value."
+        return "policy takes one set of settings; give each setting one value."
     return explain(error, arguments, CONFIG) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
-def _search_and_tell(config: DictConfig) -> None:
+def _search_and_print(config: DictConfig) -> None:
     from headstart.training.console import quieten, talking
 
     settings = search_settings(config)
     output = _writable(config.policy.output)
     quieten()
     with talking():
-        found, told = _found(config, settings)
-        _write(output, found, told)
+        found, provenance = _found(config, settings)
+        _write(output, found, provenance)
     print(f"\n{policy_table(found.policy)}\n")
     print(
-        f"the critic's distance to the {told['real']} images: {found.before:.3g} as they are,"
-        f" {found.after:.3g} with the policy\nwritten to {output}",
+        f"the critic's distance to the {provenance['real']} images: {found.before:.3g} without the policy,"
+        f" {found.after:.3g} with it\nwritten to {output}",
         flush=True,
     )
 
 
 def search_settings(config: DictConfig) -> "SearchSettings":
-    """What the group ``policy`` says of the search itself. Raises ConfigError."""
+    """Return the settings of the search from the group ``policy``. Raises ConfigError."""
     from headstart.augmentations.learned.search import SearchSettings
 
     given: Any = OmegaConf.to_container(config.policy, resolve=True)
@@ -97,7 +100,7 @@ def search_settings(config: DictConfig) -> "SearchSettings":
         raise ConfigError(f"policy.real={given['real']}: expected validation or train.{nearest(given['real'], REAL)}")
     for name, least in (("image_size", 8), ("most_pictures", 2)):
         if not is_whole(given[name]) or given[name] < least:
-            raise ConfigError(f"policy.{name}={given[name]}: expected a whole number from {least} on.")
+            raise ConfigError(f"policy.{name}={given[name]}: expected a whole number of {least} or more.")
     if not is_whole(given["seed"]):
         raise ConfigError(f"policy.seed={given['seed']}: expected a whole number.")
     for name, seed in config.seeds.items():
@@ -117,7 +120,7 @@ def search_settings(config: DictConfig) -> "SearchSettings":
 
 
 def _writable(output: object) -> Path:
-    """Where the policy goes, refused before the search where it cannot."""
+    """Return the path of the output file. Raises an error before the search if it cannot be written."""
     if not isinstance(output, str) or not output.strip():
         raise ConfigError(f"policy.output={output}: expected the path of a file, such as policy.json.")
     path = expanded(output)
@@ -129,37 +132,37 @@ def _writable(output: object) -> Path:
 
 @dataclass(frozen=True)
 class SearchPreprocessing:
-    """Small squares: what a policy does is told in degrees and shares, whatever the size."""
+    """Preprocessing to small squares, which suffice because a policy's magnitudes are degrees and fractions."""
 
     image_size: int
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
 
 
-def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict[str, Any]]":
-    """The policy, and with what it was found: all of it the same whenever the search is repeated."""
-    from headstart.augmentations.learned.search import Epoch, search
+def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
+    """Return the policy and its provenance; both are the same whenever the search is repeated."""
+    from headstart.augmentations.learned.search import SearchEpoch, search
     from headstart.training.compose import make_data
 
     data = make_data(config)
     data.prepare(SearchPreprocessing(config.policy.image_size))
     train, real = both_sides(data, config.policy.real, config.policy.most_pictures, settings.seed)
     log.info(
-        "%s: %d training images are to look like %d %s images, at %d x %d pixels",
+        "%s: searching a policy that makes %d training images like %d %s images, at %d x %d pixels",
         data.name, len(train.images), len(real.images),
         "validation" if config.policy.real == "validation" else "other training",
         config.policy.image_size, config.policy.image_size,
     )  # fmt: skip
     begun = time.perf_counter()
 
-    def tell(epoch: Epoch) -> None:
+    def log_epoch(epoch: SearchEpoch) -> None:
         log.info(
             "epoch %d of %d: distance %.3f, class loss %.3f, %.0f s",
             epoch.number, settings.epochs, epoch.distance, epoch.class_loss, time.perf_counter() - begun,
         )  # fmt: skip
 
-    found = search(train, real, settings, tell)
-    told = {
+    found = search(train, real, settings, log_epoch)
+    provenance = {
         "headstart": __version__,
         "dataset": data.name,
         "dataset_fingerprint": data.fingerprint,
@@ -171,47 +174,47 @@ def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[Found, dict
         "pictures": {"train": len(train.images), "real": len(real.images)},
         "distance": {"before": found.before, "after": found.after},
     }
-    return found, told
+    return found, provenance
 
 
 def both_sides(data: "ImageData", real: str, most: int, seed: int) -> "tuple[SearchImages, SearchImages]":
-    """The images to augment, and those that they shall look like; test images are neither."""
+    """Return the images to augment and the images that they should look like; test images are not used."""
     if real == "validation":
         return _loaded(data.train, most, seed), _loaded(data.validation, most, seed)
     from headstart.augmentations.learned.search import SearchImages
 
     whole = _loaded(data.train, 2 * most, seed)
     if len(whole.images) < 4:
-        raise DataError(f"policy.real=train: {data.name} has {len(whole.images)} training images, too few to halve.")
+        raise DataError(f"policy.real=train: {data.name} has {len(whole.images)} training images; expected 4 or more.")
     order = generator("policy halves", seed).permutation(len(whole.images))
     first, second = (SearchImages(whole.images[part], whole.labels[part]) for part in np.array_split(order, 2))
     return first, second
 
 
 def _loaded(split: "ImageSplit", most: int, seed: int) -> "SearchImages":
-    """A split's images without views, or a random ``most`` of them, in memory."""
+    """Return a split's images without views in memory, or a random ``most`` of them."""
     from headstart.augmentations.learned.search import SearchImages
 
     positions = np.arange(len(split))
     if len(positions) > most:
         positions = np.sort(generator("policy images", seed).permutation(positions)[:most])
-    images, labels, _ = split.without_views().__getitems__(positions.tolist())
+    images, labels, *_ = split.without_views().__getitems__(positions.tolist())
     return SearchImages(images.contiguous(), labels)
 
 
-def _write(output: Path, found: "Found", told: Mapping[str, Any]) -> None:
+def _write(output: Path, found: "FoundPolicy", provenance: Mapping[str, Any]) -> None:
     from headstart.augmentations.learned.policy import Policy, write_policy
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_policy(output, Policy(found.policy.sub_policies, told))
+    write_policy(output, Policy(found.policy.sub_policies, provenance))
 
 
 def policy_table(found: "Policy") -> str:
-    """A row an operation, most used first: how often an image meets it, and how strong it is then."""
+    """Return a table with a row per operation, most used first: the fraction of images, and the magnitude."""
     rows = []
     for name, share in found.use().items():
         typical = found.typical(name)
-        used = share_text(share) if share < 1 else f"{100 * share:.0f} %"  # twice by some sub-policies
+        used = share_text(share) if share < 1 else f"{100 * share:.0f} %"  # some sub-policies use it twice
         low, mean, high = (f"{value:.3g}" for value in typical) if typical else ("", "–", "")
         rows.append([name, used, mean, f"{low} to {high}" if typical else "–"])
     return table_text(["operation", "used", "magnitude", "mostly"], rows, [False, True, True, False])

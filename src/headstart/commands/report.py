@@ -1,4 +1,4 @@
-"""headstart report: compare runs on the terminal and on disk."""
+"""headstart report: compare runs, on the terminal and in files."""
 
 import argparse
 import gc
@@ -34,21 +34,21 @@ EXAMPLES = """examples:
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Read the runs below the folders given, print the comparison, write the report; the exit code.
+    """Compare the runs below some folders, print the comparison and write the report; return the exit code.
 
-    Raises a HeadstartError for what the user can mend.
+    Raises HeadstartError for an error that the user can correct.
     """
     options = _parser().parse_args(arguments)
     wanted = Options(options.by, options.compare, options.where, options.tune, options.baseline)
-    threads = threadpool_limits(1)  # arrays are small: threads would only wait for each other
-    gc.disable()  # nothing here goes in circles, and looking for it takes a tenth of the time
+    threads = threadpool_limits(1)  # arrays are small, so threads would only wait for each other
+    gc.disable()  # there are no reference cycles here, and searching for them takes a tenth of the time
     try:
         runs = read_runs(options.runs)
         first = options.runs[0] if options.runs[0].is_dir() else options.runs[0].parent
         if options.out is None:
             check_stays_inside(first, "report", "report/figures")
         output = options.out or first / "report"
-        check_writable(output, "give another --out")
+        check_writable(output, "choose another --out")
         analysis = analyse(runs, wanted)
         command = shlex.join(["headstart", "report", *map(str, arguments)])
         written = write_report(analysis, output, command, not options.no_figures)
@@ -63,7 +63,7 @@ def report(arguments: Sequence[str]) -> int:
 
 
 def summary(analysis: Analysis) -> str:
-    """What the terminal shows: the table (side by side if panels were asked for), verdicts and remarks."""
+    """Return the terminal's text: the table (side by side if there are panels), verdicts and remarks."""
     parts = []
     table, found = analysis.pivot, analysis.robustness
     one = analysis.one_run
@@ -90,7 +90,7 @@ def summary(analysis: Analysis) -> str:
 
 def _first(lines: Sequence[str]) -> list[str]:
     more = len(lines) - MOST_LINES
-    return list(lines) if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more, in the report"]
+    return list(lines) if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more in the report"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,21 +101,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
-    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that make a row (default: strategy)")
+    parser.add_argument("--by", nargs="+", metavar="SETTING", help="settings that define a row (default: strategy)")
     parser.add_argument(
-        "--compare", nargs="+", metavar="SETTING", help="settings that stand side by side (default: all that vary)"
+        "--compare", nargs="+", metavar="SETTING", help="settings that define a column (default: all that vary)"
     )
     parser.add_argument(
-        "--where", nargs="+", default=[], action="extend", metavar="CONDITION", help="as in augmentation=none, seed=0,1"
+        "--where", nargs="+", default=[], action="extend", metavar="CONDITION", help="only runs with, say, seed=0,1"
     )
     parser.add_argument(
         "--tune",
         nargs="+",
         default=[],
         metavar="SETTING",
-        help="settings whose best value on validation stands for all that were tried",
+        help="compare only the best value of these settings, chosen on validation",
     )
-    parser.add_argument("--baseline", metavar="ROW", help="compare with this row (default: every pair)")
-    parser.add_argument("--out", "--output", type=Path, help="where to write (default: report/ in the first folder)")
-    parser.add_argument("--no-figures", action="store_true", help="draw the overview only")
+    parser.add_argument("--baseline", metavar="ROW", help="compare each row with this one (default: every pair)")
+    parser.add_argument("--out", "--output", type=Path, help="folder to write to (default: report/ in the first one)")
+    parser.add_argument("--no-figures", action="store_true", help="draw the overview figure only")
     return parser

@@ -1,6 +1,6 @@
-"""headstart reproduce: a run once more, from its own config.yaml, and whether the same comes out.
+"""headstart reproduce: repeat a run from its config.yaml, and compare the results.
 
-The repeat is marked in its run.json, so that no report, no board, no status and no sweep takes it for the original.
+The repeat is marked in its run.json, so that report, board, status and sweeps do not confuse it with the original.
 """
 
 import argparse
@@ -40,27 +40,27 @@ from headstart.settings.targets import check_targets
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER = 0, 1  # exit codes
 THEN_NOW = ("then", "now")
-ROUNDING = 1e-5  # metrics in run.json of early runs are of single precision
+ROUNDING = 1e-5  # early runs have single-precision metrics in run.json
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of the three words, and the figures that it rests on, a sentence each."""
+    """One of the three verdicts and its reasons, one sentence each."""
 
     word: str
     reasons: tuple[str, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 where the run was reproduced, else 1."""
+        """Return 0 if the run was reproduced, else 1."""
         return OTHER if self.word == DIFFERENT else SAME
 
 
 def reproduce(arguments: Sequence[str]) -> int:
-    """Run what a run directory describes once more and compare; the exit code.
+    """Repeat a run, compare it with the original, and return the exit code.
 
-    0: bit-equal, or the difference is within its interval; 1: different. Raises a HeadstartError where there is nothing
-    to reproduce; the original stays as it is, whatever happens.
+    Exit codes: 0 if the results are bit-equal or within the interval, 1 if they are different. Raises HeadstartError if
+    the run cannot be repeated. The original is never changed.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -72,20 +72,16 @@ def reproduce(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headstart reproduce",
-        description="Run a finished run once more, from its own config.yaml, and say whether the same comes out.",
+        description="Repeat a finished run from its config.yaml, and compare the results.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory (a folder with a run.json)")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", default=Path("reproduced"), help="where to run (default: reproduced/)"
+        "--output", type=Path, metavar="DIR", default=Path("reproduced"), help="folder to use (default: reproduced/)"
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are now (dataset.root)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="where the weights file is now (backbone.weights)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights file (backbone.weights), if moved")
     parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="a package of your own that config.yaml may name",
+        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
     )
     return parser
 
@@ -105,9 +101,9 @@ def _reproduced(options: argparse.Namespace) -> int:
     print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
     result = verdict(original, repeated)
-    reasons = [*result.reasons, *sister_lines(original, repeated)]
-    told = {"run": str(original.directory.resolve()), "id": original.content.get("id"), "verdict": result.word}
-    text = json.dumps({**told, "reasons": reasons}, indent=2, ensure_ascii=False)
+    reasons = [*result.reasons, *seed_lines(original, repeated)]
+    content = {"run": str(original.directory.resolve()), "id": original.content.get("id"), "verdict": result.word}
+    text = json.dumps({**content, "reasons": reasons}, indent=2, ensure_ascii=False)
     write_atomically(repeated.directory / "reproduction.json", f"{text}\n")
     if result.word != BIT_EQUAL:
         print(*section_lines([replace(compare_results(original, repeated), notes=())], THEN_NOW), "", sep="\n")
@@ -117,8 +113,8 @@ def _reproduced(options: argparse.Namespace) -> int:
 
 
 def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
-    """Say what is not as it was, then run."""
-    from headstart.training.run import run  # from here on with torch
+    """Print what has changed since the original, and run it again."""
+    from headstart.training.run import run  # loads torch
 
     if config.get("features") is not None and config.features.get("engine") == "auto":
         config.features.engine = engine_of(original) or "auto"
@@ -128,9 +124,9 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
             print(line)
         if original.content.get("config_hash") != now.content["config_hash"]:
             print(
-                "\nwarning: config.yaml and the data do not give the config_hash of run.json: one of them was changed"
+                "\nwarning: config.yaml and the data do not give the config_hash of run.json. Either one of them was"
+                " changed\nafter the run, or this version of headstart computes the hash from other settings."
             )
-            print("after the run, or this version of headstart counts other settings than the one that wrote it.")
         print(flush=True)
         before = set(output.iterdir()) if output.is_dir() else set()
         choices = {name: original.content[name] for name in ("backbone", "dataset", "strategy")}
@@ -140,16 +136,16 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
 
 
 def _original(path: Path) -> Record:
-    """The run to repeat: finished, with its names and predictions."""
+    """Return the run to repeat. Raises DataError if it is not finished, or lacks names, accuracy or predictions."""
     record = read_record(path)
     if not record.finished:
         raise DataError(
-            f"'{record.directory}' is {record.content.get('status')}, so there is no result to reproduce; expected a"
+            f"'{record.directory}' is {record.content.get('status')} and has no result to reproduce; expected a"
             " finished run."
         )
     for name in ("backbone", "dataset", "strategy"):
         if not isinstance(record.content.get(name), str):
-            raise DataError(f"'{record.directory / 'run.json'}' has no name of the {name}.")
+            raise DataError(f"'{record.directory / 'run.json'}' does not name the {name}.")
     try:
         name = f"test/{metric_of(record.content).name}"
     except DataError as error:
@@ -159,38 +155,41 @@ def _original(path: Path) -> Record:
     try:
         read_predictions(record.directory / "predictions.csv", kind_of(record.content))
     except DataError as error:
-        raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
+        raise DataError(f"'{record.directory}' has no predictions to compare with: {error}.") from None
     return record
 
 
 def place(config: DictConfig, original: Record, output: Path, root: Path | None, weights: Path | None) -> None:
-    """Change, in place, where things are; nothing that determines the result.
+    """Change the paths in ``config``, and nothing that determines the result.
 
-    Features are computed anew, in ``output``: a run that only repeats what an earlier one kept would prove little.
+    Features are computed again, because reading an earlier run's features would prove little.
     """
     config.output_dir = str(output)
-    config.pop("sweep", None)  # how runs were found, and which trial of a search this was
+    config.pop("sweep", None)  # it does not determine the result
     if config.get("features") is not None:
         config.features.dir = None
     if weights is not None:
         config.backbone.weights = str(weights)
     given = config.dataset.get("root")
     if root is not None and given is None:
-        raise ConfigError(f"--root {root}: the images of {original.content['dataset']} are in no folder.")
+        raise ConfigError(f"--root {root}: the images of {original.content['dataset']} do not come from a folder.")
     if root is not None:
         config.dataset.root = str(root)
-        config.dataset.name = original.content["dataset"]  # which may come from the folder's name
+        config.dataset.name = original.content["dataset"]  # the default is the folder's name
     now = config.dataset.get("root")
     if now is None or expanded(str(now)).exists() or (root is None and config.dataset.get("download")):
         return
     if root is not None:
         near = nearest(str(root), [str(entry) for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"--root {root}: there is no such folder.{near if near.startswith(' Did') else ''}")
-    raise DataError(f"The images are no longer at '{now}': say where they are now, with --root DIR.")
+    raise DataError(f"The images are no longer at '{now}'; give their folder with --root DIR.")
 
 
 def engine_of(original: Record) -> str | None:
-    """What computed the features then, where it can do so now: left to choose, another might be faster today."""
+    """Return the engine that computed the original's features, or None if it cannot be used here.
+
+    Without it, another engine might be chosen because it is faster today.
+    """
     from headstart.features.engines import engine_version
     from headstart.records import provenance
 
@@ -202,7 +201,7 @@ def engine_of(original: Record) -> str | None:
 
 @contextmanager
 def _threads_of(original: Record) -> Iterator[None]:
-    """As many threads as then, where there are cores for them: sums over other parts round differently."""
+    """Use the original's number of threads if there are enough cores, because rounding depends on it."""
     import torch
 
     wanted, before = original.get("provenance", "hardware", "threads"), torch.get_num_threads()
@@ -216,12 +215,12 @@ def _threads_of(original: Record) -> Iterator[None]:
 
 
 def today(config: DictConfig, output: Path) -> Record:
-    """What the run would be made of if it began now: its data and weights are read, nothing is trained."""
+    """Return the record of the run as it would start now: reads data and weights, and trains nothing."""
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
     from headstart.settings import identity
     from headstart.training.console import quieten
-    from headstart.training.run import prepare, settle_on_the_cpu, settled
+    from headstart.training.prepare import prepare, settle_on_the_cpu, settled
 
     quieten()
     settle_on_the_cpu()
@@ -254,23 +253,23 @@ def _overrides(original: Record) -> list[str]:
 
 
 def _made_since(before: set[Path], output: Path, wanted: str) -> Record:
-    """Return the run with this config_hash that was just written; others may write into the folder meanwhile."""
+    """Return the latest new run with this config_hash; other processes may write to the folder, too."""
     fresh = [read_record(folder) for folder in set(output.iterdir()) - before if (folder / "run.json").is_file()]
     own = [record for record in fresh if record.content.get("config_hash") == wanted]
     return max(own, key=lambda record: str(record.content.get("started_at")))
 
 
 def verdict(original: Record, repeated: Record) -> Verdict:
-    """Whether a finished run came out the same once more.
+    """Compare a repeat with its original and return the verdict.
 
-    ``bit-equal``: every metric is equal and the predictions are, byte by byte. ``within the interval``: they are not,
-    but the 95 % interval of the difference in the primary metric on test, paired over test images, includes 0.
-    ``different``: it does not, or the data were others, or what is compared contradicts itself.
+    ``bit-equal``: all metrics are equal, and predictions.csv byte by byte. ``within the interval``: not bit-equal, but
+    the 95 % interval of the difference in the primary metric on test, paired over test images, includes 0.
+    ``different``: otherwise, also if the data differ or a run contradicts itself.
     """
     data = [record.get("provenance", "dataset_fingerprint") for record in (original, repeated)]
     figures = [_figures(original, repeated)]
     if all(data) and data[0] != data[1]:
-        return Verdict(DIFFERENT, ("The data are not the same, so the results cannot be expected to be.", *figures))
+        return Verdict(DIFFERENT, ("The data are not the same, so the results may differ.", *figures))
     then, now = (record.directory / "predictions.csv" for record in (original, repeated))
     if original.metrics == repeated.metrics and same_bytes(then, now):
         return Verdict(BIT_EQUAL, ("Every metric and every prediction is equal to the last bit.", *figures))
@@ -286,14 +285,14 @@ def verdict(original: Record, repeated: Record) -> Verdict:
 
 
 def _check_agreement(record: Record) -> None:
-    """run.json and predictions.csv have to tell of the same result. Raises DataError."""
+    """Raise DataError if run.json and predictions.csv give different values of the primary metric on test."""
     kind, metric = kind_of(record.content), metric_of(record.content)
     counted = float(read_predictions(record.directory / "predictions.csv", kind).per_image.mean())
     stated = _score_of(record)
     if abs(counted - stated) > ROUNDING * (1 if metric.is_share else max(counted, stated)):
         raise DataError(
-            f"in '{record.directory}' run.json states a test {metric.words} of {metric.exact(stated)}, predictions.csv"
-            f" counts {metric.exact(counted)}"
+            f"in '{record.directory}' run.json has a test {metric.words} of {metric.exact(stated)}, but predictions.csv"
+            f" gives {metric.exact(counted)}"
         )
 
 
@@ -313,22 +312,22 @@ def _figures(original: Record, repeated: Record) -> str:
     return f"{what}: {metric.exact(then)} then, {metric.exact(now)} now, {metric.exact_difference(now - then)}."
 
 
-def sister_lines(original: Record, repeated: Record) -> list[str]:
-    """How much the seeds alone move the result, where runs that differ in nothing else stand beside the original."""
+def seed_lines(original: Record, repeated: Record) -> list[str]:
+    """Return a line on the variation over seeds, from runs beside the original that differ only in their seeds."""
     metric = metric_of(original.content)
-    scores = [_score_of(record) for record in (original, *sisters(original))]
+    scores = [_score_of(record) for record in (original, *other_seeds(original))]
     if len(scores) < 2:
         return []
     mean, deviation = statistics.fmean(scores), statistics.stdev(scores)
-    line = f"Over {len(scores)} seeds, the original's among them: {metric.exact_pair(mean, deviation)}"
+    line = f"Over {len(scores)} seeds, including the original's: {metric.exact_pair(mean, deviation)}"
     difference = _score_of(repeated) - _score_of(original)
     if difference and deviation:
-        line += f"; the difference is {abs(difference) / deviation:.2g} of that deviation"
+        line += f"; the difference is {abs(difference) / deviation:.2g} of this standard deviation"
     return [f"{line}."]
 
 
-def sisters(original: Record) -> list[Record]:
-    """Finished runs in the same folder whose settings are those of the original but for the seeds, one a seed."""
+def other_seeds(original: Record) -> list[Record]:
+    """Return finished runs in the same folder that differ from the original only in their seeds, one per seed."""
     home = original.directory.resolve()
     wanted, found = _settings(original.config), {_seeds(original.config): original}
     for folder in sorted(home.parent.iterdir()):
@@ -348,9 +347,9 @@ def sisters(original: Record) -> list[Record]:
 
 
 def _settings(config: Mapping[str, Any]) -> str:
-    """What determines a result beside the seeds."""
+    """Return the settings other than seeds that determine a result, as text."""
     kept = [(key, value) for key, value in config.items() if not is_seed(key) and not is_indifferent(key)]
-    augmentations = [key for key, _ in kept if key.startswith("augmentation")]  # whose order counts
+    augmentations = [key for key, _ in kept if key.startswith("augmentation")]  # their order matters
     return json.dumps([sorted(kept, key=lambda pair: pair[0]), augmentations], default=str)
 
 

@@ -1,4 +1,4 @@
-"""headstart status: a table of runs, which of them live, and how long the rest will take."""
+"""headstart status: list runs, their progress, and the remaining time."""
 
 import argparse
 import json
@@ -15,12 +15,12 @@ from headstart.tables import table_text, terminal_width
 
 
 def status(arguments: Sequence[str]) -> int:
-    """Print what lies below some folders; the exit code. Raises DataError for a folder that does not exist."""
+    """Print the runs and sweeps below some folders; return the exit code. Raises DataError for a missing folder."""
     parser = argparse.ArgumentParser(
-        prog="headstart status", description="Which runs are finished, running, stopped or failed, and what is left."
+        prog="headstart status", description="List finished, running, stopped and failed runs, and remaining jobs."
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders that hold runs, at any depth")
-    parser.add_argument("--json", action="store_true", help="for programs: everything, times in seconds")
+    parser.add_argument("--json", action="store_true", help="print JSON, with times in seconds")
     options = parser.parse_args(arguments)
     found = overview(options.runs)
     print(json.dumps(as_json(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
@@ -28,7 +28,7 @@ def status(arguments: Sequence[str]) -> int:
 
 
 def as_text(found: Overview) -> str:
-    """The table, why runs failed, what sweeps have left, and everything in one line."""
+    """Return the table, the reasons of failures, the remaining jobs of sweeps, and a summary line."""
     parts = []
     if found.runs:
         parts.append(_table(found.runs))
@@ -39,22 +39,22 @@ def as_text(found: Overview) -> str:
 
 
 def total_line(found: Overview) -> str:
-    """ "12 runs: 8 finished, 2 running, 2 failed; 4 jobs left; 12 min to go"."""
+    """Return "12 runs: 8 finished, 2 running, 2 failed; 4 jobs left; 12 min to go"."""
     count = len(found.runs)
-    told = [f"{count} run{'' if count == 1 else 's'}"]
+    parts = [f"{count} run{'' if count == 1 else 's'}"]
     if found.counts:
-        told[0] += f": {', '.join(f'{number} {word}' for word, number in found.counts.items())}"
+        parts[0] += f": {', '.join(f'{number} {word}' for word, number in found.counts.items())}"
     left = sum(sweep.left or 0 for sweep in found.sweeps)
     if left:
-        told.append(f"{left} job{'' if left == 1 else 's'} left")
+        parts.append(f"{left} job{'' if left == 1 else 's'} left")
     remaining = _remaining(found)
     if remaining is not None:
-        told.append(f"{in_two_units(remaining)} to go")
-    return "; ".join(told)
+        parts.append(f"{in_two_units(remaining)} to go")
+    return "; ".join(parts)
 
 
 def _remaining(found: Overview) -> float | None:
-    """Until everything that is going on has ended, seconds: what is side by side now stays so."""
+    """Return the longest remaining time of running sweeps and runs, in seconds, or None if one is unknown."""
     sweeps = [sweep for sweep in found.sweeps if sweep.lives]
     alone = [
         run
@@ -67,7 +67,7 @@ def _remaining(found: Overview) -> float | None:
 
 
 def as_json(found: Overview) -> dict[str, Any]:
-    """Everything that is known; times in seconds, null where they cannot be told."""
+    """Return everything that is known as JSON; times are in seconds, or null if unknown."""
     return {
         "schema": 1,
         "runs": [
@@ -92,7 +92,7 @@ def as_json(found: Overview) -> dict[str, Any]:
 
 
 def in_two_units(seconds: float) -> str:
-    """Two units at most: 8 s, 3 min 20 s, 12 min, 3 h 05 min, 2 d 04 h."""
+    """Return a time in at most two units: 8 s, 3 min 20 s, 12 min, 3 h 05 min, 2 d 04 h."""
     whole, minutes, hours = round(seconds), round(seconds / 60), round(seconds / 3600)
     if whole < 60:
         return f"{whole} s"
@@ -106,14 +106,14 @@ def in_two_units(seconds: float) -> str:
 
 
 def _table(runs: Sequence[RunStatus]) -> str:
-    """A row a run: its name, the settings in which runs differ, and how far it is."""
+    """Return a table with a row per run: its name, the settings in which runs differ, and its progress."""
     directories = [run.directory for run in runs]
     settings = setting_columns(directories, [run.record for run in runs])
     home = Path(os.path.commonpath([directory.parent for directory in directories]))
     names = run_names(directories, home) if settings else [_near(directory) for directory in directories]
     header = ["run", *settings, "status", "epochs", "time", "to go", "test"]
-    told = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
-    rows = [[name, *of, *_progress(run)] for name, of, run in zip(names, told, runs, strict=True)]
+    values = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
+    rows = [[name, *own, *_progress(run)] for name, own, run in zip(names, values, runs, strict=True)]
     table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4, terminal_width())
     return f"runs below {_near(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
 
@@ -130,24 +130,24 @@ def _progress(run: RunStatus) -> list[str]:
 
 
 def _sweep_line(sweep: SweepStatus) -> str:
-    """What is left of a sweep, and how to go on with one that nothing works at."""
+    """Return the remaining jobs and time of a sweep, and the command that resumes it if it is not running."""
     if sweep.message:
         return f"sweep {_near(sweep.directory)}: {sweep.message}"
-    jobs = "an open number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
+    jobs = "unknown number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
     line = f"sweep {_near(sweep.directory)}: {jobs}"
     if sweep.left:
         line += f", {sweep.left} left"
     if sweep.remaining:
         line += f", {in_two_units(sweep.remaining)} to go"
     if sweep.outdated:
-        line += f"; {sweep.outdated} finished on data that were changed since"
+        line += f"; {sweep.outdated} finished on data that have changed since"
     if not sweep.lives and sweep.left:
         words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
-        line += f"; nothing works at it; to go on: {shlex.join(words)}"
+        line += f"; not running; to resume: {shlex.join(words)}"
     return line
 
 
 def _near(directory: Path) -> str:
-    """As short as it can be typed here."""
+    """Return the path relative to the working directory if it is inside, else unchanged."""
     here = Path.cwd().resolve()
     return str(directory.relative_to(here)) if directory.is_relative_to(here) else str(directory)

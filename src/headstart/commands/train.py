@@ -1,4 +1,4 @@
-"""headstart train: Hydra reads the settings, a run is made of each; torch is loaded only when one starts."""
+"""headstart train: let Hydra compose the settings, and run each job. Loads torch only when a job starts."""
 
 import gc
 import math
@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
-from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, tell
+from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, print_error
 from headstart.orphans import end_with
 from headstart.progress import duration, within
 from headstart.records.outcomes import (
@@ -46,21 +46,21 @@ from headstart.training.crashes import crash_of
 if TYPE_CHECKING:
     from headstart.commands.jobs import Result
 
-WITH_VALUE = (  # flags of Hydra's that take the next word
+WITH_VALUE = (  # Hydra's flags that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
-LOOKING = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # nothing is run
+LOOKING = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # these run nothing
 OPTIONAL_VALUE = ("--info", "-i")
-_ALONE: list[JobOutcome] = []  # of a command that is no sweep
-TOLD = (HeadstartError, *CONFIG_ERRORS)  # what the user can mend: one sentence, no traceback
+_ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
+USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
 def answered(
     arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
 ) -> int:
-    """Print a command's help if asked to, else do its work; the exit code.
+    """Print a command's help if the arguments ask for it, or else do its work; return the exit code.
 
-    Raises ConfigError, in the words of ``reason``, for settings that Hydra refuses.
+    Raises ConfigError, with the text of ``reason``, for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
@@ -73,10 +73,10 @@ def answered(
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Run the experiment, or the sweep, that the arguments describe; the exit code.
+    """Run the experiment or sweep that the arguments describe; return the exit code.
 
-    0: all went well; 2: a wrong setting, path or file, told in one sentence; 1: a failure, told with its traceback,
-    or a sweep in which runs failed, however; 130 or 143: interrupted. In a sweep the other runs go on.
+    Exit codes: 0 if done; 2 for a wrong setting, path or file; 1 for another failure, or a sweep with failed runs; 130
+    or 143 if interrupted. A failed run does not stop a sweep.
     """
     _ALONE.clear()
     remember_gpus()
@@ -92,24 +92,22 @@ def train(arguments: Sequence[str]) -> int:
                 return DONE
             command()
         except KeyboardInterrupt as error:
-            print("headstart: interrupted; what was finished is kept, the same command goes on.", file=sys.stderr)
+            print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
             _conclude(ended())
             return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
         except _NoData as refused:
             ended()
-            return _tell(refused.error, arguments)
+            return _print_error(refused.error, arguments)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
             ended()
             if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
-                error = ConfigError(
-                    f"These settings cannot be put together ({error}); check what each group is set to."
-                )
-            return _tell(told_of_plugin(error), arguments, also=(ValueError,))
+                error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
+            return _print_error(told_of_plugin(error), arguments, also=(ValueError,))
     return _conclude(ended())
 
 
 def _conclude(sweep: Sweep | None) -> int:
-    """What a command says in the end; its exit code."""
+    """Print the summary of a sweep; return the exit code of the command."""
     if sweep is None:
         return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].told else FAILED
     outcomes = read_outcomes(sweep.folder)
@@ -117,13 +115,13 @@ def _conclude(sweep: Sweep | None) -> int:
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
     if failed:
         search = any(is_trial(outcome.settings) for outcome in outcomes)
-        then = "count as failed trials" if search else "are tried again by the same command"
-        print(f"\n{failures_table(outcomes)}\n\nThe others stand; these {then}.", file=sys.stderr)
+        then = "These count as failed trials." if search else "Run the same command again to retry these."
+        print(f"\n{failures_table(outcomes)}\n\n{then}", file=sys.stderr)
     return FAILED if failed else DONE
 
 
 class _NoData(BaseException):
-    """Ends a sweep whose jobs all read the same data, and cannot; launchers would go on after an Exception."""
+    """Ends a sweep if no job can read the data that all jobs share. Launchers would continue after an Exception."""
 
     def __init__(self, error: DataError) -> None:
         super().__init__(error)
@@ -131,21 +129,21 @@ class _NoData(BaseException):
 
 
 def job(config: DictConfig) -> float:
-    """One run of a command, in whatever process a launcher starts: its validation score, NaN where it failed.
+    """Carry out one job in the process of a launcher; return its validation score, or NaN if it failed.
 
-    What it came to is left for the command that waits for it. Errors are not handed to Hydra, which would print words
-    of its own; only an interruption is.
+    The outcome is recorded for the command that waits for it. Errors are not raised to Hydra, which would print its own
+    message; only an interruption is.
     """
-    told = HydraConfig.get()
-    sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
-    overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)  # as they were typed
+    hydra_config = HydraConfig.get()
+    sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as they were typed
     trial = OmegaConf.select(config, "sweep.trial.number")
-    number = 0 if sweep is None else int(told.job.num) if trial is None else int(trial)
+    number = 0 if sweep is None else int(hydra_config.job.num) if trial is None else int(trial)
 
-    def leave(word: str, directory: Path | None, error: BaseException | None = None) -> None:
-        told_once = isinstance(error, TOLD) and not isinstance(error, CrashError)
+    def record(word: str, directory: Path | None, error: BaseException | None = None) -> None:
+        in_one_sentence = isinstance(error, USER_ERRORS) and not isinstance(error, CrashError)
         outcome = JobOutcome(
-            number, tuple(overrides), word, None if directory is None else str(directory), told_once,
+            number, tuple(overrides), word, None if directory is None else str(directory), in_one_sentence,
             None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
             time.monotonic() - begun,
         )  # fmt: skip
@@ -156,37 +154,37 @@ def job(config: DictConfig) -> float:
 
     place: AbstractContextManager[None] = nullcontext()
     if sweep is not None and not follows():
-        which, left = _place_in(sweep, number, told, trial is not None)
-        print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'as it is'}", flush=True)
+        which, left = _place_in(sweep, number, hydra_config, trial is not None)
+        print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'no changes'}", flush=True)
         end_with(process_of(sweep))
-        place = within(which, only_lines=is_parallel(told))
+        place = within(which, only_lines=is_parallel(hydra_config))
     begun = time.monotonic()
     try:
-        with shared(told, config.get("trainer")), place:
-            begun = time.monotonic()  # the turn has come
-            folder, choices = Path(told.runtime.output_dir), dict(told.runtime.choices)
+        with shared(hydra_config, config.get("trainer")), place:
+            begun = time.monotonic()  # without the wait for a free device
+            folder, choices = Path(hydra_config.runtime.output_dir), dict(hydra_config.runtime.choices)
             result = start(config, folder, choices, overrides, sweep is not None)
     except KeyboardInterrupt as error:
-        leave("interrupted", None, error)
+        record("interrupted", None, error)
         raise
     except Exception as error:
         if sweep is None:
-            with suppress(OSError):  # it holds something
-                Path(told.runtime.output_dir).rmdir()
+            with suppress(OSError):  # it is not empty
+                Path(hydra_config.runtime.output_dir).rmdir()
         elif isinstance(error, DataError) and _data_are_shared(sweep, overrides):
             raise _NoData(error) from error
         cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
-        leave("failed", error.directory if isinstance(error, RunError) else None, cause)
-        _tell(cause, overrides)
+        record("failed", error.directory if isinstance(error, RunError) else None, cause)
+        _print_error(cause, overrides)
         return math.nan
-    leave(result.word, result.directory)
+    record(result.word, result.directory)
     return result.score
 
 
 def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[str, str]:
-    """Return "run 21 of 42" and ", about 1:02:05 left" of the whole sweep, as far as they are known.
+    """Return "run 21 of 42" and ", about 1:02:05 left" for the whole sweep, as far as they are known.
 
-    Trials of a search have the numbers of Optuna, from 0.
+    Trials of a search have Optuna's numbers, from 0.
     """
     jobs, at_once = jobs_of(sweep), known_at_once(hydra)
     which = f"trial {number}" if searching else f"run {number + 1}"
@@ -200,13 +198,13 @@ def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[st
 
 
 def _data_are_shared(sweep: Path, overrides: Sequence[str]) -> bool:
-    """Return whether no job of a sweep has a data set of its own, and none has come to anything so far."""
+    """Return whether all jobs of a sweep share the data set, and none has ended yet."""
     own = [override.lstrip("+~") for override in own_settings(sweep, overrides)]
     return not any(setting.startswith(("dataset", "experiment")) for setting in own) and not read_outcomes(sweep)
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Hydra's parser takes settings in one block only; people write -m anywhere."""
+    """Return the arguments with flags before settings, because Hydra's parser needs all settings in one block."""
     flags: list[str] = []
     settings: list[str] = []
     value_wanted = False
@@ -219,22 +217,22 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def asks_for_help(words: Sequence[str]) -> list[str] | None:
-    """The settings of a command that wants help and nothing else of Hydra's flags; None for any other."""
+    """Return the settings of a command whose only flag is --help, or None for any other command."""
     flags = [word for word in words if word.startswith("-")]
     return list(words[len(flags) :]) if flags and set(flags) <= {"--help", "-h"} else None
 
 
 def _refuse_pickles(words: Sequence[str]) -> None:
-    """Hydra's --experimental-rerun, which may be shortened, unpickles a file, and so runs whatever is in it."""
+    """Refuse Hydra's --experimental-rerun, also if abbreviated, because it unpickles a file and so may run any code."""
     for word in words:
         if word.startswith("--e"):
-            raise ConfigError(f"{word}: a file of settings may hold code; 'headstart reproduce RUN' repeats a run.")
+            raise ConfigError(f"{word}: the file may run code; use 'headstart reproduce RUN' to repeat a run.")
 
 
 def start(
     config: DictConfig, folder: Path, choices: Mapping[str, Any], overrides: Sequence[str], in_sweep: bool
 ) -> "Result":
-    """One run in a folder: anew, from where it was, or not at all."""
+    """Start, resume or skip one run in a folder."""
     refuse_parts(overrides)
     config = closed(config)
     trusted = check_early(config, overrides)
@@ -248,7 +246,7 @@ def start(
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Do not search what imports leave behind for garbage, now or at the end: it all stays, and it is 2 s of 6."""
+    """Turn garbage collection off during imports, and exclude imported objects from it: this saves 2 s of 6."""
     if "headstart.training.run" in sys.modules or not gc.isenabled():
         yield
         return
@@ -260,17 +258,17 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _tell(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
+def _print_error(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
     if isinstance(error, CONFIG_ERRORS):
         error = ConfigError(explain(error, arguments))
     elif isinstance(error, also):
         error = ConfigError(str(error))
-    return tell(crash_of(error) or error)
+    return print_error(crash_of(error) or error)
 
 
 @contextmanager
 def _command_line(argv: list[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, and hands errors on untouched only if this variable is set."""
+    """Set sys.argv, which Hydra reads, and HYDRA_FULL_ERROR, which makes Hydra raise errors unchanged."""
     before_argv, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
     try:

@@ -1,4 +1,4 @@
-"""One comparison as one plain sentence."""
+"""Describe one comparison in one plain sentence."""
 
 import math
 from dataclasses import replace
@@ -18,14 +18,14 @@ def verdict(
     alpha: float = 0.05,
     wording: Wording = POINTS,
 ) -> str:
-    """Say which of two is better, or what is missing to tell; no full stop at the end.
+    """Return a sentence on which of two is better, or what is missing to decide; it has no full stop.
 
-    ``difference`` is what a gains over b, which ``wording`` shows: by default fractions of 1, as points. Where several
-    were compared, ``p_adjusted`` is its p after Bonferroni, and its interval is at the level that goes with it.
-    ``needed`` comes from ``sample_needed``; ``word`` is what was paired, in the plural.
+    ``difference`` is what a gains over b, which ``wording`` shows: by default fractions of 1, as points. For several
+    comparisons, ``p_adjusted`` is its p after Bonferroni's correction, and its interval has the corrected level.
+    ``needed`` comes from ``sample_needed``; ``word`` names the paired runs in the plural.
     """
     if difference.difference < 0:
-        name_a, name_b, difference = name_b, name_a, _turned(difference)
+        name_a, name_b, difference = name_b, name_a, _swapped(difference)
     p = difference.p_value if p_adjusted is None else p_adjusted
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
@@ -41,22 +41,22 @@ def verdict(
     return f"{difference.pairs} {word} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, told_apart: bool, words: Wording) -> str:
-    """Return the sentence for a single pair of runs: it is about these two networks and images like these."""
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool, words: Wording) -> str:
+    """Return the sentence for a single pair of runs, which is only about these two networks."""
     size = _size(difference, words)
     above = words.above.format(a=name_a, b=name_b, size=size)
     if difference.images is None:
         return above if difference.difference else f"{name_a} and {name_b} score the same"
     if difference.identical:
         return f"{name_a} and {name_b} {words.alike} {difference.images:,} test images"
-    if told_apart:
+    if significant:
         return f"{above} on {difference.images:,} test images{p_text}"
     lead = words.lead.format(size=size)
     return f"{difference.images:,} test images cannot separate {name_a} ({lead}) from {name_b}{p_text}"
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
-    """What would be enough to tell them apart; nothing where that is not known or is there already."""
+    """Return what would be enough for significance; empty if that is unknown, or reached already."""
     if needed is None or difference.difference == 0:
         return ""
     if needed.runs is not None:
@@ -69,8 +69,8 @@ def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> 
     return f", and more {word} would not: {too_few}"
 
 
-def _turned(difference: PairedDifference) -> PairedDifference:
-    """b - a; ``other`` is not read here and stays."""
+def _swapped(difference: PairedDifference) -> PairedDifference:
+    """Return b - a; ``other`` is not used here and stays unchanged."""
     return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
 
 
@@ -85,12 +85,12 @@ def _p(value: float) -> str:
 
 
 def p_number(value: float, alpha: float = 0.05) -> str:
-    """Return p with three decimals, or as many more as leave it on its side of alpha: 0.04997 -> "0.04997"."""
+    """Return p with three decimals, or more if rounding would cross alpha: 0.04997 gives "0.04997"."""
     texts = (f"{value:.{digits}f}" for digits in range(3, 17))
     return next((text for text in texts if (float(text) < alpha) == (value < alpha)), str(value))
 
 
 def _about(number: int) -> str:
-    """Two digits are enough for an estimate: 11 -> "11", 857 -> "860"."""
+    """Round up to two digits, enough for an estimate: 11 gives "11", 857 gives "860"."""
     unit = 10 ** max(0, len(str(number)) - 2)
     return f"{math.ceil(number / unit) * unit:,}"

@@ -1,4 +1,4 @@
-"""Data sets, their splits, subsets and decoding; knows no model."""
+"""Read data sets, and make their splits and batches. Knows no model."""
 
 from headstart.data.csv_file import CsvFile
 from headstart.data.embedded import Digits, Textures

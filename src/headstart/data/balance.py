@@ -1,4 +1,4 @@
-"""How classes of different size count in training: weights, or batches with every class equally often."""
+"""Balance classes of different size in training, by loss weights or by batches."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def batches_of(targets: Targets, batch_size: int, seed: int, balance: str) -> Ev
 
 
 def balance_text(targets: Targets, class_names: Sequence[str], balance: str) -> str:
-    """Return what the opening lines of a run say of ``dataset.balance``; empty where there is nothing to say."""
+    """Return the line about ``dataset.balance`` at the start of a run; empty for "none"."""
     if balance == "none":
         return ""
     weights = class_weights(targets, len(class_names))
@@ -25,6 +25,6 @@ def balance_text(targets: Targets, class_names: Sequence[str], balance: str) -> 
         return f"balance: loss, weights {span[0]} to {span[1]}"
     share = len(targets) / len(class_names)
     return (
-        f"balance: sampler, {share:.3g} images of every class an epoch: each image {weights[low]:.2g} times"
+        f"balance: sampler, {share:.3g} images per class and epoch; each image is drawn {weights[low]:.2g} times"
         f" ({class_names[low]}) to {weights[high]:.2g} times ({class_names[high]})"
     )

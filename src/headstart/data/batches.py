@@ -1,4 +1,4 @@
-"""Which positions of a split make a batch, in which order, and which of them are for this process."""
+"""Choose the positions of each batch, their order, and the share of this process."""
 
 from collections.abc import Iterator
 
@@ -9,31 +9,31 @@ from headstart import ranks
 from headstart.inputs.collection import Targets
 from headstart.seeds import generator
 
-AGAIN = 2**32  # how far apart the epochs are that the views of one image in one epoch are drawn from
+AGAIN = 2**32  # added to the epoch for each repeat of an image in an epoch, so that its views differ
 
 
 class EvenBatches:
-    """Shuffled (epoch, position) keys in batches that differ by one at most: no left-over of one for batch norm.
+    """Shuffled (epoch, position) keys in batches whose sizes differ by at most one.
 
-    Where several processes train together, each has its share of every batch.
+    So no batch of one image is left over for batch norm. With several processes, each gets its share of every batch.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.world = ranks.rank(), ranks.world()
         self.epoch = 0
-        self.done = (0, 0)  # an epoch, and how many of its batches need not come, as they came before
-        self.sampler = self  # where Lightning looks for set_epoch
+        self.done = (0, 0)  # an epoch, and the number of its batches that are done
+        self.sampler = self  # Lightning calls set_epoch on it
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch. Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
     def positions(self) -> list[NDArray[np.int64]]:
-        """The positions of each batch of this epoch, or of this process's share of each."""
+        """Return the positions of this epoch's batches, or of this process's share of each."""
         return self._shares(self.order())
 
     def order(self) -> NDArray[np.int64]:
@@ -41,13 +41,13 @@ class EvenBatches:
         return generator("order", self.seed, self.epoch).permutation(self.length)
 
     def _shares(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut what belongs to the positions of an epoch into batches, those that are left, and each to our share."""
+        """Split an epoch's values into its remaining batches, and each batch into this process's share."""
         epoch, done = self.done
         batches = np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
         return [np.array_split(batch, self.world)[self.rank] for batch in batches]
 
     def start_at(self, epoch: int, batches: int) -> None:
-        """Go on within an epoch, after so many of its batches."""
+        """Resume an epoch after this many of its batches."""
         self.epoch, self.done = epoch, (epoch, batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -56,11 +56,11 @@ class EvenBatches:
 
 
 class BalancedBatches(EvenBatches):
-    """As ``EvenBatches``, but every class comes equally often: counts of classes differ by one at most in an epoch.
+    """``EvenBatches`` in which all classes are equally frequent: their counts in an epoch differ by at most one.
 
-    An epoch has as many images as the split. The images of a class come in shuffled passes, each pass with all of
-    them, so that a rare class repeats its images evenly and a frequent one leaves some out. Every time that an image
-    comes in an epoch it has a view of its own. The order depends on (seed, epoch) alone.
+    An epoch has as many images as the split. Each class is drawn in shuffled passes over all its images, so that a rare
+    class repeats its images evenly and a frequent one omits some. Repeated images get different views. The order
+    depends only on (seed, epoch).
     """
 
     def __init__(self, targets: Targets, batch_size: int, seed: int) -> None:
@@ -68,7 +68,7 @@ class BalancedBatches(EvenBatches):
         self.members = [np.flatnonzero(targets == label) for label in np.unique(targets)]
 
     def order(self) -> NDArray[np.int64]:
-        """Return the positions of this epoch, (length,), some of them several times."""
+        """Return the positions of this epoch, (length,); some are repeated."""
         rng = generator("balanced order", self.seed, self.epoch)
         share, rest = divmod(self.length, len(self.members))
         more = set(rng.permutation(len(self.members))[:rest].tolist())
@@ -88,7 +88,7 @@ def _in_passes(rng: np.random.Generator, positions: NDArray[np.int64], count: in
 
 
 def _turns(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each entry has come before in ``order``: [7, 5, 7] gives [0, 0, 1]."""
+    """Return how often each entry occurs earlier in ``order``: [7, 5, 7] gives [0, 0, 1]."""
     sorted_ = np.argsort(order, kind="stable")
     _, starts, counts = np.unique(order[sorted_], return_index=True, return_counts=True)
     turns = np.empty_like(order)
@@ -97,9 +97,9 @@ def _turns(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class Mixed(EvenBatches):
-    """One shuffled order that is the same in every pass: for batches that should not hold one class only.
+    """One shuffled order for all passes, so that batches hold several classes.
 
-    With ``of`` the first ``length`` of so many positions.
+    ``of`` is the number of positions to shuffle; the first ``length`` of them are used.
     """
 
     def __init__(self, length: int, batch_size: int, of: int | None = None) -> None:
@@ -111,11 +111,11 @@ class Mixed(EvenBatches):
         return generator("order", self.seed, self.epoch).permutation(self.of)[: self.length]
 
     def set_epoch(self, epoch: int) -> None:
-        """There is one order only."""
+        """Do nothing, because every epoch has the same order."""
 
 
 class InOrder:
-    """Positions straight on, as a DataLoader takes them."""
+    """Batches of positions in order, for a DataLoader."""
 
     def __init__(self, length: int, batch_size: int) -> None:
         self.batches = straight_on(length, batch_size)
@@ -128,9 +128,10 @@ class InOrder:
 
 
 def straight_on(length: int, batch_size: int) -> list[NDArray[np.int64]]:
-    """Positions in order, ``batch_size`` at a time, or this process's share of each such batch.
+    """Return positions in order, ``batch_size`` at a time, or this process's share of each batch.
 
-    A last batch with too few for all processes goes into the one before: each has as many batches, none empty.
+    A last batch that is smaller than the number of processes joins the one before, so that no process gets an empty
+    batch.
     """
     starts = list(range(0, length, batch_size))
     if len(starts) > 1 and length - starts[-1] < ranks.world():

@@ -1,4 +1,4 @@
-"""Folders that are taken for classes, and what in them says that they are none."""
+"""Check that folders taken as classes are classes, and refuse those that look like splits, masks or labels."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,17 @@ PAIRED = frozenset(
 MASK_FILE = re.compile(
     r"(.+?)[\s_.\-]+(?:masks?|gt|seg|segmentation|annotation|annotated|labels?)[\s_.\-]*\d*", re.IGNORECASE
 )
-NO_CLASS = frozenset(  # names that no class has
+NO_CLASS = frozenset(  # names that are not classes
     "images imgs jpegimages label labels annotation annotations annots gt groundtruth ground_truth bboxes masks"
     " segmentationclass segmentationobject".split()
 )
-SHARED = 2  # folders of one name in every class folder that look like the classes themselves
+SHARED = 2  # if this many folders occur in every class folder, they may be the classes
 
 
 def check_class_folders(
     source: Folder, top: Folder, split: str, classes: Sequence[str] | None, splits_given: bool
 ) -> None:
-    """Refuse class folders that may be something else, unless ``classes`` says that they are none."""
+    """Raise DataError for class folders that may be something else, unless ``classes`` names them."""
     folders = source.folders
     if classes is not None:
         missing = [name for name in classes if name not in [folder.name for folder in folders]]
@@ -46,8 +46,8 @@ def check_class_folders(
     _refuse_no_class(source, top)
     if named := split_folders(names):
         raise DataError(
-            f"'{_shown(source)}' holds '{next(iter(named))}', which means a split, where classes were expected:"
-            f" {_say(top, names)}."
+            f"'{_shown(source)}' holds the split folder '{next(iter(named))}' where class folders were expected:"
+            f" {_settings(top, names)}."
         )
     for folder in source.filled:
         _refuse_inside(folder, names, top)
@@ -56,7 +56,7 @@ def check_class_folders(
 
 
 def refuse_pairs(folder: Folder, top: Folder, classes: Sequence[str] | None) -> None:
-    """Refuse a folder of images beside one of their masks, labels or annotations."""
+    """Raise DataError for a folder of images beside a folder of their masks, labels or annotations."""
     if classes is not None:
         return
     for one, other in _pairs(folder):
@@ -69,7 +69,7 @@ def refuse_pairs(folder: Folder, top: Folder, classes: Sequence[str] | None) -> 
 
 
 def mask_files(images: Sequence[Path]) -> list[Path]:
-    """Return the images that are called like another one beside them and a word such as mask: a1_mask.png."""
+    """Return the images named like another image and a word such as mask: a1_mask.png beside a1.png."""
     stems = {(path.parent, path.stem) for path in images}
     found = []
     for path in images:
@@ -80,7 +80,7 @@ def mask_files(images: Sequence[Path]) -> list[Path]:
 
 
 def _pairs(folder: Folder) -> Iterator[tuple[Folder, Folder]]:
-    """Yield folders of images, each with one beside it of their masks, labels or annotations."""
+    """Yield each folder of images with a folder of their masks, labels or annotations beside it."""
     for one in folder.folders:
         for other in folder.folders if _only(one.name, IMAGES) else ():
             if one is not other and _only(other.name, PAIRED) and (one.image_count or other.image_count):
@@ -88,7 +88,7 @@ def _pairs(folder: Folder) -> Iterator[tuple[Folder, Folder]]:
 
 
 def _refuse_link(folder: Folder, top: Folder) -> None:
-    """Refuse a class folder that is counted elsewhere, as its images would have two labels."""
+    """Raise DataError for a class folder that is also another folder, because its images would have two labels."""
     if folder.same_as is None:
         return
     if folder.path.parent.resolve().is_relative_to(folder.same_as.resolve()):
@@ -106,20 +106,20 @@ def _refuse_no_class(source: Folder, top: Folder) -> None:
             others = [other for other in names if other != name]
             raise DataError(
                 f"'{_shown(source)}' holds '{name}' beside '{others[0]}', and '{name}' does not look like a class:"
-                f" {_say(top, names)}."
+                f" {_settings(top, names)}."
             )
 
 
 def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
-    """Refuse a class folder that holds other classes once more, or splits."""
+    """Raise DataError for a class folder that holds other classes, or splits."""
     inside = [one.name for one in folder.filled]
     repeated = next(_repeated(folder, names), None)
     if repeated is not None:
         rest = [name for name in names if name != folder.name]
-        copy = f"take it away if it is a copy, or use all as '{folder.name}' with dataset.classes=[{_listed(names)}]"
+        copy = f"remove it if it is a copy, or use all as '{folder.name}' with dataset.classes=[{_listed(names)}]"
         raise DataError(
             f"The folder '{_shown(folder)}' holds '{repeated}', which is also a class folder beside it"
-            f" ({images_text(folder.image_count)} in all): {copy if folder.images else _say(top, rest)}."
+            f" ({images_text(folder.image_count)} in all): {copy if folder.images else _settings(top, rest)}."
         )
     splits = split_folders(inside)
     if len(set(splits.values())) > 1:
@@ -128,12 +128,12 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
         mend = f"Name them with dataset.splits={{{own}}}" if below else "Use a list with dataset=csv"
         raise DataError(
             f"The class folder '{_shown(folder)}' holds split folders ({', '.join(splits)}); expected class folders"
-            f" below split folders. {mend}, or dataset.classes=[...] to put all images of a class together."
+            f" below split folders. {mend}, or dataset.classes=[...] to merge all images of a class."
         )
     for image, paired in _pairs(folder):
         raise DataError(
             f"The class folder '{_shown(folder)}' holds '{image.name}' beside '{paired.name}', which looks like images"
-            f" and their {_paired_word(paired.name)}. Take these away, use a list with dataset=csv, or"
+            f" and their {_paired_word(paired.name)}. Remove these, use a list with dataset=csv, or"
             " dataset.classes=[...] to use both."
         )
     if (word := next((word for word in words_of(folder.name) if word in PAIRED), None)) is not None:
@@ -141,14 +141,14 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
         if without in names and without != folder.name:
             raise DataError(
                 f"'{_shown(folder)}' is beside '{without}', which looks like images and their {word}, not like classes:"
-                f" {_say(top, [name for name in names if name != folder.name])}."
+                f" {_settings(top, [name for name in names if name != folder.name])}."
             )
 
 
 def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
-    """Yield the path of each folder in a class folder that is called like another class; deeper down, of two at least.
+    """Yield the path of each folder inside a class folder that has the name of another class.
 
-    A single one deeper down may be something else, such as a day in 2019/03/1 where classes are numbers.
+    A single deeper folder does not count: it may be the day in 2019/03/1 if classes are numbers.
     """
     for one in folder.below():
         known = [inner for inner in one.filled if inner.name in names]
@@ -157,7 +157,7 @@ def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
 
 
 def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
-    """Refuse folders that all hold the same folders: these may be the classes, and those splits."""
+    """Raise DataError if all folders hold the same folders, because these may be classes and the outer ones splits."""
     folders = source.filled
     if len(folders) < 2 or any(folder.images for folder in folders):
         return
@@ -173,8 +173,8 @@ def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
         )
 
 
-def _say(top: Folder, names: Sequence[str]) -> str:
-    """Return the settings that decide."""
+def _settings(top: Folder, names: Sequence[str]) -> str:
+    """Return the settings that say which folders are classes."""
     return (
         f"list the classes with dataset.classes=[{_listed(names)}], or name the folders that hold class folders with"
         " dataset.splits={train: FOLDER, ...}"
@@ -182,7 +182,7 @@ def _say(top: Folder, names: Sequence[str]) -> str:
 
 
 def _only(name: str, wanted: frozenset[str]) -> bool:
-    """Return whether a name says one of the wanted words, and beside it nothing but train, set, 2 and the like."""
+    """Return whether a name consists of one of the wanted words and fillers such as train, set or 2."""
     words = words_of(name)
     if name.lower() in wanted:
         return True
@@ -203,5 +203,5 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _shown(folder: Folder) -> str:
-    """Return the path of a folder as the user gave its root."""
+    """Return the path of a folder below the root that the user gave."""
     return printable(str(folder.path))

@@ -1,4 +1,4 @@
-"""Images listed in a CSV file."""
+"""Read a data set from a CSV file that lists images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ SHOWN = 4  # columns that are named
 
 @dataclass(frozen=True)
 class Columns:
-    """Places in a row."""
+    """The places of the columns in a row."""
 
     path: int
     label: int
@@ -50,12 +50,12 @@ class ListedRow:
 
 
 class CsvFile(ImageData):
-    """Images listed in a CSV file with a header: a path, a label and, if wanted, a split and a group.
+    """Images listed in a CSV file with a header: a path, a label and, optionally, a split and a group.
 
-    Paths are absolute, or relative to ``images`` (by default the file's own folder), which neither they nor their
-    links leave, unless ``allow_outside``: lists come from others, and could name any file of yours. ``split_column`` is
-    by default the column called split, if there is one; ``splits`` gives the values in it that mean train, validation
-    and test, ``classes`` the labels to use, ``group_column`` what must stay in one split.
+    Paths are absolute, or relative to ``pictures`` (default: the file's folder). Paths and links must not leave that
+    folder unless ``allow_outside``, because a list from others could name any of your files. ``split_column`` is by
+    default the column named split, if there is one. ``splits`` gives its values for train, validation and test.
+    ``classes`` are the labels to use. Images with the same value in ``group_column`` stay in one split.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class CsvFile(ImageData):
         return real_path(Path(root)).stem if root else "csv"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return the labels of train, by name, and the images of each split. Raises DataError.
+        """Return the sorted labels of train and the images of each split. Raises DataError.
 
-        Rows without a split, or without that column, are train.
+        Rows without a split belong to train.
         """
         file = existing_table(self.root)
         base = existing_images(self.pictures) or file.parent
@@ -122,7 +122,7 @@ class CsvFile(ImageData):
         return class_names, {split: _collection(of, class_names, base) for split, of in by_split.items()}
 
     def _columns(self, table: ListTable) -> Columns:
-        """Find the columns, and say which are not used."""
+        """Return the places of the columns, and note which columns are not used."""
         split = table.find("split_column", "split") if self.split_column is None else (
             table.column("split_column", self.split_column)
         )  # fmt: skip
@@ -144,7 +144,7 @@ class CsvFile(ImageData):
         return Columns(path, label, split, group)
 
     def _of_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
-        """Return the rows with their splits' usual names; refuse those that no setting explains."""
+        """Return the rows with the standard names of their splits. Raises DataError for an unknown split."""
         if self.splits is not None:
             return self._of_named_splits(table, columns, rows)
         found = []
@@ -153,20 +153,20 @@ class CsvFile(ImageData):
             if split not in (*SPLITS, self.test_split):
                 hint = nearest(row.split, ["train", "val", "test"])
                 raise DataError(
-                    f"Line {row.line} of '{table.file}' has the split '{row.split}'; expected train, val or test, the"
-                    f" one that dataset.test_split names, or those of dataset.splits={{train: ..., test: ...}}."
+                    f"Line {row.line} of '{table.file}' has the split '{row.split}'; expected train, val, test, the"
+                    f" value of dataset.test_split, or a value in dataset.splits={{train: ..., test: ...}}."
                     f"{hint if hint.startswith(' Did') else ''}"
                 )
             found.append(ListedRow(row.line, row.path, row.label, split, row.group))
         return found
 
     def _of_named_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
-        """Return the rows whose split dataset.splits names; say which others there are."""
+        """Return the rows whose split is in dataset.splits, and note the other splits."""
         splits = self.splits or {}
         if columns.split is None:
             raise DataError(
-                f"dataset.splits names values of a split column, and '{table.file}' has none that is called split: name"
-                " it with dataset.split_column=NAME."
+                f"dataset.splits names values of a split column, but '{table.file}' has no column named split; name it"
+                " with dataset.split_column=NAME."
             )
         counts = Counter(row.split for row in rows)
         for split, value in splits.items():
@@ -183,7 +183,7 @@ class CsvFile(ImageData):
         ]
 
     def _of_classes(self, table: ListTable, rows: list[ListedRow]) -> list[ListedRow]:
-        """Return the rows of dataset.classes; say which others there are."""
+        """Return the rows whose label is in dataset.classes, and note the other labels."""
         if self.classes is None:
             return rows
         counts = Counter(row.label for row in rows)
@@ -195,7 +195,7 @@ class CsvFile(ImageData):
         return [row for row in rows if row.label in self.classes]
 
     def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
-        """Return the rows with the names of their files. Raises DataError for one missing, outside or doubled."""
+        """Return the rows with the names of their files. Raises DataError for a missing, outside or repeated file."""
         listed = Listed(base)
         lines: dict[Path, int] = {}
         found = []
@@ -206,24 +206,24 @@ class CsvFile(ImageData):
             if not self.allow_outside and not place.is_relative_to(listed.inside):
                 hint = listed.hint(row.path)
                 raise DataError(
-                    f"{where} names '{printable(row.path)}', which is outside of '{base}': give the folder of the"
+                    f"{where} names '{printable(row.path)}', which is outside '{base}': give the folder of the"
                     " images with dataset.pictures, or allow it with dataset.allow_outside=true."
                     f"{hint if hint.startswith(' There is') else ''}"
                 )
             if name is None and self.on_error != "skip":
                 missing = printable(str(base / row.path))
-                raise DataError(f"{where} names '{missing}', and there is no such file.{listed.hint(row.path)}")
+                raise DataError(f"{where} names '{missing}', but there is no such file.{listed.hint(row.path)}")
             if place in lines:
                 raise DataError(f"{where} lists '{row.path}' again, after line {lines[place]}; keep one.")
             lines[place] = row.line
             found.append(ListedRow(row.line, name or row.path, row.label, row.split, row.group))
         if self.splits is None and self.classes is None and (others := count_beside(lines)):
-            self.not_used.append(f"{images_text(others)} beside those of the list")
+            self.not_used.append(f"{images_text(others)} in the same folders but not in the list")
         return found
 
 
 def _rows(table: ListTable, columns: Columns) -> list[ListedRow]:
-    """Return the rows of a table. Raises DataError for an empty cell that is needed."""
+    """Return the rows of a table. Raises DataError for an empty path, label or group."""
     rows = []
     for line, cells in table.rows:
         for what, place in (("path", columns.path), ("label", columns.label), ("group", columns.group)):

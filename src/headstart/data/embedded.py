@@ -1,4 +1,4 @@
-"""Data sets that come with the packages: nothing to download."""
+"""Provide data sets that come with installed packages, without a download."""
 
 from typing import Any
 
@@ -28,40 +28,40 @@ PHOTOGRAPHS = {
     "tissue": "immunohistochemistry",
 }
 LONGEST_SHORT_SIDE = 512  # larger photographs are reduced to this first, so that a patch shows some structure
-FLAT = 4.0  # grey levels of deviation; flatter patches (the black round the retina) show nothing of their class
+FLAT = 4.0  # smallest deviation of a patch in grey levels; flatter ones (the black around the retina) show no class
 
 
 class EmbeddedSet(ImageData):
-    """Images that come with a package; there is no folder to read."""
+    """A data set that comes with a package, without a folder."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_no_root(str(self.name), self.root)
 
     def source_hash(self, facts: Facts) -> None:
-        """Return None: the settings say all that the set holds."""
+        """Return None, because the settings determine the content."""
 
 
 class Textures(EmbeddedSet):
-    """Patches of twelve photographs from scikit-image, one class a photograph, grey and of equal contrast.
+    """Patches of twelve photographs from scikit-image, one class per photograph, grey and of equal contrast.
 
-    Training patches come from the left half of a photograph, validation patches from the upper and test patches
-    from the lower part of the right half, so no pixel is in two splits. Colour and brightness, which would give the
-    class away, are taken out: each patch is grey with mean 128 and deviation 50.
+    Training patches come from the left half of a photograph, validation patches from the upper right and test patches
+    from the lower right quarter, so no pixel is in two splits. Each patch is grey with mean 128 and deviation 50,
+    because colour and brightness would reveal the class.
     """
 
     def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(patch, int) or not 8 <= patch <= 80:
             raise ConfigError(
-                f"dataset.patch={patch}: expected 8 to 80 pixels, as the smallest photograph is 172 high."
+                f"dataset.patch={patch}: expected 8 to 80 pixels, because the smallest photograph is 172 pixels high."
             )
         if len(counts) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in counts):
             raise ConfigError(f"dataset.counts={list(counts)}: expected three whole numbers, as in [100,20,50].")
         self.patch, self.counts = patch, tuple(counts)
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """The same patches at every call."""
+        """Return the class names and the patches of each split: the same at every call."""
         found: dict[str, tuple[list[str], list[int], list[NDArray[np.uint8]]]] = {}
         for label, (name, photograph) in enumerate(PHOTOGRAPHS.items()):
             parts = zip(("train", "validation", "test"), thirds(load_photograph(photograph)), self.counts, strict=True)
@@ -81,7 +81,7 @@ class Digits(EmbeddedSet):
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels."""
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """One collection; validation and test are split off."""
+        """Return the class names and all images as train; validation and test are split off later."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -91,7 +91,7 @@ class Digits(EmbeddedSet):
 
 
 def load_photograph(name: str) -> NDArray[np.float32]:
-    """(H, W) grey, 0 to 255."""
+    """Return a photograph (H, W) in grey levels from 0 to 255."""
     import skimage.data
 
     photograph = getattr(skimage.data, name)()
@@ -103,14 +103,14 @@ def load_photograph(name: str) -> NDArray[np.float32]:
 
 
 def thirds(photograph: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """The left half, and the upper and lower part of the right half; no pixel in two of them."""
+    """Return the left half, the upper right and the lower right quarter; no pixel is in two of them."""
     height, width = photograph.shape
     right = photograph[:, width // 2 :]
     return photograph[:, : width // 2], right[: height // 2], right[height // 2 :]
 
 
 def cut_patches(part: NDArray[np.float32], size: int, count: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Square patches (size, size) from random places, normalised to mean 128 and deviation 50."""
+    """Return square patches (size, size) from random places, normalised to mean 128 and deviation 50."""
     patches: list[NDArray[np.uint8]] = []
     while len(patches) < count:
         top, left = (int(rng.integers(side - size + 1)) for side in part.shape)

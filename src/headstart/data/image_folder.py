@@ -1,4 +1,4 @@
-"""Images in class folders, with split folders above them or not."""
+"""Read a data set from class folders, with or without split folders above them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ from headstart.settings.rules import check_dataset, existing_folder, given_class
 
 
 class ImageFolder(ImageData):
-    """One folder a class, right below the root or below split folders (see layout.py).
+    """Images in one folder per class, directly below the root or below split folders (see layout.py).
 
-    Whatever Pillow decodes counts as an image; a file that is called like one and is none is an unreadable image.
-    ``splits`` names the folders of train, validation and test, ``classes`` the class folders to use.
+    Every file that Pillow can decode is an image. A file with an image's suffix that cannot be decoded is an unreadable
+    image. ``splits`` names the folders of train, validation and test, ``classes`` the class folders to use.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class ImageFolder(ImageData):
         return real_path(Path(root)).name if root else "image_folder"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return the names of the folders of train, and the images of each split. Raises DataError."""
+        """Return the class names, which are train's folders, and the images of each split. Raises DataError."""
         top = walk(existing_folder(self.root))
         if not top.image_count:
             held = files_by_suffix(name for folder in top.below() for name in folder.others)
             raise DataError(
                 f"'{printable(str(top.path))}' holds no image{f', but {held}' if held else ''}; expected one folder of"
-                " images a class."
+                " images per class."
             )
         layout = find_layout(top, self.splits, self.classes, self.test_split)
         folders = {split: layout.classes(split, self.classes) for split in layout.sources}
@@ -60,7 +60,7 @@ class ImageFolder(ImageData):
         if masks:
             name = relative(masks[0], top)
             self.warnings.append(
-                f"{images_text(len(masks))} such as '{name}' are called like masks of others beside them"
+                f"{images_text(len(masks))} such as '{name}' are named like masks of images beside them"
             )
         return class_names, found
 
@@ -76,8 +76,8 @@ class ImageFolder(ImageData):
             images = folder.every_image()
             if not images:
                 raise DataError(
-                    f"The class folder '{folder.path}' is empty: it holds no image{_held_instead(folder)}. If it is no"
-                    " class, list the others with dataset.classes=[...]."
+                    f"The class folder '{folder.path}' holds no image{_held_instead(folder)}. If it is not a class,"
+                    " list the others with dataset.classes=[...]."
                 )
             paths += images
             targets += [class_names.index(folder.name)] * len(images)
@@ -86,17 +86,17 @@ class ImageFolder(ImageData):
 
 
 def _in_two_classes(folders: Sequence[Folder], top: Folder) -> Iterator[str]:
-    """Yield a sentence for each folder that links put into two class folders."""
+    """Yield a sentence for each link in a class folder to a folder in another class folder."""
     for folder in folders:
         for link in folder.below():
             place = link.same_as
             if place and any(place.is_relative_to(one.path) for one in folders if one is not folder):
                 here, there = relative(link.path, top), relative(place, top)
-                yield f"`{here}` leads to the same images as `{there}`, and they count there alone"
+                yield f"`{here}` links to the images of `{there}`, and they count only there"
 
 
 def _held_instead(folder: Folder) -> str:
-    """Return what a folder without images holds instead."""
+    """Return a phrase on the files in a folder without images."""
     names = sorted(name for one in folder.below() for name in one.others)
     if not names:
         return ""

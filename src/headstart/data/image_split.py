@@ -1,4 +1,4 @@
-"""One split, ready to be loaded, and what its views have to offer."""
+"""Load the images of one split, with or without views."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -9,49 +9,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Targets
 from headstart.inputs.decoding import PixelArray
 from headstart.inputs.images import Images
 from headstart.seeds import generator
 
-# uint8 (N, 3, S, S), or (branches * N, ...) or an object to be finished on the device; int64 (N,), int64 positions (N,)
-Batch = tuple[Any, Tensor, Tensor]
-
 
 class Views(Protocol):
-    """What makes other images of the training images: drawn for each image, and carried out in order."""
+    """The views of an augmentation: drawn for each image, and applied in order."""
 
     @property
     def branches(self) -> int:
-        """How many images come out of one."""
+        """Return the number of images made from each image."""
 
     @property
     def crops(self) -> bool:
-        """Whether whole images go in; otherwise they are centre-cropped before."""
+        """Return whether the views take whole images; otherwise images are centre-cropped first."""
 
     @property
     def batch_from(self) -> int:
-        """The view from which on batches of tensors may go in."""
+        """Return the index of the view from which on all views take batches of tensors."""
 
     def source_side(self, size: int) -> int | None:
-        """Pixels of the short side that images should have when they come in; None where it is as in evaluation."""
+        """Return the short side in pixels that the views need, or None if that of evaluation is enough."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int], size: int) -> Any:
-        """What to do to an image of this height and width."""
+        """Draw the parameters of the views for an image of this height and width."""
 
     def stack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Tensor:
-        """uint8 (branches * N, 3, size, size): the first image of each, then the second of each, and so on."""
+        """Return uint8 (branches * N, 3, size, size): the first version of each image, then the second, and so on."""
 
     def pack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Any:
-        """The same, but the views from ``batch_from`` on are left to whoever calls ``done()`` of the result."""
+        """Return an object whose ``done()`` applies the views from ``batch_from`` on and returns the same tensor."""
 
 
 class ImageSplit(Dataset[Batch]):
-    """One split, ready to be loaded: whole batches by positions, so that nothing is copied twice."""
+    """One split that loads whole batches by positions, so that no image is copied twice."""
 
     def __init__(
         self,
@@ -64,35 +62,35 @@ class ImageSplit(Dataset[Batch]):
         self.images, self.targets, self.size = images, targets, size
         self.views, self.view_seed = views if views else None, view_seed
         side = self.views.source_side(size) if self.views is not None else None
-        self.source = images if side is None else images.finer(side)  # what views are made of
-        self.views_in_batches = False  # whether those that can be are left to the device
+        self.source = images if side is None else images.finer(side)  # the images that views are made from
+        self.views_in_batches = False  # whether the device applies the views that it can
 
     @property
     def ids(self) -> Sequence[str]:
-        """Names of the images, unique in the split."""
+        """Return the names of the images, unique in the split."""
         return self.images.ids
 
     @property
     def branches(self) -> int:
-        """How many images come out of one."""
+        """Return the number of images made from each image."""
         return self.views.branches if self.views is not None else 1
 
     def without_views(self) -> "ImageSplit":
-        """The same images, centre-cropped."""
+        """Return the split with centre-cropped images."""
         return ImageSplit(self.images, self.targets, self.size)
 
     def with_views(self, views: Views | None, seed: int) -> "ImageSplit":
-        """The same images, seen through these views."""
+        """Return the split with these views."""
         return ImageSplit(self.images, self.targets, self.size, views, seed)
 
     def image(self, index: int, epoch: int = 0) -> PixelArray:
-        """(size, size, 3) uint8; the first that comes out of an image."""
+        """Return uint8 (size, size, 3), the first version of an image."""
         return self.view_tensor([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
     def view_tensor(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
-        """Of (epoch, position) pairs uint8 (branches * N, 3, S, S), channels-last in memory; or what the device ends.
+        """Return uint8 (branches * N, 3, S, S), channels-last in memory, for (epoch, position) pairs.
 
-        What is random is drawn from (seed, epoch, position), whatever process asks.
+        ``pack`` returns an object that the device finishes. Random numbers depend only on (seed, epoch, position).
         """
         images = [self.source[index] for _, index in keys]
         if self.views is None or not self.views.crops:
@@ -112,14 +110,15 @@ class ImageSplit(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        """Positions, or (epoch, position) pairs, to a batch."""
+        """Return the batch of these positions or (epoch, position) pairs."""
         pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
         indices = np.array([index for _, index in pairs], dtype=np.int64)
         pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
-        return self.view_tensor(pairs, pack), torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+        targets, positions = torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
+        return Batch(self.view_tensor(pairs, pack), targets, positions, self.branches)
 
 
 def centre_crop(image: PixelArray, size: int) -> NDArray[np.uint8]:
-    """The middle size x size pixels."""
+    """Return the central size x size pixels."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]

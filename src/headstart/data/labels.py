@@ -1,4 +1,4 @@
-"""Labels that are suspicious, that are no classes, or that contradict one another; and what they count."""
+"""Check labels: missing values, spellings, several labels per image, numbers, contradictions, class sizes."""
 
 import re
 import unicodedata
@@ -12,23 +12,25 @@ from headstart.inputs.collection import Targets
 from headstart.inputs.found import images_text
 
 MISSING = frozenset("nan none null nil n/a na #n/a #na <na> nat - -- ? undefined missing".split())
-SEVERAL = re.compile(r"\s*[;|]\s*")  # between the labels of one image
-COMMA = re.compile(r"\s*[,;|]\s*")  # likewise, where few parts make many labels: else it is within names
-MOST = 0.5  # of the images
+SEVERAL = re.compile(r"\s*[;|]\s*")  # separates the labels of one image
+COMMA = re.compile(
+    r"\s*[,;|]\s*"
+)  # separates them, too, if there are fewer parts than labels; otherwise commas belong to names
+MOST = 0.5  # fraction of images with several labels that is refused
 MANY_NUMBERS = 4  # different labels with decimals; fewer may be classes, such as doses
 MANY_WHOLE = 10  # different whole numbers, with fewer than two images each on average
-NAMED = 3
+NAMED = 3  # labels named in a message
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 
 def suspicious_labels(counts: Mapping[str, int]) -> list[str]:
-    """Return sentences on labels that look like missing values, or like one label in two spellings."""
+    """Return warnings about labels that look like missing values, two spellings, or several labels."""
     sentences = []
     missing = {label: count for label, count in counts.items() if label.strip().lower() in MISSING}
     if missing:
         sentences.append(
-            f"labels that look like missing values are classes: {_counted(missing)}; name them otherwise, or leave"
-            " these images out"
+            f"labels that look like missing values are classes: {_counted(missing)}; rename them, or remove these"
+            " images"
         )
     alike: dict[str, dict[str, int]] = defaultdict(dict)
     for label, count in counts.items():
@@ -38,26 +40,26 @@ def suspicious_labels(counts: Mapping[str, int]) -> list[str]:
         more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
         sentences.append(
             "labels that differ only in spelling are different classes: "
-            f"{', '.join(_counted(labels, ' / ') for labels in pairs[:NAMED])}{more}; write each label in one way"
+            f"{', '.join(_counted(labels, ' / ') for labels in pairs[:NAMED])}{more}; spell each label in one way"
         )
     mixed = _mixed(counts)
     if mixed:
         sentences.append(
-            f"labels that look like several labels an image are classes of their own: {_counted(mixed)}; give one label"
-            " an image"
+            f"labels that look like several labels per image are separate classes: {_counted(mixed)}; give one label"
+            " per image"
         )
     return sentences
 
 
 def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
-    """Raise DataError for labels that are several an image, or numbers to predict. ``place`` is the file."""
+    """Raise DataError for several labels per image, or for numbers to predict. ``place`` is the file."""
     parts = {part for label in counts for part in _labels_in(label, COMMA)}
     between = COMMA if len(parts) < len(counts) else SEVERAL
     several = {label: count for label, count in counts.items() if len(_labels_in(label, between)) > 1}
     if sum(several.values()) >= MOST * max(1, sum(counts.values())):
         raise DataError(
-            f"Labels of '{place}' such as '{next(iter(several))}' look like several labels an image, in"
-            f" {sum(several.values())} of {sum(counts.values())} rows, which is not supported yet: give one label a"
+            f"Labels of '{place}' such as '{next(iter(several))}' look like several labels per image, in"
+            f" {sum(several.values())} of {sum(counts.values())} rows, which is not supported yet; give one label per"
             " row."
         )
     numbers = [_number(label) for label in counts]
@@ -68,15 +70,15 @@ def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
         shown = next((label for label in counts if (_number(label) or 0) % 1), next(iter(counts)))
         raise DataError(
             f"Labels of '{place}' such as '{shown}' look like"
-            f" numbers to be predicted (regression), which is no classification and not supported yet: {len(numbers)}"
-            " different values; if they are classes, give them names that are no numbers."
+            f" numbers to be predicted (regression), which is not supported yet: {len(numbers)} different values; if"
+            " they are classes, give them names that are not numbers."
         )
 
 
 def conflicting_labels(
     splits: Mapping[str, tuple[Sequence[str], Targets, Sequence[bytes]]], class_names: Sequence[str]
 ) -> str:
-    """Return a sentence on contents that have two labels, in one split or in two; empty where there are none.
+    """Return a sentence on images with the same content and two labels, in one split or in two; empty if none.
 
     Each split gives the names, the targets (N,) and the hashes of its images.
     """
@@ -98,7 +100,7 @@ def conflicting_labels(
 
 
 def absent_classes(splits: Mapping[str, Targets], class_names: Sequence[str]) -> list[str]:
-    """Return a sentence for each split that has no image of some classes; targets (N,) are by split."""
+    """Return a sentence for each split that lacks classes; ``splits`` gives the targets (N,) of each."""
     sentences = []
     for name, targets in splits.items():
         absent = np.flatnonzero(np.bincount(targets, minlength=len(class_names)) == 0)
@@ -106,13 +108,13 @@ def absent_classes(splits: Mapping[str, Targets], class_names: Sequence[str]) ->
             shown = ", ".join(f"'{class_names[label]}'" for label in absent[:NAMED]) + ", ..." * (len(absent) > NAMED)
             sentences.append(
                 f"{name} has no image of {len(absent)} of {len(class_names)} classes ({shown}), so its scores do not"
-                " count them"
+                " include them"
             )
     return sentences
 
 
 def classes_text(class_names: Sequence[str]) -> str:
-    """Return how many classes there are, and the first names."""
+    """Return the number of classes and the first names, as text."""
     more = ", ..." if len(class_names) > NAMED else ""
     return f"{len(class_names)} classes ({', '.join(class_names[:NAMED])}{more})"
 
@@ -122,8 +124,8 @@ def sizes_text(class_names: Sequence[str], targets: Targets) -> str:
     counts = np.bincount(targets, minlength=len(class_names))
     few, most = int(counts.argmin()), int(counts.argmax())
     if counts[few] == counts[most]:
-        return f"{images_text(int(counts[few]))} a class in train"
-    return f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images a class in train"
+        return f"{images_text(int(counts[few]))} per class in train"
+    return f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images per class in train"
 
 
 def is_imbalanced(targets: Targets, classes: int) -> bool:
@@ -133,7 +135,7 @@ def is_imbalanced(targets: Targets, classes: int) -> bool:
 
 
 def _meaning(label: str) -> str:
-    """Return what spellings of one label have in common: numbers by value, words without case and outer signs."""
+    """Return a key equal for all spellings of a label: a number's value, or a word without case and outer signs."""
     number = _number(label)
     if number is not None:
         return f"number {number!r}"
@@ -143,7 +145,7 @@ def _meaning(label: str) -> str:
 
 
 def _mixed(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return labels made of several that are also labels by themselves."""
+    """Return the labels that consist of several parts, of which one is also a label."""
     return {
         label: count
         for label, count in counts.items()
@@ -156,7 +158,7 @@ def _labels_in(label: str, between: re.Pattern[str] = SEVERAL) -> list[str]:
 
 
 def _number(label: str) -> float | None:
-    """Return the finite number that a label is, with a decimal point or comma; None for another label."""
+    """Return the number that a label is, with a decimal point or comma, or None for another label."""
     if not re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", label.strip().lower()):
         return None
     return float(label.replace(",", "."))

@@ -1,4 +1,4 @@
-"""Which folders are splits and which are classes; what cannot be known for sure is refused."""
+"""Find out which folders are splits and which are classes, and refuse ambiguous layouts."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from headstart.inputs.found import Folder, files_by_suffix, images_text, relativ
 from headstart.settings.split_names import split_folders, split_of, words_of
 
 log = logging.getLogger(__name__)
-# Names of folders whose images have no labels that could be used.
+# Names of folders whose images have no labels.
 UNLABELLED = frozenset(
     "pred predict prediction predictions unlabeled unlabelled unsup unsupervised inference submission sample samples"
     " demo example examples preview previews thumbnail thumbnails holdout extra".split()
@@ -29,7 +29,7 @@ class FolderLayout:
     sources: Mapping[str, Folder]
 
     def classes(self, split: str, only: Sequence[str] | None) -> list[Folder]:
-        """Return the class folders of a split, by name: all of them, or those whose names are in ``only``."""
+        """Return the class folders of a split: all of them, or those whose names are in ``only``."""
         return [folder for folder in self.sources[split].folders if only is None or folder.name in only]
 
 
@@ -39,10 +39,10 @@ def find_layout(
     classes: Sequence[str] | None = None,
     test_split: str | None = None,
 ) -> FolderLayout:
-    """Return the layout of a folder. Raises DataError for one that can be understood in several ways.
+    """Return the layout of a folder. Raises DataError for an ambiguous one.
 
-    ``splits`` are the user's own folders of the splits, ``classes`` the names of the classes, ``test_split`` the name
-    of another split that is tested on.
+    ``splits`` are the user's folders of the splits, ``classes`` the names of the classes, and ``test_split`` is the
+    name of another split to test on.
     """
     if splits is not None:
         sources = {split: _named(top, split, path) for split, path in splits.items()}
@@ -59,7 +59,7 @@ def find_layout(
 
 
 def not_used(top: Folder, used: Sequence[Folder], splits: Mapping[str, Folder]) -> list[str]:
-    """Return a phrase for all that was found below ``top`` and is in no folder of ``used``."""
+    """Return phrases for everything below ``top`` that is in no folder of ``used``."""
     keep = {folder.path for folder in used}
     above = {parent for path in keep for parent in path.parents}
     sources = {folder.path for folder in splits.values()}
@@ -92,7 +92,7 @@ def not_used(top: Folder, used: Sequence[Folder], splits: Mapping[str, Folder]) 
 
 
 def _phrase(folder: Folder, top: Folder, of_classes: bool) -> str:
-    """Return what an unused folder is, and how many images it holds."""
+    """Return a phrase with the kind of an unused folder and its number of images."""
     name = relative(folder.path, top)
     if of_classes:
         return f"class folder `{name}`: {images_text(folder.image_count)}"
@@ -104,28 +104,27 @@ def _phrase(folder: Folder, top: Folder, of_classes: bool) -> str:
 
 
 def _links(top: Folder) -> Iterator[str]:
-    """Yield a phrase for links to folders that are counted elsewhere."""
+    """Yield a phrase on links to folders that are counted elsewhere."""
     links = [folder for folder in top.below() if folder.same_as is not None]
     named = [f"`{relative(one.path, top)}` = `{relative(one.same_as, top)}`" for one in links[:3] if one.same_as]
     if links:
         more = ", ..." if len(links) > len(named) else ""
         yield (
-            f"{len(links)} linked folder{'s' * (len(links) > 1)} counted elsewhere or leading back ({', '.join(named)}"
+            f"{len(links)} linked folder{'s' * (len(links) > 1)} counted elsewhere or circular ({', '.join(named)}"
             f"{more})"
         )
 
 
 def _dead_links(top: Folder) -> Iterator[str]:
-    """Yield a phrase for links that lead nowhere: each may have been a class."""
+    """Yield a phrase on broken links, because each may have been a class."""
     dead = [relative(path, top) for folder in top.below() for path in folder.dead]
     if dead:
         names = ", ".join(f"`{name}`" for name in dead[:3]) + ", ..." * (len(dead) > 3)
-        leads = "links that lead" if len(dead) > 1 else "link that leads"
-        yield f"{len(dead)} {leads} nowhere ({names})"
+        yield f"{len(dead)} broken link{'s' * (len(dead) > 1)} ({names})"
 
 
 def _inside_wrappers(top: Folder, classes: Sequence[str] | None) -> Folder:
-    """Return the folder that holds splits or classes: the root, or the only folder with images in it, and so on."""
+    """Return the folder that holds splits or classes: the root, or its only folder with images, and so on."""
     base = top
     while True:
         refuse_pairs(base, top, classes)
@@ -135,14 +134,12 @@ def _inside_wrappers(top: Folder, classes: Sequence[str] | None) -> Folder:
         (only,) = base.filled
         if not only.filled or (only.images and not split_folders([folder.name for folder in only.filled])):
             return base
-        log.info(
-            "'%s' is the only folder with images in '%s': its folders are used", only.name, printable(str(base.path))
-        )
+        log.info("using the folders in '%s', the only folder with images in '%s'", only.name, printable(str(base.path)))
         base = only
 
 
 def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_split: str | None) -> dict[str, Folder]:
-    """Return the folders of the splits in ``base``, which is itself train where it holds class folders."""
+    """Return the folders of the splits in ``base``; if ``base`` holds class folders, it is train itself."""
     meant = split_folders([folder.name for folder in base.filled])
     found: dict[str, Folder] = {}
     for folder in base.filled:
@@ -161,7 +158,7 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
             return {"train": base}
         train = relative(labelled["train"].path, top)
         raise DataError(
-            f"dataset.classes fits '{base.path}' as well as '{train}' in it: say which one to use, with"
+            f"dataset.classes fits '{base.path}' as well as '{train}' in it; choose one with"
             f" dataset.splits={{train: {train}}} or dataset.splits={{train: {relative(base.path, top)}}}."
         )
     if not found:
@@ -172,9 +169,7 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
         listed = ",".join(folder.name for folder in others[:4]) + ",..." * (len(others) > 4)
         beside = f", as in dataset.splits={{train: {relative(base.path, top)}, {own}}} with dataset.classes=[{listed}]"
         mend = beside if len(others) > 1 else f", as in dataset.splits={{train: FOLDER, {own}}}"
-        raise DataError(
-            f"'{base.path}' has {names} but no train folder: say which it is{mend}{_or_classes(base, others)}."
-        )
+        raise DataError(f"'{base.path}' has {names} but no train folder; name it{mend}{_or_classes(base, others)}.")
     named = {folder.name: folder for folder in others}
     if test_split in named:
         labelled[str(test_split)] = _unwrapped(named.pop(str(test_split)))
@@ -186,18 +181,18 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
 
 
 def refuse_unlabelled(folder: Folder, top: Folder) -> NoReturn:
-    """Raise DataError for a folder without class folders: what it holds, and how its labels can be given."""
+    """Raise DataError for a folder without class folders; the message says how to give labels."""
     lists = [name for name in (*folder.others, *top.others) if name.lower().endswith((".csv", ".tsv"))]
     known = f", such as '{printable(lists[0])}'," if lists else ""
     held = images_text(folder.image_count) if folder.image_count else files_by_suffix(folder.others) or "nothing"
     raise DataError(
-        f"'{printable(str(folder.path))}' holds {held} and no class folders; expected one folder of images a class, or"
-        f" a list of images and labels{known} with dataset=csv."
+        f"'{printable(str(folder.path))}' holds {held} and no class folders; expected one folder of images per class,"
+        f" or a list of images and labels{known} with dataset=csv."
     )
 
 
 def _may_be_class(folder: Folder, labelled: Mapping[str, Folder]) -> bool:
-    """Return whether a folder beside split folders may be a class that belongs to no split."""
+    """Return whether a folder beside split folders may be a class outside the splits."""
     if "train" not in labelled or folder.name in [one.name for one in labelled["train"].folders]:
         return True
     inner = _unwrapped(folder)
@@ -207,7 +202,7 @@ def _may_be_class(folder: Folder, labelled: Mapping[str, Folder]) -> bool:
 
 
 def _unwrapped(folder: Folder) -> Folder:
-    """Return the folder inside that holds the class folders of a split: train/train, or train/images."""
+    """Return the inner folder that holds a split's class folders, such as train/train or train/images."""
     while len(folder.filled) == 1 and len(folder.folders) == 1:
         (only,) = folder.folders
         same = only.name == folder.name or (split_of(only.name) or "") == split_of(folder.name)
@@ -218,7 +213,7 @@ def _unwrapped(folder: Folder) -> Folder:
 
 
 def _named(top: Folder, split: str, path: str) -> Folder:
-    """Return the folder that dataset.splits names for a split."""
+    """Return the folder that dataset.splits gives for a split. Raises DataError if there is none."""
     folder = top
     for part in Path(path).parts:
         inside = {one.name: one for one in folder.folders} | {one.path.name: one for one in folder.folders}
@@ -232,24 +227,24 @@ def _named(top: Folder, split: str, path: str) -> Folder:
     folder = _unwrapped(folder)
     if not folder.filled and folder.same_as is None:
         held = images_text(folder.image_count) if folder.image_count else "no images"
-        raise DataError(f"dataset.splits={{{split}: {path}}}: it holds {held} and no class folders; expected these.")
+        raise DataError(f"dataset.splits={{{split}: {path}}}: it holds {held} instead of class folders.")
     return folder
 
 
 def _refuse_shared(layout: FolderLayout, top: Folder, classes: Sequence[str] | None) -> None:
-    """Refuse class folders of one split that are, or lie in, class folders of another."""
+    """Raise DataError for class folders of one split that are, or lie in, class folders of another."""
     used = [(folder.path, split) for split in layout.sources for folder in layout.classes(split, classes)]
     split_with = dict(used)
     for path, split in used:
         if any(split_with.get(one, split) != split for one in (path, *path.parents)):
             raise DataError(
-                f"dataset.splits: '{relative(path, top)}' would be in more than one split; expected folders that lie"
-                " apart, or dataset.classes=[...] that keeps them apart."
+                f"dataset.splits: '{relative(path, top)}' would be in more than one split; expected separate folders,"
+                " or dataset.classes=[...] that separates them."
             )
 
 
 def _refuse_same(folders: Sequence[Folder], top: Folder) -> None:
-    """Refuse links among split folders that lead to a folder that is counted elsewhere."""
+    """Raise DataError for a split folder that is a link to a folder counted elsewhere."""
     for folder in folders:
         if folder.same_as is not None:
             raise DataError(
@@ -264,14 +259,14 @@ def _refuse_beside(top: Folder, base: Folder, found: Mapping[str, Folder], other
     train = relative(found["train"].path, top) if "train" in found else "."
     raise DataError(
         f"'{printable(str(base.path))}' holds {splits}, which {'means a split' if len(found) == 1 else 'mean splits'},"
-        f" beside {names}: say which folders are splits with dataset.splits={{train: {train}, ...}}"
+        f" beside {names}; name the split folders with dataset.splits={{train: {train}, ...}}"
         f"{_or_classes(base, others)}."
     )
 
 
 def _or_classes(base: Folder, others: Sequence[Folder]) -> str:
-    """Return the setting that makes classes of all folders, where they may be some."""
+    """Return the setting that makes all folders classes, if there are folders that are not splits."""
     if not others:
         return ""
     names = ",".join(folder.name for folder in base.filled[:4]) + (",..." if len(base.filled) > 4 else "")
-    return f", or that they are classes with dataset.classes=[{names}]"
+    return f", or the class folders with dataset.classes=[{names}]"

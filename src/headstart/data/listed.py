@@ -1,4 +1,4 @@
-"""From the names in a list to files: as they are, with backslashes, or without the suffix."""
+"""Find the files that a list names, also if the names have backslashes or lack the suffix."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ class Listed:
         self.base, self.inside = base, real_path(base)
 
     def file_of(self, name: str) -> str | None:
-        """Return the name of the file that is meant; None where there is none, or more than one."""
+        """Return the name of the file that ``name`` means, or None if there is none or more than one."""
         for one in (name, name.replace("\\", "/")):
             if is_file(self.base / one):
                 return one
@@ -28,10 +28,10 @@ class Listed:
         return found[0] if len(found) == 1 else None
 
     def hint(self, name: str) -> str:
-        """Return what to append to "there is no such file"."""
+        """Return the end of a "there is no such file" message."""
         found = self._with_suffix(name)
         if len(found) > 1:
-            return f" It may be '{found[0]}' or '{found[1]}': write the suffix."
+            return f" It may be '{found[0]}' or '{found[1]}'; write the suffix."
         last = name.replace("\\", "/").rsplit("/", 1)[-1]
         elsewhere = self._by_name.get(last)
         if elsewhere:
@@ -44,17 +44,17 @@ class Listed:
         return close if "Did" in close else " Paths start from the list's folder, or from dataset.pictures."
 
     def _with_suffix(self, name: str) -> list[str]:
-        """Return the images that are called so, up to their suffix."""
+        """Return the images that have this name without their suffix."""
         if Path(name).is_absolute() or ".." in name or "\0" in name:
             return []
         return self._by_stem.get(os.path.normpath(name.replace("\\", "/")), [])
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        """Return every image below the folder, which is searched once, and only where a name is no file."""
+        """Return every image below the folder; it is searched once, and only if a name is not a file."""
         try:
             return [path.relative_to(self.base).as_posix() for path in walk(self.base).every_image()]
-        except DataError:  # a folder that cannot be read, perhaps far from what the list names
+        except DataError:  # an unreadable folder, which the list may not need
             return []
 
     @functools.cached_property
@@ -75,7 +75,7 @@ class Listed:
 
 
 def count_beside(files: Collection[Path]) -> int:
-    """Return how many images lie in the folders of these files and are none of them, told by their suffix."""
+    """Return the number of other files with an image's suffix in the folders of these files."""
     folders: dict[str, set[str]] = defaultdict(set)
     for path in files:
         folders[str(path.parent)].add(path.name)

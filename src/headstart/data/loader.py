@@ -1,4 +1,4 @@
-"""A loader that waits for its processes in short steps."""
+"""Load batches in processes, and wait for them in short steps."""
 
 import math
 from typing import Any
@@ -12,9 +12,9 @@ STEP = 5.0  # seconds
 
 
 class PatientLoader(DataLoader[Batch]):
-    """A DataLoader whose ``timeout`` leaves out the time in which the whole run was stopped, as by Ctrl-Z.
+    """A DataLoader whose ``timeout`` does not count the time in which the run was suspended, as by Ctrl-Z.
 
-    Also, it finds out within a step that a process has died.
+    It also notices a dead process within one step.
     """
 
     def _get_iterator(self) -> _BaseDataLoaderIter:
@@ -22,7 +22,7 @@ class PatientLoader(DataLoader[Batch]):
 
 
 class InSteps(_MultiProcessingDataLoaderIter):
-    """Waits in steps: a stop makes one of them end at once, and no more."""
+    """The iterator of a PatientLoader. It waits in short steps, so a suspension costs one step at most."""
 
     def _try_get_data(self, timeout: float = STEP) -> tuple[bool, Any]:
         for _ in range(math.ceil(timeout / STEP)):

@@ -1,4 +1,4 @@
-"""The LightningDataModule that every data set shares: splits, decoding, loaders."""
+"""Define the LightningDataModule of all data sets: splits, decoding, loaders."""
 
 import contextlib
 import copy
@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 from headstart import ranks
 from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
-from headstart.data.image_split import Batch, ImageSplit, Views
+from headstart.data.image_split import ImageSplit, Views
 from headstart.data.labels import absent_classes, conflicting_labels
 from headstart.data.loader import PatientLoader
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
+from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Collection
 from headstart.inputs.content import source_hash
 from headstart.inputs.decoding import Decoder, content_hash, decode_each
@@ -52,21 +53,21 @@ class HasPreprocessing(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Side of the square that the network takes, in pixels."""
+        """Return the side of the square that the network takes, in pixels."""
 
     @property
     def interpolation(self) -> str:
-        """ "bilinear" or "bicubic"."""
+        """Return "bilinear" or "bicubic"."""
 
     @property
     def crop_fraction(self) -> float:
-        """Side of the centre crop over the short side after resizing."""
+        """Return the side of the centre crop divided by the short side after resizing."""
 
 
 class ImageData(pl.LightningDataModule):
-    """Train, validation and test images with integer targets; a subclass says where they come from.
+    """Train, validation and test images with integer targets; a subclass finds them.
 
-    ``prepare`` does the reading and every check; the loaders may be used after it.
+    ``prepare`` reads and checks the images. The loaders may be used after it.
     """
 
     def __init__(
@@ -134,25 +135,23 @@ class ImageData(pl.LightningDataModule):
         self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
         self._found: tuple[list[str], dict[str, Collection]] | None = None
         self._found_notes: tuple[list[str], list[str]] = ([], [])
-        self.not_used: list[str] = []  # what was found at the source and is not used, as short phrases
-        self.warnings: list[str] = []  # what is suspicious about the images, as sentences
-        self.pixel_range: dict[str, Any] | None = None  # what is white in images of more than 8 bits
-        self.splits_made = ""  # what a person should know of splits that the source does not have
+        self.not_used: list[str] = []  # phrases on what was found at the source and is not used
+        self.warnings: list[str] = []  # sentences on suspicious images or labels
+        self.pixel_range: dict[str, Any] | None = None  # the value of white in images of more than 8 bits
+        self.splits_made = ""  # a sentence on splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
-        self.goes_on_at = (0, 0)  # the epoch at which training starts, and how many of its batches are done
-        self.mixed_evaluation = False  # whether validation and test come in mixed order, for batch statistics
 
     def default_name(self, root: str | None) -> str:
-        """The name in tables, where dataset.name does not say another."""
+        """Return the data set's name for tables, used if dataset.name is not set."""
         return type(self).__name__.lower()
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Class names and the splits that the source itself has, under its own names; "train" is always one."""
+        """Return the class names and the source's own splits under their own names; "train" is always one."""
         raise NotImplementedError
 
     def found(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return what ``collect`` does, which is asked once."""
+        """Return the result of ``collect``, which is called once."""
         if self._found is None:
             self.not_used, self.warnings = [], []
             class_names, splits = self.collect()
@@ -162,24 +161,24 @@ class ImageData(pl.LightningDataModule):
         return self._found
 
     def source_hash(self, facts: Facts) -> str | None:
-        """Return one hash of all that the source holds, wherever it lies; None where the settings say everything."""
+        """Return one hash of the source's content, wherever it is, or None if the settings determine the content."""
         return source_hash(*self.found(), facts)
 
     def afresh(self) -> Self:
-        """Return the same data set as it was before ``prepare``, without looking at its source once more."""
+        """Return a copy without the results of ``prepare``; it does not search the source again."""
         return copy.copy(self)
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.class_names)
 
     def prepare(
         self, preprocessing: HasPreprocessing, views: Views | None = None, seen: SeenImages | None = None
     ) -> None:
-        """Find, split and check the images. Raises DataError for whatever is wrong with them.
+        """Find, split and check the images. Raises DataError for anything wrong with them.
 
-        Every image is decoded once, unless ``seen`` knows that its very content could be decoded before.
+        Every image is decoded once, unless ``seen`` remembers that the same content could be decoded.
         """
         self.class_names, found = self.found()
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
@@ -194,7 +193,7 @@ class ImageData(pl.LightningDataModule):
             decoder = replace(decoder, pixel_range=seen.pixel_range(paths))
         try:
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
-        except NoRangeError:  # of the first image of more than 8 bits
+        except NoRangeError:  # raised at the first image of more than 8 bits
             decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
         self._tell(joined_notes(notes), decoder.pixel_range)
@@ -206,7 +205,7 @@ class ImageData(pl.LightningDataModule):
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
 
     def contents_hash(self) -> str:
-        """Return a hash of targets and contents of all splits, after ``prepare``; names do not count."""
+        """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
         splits = (self.train, self.validation, self.test)
         parts = [content_digest([""] * len(of), of.targets.tolist(), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -221,9 +220,9 @@ class ImageData(pl.LightningDataModule):
     def _set_splits(
         self, splits: dict[str, Collection], decoder: Decoder, size: int, views: Views | None, seen: SeenImages | None
     ) -> list[Notes]:
-        """Set the splits, their fingerprints and what was skipped; return what is said of the images of each.
+        """Set the splits, their fingerprints and the skipped images; return the notes on the images of each split.
 
-        Raises NoRangeError where the decoder has no range for one of them.
+        Raises NoRangeError if the decoder lacks the pixel range of an image.
         """
         self.skipped = []
         unreadable: dict[str, str] = {}
@@ -233,7 +232,7 @@ class ImageData(pl.LightningDataModule):
             count = self.validation_labels_per_class
             splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
         images_in_all = sum(len(split) for split in splits.values())
-        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes a pixel, a third more than a square
+        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes per pixel, 4 / 3 of a square's pixels
         keep = room >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         notes = []
@@ -260,7 +259,7 @@ class ImageData(pl.LightningDataModule):
         return notes
 
     def _tell(self, notes: Notes, pixel_range: PixelRange | None) -> None:
-        """Say what of the images is not used, what is striking about them, and what is taken as white."""
+        """Collect the notes on unused and suspicious images, and log the pixel value taken as white."""
         if self.bits is not None and not notes.deep:
             raise ConfigError(
                 f"dataset.bits={self.bits}: no image of {self.name} has more than 8 bits; leave dataset.bits out."
@@ -273,9 +272,9 @@ class ImageData(pl.LightningDataModule):
                 log.info("%s", range_text(pixel_range))
 
     def _checked(self, found: dict[str, Collection]) -> dict[str, Collection]:
-        """Assign the splits, enough images for each; note which splits and settings of the source are left idle."""
+        """Assign the splits and check their sizes; note which splits of the source and which settings are not used."""
         made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
-        if self.folds is None and found["train"].groups is None:  # of groups, more is needed
+        if self.folds is None and found["train"].groups is None:  # groups are checked separately
             check_enough(found["train"], made, self.class_names)
         splits = self._assign(found)
         self.not_used += splits_not_used(found, self.folds, self.test_split)
@@ -287,22 +286,22 @@ class ImageData(pl.LightningDataModule):
     def _decoded(
         self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None
     ) -> Decoded:
-        """Decode a split; or hash it, where that tells that nothing has changed since it was decoded."""
+        """Decode a split, or only hash it if it has not changed since it was decoded."""
         known = seen.known(collection, decoder) if seen is not None else None
         if known is not None:
-            with contextlib.suppress(UnreadableError):  # told below, image by image
+            with contextlib.suppress(UnreadableError):  # reported below, image by image
                 one = lambda index: content_hash(collection.images[index])  # noqa: E731
                 contents = list(decode_each(one, len(collection), f"hashing {what}"))
                 if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
                     return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
         decoded = decode_all(collection, decoder, keep, what)
         if seen is not None and not decoded.unreadable:
-            came_to = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
-            seen.note(collection, decoder, came_to, decoded.notes)
+            digest = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            seen.note(collection, decoder, digest, decoded.notes)
         return decoded
 
     def _few(self, split: Collection, decoder: Decoder, count: int, name: str) -> Collection:
-        """``count`` images a class of a split; with on_error=skip, of those that can be read."""
+        """Return ``count`` images per class of a split; with on_error=skip, only readable ones."""
         unreadable: set[int] = set()
         while True:
             few = few_per_class(split.targets, count, self.subset_seed, self.class_names, unreadable, name)
@@ -316,7 +315,7 @@ class ImageData(pl.LightningDataModule):
             unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
 
     def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
-        """The source's own splits to train, validation and test; what is missing is split off train."""
+        """Return train, validation and test from the source's splits; missing ones are split off train."""
         splitting = Splitting(
             str(self.name), self.class_names, self.split_seed, self.validation_fraction, self.test_fraction
         )
@@ -327,44 +326,44 @@ class ImageData(pl.LightningDataModule):
         self.warnings += shared_groups(splits)
         return splits
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, with views."""
+    def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> DataLoader[Batch]:
+        """Return shuffled batches with views, from an epoch on and after so many of its batches."""
         batches = self.train_batches()
-        batches.start_at(*self.goes_on_at)
+        batches.start_at(*start_at)
         return self._loader(self.train, batch_sampler=batches)
 
     def train_batches(self) -> EvenBatches:
-        """Return which training images make a batch, as ``dataset.balance`` says, from the first epoch on."""
+        """Return the training batches of ``dataset.balance``, from the first epoch on."""
         return batches_of(self.train.targets, self.batch_size, self.order_seed, self.balance)
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
-        """Weights of the classes in the training loss, (classes,); None unless ``dataset.balance=loss``."""
+        """Return the weights (classes,) of the training loss, or None unless ``dataset.balance=loss``."""
         return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
-    def train_eval_dataloader(self) -> DataLoader[Batch]:
-        """The training images in order, centre-cropped."""
-        return self._in_order(self.train.without_views())
+    def train_eval_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the training images, centre-cropped."""
+        return self._in_order(self.train.without_views(), mixed)
 
     def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
-        """Return training images in mixed order, centre-cropped: all, or the first ``most`` of that order."""
+        """Return a loader of up to ``most`` training images in mixed order, centre-cropped."""
         count = min(len(self.train), most)
         return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation images in order."""
-        return self._in_order(self.validation)
+    def val_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the validation images, in order unless ``mixed``: batch statistics need batches of all classes."""
+        return self._in_order(self.validation, mixed)
 
-    def viewed_dataloader(self, split: ImageSplit, views: Views) -> DataLoader[Batch]:
-        """The images of a split in order, each as all of these views."""
-        return self._in_order(split.with_views(views, self.augmentation_seed))
+    def viewed_dataloader(self, split: ImageSplit, views: Views, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the images of a split, each as all of these views."""
+        return self._in_order(split.with_views(views, self.augmentation_seed), mixed)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """The test images in order."""
-        return self._in_order(self.test)
+    def test_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
+        """Return the test images."""
+        return self._in_order(self.test, mixed)
 
-    def _in_order(self, split: ImageSplit) -> DataLoader[Batch]:
-        if self.mixed_evaluation:
+    def _in_order(self, split: ImageSplit, mixed: bool = False) -> DataLoader[Batch]:
+        if mixed:
             return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
         return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
 
@@ -377,7 +376,7 @@ class ImageData(pl.LightningDataModule):
             num_workers=workers,
             collate_fn=_as_is,
             pin_memory=torch.cuda.is_available(),
-            # A loader draws a seed for its workers: from a generator of its own, or it would shift everyone else's.
+            # A loader draws a seed for its workers. Its own generator keeps the global one unchanged.
             generator=torch.Generator().manual_seed(stream("loader", self.order_seed)),
             persistent_workers=workers > 0,
             worker_init_fn=begin,
@@ -387,7 +386,7 @@ class ImageData(pl.LightningDataModule):
         )
 
     def workers_for(self, split: ImageSplit) -> int:
-        """Processes that load a split: none for images only copied, else one a core less one, at most 8."""
+        """Return the number of processes that load a split: 0 for images in memory, else cores - 1, at most 8."""
         if isinstance(self.num_workers, int):
             return self.num_workers
         if not split.source.costly and not split.views:
@@ -396,7 +395,7 @@ class ImageData(pl.LightningDataModule):
 
 
 def short_side(size: int, crop_fraction: float) -> int:
-    """Pixels that the short side is resized to, so that its centre crop has the size that the network takes."""
+    """Return the short side in pixels to resize to, so that the centre crop has ``size`` pixels."""
     if size > MOST_SIDE * crop_fraction:
         raise ConfigError(
             f"dataset.image_size={size} with dataset.crop_fraction={crop_fraction:g}: images would be resized to more"
@@ -410,14 +409,14 @@ def _as_is(batch: Any) -> Any:
 
 
 def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:
-    """Every class has a training image, every split has images, and there are two classes to tell apart."""
+    """Raise DataError for fewer than two classes, a class without training images, or an empty split."""
     if len(class_names) < 2:
-        raise DataError(f"There is only the class '{class_names[0]}'; at least two are needed to tell apart.")
+        raise DataError(f"There is only the class '{class_names[0]}'; expected two or more.")
     counts = np.bincount(splits["train"].targets, minlength=len(class_names))
     for label in np.flatnonzero(counts == 0):
         held = [name for name in ("validation", "test") if (splits[name].targets == label).any()]
         where = f", though {' and '.join(held)} ha{'ve' if len(held) > 1 else 's'} it" if held else ""
-        raise DataError(f"Class '{class_names[label]}' has no image in train{where}; every class needs one there.")
+        raise DataError(f"Class '{class_names[label]}' has no image in train{where}; every class needs one in train.")
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"The {name} split holds no image.")

@@ -1,4 +1,4 @@
-"""A CSV file with a header as rows of cells; what is no such file is refused with the mend."""
+"""Read a CSV file with a header into rows of cells; refuse other files and say how to correct them."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ LIKE_SPLITS = frozenset("split splits subset partition set fold phase usage".spl
 
 @dataclass(frozen=True)
 class ListTable:
-    """The header, and the rows with the number of the line each ends on; no cell has spaces around it."""
+    """The header and the rows of a CSV file; each row has the number of its last line. Cells are stripped."""
 
     file: Path
     header: list[str]
     rows: list[tuple[int, list[str]]]
 
     def column(self, setting: str, name: str) -> int:
-        """Return the place of a column; case counts only where it tells two columns apart. Raises DataError."""
+        """Return the place of a column; case matters only if two names differ in nothing else. Raises DataError."""
         place = self.find(setting, name)
         if place is None:
             raise DataError(
@@ -36,27 +36,27 @@ class ListTable:
         return place
 
     def find(self, setting: str, name: str) -> int | None:
-        """Return the place of a column, or None. Raises DataError where two names differ from it in case alone."""
+        """Return the place of a column, or None. Raises DataError if two columns differ from ``name`` only in case."""
         if name in self.header:
             return self.header.index(name)
         alike = [place for place, one in enumerate(self.header) if _plain(one) == _plain(name)]
         if len(alike) > 1:
             raise DataError(
-                f"'{self.file}' has the columns {', '.join(repr(self.header[place]) for place in alike)}: say which one"
-                f" to use with dataset.{setting}={self.header[alike[0]]}."
+                f"'{self.file}' has the columns {', '.join(repr(self.header[place]) for place in alike)}; choose one"
+                f" with dataset.{setting}={self.header[alike[0]]}."
             )
         return alike[0] if alike else None
 
     def _hint(self, name: str) -> str:
-        """Return the nearest column; for a file without a header that it has none."""
+        """Return a hint: the nearest column, or that the file has no header."""
         if any(one.lower().endswith(tuple(image_suffixes())) for one in self.header):
-            return " Its first line seems to be an image: write a header such as path,label above it."
+            return " Its first line seems to be an image; write a header such as path,label above it."
         hint = nearest(name, [one for one in self.header if one])
         return hint if hint.startswith(" Did") else ""
 
 
 def read_table(file: Path) -> ListTable:
-    """Return the table in a file. Raises DataError, with the line, where it is no CSV file in UTF-8 with a header."""
+    """Return the table in a file. Raises DataError, with the line, if it is not a UTF-8 CSV file with a header."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = next((one for one in DELIMITERS if len(next(csv.reader([first], delimiter=one), [])) > 1), ",")
@@ -80,7 +80,7 @@ def read_table(file: Path) -> ListTable:
 
 
 def like_split(table: ListTable, place: int) -> str:
-    """Return the settings that use a column which is called like a split or holds their names; empty for another."""
+    """Return the settings that use a column as the split, if its name or its values look like splits; else ""."""
     name = table.header[place]
     values = {row[place] for _, row in table.rows if row[place]}
     if len(values) > 1 and all(split_of(value) for value in values):
@@ -120,7 +120,7 @@ def _header(file: Path, row: Sequence[str]) -> list[str]:
 
 
 def _fitting(file: Path, line: int, row: list[str], header: Sequence[str]) -> list[str]:
-    """Return a row with as many cells as the header; only empty ones may be left out at its end."""
+    """Return a row cut to the length of the header. Raises DataError if it is shorter, or longer with filled cells."""
     extra = row[len(header) :]
     if any(extra) or len(row) < len(header):
         shown = printable(", ".join(row))[:80]

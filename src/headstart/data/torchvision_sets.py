@@ -1,4 +1,4 @@
-"""torchvision's data sets: downloaded for those who have a network, else read from files put in place by hand."""
+"""Read torchvision's data sets, downloaded or from files put in place by hand."""
 
 import contextlib
 import glob
@@ -29,10 +29,10 @@ class Recipe:
     """How to open one of torchvision's data sets."""
 
     cls: str
-    files: str  # what to fetch, for those who have to do it by hand
-    place: str  # where to put it, below the root
+    files: str  # the files to fetch by hand
+    place: str  # where to put them, below the root
     splits: dict[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})
-    holds: str = "**/*"  # which files below that place are the set's own
+    holds: str = "**/*"  # pattern of the set's own files below that place
 
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
@@ -40,7 +40,7 @@ BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
 IN_THREE = {"train": {"split": "train"}, "validation": {"split": "val"}, "test": {"split": "test"}}
 CIFAR = "https://www.cs.toronto.edu/~kriz"
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
-PACKED = (".gz", ".tgz", ".tar", ".zip")  # archives that lie beside what was unpacked from them
+PACKED = (".gz", ".tgz", ".tar", ".zip")  # archives beside their unpacked files
 IDX = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 RECIPES = {
     "fashion_mnist": Recipe(
@@ -89,9 +89,9 @@ RECIPES = {
 
 
 class TorchvisionSet(ImageData):
-    """One of torchvision's data sets with the splits that its authors made.
+    """One of torchvision's data sets with its authors' splits.
 
-    ``download`` fetches what is not there; without a network the error names the files and their place.
+    ``download`` fetches missing files. If that fails, the error names the files and their place.
     """
 
     def __init__(self, set_name: str, download: bool = True, **kwargs: Any) -> None:
@@ -101,7 +101,7 @@ class TorchvisionSet(ImageData):
         self.set_name, self.recipe, self.download = set_name, RECIPES[set_name], download
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """The authors' splits under the names train, validation and test."""
+        """Return the class names and the authors' splits as train, validation and test."""
         root = self._place()
         if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return list(torchvision.datasets.FashionMNIST.classes), read_idx_splits(folder)
@@ -110,9 +110,9 @@ class TorchvisionSet(ImageData):
         return class_names, {split: as_collection(opened, split) for split, opened in sets.items()}
 
     def source_hash(self, facts: Facts) -> str | None:
-        """Return one hash of the set's own files, which need not be opened; of its images where it has none."""
+        """Return one hash of the set's own files, or of its images if it has no files."""
         if not self._files():
-            self.found()  # which downloads them
+            self.found()  # downloads them
         files = self._files()
         return files_hash(files, facts) if files else super().source_hash(facts)
 
@@ -120,7 +120,7 @@ class TorchvisionSet(ImageData):
         return expanded(str(self.root or "data"))
 
     def _files(self) -> list[Path]:
-        """Return what lies there already of the set's own files."""
+        """Return those of the set's own files that exist."""
         root = self._place()
         if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return [path if (path := folder / name).is_file() else folder / f"{name}.gz" for name in IDX]
@@ -136,13 +136,13 @@ class TorchvisionSet(ImageData):
                 with contextlib.suppress(RuntimeError, FileNotFoundError):
                     return cls(str(root), download=False, **arguments)
                 if not self.download:
-                    raise FileNotFoundError("not there, and dataset.download=false")
+                    raise FileNotFoundError("missing, and dataset.download=false")
                 root.mkdir(parents=True, exist_ok=True)
                 with archives_kept_inside():
                     return cls(str(root), download=True, **arguments)
-        except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision each raise their own
+        except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision raise different ones
             raise DataError(
-                f"{self.set_name} is not in '{root}' and could not be downloaded ({_first_line(error)}): fetch"
+                f"{self.set_name} is not in '{root}' and could not be downloaded ({_first_line(error)}); fetch"
                 f" {self.recipe.files} and put it into '{root / self.recipe.place}'."
             ) from error
 
@@ -163,9 +163,9 @@ class OpenedSet(Sequence[Undecoded]):
 
 @contextlib.contextmanager
 def archives_kept_inside() -> Iterator[None]:
-    """Unpacking a tar file raises an error where a member or a link in it would lead out of the folder.
+    """Make unpacking a tar file fail if a member or link in it leaves the folder.
 
-    torchvision does not ask for that, and below Python 3.14 it is not the default. zipfile never leads out.
+    torchvision does not ask for this, and it is the default only from Python 3.14 on. zipfile never leaves the folder.
     """
     before = vars(tarfile.TarFile).get("extraction_filter")
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
@@ -176,7 +176,7 @@ def archives_kept_inside() -> Iterator[None]:
 
 
 def as_collection(opened: Any, split: str) -> Collection:
-    """Targets are found under the names that torchvision uses; images stay closed."""
+    """Return the targets, found under torchvision's names for them, and the unopened images."""
     names = ("targets", "labels", "_labels", "y")
     targets = np.asarray(next(getattr(opened, name) for name in names if hasattr(opened, name)), dtype=np.int64)
     ids = [f"{split}/{number:06d}" for number in range(len(opened))]
@@ -184,7 +184,7 @@ def as_collection(opened: Any, split: str) -> Collection:
 
 
 def find_idx(root: Path) -> Path | None:
-    """The folder with MNIST's idx files, packed or not: the root itself, or where torchvision puts them."""
+    """Return the folder with MNIST's idx files, packed or not: the root, or torchvision's folder; None if missing."""
     for folder in (root, root / "FashionMNIST" / "raw"):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in IDX):
             return folder
@@ -192,7 +192,7 @@ def find_idx(root: Path) -> Path | None:
 
 
 def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
-    """An idx file of bytes (LeCun's format: two zeros, type, dimensions, lengths, values)."""
+    """Return the array in an idx file of bytes (LeCun's format: two zeros, type, dimensions, lengths, values)."""
     path = folder / name
     try:
         content = path.read_bytes() if path.is_file() else gzip.decompress((folder / f"{name}.gz").read_bytes())
@@ -200,11 +200,11 @@ def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
         shape = np.frombuffer(content, ">i4", dimensions, offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise DataError(f"'{path}' is damaged: it is no whole idx file.") from error
+        raise DataError(f"'{path}' is damaged: it is not a complete idx file.") from error
 
 
 def read_idx_splits(folder: Path) -> dict[str, Collection]:
-    """Train and test of Fashion-MNIST. Raises DataError for files that do not hold them."""
+    """Return train and test of Fashion-MNIST. Raises DataError for files of other content."""
     splits = {}
     classes = len(torchvision.datasets.FashionMNIST.classes)
     for split, part in (("train", "train"), ("test", "t10k")):
@@ -212,12 +212,12 @@ def read_idx_splits(folder: Path) -> dict[str, Collection]:
         images, labels = read_idx(folder, pixels), read_idx(folder, targets)
         if images.ndim != 3 or not images.size:
             raise DataError(
-                f"'{folder / pixels}' has the lengths {list(images.shape)}; expected those of grey images,"
+                f"'{folder / pixels}' has the shape {list(images.shape)}; expected that of grey images,"
                 " such as [60000, 28, 28]."
             )
         if labels.shape != images.shape[:1] or labels.max() >= classes:
             raise DataError(
-                f"'{folder / targets}' has labels of the lengths {list(labels.shape)}, up to {labels.max(initial=0)};"
+                f"'{folder / targets}' has labels of the shape {list(labels.shape)}, up to {labels.max(initial=0)};"
                 f" expected [{len(images)}], one for each image, from 0 to {classes - 1}."
             )
         ids = [f"{split}/{number:06d}" for number in range(len(labels))]

@@ -1,1 +1,1 @@
-"""Run one training on several devices."""
+"""Train one run on several devices."""

@@ -1,4 +1,4 @@
-"""Weights of which each process holds a share: to take them apart, and to see the whole or the own part again."""
+"""Shard weights over processes, and read the full tensor or the local shard again."""
 
 import copy
 from collections.abc import Iterable
@@ -15,46 +15,46 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def sharded(backbone: Backbone, head: nn.Module, frozen: Iterable[str], mesh: DeviceMesh) -> tuple[Backbone, nn.Module]:
-    """Copies of which each process of the mesh holds its share, and all of the ``frozen`` stages, which are not copied.
+    """Return copies of backbone and head, sharded over the mesh; ``frozen`` stages are neither copied nor sharded.
 
-    A stage is put together for its pass and taken apart again (FSDP2, arXiv:2304.11277). The pass has to go through
-    ``forward`` of the backbone: as its root it fetches a stage while another is at work.
+    A stage is gathered for its pass and freed afterwards (FSDP2, arXiv:2304.11277). Call ``forward`` of the backbone:
+    as the root module it prefetches the next stage while one runs.
     """
-    resting = {id(backbone.stages[name]): backbone.stages[name] for name in frozen}
-    backbone, head = copy.deepcopy(backbone, {**resting}), copy.deepcopy(head)
+    unsharded = {id(backbone.stages[name]): backbone.stages[name] for name in frozen}
+    backbone, head = copy.deepcopy(backbone, {**unsharded}), copy.deepcopy(head)
     for stage in backbone.stages.values():
-        if id(stage) not in resting:
+        if id(stage) not in unsharded:
             fully_shard(_prepared(stage), mesh=mesh, reshard_after_forward=True)
     backbone.register_forward_hook(_own_memory)
     fully_shard(
         backbone,
         mesh=mesh,
         reshard_after_forward=True,
-        ignored_params={parameter for stage in resting.values() for parameter in stage.parameters()},
+        ignored_params={parameter for stage in unsharded.values() for parameter in stage.parameters()},
     )
     fully_shard(_prepared(head), mesh=mesh, reshard_after_forward=True)
     return backbone, head
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor: the very memory, without a graph."""
+    """Return this process's shard of a tensor, sharing its memory, without a graph."""
     return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor. Every process has to ask, and in the same order."""
+    """Return the full tensor. Every process must call this, in the same order."""
     return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, which every process has, shared out as the other is."""
+    """Shard a full tensor, which every process has, as ``other`` is sharded."""
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor
     return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
 
 
 def _prepared(module: Part) -> Part:
-    """With contiguous parameters, as FSDP takes no others (images may stay channels-last), and safe outputs."""
+    """Make parameters contiguous, as FSDP requires (images may stay channels-last), and protect outputs."""
     for parameter in module.parameters():
         parameter.data = parameter.data.contiguous()
     module.register_forward_hook(_own_memory)
@@ -62,7 +62,7 @@ def _prepared(module: Part) -> Part:
 
 
 def _own_memory(module: nn.Module, inputs: object, output: object) -> object:
-    """An output that is a view is copied: changed in place by the next module, it would lose FSDP's hooks unseen."""
+    """Copy an output that is a view: an in-place change by the next module would drop FSDP's hooks silently."""
     if isinstance(output, Tensor) and output._is_view() and output.requires_grad:
         return output.clone()
     return output

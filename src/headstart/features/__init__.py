@@ -1,4 +1,4 @@
-"""Features of the frozen part of a network: computed once, fast, and kept."""
+"""Features of a network's frozen part: computed once, fast, and cached."""
 
 from headstart.features.settings import FeatureSettings
 

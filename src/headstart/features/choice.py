@@ -1,4 +1,4 @@
-"""Which engine runs a prefix on this machine: asked for, remembered, or timed."""
+"""Choose the engine that runs a prefix on this machine: by setting, from the cache, or by timing."""
 
 import contextlib
 import json
@@ -28,37 +28,37 @@ from headstart.workers import usable_cores
 
 log = logging.getLogger(__name__)
 ONLY_CPU = "ONNX Runtime is used on the CPU and at full precision only"
-WORTH_TIMING = 256 * 128**2  # pixels in all; below, PyTorch is through before another engine is ready
+WORTH_TIMING = 256 * 128**2  # total pixels; below, PyTorch finishes before another engine is ready
 WORTH_COMPILING = 120  # seconds that PyTorch would take
-# Largest error over largest value: at full precision, with a GPU's 19-bit products (TF32), at half precision.
+# Largest error over largest value: at full precision, with TF32 (19-bit) products on a GPU, and at half precision.
 FULL, TF32, HALF = 1e-4, 5e-3, 0.03
 
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be computed, and where."""
+    """The computation to do, and its device."""
 
     prefix: FrozenPrefix
     device: torch.device
     autocast: torch.dtype | None  # None: full precision
     images: int  # in all splits
-    sample: Callable[[int], NDArray[np.uint8]]  # so many real images, uint8 (n, S, S, 3)
+    sample: Callable[[int], NDArray[np.uint8]]  # returns n real images, uint8 (n, S, S, 3)
 
     @property
     def on_plain_cpu(self) -> bool:
-        """Where ONNX Runtime may be used."""
+        """Return whether ONNX Runtime may be used."""
         return self.device.type == "cpu" and self.autocast is None
 
     @property
     def tolerance(self) -> float:
-        """How far an engine may be from PyTorch, as largest error over largest value."""
+        """Return the largest allowed difference from PyTorch, as largest error over largest value."""
         if self.autocast is not None:
             return HALF
         return TF32 if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else FULL
 
 
 class EngineChoice:
-    """The engine's name is known as soon as it is needed for a key; the engine itself is made only to compute."""
+    """The choice of an engine: its name is decided at once, for the cache key; the engine is made on first use."""
 
     def __init__(self, work: Work, wanted: str) -> None:
         self.work, self.wanted = work, wanted
@@ -68,9 +68,9 @@ class EngineChoice:
         self.name = wanted if wanted != "auto" else self._chosen()
 
     def engine(self) -> Engine:
-        """The engine, checked against PyTorch on real images.
+        """Return the engine, checked against PyTorch on real images.
 
-        Raises ConfigError if it was asked for and fails; one that was remembered and fails makes way for PyTorch.
+        If the check fails, an engine set by the user raises ConfigError, and a cached choice is replaced by PyTorch.
         """
         if self.made is None:
             try:
@@ -80,7 +80,7 @@ class EngineChoice:
                     raise ConfigError(
                         f"features.engine={self.name}: {error}; use another engine, or features.enabled=false."
                     ) from error
-                log.warning("the engine %s, the fastest before, now fails: %s; torch is used", self.name, error)
+                log.warning("the engine %s was the fastest before but now fails (%s); using torch", self.name, error)
                 self.name = "torch"
                 return self.engine()
         return self.made
@@ -94,7 +94,7 @@ class EngineChoice:
             before = str(json.loads(memory.read_text())["engine"])
         except OSError:
             before = ""
-        except (ValueError, KeyError, TypeError):  # no file of ours
+        except (ValueError, KeyError, TypeError):  # not a valid file
             before = ""
             with contextlib.suppress(OSError):
                 memory.unlink()
@@ -102,7 +102,7 @@ class EngineChoice:
 
     def _candidates(self) -> list[str]:
         work = self.work
-        if not work.prefix.pooled:  # what is trained on top would make rounding differences grow
+        if not work.prefix.pooled:  # layers trained on top amplify rounding differences
             return ["torch"]
         if work.on_plain_cpu:
             enough = work.images * work.prefix.image_size**2 >= WORTH_TIMING
@@ -128,20 +128,20 @@ class EngineChoice:
             try:
                 engines[name] = make_engine(name, self.work)
             except EngineError as error:
-                log.info("the engine %s is left out: %s", name, error)
+                log.info("skipping the engine %s: %s", name, error)
                 continue
             speeds[name] = speed(engines[name], self.work)
         best = max(speeds, key=speeds.__getitem__)
         told = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
         log.info("features.engine=auto chooses %s (images/s: %s)", best, told)
-        if "compile" not in names or "compile" in speeds:  # else more images may bring another verdict
+        if "compile" not in names or "compile" in speeds:  # otherwise more images may change the choice
             best = remember(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
         self.made = engines.get(best)
         return best
 
 
 def make_engine(name: str, work: Work) -> Engine:
-    """The engine of that name, held against PyTorch on a batch of real images. Raises EngineError."""
+    """Return the named engine, checked against PyTorch on a batch of real images. Raises EngineError."""
     if name == "onnxruntime":
         if not work.on_plain_cpu:
             raise EngineError(ONLY_CPU)
@@ -151,17 +151,17 @@ def make_engine(name: str, work: Work) -> Engine:
     try:
         return checked(TorchEngine(work.prefix, work.device, work.autocast), work)
     except EngineError as error:
-        log.info("batch norm is not folded: %s", error)
+        log.info("not folding batch norm: %s", error)
         return checked(TorchEngine(work.prefix, work.device, work.autocast, fold=False), work)
 
 
 def checked(engine: Engine, work: Work) -> Engine:
-    """The engine, if it gives what PyTorch gives. Raises EngineError."""
+    """Return the engine if its output agrees with PyTorch's. Raises EngineError."""
     images = work.sample(engine.batch)
     expected = reference(work.prefix.to(work.device), torch.from_numpy(images).to(work.device), work.autocast)
     try:
         values = engine(images)
-    except Exception as error:  # a compiler or a runtime that fails does so in its own way
+    except Exception as error:  # compilers and runtimes raise anything
         raise EngineError(f"it fails on real images ({error})") from error
     error_found = relative_error(values, as_stored(expected).cpu().numpy())
     if not error_found < work.tolerance:
@@ -170,14 +170,14 @@ def checked(engine: Engine, work: Work) -> Engine:
 
 
 def relative_error(values: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Largest difference over largest value; infinite where shapes differ or numbers are none."""
+    """Return the largest difference over the largest value; infinite for unequal shapes, NaN or infinity."""
     if values.shape != expected.shape or not np.isfinite(values).all():
         return float("inf")
     return float(np.abs(values - expected).max() / max(float(np.abs(expected).max()), 1e-12))
 
 
 def speed(engine: Engine, work: Work, seconds: float = 0.12) -> float:
-    """Images a second, all lanes busy: the best of the rounds that fit into some time, one at least."""
+    """Return images per second with all lanes busy: the best of the rounds within ``seconds``, at least one round."""
     images = work.sample(engine.batch)
     rounds: list[float] = []
     with ThreadPoolExecutor(engine.lanes) as pool:
@@ -190,16 +190,16 @@ def speed(engine: Engine, work: Work, seconds: float = 0.12) -> float:
 
 
 def remembered_in(task: dict[str, Any]) -> Path:
-    """The file that holds the choice for a task on this machine."""
+    """Return the cache file for the choice of engine, given a description of machine and task."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # nobody's process
+    except RuntimeError:  # the user has no home folder
         cache = Path(tempfile.gettempdir())
     return cache / "headstart" / "engines" / f"{digest_of(task)[:32]}.json"
 
 
 def remember(file: Path, content: dict[str, Any]) -> str:
-    """Keep the choice, so that a repeated run computes the same bits; of two runs at once, the first one's counts."""
+    """Store the choice, so that later runs compute the same bits; the first of two concurrent runs decides."""
     own = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -211,5 +211,5 @@ def remember(file: Path, content: dict[str, Any]) -> str:
         finally:
             own.unlink(missing_ok=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the choice of engine cannot be remembered (%s); set features.engine to repeat it exactly", error)
+        log.warning("the choice of engine cannot be stored (%s); set features.engine to repeat it exactly", error)
         return str(content["engine"])

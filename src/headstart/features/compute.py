@@ -1,4 +1,4 @@
-"""One pass of images through an engine: decoding, and computing while the next images are decoded."""
+"""Run images through an engine, and decode the next ones meanwhile."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -13,13 +13,13 @@ from headstart.features.engines import Engine
 from headstart.progress import ProgressLine
 from headstart.workers import usable_cores
 
-Key = tuple[int, int]  # epoch, position: what a view is drawn from
+Key = tuple[int, int]  # (epoch, position), which determine a view
 
 
 def compute(split: ImageSplit, keys: Sequence[Key], engine: Engine, what: str) -> Generator[NDArray[Any], None, None]:
-    """Rows of these images in order, some at a time.
+    """Yield the rows of these images in order, some at a time.
 
-    Every batch has the engine's size, the last one filled up, so that a row does not depend on how many were asked for.
+    Every batch is filled up to the engine's size, so that a row does not depend on how many images are computed.
     """
     batches = [keys[start : start + engine.batch] for start in range(0, len(keys), engine.batch)]
 
@@ -37,13 +37,13 @@ def compute(split: ImageSplit, keys: Sequence[Key], engine: Engine, what: str) -
 
 
 def stacked(split: ImageSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
-    """uint8 (size, S, S, 3): these images, repeated until there are enough."""
+    """Return uint8 (size, S, S, 3): these images, repeated to fill the size."""
     images: NDArray[np.uint8] = split.view_tensor(keys).permute(0, 2, 3, 1).numpy()
     return images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
 
 
 def ahead(work: Callable[[Any], Any], items: Sequence[Any], threads: int, window: int) -> Generator[Any, None, None]:
-    """``work`` of each item in order, by some threads that are at most ``window`` items ahead of the caller."""
+    """Yield ``work`` of each item in order, computed by threads at most ``window`` items ahead of the caller."""
     with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Any]] = deque()
         try:

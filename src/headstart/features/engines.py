@@ -1,4 +1,4 @@
-"""Ways of running a frozen prefix: the same numbers up to rounding, at different speeds."""
+"""Engines that run a frozen prefix: the same numbers up to rounding, at different speeds."""
 
 import copy
 import io
@@ -18,32 +18,32 @@ from headstart.features.rows import as_stored
 from headstart.versions import package_version
 from headstart.workers import usable_cores
 
-CPU_PIXELS = 4 * 128**2  # a batch on a CPU; at 128 pixels 1, 2, 8 and 16 images were slower than 4
-GPU_PIXELS = 256 * 224**2  # a batch on a GPU
+CPU_PIXELS = 4 * 128**2  # per batch on a CPU; at 128 pixels, 1, 2, 8 and 16 images were slower than 4
+GPU_PIXELS = 256 * 224**2  # per batch on a GPU
 MOST_LANES = 16
 
 
 class EngineError(Exception):
-    """An engine cannot run this prefix; the message says why."""
+    """An engine cannot run this prefix; the message gives the reason."""
 
 
 class Engine(Protocol):
-    """Runs batches of one size."""
+    """An engine that runs batches of one size."""
 
     name: str
     batch: int
     lanes: int  # how many threads may call it at once
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """uint8 (batch, S, S, 3) to rows as they are stored: channels last."""
+        """Return the rows of uint8 (batch, S, S, 3) in stored form, channels last."""
 
 
 class TorchEngine:
-    """PyTorch, in mixed precision if asked for.
+    """PyTorch, in mixed precision on request.
 
-    With all stages frozen, batch norm is folded into the convolutions and channels come last. With layers trained on
-    top, the stages run as they are: rounding differences grow in training, and so the run gives the very numbers that
-    it gives without stored features.
+    If all stages are frozen, batch norm is folded into convolutions and the layout is channels-last. If layers are
+    trained on top, stages run unchanged, because training amplifies rounding differences. Such a run gives exactly the
+    numbers of a run without cached features.
     """
 
     name = "torch"
@@ -63,7 +63,7 @@ class TorchEngine:
         self.batch = max(1, min(256, GPU_PIXELS // prefix.image_size**2)) if on_gpu else cpu_batch(prefix)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Runs on the device, comes back to the CPU."""
+        """Run on the device and return the rows on the CPU."""
         images = torch.from_numpy(pixels)
         if self.device.type == "cuda":
             images = images.pin_memory()
@@ -76,7 +76,7 @@ class TorchEngine:
 
 
 class CompiledEngine(TorchEngine):
-    """The same through torch.compile: the first batch takes long, the others less."""
+    """PyTorch through torch.compile: the first batch is slow, later ones are faster."""
 
     name = "compile"
 
@@ -86,7 +86,7 @@ class CompiledEngine(TorchEngine):
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU: one thread a batch, as many batches at once as there are cores, up to 16."""
+    """ONNX Runtime on the CPU: one thread per batch, with one batch per core at once, up to 16."""
 
     name = "onnxruntime"
 
@@ -106,27 +106,27 @@ class OnnxEngine:
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no public parent
-            raise EngineError(f"ONNX Runtime refuses the network ({_first_line(error)})") from error
+        except Exception as error:  # its exceptions have no public base class
+            raise EngineError(f"ONNX Runtime cannot load the network ({_first_line(error)})") from error
         self.input = self.session.get_inputs()[0].name
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """May be called by several threads at once."""
+        """Return the rows; several threads may call this at once."""
         return self.session.run(None, {self.input: pixels})[0]
 
 
 def cpu_batch(prefix: FrozenPrefix) -> int:
-    """Images a batch on a CPU: 8 up to 90 pixels, 4 at 128, 2 from 148 on."""
+    """Return the images per batch on a CPU: 8 up to 90 pixels, 4 at 128, 2 from 148 on."""
     return max(2, min(8, CPU_PIXELS // prefix.image_size**2))
 
 
 def engine_version(name: str) -> str | None:
-    """What of an engine is not already told by the version of PyTorch."""
+    """Return the version of an engine that is not part of PyTorch, otherwise None."""
     return package_version("onnxruntime") if name == "onnxruntime" else None
 
 
 class _Stored(nn.Module):
-    """The prefix with its output as it is stored."""
+    """The prefix with its output in stored form."""
 
     def __init__(self, prefix: FrozenPrefix) -> None:
         super().__init__()
@@ -137,17 +137,17 @@ class _Stored(nn.Module):
 
 
 def _exported(prefix: FrozenPrefix, batch: int) -> bytes:
-    """The prefix as an ONNX model for batches of one size."""
+    """Return the prefix as an ONNX model for batches of one size."""
     network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
     example = torch.zeros(batch, prefix.image_size, prefix.image_size, 3, dtype=torch.uint8)
     reasons = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Tracing takes a tenth of the time of torch.export, which is the one that stays.
+        # Try tracing first: it is deprecated, but takes a tenth of the time of torch.export.
         for modern in (False, True):
             try:
                 return _export(network, example, modern)
-            except Exception as error:  # whatever the exporters raise: the network is not for them
+            except Exception as error:  # exporters raise anything for an unsupported network
                 reasons.append(_first_line(error))
     raise EngineError(f"the network cannot be exported to ONNX ({'; '.join(dict.fromkeys(reasons))})")
 
@@ -166,10 +166,10 @@ def _export(network: nn.Module, example: Tensor, modern: bool) -> bytes:
 
 
 def _folded(stage: nn.Module) -> nn.Module:
-    """The stage with each batch norm folded into the convolution before it; as it is where it cannot be traced."""
+    """Return the stage with batch norms folded into the convolutions before; unchanged if it cannot be traced."""
     try:
         return fuse(stage.eval(), no_trace=isinstance(stage, fx.GraphModule))
-    except Exception:  # tracing fails in as many ways as there are networks; folding only saves time
+    except Exception:  # tracing may raise anything, and folding only saves time
         return stage
 
 

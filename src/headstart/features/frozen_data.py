@@ -1,4 +1,4 @@
-"""Data as the trained part of a network sees them: what is the same in every epoch is computed once."""
+"""Loaders for the trained part of a network: features of the frozen part are computed once and cached."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,17 @@ from headstart.features.keeping import Keeper, KeptFeatures
 from headstart.features.loaders import FeatureBatches
 from headstart.features.rows import InMemory, Rows
 
-POOLED_BATCH = 1024  # rows a step of evaluation where nothing but the head has to run
+POOLED_BATCH = 1024  # rows per evaluation step if only the head runs
 
 
 class FrozenData(pl.LightningDataModule):
-    """The loaders of ``data``, with features in place of images wherever the frozen prefix always gives the same.
+    """The loaders of ``data``, with cached features in place of images if the frozen prefix gives constant output.
 
-    Training images that are augmented stay images, new in every epoch, unless ``views`` asks for a fixed number of
-    views that take turns; validation and test are always features. Where features can neither be kept nor held in
-    memory, images are given.
+    Augmented training images stay images, new in every epoch, unless ``views`` sets a fixed number of views to cycle
+    through. Validation and test always give features. If features fit neither on disk nor in memory, loaders give
+    images.
 
-    With ``averaged``, each row is the mean over so many views of its image, for training, validation and test alike.
+    With ``averaged``, each row is the mean over that many views of its image, for training, validation and test alike.
     """
 
     def __init__(
@@ -42,46 +42,45 @@ class FrozenData(pl.LightningDataModule):
         self.outcomes: dict[str, KeptFeatures] = {}
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
-    @property
-    def goes_on_at(self) -> tuple[int, int]:
-        """The epoch at which training starts, and how many of its batches are done."""
-        return self.data.goes_on_at
-
-    @goes_on_at.setter
-    def goes_on_at(self, place: tuple[int, int]) -> None:
-        self.data.goes_on_at = place
-
-    def train_dataloader(self) -> Any:
-        """Shuffled; images where they differ from epoch to epoch."""
+    def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> Any:
+        """Return shuffled batches, from a place on; of images where they differ from epoch to epoch."""
         data = self.data
         views = (self.views or 0) if data.train.views else 1
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
         if rows is None and views and data.train.views and not self.mixed:
             raise HeadstartError(
-                f"features.views={views}: {views} views an image fit neither memory nor disk; ask for fewer, or make"
+                f"features.views={views}: {views} views per image fit neither in memory nor on disk; set fewer, or make"
                 " room with features.max_size or features.dir."
             )
         if rows is None:
-            return data.train_dataloader()
+            return data.train_dataloader(start_at)
         shuffled = data.train_batches()
-        shuffled.start_at(*data.goes_on_at)
-        return self._told("train", FeatureBatches(rows, data.train.targets, data.batch_size, shuffled, views))
+        shuffled.start_at(*start_at)
+        return self._told(
+            "train", FeatureBatches(rows, data.train.targets, data.batch_size, self.entry, shuffled, views)
+        )
 
-    def train_eval_dataloader(self) -> Any:
-        """The training images in order, not augmented."""
+    def train_eval_dataloader(self, mixed: bool = False) -> Any:
+        """Return the training images, not augmented, in order unless ``mixed``."""
         name = "train, not augmented" if self.data.train.views and not self.averaged else "train"
-        return self._evaluated(name, self.data.train.without_views(), self.data.train_eval_dataloader)
+        images = lambda: self.data.train_eval_dataloader(mixed)  # noqa: E731
+        return self._evaluated(name, self.data.train.without_views(), images, mixed)
 
-    def val_dataloader(self) -> Any:
-        """The validation images in order."""
-        return self._evaluated("validation", self.data.validation, self.data.val_dataloader)
+    def val_dataloader(self, mixed: bool = False) -> Any:
+        """Return the validation images, in order unless ``mixed``."""
+        return self._evaluated("validation", self.data.validation, lambda: self.data.val_dataloader(mixed), mixed)
 
-    def test_dataloader(self) -> Any:
-        """The test images in order."""
-        return self._evaluated("test", self.data.test, self.data.test_dataloader)
+    def test_dataloader(self, mixed: bool = False) -> Any:
+        """Return the test images, in order unless ``mixed``."""
+        return self._evaluated("test", self.data.test, lambda: self.data.test_dataloader(mixed), mixed)
+
+    @property
+    def entry(self) -> int:
+        """The stage that the features enter."""
+        return self.keeper.prefix.stop
 
     def record(self) -> dict[str, Any]:
-        """What run.json says of features: hit or miss, bytes, and the time saved at this engine's speed."""
+        """Return the features' entry in run.json: hit or miss, bytes, and the time saved at this engine's speed."""
         splits = {}
         for name, outcome in self.outcomes.items():
             passes = sum(loader.passes for split, loader in self.loaders if split == name)
@@ -108,22 +107,22 @@ class FrozenData(pl.LightningDataModule):
     def _images(self, name: str) -> int:
         return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
 
-    def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any]) -> Any:
+    def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any], mixed: bool = False) -> Any:
         rows = self._mean(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
             return images()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
-        mixed = Mixed(len(split), size) if self.data.mixed_evaluation else None
-        return self._told(name, FeatureBatches(rows, split.targets, size, mixed))
+        order = Mixed(len(split), size) if mixed else None
+        return self._told(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
     def _mean(self, name: str, split: ImageSplit) -> Rows:
-        """Features averaged over views of each image."""
+        """Return features averaged over the views of each image."""
         count = self.averaged or 1
         seen = split.with_views(self.data.train.views, self.data.augmentation_seed)
         rows = self._get(name, seen, count).rows
         if rows is None:
             raise HeadstartError(
-                f"strategy.views={count}: {count} views an image fit neither memory nor disk; ask for fewer, or make"
+                f"strategy.views={count}: {count} views per image fit neither in memory nor on disk; set fewer, or make"
                 " room with features.max_size or features.dir."
             )
         everything = np.arange(len(split))
@@ -134,7 +133,7 @@ class FrozenData(pl.LightningDataModule):
 
     def _get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
         if name not in self.outcomes:
-            with ranks.leader_first():  # one computes and keeps, the others find
+            with ranks.leader_first():  # one rank computes and stores, the others load
                 self.outcomes[name] = self.keeper.get(name, split, views)
         return self.outcomes[name]
 

@@ -1,4 +1,4 @@
-"""Features of a split: found where they were kept, else computed and kept."""
+"""Get the features of a split from the cache, or compute and cache them."""
 
 import contextlib
 import hashlib
@@ -42,26 +42,26 @@ from headstart.inputs.decoding import RULES
 from headstart.versions import code_version
 
 log = logging.getLogger(__name__)
-PART_BYTES = 1024**3  # a long computation is kept in parts of this size: a killed run loses one at most
-PROBED, MOST_PROBED = 4, 16  # rows computed again when features are found; of as many parts, one each
-_PROBED: set[Path] = set()  # parts that passed in this process
+PART_BYTES = 1024**3  # a long computation is stored in parts of this size: a killed run loses at most one
+PROBED, MOST_PROBED = 4, 16  # cached rows recomputed as a check, and most parts checked
+_PROBED: set[Path] = set()  # parts that this process has checked
 
 
 @dataclass(frozen=True)
 class KeptFeatures:
-    """Features of a split, and what they took."""
+    """Features of a split, and their cost."""
 
-    rows: Rows | None  # None where they can neither be kept nor held in memory
+    rows: Rows | None  # None if they fit neither on disk nor in memory
     total: int
     found: int
     nbytes: int
-    seconds: float  # spent here, on finding or computing
-    seconds_a_row: float  # what computing one takes with this engine
-    kept: bool  # on disk
+    seconds: float  # spent on loading or computing
+    seconds_a_row: float  # to compute one row with this engine
+    kept: bool  # stored on disk
 
 
 class Keeper:
-    """Gets the features of one frozen prefix: from its store, or from an engine into its store."""
+    """Get the features of one frozen prefix from its store, or compute them with an engine and store them."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Keeper:
         self.keeping = True
 
     def get(self, name: str, split: ImageSplit, views: int = 1) -> KeptFeatures:
-        """Features of all images, ``views`` each: a whole pass of the first view, then one of the second.
+        """Return features of all images, ``views`` each: the first view of every image, then the second, and so on.
 
-        Raises HeadstartError where what was kept is not what the prefix computes.
+        Raises HeadstartError if the cached features differ from the prefix's output.
         """
         start = time.perf_counter()
         keys = [(epoch, position) for epoch in range(views) for position in range(len(split))]
@@ -98,9 +98,9 @@ class Keeper:
         found = locate(entry, names)
         if found.missing.any():
             engine = self.choice.engine()
-            entry = self.entry(split)  # the engine may have made way for another
+            entry = self.entry(split)  # the engine, and so the key, may have changed
             with self._alone(entry):
-                found = locate(entry, names)  # by now another run may have computed them
+                found = locate(entry, names)  # another run may have computed them meanwhile
                 self._probe(entry, found, split, keys)
                 if found.missing.any():
                     return self._compute(name, split, keys, names, entry, found, engine, start)
@@ -113,7 +113,7 @@ class Keeper:
         return KeptFeatures(rows, len(keys), len(keys), found.nbytes, seconds, found.seconds_a_row, True)
 
     def entry(self, split: ImageSplit) -> Entry:
-        """Where rows of these images are kept: under all that determines them but the images themselves."""
+        """Return the entry for these images; its key has everything that determines the rows except the images."""
         key = self.prefix_key | {
             "engine": [self.choice.name, engine_version(self.choice.name)],
             "precision": str(self.autocast or torch.float32),
@@ -139,7 +139,7 @@ class Keeper:
     ) -> KeptFeatures:
         began = time.perf_counter()
         if split.views:
-            split.source.load(f"{name} images")  # each is asked for once a view
+            split.source.load(f"{name} images")  # each image is needed once per view
         missing = np.flatnonzero(found.missing)
         batches = compute(split, [keys[int(i)] for i in missing], engine, f"{name} features")
         first = next(batches)
@@ -176,7 +176,7 @@ class Keeper:
             rows = self._on_device(InMemory(torch.from_numpy(values)))
         else:
             rows = located = locate(entry, names)
-            if located.missing.any():  # dropped by another run meanwhile
+            if located.missing.any():  # evicted by another run meanwhile
                 return self._given_up(name, len(keys), start)
         before = f"{len(keys) - len(missing)} found, " if len(missing) < len(keys) else ""
         log.info(
@@ -188,17 +188,17 @@ class Keeper:
         return KeptFeatures(rows, len(keys), len(keys) - len(missing), nbytes, seconds, a_row, writer is not None)
 
     def _given_up(self, name: str, total: int, start: float) -> KeptFeatures:
-        log.warning("the features of %s fit neither memory nor disk: they are not reused", name)
+        log.warning("the features of %s fit neither in memory nor on disk, so they are not reused", name)
         return KeptFeatures(None, total, 0, 0, time.perf_counter() - start, 0.0, False)
 
     def check(self, split: ImageSplit) -> None:
-        """Hold what is kept of a split that is wanted later against the network now. Raises HeadstartError."""
+        """Check a split's cached features against the current network before they are needed. Raises HeadstartError."""
         keys = [(0, position) for position in range(len(split))]
         entry = self.entry(split)
         self._probe(entry, locate(entry, row_names([row_digest(split, key) for key in keys])), split, keys)
 
     def _alone(self, entry: Entry) -> ExitStack:
-        """Hold the entry's lock, after waiting for whoever holds it; without a lock where there can be none."""
+        """Hold the entry's lock, waiting for it if needed; no lock if the folder cannot be written."""
         stack = ExitStack()
         if self.keeping:
             try:
@@ -212,14 +212,14 @@ class Keeper:
 
     def _cannot_keep(self, error: OSError) -> None:
         self.keeping = isinstance(error, TooLargeError)  # a smaller split may still fit
-        log.warning("features cannot be kept in %s (%s): this run computes its own", self.store.folder, error)
+        log.warning("features cannot be stored in %s (%s): this run computes its own", self.store.folder, error)
 
     def _probe(self, entry: Entry, found: "Located", split: ImageSplit, keys: Sequence[Key]) -> None:
-        """Compute a few of the rows found again, with PyTorch itself; once a part and process."""
+        """Recompute a few cached rows with PyTorch and compare; once per part and process."""
         unknown = [number for number, part in enumerate(found.parts) if part.path not in _PROBED][:MOST_PROBED]
         if not unknown:
             return
-        rng = np.random.default_rng()  # other rows each time: no result depends on which
+        rng = np.random.default_rng()  # different rows each time; no result depends on them
         each = max(1, PROBED // len(unknown))
         rows = [np.flatnonzero(found.part_of == number) for number in unknown]
         positions = np.concatenate([rng.choice(some, min(each, len(some)), replace=False) for some in rows])
@@ -228,13 +228,13 @@ class Keeper:
         error = relative_error(found.read(positions), expected)
         if not error < min(10 * self.work.tolerance, 0.1):
             raise HeadstartError(
-                f"The features kept in {entry.folder} are not what {self.prefix.name} computes (relative error"
+                f"The features cached in {entry.folder} differ from the output of {self.prefix.name} (relative error"
                 f" {error:.1e}): remove them with 'headstart features clear {entry.name} --dir {self.store.folder}'."
             )
         _PROBED.update(found.parts[number].path for number in unknown)
 
     def _held(self, found: "Located") -> Rows:
-        """In memory if the settings allow it."""
+        """Load rows into memory if the settings allow it."""
         if found.nbytes > self.settings.memory_bytes():
             return found
         return self._on_device(InMemory(found.in_memory()))
@@ -246,21 +246,21 @@ class Keeper:
 
 
 class Located(OnDisk):
-    """Rows on disk, as far as they are there."""
+    """Rows on disk, possibly incomplete."""
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """Which are not."""
+        """Return which rows are not on disk."""
         return self.part_of < 0
 
     @property
     def seconds_a_row(self) -> float:
-        """What computing one took."""
+        """Return the time that computing one row took."""
         return sum(part.seconds for part in self.parts) / max(1, sum(len(part) for part in self.parts))
 
 
 def locate(entry: Entry, names: Names) -> Located:
-    """Where in an entry these rows are; a part that is damaged is removed."""
+    """Find these rows in an entry; a damaged part is removed."""
     parts: list[StoredPart] = []
     part_of, row_of = np.full(len(names), -1), np.full(len(names), -1)
     for folder in entry.part_folders():
@@ -273,15 +273,15 @@ def locate(entry: Entry, names: Names) -> Located:
             if (rows < 0).all():
                 continue
             part.check()
-        except FileNotFoundError:  # dropped by another run in this moment
+        except FileNotFoundError:  # evicted by another run at this moment
             continue
         except DamagedError as error:
-            log.warning("%s: it is removed, and its features are computed again", error)
+            log.warning("%s: removing it and computing its features again", error)
             with contextlib.suppress(OSError):
                 remove(folder)
             continue
         except OSError as error:
-            log.warning("%s cannot be read (%s): its features are computed again", folder, error)
+            log.warning("%s cannot be read (%s): computing its features again", folder, error)
             continue
         part.touch()
         part_of[wanted[rows >= 0]], row_of[wanted[rows >= 0]] = len(parts), rows[rows >= 0]
@@ -290,19 +290,19 @@ def locate(entry: Entry, names: Names) -> Located:
 
 
 class Writer:
-    """Rows in order into as many parts as it takes."""
+    """Write rows in order into as many parts as needed."""
 
     def __init__(
         self, entry: Entry, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], found: Sequence[StoredPart] = ()
     ) -> None:
         self.entry, self.names, self.shape, self.dtype = entry, names, shape, dtype
-        self.needed = [part.path for part in found]  # which must not be dropped to make room
+        self.needed = [part.path for part in found]  # parts that must not be evicted to make room
         self.rows_a_part = max(1, PART_BYTES // (int(np.prod(shape, dtype=np.int64)) * dtype.itemsize))
         self.part: PartWriter | None = None
         self.start, self.room, self.done = 0.0, 0, 0
 
     def put(self, values: NDArray[Any]) -> None:
-        """The next rows. Raises OSError where the disk does not take them."""
+        """Write the next rows. Raises OSError if the disk does not take them."""
         while len(values):
             if not self.done and self.part is None:  # all or nothing
                 row = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
@@ -322,20 +322,20 @@ class Writer:
         return self.entry.writer(names, self.shape, self.dtype, self.needed)
 
     def abandon(self) -> None:
-        """Leave nothing half-written behind; whole parts stay."""
+        """Remove the unfinished part; finished parts stay."""
         if self.part is not None:
             self.part.abandon()
 
 
 def row_digest(split: ImageSplit, key: Key) -> bytes:
-    """What names a row: the image's content; for a view also what it was drawn from."""
+    """Return the hash that names a row: of the image's content, and for a view also of its epoch and position."""
     epoch, position = key
     content = split.images.contents[position]
     return hashlib.sha256(content + f" {epoch} {position}".encode()).digest() if split.views else content
 
 
 def device_key(device: torch.device) -> list[Any]:
-    """What of a machine shows in the last bits."""
+    """Return the properties of a device that may affect the last bits."""
     if device.type == "cuda":
         flags = [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
         return [device.type, torch.cuda.get_device_name(device), *flags]
@@ -343,7 +343,7 @@ def device_key(device: torch.device) -> list[Any]:
 
 
 def view_key(view: Any) -> list[str]:
-    """A view's class, its source and its settings. Raises ConfigError where they cannot be told."""
+    """Return a view's class, source and settings. Raises ConfigError if they have no stable text."""
     kind = type(view)
     try:
         return [
@@ -359,10 +359,10 @@ def view_key(view: Any) -> list[str]:
 
 
 def _told(value: Any) -> Any:
-    """A value that JSON does not know, by what it prints, where that is more than its place in memory."""
+    """Return a value unknown to JSON as text; raise TypeError if the text is only its memory address."""
     text = repr(value)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if " at 0x" in text:
-        raise TypeError(f"{type(value).__name__} does not tell its value")
+        raise TypeError(f"the text of {type(value).__name__} does not show its value")
     return text

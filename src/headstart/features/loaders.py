@@ -1,25 +1,23 @@
-"""Batches of features for the trainer, without a DataLoader: index operations on rows."""
+"""Batches of features for the trainer without a DataLoader, by indexing rows."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headstart import ranks
 from headstart.data.batches import EvenBatches, straight_on
 from headstart.features.compute import ahead
 from headstart.features.rows import InMemory, Rows
-
-Batch = tuple[Tensor, Tensor, Tensor]  # features (N, ...), labels (N,), positions (N,)
+from headstart.inputs.batch import Batch
 
 
 class FeatureBatches:
-    """(features, labels, positions) as a loader of images gives (images, labels, positions).
+    """Batches of features that enter the stage ``entry``, as a loader gives batches of images.
 
-    With ``shuffled`` in its order; else straight on, ``batch_size`` at a time. ``views`` rows an image stand behind
-    each other, a whole pass of the first view, then one of the second, and take turns by epoch.
+    The order is that of ``shuffled``; without it, batches of ``batch_size`` in order. The rows hold all images for the
+    first view, then for the second, and so on; the epoch chooses one of the ``views`` in turn.
     """
 
     def __init__(
@@ -27,10 +25,11 @@ class FeatureBatches:
         rows: Rows,
         targets: NDArray[np.int64],
         batch_size: int,
+        entry: int,
         shuffled: EvenBatches | None = None,
         views: int = 1,
     ) -> None:
-        self.rows, self.targets, self.views = rows, targets, views
+        self.rows, self.targets, self.views, self.entry = rows, targets, views, entry
         self.dataset = self.labels = torch.from_numpy(targets)  # an entry an image, as a DataLoader has it
         self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
         self.passes = 0.0  # how often all rows were asked for
@@ -45,7 +44,7 @@ class FeatureBatches:
         positions = self._positions()
         if isinstance(self.rows, InMemory):
             return map(self._batch, positions)
-        return ahead(self._batch, positions, 1, 4)  # the disk is read while the network computes
+        return ahead(self._batch, positions, 1, 4)  # read the disk while the network computes
 
     def _positions(self) -> list[NDArray[np.int64]]:
         if self.batch_sampler is not None:
@@ -56,4 +55,4 @@ class FeatureBatches:
         view = self.batch_sampler.epoch % self.views if self.batch_sampler is not None else 0
         values = self.rows.take(positions + view * len(self.targets))
         indices = torch.from_numpy(positions)
-        return values, self.labels[indices], indices
+        return Batch(values, self.labels[indices], indices, entry=self.entry)

@@ -1,4 +1,4 @@
-"""The frozen part of a network, from bytes to what its trained part takes, and all that determines what comes out."""
+"""The frozen part of a network, from bytes to the input of the trained part, and the key of its output."""
 
 import hashlib
 from typing import Any
@@ -16,9 +16,9 @@ CODE = ("backbones", "features", *DATA, "seeds.py")
 
 
 class FrozenPrefix(nn.Module):
-    """Normalisation and the lowest stages of a backbone; the pooling too, if no stage is left out.
+    """Normalisation and the lowest stages of a backbone, and the pooling if all stages are included.
 
-    Takes images as they lie in memory, uint8 (N, S, S, 3).
+    It takes images as stored in memory, uint8 (N, S, S, 3).
     """
 
     scale: Tensor
@@ -29,6 +29,7 @@ class FrozenPrefix(nn.Module):
         self.channels_last = channels_last
         names = backbone.stage_names[:stop]
         self.name, self.stage_names = backbone.name, names
+        self.stop = stop  # the stage that its outputs enter
         self.pooled = stop == len(backbone.stage_names)
         self.taps = backbone.taps if self.pooled else ()
         self.stages = nn.ModuleList([backbone.stages[name] for name in names])
@@ -39,7 +40,7 @@ class FrozenPrefix(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (N, S, S, 3) to whatever leaves the last frozen stage."""
+        """Return the output of the last frozen stage for uint8 (N, S, S, 3)."""
         x = images.permute(0, 3, 1, 2)
         x = (x if self.channels_last else x.contiguous()).to(self.scale.dtype) * self.scale + self.shift
         if self.pooled:
@@ -50,11 +51,11 @@ class FrozenPrefix(nn.Module):
 
     @property
     def label(self) -> str:
-        """Up to where the network is frozen, for people."""
+        """Return the frozen part in words."""
         return "pooled features" if self.pooled else f"output of {self.stage_names[-1]}"
 
     def key(self) -> dict[str, Any]:
-        """Structure, weights, preprocessing and code: two prefixes of equal keys give equal rows."""
+        """Return structure, weights, preprocessing and code: prefixes with equal keys give equal rows."""
         return {
             "backbone": self.name,
             "stages": self.stage_names,
@@ -70,12 +71,12 @@ class FrozenPrefix(nn.Module):
 
 
 def _structure(module: nn.Module) -> str:
-    """Every layer with its settings; for what was traced, the forward pass itself."""
+    """Return every layer with its settings, and the forward code of traced parts."""
     traced = [part.code for part in module.modules() if isinstance(part, fx.GraphModule)]
     return "\n".join([repr(module), *traced])
 
 
 def reference(prefix: FrozenPrefix, images: Tensor, autocast: torch.dtype | None = None) -> Tensor:
-    """What PyTorch makes of images, layer by layer: what every engine is held against."""
+    """Return PyTorch's own output, layer by layer, which every engine is compared with."""
     with torch.inference_mode(), torch.autocast(images.device.type, autocast, enabled=autocast is not None):
         return prefix(images).float()

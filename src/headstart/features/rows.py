@@ -12,16 +12,16 @@ from headstart.features.store import StoredPart
 
 
 class Rows(Protocol):
-    """Rows of one shape that can be asked for by position."""
+    """Rows of one shape, accessed by position."""
 
     def __len__(self) -> int: ...
 
     def take(self, positions: NDArray[np.int64]) -> Tensor:
-        """(len(positions), ...) in that order; images-like rows (C, H, W) are laid out channels-last."""
+        """Return (len(positions), ...) in that order; maps (C, H, W) are laid out channels-last."""
 
 
 class InMemory:
-    """Rows that are one tensor, on whatever device."""
+    """Rows in one tensor, on any device."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -30,12 +30,12 @@ class InMemory:
         return len(self.values)
 
     def take(self, positions: NDArray[np.int64]) -> Tensor:
-        """Picked by index from the tensor."""
+        """Return rows of the tensor by index."""
         return as_network_takes(self.values[torch.from_numpy(positions).to(self.values.device)])
 
 
 class OnDisk:
-    """Rows that stay in the parts that hold them and are read when asked for."""
+    """Rows that stay in parts on disk and are read on demand."""
 
     def __init__(self, parts: Sequence[StoredPart], part_of: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
         self.parts, self.part_of, self.row_of = parts, part_of, row_of
@@ -45,13 +45,13 @@ class OnDisk:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
+        """Return the bytes of all rows."""
         return len(self) * self.parts[0].row_bytes
 
     def read(self, positions: NDArray[np.int64]) -> NDArray[Any]:
-        """(len(positions), ...) as they are stored."""
+        """Return (len(positions), ...) in stored form."""
         if (self.part_of[positions] < 0).any():
-            raise IndexError("A row was asked for that is not there.")
+            raise IndexError("A requested row is not on disk.")
         first = self.parts[0]
         values = np.empty((len(positions), *first.shape), first.dtype)
         flat = values.reshape(len(positions), -1).view(np.uint8)
@@ -60,11 +60,11 @@ class OnDisk:
         return values
 
     def take(self, positions: NDArray[np.int64]) -> Tensor:
-        """Read from disk."""
+        """Read rows from disk."""
         return as_network_takes(torch.from_numpy(self.read(positions)))
 
     def in_memory(self) -> Tensor:
-        """All rows as one tensor; where they are one part in its order, its memory map, which runs can share."""
+        """Return all rows as one tensor; for a single part in this order, its memory map, which runs can share."""
         first = self.parts[0]
         whole = len(self.parts) == 1 and len(self) == len(first)
         if whole and np.array_equal(self.row_of, np.arange(len(first))):
@@ -77,10 +77,10 @@ class OnDisk:
 
 
 def as_network_takes(stored: Tensor) -> Tensor:
-    """Rows are stored with channels last; a network wants (N, C, H, W), and takes that layout as it is."""
+    """Return stored rows, which are channels-last, in the network's shape (N, C, H, W) without copying."""
     return stored.permute(0, 3, 1, 2) if stored.ndim == 4 else stored
 
 
 def as_stored(values: Tensor) -> Tensor:
-    """The other way round."""
+    """Return values (N, C, H, W) in stored form, channels last."""
     return values.permute(0, 2, 3, 1) if values.ndim == 4 else values

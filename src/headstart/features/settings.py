@@ -1,4 +1,4 @@
-"""What a user may say about features: the group ``features`` of the settings."""
+"""The user's settings for features: the group ``features``."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _UNITS = {"": 1, "B": 1} | {
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """Whether, where and how the output of the frozen stages is kept."""
+    """Whether, where and how the output of the frozen stages is cached."""
 
     enabled: bool = True
     dir: str | None = None
@@ -41,7 +41,7 @@ class FeatureSettings:
             isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 1
         ):
             raise ConfigError(
-                f"features.views={self.views}: expected how many augmented views of an image to keep, such as 4,"
+                f"features.views={self.views}: expected the number of augmented views to cache per image, such as 4,"
                 " or null for new ones in every epoch."
             )
         if self.memory_limit != "auto":
@@ -49,22 +49,22 @@ class FeatureSettings:
         bytes_of("features.max_size", self.max_size)
 
     def folder(self, output_dir: object) -> Path:
-        """Where features are kept."""
+        """Return the folder of the cache."""
         return expanded(str(self.dir)) if self.dir is not None else Path(str(output_dir)) / ".features"
 
     def memory_bytes(self) -> int:
-        """Features of up to this many bytes a split are held in memory."""
+        """Return up to how many bytes the features of a split are held in memory."""
         if self.memory_limit == "auto":
             return free_memory() // 4
         return bytes_of("features.memory_limit", self.memory_limit)
 
     def max_bytes(self) -> int:
-        """What all features together may take on disk."""
+        """Return how many bytes all features together may take on disk."""
         return bytes_of("features.max_size", self.max_size)
 
 
 def bytes_of(name: str, size: int | float | str) -> int:
-    """A size such as 500000, 2GB or 1.5GiB in bytes."""
+    """Return a size such as 500000, 2GB or 1.5GiB in bytes."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(size))
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}
     if isinstance(size, bool) or found is None or found[2].lower() not in units:
@@ -73,7 +73,7 @@ def bytes_of(name: str, size: int | float | str) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that processes may still take; half of all where the system does not say."""
+    """Return the bytes of free memory; half of all memory if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))

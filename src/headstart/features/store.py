@@ -1,10 +1,10 @@
-"""Rows of numbers kept on disk, each under a key that holds all that determines it. Knows numpy, not torch.
+"""Store rows of numbers on disk under keys that hold everything that determines them. Needs numpy, not torch.
 
-    FOLDER/<entry>/entry.json   one way of computing rows, spelled out; the entry is named by its hash
-    FOLDER/<entry>/lock         held by whoever computes rows of this entry
+    FOLDER/<entry>/entry.json   the key, which describes how rows are computed; its hash names the entry
+    FOLDER/<entry>/lock         held by the process that computes rows of this entry
     FOLDER/<entry>/<part>/      some rows: values.npy, rows.npy (their 128-bit names), part.json
 
-A part is written under another name, renamed when it is whole, and never changed: a reader sees all of it or nothing.
+A part is written under a temporary name, renamed when complete, and never changed: readers see all of it or nothing.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from headstart.files import write_atomically
 
 SCHEMA = 1
-BLOCK = 1024**2  # bytes that share a checksum
-CHECKED_WHOLE = 256  # a part of up to this many blocks is checked whole when opened, a longer one in as many places
+BLOCK = 1024**2  # bytes per checksum
+CHECKED_WHOLE = 256  # blocks checked when a part is opened: all if it has no more, otherwise evenly spaced ones
 PARTIAL, REMOVED = ".partial-", ".removed-"
-IMAGES = "pictures"  # the folder of notes on images read before
+IMAGES = "pictures"  # the folder of cached facts about images
 _CHECKED: set[tuple[int, ...]] = set()
 Names = NDArray[np.uint64]  # (N, 2)
 
@@ -41,22 +41,22 @@ class DamagedError(Exception):
 
 
 class TooLargeError(OSError):
-    """Rows that the store's limit leaves no room for."""
+    """The store's limit leaves no room for the rows."""
 
 
 def digest_of(content: Any) -> str:
-    """Hash of anything that JSON can hold, in hex; the order of keys does not matter."""
+    """Return the hash, in hex, of anything JSON can hold; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def row_names(digests: list[bytes]) -> Names:
-    """The first 128 bits of each hash."""
+    """Return the first 128 bits of each hash."""
     return np.frombuffer(b"".join(digest[:16] for digest in digests), dtype="<u8").reshape(-1, 2)
 
 
 @dataclass(frozen=True)
 class StoredPart:
-    """Some rows of an entry, checked and open: it can be read even after it was evicted."""
+    """Some rows of an entry, checked and open; readable even after eviction."""
 
     path: Path
     file: IO[bytes]
@@ -64,31 +64,31 @@ class StoredPart:
     shape: tuple[int, ...]  # of a row
     dtype: np.dtype[Any]
     offset: int  # bytes before the first row
-    sums: tuple[int, ...]  # a checksum a block
-    seconds: float  # what computing it took
+    sums: tuple[int, ...]  # one checksum per block
+    seconds: float  # time that computing it took
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Return the bytes of one row."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def find(self, names: Names) -> NDArray[np.int64]:
-        """Where each name stands in this part, -1 where it does not."""
+        """Return the place of each name in this part, or -1."""
         order = np.argsort(self.names[:, 0], kind="stable")
         place = np.searchsorted(self.names[order, 0], names[:, 0])
         found = order[np.minimum(place, len(order) - 1)]
         return np.where((self.names[found] == names).all(axis=1), found, -1)
 
     def touch(self) -> None:
-        """Note that it is used now, which keeps it from being dropped."""
+        """Mark the part as used now, which delays its eviction."""
         with contextlib.suppress(OSError):
             os.utime(self.path / "part.json")
 
     def check(self) -> None:
-        """Hold the values against their checksums; raises DamagedError. Read once a process."""
+        """Compare the values with their checksums, once per process. Raises DamagedError."""
         about = os.fstat(self.file.fileno())
         identity = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
         if identity in _CHECKED:
@@ -102,27 +102,27 @@ class StoredPart:
         _CHECKED.add(identity)
 
     def mapped(self) -> NDArray[Any]:
-        """All rows as a memory map, private to this process where written to."""
+        """Return all rows as a memory map; writes stay private to this process."""
         return np.memmap(self.file, self.dtype, "c", self.offset, (len(self), *self.shape))
 
     def read(self, row: int, into: memoryview) -> None:
-        """One row, past any memory map: the pages do not count as this process's."""
+        """Read one row without a memory map, so that its pages do not count as this process's memory."""
         if os.preadv(self.file.fileno(), [into], self.offset + row * self.row_bytes) != self.row_bytes:
             raise DamagedError(f"{self.path} ends early")
 
 
 class Store:
-    """A folder of entries that stays below ``max_bytes`` by dropping the parts unused for longest."""
+    """A folder of entries, kept below ``max_bytes`` by evicting the least recently used parts."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder, self.max_bytes = folder, max_bytes
 
     def entry(self, key: Mapping[str, Any]) -> "Entry":
-        """The entry of a key, there or not."""
+        """Return the entry of a key, whether it exists or not."""
         return Entry(self, self.folder / digest_of(key)[:16], dict(key))
 
     def entries(self) -> list["Entry"]:
-        """All that are there, by name."""
+        """Return all existing entries, by name."""
         found = []
         for path in sorted(self.folder.glob("[!.]*/entry.json")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -130,19 +130,19 @@ class Store:
         return found
 
     def parts(self) -> list[Path]:
-        """Folders of all whole parts."""
+        """Return the folders of all complete parts."""
         return [path.parent for path in self.folder.glob("[!.]*/[!.]*/part.json")]
 
     def leftovers(self) -> list[Path]:
-        """What else is the store's own: half-removed entries, and the notes on images read before."""
+        """Return the store's other folders: half-removed entries, and cached facts about images."""
         notes = self.folder / IMAGES
         ours = [notes] if notes.is_dir() and all(_is_note(path) for path in notes.iterdir()) else []
         return [*ours, *(path for path in self.folder.glob(f"{REMOVED}*") if path.is_dir())]
 
     def make_room(self, wanted: int, needed: Collection[Path] = ()) -> None:
-        """Drop parts, but none that is ``needed``, the longest unused first, until ``wanted`` bytes may be added.
+        """Evict the least recently used parts, but none that is ``needed``, until ``wanted`` bytes fit.
 
-        Raises TooLargeError where that is not enough.
+        Raises TooLargeError if they cannot fit.
         """
         for entry in self.entries():
             entry.sweep()
@@ -158,22 +158,22 @@ class Store:
 
 
 class Entry:
-    """Rows computed in one way."""
+    """Rows that are computed in one way."""
 
     def __init__(self, store: Store, folder: Path, key: dict[str, Any]) -> None:
         self.store, self.folder, self.key = store, folder, key
 
     @property
     def name(self) -> str:
-        """What the entry is called on disk."""
+        """Return the name of the entry on disk."""
         return self.folder.name
 
     def part_folders(self) -> list[Path]:
-        """Where its parts are."""
+        """Return the folders of its parts."""
         return sorted(path for path in self.folder.glob("[!.]*") if path.is_dir())
 
     def parts(self) -> list["Kept"]:
-        """What its parts hold, told without opening them; of a damaged one nothing."""
+        """Return a summary of each part without opening it; damaged parts are left out."""
         found = []
         for path in self.part_folders():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
@@ -184,7 +184,7 @@ class Entry:
 
     @contextlib.contextmanager
     def locked(self, wait: bool = True) -> Iterator[bool]:
-        """Hold the entry's lock; without ``wait`` say whether it was free. The system frees it if this process dies."""
+        """Hold the entry's lock, which a dying process frees; without ``wait``, yield whether it was free."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a") as file:
             try:
@@ -195,13 +195,13 @@ class Entry:
             yield True
 
     def clean(self) -> None:
-        """Remove what a killed run has left half-written; for the one who holds the lock."""
+        """Remove what a killed run left unfinished; only the holder of the lock may call this."""
         for path in self.folder.glob(".*-*"):
             if path.name.startswith((PARTIAL, REMOVED)):
                 shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
-        """The same, if nobody is writing."""
+        """Call ``clean`` if nobody is writing."""
         with contextlib.suppress(OSError), self.locked(wait=False) as free:
             if free:
                 self.clean()
@@ -209,9 +209,9 @@ class Entry:
     def writer(
         self, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any], needed: Collection[Path] = ()
     ) -> "PartWriter":
-        """A new part for these rows, to be filled in their order; the parts ``needed`` are not dropped for it.
+        """Return a writer of a new part for these rows, in their order; the parts ``needed`` are not evicted for it.
 
-        Raises OSError where it cannot be.
+        Raises OSError if the part cannot be created.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "entry.json").exists():
@@ -224,15 +224,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Kept:
-    """A part, for lists."""
+    """The summary of a part."""
 
     rows: int
     size: int  # bytes
-    used: float  # when last, in seconds since 1970
+    used: float  # time of last use, in seconds since 1970
 
 
 class PartWriter:
-    """Writes rows in order; nobody sees them before ``commit``."""
+    """Write rows in order; they become visible at ``commit``."""
 
     def __init__(self, folder: Path, names: Names, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.final = folder / f"{digest_of(names.tobytes().hex())[:16]}"
@@ -252,16 +252,16 @@ class PartWriter:
             raise
 
     def put(self, values: NDArray[Any]) -> None:
-        """The next rows."""
+        """Write the next rows."""
         self.written += len(values)
         self.pending += np.ascontiguousarray(values, dtype=self.dtype).tobytes()
         while len(self.pending) >= BLOCK:
             self._flush(BLOCK)
 
     def commit(self, seconds: float) -> Path:
-        """Make the part visible; ``seconds`` is what computing it took."""
+        """Make the part visible; ``seconds`` is the time that computing it took."""
         if self.written != len(self.names):
-            raise ValueError(f"{len(self.names)} rows were announced, {self.written} written.")
+            raise ValueError(f"{len(self.names)} rows were expected, but {self.written} were written.")
         self._flush(len(self.pending))
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -276,14 +276,14 @@ class PartWriter:
             "names": zlib.crc32(self.names.tobytes()),
         }
         write_atomically(self.partial / "part.json", json.dumps(about))
-        if self.final.exists():  # written meanwhile by a run that could not lock
+        if self.final.exists():  # written meanwhile by a run without a lock
             self.abandon()
         else:
             self.partial.rename(self.final)
         return self.final
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Remove the unfinished part."""
         if hasattr(self, "file"):
             with contextlib.suppress(OSError):
                 self.file.close()
@@ -300,8 +300,8 @@ class PartWriter:
 def open_part(folder: Path) -> StoredPart:
     """Open a part.
 
-    Raises DamagedError where its files do not fit each other, FileNotFoundError where it has gone, another OSError
-    where the system does not let it be read.
+    Raises DamagedError if its files are inconsistent, FileNotFoundError if it is gone, and another OSError if the
+    system does not let it be read.
     """
     try:
         about = json.loads((folder / "part.json").read_text())
@@ -330,7 +330,7 @@ def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names)
     written = npy.read_array_header_1_0(file)
     part = StoredPart(folder, file, names, shape, dtype, file.tell(), tuple(about["blocks"]), float(about["seconds"]))
     if written[0] != (about["rows"], *shape) or written[2] != dtype or names.shape != (about["rows"], 2):
-        raise DamagedError(f"{folder}: its files do not fit each other")
+        raise DamagedError(f"{folder}: its files are inconsistent")
     if os.fstat(file.fileno()).st_size != part.offset + len(part) * part.row_bytes:
         raise DamagedError(f"{folder}: values.npy has the wrong length")
     if zlib.crc32(names.tobytes()) != about["names"]:
@@ -339,7 +339,7 @@ def _part(folder: Path, file: IO[bytes], about: Mapping[str, Any], names: Names)
 
 
 def remove(folder: Path) -> int:
-    """Take a part or an entry away; the bytes it held. Those who have it open can go on reading."""
+    """Remove a part or an entry and return the bytes it held; processes that have it open can still read it."""
     size = size_of(folder)
     hidden = folder.with_name(f"{REMOVED}{uuid.uuid4().hex}")
     try:
@@ -351,7 +351,7 @@ def remove(folder: Path) -> int:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The primary metric on test against a setting that is a number, such as labels a class."""
+"""The primary metric on test against a numeric setting, such as labels per class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +31,7 @@ from headstart.kinds.classification import ACCURACY
 Place = tuple[float, float, float, float]
 """The number, then the mean on test and the limits of its interval (NaN for none), in the unit of the metric."""
 LOG_FROM = 8
-"""The axis is logarithmic from this ratio of the largest to the smallest number."""
+"""The axis is logarithmic if the largest number is at least this many times the smallest."""
 HEIGHT = 3.2
 
 
@@ -44,9 +44,10 @@ def draw_by_number(
     metric: Metric = ACCURACY,
     ylabel: str = "",
 ) -> Figure:
-    """A line a series, highest end first in the legend; bars are moved apart sideways by a point or two on paper only.
+    """Draw one line per series; the legend lists the highest last value first.
 
-    Raises DataError when there is nothing to draw.
+    Error bars are shifted sideways by a point or two so that they do not overlap. Raises DataError when there is
+    nothing to draw.
     """
     lines = {label: sorted(line) for label, line in lines.items() if line}
     if not lines:
@@ -84,7 +85,7 @@ def draw_by_number(
 
 
 def number_limits(numbers: Sequence[float], log: bool) -> tuple[float, float]:
-    """A margin of a twentieth around the numbers."""
+    """Return axis limits with a margin of 5 % around the numbers."""
     low, high = numbers[0], numbers[-1]
     if log:
         margin = (high / low) ** 0.05
@@ -94,7 +95,7 @@ def number_limits(numbers: Sequence[float], log: bool) -> tuple[float, float]:
 
 
 def number_ticks(numbers: Sequence[float], width: float, log: bool) -> list[float]:
-    """The numbers themselves where their labels have room on an axis of that width in inches, else round ones."""
+    """Return the numbers if their labels fit on an axis of that width in inches, otherwise round numbers."""
     if len(numbers) == 1:
         return list(numbers)
     scale = np.log(numbers) if log else np.asarray(numbers, float)

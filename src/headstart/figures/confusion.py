@@ -1,4 +1,4 @@
-"""What the images of each class were taken for."""
+"""A confusion matrix: the predictions for the images of each class."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from headstart.figures.canvas import SMALL, new_figure, place, styled, text_widt
 from headstart.figures.dark import SHARES
 
 NAMES = 60
-"""Up to so many classes each name is written."""
+"""Up to this many classes, every class name is shown."""
 
 
 @styled
 def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title: str = "") -> Figure:
-    """Shares of each true class (row) by prediction (column), in percent, averaged over runs.
+    """Draw the fractions of each true class (row) by prediction (column), in percent, averaged over runs.
 
-    ``counts`` has one (C, C) array a run, as scores.confusion_counts makes them. Numbers are written up to 20 classes,
-    from 1 % on up to 10, else from 5 % on. Raises DataError without runs.
+    ``counts`` has one (C, C) array per run, as from scores.confusion_counts. Up to 20 classes, cells show numbers: from
+    1 % for up to 10 classes, otherwise from 5 %. Raises DataError without runs.
     """
     if not len(counts):
         raise DataError("There are no predictions to draw a confusion matrix from.")
@@ -39,7 +39,7 @@ def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title
     axes = place(figure, left, bottom, side, side)
     if number <= NAMES:
         axes.pcolormesh(100 * shares, cmap=SHARES, vmin=0, vmax=100)
-    else:  # so many squares take seconds
+    else:  # pcolormesh takes seconds for this many squares
         extent = (0, number, number, 0)
         axes.imshow(100 * shares, cmap=SHARES, vmin=0, vmax=100, interpolation="none", extent=extent, aspect="auto")
     axes.set(xlim=(0, number), ylim=(number, 0), xlabel="predicted", ylabel="true", title=title)
@@ -59,7 +59,7 @@ def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title
     scale.imshow(
         np.arange(100)[:, None], cmap=SHARES, vmin=0, vmax=100, extent=(0, 1, 0, 100), origin="lower", aspect="auto"
     )
-    scale.set(xticks=[], yticks=range(0, 101, 20), ylabel="share of the true class (%)")
+    scale.set(xticks=[], yticks=range(0, 101, 20), ylabel="fraction of the true class (%)")
     scale.yaxis.tick_right()
     scale.yaxis.set_label_position("right")
     for spine in scale.spines.values():
@@ -68,7 +68,7 @@ def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title
 
 
 def row_shares(counts: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Rows over their sums, mean over the runs that have images of the class; NaN where none has."""
+    """Divide rows by their sums; average over the runs that have images of the class; NaN if none has."""
     stack = np.asarray(counts, float)
     sums = stack.sum(axis=2, keepdims=True)
     shares = np.divide(stack, sums, out=np.zeros_like(stack), where=sums > 0)

@@ -1,4 +1,4 @@
-"""The primary metric on test against what it costs: seconds of training, and parameters trained."""
+"""The primary metric on test against cost: training time, and number of trained parameters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,28 +32,28 @@ from headstart.kinds.classification import ACCURACY
 
 HEIGHT = 3.4
 LABEL = 7.5
-"""Size of a point's label, in points."""
+"""The font size of labels, in points."""
 FRONT: dict[str, Any] = {"color": REFERENCE, "linewidth": 1, "linestyle": "--"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One series: the mean on test, and what a run costs; NaN for what is not known."""
+    """One series: the mean on test, and the cost of a run; NaN for unknown."""
 
     label: str
     score: float
     seconds: float
     parameters: float
-    """Trained ones; 0 for what only looks images up."""
+    """The number of trained parameters; 0 for nearest neighbours and the like."""
 
 
 @styled
 def draw_cost(
     points: Sequence[Point], title: str = "", styles: Mapping[str, Style] | None = None, metric: Metric = ACCURACY
 ) -> Figure:
-    """Seconds left, parameters right, both logarithmic; the Pareto front as steps, and points that are beaten hollow.
+    """Draw cost in seconds (left) and in parameters (right), on logarithmic axes.
 
-    Raises DataError when no point has a cost.
+    Steps show the Pareto front; dominated points are hollow. Raises DataError when no point has a cost.
     """
     styles = styles or styles_of([point.label for point in points])
     values = [metric.scale * point.score for point in points]
@@ -72,8 +72,8 @@ def draw_cost(
         first = first or axes
     handles = [
         Line2D([], [], label="Pareto front", **FRONT),
-        Line2D([], [], label="on it", marker="o", ls="", color=DARK),
-        Line2D([], [], label="beaten", marker="o", ls="", color=DARK, markerfacecolor="white"),
+        Line2D([], [], label="on the front", marker="o", ls="", color=DARK),
+        Line2D([], [], label="dominated", marker="o", ls="", color=DARK, markerfacecolor="white"),
     ]
     legend = sum(text_width([str(handle.get_label())]) for handle in handles) + 1.75
     add_legend(figure, handles, WIDTH - legend, HEIGHT - 0.09, ncols=3, handlelength=2, columnspacing=1.2)
@@ -83,10 +83,10 @@ def draw_cost(
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (cost, gain) no other beats: indices by rising cost.
+    """Return the indices of the (cost, gain) pairs that no other dominates, by rising cost.
 
-    A point is beaten by one that costs no more and is no worse, and better in one of the two; equal points stay
-    together. Points with a NaN are left out.
+    A pair is dominated by another that costs no more, is no worse, and is strictly better in one of the two.
+    Equal pairs are kept together. Pairs with a NaN are left out.
     """
     known = [index for index, point in enumerate(points) if not any(map(math.isnan, point))]
     front: list[int] = []
@@ -99,11 +99,11 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 def _draw_points(axes: Axes, costs: Sequence[tuple[Point, float]], styles: Mapping[str, Style], metric: Metric) -> None:
     costs = [(point, cost) for point, cost in costs if math.isfinite(cost) and math.isfinite(point.score)]
     if not costs:
-        raise DataError(f"No run says what its {axes.get_xlabel()} were.")
+        raise DataError(f"No run records its {axes.get_xlabel()}.")
     _scale(axes, [cost for _, cost in costs])
     front = pareto([(cost, metric.gain(point.score)) for point, cost in costs])
     steps = np.array([(costs[index][1], metric.scale * costs[index][0].score) for index in front])
-    steps = np.vstack([steps, (axes.get_xlim()[1], steps[-1, 1])])  # who can pay more has at least as much
+    steps = np.vstack([steps, (axes.get_xlim()[1], steps[-1, 1])])  # the front stays level to the right
     axes.step(steps[:, 0], steps[:, 1], where="post", zorder=1, label="Pareto front", **FRONT)
     for index, (point, cost) in enumerate(costs):
         style = styles[point.label]
@@ -117,10 +117,10 @@ def _draw_points(axes: Axes, costs: Sequence[tuple[Point, float]], styles: Mappi
 
 
 def _scale(axes: Axes, costs: Sequence[float]) -> None:
-    """A logarithmic axis over the costs; 0 gets a linear stretch left of the smallest that is not."""
+    """Set a logarithmic axis over the costs; a cost of 0 gets a linear part left of the smallest positive cost."""
     above = [cost for cost in costs if cost > 0] or [1.0]
     low, high = min(above), max(above)
-    spread = max((high / low) ** 0.14, (10 * low / high) ** 0.5)  # a power of ten at least
+    spread = max((high / low) ** 0.14, (10 * low / high) ** 0.5)  # at least one power of ten
     if min(costs) <= 0:
         start = 10.0 ** math.floor(math.log10(low))
         axes.set_xscale("symlog", linthresh=start, linscale=0.6)
@@ -135,7 +135,7 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def _amount(value: float) -> str:
-    """1500 as "1.5 k"."""
+    """Return a short form, such as "1.5 k" for 1500."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:g}{unit}"
@@ -147,7 +147,7 @@ Box = tuple[float, float, float, float]
 
 
 def _label(axes: Axes, named: Sequence[tuple[str, float, float]], steps: NDArray[np.float64]) -> None:
-    """Write names beside points, each where it covers least of other names, points and the front."""
+    """Write each name beside its point, where it covers least of other names, points and the front."""
     scale = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     corner = axes.bbox.min
     room = (0.0, 0.0, axes.bbox.width * scale, axes.bbox.height * scale)
@@ -161,7 +161,7 @@ def _label(axes: Axes, named: Sequence[tuple[str, float, float]], steps: NDArray
         taken.append((low[0], low[1], high[0], high[1]))
     for index in np.argsort(-spots[:, 1], kind="stable"):
         name, x, y = named[index]
-        width, height = 1.06 * text_width([name], LABEL) / POINT + 2, LABEL + 1  # rounding to dots widens
+        width, height = 1.06 * text_width([name], LABEL) / POINT + 2, LABEL + 1  # rounding to pixels widens text
         left, bottom = spots[index].tolist()
         options = [(_box(left, bottom, across, up, width, height), across, up) for across, up in _offsets()]
         costs = [_covered(box, taken) + 50 * _outside(box, room) for box, _, _ in options]
@@ -178,7 +178,7 @@ def _label(axes: Axes, named: Sequence[tuple[str, float, float]], steps: NDArray
 
 
 def _offsets() -> Iterator[tuple[float, float]]:
-    """Places around a point, near ones first."""
+    """Yield positions around a point, near ones first."""
     for far in (1.0, 2.2, 3.6, 5.0):
         yield from ((6 * far, 0), (0, 5 * far), (0, -5 * far), (-6 * far, 0))
         yield from ((5 * far, 4 * far), (5 * far, -4 * far), (-5 * far, 4 * far), (-5 * far, -4 * far))
@@ -191,7 +191,7 @@ def _box(x: float, y: float, across: float, up: float, width: float, height: flo
 
 
 def _covered(box: Box, others: Sequence[Box]) -> float:
-    """Area that a box shares with others."""
+    """Return the area that a box shares with others."""
     left, bottom, right, top = np.array(others).T
     across = np.minimum(right, box[2]) - np.maximum(left, box[0])
     up = np.minimum(top, box[3]) - np.maximum(bottom, box[1])
@@ -199,5 +199,5 @@ def _covered(box: Box, others: Sequence[Box]) -> float:
 
 
 def _outside(box: Box, room: Box) -> float:
-    """Points by which a box sticks out."""
+    """Return by how many points a box sticks out."""
     return sum(max(0.0, by) for by in (room[0] - box[0], room[1] - box[1], box[2] - room[2], box[3] - room[3]))

@@ -1,4 +1,4 @@
-"""Average ranks on a line, those that are not told apart joined (Demsar 2006, figure 1)."""
+"""A critical-difference diagram: average ranks on a line, joined if not significantly different (Demsar 2006)."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ from headstart.errors import DataError
 from headstart.figures.canvas import DARK, SMALL, WIDTH, new_figure, place, styled, text_width
 
 ROW, LEVEL = 0.19, 0.1
-"""Distance of names, and of the bars that join, in inches."""
+"""The distances between names and between bars, in inches."""
 
 
 @styled
@@ -21,10 +21,11 @@ def draw_critical_difference(
     cliques: Sequence[Collection[str]],
     title: str = "",
 ) -> Figure:
-    """Demsar's diagram, the best rank (1) on the right.
+    """Draw Demsar's diagram, with the best rank (1) on the right.
 
-    ``difference`` is the critical difference in ranks, drawn above the axis; None where the cliques come from tests of
-    pairs. ``cliques`` are sets of names between which no difference is told. Raises DataError below two names.
+    ``difference`` is the critical difference in ranks, drawn above the axis; None if the cliques come from pairwise
+    tests. ``cliques`` are sets of names without a significant difference among them. Raises DataError for fewer than
+    two names.
     """
     if len(names) < 2:
         raise DataError("A diagram of ranks needs two or more names.")
@@ -34,10 +35,10 @@ def draw_critical_difference(
     half = math.ceil(len(names) / 2)
     head = (0.25 if title else 0.0) + (0.4 if difference is not None else 0.15) + 0.2
     height = head + depth + 0.25 + ROW * half
-    side = text_width([_told(name, rank) for name, rank in zip(names, ranks, strict=True)]) + 0.25
+    side = text_width([_label(name, rank) for name, rank in zip(names, ranks, strict=True)]) + 0.25
     figure = new_figure(WIDTH, height)
     axes = place(figure, side, 0, WIDTH - 2 * side, height)
-    top = height - head  # the axis of ranks; everything else in inches, too
+    top = height - head  # the axis of ranks; all heights are in inches
     last = math.ceil(max(ranks))
     axes.set(xlim=(last, 1), ylim=(0, height))
     axes.axis("off")
@@ -58,7 +59,7 @@ def draw_critical_difference(
 
 
 def levels(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float, int]]:
-    """Spans with the first level, from 0, on which they touch no other."""
+    """Add to each span the lowest level, from 0, on which it touches no other span."""
     ends: list[float] = []
     found = []
     for low, high in sorted(spans):
@@ -69,14 +70,14 @@ def levels(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float, int
 
 
 def _span(clique: Collection[str], names: Sequence[str], ranks: Sequence[float]) -> tuple[float, float]:
-    """From the best to the worst rank, a little longer than that."""
+    """Return the range from the best to the worst rank, slightly extended."""
     rank_of = dict(zip(names, ranks, strict=True))
     inside = [rank_of[name] for name in clique]
     longer = 0.01 * (max(ranks) - 1)
     return min(inside) - longer, max(inside) + longer
 
 
-def _told(name: str, rank: float) -> str:
+def _label(name: str, rank: float) -> str:
     return f"{name} ({rank:.2f})"
 
 
@@ -90,18 +91,18 @@ def _draw_axis(axes: Axes, y: float, last: int) -> None:
 
 
 def _draw_name(axes: Axes, name: str, rank: float, top: float, y: float, right: bool) -> None:
-    """An elbow from the axis to the side, with the name at its end."""
+    """Draw an elbow from the axis to the side, with the name at its end."""
     end = 1.0 if right else axes.get_xlim()[0]
     beyond = 0.08 / (axes.bbox.width / axes.figure.dpi) * (axes.get_xlim()[0] - 1)
     end += -beyond if right else beyond
     axes.plot([rank, rank, end], [top, y, y], color=DARK, lw=0.8, clip_on=False, gid=name)
     gap = -beyond / 2 if right else beyond / 2
     side = "left" if right else "right"
-    axes.text(end + gap, y, _told(name, rank), ha=side, va="center", fontsize=SMALL, clip_on=False)
+    axes.text(end + gap, y, _label(name, rank), ha=side, va="center", fontsize=SMALL, clip_on=False)
 
 
 def _draw_difference(axes: Axes, difference: float, last: int, y: float) -> None:
-    """The critical difference as a bar, from the left end of the axis."""
+    """Draw the critical difference as a bar at the left end of the axis."""
     ends = [last, last - difference]
     axes.plot(ends, [y, y], color=DARK, lw=1.2, clip_on=False, gid="critical difference")
     for end in ends:

@@ -1,4 +1,4 @@
-"""The dark form of a figure: the same drawing in the colours of the dark page."""
+"""The dark form of a figure: the same drawing in the dark page's colours."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ from matplotlib.text import Annotation, Text
 from numpy.typing import NDArray
 
 PAPER, INK = "#14171B", "#E4E8EC"
-"""As --paper and --ink of page.css."""
+"""The values of --paper and --ink in page.css."""
 CONTRAST = 4.5
-"""Of coloured lines and words to the paper (WCAG 2.2, success criterion 1.4.3)."""
+"""The least contrast of coloured lines and text to the paper (WCAG 2.2, success criterion 1.4.3)."""
 SHARES = LinearSegmentedColormap.from_list(
     "shares", [(0, "#FFFFFF"), (0.1, "#D3E7F5"), (0.35, "#86BDE0"), (0.7, "#0072B2"), (1, "#00304D")]
 )
-"""Shares of 0 to 1, steep at first; ``DARK_SHARES`` takes its place on dark paper."""
+"""Colours of fractions from 0 to 1, steep at first; ``DARK_SHARES`` replaces it on dark paper."""
 DARK_SHARES = LinearSegmentedColormap.from_list(
     "dark shares", [(0, PAPER), (0.1, "#17324A"), (0.35, "#1F5F93"), (0.7, "#58ABE6"), (1, "#CBE7FB")]
 )
@@ -36,7 +36,7 @@ COLOURED: tuple[tuple[type[Artist], tuple[str, ...]], ...] = (
 
 @contextmanager
 def darkened(figure: Figure) -> Iterator[None]:
-    """Give a figure that was drawn before dark paper inside the block; photographs stay as they are."""
+    """Recolour a drawn figure for dark paper inside the block; photographs keep their colours."""
     restore: list[Callable[[], Any]] = []
     try:
         for artist in _artists(figure):
@@ -48,7 +48,7 @@ def darkened(figure: Figure) -> Iterator[None]:
 
 
 def dark_colours(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return RGBA colours (N, 4), 0 to 1, for dark paper: greys turned over, others mixed with white until legible."""
+    """Return RGBA colours (N, 4), 0 to 1, for dark paper: greys inverted, others lightened until legible."""
     paper, ink = np.array(to_rgb(PAPER)), np.array(to_rgb(INK))
     dark = colours.copy()
     for row in dark:
@@ -61,13 +61,13 @@ def dark_colours(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _luminance(rgb: NDArray[np.float64]) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _artists(figure: Figure) -> Iterator[Artist]:
-    """Everything that is drawn; boxes and arrows of texts are no children of theirs."""
+    """Yield everything that is drawn, including boxes and arrows of texts, which findobj misses."""
     for artist in figure.findobj():
         yield artist
         if isinstance(artist, Text) and artist.get_bbox_patch() is not None:
@@ -77,19 +77,19 @@ def _artists(figure: Figure) -> Iterator[Artist]:
 
 
 def _darken(artist: Artist) -> list[Callable[[], Any]]:
-    """Change the colours of one artist; return what changes them back."""
+    """Recolour one artist, and return functions that undo it."""
     if isinstance(artist, Collection | AxesImage) and artist.get_array() is not None:
         if artist.get_cmap() is not SHARES:
             return []
         artist.set_cmap(DARK_SHARES)
         return [lambda: artist.set_cmap(SHARES)]
     restore: list[Callable[[], Any]] = []
-    names = [name for kind, of in COLOURED if isinstance(artist, kind) for name in of]
-    colours = {name: getattr(artist, f"get_{name}")() for name in names}  # before any change, as one may follow another
+    names = [name for kind, properties in COLOURED if isinstance(artist, kind) for name in properties]
+    colours = {name: getattr(artist, f"get_{name}")() for name in names}  # setting one may change another
     for name, before in colours.items():
         change = getattr(artist, f"set_{name}")
         rgba = to_rgba_array(before)
-        if rgba[:, 3].any():  # setting what cannot be seen would show it, at the artist's own alpha
+        if rgba[:, 3].any():  # setting an invisible colour would show it at the artist's alpha
             dark = dark_colours(rgba)
             change(dark if isinstance(artist, Collection) else tuple(dark[0]))
             restore.append(lambda change=change, before=before: change(before))  # type: ignore[misc]

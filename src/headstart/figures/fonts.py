@@ -1,8 +1,8 @@
-"""A small font: a PDF file that embeds TrueType costs 0.1 s from matplotlib's own font, a hundredth from this one.
+"""A small font: embedding it in a PDF file takes a hundredth of the 0.1 s that matplotlib's own font takes.
 
-It is DejaVu Sans, which comes with matplotlib, without scripts that are rare in names and without layout tables, whose
-ligatures would also keep a reader from searching a PDF file for "finetune". Its licence asks for another name. What it
-lacks is drawn from DejaVu Sans itself.
+It is matplotlib's DejaVu Sans without scripts that are rare in names and without layout tables. The tables' ligatures
+would also stop a reader from finding "finetune" in a PDF file. The licence of DejaVu requires another name. Missing
+characters are drawn from DejaVu Sans itself.
 """
 
 import io
@@ -25,7 +25,7 @@ CHARACTERS = (
 
 @cache
 def families() -> list[str]:
-    """Names for matplotlib's font.family; makes the small font where its cache has none, in some 0.1 s."""
+    """Return names for matplotlib's font.family; create the small font in its cache if missing, in about 0.1 s."""
     path = Path(mpl.get_cachedir()) / f"headstart-sans-1-{mpl.__version__}.ttf"
     if not path.is_file():
         write_atomically(path, _small(font_manager.findfont("DejaVu Sans")))
@@ -34,7 +34,7 @@ def families() -> list[str]:
 
 
 def _small(source: str) -> bytes:
-    """The font with the characters above and no more."""
+    """Return the font reduced to the characters above."""
     from fontTools import subset  # type: ignore[import-untyped]
 
     options = subset.Options(layout_features=[], hinting=False, glyph_names=False, notdef_outline=True, name_IDs=["*"])

@@ -1,4 +1,4 @@
-"""Differences with their intervals, one below the other."""
+"""A forest plot: differences with their intervals, one below the other."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from headstart.kinds import Metric
 from headstart.kinds.classification import ACCURACY
 
 Row = tuple[str, float, float, float, bool]
-"""Label, difference, limits of its interval (NaN for none), in the unit of the metric; whether they are told apart."""
+"""Label; difference and limits of its interval (NaN for none) in the unit of the metric; whether it is significant."""
 ROW = 0.21
 
 
 @styled
 def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95, metric: Metric = ACCURACY) -> Figure:
-    """A line a row, shares in points; filled and blue where told apart, hollow and grey where not.
+    """Draw one line per row, shares in points: filled and blue if significant, otherwise hollow and grey.
 
     Raises DataError without rows.
     """
     if not rows:
         raise DataError("There is no difference to draw: fewer than two rows share runs.")
-    texts = [told(*row[1:4], metric) for row in rows]
+    texts = [_interval(*row[1:4], metric) for row in rows]
     scale, unit = metric.scale, "points" if metric.is_share else metric.unit
     left, right = text_width([row[0] for row in rows]) + 0.2, text_width(texts) + 0.2
     head = 0.34 if title else 0.12
@@ -35,16 +35,16 @@ def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95, metri
     axes = place(figure, left, 0.6, width - left - right, body)
     axes.axvline(0, color=DARK, lw=0.9, gid="zero")
     for y, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        label, difference, low, high, apart = row
-        colour = COLOURS[0] if apart else REFERENCE
-        axes.plot([scale * low, scale * high], [y, y], color=colour, lw=1.6 if apart else 1.1, gid="interval")
+        label, difference, low, high, significant = row
+        colour = COLOURS[0] if significant else REFERENCE
+        axes.plot([scale * low, scale * high], [y, y], color=colour, lw=1.6 if significant else 1.1, gid="interval")
         axes.plot(
-            scale * difference, y, marker="s" if apart else "o", ls="", ms=5, color=colour, label=label,
-            markerfacecolor=colour if apart else "white",
+            scale * difference, y, marker="s" if significant else "o", ls="", ms=5, color=colour, label=label,
+            markerfacecolor=colour if significant else "white",
         )  # fmt: skip
         axes.text(
             1.0, y, f" {text}", transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL,
-            color="black" if apart else "#666666",
+            color="black" if significant else "#666666",
         )  # fmt: skip
     about = ", ".join(filter(None, [unit, f"{100 * level:g} % intervals"]))
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
@@ -54,15 +54,15 @@ def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95, metri
     axes.xaxis.label.set_fontsize(8.5)
     grid(axes, "x")
     figure.text(
-        left / width, 0.06 / height, "filled square: told apart; hollow circle: not", fontsize=7.5, color="#666666"
+        left / width, 0.06 / height, "filled square: significant; hollow circle: not", fontsize=7.5, color="#666666"
     )
     if title:
         axes.set_title(title)
     return figure
 
 
-def told(difference: float, low: float, high: float, metric: Metric = ACCURACY) -> str:
-    """0.032 as "+3.2 [+1.1, +5.3]"."""
+def _interval(difference: float, low: float, high: float, metric: Metric) -> str:
+    """Return a text such as "+3.2 [+1.1, +5.3]" for 0.032 with limits 0.011 and 0.053."""
     inside = "" if math.isnan(low) else f" [{_signed(low, metric)}, {_signed(high, metric)}]"
     return _signed(difference, metric) + inside
 

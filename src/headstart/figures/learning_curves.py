@@ -1,4 +1,4 @@
-"""Learning curves of one panel: training and validation side by side, so that an overfit is seen."""
+"""Learning curves of one panel: training beside validation, so that overfitting shows."""
 
 from collections.abc import Mapping
 
@@ -37,18 +37,19 @@ def draw_learning_curves(
     metric: Metric = ACCURACY,
     loss_unit: str = "nats",
 ) -> Figure:
-    """The primary metric above loss, training left of validation, one scale a row; a band of one deviation over runs.
+    """Draw the primary metric above loss and training left of validation; bands are one standard deviation over runs.
 
-    ``curves`` as read_curves gives them; labels without any are left out. Raises DataError when none is left.
+    The plots of a row share one scale. ``curves`` come from read_curves; labels without curves are left out. Raises
+    DataError when none is left.
     """
-    curves = {label: of for label, of in curves.items() if of}
+    curves = {label: own for label, own in curves.items() if own}
     if not curves:
         raise DataError("There are no learning curves to draw: none of the runs was trained in epochs.")
     styles = styles or styles_of(list(curves))
     head = 0.5 if title else 0.28
     high = max(HEIGHT, legend_height(list(curves)) + head + 0.1)
     figure = new_figure(WIDTH, high)
-    last = max(int(band.epochs[-1]) for of in curves.values() for band in of.values())
+    last = max(int(band.epochs[-1]) for own in curves.values() for band in own.values())
     width = max((WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2, LEAST)
     top = high - head
     height = (top - 0.45 - 0.2) / 2
@@ -58,15 +59,15 @@ def draw_learning_curves(
         for column, (split, heading) in enumerate(SPLITS.items()):
             bottom = top - height - row * (height + 0.2)
             axes = place(figure, 0.6 + column * (width + 0.25), bottom, width, height, sharey=first)
-            for number, (label, of) in enumerate(curves.items()):
-                if f"{split}/{score}" in of:
-                    draw_band(axes, of[f"{split}/{score}"], styles[label], factor, label, number)
+            for number, (label, own) in enumerate(curves.items()):
+                if f"{split}/{score}" in own:
+                    draw_band(axes, own[f"{split}/{score}"], styles[label], factor, label, number)
             axes.tick_params(labelleft=first is None, labelbottom=row == 1)
             epochs_axis(axes, last)
             axes.set(title="" if row else heading, xlabel="epoch" if row else "", ylabel="" if first else name)
             grid(axes)
             first = first or axes
-        if first is not None and score == metric.name:  # a band may leave what the metric can be
+        if first is not None and score == metric.name:  # a band may exceed the range of the metric
             least, most = (factor * bound for bound in metric.bounds)
             first.set_ylim(max(first.get_ylim()[0], least), min(first.get_ylim()[1], most))
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in curves]

@@ -1,4 +1,4 @@
-"""Learning curves above means on test: the one image of a report."""
+"""The overview of a report: learning curves above means on test."""
 
 import io
 import math
@@ -31,15 +31,15 @@ from headstart.figures.style import ALIKE_FROM, REFERENCE, Style, reference_styl
 from headstart.files import write_atomically
 
 ACROSS = 4
-"""Panels side by side; more go below."""
+"""The number of panels in a row."""
 COLUMN, UPPER, LOWER = 4.9, 3.3, 2.0
-"""Width of a panel, height of its curves and least height of its bars, in inches."""
+"""The width of a panel, the height of its curves and the least height of its bars, in inches."""
 PLOT = 2.4
-"""Inches that are left to a plot beside the longest name, at least."""
+"""The smallest width of a plot beside the longest name, in inches."""
 VALUE = 0.85
-"""Inches beside the bars for their numbers."""
+"""The width beside the bars for their numbers, in inches."""
 HEAD = 0.35
-"""Inches above the curves, for a title."""
+"""The height above the curves for a title, in inches."""
 BAR = 0.22
 TITLE = "validation (training dotted)"
 ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
@@ -47,7 +47,7 @@ ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
 
 @styled
 def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curves]] | None = None) -> None:
-    """Write the overview to a PNG file; ``curves`` are those of each panel where they are read already."""
+    """Write the overview to a PNG file; ``curves`` are each panel's, if already read."""
     content = io.BytesIO()
     draw_overview(panels, curves).savefig(content, format="png", dpi=120, pil_kwargs={"compress_level": 3})
     write_atomically(path, content.getvalue())
@@ -55,7 +55,7 @@ def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curv
 
 @styled
 def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
-    """A column a panel: curves above (training dotted), means on test below; one legend right of all panels."""
+    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right."""
     curves = [read_curves(panel) for panel in panels] if curves is None else curves
     names = [[panel.label(group) for group in (*panel.groups, *panel.references)] for panel in panels]
     styles = styles_of([panel.label(group) for panel in panels for group in panel.groups])
@@ -64,9 +64,9 @@ def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]
     height = UPPER + lower + 1.1 + HEAD
     down = math.ceil(len(panels) / ACROSS)
     across = math.ceil(len(panels) / down)
-    left = max(0.55, text_width([name for of in names for name in of]) + 0.15)
+    left = max(0.55, text_width([name for column in names for name in column]) + 0.15)
     column = max(COLUMN, left + PLOT)
-    with_epochs = {label for of in curves for label, columns in of.items() if columns}
+    with_epochs = {label for own in curves for label, columns in own.items() if columns}
     handles = [
         Line2D([], [], label=label if label in with_epochs else f"{label} (no epochs)", **line_options(style))
         for label, style in {**styles, **grey}.items()
@@ -90,18 +90,18 @@ def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]
 
 
 def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: Mapping[str, Style]) -> None:
-    """The primary metric over epochs, with a band of one deviation over runs; fits without epochs as level lines."""
+    """Draw the primary metric over epochs, with bands of one standard deviation; fits without epochs are level."""
     metric = panel.metric
     train, validation = (f"{split}/{metric.name}" for split in ("train", "validation"))
     level_lines = [group for group in panel.groups if validation not in curves[panel.label(group)]]
     level_lines = [group for group in (*level_lines, *panel.references) if math.isfinite(group.validation.mean)]
     for number, group in enumerate(panel.groups):
         label = panel.label(group)
-        of = curves[label]
-        if validation in of:
-            draw_band(axes, of[validation], styles[label], metric.scale, label, number)
-        if train in of:
-            dotted = of[train]
+        own = curves[label]
+        if validation in own:
+            draw_band(axes, own[validation], styles[label], metric.scale, label, number)
+        if train in own:
+            dotted = own[train]
             axes.plot(
                 dotted.epochs, metric.scale * dotted.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False
             )
@@ -117,13 +117,13 @@ def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: 
     axes.set(title=panel.title, xlabel="epoch", ylabel=metric.axis())
     if metric.is_share:
         axes.set_ylim(0, 100)
-    epochs = [int(band.epochs[-1]) for of in curves.values() for band in of.values()]
+    epochs = [int(band.epochs[-1]) for own in curves.values() for band in own.values()]
     epochs_axis(axes, max(epochs, default=1))
     grid(axes)
 
 
 def level(axes: Axes, height: float, label: str, at: float, **options: Any) -> None:
-    """A line across for what has no epochs, its marker at a share of the width."""
+    """Draw a level line for a fit without epochs, with its marker at a fraction of the width."""
     axes.plot(
         [0, at, 1], [height] * 3, transform=axes.get_yaxis_transform(), markevery=[1],
         label=f"{label} (no epochs)", clip_on=False, **options,
@@ -131,7 +131,7 @@ def level(axes: Axes, height: float, label: str, at: float, **options: Any) -> N
 
 
 def draw_band(axes: Axes, band: Band, style: Style, factor: float, label: str, number: int) -> None:
-    """A mean with a band of one deviation; some ten markers, shifted by the number of the line."""
+    """Draw a mean with a band of one standard deviation, and about ten markers shifted by ``number``."""
     mean, deviation = factor * band.mean, factor * band.deviation
     step = max(1, math.ceil(len(mean) / 8))
     axes.plot(band.epochs, mean, label=label, markevery=(number % step, step), clip_on=False, **line_options(style))
@@ -140,7 +140,7 @@ def draw_band(axes: Axes, band: Band, style: Style, factor: float, label: str, n
 
 
 def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
-    """Means on test, best on top, with one deviation over runs."""
+    """Draw means on test, best on top, with one standard deviation over runs."""
     metric = panel.metric
     groups = sorted([*panel.groups, *panel.references], key=lambda group: metric.gain(group.test.mean))
     ends = [metric.scale * (group.test.mean + float(np.nan_to_num(group.test.deviation))) for group in groups]

@@ -1,4 +1,4 @@
-"""Accuracy against confidence, before and after temperature scaling (Guo et al. 2017, figure 4)."""
+"""Reliability diagram: accuracy against confidence (Guo et al. 2017, figure 4)."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ FEW = 10
 def draw_reliability(
     before: Sequence[ReliabilityBins], after: Sequence[ReliabilityBins] = (), title: str = ""
 ) -> Figure:
-    """The images of all runs pooled, one ReliabilityBins a run; the ECE in the legend is the mean over runs.
+    """Pool the images of all runs, one ReliabilityBins per run; the legend's ECE is the mean over runs.
 
-    Bins of fewer than FEW images are hollow and not joined. Below, the share of images by confidence. Raises
-    DataError without runs.
+    Bins with fewer than FEW images are hollow and not joined. The lower plot shows the fraction of images by
+    confidence. Raises DataError without runs.
     """
     if not before:
         raise DataError("There are no predictions to draw a reliability diagram from.")

@@ -1,7 +1,7 @@
-"""How a series looks wherever it is drawn: colour, marker and dash; knows no drawing library.
+"""The style of a series in every figure: colour, marker and dash, independent of any drawing library.
 
-The colours are Okabe and Ito's, which readers who do not see all colours tell apart ("Color Universal Design", 2008).
-Two series that are drawn together never share both marker and dash, so lines are told apart in grey as well.
+The colours are Okabe and Ito's, which colour-blind readers can distinguish ("Color Universal Design", 2008). Up to
+``ALIKE_FROM`` series in one figure differ in marker or dash, so they can be distinguished in grey as well.
 """
 
 from collections import Counter
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 REFERENCE = "#7F7F7F"
-"""For what is no series: references, zero lines."""
+"""The colour of references and zero lines."""
 SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
     "*": "star", "<": "triangle-left", ">": "triangle-right",
 }  # fmt: skip
-"""Markers by matplotlib's name, with plotly's."""
+"""matplotlib's names of markers, with plotly's."""
 SOLID, DASHED, DASHDOT, LONG = "solid", "6px,2px", "6px,2px,1.5px,2px", "12px,3px"
 DASHES = (SOLID, DASHED, DASHDOT, LONG)
-"""Dots are left for training curves."""
+"""Dots are reserved for training curves."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """Colour as #RRGGBB, a marker of SYMBOLS, and a dash: "solid", or lengths of line and gap as in "6px,2px".
+    """A colour as #RRGGBB, a marker of SYMBOLS, and a dash: "solid", or lengths of line and gap as in "6px,2px".
 
-    The dash is what plotly takes for ``line.dash`` (and SVG for ``stroke-dasharray``); ``linestyle`` and ``symbol`` are
-    the same for the library that spells it otherwise.
+    ``dash`` is in the form of plotly's ``line.dash`` (and SVG's ``stroke-dasharray``). ``linestyle`` gives the dash for
+    matplotlib, and ``symbol`` the marker for plotly.
     """
 
     colour: str
@@ -35,20 +35,20 @@ class Style:
 
     @property
     def linestyle(self) -> str | tuple[float, tuple[float, ...]]:
-        """The dash as matplotlib takes it for ``linestyle``."""
+        """Return the dash for matplotlib's ``linestyle``."""
         if self.dash == SOLID:
             return SOLID
         return 0.0, tuple(float(length.removesuffix("px")) for length in self.dash.split(","))
 
     @property
     def symbol(self) -> str:
-        """The marker as plotly takes it for ``marker.symbol``."""
+        """Return the marker for plotly's ``marker.symbol``."""
         return SYMBOLS[self.marker]
 
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS
 STRATEGIES = {
-    # the six that the others are measured against
+    # the six that others are compared with
     "finetune_all": Style(BLUE, "o", SOLID),
     "scratch": Style(VERMILION, "X", SOLID),
     "linear_probe": Style(GREEN, "s", SOLID),
@@ -76,14 +76,15 @@ STRATEGIES = {
 
 
 ALIKE_FROM = len(SYMBOLS) * len(DASHES)
-"""More series than this share markers and dashes: colour alone tells some of them from others."""
+"""Beyond this many series, some differ in colour only."""
 
 
 def styles_of(labels: Sequence[str]) -> dict[str, Style]:
-    """Return a style a label: up to seven differ in colour and in marker, up to 40 in the pair of marker and dash.
+    """Return a style for each label: up to seven differ in colour and marker, up to 40 in marker or dash.
 
-    A shipped strategy has its style of ``STRATEGIES`` unless an earlier one there took its colour or marker; the first
-    six always have theirs. Other labels follow by alphabet. Beyond ``ALIKE_FROM`` pairs come again, in other colours.
+    A shipped strategy has its style of ``STRATEGIES`` unless an earlier one already uses its colour or marker; the
+    first six always have theirs. Other labels follow in alphabetical order. Beyond ``ALIKE_FROM``, pairs of marker and
+    dash repeat in other colours.
     """
     named = dict.fromkeys(labels)
     shipped = [label for label in STRATEGIES if label in named]
@@ -94,7 +95,7 @@ def styles_of(labels: Sequence[str]) -> dict[str, Style]:
 
 
 def reference_styles(labels: Sequence[str]) -> dict[str, Style]:
-    """Return a grey style a label, no solid one; up to ten differ in their marker."""
+    """Return a grey, dashed style for each label; up to ten differ in their marker."""
     dashes = DASHES[1:]
     return {
         label: Style(REFERENCE, tuple(SYMBOLS)[-1 - number % len(SYMBOLS)], dashes[number % len(dashes)])
@@ -103,7 +104,7 @@ def reference_styles(labels: Sequence[str]) -> dict[str, Style]:
 
 
 def _next_style(taken: Sequence[Style], wanted: Style | None) -> Style:
-    """Return the style that differs most from those taken; of equal ones the wanted one, then the first."""
+    """Return the style that differs most from those taken; ties go to the wanted style, then to the first."""
     colours, markers = (Counter(getattr(style, part) for style in taken) for part in ("colour", "marker"))
     whole, in_grey, as_points = (
         Counter(taken),

@@ -1,4 +1,4 @@
-"""What a source of images hands over: names, targets and something to decode, split by split."""
+"""The images of a source, not yet decoded, with their names and targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Targets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Collection:
-    """Labelled images, none of them decoded yet."""
+    """Labelled images that are not yet decoded."""
 
     ids: list[str]  # unique in the collection; for files, the path below the root
     targets: Targets  # (N,) index into the class names
-    images: Sequence[Undecoded]  # (N,), may open its entries only when asked
-    groups: list[str] | None = None  # (N,) what must stay in one split: a patient, a site, a burst
+    images: Sequence[Undecoded]  # (N,), may open entries lazily
+    groups: list[str] | None = None  # (N,) images of a group stay in one split: a patient, a site, a burst
 
     def take(self, indices: NDArray[np.int64]) -> "Collection":
         """Return the entries at these positions, in this order."""
@@ -31,7 +31,7 @@ class Collection:
 
 
 def joined(parts: Sequence[Collection]) -> Collection:
-    """Collections of one set of classes, one behind the other."""
+    """Return collections with the same classes as one, in order."""
     if len(parts) == 1:
         return parts[0]
     ids = [name for part in parts for name in part.ids]
@@ -45,7 +45,7 @@ def joined(parts: Sequence[Collection]) -> Collection:
 
 
 class Concatenated(Sequence[Undecoded]):
-    """Sequences one behind the other, still not opened."""
+    """Several sequences as one, opened lazily."""
 
     def __init__(self, parts: Sequence[Sequence[Undecoded]]) -> None:
         self.parts = parts
@@ -60,7 +60,7 @@ class Concatenated(Sequence[Undecoded]):
 
 
 class ChosenImages(Sequence[Undecoded]):
-    """Some entries of another sequence, still not opened."""
+    """Some entries of another sequence, opened lazily."""
 
     def __init__(self, images: Sequence[Undecoded], indices: NDArray[np.int64]) -> None:
         self.images, self.indices = images, indices

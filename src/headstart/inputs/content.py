@@ -1,4 +1,4 @@
-"""One hash of all that a data set holds: names, labels, splits and contents, wherever it lies."""
+"""Hash everything in a data set, independent of its place: names, labels, splits and contents."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ from headstart.inputs.facts import Facts, file_state
 
 
 def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], facts: Facts) -> str:
-    """Return 64 hex digits that differ wherever two data sets do, and do not depend on where the images lie.
+    """Return 64 hex digits that differ whenever two data sets differ, and do not depend on where the images are.
 
-    Files count by their paths below the folder that holds all of them. They are read only if a name, a size or a time
-    is not as it was when their hash was noted.
+    File names count relative to the folder that contains all of them. Files are read only if a name, size or time has
+    changed since their hash was stored.
     """
     labels = [
         f"{split}\0{class_names[target]}\0{group}"
@@ -31,9 +31,9 @@ def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], fa
 
 
 def files_hash(files: Sequence[Path], facts: Facts, labels: Sequence[str] | None = None) -> str:
-    """Return the same for files alone; ``labels`` has what else is known of each."""
+    """Return the hash of files alone; ``labels`` holds everything else known about each."""
     labels = labels or [""] * len(files)
-    paths = [os.path.abspath(file) for file in files]  # noqa: PTH100  # a link counts by its own name
+    paths = [os.path.abspath(file) for file in files]  # noqa: PTH100  # keep the name of a link
     above = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120
     names = [path[len(above) :].lstrip(os.sep) for path in paths]
     stamp = hashlib.sha256()

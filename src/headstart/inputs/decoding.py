@@ -1,4 +1,4 @@
-"""Files and arrays to RGB images that fit the network, as uint8."""
+"""Decode files and arrays to uint8 RGB images of the network's size."""
 
 import contextlib
 import hashlib
@@ -37,29 +37,29 @@ from headstart.inputs.deep import (
 from headstart.progress import counted
 from headstart.workers import LACKS, usable_cores
 
-# What it cannot decode it says once a file, and raises too; deep.py then reads the file.
+# Pillow logs, and also raises, what it cannot decode; deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 PixelArray = NDArray[np.uint8]
 T = TypeVar("T")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-AT_ONCE = 16  # images a task of a thread
-LONGEST = 8  # a longer side than this many short ones is cut at both ends
+AT_ONCE = 16  # images per task of a thread
+LONGEST = 8  # a side longer than this many short sides is cut at both ends
 MOST_PIXELS = 2**28  # 16,384 x 16,384: the 200 megapixels of today's cameras, 0.8 GB decoded
-MOST_BYTES = 2 * 1024**3  # of one file
-RULES = 3  # one more whenever an image that could be decoded no longer can, or comes out differently
-PADDING = 127  # grey around an image that resize=pad makes square: the middle, near zero after normalisation
+MOST_BYTES = 2 * 1024**3  # in one file
+RULES = 3  # the version of decoding; raise it whenever an image decodes differently or no longer decodes
+PADDING = 127  # mid-grey around an image that resize=pad makes square; near zero after normalisation
 
-# Pillow warns above its limit and refuses from twice that on: here its limit is ours, and whatever is above is refused.
+# Pillow warns above this limit and refuses above twice the limit; this module refuses everything above the limit.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF of one image among thousands is no news
+warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF in a few images is harmless
 
 
 @dataclass(frozen=True)
 class Read:
-    """One decoded image, and what of its file was not used."""
+    """One decoded image, and a description of unused parts of its file."""
 
     image: PixelArray
-    content: bytes  # sha256 of the file, or of shape and pixels where there is no file
+    content: bytes  # sha256 of the file, or of shape and pixels without a file
     unused: tuple[str, ...] = ()  # such as "fourth band of %d TIFF files"
     deep: bool = False  # whether its values had more than 8 bits
     clipped: bool = False  # whether some of them are above the range
@@ -67,12 +67,12 @@ class Read:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Upright RGB images (uint8) of the size that a network needs; all fields but the pixels themselves set the pixels.
+    """Decode images to upright RGB (uint8) at the size that a network needs; every field affects the pixels.
 
-    ``resize`` "crop" resizes the short side to ``short_side`` pixels (antialiased) and cuts what is far too long;
-    "squish" resizes both sides to it; "pad" resizes the long side to it and centres the image on grey. Without
-    ``enlarge`` a smaller image keeps its size. Values of more than 8 bits are scaled by ``pixel_range``; where that is
-    None such an image raises NoRangeError. Of an animation it is the first frame. What is transparent lies on white.
+    With ``resize`` "crop", the short side becomes ``short_side`` pixels (antialiased), and very long images are cut.
+    "squish" resizes both sides to ``short_side``; "pad" resizes the long side to it and centres the image on grey.
+    Without ``enlarge``, a smaller image keeps its size. Values with more than 8 bits are scaled by ``pixel_range``; if
+    that is None, they raise NoRangeError. An animation gives its first frame. Transparent pixels become white.
     """
 
     short_side: int
@@ -82,12 +82,12 @@ class Decoder:
     pixel_range: PixelRange | None = DECLARED
 
     def __call__(self, image: Undecoded) -> PixelArray:
-        """(H, W, 3) uint8 with min(H, W) = short_side; raises UnreadableError for what is no whole image."""
+        """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""
         with told_as_unreadable():
             return self._decode(read_whole(image) if isinstance(image, Path) else image)[0]
 
     def read(self, image: Undecoded) -> Read:
-        """Decode an image, and tell what of it is not used. Raises UnreadableError."""
+        """Decode an image and report unused parts of its file. Raises UnreadableError."""
         source = read_whole(image) if isinstance(image, Path) else image
         with told_as_unreadable():
             decoded, deep, unused = self._decode(source)
@@ -96,7 +96,7 @@ class Decoder:
         return Read(decoded, digest, unused, deep is not None and deep.is_deep, clipped)
 
     def _decode(self, source: bytes | Image.Image | PixelArray) -> tuple[PixelArray, Deep | None, tuple[str, ...]]:
-        """Open, turn, convert and resize."""
+        """Open, rotate, convert and resize an image."""
         content = source if isinstance(source, bytes) else None
         image = _open(source, self.short_side if self.resize == "crop" else None)
         unused: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Decoder:
             image.getexif()[ORIENTATION] = deep.orientation
         try:
             ImageOps.exif_transpose(image, in_place=True)
-        except Exception as error:  # EXIF that cannot be read turns nothing, as in every viewer
+        except Exception as error:  # unreadable EXIF rotates nothing, as in every viewer
             if is_of_machine(error):
                 raise
         image = self._resized(_grey_or_colour(image))
@@ -140,9 +140,9 @@ class Decoder:
 
 
 def bits_needed(content: bytes) -> tuple[bool, int]:
-    """Return whether a file holds floating-point numbers, and how many bits its largest value takes.
+    """Return whether a file holds floating-point numbers, and the bits of its largest value.
 
-    0 bits where it has no more than 8 or no range is possible. Raises UnreadableError.
+    0 bits if it has at most 8, or if no range is possible. Raises UnreadableError.
     """
     with told_as_unreadable():
         opened = _open(content, None)
@@ -155,7 +155,7 @@ def bits_needed(content: bytes) -> tuple[bool, int]:
 
 
 def read_whole(path: Path) -> bytes:
-    """The bytes of a regular file. Raises UnreadableError, at once, for what is none: a pipe would never end."""
+    """Return the bytes of a regular file. Raises UnreadableError at once for others, as a pipe would never end."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -165,7 +165,7 @@ def read_whole(path: Path) -> bytes:
         if status.st_size > MOST_BYTES:
             raise UnreadableError(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # the latter for a path with a zero byte
+    except (OSError, ValueError) as error:  # ValueError for a path with a zero byte
         if is_of_machine(error):
             raise
         missing = isinstance(error, FileNotFoundError) and path.is_symlink()
@@ -174,9 +174,9 @@ def read_whole(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def told_as_unreadable() -> Iterator[None]:
-    """Whatever Pillow raises becomes UnreadableError: on damaged files it can be nearly anything.
+    """Turn any error of Pillow into UnreadableError; damaged files can raise nearly anything.
 
-    An error of the machine stays, or ``dataset.on_error=skip`` would leave out a whole image.
+    Errors of the machine pass unchanged: otherwise ``dataset.on_error=skip`` would drop a valid image.
     """
     try:
         yield
@@ -189,12 +189,12 @@ def told_as_unreadable() -> Iterator[None]:
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Return whether an error is the machine's and not the image's: no memory, or too many open files."""
+    """Return whether the machine, not the image, caused the error: no memory, or too many open files."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
 
 
 def content_hash(image: Undecoded) -> bytes:
-    """sha256 of a file's bytes, or of shape and pixels where there is no file; raises UnreadableError."""
+    """Return sha256 of a file's bytes, or of shape and pixels without a file. Raises UnreadableError."""
     if isinstance(image, Path):
         return hashlib.sha256(read_whole(image)).digest()
     array = np.ascontiguousarray(image)
@@ -205,7 +205,7 @@ def content_hash(image: Undecoded) -> bytes:
 
 
 def _grey_or_colour(image: Image.Image) -> Image.Image:
-    """Mode L or RGB: three equal channels are resized as one and multiplied afterwards."""
+    """Return mode L or RGB; grey images are resized as one channel and expanded later."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -215,7 +215,7 @@ def _grey_or_colour(image: Image.Image) -> Image.Image:
 
 
 def _first_bands(image: Image.Image, content: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """Return an opened image of 8 bits without the bands of a TIFF that are not alpha, and what to say of them."""
+    """Return an opened 8-bit image without a TIFF's bands that are not alpha, and a description of those."""
     if image.format != "TIFF" or content is None:
         return image, ()
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
@@ -236,7 +236,7 @@ def _first_bands(image: Image.Image, content: bytes | None) -> tuple[Image.Image
 
 
 def _undivided(content: bytes) -> Image.Image:
-    """Open a TIFF whose fourth band is called alpha without dividing the colours by it."""
+    """Open a TIFF whose fourth band is labelled alpha, without dividing the colours by that band."""
     image = Image.open(io.BytesIO(content))
     assert isinstance(image, ImageFile.ImageFile)
     tiles: Any = image.tile
@@ -246,7 +246,7 @@ def _undivided(content: bytes) -> Image.Image:
 
 
 def further_frames(image: Image.Image) -> tuple[str, ...]:
-    """Return what to say of the frames and pages after the first, without decoding them."""
+    """Return a description of the frames and pages after the first, without decoding them."""
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", None)
         return (FURTHER_PAGES,) if tags is not None and tags.next else ()
@@ -254,7 +254,7 @@ def further_frames(image: Image.Image) -> tuple[str, ...]:
 
 
 def _shortened(image: Image.Image) -> Image.Image:
-    """The middle of a strip: a 2 x 3000 image would else grow to gigabytes when its short side is resized."""
+    """Return the middle of a strip: resizing the short side of a 2 x 3000 image would take gigabytes."""
     longest = LONGEST * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)
     if not left and not top:
@@ -264,7 +264,7 @@ def _shortened(image: Image.Image) -> Image.Image:
 
 def _open(source: bytes | Image.Image | PixelArray, short_side: int | None) -> Image.Image | Deep:
     if isinstance(source, Image.Image):
-        return source.copy()  # as it is turned in place
+        return source.copy()  # it is rotated in place
     if isinstance(source, np.ndarray):
         return Image.fromarray(source)
     try:
@@ -284,7 +284,7 @@ def _open(source: bytes | Image.Image | PixelArray, short_side: int | None) -> I
 
 
 def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:
-    """``one`` of every position, in order, in threads; the rest is called off if the caller stops early."""
+    """Yield ``one`` of every position, in order, computed in threads; cancel the rest if the caller stops early."""
 
     def some(start: int) -> list[T]:
         return [one(index) for index in range(start, min(start + AT_ONCE, count))]

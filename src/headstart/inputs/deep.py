@@ -1,4 +1,4 @@
-"""Values of more than 8 bits: as the file holds them, the range that a data set gives them, and scaled to 8 bits."""
+"""Images with more than 8 bits: the stored values, the range of a data set, and scaling to 8 bits."""
 
 import io
 import logging
@@ -13,36 +13,36 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Bytes = NDArray[np.uint8]
-MOST_VALUES = 2**31  # of one TIFF that Pillow does not open
+MOST_VALUES = 2**31  # in a TIFF that Pillow does not open
 GREY_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
-SHALLOW = (b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # how files of 8 bits begin: JPEG, GIF, WebP, BMP
+SHALLOW = (b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # first bytes of 8-bit formats: JPEG, GIF, WebP, BMP
 FURTHER_PAGES = "further pages of %d TIFF files"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Tags of a TIFF (TIFF 6.0, 1992)
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 274, 277, 338, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
-ALPHA = (1, 2)  # ExtraSamples: alpha that the colours were multiplied with, and alpha that they were not
+ALPHA = (1, 2)  # ExtraSamples: premultiplied alpha, and plain alpha
 OPAQUE_SHARE, EXTREME_SHARE = 0.05, 0.5
 
 
 class UnreadableError(Exception):
-    """What is no whole image; the message is the reason, in a few words."""
+    """The image is not complete or not readable; the message is a short reason."""
 
 
 class NoRangeError(UnreadableError):
-    """What could be scaled to 8 bits if the range of its values were known."""
+    """The image can be scaled to 8 bits only with a known range of values."""
 
 
 @dataclass(frozen=True)
 class PixelRange:
-    """The value that is white: of integers, and of floating-point numbers. None: what the file itself declares."""
+    """The values that become white, for integers and for floats; None: as the file declares."""
 
     integers: int | None = None
     floats: float | None = None
 
     @classmethod
     def of_bits(cls, bits: int) -> "PixelRange":
-        """Return the range that dataset.bits names."""
+        """Return the range for a value of dataset.bits."""
         return cls(2**bits - 1, float(2**bits - 1))
 
 
@@ -51,30 +51,30 @@ DECLARED = PixelRange()
 
 @dataclass(frozen=True)
 class Deep:
-    """The first bands of an image as its file holds them."""
+    """The first bands of an image as stored in its file."""
 
     values: NDArray[Any]  # (H, W), or (H, W, 3)
-    alpha: NDArray[Any] | None = None  # (H, W), of the same type; full at the largest value of an unsigned type
-    multiplied: bool = False  # whether the colours were multiplied with alpha
+    alpha: NDArray[Any] | None = None  # (H, W), of the same type; the type's largest value is opaque
+    multiplied: bool = False  # whether the colours are premultiplied with alpha
     white_is_zero: bool = False
-    bits: int | None = None  # declared by the file, where these are fewer than its type has
+    bits: int | None = None  # declared by the file, if fewer than its type has
     orientation: int = 1  # as in EXIF
     unused: tuple[str, ...] = ()  # bands and pages that are not read
 
     @property
     def is_deep(self) -> bool:
-        """Whether the values need a range."""
+        """Return whether the values need a range."""
         return self.values.dtype != np.uint8
 
     def top(self, known: PixelRange | None) -> float:
-        """Return the value that is white. Raises UnreadableError for values that no range holds."""
+        """Return the value that becomes white. Raises UnreadableError for values without a range."""
         if not self.is_deep:
             return 255
         low, high = float(self.values.min()), float(self.values.max())
         if not np.isfinite([low, high]).all():
-            raise UnreadableError("some values are NaN or infinite: save it with numbers from 0 on")
+            raise UnreadableError("some values are NaN or infinite: save it with finite values of at least 0")
         if low < 0:
-            raise UnreadableError(f"some values are negative, down to {low:,g}: save it with values from 0 on")
+            raise UnreadableError(f"some values are negative, down to {low:,g}: save it with values of at least 0")
         found = None if known is None else known.floats if self.is_float else known.integers
         if found is None and known is not None and self.values.dtype.str[1:] == "u2":
             found = 2 ** (self.bits or 16) - 1
@@ -84,21 +84,21 @@ class Deep:
 
     @property
     def is_float(self) -> bool:
-        """Whether they are floating-point numbers."""
+        """Return whether the values are floating-point numbers."""
         return self.values.dtype.kind == "f"
 
     @property
     def bits_needed(self) -> int:
-        """The bits of the largest value, or those that the file declares; 0 where no range is needed or possible."""
+        """Return the bits of the largest value, or those declared by the file; 0 if no range is needed or possible."""
         high = float(self.values.max()) if self.is_deep else np.inf
         return max(_bits_of(high), self.bits or 0) if np.isfinite(high) else 0
 
     def is_clipped(self, known: PixelRange) -> bool:
-        """Return whether some values are above what is taken as white; fractions above by less than a half are not."""
+        """Return whether values exceed white; floats may exceed it by less than a half."""
         return self.is_deep and float(self.values.max()) >= self.top(known) + (0.5 if self.is_float else 1)
 
     def as_image(self, known: PixelRange | None) -> Image.Image:
-        """Return it with 8 bits, mode L or RGB, what is transparent on white. Raises UnreadableError."""
+        """Return an 8-bit image, mode L or RGB, with transparent pixels on white. Raises UnreadableError."""
         grey = self.values if not self.is_deep else _scaled(self.values, self.top(known))
         if self.white_is_zero:
             grey = 255 - grey
@@ -118,10 +118,11 @@ def _scaled(values: NDArray[Any], top: float) -> Bytes:
 
 
 def deep_values(image: Image.Image, content: bytes | None) -> Deep | None:
-    """Return what an opened image holds beyond 8 bits; None where it holds 8 bits. Raises UnreadableError.
+    """Return the values of an opened image with more than 8 bits; None for 8 bits. Raises UnreadableError.
 
-    Pillow gives grey of 16 and more bits whole, of colours of 16 bits only the higher byte, which is black where a file
-    uses 12 of them. Formats that declare fewer bits (JPEG 2000, PGM with a maximum of 4,095) are scaled by Pillow.
+    Pillow keeps all bits of grey values, but only the higher byte of 16-bit colours. That byte is nearly black if a
+    file uses only 12 bits. Pillow itself scales formats that declare fewer bits (JPEG 2000, PGM with a maximum of
+    4,095).
     """
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if image.mode in GREY_MODES:
@@ -147,7 +148,7 @@ def deep_values(image: Image.Image, content: bytes | None) -> Deep | None:
 
 
 def _has_deep_colours(image: Image.Image, content: bytes) -> bool:
-    """Return whether Pillow, which opened it in colour, leaves out a lower byte."""
+    """Return whether Pillow dropped the lower byte of a colour image."""
     if image.format == "PNG":
         return content[24] == 16  # the depth in the header
     if image.format == "PPM":
@@ -164,20 +165,20 @@ def _deep_colours(image: Image.Image, content: bytes) -> Deep:
     if values is None or values.dtype != np.uint16:
         raise UnreadableError("its colours of 16 bits cannot be read: save it with 8 bits")
     orientation = _orientation(image)
-    if image.mode == "LA":  # which OpenCV makes four bands of
+    if image.mode == "LA":  # OpenCV returns four bands
         return Deep(values[..., 0], values[..., -1], orientation=orientation)
     alpha = values[..., 3] if values.shape[2] == 4 else None
     return Deep(values[..., 2::-1], alpha, orientation=orientation)
 
 
 def read_tiff(content: bytes) -> Deep:
-    """Read the first page of a TIFF of any number of bands and bits; of more than three bands, the first three.
+    """Read the first page of a TIFF with any bands and bits; of more than three bands, only the first three.
 
-    A fourth band is alpha only where the file says so and it behaves so. Raises UnreadableError.
+    A fourth band is alpha only if the file declares it and its values look like alpha. Raises UnreadableError.
     """
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a file that cannot be read has a sentence of its own
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # an unreadable file gives our own error
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page: Any = file.pages[0]
         what = f"a TIFF of {page.samplesperpixel} bands, {page.dtype}, {getattr(page.photometric, 'name', '?').lower()}"
@@ -187,7 +188,7 @@ def read_tiff(content: bytes) -> Deep:
             or page.photometric not in (0, 1, 2)
             or page.size > MOST_VALUES
         ):
-            raise UnreadableError(f"{what}, which is not read")
+            raise UnreadableError(f"{what}, which is not supported")
         ends = zip(page.dataoffsets, page.databytecounts, strict=True)
         if max((start + count for start, count in ends), default=0) > len(content):
             raise UnreadableError("the file is cut off")
@@ -217,7 +218,7 @@ def read_tiff(content: bytes) -> Deep:
 
 
 def _tiff_values(page: Any, content: bytes, orientation: int, what: str) -> tuple[NDArray[Any], int]:
-    """(H, W) or (H, W, bands), and how it has to be turned; OpenCV reads compressions that tifffile does not."""
+    """Return (H, W) or (H, W, bands) and the orientation; OpenCV reads compressions that tifffile does not."""
     try:
         values: Any = page.asarray()
     except ValueError as error:
@@ -225,21 +226,21 @@ def _tiff_values(page: Any, content: bytes, orientation: int, what: str) -> tupl
         if orientation == 1 and page.planarconfig == 1 and page.samplesperpixel in (1, 3, 4):
             values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if values is None or values.dtype != page.dtype:
-            raise UnreadableError(f"{what}, {page.compression.name}, which is not read") from error
+            raise UnreadableError(f"{what}, {page.compression.name}, which is not supported") from error
         return values if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]], orientation
     if values.ndim == 3 and page.planarconfig == 2:
         values = np.moveaxis(values, 0, 2)
     if values.ndim not in (2, 3):
-        raise UnreadableError(f"{what}, of the shape {values.shape}, which is not read")
+        raise UnreadableError(f"{what}, of shape {values.shape}, which is not supported")
     return values, orientation
 
 
 def behaves_as_alpha(band: NDArray[Any]) -> bool:
-    """Return whether a band that a TIFF calls alpha (H, W) looks like one.
+    """Return whether the values of a TIFF's alpha band (H, W) look like alpha.
 
-    Programs that write four bands call the fourth alpha whatever it is; Pillow does for near infrared. A mask is opaque
-    somewhere and mostly opaque or transparent: its soft borders are narrow. A band of an image lies in between, up to
-    the few pixels that are saturated or hold no data.
+    Many programs label any fourth band alpha; Pillow does so for near infrared. A mask is opaque somewhere and mostly
+    opaque or transparent, with narrow soft borders. An image band mostly has values in between, except for a few
+    saturated or missing pixels.
     """
     if band.dtype.kind != "u":
         return False
@@ -248,23 +249,23 @@ def behaves_as_alpha(band: NDArray[Any]) -> bool:
 
 
 def further_bands(read: int, bands: int) -> str:
-    """Return what to say of the bands after those that are read, with %d for the number of files."""
+    """Return a description of the bands after those that are read, with %d for the number of files."""
     if bands == read + 1:
         return f"{'fourth' if read == 3 else 'second'} band of %d TIFF files"
     return f"bands after the {'third' if read == 3 else 'first'} of %d TIFF files"
 
 
 def may_be_deep(start: bytes) -> bool:
-    """Return whether a file that begins with these bytes (32 or more) may have more than 8 bits."""
+    """Return whether a file with these first bytes (32 or more) may have more than 8 bits."""
     return not start.startswith(SHALLOW) and not (start.startswith(b"\x89PNG") and start[24:25] != b"\x10")
 
 
 def common_range(needed: Iterable[tuple[bool, int]]) -> PixelRange:
-    """Return the one range of all images of a data set from (is_float, bits_needed) of each.
+    """Return one range for all images of a data set, given (is_float, bits_needed) of each.
 
-    White is the largest value of all, rounded up to a power of two less one. Files that declare fewer bits than their
-    type has, such as TIFFs of 12 bits, count with these. Floating-point numbers have a range of their own: 0 to 1 where
-    none is above.
+    White is the largest value of all, rounded up to a power of two minus one. Files that declare fewer bits than their
+    type has, such as 12-bit TIFFs, count with the declared bits. Floats have their own range: 0 to 1 if none is above
+    1.
     """
     most = {True: 0, False: 0}
     for is_float, bits in needed:
@@ -273,12 +274,12 @@ def common_range(needed: Iterable[tuple[bool, int]]) -> PixelRange:
 
 
 def _bits_of(value: float) -> int:
-    """Return how many bits the value takes, one at least; fractions are rounded, so that 1.02 is taken as 1."""
+    """Return how many bits the value takes, at least one; fractions are rounded, so 1.02 counts as 1."""
     return max(1, round(max(0.0, value)).bit_length())
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # EXIF that cannot be read turns nothing, as in every viewer
+    except Exception:  # unreadable EXIF rotates nothing, as in every viewer
         return 1

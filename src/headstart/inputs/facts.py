@@ -1,4 +1,4 @@
-"""Small facts about images that were read before, so that they need not be read again."""
+"""Cached facts about images, so that they need not be read again."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from headstart.files import write_atomically
 
 
 class Facts:
-    """A folder with one small file a fact, under a key of hex digits; without a folder, this process remembers.
+    """A folder with one small file per fact, named by a key of hex digits; without a folder, a dict in this process.
 
-    Nothing breaks without it, so a folder that cannot be read or written is no error.
+    It is only a cache, so a folder that cannot be read or written raises no error.
     """
 
     _remembered: dict[str, str] = {}
@@ -19,7 +19,7 @@ class Facts:
         self.folder = folder
 
     def get(self, key: str) -> str | None:
-        """Return what was noted under a key; None where nothing was."""
+        """Return the fact stored under a key, or None."""
         if self.folder is None:
             return self._remembered.get(key)
         with contextlib.suppress(OSError, ValueError):
@@ -27,7 +27,7 @@ class Facts:
         return None
 
     def put(self, key: str, fact: str) -> None:
-        """Note a fact."""
+        """Store a fact."""
         if self.folder is None:
             self._remembered[key] = fact
             return
@@ -37,9 +37,9 @@ class Facts:
 
 
 def file_state(path: str | Path) -> str:
-    """Return what changes whenever a file does: nobody can set the time of change (ctime) by hand."""
+    """Return a text that changes whenever the file does; users cannot set the time of change (ctime)."""
     try:
-        state = os.stat(path)  # noqa: PTH116  # faster than Path's, for 50,000 files
+        state = os.stat(path)  # noqa: PTH116  # faster than Path.stat, for 50,000 files
     except (OSError, ValueError):
         return "unreadable"
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"

@@ -1,4 +1,4 @@
-"""What lies below a folder: images, other files, folders, and links that lead to folders."""
+"""Scan a folder: images, other files, folders, and links to folders."""
 
 import contextlib
 import functools
@@ -15,10 +15,10 @@ from PIL import Image
 from headstart.errors import DataError
 from headstart.files import printable
 
-HIDDEN = (".", "__MACOSX", "__pycache__", "@eaDir")  # how the names begin of what systems put beside files
-# Formats of Pillow that are no pixels, or that it cannot decode without other programs.
+HIDDEN = (".", "__MACOSX", "__pycache__", "@eaDir")  # prefixes of files that systems add
+# Pillow's formats without pixels, or that need other programs.
 NOT_IMAGES = frozenset("EPS PDF MPEG WMF BUFR GRIB HDF5 IPTC".split())
-# Files that the first bytes would call a TIFF, though only a thumbnail in them could be read.
+# Files that start like a TIFF, although only their thumbnail could be read.
 CAMERA_RAW = frozenset(".3fr .arw .cr2 .cr3 .dcr .dng .erf .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw".split())
 MENDS = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "install pillow-heif"),
@@ -27,35 +27,35 @@ MENDS = {
     **dict.fromkeys(CAMERA_RAW, "camera raw; convert them"),
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"), "unpack them"),
 }
-with contextlib.suppress(ImportError):  # here, as processes that load images need it too
+with contextlib.suppress(ImportError):  # at import, because loader processes need it too
     importlib.import_module("pillow_heif").register_heif_opener()
-LONGEST_SUFFIX = 10  # characters; what follows the dot of "Dr. Smith at work" is none
+LONGEST_SUFFIX = 10  # characters; "Dr. Smith at work" has no suffix
 
 
 @dataclass
 class Folder:
-    """A folder below the root, and what is in it."""
+    """A folder below the root, and its content."""
 
     path: Path
     images: list[Path] = field(default_factory=list)  # directly in it
     others: list[str] = field(default_factory=list)  # names of its other files
-    dead: list[Path] = field(default_factory=list)  # links in it that lead nowhere
+    dead: list[Path] = field(default_factory=list)  # broken links in it
     folders: list["Folder"] = field(default_factory=list)  # by name
-    same_as: Path | None = None  # where its content is counted, for a link to a folder that is counted elsewhere
+    same_as: Path | None = None  # for a link to a folder that is already counted: that folder
 
     @property
     def name(self) -> str:
-        """Return the name as it can be written anywhere."""
+        """Return the name in printable form."""
         return printable(self.path.name)
 
     @functools.cached_property
     def image_count(self) -> int:
-        """Return how many images are in it and below."""
+        """Return the number of images in it and below."""
         return len(self.images) + sum(folder.image_count for folder in self.folders)
 
     @property
     def filled(self) -> list["Folder"]:
-        """Return the folders directly in it that hold images."""
+        """Return the folders directly in it that contain images."""
         return [folder for folder in self.folders if folder.image_count]
 
     def below(self) -> Iterator["Folder"]:
@@ -70,9 +70,9 @@ class Folder:
 
 
 def walk(root: Path) -> Folder:
-    """Return the folder with all that is below it. Raises DataError for a folder that cannot be read.
+    """Return the folder with everything below it. Raises DataError for a folder that cannot be read.
 
-    Links to folders are followed, after all real folders. No folder is counted twice, so links may lead in circles.
+    Links to folders are followed after all real folders. No folder is counted twice, so links may form circles.
     """
     top = Folder(root)
     counted: dict[tuple[int, int], Path] = {}
@@ -98,7 +98,7 @@ def walk(root: Path) -> Folder:
 
 
 def _list(folder: Folder) -> list[tuple[Path, bool]]:
-    """Note the files of a folder; return the folders in it, and whether each is a link."""
+    """Record the files of a folder; return its subfolders, and whether each is a link."""
     below = []
     with os.scandir(folder.path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -108,7 +108,7 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
                 below.append((folder.path / entry.name, entry.is_symlink()))
             elif is_image(entry):
                 folder.images.append(folder.path / entry.name)
-            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # a link to itself is no error here
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # no error for a link to itself
                 folder.dead.append(folder.path / entry.name)
             else:
                 folder.others.append(entry.name)
@@ -116,7 +116,7 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Return whether it is a folder or leads to one; a link that leads to itself does not."""
+    """Return whether it is a folder or a link to one; a link to itself is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -124,13 +124,13 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def is_image(entry: "os.DirEntry[str] | Path") -> bool:
-    """Return whether a file counts as an image: by its suffix, or by its first bytes where the suffix tells nothing."""
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # ten times faster than Path's, and there are many
+    """Return whether a file is an image, by its suffix, or by its first bytes if the suffix is unknown."""
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # ten times faster than Path.suffix
     if suffix in image_suffixes():
         return True
     if suffix in _suffixes() or suffix in MENDS:
         return False
-    with contextlib.suppress(Exception):  # Pillow raises nearly anything for what is no whole image
+    with contextlib.suppress(Exception):  # Pillow may raise nearly anything for a damaged file
         if entry.is_file():
             with Image.open(Path(entry), formats=_formats()):
                 return True
@@ -139,7 +139,7 @@ def is_image(entry: "os.DirEntry[str] | Path") -> bool:
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """Return the suffixes of images that Pillow decodes, such as .jpg, in small letters."""
+    """Return the suffixes of images that Pillow decodes, such as .jpg, in lower case."""
     return frozenset(suffix for suffix, name in _suffixes().items() if name in Image.OPEN and name not in NOT_IMAGES)
 
 
@@ -157,7 +157,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _led_back_to(path: Path) -> Path | None:
-    """Return the folder that a link leads to, where that holds the link; else None."""
+    """Return a link's target folder if the link lies inside it, otherwise None."""
     if not path.is_symlink():
         return None
     place = Path(os.path.realpath(path))
@@ -170,7 +170,7 @@ def refuse_folder(error: OSError) -> NoReturn:
 
 
 def files_by_suffix(names: Iterable[str]) -> str:
-    """Return "14 .txt, 2 without suffix", the most first, with the mend where there is one; empty for no names."""
+    """Return a text such as "14 .txt, 2 without suffix", most frequent first, with hints; empty for no names."""
     counts = Counter(_suffix(name) for name in names)
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     return ", ".join(
@@ -185,7 +185,7 @@ def _suffix(name: str) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """Return the absolute path, links followed as far as they lead; what is no path is no error here."""
+    """Return the absolute path with links resolved; an invalid path raises no error."""
     try:
         return Path(os.path.realpath(path))
     except ValueError:  # a zero byte
@@ -193,7 +193,7 @@ def real_path(path: Path) -> Path:
 
 
 def relative(path: Path, top: Folder) -> str:
-    """Return the path of what lies below the root without that, and of what lies elsewhere whole."""
+    """Return the path relative to the root if below it, otherwise the whole path."""
     return printable((path.relative_to(top.path) if path.is_relative_to(top.path) else path).as_posix())
 
 

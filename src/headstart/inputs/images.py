@@ -1,4 +1,4 @@
-"""The images of a split: decoded all at once and kept, or one at a time when asked."""
+"""The images of a split, decoded all at once and kept, or one at a time on demand."""
 
 import contextlib
 import hashlib
@@ -11,13 +11,13 @@ from headstart.errors import DataError
 from headstart.inputs.collection import Undecoded
 from headstart.inputs.decoding import Decoder, PixelArray, UnreadableError, decode_each
 
-SAMPLED = 32  # images whose sizes stand for all
+SAMPLED = 32  # images used to estimate the size of all
 
 
 class Images:
-    """Decoded images by position; what a file held when it was first read is held against what it holds later.
+    """Decoded images by position; each file is compared with the content at its first reading.
 
-    ``room`` is how many bytes of memory the images of another decoder may take besides.
+    ``room`` is the memory in bytes that a second set of decoded images may take.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Images:
         room: int = 0,
     ) -> None:
         self.ids, self.undecoded, self.decoder = ids, undecoded, decoder
-        self.contents = contents  # sha256 of each image's file, or of its pixels where there is no file
+        self.contents = contents  # sha256 of each image's file, or of its pixels without a file
         self.keep, self.decoded, self.room = keep, decoded, room
         self._finer: dict[int, Images] = {}  # by the short side
         self._is_measured = True
@@ -40,7 +40,7 @@ class Images:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> PixelArray:
-        """(H, W, 3) uint8."""
+        """Return (H, W, 3) uint8."""
         if self.decoded is not None:
             return self.decoded[index]
         with contextlib.suppress(UnreadableError):
@@ -50,16 +50,16 @@ class Images:
         raise DataError(f"The image '{self.ids[index]}' was changed or removed while the run was using it.")
 
     def load(self, what: str) -> None:
-        """Decode all of them in threads, if they may be kept and are not yet."""
+        """Decode all images in threads, if they may be kept and are not yet."""
         if not self._is_measured:
             self.keep, self._is_measured = self.keep and self._nbytes() <= self.room, True
         if self.keep and self.decoded is None:
             self.decoded = list(decode_each(self.__getitem__, len(self), f"decoding {what}"))
 
     def finer(self, short_side: int) -> "Images":
-        """Return the same images with a short side of so many pixels, or their own where that is smaller, unpadded.
+        """Return the same images with a larger short side; smaller images keep their size, without padding.
 
-        They are kept in memory where there is room for them.
+        They are kept in memory if there is room.
         """
         if short_side not in self._finer:
             side = max(short_side, self.decoder.short_side)
@@ -70,18 +70,18 @@ class Images:
         return self._finer[short_side]
 
     def _nbytes(self) -> float:
-        """Return how many bytes all of them take, estimated from some."""
+        """Return the bytes of all images, estimated from a sample."""
         some = np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int).tolist()
         return len(self) * float(np.mean([self[index].nbytes for index in some]))
 
     @property
     def costly(self) -> bool:
-        """Whether asking for an image means decoding it."""
+        """Return whether accessing an image means decoding it."""
         return self.decoded is None
 
 
 def content_digest(ids: Sequence[str], targets: Sequence[int], contents: Sequence[bytes]) -> str:
-    """One hash for names, targets and contents, in hex."""
+    """Return one hash of names, targets and contents, in hex."""
     digest = hashlib.sha256()
     for name, target, content in zip(ids, targets, contents, strict=True):
         digest.update(f"{name}\0{target}\0".encode() + content)

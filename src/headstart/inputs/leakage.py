@@ -1,4 +1,4 @@
-"""The same image in two splits: byte for byte, and, if asked, nearly the same."""
+"""Find images that are in two splits: exact duplicates and, on request, near duplicates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,24 +12,24 @@ from headstart.inputs.decoding import PixelArray, decode_each
 from headstart.inputs.images import Images
 
 PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"))
-EXAMPLES = 5  # pairs of names kept for each two splits
-NAMED = 2  # of which the warning shows so many
+EXAMPLES = 5  # pairs of names kept for each pair of splits
+NAMED = 2  # pairs of names in the warning
 SIDE, BITS = 32, 64
-# Two unrelated images differ in 32 of 64 bits on average. On 15-Scene and CIFAR-10, at most 6 differ in 99 or more of
-# 100 copies that were halved, saved as JPEG of quality 30 or brightened by 15 %, and in 2 of 9 million pairs that are
-# not alike (whose grey values correlate by less than 0.95).
+# Two unrelated images differ in 32 of 64 bits on average. On 15-Scene and CIFAR-10, at most 6 bits differ for at least
+# 99 % of copies that were halved, saved as JPEG of quality 30 or brightened by 15 %, but only for 2 of 9 million pairs
+# of dissimilar images (whose grey values correlate by less than 0.95).
 THRESHOLD = 6
-FLAT = 2.0  # grey levels of deviation; flatter images have no structure that could be recognised
-ROWS = 1024  # held against all others at once
+FLAT = 2.0  # standard deviation in grey levels; flatter images have no recognisable structure
+ROWS = 1024  # compared with all others at once
 
 Bits = NDArray[np.float32]
 
 
 def leakage(splits: Mapping[str, Images], near: bool = False) -> dict[str, dict[str, Any]]:
-    """What two splits share, by "train-test" and so on; pairs that share nothing are left out.
+    """Return what two splits share, under keys such as "train-test"; pairs that share nothing are left out.
 
-    "duplicates" counts the images of the second split whose bytes are also in the first, "examples" are pairs of
-    names. With ``near`` there are also "near_duplicates", without the duplicates, and "near_examples".
+    "duplicates" counts the images of the second split whose bytes are also in the first; "examples" are pairs of names.
+    ``near`` adds "near_duplicates", which exclude the duplicates, and "near_examples".
     """
     hashes = {name: perceptual_hashes(images, name) for name, images in splits.items()} if near else {}
     shared = {}
@@ -46,7 +46,7 @@ def leakage(splits: Mapping[str, Images], near: bool = False) -> dict[str, dict[
 
 
 def leakage_text(shared: Mapping[str, Mapping[str, Any]]) -> str:
-    """One sentence for what ``leakage`` found; empty where it found nothing."""
+    """Return one sentence on the result of ``leakage``; empty if it found nothing."""
     parts = []
     for pair, found in shared.items():
         first, second = pair.split("-")
@@ -55,11 +55,11 @@ def leakage_text(shared: Mapping[str, Mapping[str, Any]]) -> str:
                 examples = [f"'{two}' = '{one}'" for one, two in found[f"{prefix}examples"][:NAMED]]
                 more = ", ..." if count > NAMED else ""
                 parts.append(f"{count} of {second} {how} {first} ({', '.join(examples)}{more})")
-    return f"splits share images, so their scores say too much: {'; '.join(parts)}" if parts else ""
+    return f"splits share images, so scores are too optimistic: {'; '.join(parts)}" if parts else ""
 
 
 def same_contents(first: Sequence[bytes], second: Sequence[bytes]) -> dict[int, int]:
-    """Positions in the second whose content is in the first, each with the first position there."""
+    """Map each position in ``second`` whose content is also in ``first`` to its first position there."""
     if not set(first) & set(second):
         return {}
     places: dict[bytes, int] = {}
@@ -69,10 +69,10 @@ def same_contents(first: Sequence[bytes], second: Sequence[bytes]) -> dict[int, 
 
 
 def perceptual_hash(image: PixelArray) -> Bits:
-    """(64,) of +1 and -1: the signs of the 64 lowest frequencies; all 0 for a flat image.
+    """Return (64,) of +1 and -1, the signs of the 64 lowest frequencies; all 0 for a flat image.
 
-    The image is made grey and 32 x 32 pixels, then comes its cosine transform, of which the mean is left out. Size,
-    encoding, brightness and contrast hardly move a sign (after Zauner 2010, who thresholds at the median).
+    The image becomes grey and 32 x 32 pixels; then follows its cosine transform, without the mean. Size, encoding,
+    brightness and contrast hardly change a sign (after Zauner 2010, who thresholds at the median).
     """
     small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     grey = np.asarray(small, dtype=np.float32)
@@ -82,16 +82,16 @@ def perceptual_hash(image: PixelArray) -> Bits:
 
 
 def perceptual_hashes(images: Images, what: str) -> Bits:
-    """(N, 64), in threads."""
+    """Return the hashes (N, 64), computed in threads."""
     one = lambda index: perceptual_hash(images[index])  # noqa: E731
     hashes = list(decode_each(one, len(images), f"comparing {what} images"))
     return np.stack(hashes) if hashes else np.zeros((0, BITS), dtype=np.float32)
 
 
 def near_pairs(first: Bits, second: Bits, threshold: int = THRESHOLD) -> dict[int, int]:
-    """Positions in the second with at most ``threshold`` bits unlike one in the first, each with the nearest there.
+    """Map positions in ``second`` to the nearest in ``first``, if at most ``threshold`` bits differ.
 
-    A product of hashes of +1 and -1 is 64 less twice the bits in which they differ; that of a flat image is 0.
+    The product of two hashes of +1 and -1 is 64 minus twice the number of differing bits; that of a flat image is 0.
     """
     pairs: dict[int, int] = {}
     if not len(first):
@@ -111,7 +111,7 @@ def _told(one: Images, two: Images, pairs: Mapping[int, int], prefix: str) -> di
 
 
 def _lowest() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the 64 lowest frequencies after the mean are, diagonal by diagonal."""
+    """Return the indices of the 64 lowest frequencies after the mean, diagonal by diagonal."""
     rows, columns = np.indices((SIDE, SIDE)).reshape(2, -1)
     order = np.lexsort((rows, rows + columns))[1 : BITS + 1]
     return rows[order], columns[order]

@@ -1,4 +1,4 @@
-"""What is striking about the decoded images of a data set: flat, nearly black, all alike; and what was not used."""
+"""Note suspicious decoded images (flat, nearly black, all alike) and parts of files that were not used."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,26 +9,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FLAT = 2.0  # grey levels of deviation, of every colour
-DARK, LIGHT = 24, 231  # an image all below or all above shows next to nothing
-ALIKE = 0.75  # grey levels of mean distance from the median image
-SUSPICIOUS = 48  # grey levels between the few pixels, below which all are looked at
-SIDE = 16  # of the few pixels that are held against the median image: enough that one of them lies on a stroke
-MOST = 250  # images whose median stands for that of all
-SHARE, LEAST, NAMED = 0.1, 3, 3  # of the images, for a sentence; and names in it
+FLAT = 2.0  # standard deviation of each colour, in grey levels
+DARK, LIGHT = 24, 231  # an image entirely below or above shows next to nothing
+ALIKE = 0.75  # mean distance from the median image, in grey levels
+SUSPICIOUS = 48  # all pixels are checked if the sampled ones span fewer grey levels
+SIDE = 16  # side of the grid of sampled pixels: fine enough that one of them hits a pen stroke
+MOST = 250  # images used for the median
+SHARE, LEAST, NAMED = 0.1, 3, 3  # fraction and number of images needed for a sentence; names in it
 SENTENCES = {
-    "black": "come out nearly black, with no value above 23 of 255",
-    "white": "come out nearly white, with no value below 232 of 255",
-    "flat": "come out flat: their pixels deviate by less than 2 of 255 grey levels",
-    "alike": "come out nearly the same as each other",
+    "black": "are nearly black, with no value above 23 of 255",
+    "white": "are nearly white, with no value below 232 of 255",
+    "flat": "are flat: their pixels deviate by less than 2 of 255 grey levels",
+    "alike": "are nearly identical to each other",
     "clipped": "have values above the range that dataset.bits names, which are taken as white",
 }
-ANY = ("clipped",)  # of which one image is worth a sentence
+ANY = ("clipped",)  # kinds for which one image is enough
 
 
 @dataclass
 class Notes:
-    """What is said of the images of a split; kept beside the digest of their contents."""
+    """Notes on the images of a split, stored beside the digest of their contents."""
 
     count: int = 0
     deep: int = 0  # images with more than 8 bits
@@ -36,7 +36,7 @@ class Notes:
     odd: dict[str, list[Any]] = field(default_factory=dict)  # by kind: the number, and the first names
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the notes as plain values."""
         return asdict(self)
 
     def mark(self, kind: str, name: str, count: int = 1) -> None:
@@ -47,11 +47,11 @@ class Notes:
             entry.append(name)
 
     def phrases(self) -> list[str]:
-        """Return what was found and not used."""
+        """Return a phrase for each kind of file content that was not used."""
         return [phrase % count for phrase, count in self.unused.items()]
 
     def sentences(self) -> list[str]:
-        """Return a sentence a kind that a substantial share of the images is of."""
+        """Return a sentence for each kind that a substantial fraction of the images has."""
         told = []
         for kind, what in SENTENCES.items():
             number, *names = self.odd.get(kind, [0])
@@ -63,7 +63,7 @@ class Notes:
 
 
 def joined_notes(parts: Iterable[Notes]) -> Notes:
-    """Return the sum of what is said of several splits."""
+    """Return the sum of several splits' notes."""
     whole = Notes()
     for part in parts:
         whole.count, whole.deep = whole.count + part.count, whole.deep + part.deep
@@ -76,9 +76,9 @@ def joined_notes(parts: Iterable[Notes]) -> Notes:
 
 
 def look(image: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """Return of an image (H, W, 3) whether it is "black", "white", "flat" or "", and its few pixels to compare.
+    """Return the kind of an image (H, W, 3), "black", "white", "flat" or "", and its sampled pixels.
 
-    All pixels are looked at only where the few give cause: a decoder's whole pass pays for this.
+    All pixels are checked only if the sample is suspicious, because this runs on every image.
     """
     height, width = image.shape[:2]
     few = image[:: max(1, height // SIDE), :: max(1, width // SIDE), 1][:SIDE, :SIDE].tobytes()
@@ -92,7 +92,7 @@ def look(image: NDArray[np.uint8]) -> tuple[str, bytes]:
 
 
 def alike(few: Sequence[bytes]) -> list[int]:
-    """Return which images are next to the median of all, by the pixels that ``look`` gives of each."""
+    """Return which images are close to the median image, by the sampled pixels from ``look``."""
     size = max(map(len, few), default=0)
     rows = [number for number, values in enumerate(few) if len(values) == size]
     if len(rows) < LEAST:

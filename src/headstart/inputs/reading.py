@@ -1,4 +1,4 @@
-"""One pass over a collection: what can be read, what it holds, and the range of what has more than 8 bits."""
+"""Read a collection in one pass: what is readable, its content, and the range of values beyond 8 bits."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError, com
 from headstart.inputs.looks import Notes, alike, look
 from headstart.inputs.seen import SeenImages, stamp_of
 
-NAMED = 3  # broken images that a sentence names
+NAMED = 3  # unreadable images named in a message
 NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
@@ -23,18 +23,18 @@ NOTHING = np.empty((0, 0, 3), np.uint8)
 class Decoded:
     """The outcome of one pass over a collection."""
 
-    kept: NDArray[np.int64]  # positions in the collection of those that could be read
-    images: list[PixelArray] | None  # None when they would not fit into memory
-    contents: list[bytes]  # sha256 of each that could be read
-    unreadable: dict[str, str]  # the names of the others, each with the reason
-    notes: Notes  # what is said of those that could be read
+    kept: NDArray[np.int64]  # positions of the readable images in the collection
+    images: list[PixelArray] | None  # None if they would not fit into memory
+    contents: list[bytes]  # sha256 of each readable image
+    unreadable: dict[str, str]  # name of each unreadable image -> reason
+    notes: Notes  # on the readable images
 
 
 def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None) -> Decoded:
-    """Decode every image once, in threads: to check it, to hash it, to look at it, and to keep it if asked.
+    """Decode every image once, in threads, to check, hash and inspect it, and to keep it on request.
 
-    Raises NoRangeError at the first image of more than 8 bits where the decoder's ``pixel_range`` is None, CrashError
-    where the memory does not suffice for an image.
+    Raises NoRangeError at the first image with more than 8 bits if the decoder's ``pixel_range`` is None, and
+    CrashError if memory does not suffice for an image.
     """
 
     def one(index: int) -> tuple[Read, str, bytes] | str:
@@ -84,7 +84,7 @@ def _note(notes: Notes, name: str, read: Read, kind: str) -> None:
 
 
 def paths_of(found: Mapping[str, Collection]) -> list[Path]:
-    """Return the files of all splits that a source has, without opening any."""
+    """Return the files of all splits of a source, without opening them."""
     paths: list[Path] = []
     for collection in found.values():
         with contextlib.suppress(UnreadableError):
@@ -94,9 +94,9 @@ def paths_of(found: Mapping[str, Collection]) -> list[Path]:
 
 
 def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRange:
-    """Return the range of a data set's files, and remember it.
+    """Return the range of a data set's files, and store it.
 
-    All files of the source count, so that an image has the same pixels whichever subset, fold or split is drawn.
+    All files of the source count, so that an image has the same pixels in every subset, fold and split.
     """
     stamp = stamp_of(paths)  # before they are read
     found = find_range(paths)
@@ -106,17 +106,17 @@ def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRan
 
 
 def range_text(found: PixelRange) -> str:
-    """Return one sentence on what is taken as white in images of more than 8 bits."""
+    """Return one sentence on which value is white in images with more than 8 bits."""
     told = []
     if found.integers is not None:
         told.append(f"values up to {found.integers:,} are taken as {found.integers.bit_length()} bits")
     if found.floats is not None:
         told.append(f"fractional values as 0 to {found.floats:,g}")
-    return f"images of more than 8 bits: {', '.join(told)}; dataset.bits decides otherwise"
+    return f"images of more than 8 bits: {', '.join(told)}; dataset.bits overrides this"
 
 
 def find_range(paths: Sequence[Path]) -> PixelRange:
-    """Return the range of all images of more than 8 bits among these files; those that cannot be read do not count."""
+    """Return the range of all images with more than 8 bits among these files; unreadable files are ignored."""
 
     def one(index: int) -> tuple[bool, int]:
         try:
@@ -133,7 +133,7 @@ def find_range(paths: Sequence[Path]) -> PixelRange:
 
 
 def refuse(unreadable: Mapping[str, str], of: int) -> None:
-    """Raise DataError if any of so many images cannot be read: how many, the first of them, and why."""
+    """Raise DataError if any of ``of`` images is unreadable; the message names the first ones and the reasons."""
     if not unreadable:
         return
     named = [f"'{name}' ({reason})" for name, reason in list(unreadable.items())[:NAMED]]
@@ -143,4 +143,4 @@ def refuse(unreadable: Mapping[str, str], of: int) -> None:
     else:
         more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
         what, them = f"{len(unreadable)} of {of} images cannot be read: {', '.join(named)}{more}", "them"
-    raise DataError(f"{what}; replace {them}, or leave such images out with dataset.on_error=skip.")
+    raise DataError(f"{what}; replace {them}, or skip such images with dataset.on_error=skip.")

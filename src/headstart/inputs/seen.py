@@ -1,4 +1,4 @@
-"""Collections that were read whole before: hashing their files again is enough, decoding them is not needed."""
+"""Collections that were decoded before: hashing their files again is enough."""
 
 import hashlib
 import json
@@ -17,17 +17,17 @@ from headstart.inputs.looks import Notes
 
 
 class SeenImages:
-    """A folder with one small file a collection and decoder: the digest of the contents that could all be decoded,
-    and what was said of them.
+    """A folder with one small file per collection and decoder, for collections whose images could all be decoded.
 
-    Nothing breaks without it, so a folder that cannot be written is no error.
+    Each file holds the digest of the contents, and notes. It is only a cache, so a folder that cannot be written raises
+    no error.
     """
 
     def __init__(self, folder: Path) -> None:
         self.facts = Facts(folder)
 
     def known(self, collection: Collection, decoder: Decoder) -> tuple[str, Notes] | None:
-        """Return what the contents came to when they were decoded, and what was said of them; None if they were not."""
+        """Return the digest and the notes from when the contents were decoded; None if they were not."""
         try:
             digest, notes = (self.facts.get(self._key(collection, decoder)) or "").splitlines()
             return digest, Notes(**json.loads(notes))
@@ -35,11 +35,11 @@ class SeenImages:
             return None
 
     def note(self, collection: Collection, decoder: Decoder, digest: str, notes: Notes) -> None:
-        """Remember that all images of this digest could be decoded."""
+        """Store that all images with this digest could be decoded."""
         self.facts.put(self._key(collection, decoder), f"{digest}\n{json.dumps(notes.to_json())}")
 
     def pixel_range(self, paths: Sequence[Path]) -> PixelRange | None:
-        """Return the range that was found of these files, where sizes and times say that none has changed since."""
+        """Return the stored range of these files, if sizes and times show that none has changed."""
         try:
             found = json.loads(self.facts.get(self._range_key(paths)) or "")
             return PixelRange(*found["range"]) if found["files"] == stamp_of(paths) else None
@@ -47,7 +47,7 @@ class SeenImages:
             return None
 
     def note_range(self, paths: Sequence[Path], pixel_range: PixelRange, stamp: str) -> None:
-        """Remember the range of files whose ``stamp`` was taken before they were read."""
+        """Store the range of files whose ``stamp`` was taken before they were read."""
         self.facts.put(self._range_key(paths), json.dumps({"files": stamp, "range": astuple(pixel_range)}))
 
     def _range_key(self, paths: Sequence[Path]) -> str:

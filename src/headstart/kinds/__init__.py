@@ -12,13 +12,13 @@ from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.regression import NumberKind
 
 __all__ = [
+    "DEFAULT",
     "KINDS",
     "Kind",
     "Metric",
     "Predictions",
     "is_share",
     "kind_of",
-    "kind_of_settings",
     "metric_of",
     "metric_or_default",
     "task_name",
@@ -58,13 +58,6 @@ def task_name(record: Mapping[str, Any]) -> str:
     except DataError:
         return "unknown"
     return kind.name if metric == kind.primary else f"{kind.name}, {metric.axis()}"
-
-
-def kind_of_settings(settings: Mapping[str, Any]) -> Kind:
-    """Return the kind of target that settings train for, by the class of their task; ``DEFAULT`` for another one."""
-    task = settings.get("task")
-    target = str(task.get("_target_", "")) if isinstance(task, Mapping) else ""
-    return KINDS.get(target.rsplit(".", 1)[-1].lower(), KINDS[DEFAULT])
 
 
 def is_share(name: str) -> bool:

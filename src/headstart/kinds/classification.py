@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
 if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from headstart.kinds.class_predictions import ClassPredictions
     from headstart.kinds.class_scores import Scores
     from headstart.report_table import ReportTable
@@ -38,6 +41,15 @@ class ClassKind:
         "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
         " validation."
     )
+
+    def predicted(
+        self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
+    ) -> ClassPredictions:
+        """Return the predictions of a network from its logits, (N, classes)."""
+        from headstart.kinds.class_predictions import ClassPredictions
+
+        shares = outputs.double().softmax(dim=1).numpy()
+        return ClassPredictions(ids, targets, outputs.argmax(dim=1).numpy(), shares, classes)
 
     def parse(self, table: PredictionTable, name: str) -> ClassPredictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""

@@ -12,6 +12,7 @@ from headstart.kinds.metric import NOTHING, Metric, significant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from headstart.report_table import ReportTable
 
@@ -96,6 +97,11 @@ class Kind(Protocol):
     """Further scores that tables show, by name."""
     beyond_note: str
     """What a reader has to know of them."""
+
+    def predicted(
+        self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
+    ) -> Predictions:
+        """Return the predictions of a network from its outputs, (N, ...)."""
 
     def parse(self, table: PredictionTable, name: str) -> Predictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""

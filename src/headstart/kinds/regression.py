@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
 if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from headstart.kinds.number_predictions import NumberPredictions, NumberScores
     from headstart.report_table import ReportTable
 
@@ -31,6 +34,17 @@ class NumberKind:
     shares: Collection[str] = frozenset()
     beyond: Mapping[str, ScoreColumn] = BEYOND
     beyond_note = "RMSE: root of the mean squared error. R²: share of the targets' variance that is explained."
+
+    def predicted(
+        self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
+    ) -> NumberPredictions:
+        """Return the predictions of a network from its outputs in the unit of the target, (N,) or (N, 1)."""
+        import numpy as np
+
+        from headstart.kinds.number_predictions import NumberPredictions
+
+        values = outputs.double().reshape(len(outputs)).numpy()
+        return NumberPredictions(ids, np.asarray(targets, dtype=np.float64), values)
 
     def parse(self, table: PredictionTable, name: str) -> NumberPredictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.files import write_atomically
-from headstart.kinds import Kind, Predictions
+from headstart.kinds import DEFAULT, KINDS, Kind, Predictions
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.classification import ClassKind
 from headstart.records.opening import unreadable
@@ -36,16 +36,18 @@ def read_class_predictions(path: Path) -> ClassPredictions:
     return found
 
 
-def write_predicted(path: Path, predictions: Predictions) -> None:
-    """Write predictions of any kind, a row an image."""
-    write_atomically(path, predictions.text())
+def write_predictions(
+    path: Path,
+    ids: Sequence[str],
+    targets: np.ndarray,
+    outputs: Tensor,
+    classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
+) -> None:
+    """Write a row per image from the outputs of a network, (N, ...), as ``kind.predicted`` takes them.
 
-
-def write_predictions(path: Path, ids: Sequence[str], targets: np.ndarray, logits: Tensor, classes: list[str]) -> None:
-    """Write what a classifier predicted, from logits (N, classes).
-
-    When only the first images were tested (a limit of the trainer), only those are listed.
+    When only the first images were tested (a limit of the trainer), only those are listed. ``classes`` may be empty
+    where targets are no classes.
     """
-    count = len(logits)
-    said, probabilities = logits.argmax(dim=1).numpy(), logits.double().softmax(dim=1).numpy()
-    write_predicted(path, ClassPredictions(ids[:count], targets[:count], said, probabilities, classes))
+    count = len(outputs)
+    write_atomically(path, kind.predicted(ids[:count], targets[:count], outputs, classes).text())

@@ -1,4 +1,4 @@
-"""Robustness to common corruptions: corrupted images, the same for every run, and what networks say of them."""
+"""Robustness to common corruptions: the same corrupted images for every run, and predictions for them."""
 
 from headstart.robustness.corruptions import content_of, corrupt
 from headstart.robustness.severities import NAMES, SEVERITIES, severities_for

@@ -1,11 +1,11 @@
-"""The 15 common corruptions (Hendrycks & Dietterich 2019, arXiv:1903.12261), each drawn from a stream of its own.
+"""The 15 common corruptions (Hendrycks & Dietterich 2019, arXiv:1903.12261), each with its own random stream.
 
-They are written here on OpenCV's and SciPy's kernels. imagecorruptions 1.1.2 does not run on today's NumPy and
-scikit-image. Its successor imagecorruptions-imaug draws from NumPy's global generator, takes the seed of glass_blur
-from the clock, needs numba and an OpenCV that gets in the way of opencv-python-headless, and has no constants for small
-images. Frost alone is of another kind than the published: that blends photographs, this grows crystals.
+They are written here with OpenCV and SciPy. imagecorruptions 1.1.2 does not run on current NumPy and scikit-image. Its
+successor imagecorruptions-imaug draws from NumPy's global generator, seeds glass_blur from the clock, needs numba and
+an OpenCV that conflicts with opencv-python-headless, and has no constants for small images. Only frost differs from the
+paper: the authors blend photographs, this code grows crystals.
 
-Inside, an image is float32 (H, W, 3) from 0 to 1.
+The kernels below work on float32 images (H, W, 3) from 0 to 1.
 """
 
 import io
@@ -29,24 +29,24 @@ from headstart.seeds import generator
 PixelArray = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 VERSION = 1
-"""Of the kernels below: one more whenever an image comes out differently."""
+"""The version of the kernels below; raise it whenever an output changes."""
 LEAST = 16
-"""Pixels of the shorter side."""
+"""The smallest shorter side, in pixels."""
 
 
 def corrupt(image: PixelArray, name: str, severity: int, content: int | None = None) -> PixelArray:
-    """The image (H, W, 3) corrupted, of the same shape; always the same for the same pixels.
+    """Return the image (H, W, 3) corrupted; the same pixels always give the same result.
 
-    ``content`` is ``content_of(image)`` where it is known. Raises ConfigError for an unknown name or severity, and
-    for an image with a side below 16 pixels.
+    ``content`` is ``content_of(image)`` if already known. Raises ConfigError for an unknown name or severity, and for
+    an image with a side below 16 pixels.
     """
     if name not in NAMES:
         raise ConfigError(f"There is no corruption '{name}'.{nearest(name, NAMES)}")
     if severity not in SEVERITIES:
-        raise ConfigError(f"The severity is {severity}, expected one of 1 to 5.")
+        raise ConfigError(f"The severity is {severity}; expected 1 to 5.")
     side = min(image.shape[:2])
     if side < LEAST:
-        raise ConfigError(f"The image has {side} pixels on a side, corruptions need {LEAST} or more.")
+        raise ConfigError(f"The image's shorter side has {side} pixels; corruptions need at least {LEAST}.")
     known = content_of(image) if content is None else content
     rng = generator("corruption", severity, NAMES.index(name), known)
     constants = severities_for(side).constants[name][severity - 1]
@@ -57,50 +57,50 @@ def corrupt(image: PixelArray, name: str, severity: int, content: int | None = N
 
 
 def content_of(image: PixelArray) -> int:
-    """128 bits that stand for the shape and the pixels."""
+    """Return a 128-bit hash of the shape and the pixels."""
     return int.from_bytes(content_hash(image)[:16], "big")
 
 
 def made_by(side: int) -> str:
-    """What corrupts images of that side: equal for two results that may be compared."""
+    """Return a text on what makes corruptions of this side; only results with equal texts are comparable."""
     packages = {"opencv": cv2.__version__, **{name: version(name) for name in ("numpy", "scipy", "pillow")}}
-    told = ", ".join(f"{name} {number}" for name, number in packages.items())
-    return f"kernels {VERSION}, severities of {severities_for(side).name}, {told}"
+    versions = ", ".join(f"{name} {number}" for name, number in packages.items())
+    return f"kernels {VERSION}, severities of {severities_for(side).name}, {versions}"
 
 
 # --- noise
 
 
 def gaussian_noise(x: Floats, deviation: float, rng: np.random.Generator) -> Floats:
-    """What a sensor adds in little light."""
+    """Add noise as a sensor does in low light."""
     return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)
 
 
 def shot_noise(x: Floats, photons: float, rng: np.random.Generator) -> Floats:
-    """Light comes in photons: Poisson."""
+    """Draw Poisson counts of photons."""
     return (rng.poisson(x * photons) / photons).astype(np.float32)
 
 
-def impulse_noise(x: Floats, share: float, rng: np.random.Generator) -> Floats:
-    """Salt and pepper, in each colour by itself."""
+def impulse_noise(x: Floats, fraction: float, rng: np.random.Generator) -> Floats:
+    """Set values to 0 or 1 (salt and pepper), independently in each channel."""
     draw = rng.random(x.shape, dtype=np.float32)
-    return np.where(draw < share / 2, np.float32(0), np.where(draw < share, np.float32(1), x))
+    return np.where(draw < fraction / 2, np.float32(0), np.where(draw < fraction, np.float32(1), x))
 
 
 # --- blur
 
 
 def defocus_blur(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """A point becomes a disc."""
+    """Turn each point into a disc."""
     return _same_shape(cv2.filter2D(x, -1, _disc(*constants)), x)
 
 
 def glass_blur(x: Floats, constants: tuple[float, int, int], rng: np.random.Generator) -> Floats:
-    """Frosted glass: blurred, pixels scattered, blurred again.
+    """Blur, scatter pixels, and blur again, like frosted glass.
 
-    The authors' loop goes over the pixels from the last to the first; each takes the value that a random neighbour has
-    at that moment (their swap of two views copies). A neighbour further on has had its turn, one before it has not: so
-    every pixel ends up with some pixel's first value, found here by following the links of all at once.
+    The authors loop over the pixels from the last to the first; each takes the current value of a random neighbour
+    (their swap of two views copies). Later neighbours are already replaced, earlier ones are not. So each pixel ends
+    with some pixel's original value, which is found here by following all links at once.
     """
     deviation, reach, rounds = constants
     height, width = x.shape[:2]
@@ -111,7 +111,7 @@ def glass_blur(x: Floats, constants: tuple[float, int, int], rng: np.random.Gene
     for _ in range(rounds):
         steps = rng.integers(-reach, reach, (2, len(here)))
         there = here + steps[0] * width + steps[1]
-        # Two nodes a pixel: its last value, and behind all those its first value, where links end.
+        # Two nodes per pixel: first all final values, then all original values, where links end.
         link = np.concatenate([np.arange(count, 2 * count), np.arange(count, 2 * count)])
         moved = np.zeros(count, dtype=bool)
         moved[here] = True
@@ -123,12 +123,12 @@ def glass_blur(x: Floats, constants: tuple[float, int, int], rng: np.random.Gene
 
 
 def motion_blur(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """The camera moves."""
+    """Blur as a sideways camera motion does."""
     return _dragged(x, *constants, angle=rng.uniform(-45, 45))
 
 
 def zoom_blur(x: Floats, factors: tuple[float, ...], rng: np.random.Generator) -> Floats:
-    """The camera moves forward."""
+    """Blur as a forward camera motion does."""
     total = x.copy()
     for factor in factors:
         total += _zoomed(x, factor)
@@ -139,28 +139,28 @@ def zoom_blur(x: Floats, factors: tuple[float, ...], rng: np.random.Generator) -
 
 
 def snow(x: Floats, constants: tuple[float, ...], rng: np.random.Generator) -> Floats:
-    """Flakes that fall, on an image that has gone pale."""
-    mean, deviation, size, threshold, radius, spread, share = constants
+    """Add falling flakes to a paler image."""
+    mean, deviation, size, threshold, radius, spread, kept = constants
     flakes = (mean + deviation * rng.standard_normal(x.shape[:2])).astype(np.float32)
     flakes = _zoomed(flakes, size)
     flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1).astype(np.float32)
     layer = _dragged(flakes, int(radius), spread, angle=rng.uniform(-135, -45))[..., None]
     grey = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None]
-    pale = np.float32(share) * x + np.float32(1 - share) * np.maximum(x, grey * 1.5 + 0.5)
+    pale = np.float32(kept) * x + np.float32(1 - kept) * np.maximum(x, grey * 1.5 + 0.5)
     return pale + layer + _turned(layer)
 
 
 def frost(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Ice on the lens: crystals grown here in place of the authors' photographs, as bright but rougher.
+    """Blend in ice: crystals grown here replace the authors' photographs, equally bright but rougher.
 
-    By 25 to 53 % at 224 pixels, by severity.
+    At 224 pixels they are rougher by 25 to 53 %, depending on the severity.
     """
-    share, of_frost = constants
-    return np.float32(share) * x + np.float32(of_frost) * _crystals(x.shape[0], x.shape[1], rng)
+    image_weight, frost_weight = constants
+    return np.float32(image_weight) * x + np.float32(frost_weight) * _crystals(x.shape[0], x.shape[1], rng)
 
 
 def fog(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Clouds of the diamond-square algorithm."""
+    """Add clouds from the diamond-square algorithm."""
     thickness, decay = constants
     brightest = float(x.max())
     clouds = plasma(max(x.shape[:2]), decay, rng)[: x.shape[0], : x.shape[1], None]
@@ -170,21 +170,21 @@ def fog(x: Floats, constants: tuple[float, float], rng: np.random.Generator) -> 
 # --- digital
 
 
-def brightness(x: Floats, more: float, rng: np.random.Generator) -> Floats:
-    """More light: the V of HSV."""
+def brightness(x: Floats, added: float, rng: np.random.Generator) -> Floats:
+    """Raise V of HSV."""
     hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)
-    hsv[..., 2] = np.minimum(hsv[..., 2] + np.float32(more), 1)
+    hsv[..., 2] = np.minimum(hsv[..., 2] + np.float32(added), 1)
     return _same_shape(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), x)
 
 
 def contrast(x: Floats, kept: float, rng: np.random.Generator) -> Floats:
-    """Less difference from each colour's mean."""
+    """Reduce each channel's difference from its mean."""
     mean = x.mean(axis=(0, 1), keepdims=True)
     return (x - mean) * np.float32(kept) + mean
 
 
 def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.random.Generator) -> Floats:
-    """An affine map and local shifts; all three constants are in sides of the image."""
+    """Apply an affine map and local shifts; all three constants are in units of the shorter side."""
     reach, smoothness, affine = (min(x.shape[:2]) * part for part in constants)
     height, width = x.shape[:2]
     centre, arm = np.array([height // 2, width // 2], np.float32), min(height, width) // 3
@@ -199,14 +199,14 @@ def elastic_transform(x: Floats, constants: tuple[float, float, float], rng: np.
 
 
 def pixelate(image: PixelArray, side: float) -> PixelArray:
-    """Made smaller and larger again."""
+    """Shrink and enlarge the image."""
     height, width = image.shape[:2]
     small = Image.fromarray(image).resize((int(width * side), int(height * side)), Image.Resampling.BOX)
     return np.array(small.resize((width, height), Image.Resampling.BOX))
 
 
 def jpeg_compression(image: PixelArray, quality: int) -> PixelArray:
-    """As a JPEG of little quality shows it."""
+    """Encode as JPEG of low quality, and decode."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=quality)
     with Image.open(content) as found:
@@ -226,15 +226,15 @@ ON_BYTES: dict[str, Callable[[PixelArray, Any], PixelArray]] = {
 }
 
 
-# --- what they are made of
+# --- building blocks
 
 
 def plasma(side: int, decay: float, rng: np.random.Generator) -> Floats:
-    """Clouds from 0 to 1, (P, P) for the power of two P from ``side`` on, that go on over the edges.
+    """Return clouds from 0 to 1 that tile without seams: (P, P) for the smallest power of two P >= ``side``.
 
-    The diamond-square algorithm (Fournier, Fussell & Carpenter 1982): corners, then the middle of each square, then the
-    middle of each edge, half as far apart each time; every new value is the mean of its four neighbours and some noise,
-    whose size falls by decay² a level.
+    The diamond-square algorithm (Fournier, Fussell & Carpenter 1982) fills the middle of each square, then the middle
+    of each edge, at half the distance each time. Each new value is the mean of its four neighbours plus noise, whose
+    size falls by decay² per level.
     """
     width = 2 ** math.ceil(math.log2(side))
     field = np.zeros((width, width), dtype=np.float32)
@@ -257,9 +257,9 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> Floats:
 
 
 def _crystals(height: int, width: int, rng: np.random.Generator) -> Floats:
-    """Frost (height, width, 3): needles in three directions on uneven ice, bluish.
+    """Return frost (height, width, 3): bluish needles in three directions on uneven ice.
 
-    The authors' five photographs have means of 0.5 to 0.8, deviations of 0.06 to 0.17, and less red than blue.
+    The authors' five photographs have means of 0.5 to 0.8, standard deviations of 0.06 to 0.17, and less red than blue.
     """
     clouds = plasma(max(height, width), 1.5, rng)[:height, :width]
     length = max(height, width) / 10
@@ -280,7 +280,7 @@ def _standardised(values: Floats) -> Floats:
 
 @lru_cache(maxsize=32)
 def _disc(radius: float, rim: float) -> Floats:
-    """A disc that sums to 1, its rim softened."""
+    """Return a disc that sums to 1, with a softened rim."""
     reach, taps = (8, 3) if radius <= 8 else (round(radius), 5)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = (rows**2 + columns**2 <= radius**2).astype(np.float32)
@@ -289,13 +289,13 @@ def _disc(radius: float, rim: float) -> Floats:
 
 
 def _blurred(x: Floats, deviation: float) -> Floats:
-    """Gaussian, cut at four deviations."""
+    """Apply a Gaussian, cut at four standard deviations."""
     taps = 2 * int(4 * deviation + 0.5) + 1
     return _same_shape(cv2.GaussianBlur(x, (taps, taps), deviation, borderType=cv2.BORDER_REPLICATE), x)
 
 
 def _dragged(x: Floats, radius: float, deviation: float, angle: float) -> Floats:
-    """Half a Gaussian over 2 radius + 1 steps along an angle in degrees, as ImageMagick's motion blur."""
+    """Apply half a Gaussian of 2 radius + 1 steps along an angle in degrees, as ImageMagick's motion blur."""
     steps = np.arange(2 * int(radius) + 1)
     weights = np.exp(-(steps**2) / (2 * deviation**2))
     weights /= weights.sum()
@@ -309,7 +309,7 @@ def _dragged(x: Floats, radius: float, deviation: float, angle: float) -> Floats
 
 
 def _zoomed(x: Floats, factor: float) -> Floats:
-    """The middle, larger by a factor, in the same shape."""
+    """Return the centre enlarged by a factor, in the same shape."""
     height, width = x.shape[:2]
     aside = [(1 - 1 / factor) * (side - 1) / 2 for side in (width, height)]
     warp = np.array([[1 / factor, 0, aside[0]], [0, 1 / factor, aside[1]]])
@@ -318,14 +318,14 @@ def _zoomed(x: Floats, factor: float) -> Floats:
 
 
 def _turned(layer: Floats) -> Floats:
-    """By half a turn."""
+    """Rotate by half a turn."""
     return layer[::-1, ::-1]
 
 
 def _smooth_noise(height: int, width: int, deviation: float, rng: np.random.Generator) -> Floats:
-    """Uniform noise from -1 to 1, blurred by a Gaussian of that deviation in pixels; mirrored at the edges.
+    """Return uniform noise from -1 to 1 after a Gaussian blur of that deviation in pixels; mirrored at the edges.
 
-    In the basis of cosines the blur is a product, whatever its width.
+    In the cosine basis the blur is a product, at the same cost for any width.
     """
     noise = rng.uniform(-1, 1, (height, width)).astype(np.float32)
     down, right = (np.exp(-0.5 * (np.pi * deviation * np.arange(n) / n) ** 2) for n in (height, width))
@@ -333,6 +333,6 @@ def _smooth_noise(height: int, width: int, deviation: float, rng: np.random.Gene
 
 
 def _same_shape(values: Any, like: Floats) -> Floats:
-    """What OpenCV returns, as the image it stands for."""
+    """Return OpenCV's result as float32 in the shape of ``like``."""
     result: Floats = np.asarray(values, dtype=np.float32).reshape(like.shape)
     return result

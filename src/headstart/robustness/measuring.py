@@ -1,4 +1,4 @@
-"""What networks say of corrupted images: each is corrupted once, however many networks look at it."""
+"""Test networks on corrupted images; each image is corrupted once for all networks."""
 
 import hashlib
 import threading
@@ -22,30 +22,30 @@ Positions = NDArray[np.int64]
 
 
 class Network(Protocol):
-    """What classifies images."""
+    """A classifier of images."""
 
     @property
     def body_key(self) -> str:
-        """Equal for two networks that have the same features."""
+        """Return a key that is equal for two networks with the same features."""
 
     def features(self, views: Images) -> NDArray[np.float32]:
-        """Features (N, D) of images uint8 (V, N, S, S, 3), V views of each."""
+        """Return features (N, D) of images uint8 (V, N, S, S, 3), with V views of each."""
 
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Classes (N,) of features (N, D)."""
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the predicted classes (N,) of features (N, D)."""
 
 
 @dataclass
 class Source:
-    """Test images as they enter a network, in the batches that it takes.
+    """Test images as they enter a network, in its batches.
 
-    ``load`` gives one view of an image, (S, S, 3), by its position and the view's number. With ``in_turn`` it is
-    called by one thread at a time.
+    ``load`` returns one view (S, S, 3) of an image, given its position and the view's number. With ``in_turn``, only
+    one thread at a time calls it.
     """
 
     load: Callable[[int, int], Images]
     targets: NDArray[np.int64]
-    """Of all positions."""
+    """The targets of all positions."""
     batches: Sequence[Positions]
     views: int = 1
     in_turn: bool = False
@@ -56,7 +56,7 @@ class Source:
         self._contents = self._read()
 
     def _read(self) -> dict[int, list[int]]:
-        """What is in each image, by its position."""
+        """Return the hash of each view of each image, by its position."""
 
         def work(batch: Positions) -> list[list[int]]:
             views = self.batch(batch)
@@ -64,15 +64,15 @@ class Source:
 
         threads = usable_cores()
         found = ahead(work, self.batches, threads, 2 * threads)
-        told: dict[int, list[int]] = {}
+        hashes: dict[int, list[int]] = {}
         with ProgressLine("hashing test images", len(self.positions)) as progress:
             for batch, contents in zip(self.batches, found, strict=True):
-                told |= zip(batch.tolist(), contents, strict=True)
+                hashes |= zip(batch.tolist(), contents, strict=True)
                 progress.advance(len(batch))
-        return told
+        return hashes
 
     def batch(self, positions: Positions) -> Images:
-        """(V, N, S, S, 3)."""
+        """Load a batch: (V, N, S, S, 3)."""
 
         def read() -> Images:
             return np.stack(
@@ -88,7 +88,7 @@ class Source:
             return read()
 
     def digest(self, positions: Positions) -> str:
-        """Of the images at these positions, in that order, with their targets."""
+        """Return a hash of the images and targets at these positions, in that order."""
         digest = hashlib.sha256()
         for position in positions.tolist():
             digest.update(f"{self.targets[position]} {self._contents[position]}\n".encode())
@@ -96,11 +96,11 @@ class Source:
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
-        """Equal for two sources that give the same images in the same batches."""
+        """Return a key that is equal for two sources with the same images in the same batches."""
         return self.digest(self.positions), tuple(len(batch) for batch in self.batches)
 
     def corrupted(self, name: str, severities: Sequence[int]) -> Iterator[tuple[Positions, Images]]:
-        """Positions (N,) of each batch, and its images at each severity: uint8 (severities, V, N, S, S, 3)."""
+        """Yield each batch's positions (N,) and images at each severity: uint8 (severities, V, N, S, S, 3)."""
 
         def work(batch: Positions) -> Images:
             clean = self.batch(batch)
@@ -119,39 +119,39 @@ class Source:
 def measure(
     source: Source, networks: Sequence[Network], wanted: Sequence[Mapping[str, Sequence[int]]]
 ) -> Iterator[tuple[str, list[dict[int, NDArray[np.bool_]]]]]:
-    """Corruption by corruption: its name, and for each network which images it told right, by severity.
+    """Yield each corruption's name and, for each network, which images it predicts correctly, by severity.
 
-    ``wanted`` says for each network which severities of which corruptions; what is told is (positions,), in the order
-    of the positions from the lowest.
+    ``wanted`` gives the corruptions and severities of each network. Each result has shape (positions,), sorted by
+    position.
     """
-    names = [name for name in NAMES if any(name in of for of in wanted)]
-    every = {name: sorted({severity for of in wanted for severity in of.get(name, ())}) for name in names}
+    names = [name for name in NAMES if any(name in own for own in wanted)]
+    every = {name: sorted({severity for own in wanted for severity in own.get(name, ())}) for name in names}
     count = len(source.positions) * sum(map(len, every.values()))
     place = {position: number for number, position in enumerate(np.sort(source.positions).tolist())}
     with ProgressLine("corrupted images", count) as progress:
         for name in names:
             progress.note = name
             right = [
-                {severity: np.zeros(len(place), dtype=bool) for severity in of.get(name, ())} for of in wanted
+                {severity: np.zeros(len(place), dtype=bool) for severity in own.get(name, ())} for own in wanted
             ]  # fmt: skip
             for positions, images in source.corrupted(name, every[name]):
                 rows = [place[position] for position in positions.tolist()]
                 for severity, views in zip(every[name], images, strict=True):
                     features: dict[str, NDArray[np.float32]] = {}
-                    for network, told in zip(networks, right, strict=True):
-                        if severity not in told:
+                    for network, correct in zip(networks, right, strict=True):
+                        if severity not in correct:
                             continue
                         if network.body_key not in features:
                             features[network.body_key] = network.features(views)
-                        said = network.said(features[network.body_key])
-                        told[severity][rows] = said == source.targets[positions]
+                        predicted = network.predict(features[network.body_key])
+                        correct[severity][rows] = predicted == source.targets[positions]
                     progress.advance(len(positions))
             yield name, right
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Small images are corrupted side by side: OpenCV's own threads would only be in the way."""
+    """Turn off OpenCV's own threads, as images are already corrupted in parallel."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,7 +1,7 @@
-"""How strong the corruptions are: the constants with which CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made.
+"""The severities: the constants that CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made with.
 
-Hendrycks & Dietterich 2019 (arXiv:1903.12261); the numbers are those of their programs. Blurs, shifts and grain are in
-pixels, so what makes an image of 224 pixels hard to tell wipes out one of 32: each size has a set of its own.
+Hendrycks & Dietterich 2019 (arXiv:1903.12261); the numbers come from the authors' programs. Blurs, shifts and grain are
+in pixels. A blur that makes an image of 224 pixels hard to recognise destroys one of 32, so each size has its own set.
 """
 
 import math
@@ -14,16 +14,16 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Severities:
-    """Constants of one data set: for each corruption five of them, by severity."""
+    """The constants of one data set: five for each corruption, by severity."""
 
     name: str
     size: int
-    """Side of that data set's images, in pixels."""
+    """The side of the data set's images, in pixels."""
     constants: Mapping[str, tuple[Any, ...]]
 
 
 def _zooms(*last: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
-    """For each (end, step) the zoom factors from 1 up to the end, itself included."""
+    """Return, for each (end, step), the zoom factors from 1 to the end, inclusive."""
     return tuple(tuple(1 + step * number for number in range(round((end - 1) / step) + 1)) for end, step in last)
 
 
@@ -32,13 +32,13 @@ CIFAR = Severities(
     32,
     {
         "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.1),  # deviation
-        "shot_noise": (500, 250, 100, 75, 50),  # photons where it is white
-        "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # share of values
+        "shot_noise": (500, 250, 100, 75, 50),  # photons of a white pixel
+        "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # fraction of values
         "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),  # radius, deviation of its rim
         "glass_blur": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),  # deviation, reach, rounds
         "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, deviation
         "zoom_blur": _zooms((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.2, 0.01), (1.25, 0.01)),
-        # mean and deviation of flakes, their size, threshold, radius and deviation of their fall, share of the image
+        # mean and deviation of flakes, their size, threshold, radius and deviation of their fall, weight of the image
         "snow": (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
             (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -46,7 +46,7 @@ CIFAR = Severities(
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
-        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # share of image and of frost
+        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # weights of image and frost
         "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),  # thickness, decay of roughness
         "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
         "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
@@ -95,7 +95,7 @@ TINY = Severities(
         "jpeg_compression": (65, 58, 50, 40, 25),
     },
 )
-OVER = 244 / 224  # the authors' program takes its images of 224 pixels for 244 wide
+OVER = 244 / 224  # the authors' program divides by 244 although its images have 224 pixels
 IMAGENET = Severities(
     "ImageNet-C",
     224,
@@ -132,5 +132,5 @@ NAMES = tuple(IMAGENET.constants)
 
 
 def severities_for(side: int) -> Severities:
-    """The set whose images are nearest in size, as a ratio: up to 45 pixels, up to 119, and from 120 on."""
+    """Return the set with the nearest image size as a ratio: up to 45 pixels, up to 119, and above."""
     return min(SETS, key=lambda one: abs(math.log(side / one.size)))

@@ -13,7 +13,7 @@ from headstart.errors import ConfigError
 OWN = tuple(
     f"headstart.{place}"
     for place in (
-        "augmentations", "backbones", "data", "features.settings", "strategies", "tasks",
+        "augmentations", "backbones", "data", "features.settings", "optimization.schedules", "strategies", "tasks",
         "training.averaging", "training.batch_images", "records.curves", "training.histograms", "training.progress",
     )
 )  # fmt: skip

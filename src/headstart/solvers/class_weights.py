@@ -1,11 +1,11 @@
-"""Weigh classes of different size alike."""
+"""Compute weights that balance classes of different size."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return a weight for each class, (classes,): images / (classes that have any x images of the class).
+    """Return the weight (classes,) of each class: images / (number of nonempty classes x images of the class).
 
     The mean weight over images is 1, as with scikit-learn's ``class_weight="balanced"``.
     """

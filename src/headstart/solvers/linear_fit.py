@@ -1,4 +1,4 @@
-"""Linear classifiers with L2 penalty, fitted to the minimum of their convex objective."""
+"""Fit linear classifiers with an L2 penalty to the minimum of their convex objective."""
 
 import math
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
-# Logits (N, classes), one-hot targets and weights (N, 1) of mean 1 to the weighted mean loss, N times its gradient, and
-# a typical second derivative.
+# A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1. It returns the weighted mean loss,
+# N times its gradient, and a typical second derivative.
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-GAIN = 1e-5  # of the objective: SPAN steps, or starting anew, have to bring more than this share
+GAIN = 1e-5  # fraction of the objective that SPAN steps, or a restart, must gain
 SPAN = 10
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The minimum and how it was reached."""
+    """A minimum and how it was reached."""
 
     weight: Tensor  # float64 (classes, D)
     bias: Tensor  # float64 (classes,)
@@ -32,12 +32,12 @@ class Fit:
     converged: bool
 
     def logits(self, x: Tensor) -> Tensor:
-        """(N, D) to (N, classes)."""
+        """Return the logits (N, classes) of features (N, D)."""
         return x @ self.weight.T + self.bias
 
 
 def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Multinomial cross-entropy in nats."""
+    """Return the multinomial cross-entropy in nats, as a ``Loss``."""
     log_probabilities = F.log_softmax(logits, dim=1)
     probabilities = log_probabilities.exp()
     curvature = (weights * (probabilities * (1 - probabilities))).mean()
@@ -46,7 +46,7 @@ def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, 
 
 
 def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared hinge, each class against the rest: the linear SVM of "CNN Features off-the-shelf" (arXiv:1403.6382)."""
+    """Return the squared hinge loss, each class against the rest (Razavian et al. 2014, arXiv:1403.6382)."""
     signs = 2 * one_hot - 1
     slack = F.relu(1 - signs * logits)
     value = (weights * slack.square()).sum() / len(logits)
@@ -67,13 +67,12 @@ def fit_linear(
     weights: Tensor | None = None,
     on_iteration: Callable[[int], None] = lambda number: None,
 ) -> Fit:
-    """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is free.
+    """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is not penalised.
 
-    ``x`` is float64 (N, D); the loss of each image counts ``weights`` times, (N,) of mean 1. scikit-learn's C is
-    1 / (l2 * N). The problem is convex, so ``start`` changes only the time that it takes. It takes least where the
-    columns of ``x`` are uncorrelated: each variable is scaled by the square root of its own curvature, which makes the
-    problem nearly round. L-BFGS starts anew, scaled anew, until that gains nothing more. ``on_iteration`` gets the
-    number of iterations that are done, after each.
+    ``x`` is float64 (N, D). ``weights`` (N,), of mean 1, multiply the loss of each image. scikit-learn's C is
+    1 / (l2 * N). The problem is convex, so ``start`` only changes the time. Each variable is scaled by the square root
+    of its curvature, so the fit is fastest if the columns of ``x`` are uncorrelated. L-BFGS is restarted with a new
+    scale until a restart gains nothing. ``on_iteration`` gets the number of iterations after each one.
     """
     one_hot = F.one_hot(targets, classes).to(x)
     weights = (x.new_ones(len(x)) if weights is None else weights.to(x))[:, None]
@@ -101,7 +100,7 @@ def _descend(
     max_iterations: int,
     on_iteration: Callable[[int], None],
 ) -> Fit:
-    """Until L-BFGS makes no more steps that are worth it."""
+    """Run L-BFGS until ``SPAN`` steps gain too little."""
     classes, size = start.weight.shape
     value, _, curvature = loss(start.logits(x), one_hot, weights)
     curvature = curvature.clamp_min(1e-12)
@@ -128,7 +127,7 @@ def _descend(
     initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
     most = max_iterations - done
     options = {"maxiter": most, "maxfun": 2 * most, "gtol": 1e-12, "ftol": 1e-15}
-    # SciPy's BLAS threads and torch's would wait for each other at every step: 5 to 50 times slower on 2 cores.
+    # Otherwise the BLAS threads of SciPy and torch wait for each other in every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
         found: Any = minimize(  # type: ignore[call-overload]
             value_and_gradient, initial, jac=True, method="L-BFGS-B", callback=enough, options=options

@@ -1,10 +1,9 @@
-"""Linear classifiers on fixed features, one a regularisation strength, the best chosen on validation."""
+"""Fit linear classifiers to fixed features, one per regularisation strength, and choose the best on validation."""
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,26 +11,16 @@ from torch import Tensor
 from headstart.progress import ProgressLine
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
-from headstart.solvers.features import Features
+from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
-from headstart.solvers.scoring import counted
+from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
+from headstart.solvers.scoring import score_classes
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
 
 
-MOST_FITTED = 8  # remembered, for sweeps over what a fit does not depend on
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A linear map on the features as they come, standardisation folded in."""
-
-    weight: Tensor  # float64 (classes, D)
-    bias: Tensor  # float64 (classes,)
-    number: int  # which strength, counted from the strongest
-    scores: dict[str, float]  # train/... and validation/..., and l2
-    end: str = ""  # as end_of has it
+MOST_FITTED = 8  # fits kept for sweeps over settings that do not change the fit
 
 
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
@@ -46,11 +35,11 @@ def fit_probe(
     on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
     balanced: bool = False,
 ) -> Probe:
-    """Fit from the strongest to the weakest, each from the one before; best validation accuracy, then lowest loss.
+    """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
 
-    ``loss`` is "logistic" or "hinge"; the scores are accuracy and cross-entropy for both, over images that count alike
-    even where the fit is ``balanced``: there every class has the same weight. ``on_row`` is told the scores of each
-    strength.
+    Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
+    ``balanced`` gives every class the same weight in the fit. The scores are accuracy and cross-entropy, always without
+    weights. ``on_row`` gets the number and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
@@ -95,7 +84,7 @@ def fit_probe_once(
     on_row: Callable[[int, dict[str, float]], None],
     balanced: bool = False,
 ) -> Probe:
-    """``fit_probe``; or what it gave, where this process has fitted the very same before."""
+    """Return ``fit_probe``'s result, from the cache if this process has fitted the same data before."""
     digest = hashlib.sha256(f"{classes} {list(strengths)} {loss} {balanced}".encode())
     for split in (train, validation):
         for tensor in (split.values, split.targets):
@@ -103,17 +92,17 @@ def fit_probe_once(
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
     key = digest.hexdigest()
     if key in _FITTED:
-        log.info("the fit is that of an earlier run on the same features")
+        log.info("reused the fit of an earlier run on the same features")
         for number, row in enumerate(_FITTED[key][1]):
             on_row(number, row)
     else:
         rows: list[dict[str, float]] = []
 
-        def told(number: int, row: dict[str, float]) -> None:
+        def keep_row(number: int, row: dict[str, float]) -> None:
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, classes, strengths, loss, told, balanced)
+        probe = fit_probe(train, validation, classes, strengths, loss, keep_row, balanced)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -122,46 +111,16 @@ def fit_probe_once(
     return probe
 
 
-def end_of(rows: Sequence[dict[str, float]], best: int) -> str:
-    """Return "strong" or "weak" where the best L2 strength is that end of those tried (strongest first), else "".
-
-    Only where it has a better validation accuracy than every other one: where others are as good, strengths beyond the
-    end promise nothing.
-    """
-    others = [row["validation/accuracy"] for number, row in enumerate(rows) if number != best]
-    if not others or rows[best]["validation/accuracy"] <= max(others):
-        return ""
-    return "strong" if best == 0 else "weak" if best == len(rows) - 1 else ""
-
-
-def warn_of_end(end: str, strength: float) -> None:
-    """Log a warning where there is such an ``end_of``."""
-    if end:
-        log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", strength, end, end)
-
-
 def balanced_weights(targets: Tensor, classes: int) -> Tensor:
-    """Return the weight of each image, float64 (N,) of mean 1, that makes all classes weigh the same."""
+    """Return the weights of the images, float64 (N,) of mean 1, that give all classes the same weight."""
     of_class = torch.from_numpy(class_weights(targets.cpu().numpy(), classes))
     return of_class.to(targets.device)[targets]
 
 
-def joined(*splits: Features) -> Features:
-    """Return the features of several splits, one behind the other."""
-    return Features(torch.cat([split.values for split in splits]), torch.cat([split.targets for split in splits]))
-
-
-def in_double(split: Features) -> Features:
-    """With values in float64; on the CPU where the device has none."""
-    if split.values.device.type == "mps":
-        return Features(split.values.cpu().double(), split.targets.cpu())
-    return Features(split.values.double(), split.targets)
-
-
 def principal_axes(x: Tensor) -> Tensor:
-    """Orthonormal rows that span ``x``, along which it is uncorrelated: (min(N, D), D).
+    """Return orthonormal rows (min(N, D), D) that span ``x`` and along which it is uncorrelated.
 
-    With an L2 penalty the weights lie in that span: fewer images than features, fewer unknowns.
+    With an L2 penalty the weights lie in this span, so fewer images than features mean fewer unknowns.
     """
     if len(x) < x.shape[1]:
         return torch.linalg.svd(x, full_matrices=False).Vh
@@ -169,11 +128,5 @@ def principal_axes(x: Tensor) -> Tensor:
 
 
 def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Mean cross-entropy in nats and accuracy, under the names of the split."""
-    return {f"{split}/{name}": value for name, value in counted(logits, targets).items()}
-
-
-def rank(row: dict[str, float]) -> tuple[float, float]:
-    """What is best on validation: accuracy first, then loss; a loss that is no number is the worst."""
-    loss = row["validation/loss"]
-    return row["validation/accuracy"], -math.inf if math.isnan(loss) else -loss
+    """Return the mean cross-entropy in nats and the accuracy, named after the split."""
+    return {f"{split}/{name}": value for name, value in score_classes(logits, targets).items()}

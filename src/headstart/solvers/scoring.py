@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def counted(logits: Tensor, targets: Tensor) -> dict[str, float]:
+def score_classes(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Return the mean cross-entropy in nats and the accuracy, both counted in float64.
 
     ``logits`` is (N, classes), ``targets`` (N,). On equal logits the first class is predicted, as in predictions.csv.

@@ -1,4 +1,4 @@
-"""Splits that keep groups whole: a patient, a site or a burst is in one split only."""
+"""Splits that keep groups together: all images of a patient, a site or a burst are in the same split."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from headstart.inputs.collection import Collection, Targets
 from headstart.seeds import generator, stream
 from headstart.splits.splits import Indices
 
-MOST_PARTS = 10  # into which images are cut to meet a fraction: 0.3 is three parts of ten
-MOST_NAMES = 3  # of groups in a warning
+MOST_PARTS = 10  # most parts used to approximate a fraction: 0.3 is three parts of ten
+MOST_NAMES = 3  # most names of groups in a warning
 
 
 def split_off_groups(
@@ -22,13 +22,14 @@ def split_off_groups(
 ) -> tuple[Indices, Indices]:
     """Return positions that stay and positions split off; every group is in one of them.
 
-    Of every class at least ``keep`` groups stay, or all where it has no more. What is split off holds as many classes
-    as it can; then its share of images is near ``fraction``. Raises DataError where no group can be split off.
+    Of every class, at least ``keep`` groups stay, or all if it has fewer. The split-off part holds as many classes as
+    possible; then its fraction of the images is as near ``fraction`` as possible. Raises DataError if no group can be
+    split off.
     """
     names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     if len(names) < 2:
         raise DataError(
-            f"All images are in group '{names[0]}': to split off a {what} set, at least 2 groups are needed."
+            f"All images are in group '{names[0]}'; at least 2 groups are needed to split off a {what} set."
         )
     counts = np.zeros((len(names), len(class_names)), dtype=np.int64)
     np.add.at(counts, (number, targets), 1)
@@ -40,14 +41,14 @@ def split_off_groups(
             continue
         missing = int((counts[off].sum(axis=0) == 0).sum())
         error = abs(counts[off].sum() / len(targets) - fraction)
-        score = (missing, round(8 * error / fraction))  # nearly as good is as good, so that the seed decides
+        score = (missing, round(8 * error / fraction))  # coarse, so that the seed decides among nearly equal candidates
         if best is None or score < best[0]:
             best = score, off
     if best is None:
         label = int(np.argmin((counts > 0).sum(axis=0)))
         raise DataError(
             f"No group can be split off for {what}: class '{class_names[label]}' has its images in"
-            f" {(counts[:, label] > 0).sum()} group(s), and every class has to stay in train."
+            f" {(counts[:, label] > 0).sum()} group(s), and every class must stay in train."
         )
     inside = np.isin(number, best[1])
     return np.flatnonzero(~inside), np.flatnonzero(inside)
@@ -56,9 +57,9 @@ def split_off_groups(
 def grouped_fold_of(
     targets: Targets, groups: Sequence[str], folds: int, fold: int, seed: int, class_names: list[str]
 ) -> tuple[Indices, Indices]:
-    """Return positions outside and inside of one of ``folds`` parts; every group is inside exactly one.
+    """Return positions outside and inside one of ``folds`` parts; every group is inside exactly one part.
 
-    Raises DataError where there are too few groups, or where a part would hold all groups of a class.
+    Raises DataError if there are too few groups, or if a part would hold all groups of a class.
     """
     names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     if len(names) < folds:
@@ -79,7 +80,7 @@ def grouped_fold_of(
 
 
 def check_class_groups(targets: Targets, groups: Sequence[str], class_names: list[str], needed: int, why: str) -> None:
-    """Raise DataError unless every class has ``needed`` groups, as ``why`` says."""
+    """Raise DataError unless every class has ``needed`` groups; ``why`` explains the number."""
     named = np.asarray(groups, dtype=object).astype(str)
     for label, name in enumerate(class_names):
         found = np.unique(named[targets == label])
@@ -92,7 +93,7 @@ def check_class_groups(targets: Targets, groups: Sequence[str], class_names: lis
 
 
 def shared_groups(splits: Mapping[str, Collection]) -> list[str]:
-    """Return a sentence for every two splits that share groups."""
+    """Return one sentence for each pair of splits that share groups."""
     found = []
     for (one, first), (other, second) in combinations(splits.items(), 2):
         both = sorted(set(first.groups or ()) & set(second.groups or ()))
@@ -103,7 +104,7 @@ def shared_groups(splits: Mapping[str, Collection]) -> list[str]:
 
 
 def grouped_text(what: str, off: Collection, of: int, class_names: Sequence[str]) -> str:
-    """Return how much of ``of`` images a split of whole groups has, and which classes it lacks."""
+    """Return what fraction of ``of`` images a split of whole groups holds, and which classes it lacks."""
     count = len(set(off.groups or ()))
     missing = [name for label, name in enumerate(class_names) if label not in off.targets]
     lacks = f", none of class {', '.join(missing)}" if missing else ""
@@ -113,8 +114,8 @@ def grouped_text(what: str, off: Collection, of: int, class_names: Sequence[str]
 def _candidates(
     targets: Targets, number: Indices, groups: int, fraction: float, seed: int, what: str
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield groups that may be split off together, (groups,) each, near the fraction first; last every single one."""
-    largest = int(np.bincount(targets).max())  # scikit-learn makes no more parts than some class has images
+    """Yield sets of groups to split off, (groups,) each: sets near the fraction first, then every single group."""
+    largest = int(np.bincount(targets).max())  # scikit-learn's limit on the number of parts
     for most in dict.fromkeys(min(limit, groups, largest) for limit in (MOST_PARTS, groups)):
         if most < 2:
             continue
@@ -134,12 +135,12 @@ def _candidates(
 
 
 def _parts(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
-    """Return the part of each position, (N,): whole groups, classes in all parts alike as far as groups allow."""
+    """Return the part of each position, (N,), with whole groups and classes spread as evenly as groups allow."""
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
 
     result = np.empty(len(targets), dtype=np.int64)
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():  # of parts that lack a class, which whole groups may do
+    with warnings.catch_warnings():  # scikit-learn warns of parts without a class, which is allowed here
         warnings.simplefilter("ignore", UserWarning)
         for part, (_, inside) in enumerate(folds.split(number, targets, number)):
             result[inside] = part

@@ -1,4 +1,4 @@
-"""Groups of images that must stay in one split, read from the names of the images."""
+"""Read groups, whose images must stay in one split, from image names."""
 
 import re
 from dataclasses import replace
@@ -8,9 +8,10 @@ from headstart.inputs.collection import Collection
 
 
 def grouped_by_name(collection: Collection, pattern: str) -> Collection:
-    """Return the collection with the group of each image: what the pattern finds in its name.
+    """Return the collection with each image's group: the match of the pattern in its name.
 
-    A part of the pattern in brackets is the group, else all that matches is. Raises DataError for a name without it.
+    A bracketed part of the pattern gives the group; without brackets, the whole match does. Raises DataError for a name
+    without a match.
     """
     compiled = re.compile(pattern)
     groups = []
@@ -19,8 +20,8 @@ def grouped_by_name(collection: Collection, pattern: str) -> Collection:
         group = found[compiled.groups] if found is not None else None
         if not group:
             raise DataError(
-                f"dataset.groups={pattern}: it finds no group in the name '{name}'; expected a pattern that fits every"
-                " image, such as 'patient(\\d+)'."
+                f"dataset.groups={pattern}: the pattern finds no group in the name '{name}'; expected one that fits"
+                " every image, such as 'patient(\\d+)'."
             )
         groups.append(group)
     return replace(collection, groups=groups)

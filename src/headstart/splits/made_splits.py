@@ -1,4 +1,4 @@
-"""Which splits are made of train, what that needs, and which of the source's own splits and settings are left idle."""
+"""Decide which splits are made from train, and report splits and settings that are not used."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from headstart.errors import DataError
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import images_text
 
-FRACTION = 0.2  # what the fractions are unless they are set
+FRACTION = 0.2  # the default of both fractions
 
 
 def splits_to_make(found: Mapping[str, Collection], test_split: str | None) -> list[str]:
-    """Return the splits that are split off train, without folds."""
+    """Return the splits to split off train, without folds."""
     given = {"test", *found} if test_split is not None else set(found)
     if test_split == "validation":
         given.discard("validation")
@@ -20,7 +20,7 @@ def splits_to_make(found: Mapping[str, Collection], test_split: str | None) -> l
 
 
 def check_enough(train: Collection, made: Sequence[str], class_names: Sequence[str]) -> None:
-    """Refuse a class with too few images for train and every split that is made of it."""
+    """Raise DataError for a class with too few images for train and every split made from it."""
     counts = np.bincount(train.targets, minlength=len(class_names))
     for label in np.flatnonzero(counts <= len(made)).tolist():
         names = ["train", *made]
@@ -32,13 +32,13 @@ def check_enough(train: Collection, made: Sequence[str], class_names: Sequence[s
 
 
 def splits_not_used(found: Mapping[str, Collection], folds: int | None, test_split: str | None) -> list[str]:
-    """Return a phrase for each split of the source that takes no part."""
+    """Return a phrase for each split of the source that is not used."""
     used = ("train", "validation", "test" if test_split is None and folds is None else test_split)
     return [f"split `{name}`: {images_text(len(split))}" for name, split in found.items() if name not in used]
 
 
 def idle_fractions(made: Sequence[str], folds: int | None, fractions: Mapping[str, float]) -> str:
-    """Return which fractions were set without effect; empty where there are none. ``fractions`` are by split."""
-    idle = [name for name, share in fractions.items() if share != FRACTION and name not in made]
-    why = "test is a fold" if folds is not None else "there is such a split"
+    """Return which of the ``fractions``, by split, were set without effect; empty if none."""
+    idle = [name for name, fraction in fractions.items() if fraction != FRACTION and name not in made]
+    why = "test is a fold" if folds is not None else "the source has its own split"
     return f"{' and '.join(f'dataset.{name}_fraction' for name in idle)} not used, as {why}" if idle else ""

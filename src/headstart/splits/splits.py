@@ -1,4 +1,4 @@
-"""Stratified splits and subsets, each from its own seed."""
+"""Stratified splits and subsets, each with its own random stream."""
 
 from collections.abc import Collection
 
@@ -15,12 +15,12 @@ Indices = NDArray[np.int64]
 def split_off(
     targets: Targets, fraction: float, seed: int, class_names: list[str], what: str
 ) -> tuple[Indices, Indices]:
-    """Positions that stay, and positions split off: ``fraction`` of each class, at least one, never all.
+    """Return positions that stay and positions split off: ``fraction`` of each class, at least one, never all.
 
-    The choice depends on the seed, the class and the number of its images only.
+    The choice depends only on the seed, the class and its number of images.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"dataset.{what}_fraction={fraction}: expected a share between 0 and 1, such as 0.2.")
+        raise DataError(f"dataset.{what}_fraction={fraction}: expected a fraction between 0 and 1, such as 0.2.")
     stay, off = [], []
     for label, positions in _by_class(targets, len(class_names)):
         if len(positions) < 2:
@@ -36,9 +36,9 @@ def split_off(
 
 
 def fold_of(targets: Targets, folds: int, fold: int, seed: int, class_names: list[str]) -> tuple[Indices, Indices]:
-    """Positions outside and inside of one of ``folds`` stratified parts; every position is inside exactly one.
+    """Return positions outside and inside one of ``folds`` stratified parts; each position is inside exactly one.
 
-    Parts of a class differ by one image at most, and those with one more take turns by class.
+    The parts of a class differ by at most one image; the class decides which folds get the extra images.
     """
     stay, off = [], []
     for label, positions in _by_class(targets, len(class_names)):
@@ -62,10 +62,10 @@ def few_per_class(
     without: Collection[int] = (),
     split: str = "training",
 ) -> Indices:
-    """Positions of ``count`` images of each class; a smaller count takes a part of a larger one's choice.
+    """Return positions of ``count`` images of each class; a smaller count gives a subset of a larger one.
 
-    Positions in ``without`` are passed over, the next ones taken in their place. The ``split``, training or
-    validation, has a stream of its own.
+    Positions in ``without`` are skipped and replaced by the next ones. Each ``split``, training or validation, has its
+    own random stream.
     """
     setting, name = (
         ("labels_per_class", "subset") if split == "training" else (f"{split}_labels_per_class", f"subset {split}")

@@ -1,4 +1,4 @@
-"""From the splits that a source has to train, validation and test: what is missing is split off train."""
+"""Complete the source's splits to train, validation and test by splitting off train."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,9 @@ Splits = dict[str, Collection]
 
 @dataclass(frozen=True)
 class Splitting:
-    """How much is split off, by which seed; groups are kept whole where there are any.
+    """Split off missing splits by fraction and seed, keeping groups together.
 
-    Its methods also return what a person should know of the splits that were made. They raise DataError for data that
-    cannot be split so.
+    Methods also return a text that describes the splits made. They raise DataError for data that cannot be split so.
     """
 
     name: str  # of the data set
@@ -25,7 +24,7 @@ class Splitting:
     test_fraction: float
 
     def completed(self, found: Splits, test_split: str | None) -> tuple[Splits, str]:
-        """Return the source's own splits, ``test_split`` in place of test, and the missing ones split off train."""
+        """Return the source's splits, with ``test_split`` as test and missing ones split off train."""
         given = dict(found)
         train = given.pop("train")
         if test_split is not None:
@@ -39,19 +38,19 @@ class Splitting:
         else:
             test, validation = given.get("test"), given.get("validation")
         made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
-        said = [f"{' and '.join(made)} split off train, as there is none"] if made else []
+        notes = [f"{' and '.join(made)} split off train, as there is none"] if made else []
         if made and train.groups is not None:
             self._check_groups(train, 1 + len(made), f"to split off {' and '.join(made)}")
         if test is None:
             train, test, text = self._split_off(train, self.test_fraction, "test", keep=len(made))
-            said += text
+            notes += text
         if validation is None:
             train, validation, text = self._split_off(train, self.validation_fraction, "validation")
-            said += text
-        return {"train": train, "validation": validation, "test": test}, "; ".join(said)
+            notes += text
+        return {"train": train, "validation": validation, "test": test}, "; ".join(notes)
 
     def folded(self, found: Splits, folds: int, fold: int) -> tuple[Splits, str]:
-        """Return a part of the training and validation images as test; the source's own test images stay unread."""
+        """Return one fold of the training and validation images as test; the source's test images are not read."""
         pooled = joined([found["train"], *(split for name, split in found.items() if name == "validation")])
         if pooled.groups is None:
             stay, off = fold_of(pooled.targets, folds, fold, self.seed, self.class_names)
@@ -59,13 +58,13 @@ class Splitting:
             self._check_groups(pooled, 3, "to be in train, validation and test")
             stay, off = grouped_fold_of(pooled.targets, pooled.groups, folds, fold, self.seed, self.class_names)
         train, validation, text = self._split_off(pooled.take(stay), self.validation_fraction, "validation")
-        said = [f"test is fold {fold} of {folds} of the images; validation split off the rest", *text]
-        return {"train": train, "validation": validation, "test": pooled.take(off)}, "; ".join(said)
+        notes = [f"test is fold {fold} of {folds} of the images; validation split off the rest", *text]
+        return {"train": train, "validation": validation, "test": pooled.take(off)}, "; ".join(notes)
 
     def _split_off(
         self, train: Collection, fraction: float, what: str, keep: int = 1
     ) -> tuple[Collection, Collection, list[str]]:
-        """Return what stays, what is split off, and what to say of it; of each class ``keep`` groups stay."""
+        """Return what stays, what is split off, and notes on it; at least ``keep`` groups of each class stay."""
         if train.groups is None:
             stay, off = split_off(train.targets, fraction, self.seed, self.class_names, what)
             return train.take(stay), train.take(off), []

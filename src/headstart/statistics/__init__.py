@@ -1,6 +1,6 @@
-"""Intervals, paired comparisons, several comparisons at once, power and sources of variance, on plain arrays.
+"""Intervals, paired comparisons, multiple comparisons, power and sources of variance, on plain arrays.
 
-Knows no run. Importing it loads neither scipy nor statsmodels: what a function needs of them it loads when called.
+It knows nothing of runs. Importing it loads neither scipy nor statsmodels: each function loads what it needs.
 """
 
 from headstart.statistics.accuracy import accuracy_interval, score_interval

@@ -1,16 +1,16 @@
-"""What every function here asks of its numbers: the right number of axes, not empty, all finite."""
+"""Checks of input arrays: the right number of axes, not empty, all finite."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 TIE = 1e-12
-"""Numbers closer than this share of their size are equal: 0.9 - 0.8 and 0.8 - 0.7 differ by rounding alone."""
+"""The relative difference that counts as equal: 0.9 - 0.8 and 0.8 - 0.7 differ by rounding only."""
 
 Floats = NDArray[np.float64]
 
 
 def finite(values: ArrayLike, name: str, axes: int) -> Floats:
-    """Values as float64; ValueError when they have other than ``axes`` axes, are none, or hold NaN or infinity."""
+    """Return the values as float64; raise ValueError for a wrong number of axes, no values, NaN or infinity."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != axes:
         raise ValueError(f"{name} has {array.ndim} axes, expected {axes}.")
@@ -22,20 +22,20 @@ def finite(values: ArrayLike, name: str, axes: int) -> Floats:
 
 
 def pair(a: ArrayLike, b: ArrayLike, axes: int) -> tuple[Floats, Floats]:
-    """Two finite arrays of one shape; ValueError otherwise."""
+    """Return two finite arrays of the same shape; raise ValueError otherwise."""
     first, second = finite(a, "The first array", axes), finite(b, "The second array", axes)
     if first.shape != second.shape:
-        raise ValueError(f"The arrays to be paired have the shapes {first.shape} and {second.shape}, expected equal.")
+        raise ValueError(f"The paired arrays have shapes {first.shape} and {second.shape}, expected equal shapes.")
     return first, second
 
 
 def all_equal(values: Floats, scale: float) -> bool:
-    """Whether the values differ by no more than rounding of numbers of the size ``scale``."""
+    """Return whether the values differ by no more than rounding of numbers of size ``scale``."""
     return bool(np.ptp(values) <= TIE * scale)
 
 
-def check_share(value: float, name: str) -> float:
-    """Return a probability strictly between 0 and 1; ValueError otherwise."""
+def check_probability(value: float, name: str) -> float:
+    """Return a probability strictly between 0 and 1; raise ValueError otherwise."""
     if not 0 < value < 1:
         raise ValueError(f"{name} is {value}, expected a number between 0 and 1.")
     return value

@@ -7,15 +7,15 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headstart.statistics.arrays import TIE, Floats, all_equal, check_share, finite
+from headstart.statistics.arrays import TIE, Floats, all_equal, check_probability, finite
 
 RESAMPLES = 9_999
-CHUNK = 2_000_000  # numbers drawn at a time: 16 MB
+CHUNK = 2_000_000  # numbers drawn at once: 16 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its two-sided confidence interval; the bounds are NaN where one value alone says nothing."""
+    """A mean and its two-sided confidence interval; the bounds are NaN if there is only one value."""
 
     mean: float
     low: float
@@ -24,18 +24,19 @@ class Interval:
 
 
 def bootstrap_mean(values: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Bias-corrected and accelerated (BCa) bootstrap interval of the mean of independent values (n,).
+    """Return the bias-corrected and accelerated (BCa) bootstrap interval of the mean of independent values (n,).
 
-    Draws what ``scipy.stats.bootstrap((values,), np.mean, rng=np.random.default_rng(seed))`` draws, without loading
-    scipy.stats, and gives its bounds where no resampled mean ties with the mean. Ties count half; they are found up to
-    rounding, where SciPy compares to the last bit. So bounds of three to five accuracies differ by up to 0.01 from
-    SciPy's. Values that are all equal give an interval of no width; one value gives NaN bounds. Below about ten values
-    it is too narrow, as any bootstrap is.
-    The time grows with n times resamples: a millisecond for five values, 0.7 s for ten thousand.
-    Efron 1987, Better bootstrap confidence intervals, JASA 82. ValueError for none, NaN or infinity.
+    It draws as ``scipy.stats.bootstrap((values,), np.mean, rng=np.random.default_rng(seed))`` does, without loading
+    scipy.stats. The bounds are equal to SciPy's if no resampled mean ties with the mean. Ties count half. They are
+    detected up to rounding, whereas SciPy compares exactly, so bounds for three to five accuracies differ by up to
+    0.01. Equal values give an interval of no width; one value gives NaN bounds. Like any bootstrap interval, it is too
+    narrow below about ten values.
+
+    The time grows with n times resamples: a millisecond for five values, 0.7 s for ten thousand. Source: Efron 1987,
+    Better bootstrap confidence intervals, JASA 82. Raises ValueError for no values, NaN or infinity.
     """
     numbers = finite(values, "The values", 1)
-    check_share(level, "The level")
+    check_probability(level, "The level")
     if resamples < 1:
         raise ValueError(f"There are {resamples} resamples, expected at least 1.")
     mean, count = float(numbers.mean()), len(numbers)
@@ -54,20 +55,20 @@ def bootstrap_mean(values: ArrayLike, level: float = 0.95, seed: int = 0, resamp
 
 
 def bca_bounds(resampled: Floats, estimate: float, skew: float, level: float) -> tuple[float, float]:
-    """BCa bounds from resampled statistics (R,), the statistic itself and its acceleration.
+    """Return BCa bounds from resampled statistics (R,), the statistic itself and its acceleration.
 
-    Resampled values equal to the estimate count half. Where the correction is undefined (every resampled value lies on
-    one side of the estimate, or the skew is too strong for the level) the bounds are the plain percentiles.
+    Resampled values equal to the estimate count half. If the correction is undefined (all resampled values lie on one
+    side, or the skew is too strong for the level), the bounds are the plain percentiles.
     """
     tail = (1 - level) / 2
     tolerance = TIE * float(np.abs(resampled).max())
     below = float(np.mean(resampled < estimate - tolerance))
     above = float(np.mean(resampled > estimate + tolerance))
-    share = (below + 1 - above) / 2
+    below_or_half = (below + 1 - above) / 2
     levels = [tail, 1 - tail]
-    if 0 < share < 1:
+    if 0 < below_or_half < 1:
         normal = NormalDist()
-        bias = normal.inv_cdf(share)
+        bias = normal.inv_cdf(below_or_half)
         shifted = [bias + normal.inv_cdf(probability) for probability in levels]
         if all(1 - skew * z > 0 for z in shifted):
             levels = [normal.cdf(bias + z / (1 - skew * z)) for z in shifted]
@@ -76,20 +77,20 @@ def bca_bounds(resampled: Floats, estimate: float, skew: float, level: float) ->
 
 
 def acceleration(values: Floats) -> float:
-    """Acceleration of the mean from the jackknife: Σ(x - x̄)³ / (6 (Σ(x - x̄)²)^1.5); the values are not all equal."""
+    """Return the mean's acceleration by the jackknife, Σ(x - x̄)³ / (6 (Σ(x - x̄)²)^1.5), for unequal values."""
     centred = values - values.mean()
     return float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
 
 
 def t_quantile(alpha: float, degrees: float) -> float:
-    """Half width of Student's two-sided interval at the level 1 - alpha, in standard errors."""
+    """Return half the width of Student's two-sided interval at level 1 - alpha, in standard errors."""
     from scipy.special import stdtrit
 
     return float(-stdtrit(degrees, alpha / 2))
 
 
 def t_p_value(t: float, degrees: float) -> float:
-    """Two-sided p of Student's t."""
+    """Return the two-sided p of Student's t."""
     from scipy.special import stdtr
 
     return float(2 * stdtr(degrees, -abs(t)))

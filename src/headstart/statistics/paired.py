@@ -1,4 +1,4 @@
-"""The difference between two strategies that saw the same seeds, the same test images, or both."""
+"""The difference between two strategies that share seeds, test images, or both."""
 
 import math
 from collections.abc import Mapping
@@ -8,45 +8,45 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headstart.statistics.arrays import TIE, Floats, all_equal, check_share, pair
+from headstart.statistics.arrays import TIE, Floats, all_equal, check_probability, pair
 from headstart.statistics.intervals import RESAMPLES
 from headstart.statistics.mean_error import MeanError, two_way_error
 
-BLOCK = 50  # resamples drawn at a time
-KEPT_IMAGES = 10_000  # up to here, what was drawn is kept for the next comparison: 40 MB at most
+BLOCK = 50  # resamples drawn at once
+KEPT_IMAGES = 10_000  # up to this many images, draws are cached for the next comparison: at most 40 MB
 EXACT_PAIRS = 16
-"""Up to here all 2^J ways to flip signs are tried."""
+"""Up to this many pairs J, all 2^J sign flips are tried."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """A mean difference a - b, in the unit of the scores, with its two-sided interval and p.
 
-    The interval leaves out zero if and only if p is below 1 - level; ``at`` gives it at other levels.
+    The interval excludes zero if and only if p is below 1 - level; ``at`` gives it at other levels.
     """
 
     difference: float
     low: float
     high: float
     p_value: float
-    """NaN where one pair of runs alone says nothing."""
+    """NaN if there is only one pair of scores."""
     effect_size: float
-    """Cohen's d_z over runs (mean / deviation of the differences); NaN if undefined."""
+    """Cohen's d_z over runs (mean / standard deviation of the differences); NaN if undefined."""
     pairs: int
-    """Pairs of runs; 1 means that nothing is said about other seeds."""
+    """Pairs of runs; with 1, nothing is known about other seeds."""
     images: int | None
-    """Test images, where each was compared by itself."""
+    """Test images, if each was compared separately."""
     method: str
     other: Mapping[str, float] = field(default_factory=dict)
-    """Further p-values, bounds and deviations by name, where they exist."""
+    """Further p-values, bounds and deviations by name."""
     level: float = 0.95
     error: MeanError | None = None
-    """From which interval and p come; None where there is no deviation, or only one pair."""
+    """The source of interval and p; None if there is no deviation, or only one pair."""
     identical: bool = False
-    """Whether both scored the same throughout."""
+    """Whether all scores are equal."""
 
     def at(self, level: float) -> "PairedDifference":
-        """Return the same with the interval at another level; bounds that no error gives stay."""
+        """Return the difference with its interval at another level; without an error, the bounds stay the same."""
         if self.error is None:
             return replace(self, level=level)
         half = float(self.error.half(1 - level))
@@ -59,18 +59,18 @@ def paired_runs(
     """Compare scores (J,) of J pairs of runs, such as runs with the same seed, by the paired t-test.
 
     Without ``overlap`` the pairs are independent: SE² = s²/J, as in scipy.stats.ttest_rel. Runs that share training
-    images (folds, repeated splits) are not: with ``overlap`` = n_test / n_train (1/(k - 1) for k folds) SE² is
+    images (folds, repeated splits) are dependent: with ``overlap`` = n_test / n_train (1/(k - 1) for k folds), SE² is
     s² (1/J + overlap), the corrected resampled t-test (Nadeau & Bengio 2003, Machine Learning 52, eq. 7).
 
-    other: deviation (of the differences), overlap, and for independent pairs p_permutation, where each difference may
-    as well have had the other sign (all 2^J for J <= 16, else 9,999 drawn at random).
+    ``other`` holds deviation (of the differences), overlap, and for independent pairs p_permutation, by random signs of
+    the differences (all 2^J for J <= 16, otherwise 9,999 random draws).
 
-    One pair gives NaN bounds and p. Equal scores give p = 1 and an interval of no width. Where all pairs differ by
-    the same amount, t is infinite only because scores are coarse: the bounds are NaN, p is p_permutation (NaN with
-    overlap). ValueError for other shapes, NaN or infinity.
+    One pair gives NaN bounds and p. Equal scores give p = 1 and an interval of no width. If all pairs differ by the
+    same amount, t is infinite only because scores are coarse: the bounds are NaN, and p is p_permutation (NaN with
+    overlap). Raises ValueError for other shapes, NaN or infinity.
     """
     first, second = pair(a, b, 1)
-    check_share(level, "The level")
+    check_probability(level, "The level")
     if overlap is not None and not 0 <= overlap < math.inf:
         raise ValueError(f"The overlap is {overlap}, expected n_test / n_train, 0 or more.")
     differences, count = first - second, len(first)
@@ -94,25 +94,26 @@ def paired_runs(
 def paired_both(
     correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 1_000
 ) -> PairedDifference:
-    """Compare S pairs of runs on the same N test images; seeds and images are both samples of many more.
+    """Compare S pairs of runs on the same N test images; seeds and images are both treated as random samples.
 
-    Each difference (S, N) of what a and b scored (right or wrong, or a loss) is d_sn = μ + seed_s + image_n + rest_sn
-    with independent random effects. Interval and p come from the error of its mean, see ``MeanError`` and
-    ``two_way_error``. In simulations of right and wrong answers 95 % intervals cover 94 % or more from two seeds on
-    (``scripts/interval_coverage.py``, docs/reports.md). What the seeds do not draw anew is not covered.
+    ``correct_a`` and ``correct_b`` hold answers (right or wrong) or losses. Each difference (S, N) is modelled as d_sn
+    = μ + seed_s + image_n + rest_sn with independent random effects. Interval and p come from the error of the mean;
+    see ``MeanError`` and ``two_way_error``. In simulations of right and wrong answers, 95 % intervals cover at least 94
+    % for two seeds or more (``scripts/interval_coverage.py``, docs/reports.md). Randomness that the seeds do not vary
+    is not covered.
 
-    With S = 1 the error is that of the images alone: p and interval hold for this pair of runs, and ``method`` says
-    so.
+    With S = 1 the error is due to images only: p and interval hold for this pair of runs, as ``method`` states.
 
-    other: standard_error; bootstrap_low and bootstrap_high, percentiles of the mean when seeds and images are drawn
-    anew, at ``level`` (the pigeonhole bootstrap, Owen 2007; ``resamples`` = 0 leaves it out); for S >= 2
-    deviation_seeds, deviation_images and deviation_rest (the σ above) and p_permutation over the seeds' means; for
-    S = 1 and answers right or wrong p_mcnemar.
+    ``other`` holds standard_error; bootstrap_low and bootstrap_high, percentiles at ``level`` of the mean over
+    resampled seeds and images (the pigeonhole bootstrap, Owen 2007; ``resamples`` = 0 omits it); for S >= 2
+    deviation_seeds, deviation_images and deviation_rest (the σ above), and p_permutation over the seeds' means; for S =
+    1 and right or wrong answers p_mcnemar.
 
-    The effect size is d_z over the seeds' means. ValueError for other shapes, fewer than two images, NaN or infinity.
+    The effect size is d_z over the seeds' means. Raises ValueError for other shapes, fewer than two images, NaN or
+    infinity.
     """
     first, second = pair(correct_a, correct_b, 2)
-    check_share(level, "The level")
+    check_probability(level, "The level")
     seeds, images = first.shape
     if images < 2:
         raise ValueError("There is one test image, expected at least two.")
@@ -157,7 +158,7 @@ def _with_error(
 
 
 def _crossed_means(differences: Floats, seed: int, resamples: int) -> Floats:
-    """Means (R,) over seeds and images drawn anew, independently of each other."""
+    """Return means (R,) over seeds and images, each resampled independently."""
     seeds, images = differences.shape
     rng = np.random.default_rng(seed)
     seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
@@ -171,7 +172,7 @@ def _crossed_means(differences: Floats, seed: int, resamples: int) -> Floats:
 
 @lru_cache(maxsize=20)
 def _times_drawn(seed: int, block: int, images: int) -> NDArray[np.float32]:
-    """How often each image is drawn, (BLOCK, images): the same for every comparison on as many images."""
+    """Return how often each image is drawn, (BLOCK, images); comparisons on equally many images share it."""
     drawn = np.random.default_rng((seed, block)).integers(0, images, (BLOCK, images))
     drawn += images * np.arange(BLOCK)[:, None]
     return np.bincount(drawn.ravel(), minlength=BLOCK * images).reshape(BLOCK, images).astype(np.float32)
@@ -186,7 +187,7 @@ def _without_deviation(
     method: str,
     other: Mapping[str, float],
 ) -> PairedDifference:
-    """All differences are equal: no t-test. Nothing speaks against zero if they are zero, else signs alone tell."""
+    """Return the result if all differences are equal: no t-test, p = 1 if they are zero, otherwise by signs."""
     mean = float(differences.mean())
     if abs(mean) <= TIE * scale:
         return PairedDifference(0.0, 0.0, 0.0, 1.0, math.nan, pairs, images, method, other, identical=True)
@@ -195,12 +196,12 @@ def _without_deviation(
 
 
 def _sign_flip_p(differences: Floats, seed: int) -> float:
-    """Two-sided p that the mean is zero, if each difference may as well have had the other sign."""
+    """Return the two-sided p of a zero mean, by random signs of the differences."""
     count = len(differences)
     observed = abs(float(differences.sum()))
     nearly = observed - TIE * float(np.abs(differences).sum())
     if count <= EXACT_PAIRS:
-        # Flipping all signs leaves the size alone: half of the 2^J ways, with the last sign fixed, says it all.
+        # Flipping all signs keeps the absolute sum, so it is enough to try half of the 2^J ways, with one sign fixed.
         bits = np.arange(2 ** (count - 1))[:, None] >> np.arange(count) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ differences) >= nearly))
     if all_equal(differences, float(np.abs(differences).max())):
@@ -210,7 +211,7 @@ def _sign_flip_p(differences: Floats, seed: int) -> float:
 
 
 def _mcnemar_p(only_a: int, only_b: int) -> float:
-    """Two-sided exact p that both are as often the only one that is right."""
+    """Return the two-sided exact p that a and b are equally often the only one that is right."""
     from scipy.special import bdtr
 
     return min(1.0, float(2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0

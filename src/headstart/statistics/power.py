@@ -1,7 +1,7 @@
-"""How many seeds, or test images, a difference would need to be told from zero.
+"""Compute how many seeds or test images a difference needs to become significant.
 
-All of it takes the observed difference and deviations for the true ones, which few runs know poorly: the numbers say
-how far away an answer is (a few seeds, hundreds, never), not that it will come out in favour of either.
+All functions treat the observed difference and deviations as the true ones. Few runs estimate them poorly, so the
+numbers only show an order of magnitude (a few seeds, hundreds, never), not which side would win.
 """
 
 import math
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from headstart.statistics.arrays import Floats, check_share
+from headstart.statistics.arrays import Floats, check_probability
 from headstart.statistics.mean_error import MeanError
 from headstart.statistics.paired import PairedDifference
 
@@ -31,7 +31,7 @@ class Deviations:
 
 @dataclass(frozen=True)
 class Needed:
-    """Runs needed with the images there are, and images needed with the runs there are; None: no number does."""
+    """Runs needed with the present images, and images needed with the present runs; None if no number suffices."""
 
     runs: int | None
     images: int | None
@@ -40,7 +40,7 @@ class Needed:
 def runs_needed(
     difference: float, deviation: float, power: float = 0.8, alpha: float = 0.05, overlap: float = 0.0
 ) -> int | None:
-    """Pairs of runs with which a two-sided paired t-test finds a true difference with probability ``power``.
+    """Return how many pairs of runs a two-sided paired t-test needs to find a true difference at ``power``.
 
     ``deviation`` is that of the differences between paired runs, ``overlap`` as in ``paired_runs``. None above 10,000
     and for no difference. Without overlap it is statsmodels' ``TTestPower().solve_power``, rounded up.
@@ -56,10 +56,9 @@ def runs_needed(
 def runs_needed_both(
     difference: float, deviations: Deviations, images: int, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """Pairs of runs that the test of ``paired_both`` needs on ``images`` test images.
+    """Return how many pairs of runs the test of ``paired_both`` needs on ``images`` test images.
 
-    None where more than 10,000 would be needed; above all where the images alone keep the difference from being told
-    from zero, whatever the number of seeds: then see ``images_needed``.
+    None above 10,000. Usually the images are then too few for any number of seeds; see ``images_needed``.
     """
 
     def enough(runs: int) -> bool:
@@ -72,9 +71,9 @@ def runs_needed_both(
 def images_needed(
     difference: float, deviations: Deviations, runs: int, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """Test images that the test of ``paired_both`` needs with ``runs`` pairs of runs; None above ten million.
+    """Return how many test images the test of ``paired_both`` needs with ``runs`` pairs of runs.
 
-    None above all where the deviation over seeds alone keeps the difference from being told from zero.
+    None above ten million. Usually the deviation over seeds is then too large for any number of images.
     """
 
     def enough(images: int) -> bool:
@@ -85,9 +84,9 @@ def images_needed(
 
 
 def sample_needed(difference: PairedDifference, power: float = 0.8, alpha: float = 0.05) -> Needed | None:
-    """What a comparison by ``paired_runs`` or ``paired_both`` would need; None for one pair of runs, which cannot tell.
+    """Return what ``paired_runs`` or ``paired_both`` would need; None for one pair of runs.
 
-    For several comparisons ``alpha`` is what Bonferroni's correction leaves for one: divided by their number.
+    For m comparisons, pass ``alpha`` / m, as Bonferroni's correction does.
     """
     found, size = difference.other, difference.difference
     if "deviation_rest" in found:
@@ -103,9 +102,9 @@ def sample_needed(difference: PairedDifference, power: float = 0.8, alpha: float
 
 
 def t_power(difference: float, error: float, degrees: float, alpha: float) -> float:
-    """Probability that a two-sided t-test at ``alpha`` finds a true difference, given the standard error.
+    """Return the probability that a two-sided t-test at ``alpha`` finds a true difference, given the standard error.
 
-    A rejection in the wrong direction finds nothing and does not count, unlike in statsmodels.
+    A rejection in the wrong direction does not count, unlike in statsmodels.
     """
     from scipy.special import chdtrc, nctdtr, ndtr, stdtrit
 
@@ -113,16 +112,16 @@ def t_power(difference: float, error: float, degrees: float, alpha: float) -> fl
         return 1.0
     bound, shift = float(-stdtrit(degrees, alpha / 2)), abs(difference) / error
     # t = (normal + shift) / √(χ²/degrees) misses the bound only if the normal falls below -shift/2 or the root exceeds
-    # shift / (2 bound). Where both together are rarer than one in a million, the library may answer NaN.
+    # shift / (2 bound). If both together are rarer than one in a million, SciPy may return NaN.
     if ndtr(-shift / 2) + chdtrc(degrees, degrees * min(shift / (2 * bound), 1e100) ** 2) < 1e-6:
         return 1.0
     return float(1 - nctdtr(degrees, shift, bound))
 
 
 def two_way_power(difference: float, deviations: Deviations, runs: int, images: int, alpha: float) -> float:
-    """Power of ``paired_both``'s test: the mean over what the runs' variance may be estimated as.
+    """Return the power of ``paired_both``'s test, averaged over the possible estimates of the runs' variance.
 
-    The parts that images decide are taken for known. ValueError below two runs or images.
+    The variances of images and rest are treated as known. Raises ValueError below two runs or images.
     """
     from scipy.special import ndtr
 
@@ -144,7 +143,7 @@ def two_way_power(difference: float, deviations: Deviations, runs: int, images: 
 
 @lru_cache(maxsize=100)
 def _chi_square_over_degrees(degrees: int) -> Floats:
-    """How far off an estimated variance is, as a share of the true one: quantiles (500,) that are equally likely."""
+    """Return ratios of an estimated variance to the true one: 500 equally likely quantiles (500,)."""
     from scipy.special import chdtri
 
     values: Floats = chdtri(degrees, 1 - (np.arange(500) + 0.5) / 500) / degrees
@@ -152,14 +151,14 @@ def _chi_square_over_degrees(degrees: int) -> Floats:
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int | None:
-    """Smallest number from 2 to ``most`` that is enough, by bisection: more is never worse."""
+    """Return the smallest sufficient number from 2 to ``most``, by bisection, or None."""
     numbers = range(2, most + 1)
     place = bisect_left(numbers, True, key=enough)
     return numbers[place] if place < len(numbers) else None
 
 
 def _check(difference: float, sizes: tuple[float, ...], power: float, alpha: float) -> None:
-    check_share(power, "The power")
-    check_share(alpha, "Alpha")
+    check_probability(power, "The power")
+    check_probability(alpha, "Alpha")
     if not math.isfinite(difference) or not all(0 <= size < math.inf for size in sizes):
         raise ValueError("The difference or a deviation is negative, NaN or infinite, expected finite deviations.")

@@ -1,4 +1,4 @@
-"""Several comparisons at once: adjusted p-values, average ranks and who cannot be told apart."""
+"""Multiple comparisons: adjusted p-values, average ranks, and groups without significant differences."""
 
 import math
 from dataclasses import dataclass
@@ -6,32 +6,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headstart.statistics.arrays import Floats, check_share, finite
+from headstart.statistics.arrays import Floats, check_probability, finite
 
-DECIMALS = 12  # scores that differ by rounding alone are tied
+DECIMALS = 12  # scores that differ by rounding only are tied
 
 
 @dataclass(frozen=True)
 class FriedmanNemenyi:
-    """K treatments ranked within each block (data set, or data set and seed), best first."""
+    """Ranks of K treatments within blocks (data set, or data set and seed), and tests on them."""
 
     average_ranks: Floats
     """(K,), 1 = best in every block."""
     p_value: float
-    """Friedman's test that all treatments are alike."""
+    """Friedman's p that all treatments are equal."""
     critical_difference: float
-    """Average ranks that differ by this much or more are told apart."""
+    """The smallest significant difference of average ranks."""
     pairwise: Floats
     """(K, K), Nemenyi's p for each pair."""
     blocks: int
 
 
 def bonferroni(p_values: ArrayLike) -> Floats:
-    """Return the p-values (m,), each times m, the number of them, and 1 at most; NaN stays NaN and does not count.
+    """Return the p-values (m,) times m, at most 1; NaN stays NaN and does not count towards m.
 
-    A step-wise correction, such as Holm's, finds a little more but has no intervals that agree with it. This one has:
-    a corrected p is below alpha if and only if the interval at the level 1 - alpha / m leaves out zero.
-    ValueError outside 0 to 1.
+    A step-wise correction, such as Holm's, has slightly more power but no matching intervals. This one matches: a
+    corrected p is below alpha if and only if the interval at level 1 - alpha / m excludes zero. Raises ValueError for
+    values outside 0 to 1.
     """
     given: Floats = np.asarray(p_values, dtype=np.float64)
     if given.ndim != 1:
@@ -43,15 +43,15 @@ def bonferroni(p_values: ArrayLike) -> Floats:
 
 
 def friedman_nemenyi(scores: ArrayLike, alpha: float = 0.05) -> FriedmanNemenyi:
-    """Friedman's test and Nemenyi's for every pair, on scores (blocks, treatments), higher is better.
+    """Return Friedman's test, and Nemenyi's for every pair, on scores (blocks, treatments); higher is better.
 
-    Demšar 2006, Statistical comparisons of classifiers over multiple data sets, JMLR 7: the critical difference is
-    q √(k (k + 1) / (6 n)) with q from the studentised range at ``alpha``. Blocks have to be independent; runs on
-    one data set that differ in the seed are blocks only for statements about that data set.
-    ValueError below two blocks or three treatments, for NaN or infinity.
+    The critical difference is q √(k (k + 1) / (6 n)) with q from the studentised range at ``alpha`` (Demšar 2006,
+    Statistical comparisons of classifiers over multiple data sets, JMLR 7). Blocks must be independent; runs on one
+    data set with different seeds are blocks only for statements about that data set. Raises ValueError below two blocks
+    or three treatments, and for NaN or infinity.
     """
     table = finite(scores, "The table of scores", 2)
-    check_share(alpha, "Alpha")
+    check_probability(alpha, "Alpha")
     blocks, count = table.shape
     if blocks < 2 or count < 3:
         raise ValueError(f"Friedman's test has {blocks} blocks and {count} treatments, expected at least 2 and 3.")
@@ -59,27 +59,28 @@ def friedman_nemenyi(scores: ArrayLike, alpha: float = 0.05) -> FriedmanNemenyi:
 
     table = np.round(table, DECIMALS)
     average = rankdata(-table, axis=1).mean(axis=0)
-    alike = bool((table == table[:, :1]).all())  # no ranks at all: nothing speaks against "all alike"
-    p_value = 1.0 if alike else float(friedmanchisquare(*table.T).pvalue)
+    equal = bool((table == table[:, :1]).all())  # without ranks, nothing contradicts equality
+    p_value = 1.0 if equal else float(friedmanchisquare(*table.T).pvalue)
     unit = math.sqrt(count * (count + 1) / (6 * blocks))
     critical = float(studentized_range.ppf(1 - alpha, count, np.inf)) / math.sqrt(2) * unit
-    apart = np.abs(average[:, None] - average)
-    pairwise = studentized_range.sf(apart / unit * math.sqrt(2), count, np.inf)
+    gaps = np.abs(average[:, None] - average)
+    pairwise = studentized_range.sf(gaps / unit * math.sqrt(2), count, np.inf)
     np.fill_diagonal(pairwise, 1.0)
     return FriedmanNemenyi(average, p_value, critical, pairwise, blocks)
 
 
 def cliques(average_ranks: ArrayLike, critical_difference: float) -> list[tuple[int, ...]]:
-    """Maximal groups of two or more treatments that are not told apart: the bars of a critical-difference diagram.
+    """Return the maximal groups without significant differences: the bars of a critical-difference diagram.
 
-    Each is a tuple of indices into ``average_ranks`` (K,), best first; groups come best first and may overlap.
+    Each group is a tuple of two or more indices into ``average_ranks`` (K,), best first. Groups come best first and may
+    overlap.
     """
     ranks = finite(average_ranks, "The average ranks", 1)
     if not critical_difference > 0:
         raise ValueError(f"The critical difference is {critical_difference}, expected more than 0.")
     order = np.argsort(ranks, kind="stable")
     groups: list[tuple[int, ...]] = []
-    reached = 0  # how far down the best groups so far go
+    reached = 0  # the end of the furthest group so far
     for start, first in enumerate(order):
         end = start + int(np.sum(ranks[order[start:]] - ranks[first] < critical_difference))
         if end > reached and end - start > 1:

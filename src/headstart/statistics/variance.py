@@ -1,4 +1,4 @@
-"""Where scores vary from: what each stream of random numbers does alone, and what all do together."""
+"""Sources of variance: the effect of each random stream alone, and of all streams together."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,34 +12,34 @@ from headstart.statistics.arrays import Floats, finite
 
 @dataclass(frozen=True)
 class VarianceSource:
-    """Deviation of the scores, in their unit, when one stream varies and all others are kept."""
+    """The standard deviation of the scores, in their unit, when one stream varies and all others are fixed."""
 
     deviation: float
     share: float
-    """Variance as a part of the sum of the variances of all streams found; NaN when that sum is 0."""
+    """Its variance as a fraction of the sum over all streams found; NaN if that sum is 0."""
     sets: int
     """Sets of runs that are equal in all other streams."""
     runs: int
-    """Runs in these sets (a repeated run counts once)."""
+    """Runs in these sets; a repeated run counts once."""
 
 
 @dataclass(frozen=True)
 class VarianceSources:
-    """Streams that were varied alone, the strongest first, and runs in which every stream varied at once."""
+    """The streams that were varied alone, strongest first, and runs in which all streams varied."""
 
     streams: Mapping[str, VarianceSource]
     everything: VarianceSource | None
-    """Its share relates to the same sum: near 1, the streams act independently and none is missing."""
+    """Its share is of the same sum; near 1, the streams act independently and none is missing."""
 
 
 def variance_sources(scores: ArrayLike, settings: Mapping[str, Sequence[Hashable]]) -> VarianceSources:
-    """Split the variance of scores (R,) by source, given each stream's value for each run (stream name -> R values).
+    """Split the variance of scores (R,) by source, given each stream's values (stream name -> R values).
 
-    For each stream, runs that are equal in all others but differ in this one form sets; their variances are pooled:
-    Σ squares / Σ (runs - 1). Runs that are equal in every stream are averaged first. Streams never varied alone are
-    left out. Runs that differ pairwise in every stream that varies at all give the deviation of everything at once.
-    Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, arXiv:2103.03098.
-    ValueError for a stream with another number of values than there are scores, NaN or infinity.
+    For each stream, runs that differ only in this stream form sets, and the sets' variances are pooled: Σ squares / Σ
+    (runs - 1). Runs that are equal in every stream are averaged first. Streams never varied alone are left out. Runs
+    that differ pairwise in all varying streams give the deviation of everything at once. Source: Bouthillier et al.
+    2021, Accounting for variance in machine learning benchmarks, arXiv:2103.03098. Raises ValueError if a stream does
+    not have one value per score, and for NaN or infinity.
     """
     numbers = finite(scores, "The scores", 1)
     for name, values in settings.items():
@@ -65,7 +65,7 @@ Setting = tuple[Hashable, ...]
 
 
 def _averaged(scores: Floats, settings: list[Setting]) -> dict[Setting, float]:
-    """Mean score of each combination of stream values, in the order of its first run."""
+    """Return the mean score of each combination of stream values, in order of first appearance."""
     found: dict[Setting, list[float]] = {}
     for score, setting in zip(scores, settings, strict=True):
         found.setdefault(setting, []).append(float(score))
@@ -73,7 +73,7 @@ def _averaged(scores: Floats, settings: list[Setting]) -> dict[Setting, float]:
 
 
 def _sets(means: Mapping[Setting, float], place: int) -> list[list[Setting]]:
-    """Sets of two or more combinations that differ at this place alone."""
+    """Return sets of two or more combinations that differ only at this place."""
     found: dict[Setting, list[Setting]] = {}
     for setting in means:
         found.setdefault(setting[:place] + setting[place + 1 :], []).append(setting)
@@ -81,9 +81,9 @@ def _sets(means: Mapping[Setting, float], place: int) -> list[list[Setting]]:
 
 
 def _all_different(means: Mapping[Setting, float], alone: set[Setting]) -> list[Setting]:
-    """Combinations that differ pairwise in every stream that varies; nothing below two, or with one such stream.
+    """Return combinations that differ pairwise in every varying stream; none if fewer than two streams vary.
 
-    Runs made for this come first: those in no set where one stream varies alone.
+    Runs in no set where one stream varies alone come first, as they were made for this.
     """
     columns = list(zip(*means, strict=True))
     varying = [place for place, values in enumerate(columns) if len(set(values)) > 1]

@@ -1,5 +1,6 @@
 """Where weights start, what is trained, how fast, and in which mode each module runs."""
 
+from headstart.optimization.schedules import constant, cosine, one_cycle, plateau
 from headstart.strategies.adapters import Adapters
 from headstart.strategies.finetune_all import FinetuneAll
 from headstart.strategies.gradual_unfreeze import GradualUnfreeze
@@ -13,8 +14,9 @@ from headstart.strategies.lp_ft import LpFt
 from headstart.strategies.nearest_centroid import NearestCentroid
 from headstart.strategies.partial import BiasOnly, NormOnly
 from headstart.strategies.ridge import Ridge
-from headstart.strategies.schedules import constant, cosine, one_cycle, plateau
 from headstart.strategies.scratch import Scratch
+from headstart.strategies.solved import SolvedStrategy
+from headstart.strategies.steps import GradientStrategy
 from headstart.strategies.strategy import Strategy
 from headstart.strategies.surgical import FinetuneLower, FinetuneUpper, Surgical
 from headstart.strategies.truncate import Truncate
@@ -27,6 +29,7 @@ __all__ = [
     "FinetuneAll",
     "FinetuneLower",
     "FinetuneUpper",
+    "GradientStrategy",
     "GradualUnfreeze",
     "HeadOnly",
     "Knn",
@@ -38,6 +41,7 @@ __all__ = [
     "NormOnly",
     "Ridge",
     "Scratch",
+    "SolvedStrategy",
     "Strategy",
     "Surgical",
     "Truncate",

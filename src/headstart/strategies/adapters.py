@@ -1,12 +1,20 @@
-"""Train small bottlenecks between blocks that stay as they are."""
+"""Train small bottlenecks behind blocks that stay as they are.
 
-from collections.abc import Iterator
+The network starts as it was, and a target needs only its adapters.
+
+Paper: Houlsby et al. 2019 (arXiv:1902.00751); Rebuffi et al. 2018 (arXiv:1803.10082)
+Command: headstart train strategy=adapters strategy.reduction=8
+Measured: 84.0 ± 0.7 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, with
+  2.9 % of the weights trained (docs/strategies.md).
+Fails: to leave a plain network: adapters cannot be merged.
+"""
+
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from headstart.backbones.readout import channels_last_dim
+from headstart.backbones.adapter import Adapted, Adapter, blocks_of
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.strategies.checks import count
@@ -39,7 +47,7 @@ class Adapters(Surgical):
                 f"strategy.train_stages=[]: expected one or more of {', '.join(stages)}; for the head alone use"
                 " head_only."
             )
-        places = [place for name in names for place in _blocks(stages[name], name) or [name]]
+        places = [place for name in names for place in blocks_of(stages[name], name) or [name]]
         shapes = self._output_shapes([*names, *places])
         adapted = [place for place in places if place in shapes]
         adapted += [name for name in names if not any(_inside(place, name) for place in adapted)]
@@ -73,61 +81,6 @@ class Adapters(Surgical):
         for hook in hooks:
             hook.remove()
         return shapes
-
-
-class Adapter(nn.Module):
-    """A bottleneck with a way around it, for outputs of the given shape.
-
-    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square image: linear on the last axis.
-    """
-
-    def __init__(self, shape: tuple[int, ...], reduction: int) -> None:
-        super().__init__()
-        is_map = len(shape) == 4 and not channels_last_dim(shape[1:])
-        width = shape[1] if is_map else shape[-1]
-        narrow = max(1, width // reduction)
-        self.down = nn.Conv2d(width, narrow, 1) if is_map else nn.Linear(width, narrow)
-        self.act = nn.GELU()
-        self.up = nn.Conv2d(narrow, width, 1) if is_map else nn.Linear(narrow, width)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """To the same shape."""
-        return x + self.up(self.act(self.down(x)))
-
-
-class Adapted(nn.Module):
-    """A block and the adapter behind it."""
-
-    def __init__(self, block: nn.Module, adapter: Adapter) -> None:
-        super().__init__()
-        self.block, self.adapter = block, adapter
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Whatever the block takes, to what it gives, adapted."""
-        return self.adapter(self.block(*args, **kwargs))
-
-
-def _blocks(stage: nn.Module, name: str) -> list[str]:
-    """Where the blocks of a stage are."""
-    if isinstance(stage, fx.GraphModule):
-        targets = dict.fromkeys(str(node.target) for node in stage.graph.nodes if node.op == "call_module")
-        return [f"{name}.{target}" for target in targets if _is_block(stage.get_submodule(target))]
-    return list(_children(stage, name))
-
-
-def _children(module: nn.Module, name: str) -> Iterator[str]:
-    for key, child in module.named_children():
-        inner = list(_children(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
-        if inner:
-            yield from inner
-        elif _is_block(child):
-            yield f"{name}.{key}"
-
-
-def _is_block(module: nn.Module) -> bool:
-    return any(True for child in module.children() for _ in child.parameters())
 
 
 def _inside(place: str, stage: str) -> bool:

@@ -1,4 +1,13 @@
-"""Thaw a stage more every few epochs, from the top downward."""
+"""Train the head first; thaw one stage more every few epochs, from the top downward.
+
+Lower stages are general, so they should move last and least.
+
+Paper: ULMFiT, Howard & Ruder 2018 (arXiv:1801.06146)
+Command: headstart train strategy=gradual_unfreeze strategy.epochs_per_stage=1
+Measured: 84.0 ± 1.0 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds;
+  finetune_all has 84.6 (docs/strategies.md).
+Fails: where there are fewer epochs than stages: the lowest ones are then never trained, which a warning says.
+"""
 
 import logging
 from typing import Any
@@ -6,12 +15,12 @@ from typing import Any
 from headstart.backbones import Backbone
 from headstart.strategies.checks import count
 from headstart.strategies.names import check_count
-from headstart.strategies.strategy import Strategy
+from headstart.strategies.steps import GradientStrategy
 
 log = logging.getLogger(__name__)
 
 
-class GradualUnfreeze(Strategy):
+class GradualUnfreeze(GradientStrategy):
     """The head alone at first; every ``epochs_per_stage`` epochs one stage more (ULMFiT, arXiv:1801.06146).
 
     ``stages`` is how many are thawed at most, all by default. The optimizer knows every stage from the start, and what
@@ -43,7 +52,7 @@ class GradualUnfreeze(Strategy):
     def frozen_now(self) -> list[str]:
         """All but the highest ones whose turn it was."""
         names = self.backbone.stage_names
-        most = len(names) - len(self.frozen_stages)
+        most = len(names) - len(self.plan.frozen_stages)
         thawed = min(most, self.current_epoch // self.epochs_per_stage)
         return names[: len(names) - thawed]
 
@@ -57,7 +66,7 @@ class GradualUnfreeze(Strategy):
         """Say which stages will not have their turn."""
         super().on_fit_start()
         epochs = self.trainer.max_epochs or 0
-        late = [group.name for group in self.plan if group.since > epochs]
+        late = [group.name for group in self.plan.groups if group.since > epochs]
         if late:
             log.warning("%s would thaw only after the last of %d epochs", ", ".join(late), epochs)
 

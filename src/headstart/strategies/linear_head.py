@@ -1,14 +1,10 @@
-"""What strategies that compute a linear classifier need of the head."""
-
-import torch
-from torch import Tensor, nn
+"""Check the head of strategies that compute it."""
 
 from headstart.errors import ConfigError
-from headstart.tasks import Classification
-from headstart.tasks.heads import LinearLayer
+from headstart.tasks import Task
 
 
-def check_linear_head(task: Classification, who: str) -> None:
+def check_linear_head(task: Task, who: str) -> None:
     """Raise ConfigError unless the head is a plain linear layer, whose weights will be computed."""
     head = task.head
     if head.kind != "linear":
@@ -17,11 +13,3 @@ def check_linear_head(task: Classification, who: str) -> None:
         raise ConfigError(
             f"{who} computes the weights of the head, so head.init={head.init} would not last; leave it out."
         )
-
-
-def put_into(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Set the weights of a linear head: (classes, D) and (classes,)."""
-    assert isinstance(head, LinearLayer)
-    with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)

@@ -1,4 +1,13 @@
-"""One linear layer on fixed features, fitted to convergence."""
+"""Fit one linear layer on fixed features to the minimum of its convex objective.
+
+If pretrained features separate the classes, nothing else has to be trained.
+
+Paper: Razavian et al. 2014 (arXiv:1403.6382), which uses a linear SVM: strategy.loss=hinge
+Command: headstart train strategy=linear_probe
+Measured: 84.3 ± 1.1 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, in 4
+  s (docs/strategies.md).
+Fails: with many labels: at 80 a class lp_ft has 89.6 % and the probe 87.7.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +17,11 @@ from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import LOSSES
 from headstart.solvers.probe_fit import STRENGTHS, fit_probe, fit_probe_once
 from headstart.strategies.checks import numbers_above_zero
-from headstart.strategies.feature_classifier import FeatureClassifier, OnRow
-from headstart.strategies.linear_head import put_into
+from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.tasks.heads import put_linear
 
 
-class LinearProbe(FeatureClassifier):
+class LinearProbe(SolvedStrategy):
     """Features are computed once, standardised, and a linear classifier is fitted for each strength in ``l2``.
 
     ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the rest: a linear SVM). The strength
@@ -28,23 +37,16 @@ class LinearProbe(FeatureClassifier):
             raise ConfigError(f"strategy.loss={loss}: there is no such loss.{nearest(loss, LOSSES)}")
         self.strengths, self.loss = numbers_above_zero("strategy.l2", l2), loss
 
-    @classmethod
-    def config_name(cls) -> str:
-        """What the settings call it."""
-        return "linear_probe"
-
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit each strength, put the best into the head."""
         probe = fit_probe_once(
-            train, validation, self.task.num_classes, self.strengths, self.loss, on_row, self.task.balanced
+            train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced
         )
-        put_into(self.head, probe.weight, probe.bias)
+        put_linear(self.head, probe.weight, probe.bias)
         self.strength = probe.scores["l2"]
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Fit the chosen strength."""
-        probe = fit_probe(
-            images, images, self.task.num_classes, [self.strength], self.loss, balanced=self.task.balanced
-        )
-        put_into(self.head, probe.weight, probe.bias)
+        probe = fit_probe(images, images, self.task.width, [self.strength], self.loss, balanced=self.task.balanced)
+        put_linear(self.head, probe.weight, probe.bias)

@@ -1,22 +1,27 @@
-"""Train low-rank updates of weights that stay as they are."""
+"""Train low-rank updates of weights that stay as they are; merge them at the end.
 
-import math
+The change that fine-tuning makes has a low rank, so few weights can express it.
+
+Paper: LoRA, Hu et al. 2021 (arXiv:2106.09685)
+Command: headstart train strategy=lora strategy.rank=8
+Measured: 84.9 ± 1.2 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, with
+  5.7 % of the weights trained (docs/strategies.md).
+Fails: on depthwise convolutions, which have no rank to save and are left out.
+"""
+
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from headstart.backbones import Backbone
+from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, called_plainly
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.strategies.checks import above_zero, count
 from headstart.strategies.surgical import Surgical
-
-IN_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-Weight = tuple[str, nn.Module, str]  # where the layer is, the layer, the name of its weight
 
 
 class Lora(Surgical):
@@ -57,8 +62,8 @@ class Lora(Surgical):
     def change_layers(self) -> None:
         """Put in the updates."""
         stages = self.backbone.stages
-        weights = list(_weights(stages, self.trained_stages()))
-        plain = _run_plainly(self.backbone, [layer for _, layer, _ in weights])
+        weights = list(adaptable_weights(stages, self.trained_stages()))
+        plain = called_plainly(self.backbone, [layer for _, layer, _ in weights])
         others = [weight for weight in weights if id(weight[1]) not in plain]
         self._check(weights, others)
         before = {id(parameter) for parameter in stages.parameters()}
@@ -77,6 +82,11 @@ class Lora(Surgical):
     def finish(self, trainer: Any, data: Any) -> None:
         """Leave a plain network."""
         self.merge()
+
+    def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
+        """Merge the updates, as the run did at its end, and load its tensors."""
+        self.merge()
+        super().restore(state, chosen)
 
     def merge(self) -> None:
         """Add the updates to the weights and take them out; the plan keeps telling what was trained."""
@@ -120,49 +130,3 @@ class Lora(Surgical):
             )
             inject_adapter_in_model(config, self.backbone.stages)
             del self.backbone.stages.peft_config
-
-
-class LowRank(nn.Module):
-    """A weight of any shape (out, ...) plus ``scale * B A``."""
-
-    def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.lora_A = nn.Parameter(torch.empty(rank, weight[0].numel()))
-        self.lora_B = nn.Parameter(torch.zeros(len(weight), rank))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # as peft and torch do
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight as the network sees it."""
-        return weight + (self.scale * self.lora_B @ self.lora_A).view_as(weight)
-
-
-def _weights(stages: nn.ModuleDict, chosen: Iterable[str]) -> Iterator[Weight]:
-    """The weights that can be adapted."""
-    for stage in chosen:
-        for name, layer in stages[stage].named_modules(prefix=stage):
-            own = dict(layer.named_parameters(recurse=False))
-            if isinstance(layer, nn.MultiheadAttention):
-                yield from ((name, layer, key) for key in IN_PROJECTIONS if key in own)
-            elif "weight" in own and (
-                isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-            ):
-                yield name, layer, "weight"
-
-
-@torch.no_grad()
-def _run_plainly(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
-    """Which of the layers are called, not only read, and do what peft takes them to do."""
-    called: set[int] = set()
-    hooks = [layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for layer in layers]
-    backbone.output_shapes()
-    for hook in hooks:
-        hook.remove()
-    return {id(layer) for layer in layers if id(layer) in called and _is_plain(layer)}
-
-
-def _is_plain(layer: nn.Module) -> bool:
-    """Subclasses have a pass of their own; peft's branch knows neither dilation nor padding other than zeros."""
-    if type(layer) is nn.Conv2d:
-        return layer.padding_mode == "zeros" and set(layer.dilation) == {1}
-    return type(layer) is nn.Linear

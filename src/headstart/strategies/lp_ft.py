@@ -1,4 +1,13 @@
-"""Probe first, then fine-tune from the probe's head."""
+"""Fit a linear probe, then fine-tune everything from its head.
+
+A random head distorts good features before it is any good itself; the probe's head does not.
+
+Paper: LP-FT, Kumar et al. 2022 (arXiv:2202.10054)
+Command: headstart train strategy=lp_ft
+Measured: 84.1 ± 2.4 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds; with
+  80 labels a class 89.6 ± 0.6 %, linear_probe 87.7 (docs/strategies.md).
+Fails: to help on shifted test images here: 40.2 ± 4.0 %, finetune_all 46.6 ± 3.0 %.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,11 +16,12 @@ import torch
 
 from headstart.backbones import Backbone
 from headstart.solvers.features import Features
-from headstart.solvers.probe_fit import STRENGTHS, fit_probe_once
+from headstart.solvers.probe_fit import STRENGTHS
 from headstart.strategies.checks import above_zero, numbers_above_zero
 from headstart.strategies.finetune_all import FinetuneAll
-from headstart.strategies.linear_head import check_linear_head, put_into
-from headstart.tasks import Classification
+from headstart.strategies.linear_head import check_linear_head
+from headstart.tasks import Task
+from headstart.tasks.heads import put_linear
 
 
 class LpFt(FinetuneAll):
@@ -24,7 +34,7 @@ class LpFt(FinetuneAll):
     def __init__(
         self,
         backbone: Backbone,
-        task: Classification,
+        task: Task,
         optimizer: Callable[..., torch.optim.Optimizer],
         *args: Any,
         l2: Sequence[float] = STRENGTHS,
@@ -51,13 +61,11 @@ class LpFt(FinetuneAll):
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
         """Fit the probe and take its weights."""
-        probe = fit_probe_once(
-            train, validation(), self.task.num_classes, self.strengths, "logistic", lambda number, row: None,
-            self.task.balanced,
-        )  # fmt: skip
-        put_into(self.head, probe.weight, probe.bias)
+        probe = self.task.fit_probe(train, validation(), self.strengths)
+        put_linear(self.head, probe.weight, probe.bias)
         self.selected["l2"] = probe.scores["l2"]
-        self.selected["probe_validation_accuracy"] = probe.scores["validation/accuracy"]
+        name = self.task.primary
+        self.selected[f"probe_validation_{name}"] = probe.scores[f"validation/{name}"]
 
     def choices(self, tried: int) -> dict[str, int]:
         """Add the strength of the probe."""

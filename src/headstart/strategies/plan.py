@@ -1,13 +1,23 @@
 """The training plan: which weights are trained, how fast and in which mode."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from headstart.strategies.rates import split_by_decay
+from torch import Tensor, nn
+
+from headstart.backbones import Backbone
+from headstart.errors import ConfigError
+from headstart.strategies.modes import batch_norms
+from headstart.strategies.rates import Rates, split_by_decay
 from headstart.tables import share_text
+
+if TYPE_CHECKING:
+    from headstart.strategies.strategy import Strategy
+
+HEADER = "group,modules,starts from,parameters,trained,mode,batch norm,learning rate,weight decay".split(",")
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class PlanGroup:
 
     @property
     def frozen(self) -> bool:
-        """Nothing of it is trained."""
+        """Whether nothing of it is trained."""
         return self.learning_rate is None and not self.solver
 
     @property
@@ -40,9 +50,166 @@ class PlanGroup:
         """Number of weights that are trained."""
         return sum(parameter.numel() for parameter in self.trained)
 
+    @property
+    def mode(self) -> str:
+        """How it is trained, in a word or two."""
+        if self.solver:
+            return self.solver
+        if self.frozen:
+            return "eval"
+        return "train" if self.since == 1 else f"train from epoch {self.since}"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a strategy's answers come to; every parameter of the network is in exactly one group."""
+
+    groups: tuple[PlanGroup, ...]
+    frozen_stages: tuple[str, ...]
+    statistics: Mapping[str, str]  # the mode of batch norm of each stage that has any
+    prefix_end: int  # the stages below it are the frozen prefix: they give the same output every epoch
+    rates: Rates | None  # None where no optimizer moves anything
+    decay_norm_bias: bool
+
+    def optimizer_groups(self) -> list[dict[str, Any]]:
+        """Return what the optimizer takes: one or two entries a trained group, as vectors may not decay."""
+        entries = []
+        for group in self.groups:
+            decayed, others = (list(group.trained), []) if self.decay_norm_bias else split_by_decay(group.trained)
+            for parameters, decay in ((decayed, group.weight_decay), (others, 0.0)):
+                if parameters and not group.solver:
+                    entries.append(
+                        {"params": parameters, "lr": group.learning_rate, "weight_decay": decay, "name": group.name}
+                    )
+        return entries
+
+    def rows(self) -> list[list[str]]:
+        """Return the rows of the printed plan, below ``HEADER``; weight decay is what the optimizer is given."""
+        entries = self.optimizer_groups()
+        rows = []
+        for group in self.groups:
+            decays = list(dict.fromkeys(f"{one['weight_decay']:g}" for one in entries if one["name"] == group.name))
+            if len(decays) > 1:
+                decays[1] = f"vectors {decays[1]}"
+            rows.append(
+                [
+                    group.name,
+                    group.where,
+                    group.started_from,
+                    f"{group.size:,}",
+                    share_text(group.size_trained / max(1, group.size)),
+                    group.mode,
+                    group.statistics or "–",
+                    self.learning_rate_of(group.name),
+                    ", ".join(decays) or "–",
+                ]
+            )
+        return rows
+
+    def learning_rate_of(self, name: str) -> str:
+        """Return what the printed plan says about the learning rate of a group."""
+        rate = next(group.learning_rate for group in self.groups if group.name == name)
+        if rate is None:
+            return "–"
+        return f"auto x {rate:g}" if self.rates is not None and self.rates.to_find else f"{rate:g}"
+
+    def frozen_tensors(self, backbone: Backbone) -> dict[str, Tensor]:
+        """Return, by name, the parameters that are not trained and the statistics that do not move."""
+        free = {id(parameter) for group in self.groups for parameter in group.trained}
+        for name, mode in self.statistics.items():
+            if mode == "update":
+                free |= {id(b) for layer in batch_norms(backbone.stages[name]) for b in layer.buffers()}
+        return {
+            f"{name}.{key}": tensor
+            for name, stage in backbone.stages.items()
+            for key, tensor in stage.state_dict(keep_vars=True).items()
+            if id(tensor) not in free
+        }
+
+
+def make_plan(strategy: Strategy) -> TrainingPlan:
+    """Return the plan that the answers of a strategy come to; set which parameters have a gradient."""
+    backbone, trained = strategy.backbone, strategy.trained_stages()
+    for name, stage in backbone.stages.items():
+        for layer in stage.modules():
+            for key, parameter in layer.named_parameters(recurse=False):
+                parameter.requires_grad_(name in trained and strategy.trains(layer, key))
+    frozen = tuple(
+        name for name, stage in backbone.stages.items() if not any(p.requires_grad for p in stage.parameters())
+    )
+    statistics = {
+        name: strategy.own_statistics(name, name in frozen) if strategy.batch_norm == "auto" else strategy.batch_norm
+        for name, stage in backbone.stages.items()
+        if batch_norms(stage)
+    }
+    moving = [
+        number
+        for number, name in enumerate(backbone.stage_names)
+        if name not in frozen or statistics.get(name) in ("update", "batch")
+    ]
+    prefix_end = min([*moving, backbone.taps[0] + 1]) if moving else len(backbone.stages)
+    return with_groups(strategy, TrainingPlan((), frozen, statistics, prefix_end, None, strategy.decay_norm_bias))
+
+
+def with_groups(strategy: Strategy, plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan with groups for the strategy's present rates and parameters."""
+    groups = (*_backbone_groups(strategy, plan), *_head_groups(strategy))
+    check_partition(groups, strategy)
+    return replace(plan, groups=groups, rates=strategy.rates)
+
+
+def _backbone_groups(strategy: Strategy, plan: TrainingPlan) -> Iterator[PlanGroup]:
+    """Yield groups of stages that have the same rate and the same start."""
+    backbone = strategy.backbone
+    trained = [name for name in backbone.stage_names if name not in plan.frozen_stages]
+    rates = strategy.rates.of_stages(backbone.stage_names, trained, backbone.name) if strategy.rates else {}
+    single = strategy.by_stage or len(set(rates.values())) > 1
+    grouped: dict[tuple[Any, ...], list[str]] = {}
+    for name in backbone.stage_names:
+        label = (name if single else "backbone") if name in rates else "frozen"
+        grouped.setdefault((label, rates.get(name), strategy.started_from(name)), []).append(name)
+    for (label, rate, start), stages in grouped.items():
+        several = sum(key[0] == label for key in grouped) > 1  # as where some stages start from elsewhere
+        parameters = [p for name in stages for p in backbone.stages[name].parameters()]
+        yield PlanGroup(
+            f"{label} {'+'.join(stages)}" if several else label,
+            ", ".join(stages),
+            parameters,
+            rate,
+            None if rate is None else strategy.decay(),
+            start,
+            [p for p in parameters if p.requires_grad],
+            ", ".join(dict.fromkeys(plan.statistics[n] for n in stages if n in plan.statistics)) or None,
+            strategy.trained_since(stages[0]),
+        )
+
+
+def _head_groups(strategy: Strategy) -> list[PlanGroup]:
+    """Return one group for the head, or two where its biases have a rate of their own."""
+    head, settings, rates = strategy.head, strategy.task.head, strategy.rates
+    named = dict(head.named_parameters())
+    start = strategy.head_started_from()
+    where = type(head).__name__ if len(list(head.children())) == 0 else settings.kind
+    everything = list(named.values())
+    if rates is None:
+        return [PlanGroup("head", where, everything, None, None, start, everything, solver=strategy.solver)]
+    if rates.head_bias_lr_multiplier is None:
+        return [PlanGroup("head", where, everything, rates.lr, strategy.decay(), start, everything)]
+    biases = [p for name, p in named.items() if name.rpartition(".")[2] == "bias"]
+    if not biases:
+        raise ConfigError(
+            f"strategy.head_bias_lr_multiplier={rates.head_bias_lr_multiplier:g}: the {settings.kind} head has no"
+            " biases; leave it null."
+        )
+    weights = [p for p in everything if not any(p is bias for bias in biases)]
+    return [
+        PlanGroup("head", where, weights, rates.lr, strategy.decay(), start, weights),
+        PlanGroup("head bias", where, biases, rates.of_head_biases(), strategy.decay(), start, biases),
+    ]
+
 
 def check_partition(groups: Sequence[PlanGroup], whole: nn.Module) -> None:
-    """Every parameter belongs to exactly one group, by identity: equal values are not equal parameters."""
+    """Raise RuntimeError unless every parameter is in exactly one group, by identity: values may be equal."""
     listed = [id(parameter) for group in groups for parameter in group.parameters]
     if len(listed) != len(set(listed)):
         raise RuntimeError("A parameter is in two groups of the training plan.")
@@ -51,49 +218,3 @@ def check_partition(groups: Sequence[PlanGroup], whole: nn.Module) -> None:
     trained = {id(parameter) for group in groups for parameter in group.trained}
     if not trained <= set(listed) or any(group.frozen and group.trained for group in groups):
         raise RuntimeError("The training plan trains what it does not hold, or what it calls frozen.")
-
-
-def optimizer_groups(groups: Sequence[PlanGroup], decay_norm_bias: bool) -> list[dict[str, Any]]:
-    """What the optimizer takes: what is trained, one or two entries a group, as biases and norms may not decay."""
-    entries = []
-    for group in groups:
-        decayed, others = (list(group.trained), []) if decay_norm_bias else split_by_decay(group.trained)
-        for parameters, decay in ((decayed, group.weight_decay), (others, 0.0)):
-            if parameters and not group.solver:
-                entries.append(
-                    {"params": parameters, "lr": group.learning_rate, "weight_decay": decay, "name": group.name}
-                )
-    return entries
-
-
-def plan_rows(
-    groups: Sequence[PlanGroup], learning_rate_of: Callable[[str], str], decay_norm_bias: bool
-) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the plan as a reader sees it; weight decay is what the optimizer is given."""
-    entries = optimizer_groups(groups, decay_norm_bias)
-    header = "group,modules,starts from,parameters,trained,mode,batch norm,learning rate,weight decay".split(",")
-    rows = []
-    for group in groups:
-        decays = list(dict.fromkeys(f"{entry['weight_decay']:g}" for entry in entries if entry["name"] == group.name))
-        if len(decays) > 1:
-            decays[1] = f"vectors {decays[1]}"
-        rows.append(
-            [
-                group.name,
-                group.where,
-                group.started_from,
-                f"{group.size:,}",
-                share_text(group.size_trained / max(1, group.size)),
-                group.solver or _mode(group),
-                group.statistics or "–",
-                learning_rate_of(group.name),
-                ", ".join(decays) or "–",
-            ]
-        )
-    return header, rows
-
-
-def _mode(group: PlanGroup) -> str:
-    if group.frozen:
-        return "eval"
-    return "train" if group.since == 1 else f"train from epoch {group.since}"

@@ -1,6 +1,8 @@
 """Learning rates by stage, and which weights decay."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -9,36 +11,101 @@ from headstart.strategies.checks import above_zero, usable_rate
 from headstart.strategies.names import matching
 
 
-def stage_rates(
-    names: Sequence[str],
-    trained: Sequence[str],
-    rate: float,
-    layer_decay: float,
-    stage_lr: Mapping[str, float] | None,
-    network: str,
-) -> dict[str, float]:
-    """The learning rate of each trained stage.
+@dataclass(frozen=True)
+class Rates:
+    """How fast a strategy trains: the head at ``lr``, the backbone at ``lr / head_lr_multiplier``.
 
-    A stage that lies k stages below the head gets ``rate * layer_decay ** k``; ``stage_lr`` sets the rates of the
-    stages that it names or matches. Raises ConfigError where it names no stage, one twice, or one that is frozen.
+    The rate falls by ``layer_decay`` a stage from the top downward; ``stage_lr`` sets single stages. The head's biases
+    get ``head_bias_lr_multiplier`` times the backbone's rate, if that is given.
     """
-    rates = {name: rate * layer_decay ** (len(names) - number) for number, name in enumerate(names) if name in trained}
-    if stage_lr is not None and not isinstance(stage_lr, Mapping):
-        raise ConfigError(f"strategy.stage_lr={stage_lr}: expected rates by stage, as in {{stem: 1e-5, stage*: 1e-4}}.")
-    given = dict(stage_lr or {})
-    for pattern, hits in zip(given, matching(given, names, "strategy.stage_lr", network), strict=True):
-        value = above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
-        frozen = [name for name in hits if name not in rates]
-        if frozen:
+
+    lr: float  # 1 while a range test is still to find it
+    to_find: bool
+    weight_decay: float
+    head_lr_multiplier: float = 1.0
+    head_bias_lr_multiplier: float | None = None
+    layer_decay: float = 1.0
+    stage_lr: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        optimizer: Callable[..., Any],
+        lr: float | str | None,
+        head_lr_multiplier: float,
+        head_bias_lr_multiplier: float | None,
+        layer_decay: float,
+        stage_lr: Mapping[str, float] | None,
+    ) -> "Rates":
+        """Return the rates that settings ask for; ``lr`` is a number, "auto", or None for the optimizer's own.
+
+        ``optimizer`` is a partial with ``lr`` and perhaps ``weight_decay``. Raises ConfigError.
+        """
+        own = dict(getattr(optimizer, "keywords", {}))
+        if "lr" not in own:
+            raise ConfigError("optimizer.lr is not set: every strategy derives its learning rates from it.")
+        to_find = lr == "auto"
+        if to_find and stage_lr:
+            raise ConfigError("strategy.stage_lr sets rates as numbers, so strategy.lr cannot be auto.")
+        if isinstance(lr, str) and not to_find:
+            raise ConfigError(f"strategy.lr={lr}: expected a number above 0, auto, or null for optimizer.lr.")
+        head_bias = head_bias_lr_multiplier
+        if head_bias is not None:
+            head_bias = above_zero("strategy.head_bias_lr_multiplier", head_bias)
+        if above_zero("strategy.layer_decay", layer_decay) > 1:
+            raise ConfigError(f"strategy.layer_decay={layer_decay}: expected a number above 0 and at most 1.")
+        return cls(
+            1.0 if to_find else above_zero("strategy.lr", own["lr"] if lr is None else lr),
+            to_find,
+            own.get("weight_decay", 0.0),
+            above_zero("strategy.head_lr_multiplier", head_lr_multiplier),
+            head_bias,
+            float(layer_decay),
+            stage_lr,
+        )
+
+    @property
+    def backbone(self) -> float:
+        """The rate of the backbone's top stage."""
+        return self.lr / self.head_lr_multiplier
+
+    def found(self, lr: float) -> "Rates":
+        """Return the rates with the head's rate that a range test has found."""
+        return replace(self, lr=lr, to_find=False)
+
+    def of_stages(self, names: Sequence[str], trained: Sequence[str], network: str) -> dict[str, float]:
+        """Return the rate of each trained stage, lowest first.
+
+        Raises ConfigError where ``stage_lr`` names no stage, one twice, or one that is frozen.
+        """
+        rates = {
+            name: self.backbone * self.layer_decay ** (len(names) - number)
+            for number, name in enumerate(names)
+            if name in trained
+        }
+        if self.stage_lr is not None and not isinstance(self.stage_lr, Mapping):
             raise ConfigError(
-                f"strategy.stage_lr: {', '.join(frozen)} would get a learning rate, but the strategy keeps it frozen;"
-                f" trained are: {', '.join(rates) or 'none'}."
+                f"strategy.stage_lr={self.stage_lr}: expected rates by stage, as in {{stem: 1e-5, stage*: 1e-4}}."
             )
-        rates.update(dict.fromkeys(hits, value))
-    return {name: usable_rate(name, rate) for name, rate in rates.items()}
+        given = dict(self.stage_lr or {})
+        for pattern, hits in zip(given, matching(given, names, "strategy.stage_lr", network), strict=True):
+            value = above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
+            frozen = [name for name in hits if name not in rates]
+            if frozen:
+                raise ConfigError(
+                    f"strategy.stage_lr: {', '.join(frozen)} would get a learning rate, but the strategy keeps it"
+                    f" frozen; trained are: {', '.join(rates) or 'none'}."
+                )
+            rates.update(dict.fromkeys(hits, value))
+        return {name: usable_rate(name, rate) for name, rate in rates.items()}
+
+    def of_head_biases(self) -> float:
+        """Return the rate of the head's biases, where they have one of their own."""
+        assert self.head_bias_lr_multiplier is not None
+        return usable_rate("the head's biases", self.backbone * self.head_bias_lr_multiplier)
 
 
 def split_by_decay(parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Those that weight decay is for, and the others: biases, and scales and shifts of normalisation, are vectors."""
+    """Return the parameters that weight decay is for, and the others: biases and normalisation, which are vectors."""
     decayed = [parameter for parameter in parameters if parameter.ndim > 1]
     return decayed, [parameter for parameter in parameters if parameter.ndim <= 1]

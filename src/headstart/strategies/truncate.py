@@ -1,4 +1,12 @@
-"""Use the lower part of a network only, for targets unlike the source."""
+"""Use only the lower stages of a network, for targets unlike the source.
+
+Upper stages are specific to the source; a new head on lower ones may fit better.
+
+Command: headstart train strategy=truncate strategy.stages=3
+Measured: 39.9 ± 4.5 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, three
+  of five stages (docs/strategies.md).
+Fails: on targets like the source: the thrown-away stages held most of what was learned.
+"""
 
 from typing import Any
 

@@ -1,6 +1,9 @@
 """Head, loss and metrics of the target task."""
 
-from headstart.tasks.classification import Classification, EpochScores
+from headstart.tasks.classification import Classification
 from headstart.tasks.heads import CosineHead, LinearHead, MlpHead
+from headstart.tasks.regression import Regression
+from headstart.tasks.scores import EpochScores
+from headstart.tasks.task import Task
 
-__all__ = ["Classification", "CosineHead", "EpochScores", "LinearHead", "MlpHead"]
+__all__ = ["Classification", "CosineHead", "EpochScores", "LinearHead", "MlpHead", "Regression", "Task"]

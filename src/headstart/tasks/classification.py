@@ -1,16 +1,23 @@
-"""Telling classes apart: a head, cross-entropy, accuracy."""
+"""One label an image: a head, cross-entropy, accuracy."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart import ranks
 from headstart.errors import ConfigError
+from headstart.kinds import KINDS
 from headstart.precision import at_least_single
-from headstart.tasks.heads import LinearHead
+from headstart.solvers import centroids
+from headstart.solvers.features import Features
+from headstart.solvers.probe import Probe
+from headstart.solvers.probe_fit import balanced_weights, fit_probe_once
+from headstart.solvers.scoring import score_classes
+from headstart.tasks.consistency import jensen_shannon, log_mean
+from headstart.tasks.heads import LinearHead, start_from_class_means
+from headstart.tasks.task import OnRow
 
 
 class Classification:
@@ -18,6 +25,10 @@ class Classification:
 
     ``class_weights``, (classes,) of mean 1 over training images, weigh the training loss and nothing else.
     """
+
+    kind = "classification"
+    primary = KINDS[kind].primary.name
+    higher_is_better = KINDS[kind].primary.higher_is_better
 
     def __init__(
         self,
@@ -29,9 +40,16 @@ class Classification:
         number = isinstance(label_smoothing, int | float) and not isinstance(label_smoothing, bool)
         if not number or not 0 <= label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
-        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.num_classes = self.width = num_classes
+        self.label_smoothing = label_smoothing
         self.head = head or LinearHead()
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
+
+    @classmethod
+    def settings_of(cls, data: Any) -> Mapping[str, Any]:
+        """Return the number of classes, and their weights where ``dataset.balance`` asks for them."""
+        weighed = {} if data.class_weights is None else {"class_weights": data.class_weights}
+        return {"num_classes": data.num_classes, **weighed}
 
     @property
     def balanced(self) -> bool:
@@ -39,20 +57,20 @@ class Classification:
         return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """New output layers, initialised from the seed alone."""
-        return self.head.make(feature_dim, self.num_classes, seed)
+        """Return new output layers, initialised from the seed alone."""
+        return self.head.make(feature_dim, self.width, seed)
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Labels (N,) to one-hot targets (N, classes) as floats."""
+        """Return labels (N,) as one-hot floats (N, classes)."""
         return F.one_hot(targets, self.num_classes).to(torch.float32)
 
-    def loss(self, logits: Tensor, targets: Tensor, training: bool = False) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean cross-entropy in nats, in float32 or wider; training alone smooths labels and weighs classes.
 
         Weighed, it is ``-sum_c w_c t_c log p_c`` of the (mixed, smoothed) targets t, the mean over images, so that it
         is linear in the targets and does not depend on which classes share a batch.
         """
-        logits = at_least_single(logits)
+        logits = at_least_single(outputs)
         targets = targets.to(logits.dtype) if targets.is_floating_point() else targets
         smoothing = self.label_smoothing if training else 0.0
         if not training or self.class_weights is None:
@@ -61,45 +79,46 @@ class Classification:
         soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
-
-class EpochScores:
-    """Loss and accuracy over an epoch, over the images of all processes that share it.
-
-    With soft targets the accuracy is the expected one: the share of the predicted class in the target. With hard
-    targets that is the usual accuracy. Sums are in float64 whatever the network's precision is: no module, as a
-    trainer converts the tensors of modules to that precision.
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[tuple[Tensor, Tensor]] = []  # added up once an epoch, which is much faster
-
-    @torch.no_grad()
-    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Add a batch: logits (N, classes), targets (N,) or (N, classes), its mean loss."""
-        predicted = logits.argmax(dim=1)
+    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return 1 for a right prediction and 0 for a wrong one; with soft targets the share of the predicted class."""
+        predicted = outputs.argmax(dim=1)
         hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else predicted == targets
-        self._batches.append((at_least_single(loss.detach()).expand(len(logits)), hits.to(torch.float32)))
+        return hits.to(torch.float32)
 
-    def state(self) -> tuple[Tensor, Tensor] | None:
-        """The losses and hits so far, (images,) each; None where there are none."""
-        if not self._batches:
-            return None
-        losses, hits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
-        return losses, hits
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return loss and accuracy in float64."""
+        return score_classes(outputs, targets)
 
-    def take_up(self, state: tuple[Tensor, Tensor] | None, device: torch.device) -> None:
-        """Go on from there."""
-        if state is not None:
-            self._batches.append((state[0].to(device), state[1].to(device)))
+    def mean_over_views(self, outputs: Tensor) -> Tensor:
+        """Return the logarithms (N, classes) of mean probabilities, from logits (V, N, classes)."""
+        return log_mean(at_least_single(outputs).log_softmax(dim=2))
 
-    def compute(self) -> dict[str, Tensor]:
-        """The epoch's "loss" and "accuracy" as float64, starting afresh; no number where there was no batch."""
-        own = self.state()
-        sums = (float(own[0].double().sum()), float(own[1].double().sum()), len(own[0])) if own else (0.0, 0.0, 0)
-        self._batches = []
-        losses, hits, count = map(sum, zip(*ranks.gathered([sums]), strict=True))
-        values = {"loss": losses, "accuracy": hits}
-        return {
-            name: torch.tensor(value / count if count else math.nan, dtype=torch.float64)
-            for name, value in values.items()
-        }
+    def spread_over_views(self, outputs: Tensor) -> Tensor:
+        """Return the Jensen-Shannon divergence in nats."""
+        return jensen_shannon(outputs)
+
+    def start_head(self, head: nn.Module, features: Features) -> None:
+        """Put the means of the classes into the head."""
+        start_from_class_means(head, features.values, features.targets)
+
+    def regress_on(self, targets: Tensor) -> Tensor:
+        """Return one-hot targets, float64 (N, classes)."""
+        return F.one_hot(targets, self.num_classes).double()
+
+    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the factor with which the outputs have the least cross-entropy."""
+        return centroids.best_scale(outputs, targets)
+
+    def weights_of(self, targets: Tensor) -> Tensor | None:
+        """Return the weight of each image in a fit that is solved, (N,) of mean 1; None where all count alike."""
+        return balanced_weights(targets, self.num_classes) if self.balanced else None
+
+    def fit_probe(
+        self,
+        train: Features,
+        validation: Features,
+        strengths: Sequence[float],
+        on_row: OnRow = lambda number, row: None,
+    ) -> Probe:
+        """Return the softmax regression on features whose L2 strength is the best on validation."""
+        return fit_probe_once(train, validation, self.num_classes, strengths, "logistic", on_row, self.balanced)

@@ -128,6 +128,34 @@ class CosineHead(LinearHead):
         return CosineLayer(feature_dim, classes, self.dropout, self.scale)
 
 
+class Rescaled(nn.Module):
+    """Output layers that learn standardised targets, then ``mean + deviation * output``."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, layers: nn.Module, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.layers = layers
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return numbers (N, K) in the unit of the targets, from features (N, D)."""
+        return self.mean + self.deviation * self.layers(x)
+
+
+def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Set the weights of a linear head, (K, D) and (K,), so that it gives ``weight x + bias``."""
+    if isinstance(head, Rescaled):
+        put_linear(head.layers, weight / head.deviation, (bias - head.mean) / head.deviation)
+        return
+    assert isinstance(head, LinearLayer)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+
+
 def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
     """The layer that gives the logits."""
     last = head[-1] if isinstance(head, nn.Sequential) else head

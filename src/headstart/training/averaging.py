@@ -14,8 +14,7 @@ from headstart.devices.shares import like, local, whole
 from headstart.errors import ConfigError
 from headstart.progress import counted_batches
 from headstart.strategies import Strategy
-from headstart.strategies.norms import batch_norms, estimate_statistics
-from headstart.strategies.strategy import finished
+from headstart.strategies.modes import batch_norms, estimate_statistics
 
 
 class AveragedWeights(pl.Callback):
@@ -36,9 +35,8 @@ class AveragedWeights(pl.Callback):
         self._found: dict[str, Any] = {}
 
     @torch.no_grad()
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Begin an average at the weights that training starts from, or take up the one of a checkpoint."""
-        assert isinstance(pl_module, Strategy)
         self._live = moving_tensors(pl_module)
         found, self._found = self._found, {}
         self.updates = found.get("updates", 0)
@@ -54,11 +52,10 @@ class AveragedWeights(pl.Callback):
         }
 
     @torch.no_grad()
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Put the average into the network."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        assert isinstance(pl_module, Strategy)
         self.end_of_epoch(trainer)
         if not self.updates:
             return
@@ -68,7 +65,7 @@ class AveragedWeights(pl.Callback):
         self.settle(trainer, pl_module)
 
     @torch.no_grad()
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Give the optimizer its own weights back."""
         for name, tensor in self._trained.items():
             self._live[name].copy_(tensor)
@@ -116,14 +113,12 @@ class ExponentialAverage(AveragedWeights):
         self.decay = float(decay)
         self._step = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Count steps from here: by now a run that is taken up knows how many it has made."""
         self._step = trainer.global_step
 
     @torch.no_grad()
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average, if the optimizer has made a step: with accumulated gradients not every batch does."""
         if trainer.global_step > self._step:
             self._step = trainer.global_step
@@ -153,7 +148,7 @@ class StochasticAverage(AveragedWeights):
 
     def settle(self, trainer: pl.Trainer, strategy: Strategy) -> None:
         """Estimate the statistics of the mean network."""
-        strategy.stop_clock()  # no training step is made in here
+        strategy.clock.stop()  # no training step is made in here
         if self._loader is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             with ranks.alone():
@@ -162,7 +157,8 @@ class StochasticAverage(AveragedWeights):
         with trainer.precision_plugin.forward_context():
             strategy.train()  # to see which statistics move
             moving = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]
-            estimate_statistics(strategy, moving, (finished(inputs.to(strategy.device)) for inputs, _, _ in batches))
+            here = (batch.to(strategy.device).carried_out() for batch in batches)
+            estimate_statistics(strategy, moving, ((batch.inputs, batch.entry) for batch in here))
 
 
 def moving_tensors(strategy: Strategy) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from torch.nn.functional import interpolate
 from headstart.data import ImageData
 from headstart.records.curves import Curves
 from headstart.strategies import Strategy
-from headstart.strategies.strategy import finished
 
 TAG = "augmented_batch"
 SHOWN = 16  # images at most: some views take milliseconds each
@@ -48,7 +47,7 @@ def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Ten
     mixings = strategy.mixings(whole * branches, (train.size, train.size), 0, 0)
     mixings = [mixing for mixing in mixings if mixing.stage is None]
     pixels = list(dict.fromkeys(row % whole for row in _with_partners(shown, mixings)))
-    inputs = finished(train.__getitems__([keys[image] for image in pixels])[0].to(strategy.device))
+    inputs = train.__getitems__([keys[image] for image in pixels]).to(strategy.device).carried_out().inputs
     rows = [image + branch * whole for branch in range(branches) for image in pixels]
     images = strategy.normalise(inputs)
     for mixing in mixings:

@@ -74,15 +74,13 @@ class BestEpoch(ModelCheckpoint):
         self.best_loss = state_dict["best_loss"]
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save, if this epoch is the best."""
-        assert isinstance(pl_module, Strategy)
         with pl_module.saving_without_frozen():
             super().on_validation_end(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save, if this epoch is the best."""
-        assert isinstance(pl_module, Strategy)
         with pl_module.saving_without_frozen():
             super().on_train_epoch_end(trainer, pl_module)
 

@@ -7,12 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -23,13 +21,13 @@ from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
+from headstart.kinds import KINDS, Kind
 from headstart.records.curves import CsvCurves, Curves, UnwrittenCurves
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
 from headstart.strategies import Strategy
-from headstart.strategies.feature_classifier import FeatureClassifier
-from headstart.tasks import Classification
+from headstart.tasks import Task
 from headstart.training.averaging import check_one_average
 from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.training.crashes import crash_of
@@ -140,36 +138,51 @@ def make_features(config: DictConfig) -> FeatureSettings:
 
 
 def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augmentation: Augmentation) -> Strategy:
-    """The LightningModule; needs the number of classes, so the data come first."""
-    wanted = {}
-    if getattr(get_class(config.strategy._target_), "wants_random", False):
+    """Return the LightningModule; the task needs to know the data, so they come first."""
+    kind = get_class(config.strategy._target_)
+    wanted: dict[str, Any] = {}
+    if getattr(kind, "wants_random", False):
         without = config.copy()
         without.backbone.weights = None
         wanted["random_backbone"] = make(without, "backbone")
+    if getattr(kind, "by_gradient", True):
+        wanted |= {
+            "optimizer": make(config, "optimizer"),
+            "scheduler": make(config, "scheduler"),
+            "consistency": augmentation.consistency,
+        }
     strategy: Strategy = make(
         config,
         "strategy",
         **wanted,
         backbone=backbone,
-        task=make_task(config, data.num_classes, data.class_weights),
-        optimizer=make(config, "optimizer"),
-        scheduler=make(config, "scheduler"),
+        task=make_task(config, data),
         mixes=augmentation.mixes,
         augmented=bool(augmentation),
-        consistency=augmentation.consistency,
     )
-    if isinstance(strategy, FeatureClassifier):
+    if not strategy.by_gradient:
         check_solved_balance(data.balance, strategy.config_name())
     augmentation.settle(strategy.backbone.stage_names, strategy.backbone.taps[0])
     return strategy
 
 
-def make_task(config: DictConfig, num_classes: int, class_weights: NDArray[np.float64] | None = None) -> Classification:
-    """Head, loss and metrics for so many classes; without the group head, a linear one."""
+def make_task(config: DictConfig, data: ImageData) -> Task:
+    """Return head, loss and metrics for the targets of these data; without the group head, a linear one."""
     head = make(config, "head") if config.get("head") else None
-    weighed = {} if class_weights is None else {"class_weights": class_weights}
-    task: Classification = make(config, "task", num_classes=num_classes, head=head, **weighed)
+    task: Task = make(config, "task", head=head, **_task_class(config).settings_of(data))
     return task
+
+
+def kind_of(config: DictConfig) -> Kind:
+    """Return what can be known of the kind of target without a network."""
+    return KINDS[_task_class(config).kind]
+
+
+def _task_class(config: DictConfig) -> Any:
+    try:
+        return get_class(config.task._target_)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"task._target_: {_line(error)}.") from error
 
 
 def check_optimizer(config: DictConfig) -> None:
@@ -201,11 +214,12 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     check_one_average(callbacks)
     if not processes.follows():  # one process decides for all of them
         callbacks += pruning_callbacks(config.get("sweep"))
+    primary = kind_of(config).primary
     best = BestEpoch(
         dirpath=directory / "checkpoints",
         filename="epoch",
-        monitor="validation/accuracy",
-        mode="max",
+        monitor=f"validation/{primary.name}",
+        mode=primary.mode,
         save_weights_only=True,
         enable_version_counter=False,
     )
@@ -236,7 +250,7 @@ def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
     if str(config.trainer.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
         raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
     eps = make(config, "optimizer")([torch.nn.Parameter(torch.zeros(1))]).defaults.get("eps")
-    trains = not issubclass(get_class(config.strategy._target_), FeatureClassifier)
+    trains = getattr(get_class(config.strategy._target_), "by_gradient", True)
     if trains and trainer.precision == "16-true" and eps is not None and not torch.tensor(eps).half():
         raise ConfigError(
             f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so that steps are no numbers; set"

@@ -36,7 +36,7 @@ def happens_again(error: BaseException) -> bool:
         return crash is not None and crash.lasting
     frames = traceback.extract_tb(error.__traceback__)
     making = any(
-        frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("training", "run.py") for frame in frames
+        frame.name == "prepare" and Path(frame.filename).parts[-2:] == ("training", "prepare.py") for frame in frames
     )
     return making or isinstance(error, HeadstartError)
 

@@ -22,7 +22,7 @@ class WeightHistograms(pl.Callback):
     averaged weights it is the average, as it is what is validated and kept.
     """
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Raise ConfigError where no logger keeps histograms."""
         if not _keeping(trainer.loggers):
             raise ConfigError("callbacks=histograms writes to TensorBoard, so it needs logger=tensorboard.")

@@ -1,9 +1,11 @@
 """What can be refused only once data, network and trainer are made, and before anything is trained."""
 
+import logging
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
 from pytorch_lightning.strategies import Strategy as LightningStrategy
 from torch import Tensor, nn
 
@@ -12,15 +14,16 @@ from headstart.devices.sharding import INSTEAD, Sharded
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.settings.leaf_table import LOGGED
 from headstart.strategies import Strategy
-from headstart.strategies.feature_classifier import FeatureClassifier
-from headstart.strategies.norms import batch_norms
+from headstart.strategies.modes import batch_norms
+
+log = logging.getLogger(__name__)
 
 
 def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None:
     """Raise ConfigError for a callback that watches a number which no epoch of this strategy logs."""
-    if isinstance(strategy, FeatureClassifier):  # no callback is called
+    if not strategy.by_gradient:  # no callback is called
         return
-    rates = [f"learning_rate/{group.name}" for group in strategy.plan if not group.frozen]
+    rates = [f"learning_rate/{group.name}" for group in strategy.plan.groups if not group.frozen]
     logged = [*LOGGED, *rates, *(["train/jsd"] if strategy.consistency else [])]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
@@ -57,7 +60,7 @@ def check_statistics(strategy: Strategy, data: ImageData, world: int, parts: int
     That is a pass of one image where the map has one pixel. ``world`` processes share a batch, and a batch of each
     goes through the network in ``parts``.
     """
-    by_mode = {mode: [s for s, m in strategy.statistics.items() if m == mode] for mode in ("update", "batch")}
+    by_mode = {mode: [s for s, m in strategy.plan.statistics.items() if m == mode] for mode in ("update", "batch")}
     passes = {
         "update": _fewest(len(data.train), data.batch_size, world * parts) * data.train.branches,
         "batch": min(
@@ -107,7 +110,7 @@ def check_shares(data: ImageData, strategy: Strategy, world: int) -> None:
     """Raise an error unless there is work to share, and an image of every batch and split for every process."""
     if world == 1:
         return
-    if isinstance(strategy, FeatureClassifier):
+    if not strategy.by_gradient:
         raise ConfigError(
             f"strategy={strategy.config_name()} computes its head in one process, so there is nothing for {world} to"
             " share out: use trainer.devices=1."
@@ -135,10 +138,20 @@ def check_sharding(strategy: Strategy, lightning: LightningStrategy, world: int)
             f"trainer=fsdp: {type(strategy).__name__} adds to the loss what it measures on the weights of all stages at"
             f" once, and they are never all in one place; {INSTEAD}."
         )
-    trained = [stage for name, stage in strategy.backbone.stages.items() if name not in strategy.frozen_stages]
+    trained = [stage for name, stage in strategy.backbone.stages.items() if name not in strategy.plan.frozen_stages]
     single = [name for part in (*trained, strategy.head) for name, p in part.named_parameters() if not p.ndim]
     if single:
         raise ConfigError(
             f"trainer=fsdp cannot share out {single[0]}, a single number"
             f"{' (of head=cosine)' if single[0] == 'scale' else ''}; {INSTEAD}."
+        )
+
+
+def warn_of_corners(config: DictConfig, data: ImageData) -> None:
+    """Say where test views of corners have nowhere to go."""
+    if config.get("test_views") in ("five_crop", "ten_crop") and data.test.images.decoder.short_side == data.test.size:
+        log.warning(
+            "test_views=%s: the centre crop takes the whole short side, so corners differ along the long side only;"
+            " dataset.crop_fraction=0.875 gives them a margin",
+            config.test_views,
         )

@@ -17,7 +17,6 @@ import torch
 
 from headstart.errors import ConfigError
 from headstart.records.curves import Curves
-from headstart.strategies import Strategy
 from headstart.training.interrupt import current
 
 log = logging.getLogger(__name__)
@@ -82,30 +81,27 @@ class KeepProgress(pl.Callback):
         self._complete = self._writing = False
         self.begun, self.earlier_seconds = time.perf_counter(), 0.0  # when training began, and what came before
 
-    def go_on_from(self, found: ResumePoint | None) -> None:
+    def resume_from(self, found: ResumePoint | None) -> None:
         """What the run starts with."""
         self.found = found
         self.earlier_seconds = found.seconds if found is not None else 0.0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """From here on signals wait for the end of a step."""
         current().waiting = True
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Put back what Lightning does not know of."""
-        assert isinstance(pl_module, Strategy)
         # Lightning has just put handlers of its own over ours, which talk to the other processes in mid-step.
         current().listen()
         self._last, self._complete = time.perf_counter(), False
         if self.found is not None:
-            pl_module.take_up(self.found.strategy, mid_epoch=self.found.batches > 0)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        data.goes_on_at = (0, 0)  # of the loader that training has by now; who asks for another wants all of it
+            pl_module.resume(self.found.strategy, mid_epoch=self.found.batches > 0)
         for logger in trainer.loggers:
             if isinstance(logger, Curves):
                 logger.muted = False
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Between two epochs everything of the earlier one is logged: the best place for a checkpoint."""
         epoch = trainer.current_epoch
         if epoch and (self.found is None or self.found.epoch != epoch or self.found.batches):
@@ -114,15 +110,13 @@ class KeepProgress(pl.Callback):
         elif trainer.strategy.reduce_boolean_decision(current().asked, all=False):
             current().end()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """In long epochs, and when asked to stop; not after the last batch, as validation comes first."""
         if batch_idx + 1 < trainer.num_training_batches and not self._accumulating(trainer, batch_idx):
             self._place = (trainer.current_epoch, batch_idx + 1)
             self._keep_if_due(trainer, pl_module, only_in_long_epochs=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """What comes now (mixing weights, the test pass) is done anew by a run that is taken up."""
         self._place, self._complete = (trainer.current_epoch, 0), True
         self._keep_if_due(trainer, pl_module)
@@ -130,19 +124,16 @@ class KeepProgress(pl.Callback):
         if trainer.strategy.reduce_boolean_decision(current().asked, all=False):  # while that was written
             self._keep_if_due(trainer, pl_module)
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """As when training starts."""
         current().listen()
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """As when training starts."""
         current().listen()
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add our own part, and make Lightning's counters say what they mean between two epochs."""
-        assert isinstance(pl_module, Strategy)
         if not self._writing:
             return
         epoch, batches = self._place
@@ -165,9 +156,7 @@ class KeepProgress(pl.Callback):
     def _accumulating(trainer: pl.Trainer, batch_idx: int) -> bool:
         return (batch_idx + 1) % trainer.accumulate_grad_batches != 0
 
-    def _keep_if_due(
-        self, trainer: pl.Trainer, strategy: pl.LightningModule, only_in_long_epochs: bool = False
-    ) -> None:
+    def _keep_if_due(self, trainer: pl.Trainer, strategy: Any, only_in_long_epochs: bool = False) -> None:
         asked = trainer.strategy.reduce_boolean_decision(current().asked, all=False)
         since = time.perf_counter() - self._last
         due = self.share > 0 and since >= max(SHORTEST, self._cost / self.share)
@@ -181,8 +170,7 @@ class KeepProgress(pl.Callback):
             log.info("stopped after this step; the same command goes on from here")
             current().end()
 
-    def _keep(self, trainer: pl.Trainer, strategy: pl.LightningModule) -> None:
-        assert isinstance(strategy, Strategy)
+    def _keep(self, trainer: pl.Trainer, strategy: Any) -> None:
         before = time.perf_counter()
         self._writing = True
         with strategy.saving_without_frozen():

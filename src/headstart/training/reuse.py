@@ -42,7 +42,7 @@ def check_views(
         )
     if strategy.averaged_views is not None:
         reason = hindrance(trainer) if settings.enabled else "as features.enabled is false"
-        if reason is None and strategy.prefix_end < len(strategy.backbone.stages):
+        if reason is None and strategy.plan.prefix_end < len(strategy.backbone.stages):
             reason = f"as strategy.batch_norm is {strategy.batch_norm}"
         if reason:
             raise ConfigError(
@@ -52,7 +52,7 @@ def check_views(
             raise ConfigError(
                 "strategy.views averages views, features.views lets them take turns: leave one of them out."
             )
-    if settings.views is None or not strategy.prefix_end or not strategy.augmented:
+    if settings.views is None or not strategy.plan.prefix_end or not strategy.augmented:
         return
     if strategy.mixes:
         names = ", ".join(type(mix).__name__.lower() for mix in strategy.mixes)
@@ -87,7 +87,7 @@ def frozen_data(
 
     With ``whole`` the features of the whole network as it is now, whatever of it will be trained.
     """
-    stop = len(strategy.backbone.stages) if whole else strategy.prefix_end
+    stop = len(strategy.backbone.stages) if whole else strategy.plan.prefix_end
     if not settings.enabled or not stop or (whole and strategy.batch_norm == "batch"):
         return None
     if reason := hindrance(trainer):

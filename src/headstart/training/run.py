@@ -2,124 +2,47 @@
 
 import gc
 import logging
-import os
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from headstart import ranks
-from headstart.augmentations import Augmentation
 from headstart.data import ImageData
-from headstart.data.balance import balance_text
-from headstart.data.labels import classes_text, is_imbalanced, sizes_text
 from headstart.devices import processes
 from headstart.errors import Pruned
-from headstart.features import FeatureSettings
 from headstart.features.frozen_data import FrozenData
-from headstart.features.store import IMAGES
-from headstart.files import expanded, write_atomically
-from headstart.inputs.facts import Facts
-from headstart.inputs.seen import SeenImages
+from headstart.files import write_atomically
 from headstart.records import provenance
-from headstart.records.curves import Curves
 from headstart.records.lock import RunLock
 from headstart.records.manifest_writer import Manifest, UnwrittenManifest
 from headstart.records.predictions import write_predictions
 from headstart.records.repeats import MARK
-from headstart.seeds import stream
 from headstart.settings import identity
-from headstart.settings.early_checks import check_settings
 from headstart.settings.effects import augmentation_names, flatten
-from headstart.settings.sources import short_name
-from headstart.solvers.probe_fit import scores
-from headstart.strategies import Strategy
-from headstart.strategies.feature_classifier import FeatureClassifier
-from headstart.strategies.plan import plan_rows
-from headstart.strategies.strategy import in_order
-from headstart.tables import table_text
+from headstart.strategies.network import in_order
 from headstart.training import compose
-from headstart.training.augmentation_plan import STEPS, augmentation_steps
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
 from headstart.training.console import quieten, talking
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
-from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, check_statistics
+from headstart.training.late_checks import check_statistics
+from headstart.training.opening import describe_run
+from headstart.training.prepare import Described, Parts, describe, prepare, settle_on_the_cpu
 from headstart.training.references import compute_references
-from headstart.training.resume import KeepProgress, ResumePoint, read_progress
-from headstart.training.reuse import check_views, frozen_data
+from headstart.training.resume import ResumePoint, read_progress
+from headstart.training.reuse import frozen_data
 from headstart.training.unused import unused_settings
 from headstart.workers import as_raised, end_all
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of, ready to train."""
-
-    data: ImageData
-    augmentation: Augmentation
-    strategy: Strategy
-    trainer: pl.Trainer
-    loggers: list[Curves]
-    keep: KeepProgress
-    features: FeatureSettings
-    store: Path
-
-
-@dataclass(frozen=True)
-class Described:
-    """A run before it begins."""
-
-    config: DictConfig  # settled
-    names: Mapping[str, str]  # of backbone, dataset and strategy
-    data: ImageData  # found, not read
-    data_hash: str | None  # of all that its source holds; None where the settings say that
-    config_hash: str  # of the settings that determine the result, and of the data
-
-    @property
-    def name(self) -> str:
-        """Of its directory."""
-        names = self.names
-        return identity.readable_name(
-            names["dataset"],
-            short_name(names["backbone"]),
-            names["strategy"],
-            f"seed{self.config.seed}",
-            self.config_hash[:8],
-        )
-
-
-def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
-    """Return what the settings amount to; ``choices`` are the names of the chosen config groups.
-
-    The images are found, and those that have changed are hashed. Raises a HeadstartError where that cannot be done.
-    """
-    settings = settled(config)
-    config = OmegaConf.create(settings)
-    data = compose.make_data(config)
-    names = {
-        "backbone": str(config.backbone.get("name") or choices["backbone"]),
-        "dataset": str(data.name),
-        "strategy": str(choices["strategy"]),
-    }
-    data_hash = data.source_hash(Facts(facts_folder(config)))
-    return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
-
-
-def facts_folder(config: DictConfig) -> Path | None:
-    """Return where it is noted what is known of images; None where nothing is to be kept."""
-    features = compose.make_features(config)
-    return features.folder(config.output_dir) / IMAGES if features.enabled else None
 
 
 def run(
@@ -129,7 +52,7 @@ def run(
     overrides: Sequence[str] = (),
     repeats: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train, test and write a new run directory below ``parent``; return the validation accuracy of the chosen epoch.
+    """Train, test and write a new run directory below ``parent``; return the chosen primary metric on validation.
 
     ``repeats`` names the run that this one repeats, if it does: then it is no member of any comparison.
     """
@@ -147,10 +70,10 @@ def carry_out(
     overrides: Sequence[str] = (),
     repeats: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train, test and fill a run directory, going on from its checkpoint if it has one that fits.
+    """Train, test and fill a run directory, resuming from its checkpoint if it has one that fits.
 
-    ``overrides`` are the settings given for this run. However it ends, run.json says so. Returns the validation
-    accuracy of the chosen epoch.
+    ``overrides`` are the settings given for this run. However it ends, run.json says so. Returns the primary metric on
+    validation of the chosen epoch.
     """
     start = time.perf_counter()
     quieten()
@@ -158,51 +81,84 @@ def carry_out(
     config = described.config
     write_atomically(directory / "config.yaml", OmegaConf.to_yaml(_without_trial(config)))
     with talking(directory / "run.log"), listening() as stop:
-        manifest = Manifest(
-            directory,
-            {
-                "id": identity.run_id(described.config_hash, None, None),
-                "config_hash": described.config_hash,
-                "source": {
-                    "root": config.dataset.get("root"),
-                    "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
-                    "hash": described.data_hash,
-                },
-                **described.names,
-                "augmentation": augmentation_names(config.augmentation),
-                "seed": config.seed,
-                "provenance": _provenance(config, directory, overrides),
-                **({MARK: dict(repeats)} if repeats else {}),
-            },
-        )
+        manifest = Manifest(directory, _known_before(described, directory, overrides, repeats))
         try:
-            accuracy = _within_memory(config, described.data, directory, manifest, start)
+            value = _within_memory(config, described.data, directory, manifest, start)
         except BaseException as error:
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
             log.error("the run ended early", exc_info=error)
-            if isinstance(error, KeyboardInterrupt | SystemExit) or stop.asked:
-                # Lightning makes the second of the first; other errors may be processes that were told to stop too.
-                told = Interrupted(stop.reason)
-                if manifest.content["status"] != "finished":
-                    manifest.finish("interrupted", told)
-                log.info("run directory: %s", directory)
-                raise told from error
-            if manifest.content["status"] == "finished":  # what went wrong came later, and takes nothing away
-                raise
-            if isinstance(error, Pruned):
-                manifest.finish("pruned", error)
-                log.info("%s\nrun directory: %s\n", error, directory)
-                raise
-            end_all()
-            told_as = crash_of(error) or as_raised(error)
-            manifest.finish("failed", told_as)
-            raise told_as from error.__cause__
+            _end_early(error, manifest, directory, stop)
         log.info("run directory: %s\n", directory)
-    return accuracy
+    return value
+
+
+def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
+    """Take part in a run that another process leads and writes down; return the same metric."""
+    quieten()
+    settle_on_the_cpu()
+    names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
+    manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
+    with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
+        data = compose.make_data(config)
+        return train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
+
+
+def _known_before(
+    described: Described, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what run.json says before anything is read; data and weights follow."""
+    config = described.config
+    primary = compose.kind_of(config).primary
+    return {
+        "id": identity.run_id(described.config_hash, None, None),
+        "config_hash": described.config_hash,
+        "task": compose.kind_of(config).name,
+        "primary": {"name": primary.name, "higher_is_better": primary.higher_is_better, "unit": primary.unit},
+        "source": {
+            "root": config.dataset.get("root"),
+            "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
+            "hash": described.data_hash,
+        },
+        **described.names,
+        "augmentation": augmentation_names(config.augmentation),
+        "seed": config.seed,
+        "provenance": {
+            **provenance.git_state(),
+            **provenance.keep(directory),
+            "packages": provenance.packages(),
+            "hardware": provenance.hardware(),
+            **provenance.call(overrides),
+            "dataset_fingerprint": None,
+            "weights": {"name": None, "sha256": None},
+        },
+        **({MARK: dict(repeats)} if repeats else {}),
+    }
+
+
+def _end_early(error: BaseException, manifest: Manifest, directory: Path, stop: Any) -> None:
+    """Write how a run ended that did not come to its end, and raise the error as people should read it."""
+    finished = manifest.content["status"] == "finished"  # what went wrong came later, and takes nothing away
+    if isinstance(error, KeyboardInterrupt | SystemExit) or stop.asked:
+        # Lightning makes the second of the first; other errors may be processes that were told to stop too.
+        interrupted = Interrupted(stop.reason)
+        if not finished:
+            manifest.finish("interrupted", interrupted)
+        log.info("run directory: %s", directory)
+        raise interrupted from error
+    if finished:
+        raise error
+    if isinstance(error, Pruned):
+        manifest.finish("pruned", error)
+        log.info("%s\nrun directory: %s\n", error, directory)
+        raise error
+    end_all()
+    reason = crash_of(error) or as_raised(error)
+    manifest.finish("failed", reason)
+    raise reason from error.__cause__
 
 
 def _without_trial(config: DictConfig) -> DictConfig:
-    """Which trial of a search a run is, only the search needs to know: the settings stand for themselves elsewhere."""
+    """Return the settings without the trial of a search that a run is, which only the search needs to know."""
     kept = config.copy()
     if kept.get("sweep"):
         kept.sweep.pop("trial", None)
@@ -215,7 +171,7 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
     while True:
         try:
             with processes.ProcessGroup(directory) as group:
-                return _train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
+                return train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
                 not config.trainer.get("auto_batch")
@@ -232,33 +188,30 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
         )
 
 
-def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
-    """Take part in a run that another process leads and writes down; the same accuracy."""
-    quieten()
-    settle_on_the_cpu()
-    names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
-    manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
-    with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
-        data = compose.make_data(config)
-        return _train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
+@dataclass
+class Stopwatch:
+    """Adds up the seconds of training, caching features included."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time meanwhile."""
+        before = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - before
 
 
-def settled(config: DictConfig) -> dict[str, Any]:
-    """The settings with nothing left open: what refers to others is filled in, the folder of images is absolute."""
-    config = config.copy()
-    OmegaConf.set_struct(config, False)
-    if not compose.starts_pretrained(config):
-        config.backbone.weights = None  # said in config.yaml too
-    for name in ("augmentation", "logger", "callbacks"):
-        if config.get(name) is None:  # as after augmentation=[]
-            config[name] = {}
-    if config.dataset.get("root"):
-        config.dataset.root = str(expanded(str(config.dataset.root)).absolute())
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    return settings
+@dataclass
+class Tested:
+    """The outputs of the chosen network, in the order of the images: (N, K)."""
+
+    validation: Tensor
+    test: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)  # of the very outputs that are written down
 
 
-def _train_and_test(
+def train_and_test(
     config: DictConfig,
     data: ImageData,
     directory: Path,
@@ -268,11 +221,41 @@ def _train_and_test(
     ready: Callable[[], object] = lambda: None,
     batch_parts: int = 1,
 ) -> float:
+    """Take a run from settings to its record, step by step; return the primary metric on validation."""
     provenance.reset_peak_memory()
     parts = prepare(config, directory, group=group, data=data.afresh())
-    data, strategy, trainer = parts.data, parts.strategy, parts.trainer
-    strategy.batch_parts = batch_parts
-    check_statistics(strategy, data, trainer.world_size, batch_parts)
+    check_statistics(parts.strategy, parts.data, parts.trainer.world_size, batch_parts)
+    _record_parts(config, parts, manifest)
+    describe_run(config, parts)
+    group.join(parts.trainer, ready)
+    resume = ranks.from_leader(_resume_point(parts, directory, manifest) if ranks.leads() else None)
+    _start_from(parts, resume)
+    log_batch(parts.strategy, parts.data, parts.loggers)
+    references = compute_references(config.get("references") or [], parts.data)
+    parts.keep.begun = time.perf_counter()
+    watch = Stopwatch()
+    with watch.running():
+        cached, at_start = _cached_features(parts)
+    views = compose.make_test_views(config)
+    if cached is not None and views is None:  # belongs to the test pass, but should not fail after the training
+        cached.keeper.check(parts.data.test)
+    with watch.running():
+        epoch = parts.strategy.fit(parts.trainer, cached or parts.data, at_start, resume, batch_parts)
+    watch.seconds += parts.keep.earlier_seconds
+    tested = _test(parts, cached, views, epoch, directory, watch)
+    manifest.content["features"] = _of_features(cached)
+    _write_predictions(parts, tested, directory, one_view=views is None)
+    metrics = _metrics(parts, tested, epoch)
+    if ranks.leads():
+        manifest.content["references"] = references
+        _finish(config, parts, manifest, epoch, metrics, watch.seconds, start - parts.keep.earlier_seconds)
+        drop_intermediate(directory / "checkpoints")
+    return metrics[f"validation/{parts.strategy.task.primary}"]
+
+
+def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
+    """Write to run.json what was found of data and weights."""
+    data, strategy = parts.data, parts.strategy
     data.not_used += unused_settings(config, manifest.content["provenance"].get("overrides", []), strategy)
     manifest.content["provenance"] |= {
         "dataset_fingerprint": data.fingerprint,
@@ -289,130 +272,10 @@ def _train_and_test(
         pixel_range=data.pixel_range,
         leakage=data.leakage,
     )
-    _describe(config, parts)
-    group.join(trainer, ready)
-    progress = ranks.from_leader(_take_up(parts, directory, manifest) if ranks.leads() else None)
-    _start_from(parts, progress)
-    log_batch(strategy, data, parts.loggers)
-    references = compute_references(config.get("references") or [], data)
-
-    before = parts.keep.begun = time.perf_counter()
-    device: Any = trainer.strategy.root_device
-    strategy.begin(data, device)
-    reused = frozen_data(parts.features, parts.store, strategy, data, trainer)
-    start_data = reused
-    if strategy.wants_start_features and strategy.prefix_end < len(strategy.backbone.stages):
-        start_data = frozen_data(parts.features, parts.store, strategy, data, trainer, whole=True)
-    train_seconds = time.perf_counter() - before
-    views = compose.make_test_views(config)
-    if reused is not None and views is None:  # belongs to the test pass, but should not fail after the training
-        reused.keeper.check(data.test)
-    before = time.perf_counter()
-    epoch = strategy.fit(trainer, reused or data, start_data, progress)
-    train_seconds += time.perf_counter() - before + parts.keep.earlier_seconds
-    start -= parts.keep.earlier_seconds
-    at_the_end = (
-        [data.viewed_dataloader(split, views) for split in (data.validation, data.test)]
-        if views
-        else [(reused or data).val_dataloader(), (reused or data).test_dataloader()]
-    )
-    said = trainer.predict(strategy, dataloaders=at_the_end[0])
-    before = time.perf_counter()
-    strategy.refit()
-    train_seconds += time.perf_counter() - before
-    if ranks.leads():
-        keep_network(strategy, epoch, directory / "checkpoints")
-    trainer.test(strategy, dataloaders=at_the_end[1], verbose=False)
-    manifest.content["features"] = _told(reused)
-    counts: dict[str, float] = {}  # of the very answers that are written down
-    for name, file, split, logits in (
-        ("test", "predictions.csv", data.test, strategy.test_logits),
-        ("validation", "validation_predictions.csv", data.validation, in_order(ranks.gathered(said))),  # type: ignore[arg-type]
-    ):
-        if ranks.leads():
-            write_predictions(directory / file, split.ids, split.targets, logits, data.class_names)
-        if name == "test" or views is None:  # the epoch was chosen by single views
-            counts |= scores(name, logits, torch.from_numpy(split.targets[: len(logits)]))
-
-    row = parts.loggers[0].rows[epoch]
-    tried = len(parts.loggers[0].rows)
-    epochs = None if isinstance(strategy, FeatureClassifier) else tried
-    metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
-    metrics |= strategy.selected.get("metrics", {})  # of what was made from that epoch
-    metrics |= counts
-    if not ranks.leads():
-        return metrics["validation/accuracy"]
-    settings = _compared_settings(config, manifest.content)
-    for logger in parts.loggers:
-        logger.muted = False  # as nothing may have been left to train
-        logger.finish(epoch, settings, metrics)
-        logger.save()
-        logger.finalize("success")
-    manifest.content["cost"] = _cost(strategy, epochs or 1, train_seconds, start)
-    manifest.content |= {
-        "metrics": metrics,
-        "references": references,
-        "best_epoch": epoch if epochs else None,
-        "selection": {
-            "on": "validation/accuracy",
-            "tried": tried,
-            "choices": strategy.choices(tried),
-            "rule": strategy.describe_choice(epoch, row, tried),
-        },
-        "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
-    }
-    manifest.finish("finished")
-    drop_intermediate(directory / "checkpoints")
-    found = f"validation accuracy {100 * metrics['validation/accuracy']:.1f} %"
-    if not (config.get("sweep") or {}).get("trial"):  # of a search nothing but validation is shown
-        found += f", test accuracy {100 * metrics['test/accuracy']:.1f} %"
-    log.info("%s; %s", strategy.describe_choice(epoch, row, tried), found)
-    return metrics["validation/accuracy"]
 
 
-def prepare(
-    config: DictConfig,
-    directory: Path,
-    every_stage: bool = False,
-    group: processes.ProcessGroup | None = None,
-    data: ImageData | None = None,
-) -> Parts:
-    """Everything that can be refused is refused here, cheap checks first; ``data`` need not be found once more.
-
-    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some. The other processes
-    of ``group`` are started early, as they take seconds to come up.
-    """
-    check_settings(config)
-    data = data or compose.make_data(config)
-    augmentation = compose.make_augmentation(config)
-    compose.check_parts(config, augmentation)
-    compose.check_optimizer(config)
-    trainer, loggers, keep = compose.make_trainer(config, directory)
-    compose.check_precision(config, trainer)
-    if group is not None:
-        group.start(trainer)
-    _seed_everything(config.seeds.augmentation)
-    features = compose.make_features(config)
-    store = features.folder(config.output_dir)
-    backbone = compose.make_backbone(config)
-    if every_stage and config.head.stages is None:
-        config.head.stages = backbone.stage_names
-    data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
-    strategy = compose.make_strategy(config, backbone, data, augmentation)
-    trainer.precision_plugin.convert_module(strategy)  # what is measured before the fit is of this network, too
-    check_views(features, strategy, trainer, data.train, config.get("test_views"))
-    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
-    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
-    _warn_of_corners(config, data)
-    check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
-    check_limits(trainer, data)
-    check_shares(data, strategy, trainer.world_size)
-    check_sharding(strategy, trainer.strategy, trainer.world_size)
-    return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
-
-
-def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
-    """What an earlier process left to go on from; what it left otherwise is removed, as it will be made again."""
+def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
+    """Return the checkpoint that an earlier process left; remove what else it left, as it will be made again."""
     packages = manifest.content["provenance"]["packages"]
     parts.keep.made_of = {
         "settings": manifest.content["config_hash"],
@@ -422,27 +285,57 @@ def _take_up(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint |
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
     drop_halves(directory / "checkpoints")
-    progress = read_progress(directory / "checkpoints", parts.keep.made_of)
-    if progress is None:
+    resume = read_progress(directory / "checkpoints", parts.keep.made_of)
+    if resume is None:
         drop_intermediate(directory / "checkpoints")
         (directory / "metrics.csv").unlink(missing_ok=True)
-    return progress
+    return resume
 
 
-def _start_from(parts: Parts, progress: ResumePoint | None) -> None:
+def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
     """Put curves and callbacks back to where a checkpoint was written."""
-    parts.keep.go_on_from(progress)
+    parts.keep.resume_from(resume)
     for logger in parts.loggers:
-        logger.take_up(progress.curves.get(logger.name) if progress is not None else None)
-    if progress is not None:
-        log.info("goes on from its checkpoint: %s", progress)
+        logger.take_up(resume.curves.get(logger.name) if resume is not None else None)
+    if resume is not None:
+        log.info("resumes from its checkpoint: %s", resume)
 
 
-def _told(reused: FrozenData | None) -> dict[str, Any] | None:
-    """What run.json says of features, and the terminal of the time that they saved."""
-    if reused is None:
+def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None]:
+    """Return the data with the outputs of the frozen prefix, and those with features of the network as it starts."""
+    strategy, data, trainer = parts.strategy, parts.data, parts.trainer
+    device: Any = trainer.strategy.root_device
+    strategy.begin(data, device)
+    cached = at_start = frozen_data(parts.features, parts.store, strategy, data, trainer)
+    if strategy.wants_start_features and strategy.plan.prefix_end < len(strategy.backbone.stages):
+        at_start = frozen_data(parts.features, parts.store, strategy, data, trainer, whole=True)
+    return cached, at_start
+
+
+def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch) -> Tested:
+    """Predict validation, refit if asked to, keep the network, and read test, once."""
+    strategy, data, trainer = parts.strategy, parts.data, parts.trainer
+    mixed = strategy.batch_norm == "batch"
+    source = cached or data
+    validation, test = (
+        [data.viewed_dataloader(split, views, mixed) for split in (data.validation, data.test)]
+        if views
+        else [source.val_dataloader(mixed), source.test_dataloader(mixed)]
+    )
+    predicted = trainer.predict(strategy, dataloaders=validation)
+    with watch.running():
+        strategy.refit()
+    if ranks.leads():
+        keep_network(strategy, epoch, directory / "checkpoints")
+    trainer.test(strategy, dataloaders=test, verbose=False)
+    return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
+
+
+def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
+    """Return what run.json says of cached features; log the time that they saved."""
+    if cached is None:
         return None
-    record = reused.record()
+    record = cached.record()
     if record["splits"]:
         log.info(
             "features: %s, %.1f MB; %.1f s spent on them, %.1f s saved",
@@ -454,96 +347,75 @@ def _told(reused: FrozenData | None) -> dict[str, Any] | None:
     return record
 
 
-def settle_on_the_cpu() -> None:
-    """Without a GPU, tell PyTorch so for good: its optimizers else look for a driver at every step, 0.2 ms each."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
+    """Write the predictions of both splits, and note the scores of test; those of validation if of single views."""
+    data, task = parts.data, parts.strategy.task
+    for name, file, split, outputs in (
+        ("test", "predictions.csv", data.test, tested.test),
+        ("validation", "validation_predictions.csv", data.validation, tested.validation),
+    ):
+        if ranks.leads():
+            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names)
+        if name == "test" or one_view:  # the epoch was chosen by single views
+            scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
+            tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
 
-def _seed_everything(seed: int) -> None:
-    """Streams have generators of their own; this is for code that asks the global ones all the same."""
-    random.seed(stream("python", seed))
-    np.random.seed(stream("numpy", seed) % 2**32)  # noqa: NPY002
-    torch.manual_seed(stream("noise", seed))
+def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
+    """Return the metrics of the chosen epoch, and those of the outputs that are written down."""
+    row = parts.loggers[0].rows[epoch]
+    metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
+    return metrics | parts.strategy.selected.get("metrics", {}) | tested.metrics
 
 
-def _provenance(config: DictConfig, directory: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """What is known before the first step; data and weights follow once they are read."""
-    return {
-        **provenance.git_state(),
-        **provenance.keep(directory),
-        "packages": provenance.packages(),
-        "hardware": provenance.hardware(),
-        **provenance.call(overrides),
-        "dataset_fingerprint": None,
-        "weights": {"name": None, "sha256": None},
+def _finish(
+    config: DictConfig,
+    parts: Parts,
+    manifest: Manifest,
+    epoch: int,
+    metrics: dict[str, float],
+    train_seconds: float,
+    start: float,
+) -> None:
+    """Complete curves and run.json, and say what was found."""
+    strategy, row, tried = parts.strategy, parts.loggers[0].rows[epoch], len(parts.loggers[0].rows)
+    settings = _compared_settings(config, manifest.content)
+    for logger in parts.loggers:
+        logger.muted = False  # as nothing may have been left to train
+        logger.finish(epoch, settings, metrics)
+        logger.save()
+        logger.finalize("success")
+    epochs = tried if strategy.by_gradient else 1
+    choice = strategy.describe_choice(epoch, row, tried)
+    manifest.content["cost"] = {
+        "wall_seconds": time.perf_counter() - start,
+        "train_seconds": train_seconds,
+        "epochs": epochs,
+        "samples_per_second": strategy.clock.images_trained / max(strategy.clock.seconds_trained, 1e-9),
+        "peak_memory_bytes": provenance.peak_memory(strategy.device.type),
+        "total_parameters": sum(group.size for group in strategy.plan.groups),
+        "trainable_parameters": sum(group.size_trained for group in strategy.plan.groups if group.since <= epochs),
     }
-
-
-def _describe(config: DictConfig, parts: Parts) -> None:
-    data, strategy = parts.data, parts.strategy
-    size = strategy.backbone.preprocessing.image_size
-    if data.splits_made:
-        log.info("%s", data.splits_made)
-    log.info(
-        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
-        data.name, classes_text(data.class_names), len(data.train), len(data.validation), len(data.test), size, size,
-    )  # fmt: skip
-    describe_data(data)
-    if data.skipped:
-        log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
-    if line := balance_text(data.train.targets, data.class_names, data.balance):
-        log.info("%s", line)
-    warn_of_weights(strategy)
-    header, rows = plan_rows(strategy.plan, strategy.learning_rate_of, strategy.decay_norm_bias)
-    right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in header]
-    log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table_text(header, rows, right))
-    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
-        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
-
-
-def describe_data(data: ImageData) -> None:
-    """Log the sizes of the classes, what was found and is not used, and what is suspicious."""
-    log.info("%s", sizes_text(data.class_names, data.train.targets))
-    if is_imbalanced(data.train.targets, data.num_classes) and getattr(data, "balance", "none") == "none":
-        log.info("classes differ in size: dataset.balance=loss lets each count the same")
-    if data.not_used:
-        log.info("not used: %s", "; ".join(data.not_used))
-    for warning in data.warnings:
-        log.warning("%s", warning)
-
-
-def warn_of_weights(strategy: Strategy) -> None:
-    """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
-    weights = strategy.backbone.weights
-    if weights.taken:
-        log.info("backbone.weights: took %s", weights.taken)
-    for changed in weights.changed:
-        log.info("backbone.weights: %s", changed)
-    if weights.unused:
-        log.info("backbone.weights: not used: %s", ", ".join(weights.unused))
-    if strategy.pretrained and strategy.backbone.weights.name is None:
-        log.warning("the backbone starts from random weights, as backbone.weights is null")
-    if strategy.backbone.weights.missing:
-        missing = strategy.backbone.weights.missing
-        log.warning(
-            "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
-            100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
-        )  # fmt: skip
-
-
-def _warn_of_corners(config: DictConfig, data: ImageData) -> None:
-    """Say where test views of corners have nowhere to go."""
-    if config.get("test_views") in ("five_crop", "ten_crop") and data.test.images.decoder.short_side == data.test.size:
-        log.warning(
-            "test_views=%s: the centre crop takes the whole short side, so corners differ along the long side only;"
-            " dataset.crop_fraction=0.875 gives them a margin",
-            config.test_views,
-        )
+    manifest.content |= {
+        "metrics": metrics,
+        "best_epoch": epoch if strategy.by_gradient else None,
+        "selection": {
+            "on": f"validation/{strategy.task.primary}",
+            "tried": tried,
+            "choices": strategy.choices(tried),
+            "rule": choice,
+        },
+        "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
+    }
+    manifest.finish("finished")
+    splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
+    primary = compose.kind_of(config).primary  # of a search nothing but validation is shown
+    found = [f"{split} {primary.name} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
+    log.info("%s; %s", choice, ", ".join(found))
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What TensorBoard's HParams tab lists: the names, then every number that bears on the result."""
+    """Return what TensorBoard's HParams tab lists: the names, then every number that bears on the result."""
     settings = flatten(identity.determining(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
     numbers = {
@@ -552,15 +424,3 @@ def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[
         if isinstance(value, bool | int | float) and "seed" not in key and not key.endswith("_partial_")
     }
     return {**names, "augmentation": "+".join(manifest["augmentation"]) or "none", **numbers}
-
-
-def _cost(strategy: Strategy, epochs: int, train_seconds: float, start: float) -> dict[str, float]:
-    return {
-        "wall_seconds": time.perf_counter() - start,
-        "train_seconds": train_seconds,
-        "epochs": epochs,
-        "samples_per_second": strategy.samples_trained / max(strategy.seconds_trained, 1e-9),
-        "peak_memory_bytes": provenance.peak_memory(strategy.device.type),
-        "total_parameters": sum(group.size for group in strategy.plan),
-        "trainable_parameters": sum(group.size_trained for group in strategy.plan if group.since <= epochs),
-    }

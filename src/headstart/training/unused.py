@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from headstart.strategies import Strategy
-from headstart.strategies.feature_classifier import FeatureClassifier
 
 OF_STEPS = (  # what gradient steps alone go by
     "optimizer optimizer.* scheduler scheduler.* callbacks callbacks.* task.label_smoothing"
@@ -30,7 +29,7 @@ def unused_settings(config: Any, overrides: Sequence[str], strategy: Strategy) -
 
 def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]]:
     """Yield patterns of keys that this run makes no use of, and why."""
-    if isinstance(strategy, FeatureClassifier):
+    if not strategy.by_gradient:
         yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
     elif config.strategy.get("lr") is not None:
         yield ["optimizer.lr", "strategy.lr_factor"], "strategy.lr is given"
@@ -41,7 +40,7 @@ def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]
     features = config.get("features") or {}
     if not features.get("enabled", False):
         yield [*OF_FEATURES, "features.dir"], "features.enabled is false"
-    elif not strategy.prefix_end:
+    elif not strategy.plan.prefix_end:
         yield OF_FEATURES, "no lower stage is frozen"
     elif not strategy.augmented:
         yield ["features.views"], "nothing is augmented"

@@ -1,4 +1,4 @@
-"""The embedding of features: who is shown, where, and how classes look."""
+"""Test the embedding of features: the chosen images, their points, and the styles of classes."""
 
 import importlib.util
 
@@ -49,9 +49,9 @@ def test_eighty_classes_look_different() -> None:
 @pytest.mark.parametrize("classes", [3, 100])
 def test_mistakes_are_hollow(classes: int) -> None:
     targets = np.array([0, 0, 1, 2])
-    said = np.array([0, 1, 1, 0])
+    predicted = np.array([0, 1, 1, 0])
     names = [f"class ${number}" for number in range(classes)]
-    predictions = ClassPredictions(list("abcd"), targets, said, np.zeros((4, classes)), names)
+    predictions = ClassPredictions(list("abcd"), targets, predicted, np.zeros((4, classes)), names)
     points = embed(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32), np.arange(4), "pca")
     figure = draw_embedding(predictions, points, "a run")
     drawn = [(len(np.asarray(c.get_offsets())), np.size(c.get_facecolor()) > 0) for c in figure.axes[0].collections]

@@ -1,4 +1,4 @@
-"""headstart explain: files beside the run, the same every time, and one sentence for what cannot be."""
+"""Test headstart explain: it writes the same files every time, and reports errors in one sentence."""
 
 import json
 import shutil
@@ -34,14 +34,14 @@ def test_files_are_written_and_repeat(run: Path, capsys: pytest.CaptureFixture[s
     folder = run / "explain"
     assert {path.name for path in folder.iterdir()} == {*FIGURES, *TABLES}
     assert capsys.readouterr().out.split() == [str(folder / name) for name in (*FIGURES, *TABLES)]
-    said = pd.read_csv(run / "predictions.csv")
-    wrong = said[said.target != said.prediction]
+    output = pd.read_csv(run / "predictions.csv")
+    wrong = output[output.target != output.prediction]
     confidence = wrong.apply(lambda row: row[row.prediction], axis=1).sort_values(ascending=False, kind="stable")
     mistakes = pd.read_csv(folder / "mistakes.csv")
     assert mistakes.id.tolist() == wrong.id[confidence.index[:3]].tolist()
     assert mistakes.probability_of_prediction.tolist() == pytest.approx(confidence[:3].tolist())
     points = pd.read_csv(folder / "embedding.csv")
-    assert points.id.tolist() == said.id.tolist()
+    assert points.id.tolist() == output.id.tolist()
     assert points.x.std() >= points.y.std() > 0
     for name in ("mistakes", "grad_cam", "embedding"):
         with Image.open(folder / f"{name}.png") as image:
@@ -63,12 +63,12 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
     lines = (changed / "predictions.csv").read_text().splitlines()
     (changed / "predictions.csv").write_text("\n".join([lines[0], lines[1][::1], *lines[:1:-1]]).replace("0.0", "0.1"))
     assert main(["explain", str(unfinished), str(changed), str(run), "--images", "2"]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 2
-    assert said[0] == (
-        "headstart: unfinished: only finished runs can be explained, this one is failed (out of memory)."
+    output = capsys.readouterr().err.strip().splitlines()
+    assert len(output) == 2
+    assert output[0] == (
+        "headstart: unfinished: only finished runs can be explained, but this one is failed (out of memory)."
     )
-    assert "changed: the network no longer says what predictions.csv holds" in said[1]
+    assert "changed: the network's predictions differ from predictions.csv" in output[1]
     assert not (unfinished / "explain").exists()
     assert not (changed / "explain").exists()
     assert (run / "explain/grad_cam.pdf").is_file()
@@ -81,15 +81,15 @@ def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
         (["--images", "many"], "invalid int value: 'many'; see headstart explain --help."),
         (["--embedding", "pcaa"], "there is no such embedding. Did you mean 'pca'?"),
         (["--stage", "stage33"], "has no such stage. Did you mean 'stage3'?"),
-        (["--stage", "stage4"], "it gives no map of places at 32 pixels; choose one of stem, stage1, stage2, stage3."),
-        (["--root", "elsewhere"], "--root elsewhere: the images of this run are in no folder."),
+        (["--stage", "stage4"], "it gives no map at 32 pixels; choose one of stem, stage1, stage2, stage3."),
+        (["--root", "elsewhere"], "--root elsewhere: the images of this run do not come from a folder."),
     ],
 )
 def test_wrong_arguments(run: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(run), *arguments]) == 2
-    said = capsys.readouterr().err
-    assert said.strip().endswith(sentence)
-    assert len(said.strip().splitlines()) == 1
+    output = capsys.readouterr().err
+    assert output.strip().endswith(sentence)
+    assert len(output.strip().splitlines()) == 1
     assert not (run / "explain").exists()
 
 
@@ -98,9 +98,9 @@ def test_no_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(run.parent)]) == 2
     assert main(["explain", str(run / "tensorboard")]) == 2
     assert main(["explain", "nowhere"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 4
-    assert "required: RUN" in said[0]
-    assert f"is no run directory, it holds 1 of them; name one, such as '{run.resolve()}'." in said[1]
-    assert "is no run directory: there is no run.json." in said[2]
-    assert "There is no folder 'nowhere'" in said[3]
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 4
+    assert "required: RUN" in output[0]
+    assert f"is not a run directory but holds 1; name one, such as '{run.resolve()}'." in output[1]
+    assert "is not a run directory: it has no run.json." in output[2]
+    assert "There is no folder 'nowhere'" in output[3]

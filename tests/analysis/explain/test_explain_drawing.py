@@ -1,4 +1,4 @@
-"""Names of any length fit into the figures of headstart explain."""
+"""Test that names of any length fit into the figures of headstart explain."""
 
 import numpy as np
 import pytest
@@ -28,16 +28,20 @@ def figure_of(kind: str, title: str) -> Figure:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(len(LONG)), 60)
     targets = rng.integers(0, len(LONG), 60)
-    said = ClassPredictions([f"test/{number}" for number in range(60)], targets, shares.argmax(axis=1), shares, LONG)
+    predictions = ClassPredictions(
+        [f"test/{number}" for number in range(60)], targets, shares.argmax(axis=1), shares, LONG
+    )
     if kind == "embedding":
         points = embed(rng.normal(size=(60, 5)).astype(np.float32), np.arange(60), "pca")
-        return draw_embedding(said, points, title)
-    chosen = choose(said, 7)
+        return draw_embedding(predictions, points, title)
+    chosen = choose(predictions, 7)
     images = [rng.integers(0, 255, (8, 8, 3)).astype(np.uint8) for _ in chosen.rows]
     if kind == "mistakes":
-        return draw_mistakes(said, chosen, images, title)
+        return draw_mistakes(predictions, chosen, images, title)
     maps = rng.random((len(chosen.rows), 4, 4)).astype(np.float32)
-    return draw_class_maps(said, chosen, images, ClassMaps(StageMap("stage4", 3, 4, lambda x: x), maps, maps), title)
+    return draw_class_maps(
+        predictions, chosen, images, ClassMaps(StageMap("stage4", 3, 4, lambda x: x), maps, maps), title
+    )
 
 
 @pytest.mark.parametrize("title", TITLES)

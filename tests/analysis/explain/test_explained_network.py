@@ -1,4 +1,4 @@
-"""The network of a finished run, built again from its directory, says what it said."""
+"""Test that a network rebuilt from a run directory gives the predictions of the run."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def trained(*arguments: str) -> Run:
 
 
 def check(run: Run) -> Rebuilt:
-    """Everything is as it was, seen without the check that the command relies on."""
+    """Check the rebuilt network without the check that the command itself makes."""
     rebuilt = rebuild(run)
     features = rebuilt.verified_features(np.array([3, 1]))
     assert features.shape == (2, rebuilt.strategy.backbone.feature_dim)
@@ -39,13 +39,13 @@ def check(run: Run) -> Rebuilt:
     if rebuilt.strategy.batch_norm != "batch" and not rebuilt.strategy.averaged_views:
         with torch.no_grad():
             inputs = rebuilt.inputs(rebuilt.positions)
-            said = rebuilt.strategy(inputs).softmax(dim=1)
-            np.testing.assert_allclose(said, rebuilt.predictions.probabilities, atol=1e-4)
+            probabilities = rebuilt.strategy(inputs).softmax(dim=1)
+            np.testing.assert_allclose(probabilities, rebuilt.predictions.probabilities, atol=1e-4)
             np.testing.assert_allclose(rebuilt.strategy.features(inputs)[[3, 1]], features, atol=1e-4)
     chosen = choose(rebuilt.predictions, 3)
     maps = explain_classes(rebuilt, chosen, None)
-    assert maps.said.shape == (len(chosen.rows), maps.stage.side, maps.stage.side)
-    assert (maps.said >= 0).all()
+    assert maps.predicted.shape == (len(chosen.rows), maps.stage.side, maps.stage.side)
+    assert (maps.predicted >= 0).all()
     return rebuilt
 
 
@@ -77,7 +77,7 @@ def test_other_settings(settings: list[str]) -> None:
 
 
 def test_how_many_neighbours_vote_is_read_back() -> None:
-    """It is no tensor; here three strongest candidates are told apart by the votes of each image."""
+    """The number is not a tensor, so it is read from metrics.csv."""
     run = trained("strategy=knn", "strategy.neighbours=[1,3,8]")
     rebuilt = check(run)
     curve = run.read_curve()
@@ -85,19 +85,19 @@ def test_how_many_neighbours_vote_is_read_back() -> None:
     head: Any = rebuilt.strategy.head
     assert head.neighbours == best["neighbours"]
     head.neighbours = 8 if head.neighbours != 8 else 3
-    with pytest.raises(DataError, match="no longer says"):
+    with pytest.raises(DataError, match="differ from"):
         rebuilt.verified_features(np.array([0]))
 
 
 def test_changes_are_refused() -> None:
-    """A weight, an image's class, a setting, a file: whatever is not as it was."""
+    """Any change is refused: of a weight, an image's class, a setting or a file."""
     run = trained("strategy=head_only")
     file = run.directory / "checkpoints/best.ckpt"
     whole = file.read_bytes()
     content = torch.load(file, weights_only=True)
     content["state_dict"]["head.bias"][0] += 0.05
     torch.save(content, file)
-    with pytest.raises(DataError, match=r"no longer says what predictions\.csv holds: 24 of 24 images differ"):
+    with pytest.raises(DataError, match=r"predictions differ from predictions\.csv for 24 of 24 images"):
         rebuild(run).verified_features(np.array([0]))
     del content["state_dict"]["head.bias"]
     torch.save(content, file)
@@ -121,7 +121,7 @@ def test_changes_are_refused() -> None:
     settings = yaml.safe_load((run.directory / "config.yaml").read_text())
     settings["dataset"]["patch"] = 40
     (run.directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(DataError, match="test images have another content"):
+    with pytest.raises(DataError, match="the content of test images differs"):
         rebuild(run)
 
 

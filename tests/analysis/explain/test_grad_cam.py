@@ -1,4 +1,4 @@
-"""Grad-CAM against the formula of the paper, on networks small enough to do it by hand."""
+"""Test Grad-CAM against the formula of the paper, on networks small enough to compute by hand."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from headstart.analysis.explain.grad_cam import (
 )
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone
 from headstart.errors import ConfigError
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import FinetuneAll, HeadOnly, Strategy
-from headstart.strategies.knn import NearestNeighbours
 from headstart.tasks import Classification, LinearHead
 
 
@@ -234,5 +234,5 @@ def test_wrong_stages_are_one_sentence() -> None:
         find_stage(maps, strategy.backbone, "stage33")
     stages = [("a", nn.AvgPool2d(4)), ("b", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)))]
     backbone = Backbone("ends in a vector", stages, nn.Identity(), PREPROCESSING, WeightsInfo())
-    with pytest.raises(ConfigError, match=r"no map of places.*choose one of a"):
+    with pytest.raises(ConfigError, match=r"no map at.*choose one of a"):
         find_stage(stage_maps(backbone), backbone, "b")

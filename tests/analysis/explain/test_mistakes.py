@@ -1,4 +1,4 @@
-"""Which images are shown, and what is said of them."""
+"""Test which mistakes are shown, and their captions."""
 
 import csv
 import io
@@ -36,12 +36,12 @@ def test_without_mistakes_the_least_confident_right_ones() -> None:
     found = choose(predictions([0, 1, 1, 1, 1]), 2)
     assert not found.wrong
     assert found.rows.tolist() == [2, 4]
-    assert found.what == "Nothing is wrong: the 2 least confident right answers"
+    assert found.what == "No mistakes: the 2 least confident right predictions"
 
 
 def test_the_table() -> None:
-    said = predictions([1, 0, 0, 1, 0])
-    rows = list(csv.DictReader(io.StringIO(mistakes_csv(said, choose(said, 2)))))
+    made = predictions([1, 0, 0, 1, 0])
+    rows = list(csv.DictReader(io.StringIO(mistakes_csv(made, choose(made, 2)))))
     assert rows[1] == {
         "number": "2", "id": "image1", "target": "ants", "prediction": "bees",
         "probability_of_prediction": "0.8", "probability_of_target": "0.2",
@@ -50,17 +50,17 @@ def test_the_table() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_the_grid_shows_the_images_and_both_classes(count: int) -> None:
-    said = predictions([1, 0, 0, 0, 0])
-    chosen = choose(said, count)
+    made = predictions([1, 0, 0, 0, 0])
+    chosen = choose(made, count)
     images = [np.full((8, 8, 3), 10 * row, dtype=np.uint8) for row in chosen.rows]
-    figure = draw_mistakes(said, chosen, images, "costs 5 $ and $ more")
+    figure = draw_mistakes(made, chosen, images, "costs 5 $ and $ more")
     shown = [axes for axes in figure.axes if axes.images]
     assert [int(np.asarray(axes.images[0].get_array())[0, 0, 0]) // 10 for axes in shown] == chosen.rows.tolist()
     texts = {text.get_text() for text in shown[-1].texts}
     row = int(chosen.rows[-1])
-    other = int(said.targets[row])
-    assert f"true {said.classes[other]} {percent(SHARES[row, other])}" in texts
-    assert any(text.startswith(f"{count}  said") for text in texts)
+    other = int(made.targets[row])
+    assert f"true {made.classes[other]} {percent(SHARES[row, other])}" in texts
+    assert any(text.startswith(f"{count}  predicted") for text in texts)
     figure.canvas.draw()  # dollar signs are no mathematics
 
 

@@ -1,1 +1,1 @@
-"""Images that explain a finished run: its most confident mistakes, where the network looked, how its features lie."""
+"""Draw figures that explain a finished run: confident mistakes, Grad-CAM maps, and an embedding of the features."""

@@ -1,4 +1,4 @@
-"""What the images of a run share: colours, words, files."""
+"""Share colours, text fitting and file formats between the figures that explain a run."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SAID, TRUE = "#B34700", "#00664B"  # vermilion and green of Okabe & Ito, darker: they also have to be read as words
+PREDICTED, TRUE = "#B34700", "#00664B"  # vermilion and green of Okabe & Ito, darker so that text can be read
 DPI = 160
 TITLE = 9.0
 """Size of titles, in points."""
 LINE = 1.25 * TITLE / 72
-"""Height of a line of a title, in inches."""
+"""Height of a title's line, in inches."""
 UNDATED = {"CreationDate": None}
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Small words, few lines, fonts that stay letters in a PDF: journals refuse Type 3."""
+    """Use small text and few lines, and embed TrueType fonts in PDFs, because journals refuse Type 3."""
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
@@ -29,7 +29,7 @@ def style() -> Iterator[None]:
 
 
 def files_of(figure: "Figure", name: str) -> dict[str, bytes]:
-    """Return the figure as name.png, name.pdf and, for dark pages, name-dark.png: the same bytes every time."""
+    """Return name.png, name.pdf and name-dark.png (for dark pages) of a figure: the same bytes every time."""
     from headstart.figures.canvas import dark_file
     from headstart.figures.dark import darkened
 
@@ -47,7 +47,7 @@ def _drawn(figure: "Figure", **options: Any) -> bytes:
 
 
 def frame(axes: "Axes", colour: str) -> None:
-    """An image's axes without ticks, in a thin frame."""
+    """Remove the ticks of an image's axes and draw a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -55,7 +55,7 @@ def frame(axes: "Axes", colour: str) -> None:
 
 
 def percent(share: float) -> str:
-    """A probability of 0 to 1: 3.4 %, 99.9 %; 0 % and 100 % only where they are exact."""
+    """Return a probability from 0 to 1 as text: 3.4 %, 99.9 %; 0 % and 100 % only if exact."""
     if share in (0, 1):
         return f"{100 * share:.0f} %"
     text = f"{100 * share:.1f}"
@@ -63,9 +63,9 @@ def percent(share: float) -> str:
 
 
 def fitted(text: str, width: float, size: float, before: str = "", after: str = "") -> str:
-    """Return ``before``, the text and ``after`` on a line of ``width`` inches at ``size`` points.
+    """Return ``before``, the text and ``after``, shortened to a line of ``width`` inches at ``size`` points.
 
-    The middle of a text that is too long becomes "…": names often differ at one of their ends.
+    "…" replaces the middle of a text that is too long, because names often differ at an end.
     """
     from headstart.figures.canvas import text_width
 
@@ -78,7 +78,7 @@ def fitted(text: str, width: float, size: float, before: str = "", after: str = 
 
 
 def title_lines(lines: Sequence[str], width: float, size: float = TITLE) -> list[str]:
-    """Break lines at spaces so that each is at most ``width`` inches wide; a longer word loses its middle."""
+    """Break lines at spaces to at most ``width`` inches; shorten a longer word in its middle."""
     from headstart.figures.canvas import text_width
 
     broken: list[str] = []
@@ -95,5 +95,5 @@ def title_lines(lines: Sequence[str], width: float, size: float = TITLE) -> list
 
 
 def plain(text: str) -> str:
-    """Without mathematics: a dollar sign in the name of a class is one."""
+    """Escape dollar signs, so that matplotlib does not read a class name as mathematics."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image the evidence for a class is (Selvaraju et al. 2017, arXiv:1610.02391)."""
+"""Show where the evidence for a class is in an image, by Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391)."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.analysis.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
+from headstart.analysis.explain.drawing import LINE, PREDICTED, TITLE, TRUE, fitted, frame, percent, plain, title_lines
 from headstart.analysis.explain.mistakes import ChosenMistakes
 from headstart.analysis.explain.network import Rebuilt
 from headstart.backbones import Backbone
@@ -20,8 +20,8 @@ from headstart.backbones.readout import channels_last_dim
 from headstart.errors import ConfigError, nearest
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.progress import counted
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import Strategy
-from headstart.strategies.knn import NearestNeighbours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 COLUMNS = 6
 CAPTION = 6.5  # points
 WIDTH = 1.35  # inches, of an image
-FINE = 4  # places along a side, from which on a map tells where
-HEAT = 0.6  # how opaque a map is where it is highest
-MOST_EXTRA = 8  # tokens that belong to no place: class, distillation, registers
-IN_WINDOWS = ("hiera",)  # networks whose tokens lie window by window, not row by row, below the last stage
+FINE = 4  # places along a side of the smallest map that shows where the evidence is
+HEAT = 0.6  # opacity of a map at its maximum
+MOST_EXTRA = 8  # tokens without a place: class, distillation, registers
+IN_WINDOWS = ("hiera",)  # networks that order tokens by windows, not by rows, below the last stage
 
 
 @dataclass(frozen=True)
 class StageMap:
-    """A stage whose output is a map: ``side`` x ``side`` places with a vector each."""
+    """A stage whose output is a map: ``side`` x ``side`` places with one vector each."""
 
     name: str
     number: int
     side: int
     kind: str  # "channels first", "channels last" or "tokens"
-    extra: int = 0  # tokens in front that belong to no place
+    extra: int = 0  # tokens in front that have no place
 
     def maps(self, output: Tensor) -> Tensor:
-        """The output, (N, C, H, W), (N, H, W, C) or (N, T, C), as (N, C, H, W)."""
+        """Return an output (N, C, H, W), (N, H, W, C) or (N, T, C) as (N, C, H, W)."""
         if self.kind == "tokens":
             return output[:, self.extra :].transpose(1, 2).unflatten(2, (self.side, self.side))
         return output.permute(0, 3, 1, 2) if self.kind == "channels last" else output
@@ -55,19 +55,19 @@ class StageMap:
 
 @dataclass(frozen=True)
 class ClassMaps:
-    """For each image the evidence for the class said and for the true one, at the places of a stage's map."""
+    """The evidence in each image for its predicted and its true class, at the places of a stage's map."""
 
     stage: StageMap
-    said: NDArray[np.float32]  # (K, H, W), from 0 on
+    predicted: NDArray[np.float32]  # (K, H, W), 0 or more
     true: NDArray[np.float32]  # (K, H, W)
 
 
 @torch.no_grad()
 def stage_maps(backbone: Backbone) -> list[StageMap]:
-    """The stages whose output has more than one place, lowest first."""
+    """Return the stages whose output has more than one place, lowest first."""
     size = backbone.preprocessing.image_size
     example = next(backbone.parameters(), torch.zeros(0))
-    x = torch.zeros(2, 3, size, size, device=example.device, dtype=example.dtype)  # one image has no statistics
+    x = torch.zeros(2, 3, size, size, device=example.device, dtype=example.dtype)  # batch norm needs two images
     found: list[StageMap] = []
     strides: dict[str, int | None] = {}
     for number, (name, stage) in enumerate(backbone.stages.items()):
@@ -86,10 +86,10 @@ def stage_maps(backbone: Backbone) -> list[StageMap]:
 
 
 def tokens_a_side(tokens: int, size: int, stride: int | None) -> int | None:
-    """How many tokens lie along a side of the image; None where they make no square.
+    """Return the number of tokens along a side of the image, or None if they form no square.
 
-    ``size`` and ``stride`` are pixels. The number alone would not tell: 9 tokens are 3 x 3, or 2 x 2 behind a class
-    token and four registers.
+    ``size`` and ``stride`` are in pixels. The number of tokens is not enough: 9 tokens are 3 x 3, or a class token,
+    four registers and 2 x 2.
     """
     sides = [math.isqrt(tokens)] if stride is None else [math.ceil(size / stride), size // stride]
     most = 0 if stride is None else MOST_EXTRA
@@ -97,7 +97,7 @@ def tokens_a_side(tokens: int, size: int, stride: int | None) -> int | None:
 
 
 def find_stage(maps: Sequence[StageMap], backbone: Backbone, name: str) -> StageMap:
-    """The map of a stage that was asked for. Raises ConfigError."""
+    """Return the map of the stage with this name. Raises ConfigError if the stage is missing or gives no map."""
     for found in maps:
         if found.name == name:
             return found
@@ -105,7 +105,7 @@ def find_stage(maps: Sequence[StageMap], backbone: Backbone, name: str) -> Stage
     if name not in backbone.stage_names:
         raise ConfigError(f"--stage {name}: {backbone.name} has no such stage.{nearest(name, names)}")
     raise ConfigError(
-        f"--stage {name}: it gives no map of places at {backbone.preprocessing.image_size} pixels;"
+        f"--stage {name}: it gives no map at {backbone.preprocessing.image_size} pixels;"
         f" choose one of {', '.join(names) or 'a network with maps'}."
     )
 
@@ -113,19 +113,19 @@ def find_stage(maps: Sequence[StageMap], backbone: Backbone, name: str) -> Stage
 def class_maps(
     strategy: Strategy, stage: StageMap, inputs: Tensor, classes: Tensor, rows: Sequence[int] | None = None
 ) -> tuple[Tensor, bool]:
-    """Maps (N, H, W), float32, and whether the scores of the classes depend on this stage's map at all.
+    """Return maps (N, H, W), float32, and whether the scores depend on this stage's map at all.
 
-    With A the stage's output of K channels, y the score of the class before the softmax, and a mean over places:
-    ``relu(sum_k mean(dy / dA_k) A_k)``, equations 1 and 2 of the paper. ``inputs`` are uint8 (B, 3, S, S), ``classes``
-    (N,); ``rows`` says which N images are meant where the others are there for the statistics of their batch only.
+    A map is ``relu(sum_k mean(dy / dA_k) A_k)``, equations 1 and 2 of the paper. A is the stage's output with K
+    channels, y the class score before the softmax, and the mean is over places. ``inputs`` are uint8 (B, 3, S, S),
+    ``classes`` (N,). ``rows`` selects N images; the others only contribute to batch statistics.
 
-    Nothing is hooked into the network, and its weights may be frozen: the gradient is taken of A alone.
+    No hooks are needed, and the weights may be frozen, because the gradient is with respect to A only.
     """
     wanted = torch.arange(len(inputs)) if rows is None else torch.tensor(rows)
     with torch.enable_grad():
         output, features = split_pass(strategy, stage.number, inputs)
         scores = class_scores(strategy.head, features[wanted], classes)
-        if strategy.batch_norm == "batch":  # a score depends on the other images too: each has a gradient of its own
+        if strategy.batch_norm == "batch":  # each score needs its own gradient, as it depends on the other images
             gradients = torch.stack(
                 [
                     torch.autograd.grad(score, output, retain_graph=True)[0][row]
@@ -140,9 +140,9 @@ def class_maps(
 
 
 def split_pass(strategy: Strategy, number: int, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The output of a stage as a leaf of its own, and the features (N, D) that follow from it.
+    """Return the output of a stage as a leaf tensor, and the features (N, D) computed from it.
 
-    Where a head reads several stages, those below are constants: the derivative is partial.
+    If the head reads lower stages too, these are constants, so the derivative is partial.
     """
     backbone = strategy.backbone
     x, read = strategy.normalise(inputs), []
@@ -152,7 +152,7 @@ def split_pass(strategy: Strategy, number: int, inputs: Tensor) -> tuple[Tensor,
             x = stage(x)
         if place == number:
             output = x.detach().requires_grad_()
-            x = output.clone()  # the next stage may write into what it gets
+            x = output.clone()  # the next stage may change its input in place
         if place in backbone.taps:
             read.append(x)
     assert output is not None
@@ -160,10 +160,10 @@ def split_pass(strategy: Strategy, number: int, inputs: Tensor) -> tuple[Tensor,
 
 
 def class_scores(head: nn.Module, features: Tensor, classes: Tensor) -> Tensor:
-    """The score (N,) of one class an image, before the softmax.
+    """Return the score (N,) of one class per image, before the softmax.
 
-    Nearest neighbours vote in steps, which have no slope: there it is the logarithm of the votes that the class would
-    get if every training image voted, ``log sum exp(cosine / temperature)``.
+    The votes of nearest neighbours have no gradient. Their score is the logarithm of the class's votes if every
+    training image voted: ``log sum exp(cosine / temperature)``.
     """
     if not isinstance(head, NearestNeighbours):
         return head(features).gather(1, classes[:, None]).squeeze(1)
@@ -173,11 +173,11 @@ def class_scores(head: nn.Module, features: Tensor, classes: Tensor) -> Tensor:
 
 
 def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None) -> ClassMaps:
-    """Class maps of the chosen images, as they are (where strategy.views averages views, too), at a stage.
+    """Return class maps of the chosen images, without views, at a stage.
 
-    By default it is the last one with at least 4 x 4 places (else the last one of all): the 2 x 2 of a small image
-    hardly tell where. It is a lower one where places do not count, as the patches of the last stage where the head
-    reads nothing but a class token. Raises ConfigError for a stage that gives no map, or whose places do not count.
+    The default is the last stage with at least 4 x 4 places, because 2 x 2 are too coarse, or else the last one with a
+    map. Stages whose places the head does not read are skipped, such as the last one if the head reads only its class
+    token. Raises ConfigError if ``stage`` gives no map or the head does not read its places.
     """
     backbone = rebuilt.strategy.backbone
     maps = stage_maps(backbone)
@@ -186,17 +186,17 @@ def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None)
     fine, coarse = ([found for found in maps[::-1] if (found.side >= FINE) is wanted] for wanted in (True, False))
     candidates = [find_stage(maps, backbone, stage)] if stage is not None else [*fine, *coarse]
     for candidate in candidates:
-        said, counts = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.said)
+        predicted, counts = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.said)
         if counts:
             true, _ = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.targets)
-            return ClassMaps(candidate, said, true)
+            return ClassMaps(candidate, predicted, true)
     if stage is not None:
         lower = [found.name for found in maps if found.number < candidates[0].number]
         raise ConfigError(
-            f"--stage {stage}: the head reads none of its places, as where only a class token is read;"
+            f"--stage {stage}: the head does not read its places (it may read only a class token);"
             f" choose one of {', '.join(lower) or 'another network'}."
         )
-    last = candidates[0]  # nothing counts anywhere: a network of zeros
+    last = candidates[0]  # the scores depend on no stage: all weights are zero
     empty = np.zeros((len(chosen.rows), last.side, last.side), dtype=np.float32)
     return ClassMaps(last, empty, empty)
 
@@ -204,7 +204,7 @@ def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None)
 def _maps_at(
     rebuilt: Rebuilt, stage: StageMap, chosen: ChosenMistakes, labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], bool]:
-    """Maps of the chosen images for their labels, in the batches of the test pass if those matter."""
+    """Return maps of the chosen images for their labels, computed in the test pass's batches if batches matter."""
     positions = rebuilt.positions[chosen.rows]
     batches = list(rebuilt.batches()) if rebuilt.depends_on_batch else np.split(positions, range(8, len(positions), 8))
     maps = np.zeros((len(positions), stage.side, stage.side), dtype=np.float32)
@@ -228,7 +228,7 @@ def draw_class_maps(
     found: ClassMaps,
     title: str,
 ) -> "Figure":
-    """Columns of an image, its map for the class said, and its map for the true one where that is another."""
+    """Draw a column per image: the image, the map of its predicted class, and that of its true class if different."""
     from matplotlib.figure import Figure
 
     count = len(chosen.rows)
@@ -237,7 +237,7 @@ def draw_class_maps(
     rows = 3 if chosen.wrong else 2
     width = max(WIDTH * columns + 0.3, 5.2)
     where = f"{found.stage.name} ({found.stage.side} x {found.stage.side} places)"
-    heading = title_lines([f"Grad-CAM at {where}, each map up to its own maximum", title], width - 0.2)
+    heading = title_lines([f"Grad-CAM at {where}, each map scaled to its own maximum", title], width - 0.2)
     height = blocks * (rows * (WIDTH + 0.16) + 0.1) + 0.95 + LINE * (len(heading) - 2)
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0.0)  # type: ignore[union-attr,call-arg]
@@ -262,22 +262,21 @@ def _draw_column(
     image: NDArray[np.uint8],
     found: ClassMaps,
 ) -> None:
-    said, target = int(predictions.said[row]), int(predictions.targets[row])
-    shares, names = predictions.probabilities[row], predictions.classes
+    predicted, target = int(predictions.said[row]), int(predictions.targets[row])
+    probabilities, names = predictions.probabilities[row], predictions.classes
     axes[0].imshow(image, interpolation="bicubic")
     frame(axes[0], "#7F7F7F")
     _word(axes[0], f"{number + 1}", "#333333")
-    for place, word, label, colour, maps in zip(
-        axes[1:], ("said", "true"), (said, target), (SAID, TRUE), (found.said, found.true), strict=False
-    ):
+    classes = (("predicted", predicted, PREDICTED, found.predicted), ("true", target, TRUE, found.true))
+    for place, (word, label, colour, maps) in zip(axes[1:], classes, strict=False):
         overlay(place, image, maps[number])
         frame(place, colour)
-        share = f" {percent(shares[label])}"
-        _word(place, fitted(names[label], WIDTH - 0.1, CAPTION, f"{word} ", share), colour)
+        probability = f" {percent(probabilities[label])}"
+        _word(place, fitted(names[label], WIDTH - 0.1, CAPTION, f"{word} ", probability), colour)
 
 
 def overlay(axes: "Axes", image: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
-    """The map over the image in grey, from its least to its largest value; a map of zeros says so."""
+    """Draw the map over the grey image, scaled to its maximum; write "no evidence" on a map of zeros."""
     grey = image @ np.array([0.299, 0.587, 0.114])
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
     if not values.max() > 0:

@@ -1,4 +1,4 @@
-"""The most confident mistakes of a run, image by image."""
+"""Show the most confident mistakes of a run, image by image."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.analysis.explain.drawing import LINE, SAID, TITLE, TRUE, fitted, frame, percent, plain, title_lines
+from headstart.analysis.explain.drawing import LINE, PREDICTED, TITLE, TRUE, fitted, frame, percent, plain, title_lines
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.tables import csv_cell
 
@@ -20,55 +20,57 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 CAPTION = 7.0  # points
-WIDTH = 1.85  # inches, of an image and what is written above it
+WIDTH = 1.85  # of an image and its caption, in inches
 
 
 @dataclass(frozen=True)
 class ChosenMistakes:
-    """Rows of predictions.csv, the most telling first."""
+    """Rows of predictions.csv: the most confident mistakes, or else the least confident right predictions."""
 
     rows: NDArray[np.int64]
-    wrong: bool  # False: nothing is wrong, so these are right answers, the least confident first
+    wrong: bool  # False: there are no mistakes, so these are right predictions
 
     @property
     def what(self) -> str:
-        """What they are, for people."""
+        """Return the title of the figure."""
         count = len(self.rows)
         if self.wrong:
             return f"The {count} most confident mistakes" if count > 1 else "The most confident mistake"
-        which = f"the {count} least confident right answers" if count > 1 else "the least confident right answer"
-        return f"Nothing is wrong: {which}"
+        which = (
+            f"the {count} least confident right predictions" if count > 1 else "the least confident right prediction"
+        )
+        return f"No mistakes: {which}"
 
 
 def choose(predictions: ClassPredictions, count: int) -> ChosenMistakes:
-    """The ``count`` mistakes (or fewer) with the highest probability of what was said.
+    """Return up to ``count`` mistakes with the highest probability of the predicted class.
 
-    Without any, the right answers with the lowest. Of equal ones the earlier in the file comes first.
+    Without mistakes, return the right predictions with the lowest probability. Ties keep the order of the file.
     """
-    said = predictions.probabilities[np.arange(len(predictions.said)), predictions.said]
+    probability = predictions.probabilities[np.arange(len(predictions.said)), predictions.said]
     mistakes = np.flatnonzero(~predictions.correct)
     if len(mistakes):
-        return ChosenMistakes(mistakes[np.argsort(-said[mistakes], kind="stable")][:count], True)
-    return ChosenMistakes(np.argsort(said, kind="stable")[:count], False)
+        return ChosenMistakes(mistakes[np.argsort(-probability[mistakes], kind="stable")][:count], True)
+    return ChosenMistakes(np.argsort(probability, kind="stable")[:count], False)
 
 
 def mistakes_csv(predictions: ClassPredictions, chosen: ChosenMistakes) -> str:
-    """A row an image: its number in the figures, id, classes, and the probabilities of both."""
+    """Return CSV text with a row per image: number in the figures, id, both classes and their probabilities."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["number", "id", "target", "prediction", "probability_of_prediction", "probability_of_target"])
     for number, row in enumerate(chosen.rows.tolist(), start=1):
-        target, said = int(predictions.targets[row]), int(predictions.said[row])
-        shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (said, target)]
+        target, predicted = int(predictions.targets[row]), int(predictions.said[row])
+        shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (predicted, target)]
         classes = predictions.classes
-        table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[said], *shares]))
+        table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[predicted], *shares]))
     return text.getvalue()
 
 
 def draw_mistakes(
     predictions: ClassPredictions, chosen: ChosenMistakes, images: Sequence[NDArray[np.uint8]], title: str
 ) -> "Figure":
-    """A grid of images (S, S, 3) as the network saw them: what was said, what is true, the probabilities of both."""
+    """Draw a grid of images (S, S, 3) as the network saw them, with both classes and their probabilities."""
     from matplotlib.figure import Figure
 
     lines = math.ceil(len(chosen.rows) / COLUMNS)
@@ -84,16 +86,18 @@ def draw_mistakes(
         axes.set_axis_off()
     for number, (axes, row, image) in enumerate(zip(places, chosen.rows.tolist(), images, strict=False), start=1):
         axes.imshow(image, interpolation="bicubic")
-        frame(axes, SAID if chosen.wrong else TRUE)
+        frame(axes, PREDICTED if chosen.wrong else TRUE)
         caption(axes, predictions, row, number)
     return figure
 
 
 def caption(axes: "Axes", predictions: ClassPredictions, row: int, number: int) -> None:
-    """Above an image: its number and what was said, then the truth, each with its probability."""
-    said, target = int(predictions.said[row]), int(predictions.targets[row])
+    """Write the image's number, predicted class and true class above it, each class with its probability."""
+    predicted, target = int(predictions.said[row]), int(predictions.targets[row])
     shares = predictions.probabilities[row]
-    lines = [("said", said, SAID), ("true", target, TRUE)] if said != target else [("said, and true:", said, TRUE)]
+    lines = [("predicted", predicted, PREDICTED), ("true", target, TRUE)]
+    if predicted == target:
+        lines = [("predicted and true:", predicted, TRUE)]
     for place, (word, label, colour) in enumerate(reversed(lines)):
         mark = f"{number}  " if place == len(lines) - 1 else ""
         share = f" {percent(shares[label])}"

@@ -1,4 +1,4 @@
-"""A finished run as a network again: rebuilt from config.yaml and best.ckpt, and held against its predictions."""
+"""Rebuild the network of a finished run from config.yaml and best.ckpt, and check it against predictions.csv."""
 
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,23 +31,23 @@ from headstart.records.tensors import open_network
 from headstart.settings.early_checks import check_settings
 from headstart.settings.foreign import keep_inside, reads
 from headstart.settings.targets import check_targets
-from headstart.strategies import Knn, Lora, Strategy
-from headstart.strategies.knn import NearestNeighbours
+from headstart.solvers.neighbours import NearestNeighbours
+from headstart.strategies import Strategy
 from headstart.training import compose
 from headstart.workers import usable_cores
 
-# Groups that training has and looking at a network has not.
+# Groups of settings that only training needs.
 UNUSED = ("logger", "callbacks", "features", "references", "sweep")
-CLOSE = 1e-4  # how far apart probabilities of the same 32-bit network may be
-COARSE = 1e-2  # with 8 or 11 bits: mixed precision, and convolutions of GPUs (TF32)
-NO_TIE = 1e-5  # cosines closer than that may change places by rounding
+CLOSE = 1e-4  # largest difference between probabilities of the same 32-bit network
+COARSE = 1e-2  # the same with 8 or 11 bits: mixed precision, and convolutions on GPUs (TF32)
+NO_TIE = 1e-5  # rounding may swap cosines that differ by less
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
 BEST = "checkpoints/best.ckpt"
 
 
 @dataclass
 class Rebuilt:
-    """The network of a run in eval mode, its test images, and what it said of them when it was tested."""
+    """The network of a run in eval mode, its test images, and its predictions of them at the end of the run."""
 
     run: Run
     data: ImageData
@@ -55,35 +55,35 @@ class Rebuilt:
     trainer: pl.Trainer
     predictions: ClassPredictions
     views: Pipeline | None = None
-    """Over which predictions.csv averages."""
+    """The test views that predictions.csv averages over."""
     positions: NDArray[np.int64] = field(init=False)
-    """(N,) where the images of predictions.csv are in the test split."""
+    """(N,) the position of each row of predictions.csv in the test split."""
 
     def __post_init__(self) -> None:
         place = {name: number for number, name in enumerate(self.data.test.ids)}
         lost = [name for name in self.predictions.ids if name not in place]
         if list(self.predictions.classes) != self.data.class_names or lost:
-            what = f"'{lost[0]}' is not among the test images" if lost else "the classes are others"
+            what = f"'{lost[0]}' is not among the test images" if lost else "the classes differ"
             raise DataError(f"the data have changed since the run: {what}")
         self.positions = np.array([place[name] for name in self.predictions.ids], dtype=np.int64)
         if (self.data.test.targets[self.positions] != self.predictions.targets).any():
             raise DataError("the data have changed since the run: test images have other classes")
         if self._fingerprint() not in (None, self.data.split_fingerprints["test"]):
-            raise DataError("the data have changed since the run: test images have another content")
+            raise DataError("the data have changed since the run: the content of test images differs")
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Return the device of the network."""
         device: Any = self.trainer.strategy.root_device
         return device
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether what is said of an image depends on those that come with it."""
+        """Return whether the prediction of an image depends on the other images of its batch."""
         return self.strategy.batch_norm == "batch"
 
     def batches(self) -> Iterator[NDArray[np.int64]]:
-        """Positions of the test images, in the batches of the test pass."""
+        """Yield the positions of the test images in the batches of the test pass."""
         data = self.data
         if self.depends_on_batch:
             yield from Mixed(len(data.test), data.batch_size).positions()
@@ -92,36 +92,37 @@ class Rebuilt:
             yield self.positions[start : start + data.batch_size]
 
     def inputs(self, positions: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """The images as they enter the network: uint8 (N, 3, S, S), on its device."""
-        return self.data.test.__getitems__([int(position) for position in positions])[0].to(self.device)
+        """Return the images as they enter the network: uint8 (N, 3, S, S), on its device."""
+        return self.data.test.__getitems__([int(position) for position in positions]).inputs.to(self.device)
 
     def verified_features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Pass all test images; the features (len(rows), D) of some rows of predictions.csv.
+        """Pass all test images and return the features (len(rows), D) of some rows of predictions.csv.
 
-        Raises DataError where what the network says now is not what predictions.csv holds.
+        Raises DataError if the network's predictions differ from predictions.csv.
         """
         return self._pass(rows)[0]
 
     def verified_probabilities(self, one_view: bool = False) -> NDArray[np.float64]:
-        """Pass all test images; what is said of each row of predictions.csv now, (N, C).
+        """Pass all test images and return the probabilities (N, C) of the rows of predictions.csv.
 
-        With ``one_view`` of the plain image alone, where test_views averages. Raises DataError where what is averaged
-        is not what predictions.csv holds.
+        ``one_view`` returns those of the plain images, even if the run averages over test_views. Raises DataError if
+        the averaged probabilities differ from predictions.csv.
         """
         _, averaged, plain = self._pass(np.arange(0))
         return plain if one_view else averaged
 
     @torch.inference_mode()
     def _pass(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-        """Features of some rows; probabilities of all, over the test views and of the plain image."""
+        """Return the features of some rows, and all probabilities: over the test views, and of the plain images."""
         kept = np.full(len(self.data.test), -1)
         kept[self.positions[rows]] = np.arange(len(rows))
         features: NDArray[np.float32] | None = None
         plain, probabilities = (np.full((len(self.data.test), self.data.num_classes), np.nan) for _ in range(2))
         tied = np.zeros(len(self.data.test), dtype=bool)
+        entry = len(self.strategy.backbone.stages) if self.strategy.averaged_views else 0
         for positions, inputs in self._loaded():
             with self.trainer.precision_plugin.forward_context():
-                values = inputs if inputs.is_floating_point() else self.strategy.features(inputs)
+                values = self.strategy.features(inputs, entry)
                 logits = at_least_single(self.strategy.head(values))
                 averaged = logits if self.views is None else self._over_views(positions)
             plain[positions] = logits.double().softmax(dim=1).cpu().numpy()
@@ -137,13 +138,13 @@ class Rebuilt:
         return features, probabilities, plain[self.positions]
 
     def _over_views(self, positions: NDArray[np.int64]) -> Tensor:
-        """Logits (N, classes) as the run averaged them over its test views."""
+        """Return logits (N, classes), averaged over the test views as in the run."""
         seen = self.data.test.with_views(self.views, 0)
-        inputs = seen.__getitems__([int(position) for position in positions])[0]
-        return at_least_single(self.strategy.over_views(inputs.to(self.device), len(positions)))
+        batch = seen.__getitems__([int(position) for position in positions])
+        return at_least_single(self.strategy.over_views(batch.to(self.device)))
 
     def _loaded(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Positions and what is read of them: images, or, where views are averaged, their mean features."""
+        """Yield positions with their images, or with their mean features if strategy.views averages views."""
         batches = list(self.batches())
         images = ahead(lambda positions: self.inputs(positions), batches, usable_cores(), 2 * usable_cores())
         read = map(self._averaged, batches) if self.strategy.averaged_views else images
@@ -153,40 +154,40 @@ class Rebuilt:
                 progress.advance(len(positions))
 
     def _averaged(self, positions: NDArray[np.int64]) -> Tensor:
-        """Features (N, D), averaged over the views that the run drew: strategy.views."""
+        """Return features (N, D), averaged over the strategy.views views that the run drew."""
         split = self.data.test.with_views(self.data.train.views, self.data.augmentation_seed)
-        split.source.load("test images")  # once: the split keeps them
+        split.source.load("test images")  # the split keeps them, so this happens once
         count = self.strategy.averaged_views or 1
         total = torch.zeros(len(positions), self.strategy.backbone.feature_dim, device=self.device)
         for view in range(count):
-            inputs = split.__getitems__([(view, int(position)) for position in positions])[0]
+            inputs = split.__getitems__([(view, int(position)) for position in positions]).inputs
             with self.trainer.precision_plugin.forward_context():
                 total += self.strategy.features(inputs.to(self.device))
         return total / count
 
     def _verify(self, probabilities: NDArray[np.float64], tied: NDArray[np.bool_]) -> None:
-        apart = np.abs(probabilities - self.predictions.probabilities).max(axis=1)
+        errors = np.abs(probabilities - self.predictions.probabilities).max(axis=1)
         limit = tolerance(self.trainer, self.device, _provenance(self.run))
-        differ = ~(apart <= limit) & ~tied
+        differ = ~(errors <= limit) & ~tied
         if differ.any():
             what = "the code or the packages" if self._fingerprint() else "the data, the code or the packages"
-            worst = int(np.where(differ, np.nan_to_num(apart, nan=np.inf), -1).argmax())
+            worst = int(np.where(differ, np.nan_to_num(errors, nan=np.inf), -1).argmax())
             raise DataError(
-                f"the network no longer says what predictions.csv holds: {differ.sum()} of {len(apart)} images"
-                f" differ, '{self.predictions.ids[worst]}' most, by {apart[worst]:.2g} in probability;"
+                f"the network's predictions differ from predictions.csv for {differ.sum()} of {len(errors)} images,"
+                f" most for '{self.predictions.ids[worst]}', by {errors[worst]:.2g} in probability;"
                 f" {what} have changed since the run"
             )
 
     def _fingerprint(self) -> str | None:
-        """Of the test images as the run saw them; early runs did not tell."""
+        """Return the fingerprint of the run's test images, or None for an early run, which has none."""
         return self.run.fingerprints.get("test")
 
 
 def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> Rebuilt:
-    """The network of a finished run, ready to look at: no weight needs a gradient, every module is in eval mode.
+    """Rebuild the network of a finished run: in eval mode, and without gradients for its weights.
 
-    Pretrained weights are not needed, best.ckpt holds the whole network. Its images are in ``root``, by default where
-    they were; config.yaml may name classes of the packages ``trusted``. Raises DataError and ConfigError.
+    All weights come from best.ckpt. ``root`` holds the images if they have moved. config.yaml may name classes of the
+    packages ``trusted``. Raises DataError and ConfigError.
     """
     if not run.kind.right_or_wrong:
         raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
@@ -205,14 +206,13 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     strategy.requires_grad_(False)
     trainer.precision_plugin.convert_module(strategy)
     strategy.to(rebuilt.device).eval()
-    data.mixed_evaluation = rebuilt.depends_on_batch
     return rebuilt
 
 
 def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str] = ()) -> DictConfig:
-    """The settings of a run, less what only training needs; ``root`` is where its images are now.
+    """Return the settings of a run without those that only training needs; ``root`` holds its images now.
 
-    Raises DataError for a damaged file, ConfigError for one that names foreign code: it may come from anybody.
+    Raises DataError for a damaged file, and ConfigError for one that names code of untrusted packages.
     """
     config = read_config(directory)
     for name in UNUSED:
@@ -225,10 +225,10 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
     config.augmentation = config.get("augmentation") or {}
     config.backbone.weights = None
     if config.trainer.get("accelerator") != "cpu":
-        config.trainer.accelerator = "auto"  # here may be another machine
+        config.trainer.accelerator = "auto"  # this may be another machine
     if root is not None:
         if not config.dataset.get("root"):
-            raise ConfigError(f"--root {root}: the images of this run are in no folder")
+            raise ConfigError(f"--root {root}: the images of this run do not come from a folder")
         config.dataset.root = str(expanded(root).absolute())
     if root is None and (found := reads(config)):
         print(f"{directory.name}: reads {', '.join(found)}", flush=True)
@@ -236,7 +236,7 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
 
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
-    """``epoch`` and ``state_dict`` of a run's best.ckpt: nothing else is unpickled. Raises DataError."""
+    """Return ``epoch`` and ``state_dict`` of a run's best.ckpt without unpickling code. Raises DataError."""
     with open_network(directory, BEST) as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -249,18 +249,10 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
 
 
 def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
-    """Put the tensors of best.ckpt into a strategy as it is before training."""
+    """Load the tensors of best.ckpt into a strategy that is not trained yet."""
     state = content["state_dict"]
-    if isinstance(strategy, Lora):
-        strategy.merge()  # as the run did at its end
-    if isinstance(strategy, Knn) and {"head.memory", "head.labels"} <= state.keys():
-        count = chosen_neighbours(run, content["epoch"])
-        strategy.head = NearestNeighbours(
-            state["head.memory"], state["head.labels"], strategy.task.num_classes, count, strategy.temperature,
-            strategy.task.balanced,
-        )  # fmt: skip
     try:
-        strategy.load_state_dict(state)
+        strategy.restore(state, lambda name: chosen_number(run, content["epoch"], name))
     except RuntimeError as error:
         detail = str(error).partition("\n")[2]
         raise DataError(
@@ -269,17 +261,17 @@ def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:
         ) from None
 
 
-def chosen_neighbours(run: Run, row: int) -> int:
-    """How many neighbours vote: chosen on validation, and no tensor, so it stands in metrics.csv alone."""
+def chosen_number(run: Run, row: int, name: str) -> float:
+    """Return a number of at least 1 in the chosen row of metrics.csv. Raises DataError where there is none."""
     curve = run.read_curve()
-    found = curve.loc[curve["epoch"] == row, "neighbours"].tolist() if "neighbours" in curve else []
+    found = curve.loc[curve["epoch"] == row, name].tolist() if name in curve else []
     if len(found) != 1 or not found[0] >= 1:
-        raise DataError(f"metrics.csv has no row {row} that says how many neighbours vote")
-    return int(found[0])
+        raise DataError(f"metrics.csv has no row {row} with a number of {name}")
+    return float(found[0])
 
 
 def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, Any]) -> float:
-    """How far apart probabilities of the same network may be, given the arithmetic of then and now."""
+    """Return how much the probabilities of one network may differ between the arithmetic of then and now."""
     hardware = record.get("hardware")
     gpu = device.type != "cpu" or (isinstance(hardware, dict) and bool(hardware.get("gpus")))
     return CLOSE if str(trainer.precision) in ("32-true", "64-true") and not gpu else COARSE
@@ -291,7 +283,7 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 
 def _tied(head: torch.nn.Module, values: Tensor) -> NDArray[np.bool_]:
-    """(N,) whether rounding may change who votes: the last neighbour and the next are equally near."""
+    """Return (N,) whether rounding may change the voters, because the last and the next neighbour are equally near."""
     if not isinstance(head, NearestNeighbours) or head.neighbours >= len(head.memory):
         return np.zeros(len(values), dtype=bool)
     cosines, _ = head.nearest(values, head.neighbours + 1)

@@ -1,1 +1,1 @@
-"""Learned augmentation: a policy that gradients found, and the search for it."""
+"""A learned augmentation policy and the gradient search that finds it."""

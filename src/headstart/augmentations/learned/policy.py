@@ -1,11 +1,11 @@
-"""A learned policy as a file: sub-policies of steps, each a choice of operations with chances and magnitudes.
+"""Read and write a learned policy: sub-policies of steps, each a choice of operations with chances and magnitudes.
 
 ::
 
     {"schema": 1,
      "sub_policies": [
        [                                                                            one sub-policy: its steps
-         [                                                                          one step: what it chooses from
+         [                                                                          one step: its choices
            {"operation": "rotate", "weight": 0.9, "probability": 0.8, "magnitude": 20.0, "spread": 6.0},
            {"operation": "identity", "weight": 0.1, "probability": 1.0}
          ],
@@ -14,9 +14,9 @@
      ],
      "provenance": {"seed": 0, "...": "..."}}
 
-An image goes through one sub-policy, each as likely as the others; a step takes one operation, by their weights, and
-carries it out with its probability. Magnitudes are physical, as in ``headstart.augmentations.learned.relaxed``, drawn
-evenly from magnitude - spread to magnitude + spread; rotations, shears and translations go either way.
+Each image goes through one sub-policy, drawn uniformly. Each step draws one operation by weight and applies it with its
+probability. Magnitudes have the physical units of ``headstart.augmentations.learned.relaxed`` and are drawn uniformly
+from magnitude - spread to magnitude + spread. Rotations, shears and translations get a random sign.
 """
 
 import json
@@ -34,7 +34,7 @@ from headstart.files import expanded, write_atomically
 from headstart.settings.rules import is_number
 
 SCHEMA = 1
-GRID = 201  # magnitudes that stand for a range in tables
+GRID = 201  # points that represent a range of magnitudes in tables
 KEYS = ("operation", "weight", "probability", "magnitude", "spread")
 
 
@@ -43,25 +43,25 @@ class OperationChoice:
     """One operation that a step may take."""
 
     operation: str
-    weight: float = 1.0  # its chance is this over the sum of the step's weights
-    probability: float = 1.0  # of being carried out, once chosen
-    magnitude: float | None = None  # physical; None for an operation that has none
-    spread: float = 0.0  # half the width of the range that magnitudes are drawn from
+    weight: float = 1.0  # chosen with probability weight / sum of the step's weights
+    probability: float = 1.0  # that the chosen operation is applied
+    magnitude: float | None = None  # physical; None for an operation without one
+    spread: float = 0.0  # half the width of the range of magnitudes
 
 
-Stage = tuple[OperationChoice, ...]  # what one step chooses from
+Stage = tuple[OperationChoice, ...]  # the choices of one step
 SubPolicy = tuple[Stage, ...]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What a policy file says."""
+    """The content of a policy file."""
 
     sub_policies: tuple[SubPolicy, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> list[tuple[str, float]]:
-        """Operations and their physical, signed magnitudes for one image, in order; 0 where there is none."""
+        """Draw, for one image, operations and their physical, signed magnitudes in order; 0 for no magnitude."""
         drawn = []
         for choices in self.sub_policies[int(rng.integers(len(self.sub_policies)))]:
             weights = np.array([choice.weight for choice in choices])
@@ -71,7 +71,7 @@ class Policy:
         return drawn
 
     def use(self) -> dict[str, float]:
-        """How often each operation is carried out an image, on average, most used first; those that are never, not."""
+        """Return how often each used operation is applied per image, on average, most used first."""
         shares: dict[str, float] = {}
         for sub_policy in self.sub_policies:
             for choices in sub_policy:
@@ -82,7 +82,7 @@ class Policy:
         return dict(sorted(((name, share) for name, share in shares.items() if share > 0), key=lambda pair: -pair[1]))
 
     def typical(self, operation: str) -> tuple[float, float, float] | None:
-        """Magnitudes where it is carried out: what 5 % stay below, the mean, what 95 % stay below; None without any."""
+        """Return the 5 % quantile, mean and 95 % quantile of the applied magnitudes; None without magnitudes."""
         shares: list[float] = []
         spans: list[NDArray[np.float64]] = []
         for choices in (step for sub_policy in self.sub_policies for step in sub_policy):
@@ -101,7 +101,7 @@ class Policy:
 
 
 def _bounds(choice: OperationChoice) -> tuple[float, float]:
-    """Between which magnitudes one is drawn."""
+    """Return the range that the magnitude is drawn from."""
     assert choice.magnitude is not None
     span = RANGES[choice.operation]
     low, high = (choice.magnitude - choice.spread, choice.magnitude + choice.spread)
@@ -118,16 +118,16 @@ def _drawn_magnitude(choice: OperationChoice, rng: np.random.Generator) -> float
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """The policy as JSON; whoever reads at the same time finds the old file or the new one, whole."""
+    """Write the policy as JSON, atomically: a reader sees the old file or the new one, complete."""
     content = {
         "schema": SCHEMA,
-        "sub_policies": [[[_written(one) for one in choices] for choices in steps] for steps in policy.sub_policies],
+        "sub_policies": [[[_to_json(one) for one in choices] for choices in steps] for steps in policy.sub_policies],
         "provenance": dict(policy.provenance),
     }
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _written(choice: OperationChoice) -> dict[str, Any]:
+def _to_json(choice: OperationChoice) -> dict[str, Any]:
     kept: dict[str, Any] = {key: getattr(choice, key) for key in KEYS}
     if choice.magnitude is None:
         del kept["magnitude"], kept["spread"]
@@ -135,7 +135,7 @@ def _written(choice: OperationChoice) -> dict[str, Any]:
 
 
 def read_policy(path: str | Path) -> Policy:
-    """What the file says, checked. Raises ConfigError, in one sentence, for a file that is no policy."""
+    """Read and check a policy file. Raises ConfigError with one sentence for an invalid file."""
     file = expanded(str(path))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -144,8 +144,8 @@ def read_policy(path: str | Path) -> Policy:
         raise ConfigError(
             f"augmentation.policy={path}: {reason}; expected a file that headstart policy wrote."
         ) from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, or no JSON
-        raise ConfigError(f"augmentation.policy={path} is damaged, or no policy: it cannot be read as JSON.") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
+        raise ConfigError(f"augmentation.policy={path}: the file is not valid JSON, so it is no policy.") from error
     try:
         return _checked(content)
     except ConfigError as error:
@@ -154,30 +154,30 @@ def read_policy(path: str | Path) -> Policy:
 
 def _checked(content: Any) -> Policy:
     if not isinstance(content, dict) or "sub_policies" not in content:
-        raise ConfigError("this is no policy; expected a file that headstart policy wrote.")
+        raise ConfigError("the file is no policy; expected a file that headstart policy wrote.")
     if content.get("schema") != SCHEMA:
-        raise ConfigError(f"schema {content.get('schema')!r} is not known here; expected {SCHEMA}.")
+        raise ConfigError(f"schema {content.get('schema')!r} is unknown; expected {SCHEMA}.")
     provenance = content.get("provenance", {})
     if not isinstance(provenance, dict):
-        raise ConfigError("provenance has to be a mapping.")
-    found = _filled(content["sub_policies"], "sub_policies")
+        raise ConfigError("provenance must be a mapping.")
+    found = _nonempty(content["sub_policies"], "sub_policies")
     return Policy(tuple(_sub_policy(one, f"sub_policies[{i}]") for i, one in enumerate(found)), provenance)
 
 
 def _sub_policy(content: Any, place: str) -> SubPolicy:
     steps = []
-    for number, choices in enumerate(_filled(content, place)):
+    for number, choices in enumerate(_nonempty(content, place)):
         where = f"{place}[{number}]"
-        step = tuple(_choice(one, f"{where}[{i}]") for i, one in enumerate(_filled(choices, where)))
+        step = tuple(_choice(one, f"{where}[{i}]") for i, one in enumerate(_nonempty(choices, where)))
         if not sum(choice.weight for choice in step) > 0:
-            raise ConfigError(f"{where}: one weight at least has to be above 0.")
+            raise ConfigError(f"{where}: at least one weight must be above 0.")
         steps.append(step)
     return tuple(steps)
 
 
-def _filled(content: Any, place: str) -> list[Any]:
+def _nonempty(content: Any, place: str) -> list[Any]:
     if not isinstance(content, list) or not content:
-        raise ConfigError(f"{place}: expected a list with something in it.")
+        raise ConfigError(f"{place}: expected a list that is not empty.")
     return content
 
 
@@ -195,7 +195,7 @@ def _choice(content: Any, place: str) -> OperationChoice:
     span = RANGES.get(name)
     if span is None:
         if content.get("magnitude") is not None or content.get("spread"):
-            raise ConfigError(f"{place}: {name} has no magnitude and no spread; leave them out.")
+            raise ConfigError(f"{place}: {name} has no magnitude and no spread; remove them.")
         return OperationChoice(name, weight, probability)
     magnitude = _number(content.get("magnitude"), f"{place}.magnitude", span.least, span.most)
     spread = _number(content.get("spread", 0.0), f"{place}.spread", 0, span.most)
@@ -204,5 +204,5 @@ def _choice(content: Any, place: str) -> OperationChoice:
 
 def _number(value: Any, place: str, least: float, most: float) -> float:
     if not is_number(value) or not least <= value <= most:
-        raise ConfigError(f"{place}: {value!r} is no number from {least:g} to {most:g}.")
+        raise ConfigError(f"{place}: {value!r} is not a number from {least:g} to {most:g}.")
     return float(value)

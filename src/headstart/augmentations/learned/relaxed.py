@@ -1,10 +1,9 @@
-"""Operations on batches of images through which gradients pass, to the images and to the magnitudes.
+"""Operations on batches of images that are differentiable in the images and in the magnitudes.
 
-Images are float (N, 3, H, W) in [0, 1], magnitudes (N,) in physical units: degrees for rotate, tangents for the
-shears, shares of the side for the translations, PIL's enhancement factors (1 leaves an image as it is), bits kept for
-posterize, a threshold of 0 to 256 for solarize. Where the result does not vary smoothly with the magnitude or with the
-images, the derivative of a smooth stand-in takes the place of its own (straight-through, Bengio et al. 2013,
-arXiv:1308.3432).
+Images are float (N, 3, H, W) in [0, 1], magnitudes (N,) in physical units: degrees for rotate, tangents for the shears,
+fractions of the side for the translations, PIL's enhancement factors (1 leaves an image unchanged), bits kept for
+posterize, a threshold of 0 to 256 for solarize. Where the result is not smooth in the magnitude or the images, the
+gradient is that of a smooth surrogate (straight-through, Bengio et al. 2013, arXiv:1308.3432).
 """
 
 from collections.abc import Callable
@@ -15,27 +14,27 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
-SOFTNESS = 0.1  # of solarize's threshold in its stand-in, as a share of the range of grey levels
-GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as PIL and torchvision have it
+SOFTNESS = 0.1  # width of solarize's soft threshold in its surrogate, as a fraction of the grey levels
+GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 SMOOTH = ((1, 1, 1), (1, 5, 1), (1, 1, 1))  # PIL's filter SMOOTH, over 13
 
 
 @dataclass(frozen=True)
 class Range:
-    """Which physical magnitudes a magnitude of 0 to 1 stands for, evenly in between; and which ones are possible."""
+    """The physical magnitudes that 0 to 1 map to linearly, and the limits in a policy file."""
 
     low: float  # at 0
     high: float  # at 1
-    least: float  # of what a policy file may say
+    least: float  # the limits in a policy file
     most: float
-    signed: bool = False  # whether a policy goes either way, with equal chances
+    signed: bool = False  # whether a policy draws a random sign
 
     def physical(self, unit: Tensor) -> Tensor:
-        """From 0 to 1 to physical units."""
+        """Return magnitudes from 0 to 1 in physical units."""
         return self.low + (self.high - self.low) * unit
 
 
-_FACTOR = Range(0.1, 1.9, 0.0, 10.0)  # 0.5 leaves the image as it is: darker as well as brighter can be found
+_FACTOR = Range(0.1, 1.9, 0.0, 10.0)  # 0.5 leaves the image unchanged, so both darker and brighter can be learned
 RANGES = {
     "shear_x": Range(0.0, 0.3, 0.0, 10.0, signed=True),
     "shear_y": Range(0.0, 0.3, 0.0, 10.0, signed=True),
@@ -54,12 +53,12 @@ OPERATIONS = (*RANGES, *WITHOUT_MAGNITUDE)
 
 
 def apply(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1] after the operation of that name; magnitudes (N,) in physical units."""
+    """Return images (N, 3, H, W) in [0, 1] after the named operation; magnitudes (N,) in physical units."""
     return _FUNCTIONS[name](images, magnitude)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The values of the first with the derivative of the second."""
+    """Return the values of ``hard`` with the gradient of ``soft``."""
     return hard.detach() + (soft - soft.detach())
 
 
@@ -68,7 +67,7 @@ def _column(magnitude: Tensor) -> Tensor:
 
 
 def _resampled(images: Tensor, x: Callable[..., Tensor], y: Callable[..., Tensor]) -> Tensor:
-    """What lies at (x, y) of the image comes to each place; both from the centre, in pixels. Black from outside."""
+    """Sample each pixel from (x, y), measured from the centre in pixels; black outside the image."""
     height, width = images.shape[-2:]
     across = torch.arange(width, dtype=images.dtype, device=images.device).view(1, 1, -1) - (width - 1) / 2
     down = torch.arange(height, dtype=images.dtype, device=images.device).view(1, -1, 1) - (height - 1) / 2
@@ -78,29 +77,29 @@ def _resampled(images: Tensor, x: Callable[..., Tensor], y: Callable[..., Tensor
 
 
 def _shear_x(images: Tensor, tangent: Tensor) -> Tensor:
-    """To the left, from the upper left corner."""
+    """Shear to the left, from the upper left corner."""
     tangent, top = tangent.view(-1, 1, 1), (images.shape[-2] - 1) / 2
     return _resampled(images, lambda x, y: x + tangent * (y + top), lambda x, y: y + 0 * x)
 
 
 def _shear_y(images: Tensor, tangent: Tensor) -> Tensor:
-    """Upward, from the upper left corner."""
+    """Shear upward, from the upper left corner."""
     tangent, left = tangent.view(-1, 1, 1), (images.shape[-1] - 1) / 2
     return _resampled(images, lambda x, y: x + 0 * y, lambda x, y: y + tangent * (x + left))
 
 
-def _translate_x(images: Tensor, share: Tensor) -> Tensor:
-    pixels = share.view(-1, 1, 1) * images.shape[-1]
+def _translate_x(images: Tensor, fraction: Tensor) -> Tensor:
+    pixels = fraction.view(-1, 1, 1) * images.shape[-1]
     return _resampled(images, lambda x, y: x - pixels, lambda x, y: y + 0 * x)
 
 
-def _translate_y(images: Tensor, share: Tensor) -> Tensor:
-    pixels = share.view(-1, 1, 1) * images.shape[-2]
+def _translate_y(images: Tensor, fraction: Tensor) -> Tensor:
+    pixels = fraction.view(-1, 1, 1) * images.shape[-2]
     return _resampled(images, lambda x, y: x + 0 * y, lambda x, y: y - pixels)
 
 
 def _rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Counter-clockwise round the centre."""
+    """Rotate counter-clockwise about the centre."""
     angle = torch.deg2rad(degrees).view(-1, 1, 1)
     cos, sin = angle.cos(), angle.sin()
     return _resampled(images, lambda x, y: cos * x - sin * y, lambda x, y: sin * x + cos * y)
@@ -112,7 +111,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _blended(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """PIL's enhancement: the other image at 0, the image at 1, and on beyond."""
+    """Blend as PIL's enhancement: factor 0 gives ``other``, 1 the image; above 1 extrapolates."""
     return torch.lerp(other.expand_as(images), images, _column(factor).expand_as(images)).clamp(0, 1)
 
 
@@ -132,12 +131,12 @@ def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
     kernel = torch.tensor(SMOOTH, dtype=images.dtype, device=images.device).expand(3, 1, 3, 3) / 13
     inner = F.conv2d(images, kernel, groups=3)
     smooth = images.clone()
-    smooth[..., 1:-1, 1:-1] = inner  # the border stays, as in PIL
+    smooth[..., 1:-1, 1:-1] = inner  # the border stays unchanged, as in PIL
     return _blended(images, smooth, factor)
 
 
 def _posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """The stand-in: cutting off bits takes half of the lowest one that is kept, on average."""
+    """Keep the highest bits; the surrogate subtracts half of the lowest kept bit, which is the average error."""
     kept = _column(bits.round().clamp(1, 8))
     step = 2 ** (8 - kept)
     hard = ((images * 255).round() / step).floor() * step / 255
@@ -145,7 +144,7 @@ def _posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 
 def _solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """The stand-in: a threshold that is not sharp."""
+    """Invert values from the threshold on; the surrogate's threshold is soft."""
     level = _column(threshold) / 255
     hard = torch.where(images >= level, 1 - images, images)
     still = images.detach()

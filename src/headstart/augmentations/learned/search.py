@@ -1,12 +1,12 @@
-"""Searching a policy by gradients: Faster AutoAugment (Hataya et al. 2019, arXiv:1911.06987).
+"""Search a policy by gradients: Faster AutoAugment (Hataya et al. 2019, arXiv:1911.06987).
 
-A critic tells augmented training images from real ones (Wasserstein with gradient penalty, Gulrajani et al. 2017,
-arXiv:1704.00028); the policy learns to make them alike. Choice, application and magnitude of every operation are
-relaxed, so that the critic's gradient reaches them. A classifier on the critic's layers keeps images in their class.
+A critic separates augmented training images from real ones (Wasserstein with gradient penalty, Gulrajani et al. 2017,
+arXiv:1704.00028). The policy learns to make them similar. The choice, application and magnitude of every operation are
+relaxed, so that gradients of the critic reach them. A classifier on the critic's layers keeps images in their class.
 
-Unlike in the paper, one operation is taken an image in the forward pass, as when the policy is used, by the
-Gumbel-softmax with a straight-through gradient (Jang et al. 2016, arXiv:1611.01144), where ``choice`` is "sampled"; a
-mixture of all operations, as in the paper, where it is "mixed".
+With ``choice`` "mixed", each step mixes all operations, as in the paper. With "sampled", the forward pass applies one
+operation per image, as the final policy does, by a straight-through Gumbel-softmax (Jang et al. 2016,
+arXiv:1611.01144).
 """
 
 import copy
@@ -26,20 +26,20 @@ from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
 from headstart.settings.rules import is_number, is_whole
 
-KEPT = 0.02  # chance of an operation in its step below which the policy file leaves it out
+KEPT = 0.02  # operations with a lower probability in their step are left out of the policy file
 TINY = 1e-6
 BETAS = (0.0, 0.999)  # Adam's, as in the paper
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How a policy is searched; the names are those below ``policy`` in the config."""
+    """The settings of a search, with the names of the keys under ``policy`` in the config."""
 
     sub_policies: int = 5
-    steps: int = 2  # operations an image goes through
+    steps: int = 2  # operations applied to each image
     operations: Sequence[str] = OPERATIONS
     epochs: int = 10
-    batches: int = 25  # an epoch, whatever the number of images
+    batches: int = 25  # per epoch, independent of the number of images
     batch_size: int = 64
     lr: float = 0.1
     critic_lr: float = 0.001
@@ -48,7 +48,7 @@ class SearchSettings:
     class_weight: float = 0.5
     choice: str = "sampled"
     temperature: float = 0.5  # of the choice of operations
-    application_temperature: float = 0.3  # of whether an operation is carried out
+    application_temperature: float = 0.3  # of the decision to apply an operation
     measure_steps: int = 100  # of a new critic that measures the distance, before and after
     seed: int = 0
 
@@ -62,23 +62,23 @@ class SearchSettings:
                 raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number above 0.")
         for name in ("gradient_penalty", "class_weight"):
             if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number from 0 on.")
+                raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number of at least 0.")
         if self.choice not in ("sampled", "mixed"):
             raise ConfigError(
                 f"policy.choice={self.choice}: expected sampled or mixed.{nearest(self.choice, ['sampled', 'mixed'])}"
             )
         if len(self.operations) < 2:
-            raise ConfigError("policy.operations: expected two operations at least, to choose from.")
+            raise ConfigError("policy.operations: expected at least two operations to choose from.")
         for name in self.operations:
             if name not in OPERATIONS:
                 raise ConfigError(f"policy.operations: there is no operation '{name}'.{nearest(name, OPERATIONS)}")
 
 
 class RelaxedPolicy(nn.Module):
-    """Sub-policies of steps with parameters (sub-policies, steps, operations) that gradients reach.
+    """A differentiable policy; its parameters have shape (sub-policies, steps, operations).
 
-    ``weights`` are logits of the choice, ``probabilities`` logits of the application; ``magnitudes`` logits of a
-    magnitude from 0 to 1 (see ``relaxed.RANGES``), ``spreads`` logits of the width of the range round it.
+    ``weights`` are logits of the choice and ``probabilities`` logits of the application. ``magnitudes`` are logits of a
+    magnitude from 0 to 1 (see ``relaxed.RANGES``), and ``spreads`` logits of the width of its range.
     """
 
     def __init__(self, settings: SearchSettings, generator: Generator) -> None:
@@ -91,7 +91,7 @@ class RelaxedPolicy(nn.Module):
         self.spreads = nn.Parameter(torch.full(shape, -1.5))
 
     def forward(self, images: Tensor, generator: Generator) -> Tensor:
-        """Images (N, 3, H, W) in [0, 1] augmented, each by a sub-policy of its own."""
+        """Return images (N, 3, H, W) in [0, 1] augmented, each by its own sub-policy."""
         chosen = torch.randint(self.settings.sub_policies, (len(images),), generator=generator)
         for step in range(self.settings.steps):
             images = self._step(images, chosen, step, generator)
@@ -105,7 +105,7 @@ class RelaxedPolicy(nn.Module):
         shares = self._shares(weights, generator)
         result = torch.zeros_like(images)
         for number, name in enumerate(self.operations):
-            # Without a gradient, what counts for nothing need not be computed.
+            # Without gradients, operations of weight 0 need not be computed.
             needed = slice(None) if shares.requires_grad else shares[:, number].nonzero().squeeze(1)
             given, units_of, signs_of = images[needed], units[needed, number], signs[needed, number]
             changed = apply(name, given, self._physical(name, units_of, signs_of)) if len(given) else given
@@ -114,7 +114,7 @@ class RelaxedPolicy(nn.Module):
         return result
 
     def _units(self, magnitudes: Tensor, spreads: Tensor, generator: Generator) -> Tensor:
-        """Magnitudes from 0 to 1, drawn evenly from a range (reparametrised, so that both ends learn)."""
+        """Draw magnitudes from 0 to 1 uniformly, reparametrised so that both ends of the range learn."""
         low, high = _range(magnitudes, spreads)
         return torch.lerp(low, high, torch.rand(magnitudes.shape, generator=generator))
 
@@ -126,7 +126,7 @@ class RelaxedPolicy(nn.Module):
         return span.physical(units) * (signs if span.signed else 1)
 
     def _shares(self, weights: Tensor, generator: Generator) -> Tensor:
-        """What each operation's result counts for in each image; they sum to 1."""
+        """Return the weight of each operation's result for each image; weights sum to 1."""
         if self.settings.choice == "mixed":
             return (weights / self.settings.temperature).softmax(dim=1)
         uniform = torch.rand(weights.shape, generator=generator).clamp(TINY, 1 - TINY)
@@ -135,12 +135,12 @@ class RelaxedPolicy(nn.Module):
         return hard + (soft - soft.detach())
 
     def chances(self) -> Tensor:
-        """Of each operation in its step, when the policy is used; (sub-policies, steps, operations)."""
+        """Return the final policy's probability of each operation in its step: (sub-policies, steps, operations)."""
         mixed = self.settings.choice == "mixed"
         return (self.weights.detach() / (self.settings.temperature if mixed else 1.0)).softmax(dim=-1)
 
     def policy(self) -> Policy:
-        """What was learned, without operations that are hardly ever taken."""
+        """Return the learned policy without rarely chosen operations."""
         chances = self.chances()
         return Policy(
             tuple(
@@ -170,13 +170,13 @@ class RelaxedPolicy(nn.Module):
 
 
 def _range(magnitudes: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and largest magnitude from 0 to 1, from logits of the middle and of the whole width."""
+    """Return the least and largest magnitude, from 0 to 1, given logits of the middle and of the full width."""
     middle, half = magnitudes.sigmoid(), spreads.sigmoid() / 2
     return (middle - half).clamp(min=0), (middle + half).clamp(max=1)
 
 
 def relaxed_bernoulli(logits: Tensor, temperature: float, generator: Generator) -> Tensor:
-    """Numbers from 0 to 1, most near either end: 1 with a chance of sigmoid(logits) as the temperature falls.
+    """Draw numbers from 0 to 1; at low temperature they approach 1 with probability sigmoid(logits), otherwise 0.
 
     Equation 3 of the paper, after Maddison et al. 2016 (arXiv:1611.00712).
     """
@@ -189,14 +189,14 @@ def _per_image(values: Tensor) -> Tensor:
 
 
 def _short(value: float) -> float:
-    """Four digits are more than a search can tell."""
+    """Return the value with four digits, as a search is no more precise."""
     return float(f"{value:.4g}")
 
 
 class Critic(nn.Module):
-    """One number an image that says how real it looks, and logits of its class, from the same layers.
+    """A score of how real each image looks, and logits of its class, from shared layers.
 
-    No normalisation: the gradient penalty is of single images (Gulrajani et al., section 4), and brightness counts.
+    There is no normalisation: the gradient penalty is per image (Gulrajani et al., section 4), and brightness matters.
     """
 
     def __init__(self, num_classes: int, width: int = 16) -> None:
@@ -215,13 +215,13 @@ class Critic(nn.Module):
         self.classes = nn.Linear(64 * width, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) in [0, 1] to scores (N,) and logits (N, classes)."""
+        """Return scores (N,) and logits (N, classes) of images (N, 3, H, W) in [0, 1]."""
         features = self.layers(images * 2 - 1)
         return self.real(features).squeeze(1), self.classes(features)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, made: Tensor, generator: Generator) -> Tensor:
-    """How far the critic's slope is from 1 between real and made images, squared (Gulrajani et al., equation 3)."""
+    """Return (gradient norm - 1)^2 of the critic between real and made images (Gulrajani et al., equation 3)."""
     share = torch.rand(len(real), 1, 1, 1, generator=generator)
     between = torch.lerp(real, made, share.expand_as(real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between)[0].sum(), between, create_graph=True)
@@ -236,7 +236,7 @@ class SearchImages:
     labels: Tensor
 
     def batches(self, size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Without end: images in [0, 1] with labels, each image once before any comes again."""
+        """Yield images in [0, 1] with labels endlessly; every image comes once before any comes again."""
         size = min(size, len(self.images))
         order = torch.empty(0, dtype=torch.int64)
         while True:
@@ -247,33 +247,33 @@ class SearchImages:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """Means over the batches of an epoch."""
+class SearchEpoch:
+    """The means over the batches of an epoch."""
 
     number: int  # from 1
-    distance: float  # the critic's, between real and augmented images
+    distance: float  # between real and augmented images, by the critic
     class_loss: float  # of augmented images, cross-entropy in nats
 
 
 @dataclass(frozen=True)
-class Found:
-    """A policy, and what critics of their own say of it."""
+class FoundPolicy:
+    """A policy, and the distances that newly trained critics measure."""
 
     policy: Policy
-    before: float  # distance between real images and the training images as they are
-    after: float  # and as the policy makes them
-    epochs: list[Epoch] = field(default_factory=list)
+    before: float  # distance between real images and the unchanged training images
+    after: float  # distance between real images and the augmented training images
+    epochs: list[SearchEpoch] = field(default_factory=list)
 
 
 def search(
     train: SearchImages,
     real: SearchImages,
     settings: SearchSettings,
-    report: Callable[[Epoch], object] = lambda epoch: None,
-) -> Found:
-    """A policy that makes ``train`` look like ``real``. The same seed gives the same policy, bit for bit.
+    report: Callable[[SearchEpoch], object] = lambda epoch: None,
+) -> FoundPolicy:
+    """Return a policy that makes ``train`` look like ``real``. The same seed gives the same policy, bit for bit.
 
-    ``report`` is told of each epoch. Global random generators stay as they are.
+    ``report`` is called after each epoch. The global random generators are not touched.
     """
     generator = Generator().manual_seed(stream("policy", settings.seed))
     num_classes = int(max(train.labels.max(), real.labels.max())) + 1
@@ -285,13 +285,13 @@ def search(
     for number in range(1, settings.epochs + 1):
         steps = counted(range(settings.batches), f"epoch {number} of {settings.epochs}", settings.batches, "steps")
         distances, losses = zip(*(next(rounds) for _ in steps), strict=True)
-        epoch = Epoch(number, sum(distances) / len(distances), sum(losses) / len(losses))
+        epoch = SearchEpoch(number, sum(distances) / len(distances), sum(losses) / len(losses))
         epochs.append(epoch)
         report(epoch)
     policy = relaxed.policy()
     before = distance(copy.deepcopy(untouched), None, train, real, settings)
     after = distance(untouched, policy, train, real, settings)
-    return Found(policy, before, after, epochs)
+    return FoundPolicy(policy, before, after, epochs)
 
 
 def _rounds(
@@ -302,7 +302,7 @@ def _rounds(
     settings: SearchSettings,
     generator: Generator,
 ) -> Iterator[tuple[float, float]]:
-    """Steps of the critic, then one of the policy, without end; the critic's distance and the loss of classes."""
+    """Alternate the critic's steps with one policy step, endlessly; yield the distance and the class loss."""
     size = min(settings.batch_size, len(train.images), len(real.images))
     ours, theirs = train.batches(size, generator), real.batches(size, generator)
     critics = torch.optim.Adam(critic.parameters(), settings.critic_lr, betas=BETAS)
@@ -344,9 +344,9 @@ def _critic_step(
 def distance(
     critic: Critic, policy: Policy | None, train: SearchImages, real: SearchImages, settings: SearchSettings
 ) -> float:
-    """What an untrained critic says, once it was trained, of images augmented by the policy against real ones.
+    """Train a new critic to separate real images from the policy's, and return the distance it measures.
 
-    The mean over the last quarter of ``measure_steps``; without a policy, of the images as they are.
+    The distance is the mean over the last quarter of ``measure_steps``. Without a policy, images are left unchanged.
     """
     generator = Generator().manual_seed(stream("policy distance", settings.seed))
     rng = rng_of("policy distance", settings.seed)
@@ -363,7 +363,7 @@ def distance(
 
 
 def augmented(images: Tensor, policy: Policy, rng: np.random.Generator) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1] as the policy makes them in use, each drawn by itself."""
+    """Return images (N, 3, H, W) in [0, 1] after the policy, with a separate draw for each."""
     drawn = [policy.draw(rng) for _ in images]
     images = images.clone()
     for position in range(max((len(steps) for steps in drawn), default=0)):

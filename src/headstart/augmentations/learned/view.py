@@ -10,11 +10,11 @@ from headstart.augmentations.policies import Operations
 
 
 class Learned(Operations):
-    """What ``headstart policy`` found (Hataya et al. 2019, arXiv:1911.06987); ``policy`` is the file that it wrote."""
+    """Apply a policy that ``headstart policy`` wrote to the file ``policy`` (Hataya et al. 2019, arXiv:1911.06987)."""
 
     def __init__(self, policy: str | Path) -> None:
         self.policy = read_policy(policy)
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
-        """A sub-policy, of each of its steps an operation, and whether and how strongly it is carried out."""
+        """Draw a sub-policy, and the operations and magnitudes of its steps."""
         return self.policy.draw(rng)

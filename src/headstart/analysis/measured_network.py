@@ -1,4 +1,4 @@
-"""A rebuilt network and the images that it sees, as measuring its robustness takes them."""
+"""Prepare a rebuilt network and its test images for measuring robustness."""
 
 import logging
 from collections.abc import Callable
@@ -22,58 +22,59 @@ from headstart.training.reuse import AUTOCAST
 
 log = logging.getLogger(__name__)
 BATCH = 64
-"""Images that pass at once, whatever the run's batch size, so that runs of different ones share them."""
+"""Images per pass, whatever the run's batch size, so that runs with different batch sizes share corrupted images."""
 Body = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images uint8 (N, S, S, 3) to features (N, D)."""
+"""A function from images uint8 (N, S, S, 3) to features (N, D)."""
 
 
 @dataclass
-class SeenBy:
-    """A network without its data, and which rows of predictions.csv count."""
+class MeasuredNetwork:
+    """A network without its data, and the rows of predictions.csv on which it is tested."""
 
     body: Body
     body_key: str
-    """Equal for two networks that have the same features."""
+    """Equal for two networks that give the same features."""
     head: nn.Module
     forward_context: Callable[[], object]
     device: torch.device
     dtype: torch.dtype
-    """Of the head's weights."""
+    """The type of the head's weights."""
     rows: NDArray[np.int64]
     places: NDArray[np.int64]
-    """Where these rows are among all images that pass, sorted by position."""
+    """The index of each row among the images that pass, which are sorted by position."""
 
     def rows_of(self, values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What is known of all that passed, for the rows alone."""
+        """Select the values of the tested rows from the values of all images that passed."""
         return values[self.places]
 
     def features(self, views: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (N, D) of images uint8 (V, N, S, S, 3): the mean over their views."""
+        """Return the features (N, D) of images uint8 (V, N, S, S, 3), averaged over the V views."""
         return np.mean([self.body(view) for view in views], axis=0)
 
     @torch.inference_mode()
-    def said(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Classes (N,) of features (N, D)."""
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the predicted classes (N,) of features (N, D)."""
         with self.forward_context():  # type: ignore[attr-defined]
             logits = self.head(torch.from_numpy(features).to(self.device, self.dtype))
         return logits.argmax(dim=1).cpu().numpy()
 
 
-def seen_by(rebuilt: Rebuilt, images: int | None) -> SeenBy:
-    """At most so many test images, each class in its share. Raises DataError where leaving some out changes answers.
+def measured_network(rebuilt: Rebuilt, images: int | None) -> MeasuredNetwork:
+    """Return the network, to be tested on at most ``images`` test images with the classes in proportion.
 
-    The whole network rests, so its features come from the fastest engine that agrees with PyTorch, as frozen ones do.
+    The features come from the fastest engine that agrees with PyTorch, as those of frozen layers do. Raises DataError
+    if testing fewer images would change the predictions.
     """
     rows = stratified(rebuilt.predictions.targets, images or len(rebuilt.positions))
     if rebuilt.depends_on_batch and len(rows) < len(rebuilt.positions):
         raise DataError(
-            "its answers depend on the images that come together (strategy.batch_norm=batch), so all have to be"
-            " tested; leave --images out"
+            "its predictions depend on the other images of a batch (strategy.batch_norm=batch), so all images must be"
+            " tested; leave out --images"
         )
     chosen = rebuilt.positions[rows]
     passing = np.arange(len(rebuilt.data.test)) if rebuilt.depends_on_batch else np.sort(chosen)
     body, key = _body(rebuilt)
-    return SeenBy(
+    return MeasuredNetwork(
         body,
         key,
         rebuilt.strategy.head,
@@ -86,7 +87,7 @@ def seen_by(rebuilt: Rebuilt, images: int | None) -> SeenBy:
 
 
 def _body(rebuilt: Rebuilt) -> tuple[Body, str]:
-    """What gives the features, and what determines them."""
+    """Return the function that computes the features, and the key of what determines them."""
     strategy, device, precision = rebuilt.strategy, rebuilt.device, str(rebuilt.trainer.precision)
     direct = _direct(rebuilt)
     if rebuilt.depends_on_batch or precision not in AUTOCAST:
@@ -103,18 +104,18 @@ def _body(rebuilt: Rebuilt) -> tuple[Body, str]:
     engine = EngineChoice(work, "auto").engine()
     body = _by_engine(engine)
     some = sample(engine.batch)
-    apart = relative_error(body(some), direct(some))
-    if not apart < work.tolerance:
+    error = relative_error(body(some), direct(some))
+    if not error < work.tolerance:
         log.warning(
-            "%s: the engine %s is not the network (relative error %.1e), which is passed by PyTorch",
-            rebuilt.run.directory.name, engine.name, apart,
+            "%s: the engine %s differs from PyTorch (relative error %.1e); PyTorch is used",
+            rebuilt.run.directory.name, engine.name, error,
         )  # fmt: skip
         return direct, rebuilt.run.id
     return body, digest_of({**prefix.key(), "precision": precision})
 
 
 def _direct(rebuilt: Rebuilt) -> Body:
-    """As the test pass has it."""
+    """Return the function that computes features as the test pass does."""
 
     @torch.inference_mode()
     def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -126,7 +127,7 @@ def _direct(rebuilt: Rebuilt) -> Body:
 
 
 def _by_engine(engine: Engine) -> Body:
-    """All lanes at once, each with batches of the engine's size, the last one filled up."""
+    """Return the function that runs all lanes at once on batches of the engine's size, the last one padded."""
 
     def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         starts = range(0, len(images), engine.batch)
@@ -142,8 +143,8 @@ def _by_engine(engine: Engine) -> Body:
     return features
 
 
-def source_of(rebuilt: Rebuilt, network: SeenBy) -> Source:
-    """The test images of a run: what the test pass loads, less what does not count."""
+def source_of(rebuilt: Rebuilt, network: MeasuredNetwork) -> Source:
+    """Return the test images that the network is tested on, loaded as the test pass loads them."""
     data = rebuilt.data
     split = data.test
     if rebuilt.strategy.averaged_views:

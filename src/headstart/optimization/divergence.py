@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +11,13 @@ from torch import Tensor
 from headstart.devices.shares import local
 from headstart.errors import HeadstartError
 
-if TYPE_CHECKING:
-    from headstart.strategies.strategy import Strategy
-
 EVERY = 50  # steps between two looks on a device that runs ahead: each look waits for it
 
 
 class Watch:
     """Looks at every training loss: at once on the CPU, now and then on devices that run ahead."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Any) -> None:
         self.strategy = strategy
         self._first: Tensor | None = None  # the first step with a bad loss, -1 where there was none
         self._loss: Tensor | None = None  # and that loss
@@ -63,10 +60,12 @@ class Watch:
 
 
 @torch.no_grad()
-def offending(strategy: Strategy) -> str:
+def offending(strategy: Any) -> str:
     """The groups of the plan whose weights are no longer finite; where all are, the one with the largest weight."""
     largest = {
-        group.name: max(_size(parameter) for parameter in group.trained) for group in strategy.plan if group.trained
+        group.name: max(_size(parameter) for parameter in group.trained)
+        for group in strategy.plan.groups
+        if group.trained
     }
     bad = [name for name, value in largest.items() if not math.isfinite(value)]
     if bad:

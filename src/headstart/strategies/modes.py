@@ -1,9 +1,10 @@
-"""Which statistics batch norm uses: stored, moving, re-estimated, or those of the batch."""
+"""The mode of each layer: training or evaluation, and which statistics batch norm uses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from headstart.errors import ConfigError, nearest
@@ -49,8 +50,8 @@ def set_statistics(layers: Iterable[_BatchNorm], mode: str, training: bool) -> N
 
 
 @torch.no_grad()
-def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
-    """Put into these layers of a network the averages over batches of its inputs (AdaBN, arXiv:1603.04779).
+def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[tuple[Any, ...]]) -> None:
+    """Put into these layers the averages over batches, the arguments of the network (AdaBN, arXiv:1603.04779).
 
     The result depends on the size of the batches, as every layer normalises by those of its own batch meanwhile.
     All else is in eval mode meanwhile, and everything afterwards: torch's ``update_bn`` would train with dropout.
@@ -63,7 +64,18 @@ def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batche
         layer.momentum = None  # a plain average over batches
         layer.train()
     for batch in batches if layers else ():
-        network(batch)
+        network(*batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()
+
+
+def set_modes(stages: nn.ModuleDict, resting: Collection[str], statistics: Mapping[str, str], training: bool) -> None:
+    """Put ``resting`` stages into eval mode, and the batch norm of each stage into its own mode.
+
+    ``statistics`` gives that mode by stage. ``training`` is the mode of everything else.
+    """
+    for name in resting:
+        stages[name].eval()
+    for name, mode in statistics.items():
+        set_statistics(batch_norms(stages[name]), mode, training)

@@ -1,6 +1,5 @@
 """Which statistics batch norm uses, and which of them move."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,7 @@ from headstart.backbones import WeightsInfo
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.strategies import FinetuneAll, HeadOnly, Knn, LayerTransfer, LinearProbe, Scratch, Strategy
-from headstart.strategies.norms import batch_norms
-
-
-@pytest.fixture(autouse=True)
-def _in_order_again(digits: Digits) -> Iterator[None]:
-    """The data are shared between tests."""
-    yield
-    digits.mixed_evaluation = False
+from headstart.strategies.modes import batch_norms
 
 
 def statistics(strategy: Strategy) -> list[Tensor]:
@@ -42,15 +34,15 @@ def test_what_moves(cls: type[Strategy], mode: str, moves: bool, digits: Digits,
 
 
 def test_auto_updates_only_what_is_trained_from_random_weights() -> None:
-    assert set(make_strategy(Scratch).statistics.values()) == {"update"}
+    assert set(make_strategy(Scratch).plan.statistics.values()) == {"update"}
     for cls in (FinetuneAll, HeadOnly):
-        assert set(make_strategy(cls).statistics.values()) == {"frozen"}
+        assert set(make_strategy(cls).plan.statistics.values()) == {"frozen"}
     for tuned in (False, True):
         half = make_strategy(LayerTransfer, random_backbone=toy_backbone(1), stages=2, tuned=tuned)
-        assert list(half.statistics.values()) == ["frozen", "frozen", "update", "update"]
+        assert list(half.plan.statistics.values()) == ["frozen", "frozen", "update", "update"]
     backbone = toy_backbone()
     backbone.weights = WeightsInfo()  # random: there are no statistics to keep
-    assert set(make_strategy(FinetuneAll, backbone=backbone).statistics.values()) == {"update"}
+    assert set(make_strategy(FinetuneAll, backbone=backbone).plan.statistics.values()) == {"update"}
 
 
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneAll])
@@ -100,7 +92,8 @@ def test_batch_statistics_are_those_of_the_batch_in_evaluation_too(digits: Digit
 
 def test_only_what_never_changes_is_the_frozen_prefix() -> None:
     ends = {
-        mode: make_strategy(HeadOnly, batch_norm=mode).prefix_end for mode in ("frozen", "adapt", "update", "batch")
+        mode: make_strategy(HeadOnly, batch_norm=mode).plan.prefix_end
+        for mode in ("frozen", "adapt", "update", "batch")
     }
     assert ends == {"frozen": 4, "adapt": 4, "update": 0, "batch": 0}
 
@@ -109,18 +102,17 @@ def test_predictions_of_mixed_batches_come_in_the_order_of_the_images(digits: Di
     strategy = make_strategy(FinetuneAll, batch_norm="batch")
     trainer = make_trainer(tmp_path, epochs=1)
     strategy.fit(trainer, digits)
-    assert digits.mixed_evaluation
-    trainer.test(strategy, digits.test_dataloader(), verbose=False)
-    logits = torch.empty_like(strategy.test_logits)
+    trainer.test(strategy, digits.test_dataloader(mixed=True), verbose=False)
+    logits = torch.empty_like(strategy.test_outputs)
     with torch.no_grad():
-        for inputs, _, positions in digits.test_dataloader():
+        for inputs, _, positions, *_ in digits.test_dataloader(mixed=True):
             logits[positions] = strategy(inputs)
     assert [int(p) for p in positions] != sorted(int(p) for p in positions)
-    torch.testing.assert_close(strategy.test_logits, logits)
+    torch.testing.assert_close(strategy.test_outputs, logits)
 
 
 def test_the_plan_names_the_mode() -> None:
-    assert {group.statistics for group in make_strategy(FinetuneAll, batch_norm="adapt").plan} == {"adapt", None}
+    assert {group.statistics for group in make_strategy(FinetuneAll, batch_norm="adapt").plan.groups} == {"adapt", None}
 
 
 def test_what_means_nothing_is_refused() -> None:

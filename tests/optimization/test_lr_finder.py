@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from headstart.data import Digits
 from headstart.errors import ConfigError, HeadstartError
+from headstart.optimization.lr_finder import HIGHEST, LOWEST, SKIPPED, STEPS, find_lr, suggest
 from headstart.records.curves import TensorBoardCurves
 from headstart.strategies import FinetuneAll, FinetuneUpper, Strategy, cosine
-from headstart.strategies.lr_finder import HIGHEST, LOWEST, SKIPPED, STEPS, find_lr, suggest
 from headstart.tasks import Classification
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_everything_is_put_back(cls: type[Strategy], training: bool, digits: Dig
 def test_a_rate_that_is_found_is_as_good_as_one_that_is_given(digits: Digits, tmp_path: Path) -> None:
     found = make(dropout=0.5)
     epoch = found.fit(make_trainer(tmp_path / "found"), digits)
-    given_ = make(lr=found.lr, dropout=0.5)
+    given_ = make(lr=found.rates.lr, dropout=0.5)
     assert given_.fit(make_trainer(tmp_path / "given"), digits) == epoch
     for name, tensor in found.state_dict().items():
         assert torch.equal(tensor, given_.state_dict()[name]), name
@@ -90,18 +90,18 @@ def test_the_same_seed_gives_the_same_rate(digits: Digits) -> None:
 
 def test_the_plan_holds_numbers_afterwards_in_the_same_ratios(digits: Digits, tmp_path: Path) -> None:
     strategy = make(head_bias_lr_multiplier=20, layer_decay=0.5)
-    before = {group.name: group.learning_rate for group in strategy.plan}
-    assert strategy.learning_rate_of("head") == "auto x 1"
-    assert strategy.learning_rate_of("stage3") == "auto x 0.05"
+    before = {group.name: group.learning_rate for group in strategy.plan.groups}
+    assert strategy.plan.learning_rate_of("head") == "auto x 1"
+    assert strategy.plan.learning_rate_of("stage3") == "auto x 0.05"
     strategy.fit(make_trainer(tmp_path, epochs=1), digits)
     rate = strategy.selected["lr"]
     assert LOWEST < rate < HIGHEST
-    assert strategy.lr == rate
-    after = {group.name: group.learning_rate for group in strategy.plan}
+    assert strategy.rates.lr == rate
+    after = {group.name: group.learning_rate for group in strategy.plan.groups}
     assert after["head"] == rate
     assert after["head bias"] == pytest.approx(2 * rate)
     assert after == pytest.approx({name: rate * share for name, share in before.items() if share})
-    assert strategy.learning_rate_of("head") == f"{rate:g}"
+    assert strategy.plan.learning_rate_of("head") == f"{rate:g}"
 
 
 def test_groups_rise_together_in_equal_ratios(digits: Digits) -> None:
@@ -130,7 +130,7 @@ def test_the_curve_goes_to_tensorboard(digits: Digits, tmp_path: Path) -> None:
     losses = [event.value for event in events.Scalars("lr_finder/loss")]
     assert rates == pytest.approx(RATES[: len(rates)].tolist(), rel=1e-5)
     assert len(losses) == len(rates) > SKIPPED
-    assert suggest(rates, losses) == pytest.approx(strategy.lr, rel=1e-5)
+    assert suggest(rates, losses) == pytest.approx(strategy.rates.lr, rel=1e-5)
     (image,) = events.Images("lr_finder")
     assert image.encoded_image_string.startswith(b"\x89PNG")
 

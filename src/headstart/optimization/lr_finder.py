@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,6 @@ from torch import Tensor, nn
 from headstart.errors import HeadstartError
 from headstart.progress import counted
 from headstart.seeds import stream
-from headstart.strategies.plan import optimizer_groups
-
-if TYPE_CHECKING:
-    from headstart.strategies.strategy import Strategy
 
 log = logging.getLogger(__name__)
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100  # of the head's rate
@@ -52,7 +48,7 @@ class Clip:
 
 
 def find_lr(
-    strategy: "Strategy",
+    strategy: Any,
     batches: Iterable[Any],
     device: torch.device,
     loggers: Sequence[Any] = (),
@@ -83,11 +79,11 @@ def find_lr(
     return found.suggestion
 
 
-def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.device, clip: Clip) -> RangeTest:
+def _range_test(strategy: Any, batches: Iterable[Any], device: torch.device, clip: Clip) -> RangeTest:
     torch.manual_seed(stream("lr finder", strategy.noise_seed))
     strategy.open_phase()
     strategy.train()
-    optimizer = strategy.make_optimizer(optimizer_groups(strategy.plan, strategy.decay_norm_bias))
+    optimizer = strategy.make_optimizer(strategy.plan.optimizer_groups())
     relative = [group["lr"] for group in optimizer.param_groups]  # the plan's rates, the head's being 1
     ratio = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
     rates: list[float] = []
@@ -98,9 +94,8 @@ def _range_test(strategy: "Strategy", batches: Iterable[Any], device: torch.devi
         rate = LOWEST * ratio**step
         for group, share in zip(optimizer.param_groups, relative, strict=True):
             group["lr"] = rate * share
-        inputs, targets, positions = (part.to(device) for part in batch)
         optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = strategy.training_step((inputs, targets, positions), step)
+        loss: Tensor = strategy.training_step(batch.to(device), step)
         loss.backward()
         clip(strategy.parameters())
         optimizer.step()

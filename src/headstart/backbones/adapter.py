@@ -1,0 +1,63 @@
+"""Small bottlenecks behind the blocks of a network, and where those blocks are."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from headstart.backbones.readout import channels_last_dim
+
+
+class Adapter(nn.Module):
+    """A bottleneck with a way around it, for outputs of the given shape.
+
+    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square image: linear on the last axis.
+    """
+
+    def __init__(self, shape: tuple[int, ...], reduction: int) -> None:
+        super().__init__()
+        is_map = len(shape) == 4 and not channels_last_dim(shape[1:])
+        width = shape[1] if is_map else shape[-1]
+        narrow = max(1, width // reduction)
+        self.down = nn.Conv2d(width, narrow, 1) if is_map else nn.Linear(width, narrow)
+        self.act = nn.GELU()
+        self.up = nn.Conv2d(narrow, width, 1) if is_map else nn.Linear(narrow, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """To the same shape."""
+        return x + self.up(self.act(self.down(x)))
+
+
+class Adapted(nn.Module):
+    """A block and the adapter behind it."""
+
+    def __init__(self, block: nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.block, self.adapter = block, adapter
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Whatever the block takes, to what it gives, adapted."""
+        return self.adapter(self.block(*args, **kwargs))
+
+
+def blocks_of(stage: nn.Module, name: str) -> list[str]:
+    """Where the blocks of a stage are."""
+    if isinstance(stage, fx.GraphModule):
+        targets = dict.fromkeys(str(node.target) for node in stage.graph.nodes if node.op == "call_module")
+        return [f"{name}.{target}" for target in targets if _is_block(stage.get_submodule(target))]
+    return list(_children(stage, name))
+
+
+def _children(module: nn.Module, name: str) -> Iterator[str]:
+    for key, child in module.named_children():
+        inner = list(_children(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
+        if inner:
+            yield from inner
+        elif _is_block(child):
+            yield f"{name}.{key}"
+
+
+def _is_block(module: nn.Module) -> bool:
+    return any(True for child in module.children() for _ in child.parameters())

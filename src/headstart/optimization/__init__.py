@@ -1,0 +1,1 @@
+"""Learning rates over steps: schedules, a range test, and a watch for divergence."""

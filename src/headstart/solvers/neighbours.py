@@ -1,0 +1,75 @@
+"""The nearest images of the training split vote."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CHUNK = 1024  # images compared at once
+
+
+LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is finite
+
+
+class NearestNeighbours(nn.Module):
+    """A head that remembers the training images: features (N, D) to logarithms of the classes' shares of votes.
+
+    Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
+    arXiv:1805.01978, section 3.4). With ``balanced`` also by the inverse of how many images its class has in memory.
+    """
+
+    memory: Tensor  # float32 (M, D), rows of length 1
+    labels: Tensor  # int64 (M,)
+
+    def __init__(
+        self,
+        memory: Tensor,
+        labels: Tensor,
+        classes: int,
+        neighbours: int,
+        temperature: float,
+        balanced: bool = False,
+    ) -> None:
+        super().__init__()
+        self.balanced = balanced
+        self.register_buffer("memory", F.normalize(memory.float(), dim=1))
+        self.register_buffer("labels", labels)
+        self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
+
+    def extra_repr(self) -> str:
+        """Shown by print."""
+        return f"{len(self.memory)} images, neighbours={self.neighbours}, temperature={self.temperature}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) to (N, classes)."""
+        return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
+
+    def nearest(
+        self, x: Tensor, count: int, itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+    ) -> tuple[Tensor, Tensor]:
+        """Cosines and labels of the nearest images, (N, count) each; with ``itself`` row i is not its own one.
+
+        ``on_chunk`` gets the number of rows after each chunk of them.
+        """
+        cosines, labels = [], []
+        memory = self.memory.float()  # the trainer may hold it in another precision
+        for start in range(0, len(x), CHUNK):
+            chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
+            if itself:
+                rows = torch.arange(len(chunk), device=chunk.device)
+                chunk[rows, rows + start] = -torch.inf
+            values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
+            cosines.append(values)
+            labels.append(self.labels[indices])
+            on_chunk(len(chunk))
+        return torch.cat(cosines), torch.cat(labels)
+
+    def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
+        """Logits (N, classes) from the first ``count`` columns of what ``nearest`` gives."""
+        logs = cosines[:, :count] / self.temperature
+        if self.balanced:
+            logs = logs - self.labels.bincount(minlength=self.classes).log()[labels[:, :count]]
+        weights = logs.softmax(dim=1)
+        shares = weights.new_zeros(len(weights), self.classes).scatter_add_(1, labels[:, :count], weights)
+        return ((1 - self.classes * LEAST) * shares + LEAST).log()

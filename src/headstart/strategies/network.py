@@ -1,0 +1,117 @@
+"""Backbone and head: images in, outputs out."""
+
+from collections.abc import Mapping, Sequence
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from headstart import ranks
+from headstart.backbones import Backbone
+from headstart.inputs.batch import Batch
+from headstart.precision import at_least_single
+from headstart.strategies.plan import TrainingPlan
+from headstart.tasks import EpochScores, Task
+
+
+class HeadedBackbone(pl.LightningModule):
+    """A backbone and a new head, which can be tested and predict; ``plan`` says which stages are its frozen prefix."""
+
+    pixel_scale: Tensor
+    pixel_shift: Tensor
+    plan: TrainingPlan
+    batch_norm: str
+
+    def __init__(self, backbone: Backbone, task: Task, channels_last: bool, head_seed: int) -> None:
+        super().__init__()
+        self.backbone = backbone = task.head.read(backbone)
+        self.task = task
+        self.head = task.make_head(backbone.feature_dim, head_seed)
+        self.channels_last = channels_last
+        mean, std = (
+            torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (backbone.preprocessing.mean, backbone.preprocessing.std)
+        )
+        self.register_buffer("pixel_scale", 1 / std, persistent=False)
+        self.register_buffer("pixel_shift", -mean / std, persistent=False)
+        self.validation_scores, self.test_scores = EpochScores(task), EpochScores(task)
+        self.test_outputs = torch.empty(0)
+        self._test_batches: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, inputs: Tensor, entry: int = 0) -> Tensor:
+        """Return outputs (N, K) of inputs that enter a stage: those of the data set at 0, features at the last."""
+        return self.head(self.features(inputs, entry))
+
+    def features(self, inputs: Tensor, entry: int = 0) -> Tensor:
+        """Return features (N, D) of inputs that enter a stage."""
+        if entry == 0:
+            return self.normalised_features(self.normalise(inputs))
+        x = inputs if self.channels_last else inputs.contiguous()
+        return x if entry == len(self.backbone.stages) else self.backbone(x, entry)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images of the data set in the value range that the weights were learned on."""
+        x = images.to(self.pixel_scale.dtype)
+        x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        return x * self.pixel_scale + self.pixel_shift
+
+    def normalised_features(self, x: Tensor) -> Tensor:
+        """Return features (N, D) of normalised inputs."""
+        end = self.plan.prefix_end
+        with torch.no_grad():  # nothing in the frozen prefix is trained, so no activation has to be kept
+            if end == len(self.backbone.stages):
+                return self.backbone(x)
+            x = self.backbone.forward_stages(x, 0, end)
+        return self.backbone(x, end)
+
+    def evaluate(self, batch: Batch, scores: EpochScores) -> Tensor:
+        """Return the outputs of a batch, (N, K), and add it to the scores."""
+        outputs = self.over_views(batch)
+        scores.update(outputs, batch.targets, self.task.loss(outputs, batch.targets))
+        return outputs
+
+    def over_views(self, batch: Batch) -> Tensor:
+        """Return outputs (N, K) of a batch, averaged over the views of each item."""
+        inputs, views = batch.inputs, batch.views
+        if views == 1:
+            return self(inputs, batch.entry)
+        # One view of all images at a time takes no more memory than one view alone. Where the batch matters, all
+        # views make it.
+        parts = [inputs] if self.batch_norm == "batch" else inputs.chunk(views)
+        outputs = torch.cat([self(part, batch.entry) for part in parts])
+        return self.task.mean_over_views(outputs.unflatten(0, (views, -1)))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of the validation split."""
+        self.evaluate(batch, self.validation_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self.log_scores("validation", self.validation_scores.compute())
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the outputs of an earlier pass."""
+        self._test_batches = []
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of the test split and keep its outputs."""
+        outputs = self.evaluate(batch, self.test_scores)
+        self._test_batches.append((at_least_single(outputs).cpu(), batch.positions.cpu()))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores, and put the outputs into the order of the images."""
+        self.test_outputs = in_order(ranks.gathered(self._test_batches))
+        self.log_scores("test", self.test_scores.compute())
+
+    def log_scores(self, split: str, scores: Mapping[str, Tensor]) -> None:
+        """Log the scores of a split under its name."""
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the outputs of a batch, and the positions of its images."""
+        return at_least_single(self.over_views(batch)).cpu(), batch.positions.cpu()
+
+
+def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return outputs (N, K) in the order of the images, from batches of outputs and positions."""
+    outputs, positions = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return outputs[positions.argsort()]

@@ -1,0 +1,278 @@
+"""Gradient steps: optimizer, training step, logs of an epoch, checkpoints."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from headstart import ranks
+from headstart.augmentations.mixes import BatchMixing, Mix
+from headstart.backbones import Backbone
+from headstart.inputs.batch import Batch
+from headstart.optimization.divergence import Watch
+from headstart.seeds import stream
+from headstart.strategies.fitting import Resume, fit_by_gradient
+from headstart.strategies.rates import Rates
+from headstart.strategies.sharing import SharedWeights
+from headstart.strategies.strategy import Strategy
+from headstart.tasks import EpochScores, Task
+
+
+@runtime_checkable
+class StepLogger(Protocol):
+    """A logger that takes numbers of single steps."""
+
+    def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
+        """Take the numbers of each step by name; steps are counted from 0 over all epochs."""
+
+
+class GradientStrategy(Strategy):
+    """A strategy that trains by gradient steps.
+
+    ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
+    the training images are augmented in any way. Where each image comes in several views, all have its target. With a
+    ``consistency`` above 0 only the first has it, and the predictions for the views are pulled together by a loss of
+    this weight.
+
+    ``lr`` is the head's learning rate: a number, None for the optimizer's own, or "auto" for one found by a range
+    test; ``Rates`` describes the other rates. Biases and normalisation have no weight decay unless ``decay_norm_bias``.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Task,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+        mixes: Sequence[Mix] = (),
+        augmented: bool = False,
+        consistency: float = 0.0,
+        lr: float | str | None = None,
+        head_lr_multiplier: float = 1.0,
+        head_bias_lr_multiplier: float | None = None,
+        layer_decay: float = 1.0,
+        stage_lr: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> None:
+        rates = Rates.of(optimizer, lr, head_lr_multiplier, head_bias_lr_multiplier, layer_decay, stage_lr)
+        super().__init__(backbone, task, mixes, augmented, rates=rates, **settings)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.consistency = consistency
+        self.train_scores = EpochScores(task)
+        self.shared, self.watch = SharedWeights(), Watch(self)
+        self.batch_parts = 1  # the passes that a training batch takes, for want of memory
+        self._step_rates: list[tuple[int, dict[str, float]]] = []
+        self._spread: list[tuple[Tensor, int]] = []  # how far views of so many images are from their mean
+        self._keep_frozen = True  # whether checkpoints hold frozen tensors
+
+    def fit(self, trainer: Any, data: Any, start: Any = None, resume: Resume | None = None, parts: int = 1) -> int:
+        """Train; return the best epoch on validation, counted from 0, whose network is then in place.
+
+        ``start`` gives features of the network as it starts, if they are wanted and kept. A batch goes through the
+        network in ``parts``.
+        """
+        self.batch_parts = parts
+        return fit_by_gradient(self, trainer, data, start, resume)
+
+    def configure_model(self) -> None:
+        """Train copies in shares, where the trainer asks for it."""
+        self.shared.begin(self)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, with a learning rate for each trained group of the plan, and the schedule."""
+        optimizer = self.make_optimizer(self.plan.optimizer_groups())
+        if self.make_scheduler is None:
+            return optimizer
+        made = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        schedules = [
+            {"scheduler": scheduler, "interval": "epoch", "monitor": "validation/loss"}
+            if isinstance(scheduler, ReduceLROnPlateau)
+            else {"scheduler": scheduler, "interval": "step"}
+            for scheduler in (made if isinstance(made, tuple) else (made,))
+        ]
+        return [optimizer], schedules
+
+    # --- a step
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout for this step, whatever was drawn before."""
+        torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx, *ranks.key()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, mixed first if asked, with the views' consistency and the strategy's penalty."""
+        batch = batch.carried_out()
+        inputs, targets, views, count = batch.inputs, batch.targets, batch.views, len(batch.targets)
+        if not self.consistency:  # then each view is an item of its own
+            targets, views = targets.repeat(views) if views > 1 else targets, 1
+        if self.mixes:
+            x, targets, within = self._mixed(inputs, targets, batch_idx)
+            with self._mixing(within):
+                loss = self._loss(lambda part: self.head(self.normalised_features(part)), x, targets, views, batch_idx)
+        else:
+            loss = self._loss(lambda part: self(part, batch.entry), inputs, targets, views, batch_idx)
+        self.clock.images += count
+        penalty = self.penalty()
+        # Lightning averages gradients over processes, whose shares of a batch may differ by an image.
+        loss = loss * ranks.weight(count, loss.device)
+        return loss if penalty is None else loss + penalty
+
+    def _mixed(self, inputs: Tensor, targets: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, BatchMixing | None]:
+        """Return normalised inputs and soft targets, both mixed, and the mixing that is for a stage's output."""
+        x, targets, within = self.normalise(inputs), self.task.soft(targets), None
+        for mixing in self.mixings(len(x), (x.shape[-2], x.shape[-1]), self.current_epoch, batch_idx):
+            if mixing.stage is None:
+                x = mixing.inputs(x)
+            else:
+                within = mixing
+            targets = mixing.targets(targets)
+        return x, targets, within
+
+    @contextmanager
+    def _mixing(self, within: BatchMixing | None) -> Iterator[None]:
+        """Mix the output of a stage in every pass meanwhile."""
+        if within is None or within.stage is None:
+            yield
+            return
+        stage = self.backbone.stages[within.stage]
+        handle = stage.register_forward_hook(lambda module, inputs, output: within.inputs(output))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _loss(
+        self, network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, views: int, batch_idx: int
+    ) -> Tensor:
+        """Return the mean loss of a batch; of a batch in parts, the loss that the last part passes backward."""
+        if self.batch_parts > 1 and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.optimizers().zero_grad()  # type: ignore[union-attr]  # Lightning would do it between our passes
+        parts = _in_parts(inputs, targets, views, self.batch_parts)
+        for number, (part, labels) in enumerate(parts, 1):
+            outputs = network(part)
+            first = outputs[: len(labels)]  # the first view of each item
+            loss = self.task.loss(first, labels, training=True)
+            self.train_scores.update(first, labels, loss)
+            if self.consistency:
+                spread = self.task.spread_over_views(outputs.unflatten(0, (views, -1)))
+                self._spread.append((spread.detach(), len(labels)))
+                loss = loss + self.consistency * spread
+            self.watch.see(loss, self.global_step)
+            loss = loss if len(parts) == 1 else loss * (len(labels) / len(targets))
+            if number < len(parts):
+                self.trainer.strategy.backward(loss / self.trainer.accumulate_grad_batches, None)
+        return loss
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Clear gradients, but not for a batch in parts: its first parts have left theirs by now."""
+        if self.batch_parts == 1:
+            optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Note the learning rates of this step; the pass is over, so statistics may be changed."""
+        self.shared.share_statistics(self)
+        self._step_rates.append((self.global_step, self.learning_rates(optimizer)))
+
+    def learning_rates(self, optimizer: Any) -> dict[str, float]:
+        """Return the present rate of each trained group of the plan; 0 for one that is frozen in this epoch."""
+        return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
+
+    # --- an epoch
+
+    def on_train_epoch_start(self) -> None:
+        """Set every mode, whatever ran before, and start the clock."""
+        self.open_phase()
+        self.train()
+        self.clock.start(self.device)
+        self._spread = []
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop the clock: training of this epoch is over."""
+        self.clock.stop()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores, unless training has diverged."""
+        scores = self.validation_scores.compute()
+        self.watch.see_validation(scores["loss"])
+        self.log_scores("validation", scores)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training scores, speed and learning rates."""
+        self.clock.stop()
+        self.watch.check()
+        self.log_scores("train", self.train_scores.compute())
+        if self.consistency:
+            spread = ranks.total(sum(float(value) * images for value, images in self._spread))
+            self.log("train/jsd", spread / max(1, ranks.total(sum(images for _, images in self._spread))))
+        self.log("samples_per_second", self.clock.end_epoch())
+        for name, rate in self.learning_rates(self.optimizers()).items():
+            self.log(f"learning_rate/{name}", rate)
+        for logger in self.loggers:
+            if isinstance(logger, StepLogger):
+                logger.log_steps("learning_rate", self._step_rates)
+        self._step_rates = []
+
+    # --- frozen tensors, checkpoints
+
+    def on_fit_start(self) -> None:
+        """Remember the frozen tensors."""
+        self.frozen.remember(self.frozen_tensors())
+
+    def on_fit_end(self) -> None:
+        """Compare every frozen tensor with its start, bit for bit."""
+        self.frozen.check(self.frozen_tensors())
+
+    @contextmanager
+    def saving_without_frozen(self) -> Iterator[None]:
+        """Let checkpoints written meanwhile omit frozen tensors."""
+        self._keep_frozen = False
+        try:
+            yield
+        finally:
+            self._keep_frozen = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Omit frozen tensors, if asked to."""
+        if self._keep_frozen:
+            return
+        frozen = {f"backbone.stages.{name}" for name in self.frozen_tensors()}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore frozen tensors, which checkpoints may omit."""
+        frozen = {f"backbone.stages.{name}": tensor for name, tensor in self.frozen_tensors().items()}
+        checkpoint["state_dict"] = {**frozen, **checkpoint["state_dict"]}
+
+    def progress(self) -> dict[str, Any]:
+        """Return what ``resume`` needs besides weights and optimizer: plain values and tensors."""
+        return {
+            "scores": ranks.gathered([self.train_scores.state()]),  # of each process
+            "rates": self._step_rates,
+            "apart": ranks.gathered([(float(value), images) for value, images in self._spread]),
+            **self.clock.state(),
+        }
+
+    def resume(self, progress: Mapping[str, Any], mid_epoch: bool = False) -> None:
+        """Continue from a checkpoint; within an epoch, set its modes and start its clock here."""
+        self.clock.resume(progress, self.device, mid_epoch)
+        if not mid_epoch:
+            return
+        for scores in progress["scores"][ranks.rank() :: ranks.world()]:
+            self.train_scores.resume(scores, self.device)
+        self._step_rates = [(step, dict(rates)) for step, rates in progress["rates"]]
+        if ranks.leads():
+            self._spread = [(torch.tensor(value), images) for value, images in progress["apart"]]
+        self.open_phase()
+        self.train()
+
+
+def _in_parts(inputs: Tensor, targets: Tensor, views: int, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """Return a batch in so many parts, none empty; the views of an image stay together."""
+    if parts == 1:
+        return [(inputs, targets)]
+    by_view = inputs.unflatten(0, (views, -1)).tensor_split(parts, dim=1)
+    pairs = zip(by_view, targets.tensor_split(parts), strict=True)
+    return [(part.flatten(0, 1), labels) for part, labels in pairs if len(labels)]

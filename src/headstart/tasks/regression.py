@@ -1,0 +1,110 @@
+"""One number an image: a head in the unit of the targets, squared error, mean absolute error."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.errors import ConfigError
+from headstart.kinds import KINDS
+from headstart.precision import at_least_single
+from headstart.solvers.features import Features
+from headstart.solvers.probe import Probe
+from headstart.solvers.ridge import fit_ridge
+from headstart.tasks.heads import LinearHead, Rescaled
+from headstart.tasks.task import OnRow
+
+
+class Regression:
+    """One number an image.
+
+    ``mean`` and ``deviation`` are those of the training targets. The output layer learns standardised targets, so that
+    usual learning rates fit any unit; a fixed layer behind it gives numbers in the unit of the targets. ``loss`` is
+    "mse", "mae" or "huber", of standardised errors.
+    """
+
+    kind = "regression"
+    primary = KINDS[kind].primary.name
+    higher_is_better = KINDS[kind].primary.higher_is_better
+    losses: Mapping[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+    balanced = False
+    width = 1
+
+    def __init__(
+        self, mean: float = 0.0, deviation: float = 1.0, loss: str = "mse", head: LinearHead | None = None
+    ) -> None:
+        if loss not in self.losses:
+            raise ConfigError(f"task.loss={loss}: expected {', '.join(self.losses)}.")
+        self.head = head or LinearHead()
+        if self.head.init == "class_means":
+            raise ConfigError("head.init=class_means: task=regression has no classes; use head.init=default.")
+        self.mean, self.deviation, self.loss_name = float(mean), float(deviation) or 1.0, loss
+
+    @classmethod
+    def settings_of(cls, data: Any) -> Mapping[str, Any]:
+        """Return mean and deviation of the training targets."""
+        return {"mean": float(data.train.targets.mean()), "deviation": float(data.train.targets.std())}
+
+    def make_head(self, feature_dim: int, seed: int) -> nn.Module:
+        """Return new output layers, features (N, D) to numbers (N, 1)."""
+        return Rescaled(self.head.make(feature_dim, self.width, seed), self.mean, self.deviation)
+
+    def soft(self, targets: Tensor) -> Tensor:
+        """Return the numbers (N,) as (N, 1)."""
+        return targets.to(torch.float32)[:, None]
+
+    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
+        """Return the mean loss of errors over the deviation of the training targets."""
+        outputs = at_least_single(outputs)
+        error = (outputs - self._column(targets).to(outputs)) / self.deviation
+        return self.losses[self.loss_name](error, torch.zeros_like(error))
+
+    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return absolute errors, (N,), in the unit of the targets."""
+        outputs = at_least_single(outputs)
+        return (outputs - self._column(targets).to(outputs)).abs().squeeze(1).to(torch.float32)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return loss and mean absolute error in float64."""
+        outputs, targets = outputs.cpu().double(), self._column(targets.cpu()).double()
+        return {"loss": float(self.loss(outputs, targets)), self.primary: float((outputs - targets).abs().mean())}
+
+    def mean_over_views(self, outputs: Tensor) -> Tensor:
+        """Return the mean (N, 1) of outputs (V, N, 1)."""
+        return at_least_single(outputs).mean(dim=0)
+
+    def spread_over_views(self, outputs: Tensor) -> Tensor:
+        """Return the mean variance of standardised outputs over the views."""
+        return (at_least_single(outputs) / self.deviation).var(dim=0, correction=0).mean()
+
+    def start_head(self, head: nn.Module, features: Features) -> None:
+        """Leave the head: none of its starts needs features."""
+
+    def regress_on(self, targets: Tensor) -> Tensor:
+        """Return the numbers, float64 (N, 1)."""
+        return targets.double()[:, None]
+
+    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return 1: outputs are in the unit of the targets."""
+        return 1.0
+
+    def weights_of(self, targets: Tensor) -> Tensor | None:
+        """Return None: all images count alike."""
+        return None
+
+    def fit_probe(
+        self,
+        train: Features,
+        validation: Features,
+        strengths: Sequence[float],
+        on_row: OnRow = lambda number, row: None,
+    ) -> Probe:
+        """Return the ridge regression on features whose L2 strength is the best on validation."""
+        return fit_ridge(train, validation, self, strengths, on_row=on_row)
+
+    @staticmethod
+    def _column(targets: Tensor) -> Tensor:
+        """Return targets (N,) or (N, 1) as (N, 1)."""
+        return targets[:, None] if targets.ndim == 1 else targets

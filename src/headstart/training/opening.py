@@ -1,0 +1,69 @@
+"""Say what a run is made of, before its first step."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from headstart.data import ImageData
+from headstart.data.balance import balance_text
+from headstart.data.labels import classes_text, is_imbalanced, sizes_text
+from headstart.strategies import Strategy
+from headstart.strategies.plan import HEADER
+from headstart.tables import table_text
+from headstart.training.augmentation_plan import STEPS, augmentation_steps
+from headstart.training.prepare import Parts
+
+log = logging.getLogger(__name__)
+
+
+def describe_run(config: DictConfig, parts: Parts) -> None:
+    """Log data, weights, the training plan and the augmentation."""
+    data, strategy = parts.data, parts.strategy
+    size = strategy.backbone.preprocessing.image_size
+    if data.splits_made:
+        log.info("%s", data.splits_made)
+    log.info(
+        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
+        data.name, classes_text(data.class_names), len(data.train), len(data.validation), len(data.test), size, size,
+    )  # fmt: skip
+    describe_data(data)
+    if data.skipped:
+        log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
+    if line := balance_text(data.train.targets, data.class_names, data.balance):
+        log.info("%s", line)
+    warn_of_weights(strategy)
+    right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in HEADER]
+    table = table_text(HEADER, strategy.plan.rows(), right)
+    log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
+    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
+        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
+
+
+def describe_data(data: ImageData) -> None:
+    """Log the sizes of the classes, what was found and is not used, and what is suspicious."""
+    log.info("%s", sizes_text(data.class_names, data.train.targets))
+    if is_imbalanced(data.train.targets, data.num_classes) and getattr(data, "balance", "none") == "none":
+        log.info("classes differ in size: dataset.balance=loss lets each count the same")
+    if data.not_used:
+        log.info("not used: %s", "; ".join(data.not_used))
+    for warning in data.warnings:
+        log.warning("%s", warning)
+
+
+def warn_of_weights(strategy: Strategy) -> None:
+    """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
+    weights = strategy.backbone.weights
+    if weights.taken:
+        log.info("backbone.weights: took %s", weights.taken)
+    for changed in weights.changed:
+        log.info("backbone.weights: %s", changed)
+    if weights.unused:
+        log.info("backbone.weights: not used: %s", ", ".join(weights.unused))
+    if strategy.pretrained and strategy.backbone.weights.name is None:
+        log.warning("the backbone starts from random weights, as backbone.weights is null")
+    if strategy.backbone.weights.missing:
+        missing = strategy.backbone.weights.missing
+        log.warning(
+            "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
+            100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
+        )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Make the parts of a run, and refuse here what can be refused."""
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.augmentations import Augmentation
+from headstart.data import ImageData
+from headstart.devices import processes
+from headstart.features import FeatureSettings
+from headstart.features.store import IMAGES
+from headstart.files import expanded
+from headstart.inputs.facts import Facts
+from headstart.inputs.seen import SeenImages
+from headstart.records.curves import Curves
+from headstart.seeds import stream
+from headstart.settings import identity
+from headstart.settings.early_checks import check_settings
+from headstart.settings.sources import short_name
+from headstart.strategies import Strategy
+from headstart.training import compose
+from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, warn_of_corners
+from headstart.training.resume import KeepProgress
+from headstart.training.reuse import check_views
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, ready to train."""
+
+    data: ImageData
+    augmentation: Augmentation
+    strategy: Strategy
+    trainer: pl.Trainer
+    loggers: list[Curves]
+    keep: KeepProgress
+    features: FeatureSettings
+    store: Path
+
+
+@dataclass(frozen=True)
+class Described:
+    """A run before it begins."""
+
+    config: DictConfig  # settled
+    names: Mapping[str, str]  # of backbone, dataset and strategy
+    data: ImageData  # found, not read
+    data_hash: str | None  # of all that its source holds; None where the settings say that
+    config_hash: str  # of the settings that determine the result, and of the data
+
+    @property
+    def name(self) -> str:
+        """Of its directory."""
+        names = self.names
+        return identity.readable_name(
+            names["dataset"],
+            short_name(names["backbone"]),
+            names["strategy"],
+            f"seed{self.config.seed}",
+            self.config_hash[:8],
+        )
+
+
+def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
+    """Return what the settings amount to; ``choices`` are the names of the chosen config groups.
+
+    The images are found, and those that have changed are hashed. Raises a HeadstartError where that cannot be done.
+    """
+    settings = settled(config)
+    config = OmegaConf.create(settings)
+    data = compose.make_data(config)
+    names = {
+        "backbone": str(config.backbone.get("name") or choices["backbone"]),
+        "dataset": str(data.name),
+        "strategy": str(choices["strategy"]),
+    }
+    data_hash = data.source_hash(Facts(facts_folder(config)))
+    return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
+
+
+def facts_folder(config: DictConfig) -> Path | None:
+    """Return where it is noted what is known of images; None where nothing is to be kept."""
+    features = compose.make_features(config)
+    return features.folder(config.output_dir) / IMAGES if features.enabled else None
+
+
+def settled(config: DictConfig) -> dict[str, Any]:
+    """The settings with nothing left open: what refers to others is filled in, the folder of images is absolute."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if not compose.starts_pretrained(config):
+        config.backbone.weights = None  # said in config.yaml too
+    for name in ("augmentation", "logger", "callbacks"):
+        if config.get(name) is None:  # as after augmentation=[]
+            config[name] = {}
+    if config.dataset.get("root"):
+        config.dataset.root = str(expanded(str(config.dataset.root)).absolute())
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return settings
+
+
+def prepare(
+    config: DictConfig,
+    directory: Path,
+    every_stage: bool = False,
+    group: processes.ProcessGroup | None = None,
+    data: ImageData | None = None,
+) -> Parts:
+    """Everything that can be refused is refused here, cheap checks first; ``data`` need not be found once more.
+
+    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some. The other processes
+    of ``group`` are started early, as they take seconds to come up.
+    """
+    check_settings(config)
+    data = data or compose.make_data(config)
+    augmentation = compose.make_augmentation(config)
+    compose.check_parts(config, augmentation)
+    compose.check_optimizer(config)
+    trainer, loggers, keep = compose.make_trainer(config, directory)
+    compose.check_precision(config, trainer)
+    if group is not None:
+        group.start(trainer)
+    _seed_everything(config.seeds.augmentation)
+    features = compose.make_features(config)
+    store = features.folder(config.output_dir)
+    backbone = compose.make_backbone(config)
+    if every_stage and config.head.stages is None:
+        config.head.stages = backbone.stage_names
+    data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
+    strategy = compose.make_strategy(config, backbone, data, augmentation)
+    trainer.precision_plugin.convert_module(strategy)  # what is measured before the fit is of this network, too
+    check_views(features, strategy, trainer, data.train, config.get("test_views"))
+    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
+    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
+    warn_of_corners(config, data)
+    check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
+    check_limits(trainer, data)
+    check_shares(data, strategy, trainer.world_size)
+    check_sharding(strategy, trainer.strategy, trainer.world_size)
+    return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
+
+
+def settle_on_the_cpu() -> None:
+    """Without a GPU, tell PyTorch so for good: its optimizers else look for a driver at every step, 0.2 ms each."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+def _seed_everything(seed: int) -> None:
+    """Streams have generators of their own; this is for code that asks the global ones all the same."""
+    random.seed(stream("python", seed))
+    np.random.seed(stream("numpy", seed) % 2**32)  # noqa: NPY002
+    torch.manual_seed(stream("noise", seed))
