@@ -109,7 +109,7 @@ def of_a_run(backbone: Backbone, file: Path) -> str:
 @pytest.mark.parametrize("first", [32, 48, 96])
 @pytest.mark.parametrize("then", [32, 64])
 def test_positions_of_a_run_at_another_size_are_resized(first: int, then: int, tmp_path: Path) -> None:
-    source = timm_backbone("test_vit", image_size=first, seed=3)
+    source = timm_backbone("test_vit", weights=None, image_size=first, seed=3)
     target = timm_backbone("test_vit", of_a_run(source, tmp_path / "best.ckpt"), then)
     assert target.weights.matched == 1
     own, given = ({n.partition("network.")[2]: t for n, t in b.state_dict().items()} for b in (target, source))
@@ -124,7 +124,7 @@ def test_positions_of_a_run_at_another_size_are_resized(first: int, then: int, t
 @pytest.mark.slow
 @pytest.mark.parametrize("then", [64, 96])
 def test_positions_of_a_run_of_torchvision(then: int, tmp_path: Path) -> None:
-    source = torchvision_backbone("vit_b_16", image_size=64, seed=3)
+    source = torchvision_backbone("vit_b_16", weights=None, image_size=64, seed=3)
     target = torchvision_backbone("vit_b_16", of_a_run(source, tmp_path / "best.ckpt"), then)
     assert target.weights.matched == 1
     assert target(torch.zeros(1, 3, then, then)).shape == (1, 768)

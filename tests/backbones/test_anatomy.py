@@ -43,7 +43,9 @@ def small(*stages: nn.Module, size: int = 97) -> Backbone:
 
 
 def make(name: str, **kwargs: Any) -> Backbone:
-    return (efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone)(name, **kwargs)
+    return (efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone)(
+        name, weights=None, **kwargs
+    )
 
 
 def totals(backbone: Backbone, parts: list[StageAnatomy], classes: int = 0) -> tuple[int, float]:
@@ -53,7 +55,7 @@ def totals(backbone: Backbone, parts: list[StageAnatomy], classes: int = 0) -> t
 
 
 def test_vgg16_is_the_published_one() -> None:
-    backbone = torchvision_backbone("vgg16")
+    backbone = torchvision_backbone("vgg16", weights=None)
     parts = anatomy(backbone)
     for part, (name, output, stride, field, parameters, multiply_adds) in zip(parts, VGG16, strict=True):
         assert (part.name, part.output, part.stride, part.receptive_field) == (name, output, stride, field)
@@ -64,7 +66,7 @@ def test_vgg16_is_the_published_one() -> None:
 
 
 def test_resnet50_is_the_published_one() -> None:
-    backbone = torchvision_backbone("resnet50")
+    backbone = torchvision_backbone("resnet50", weights=None)
     parts = anatomy(backbone)
     assert totals(backbone, parts, classes=1000) == (25_557_032, pytest.approx(4.09e9, rel=0.001))
     assert [part.stride for part in parts] == [4, 4, 8, 16, 32, None]
@@ -86,7 +88,7 @@ def test_receptive_fields(name: str) -> None:
 @pytest.mark.parametrize("name", list(CUTS))
 def test_the_librarys_own_figures(name: str) -> None:
     meta = torchvision.models.get_model_weights(name).DEFAULT.meta
-    backbone = torchvision_backbone(name)
+    backbone = torchvision_backbone(name, weights=None)
     parameters, multiply_adds = totals(backbone, anatomy(backbone), classes=1000)
     assert parameters == meta["num_params"]
     assert multiply_adds / 1e9 == pytest.approx(meta["_ops"], abs=0.0006)
@@ -247,13 +249,13 @@ def test_the_whole_image_and_statistics() -> None:
 
 @pytest.mark.parametrize("size", [32, 33, 224])
 def test_fields_do_not_depend_on_the_size_of_the_image(size: int) -> None:
-    parts = anatomy(torchvision_backbone("resnet18", image_size=size))
+    parts = anatomy(torchvision_backbone("resnet18", weights=None, image_size=size))
     assert [part.receptive_field for part in parts] == [11, 43, 99, 211, 435, None]
     assert [part.stride for part in parts] == [4, 4, 8, 16, 32, None]
 
 
 def test_windows_of_attention() -> None:
-    backbone = torchvision_backbone("swin_t", image_size=224)
+    backbone = torchvision_backbone("swin_t", weights=None, image_size=224)
     parts = anatomy(backbone)
     first, last = seen(backbone, 2, (28, 28))
     assert parts[1].receptive_field == last - first + 1 == 56  # two rows of windows of 7 patches of 4 pixels
@@ -262,14 +264,14 @@ def test_windows_of_attention() -> None:
 
 
 def test_attention_is_counted() -> None:
-    block = anatomy(torchvision_backbone("vit_b_16", image_size=32))[1]
+    block = anatomy(torchvision_backbone("vit_b_16", weights=None, image_size=32))[1]
     tokens, width, layers = 5, 768, 3
     each = tokens * 12 * width**2 + 2 * tokens**2 * width  # 4 projections, 2 layers of 4 x width; scores, sums
     assert block.multiply_adds == layers * each
 
 
 def test_timm_networks_have_an_anatomy() -> None:
-    parts = anatomy(timm_backbone("convnext_atto", image_size=64))
+    parts = anatomy(timm_backbone("convnext_atto", weights=None, image_size=64))
     assert all(part.output for part in parts)
     assert parts[-1].output == (320,)
 

@@ -5,14 +5,13 @@ from functools import partial
 import pytest
 import torch
 from conftest import make_strategy
-from hydra import compose, initialize_config_dir
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from headstart.backbones import Backbone, efficientnet_lite, timm_backbone, torchvision_backbone
 from headstart.errors import ConfigError
-from headstart.settings.configs import conf_folder
+from headstart.settings.configs import choices, composed
 from headstart.strategies import FinetuneUpper
 
 SIZE = 64
@@ -28,7 +27,7 @@ with_each_network = pytest.mark.parametrize("name", list(NETWORKS))
 
 
 def make(name: str, **kwargs: float) -> Backbone:
-    return NETWORKS[name](name, image_size=SIZE, **kwargs)
+    return NETWORKS[name](name, weights=None, image_size=SIZE, **kwargs)
 
 
 def rates(network: nn.Module) -> list[float]:
@@ -113,7 +112,11 @@ def test_a_rate_outside_its_range_is_refused(name: str, rate: float) -> None:
 
 @pytest.mark.parametrize(
     "build",
-    [partial(torchvision_backbone, "resnet18"), partial(timm_backbone, "vgg11"), partial(timm_backbone, "dla34")],
+    [
+        partial(torchvision_backbone, "resnet18", weights=None),
+        partial(timm_backbone, "vgg11", weights=None),
+        partial(timm_backbone, "dla34", weights=None),
+    ],
 )
 def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
     with pytest.raises(
@@ -123,9 +126,8 @@ def test_a_network_without_it_is_refused(build: partial[Backbone]) -> None:
 
 
 def test_the_configs_say_which_networks_have_it() -> None:
-    named = {file.stem for file in (conf_folder() / "backbone").glob("*.yaml") if "drop_path" in file.read_text()}
+    backbones = {name: composed([f"backbone={name}"])[0].backbone for name in choices("backbone")}
+    named = {name for name, backbone in backbones.items() if "drop_path" in backbone}
     lites = {f"efficientnet_lite{number}" for number in range(3)}
     assert named == lites | {"timm", "efficientnet_b0", "convnext_tiny", "swin_t"}
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for name in named:
-            assert compose("train", [f"backbone={name}"]).backbone.drop_path is None
+    assert all(backbones[name].drop_path is None for name in named)

@@ -53,7 +53,7 @@ def test_poolings() -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("swin_t", 64), ("vit_b_16", 32)])
 def test_layouts_of_transformers(name: str, size: int) -> None:
-    backbone = torchvision_backbone(name, image_size=size)
+    backbone = torchvision_backbone(name, weights=None, image_size=size)
     stages = backbone.stage_names[-3:]
     joined = read_from(backbone, stages).eval()
     widths = [backbone.forward_stages(images(backbone, 1), 0, n + 1).shape for n in range(5)][-3:]
@@ -83,4 +83,4 @@ def test_what_cannot_be_read_is_refused() -> None:
     with pytest.raises(ConfigError, match="no such pooling"):
         read_from(toy_backbone(), pooling="median")
     with pytest.raises(ConfigError, match="already gives a vector"):
-        read_from(torchvision_backbone("alexnet", image_size=64), pooling="max")
+        read_from(torchvision_backbone("alexnet", weights=None, image_size=64), pooling="max")

@@ -48,7 +48,7 @@ def test_torchvision_stages_equal_the_penultimate_output(name: str) -> None:
     x = torch.randn(2, 3, SIZE, SIZE)
     reference(x)
 
-    own = torchvision_backbone(name, image_size=SIZE)
+    own = torchvision_backbone(name, weights=None, image_size=SIZE)
     stages, pool = CUTS[name](reference)
     backbone = Backbone(name, stages, pool, own.preprocessing, WeightsInfo()).eval()
     torch.testing.assert_close(backbone(x), seen["features"], rtol=1e-4, atol=1e-5)
@@ -78,7 +78,7 @@ TIMM = {
 @torch.no_grad()
 def test_timm_stages_equal_the_library(name: str) -> None:
     size = TIMM[name]
-    backbone = timm_backbone(name, image_size=size, seed=3)
+    backbone = timm_backbone(name, weights=None, image_size=size, seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         reference = timm.create_model(name, num_classes=0)
@@ -125,7 +125,7 @@ def makers() -> list[Any]:
 def test_names_of_stages_do_not_depend_on_the_image_size(
     make: Callable[..., Backbone], name: str, sizes: tuple[int, ...]
 ) -> None:
-    found = {tuple(make(name, image_size=size).stage_names) for size in sizes}
+    found = {tuple(make(name, weights=None, image_size=size).stage_names) for size in sizes}
     assert len(found) == 1, found
     assert make is not efficientnet_lite or found == {("stem", "stage1", "stage2", "stage3", "stage4")}
 
@@ -173,7 +173,7 @@ def test_lite_with_packaged_weights_equals_timm(variant: int) -> None:
 
 def test_same_seed_same_weights_and_global_state_untouched() -> None:
     before = torch.get_rng_state()
-    one, same, other = (torchvision_backbone("resnet18", image_size=SIZE, seed=s) for s in (1, 1, 2))
+    one, same, other = (torchvision_backbone("resnet18", weights=None, image_size=SIZE, seed=s) for s in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     weight = [b.stages["stem"][0].weight for b in (one, same, other)]
     assert torch.equal(weight[0], weight[1])
@@ -183,9 +183,9 @@ def test_same_seed_same_weights_and_global_state_untouched() -> None:
 @pytest.mark.parametrize("size", [0, -3])
 def test_no_size_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match="image_size"):
-        efficientnet_lite("efficientnet_lite0", image_size=size)
+        efficientnet_lite("efficientnet_lite0", weights=None, image_size=size)
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:
     with pytest.raises(ConfigError, match="resnet18"):
-        timm_backbone("resnet81x")
+        timm_backbone("resnet81x", weights=None)

@@ -73,7 +73,7 @@ def test_a_folder_that_holds_no_network_is_refused_in_one_sentence(folder: Path,
 @pytest.mark.parametrize("name", ["local-dir:", "hf-hub:", "hf_hub: "])
 def test_an_empty_place_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="expected local-dir:FOLDER or hf-hub:USER/MODEL"):
-        timm_backbone(name)
+        timm_backbone(name, weights=None)
 
 
 def test_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

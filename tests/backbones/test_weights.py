@@ -133,7 +133,7 @@ def test_torchvision_files_of_old_are_loaded_whole(
     ],
 )
 def test_the_checkpoint_of_a_run_is_a_weights_file(make: Callable[..., Backbone], tmp_path: Path) -> None:
-    source = make(seed=9)
+    source = make(weights=None, seed=9)
     state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
     torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 2)}, "epoch": 3}, tmp_path / "best.ckpt")
     target = make(seed=1, weights=str(tmp_path / "best.ckpt"))

@@ -16,8 +16,8 @@ from made_up import make_up
 
 from headstart.cli import main
 from headstart.commands.reproduce import engine_of, seed_lines, verdict
-from headstart.comparison.diff import read_record
 from headstart.errors import ConfigError
+from headstart.records.record import read_record
 from headstart.settings.targets import check_hydra, check_targets
 
 SMALL = [*TINY, *SMALLEST, "dataset.counts=[4,2,2]", "trainer.max_epochs=1"]
@@ -270,7 +270,8 @@ def test_shipped_and_usual_targets_pass(tmp_path: Path, monkeypatch: pytest.Monk
     of_hydra, conf = CHECKOUT / "conf" / "hydra", CHECKOUT / "conf"
     for path in of_hydra.rglob("*.yaml"):
         check_hydra({path.parent.name: yaml.safe_load(path.read_text())})
-    shipped = [yaml.safe_load(path.read_text()) for path in conf.rglob("*.yaml") if of_hydra not in path.parents]
+    files = [path for path in conf.rglob("*.yaml") if of_hydra not in path.parents]
+    shipped = [yaml.safe_load(path.read_text().replace("_target_: ???", "")) for path in files]
     assert sum("_target_" in str(config) for config in shipped) > 50
     for config in shipped:
         check_hydra(config.pop("hydra", {}))

@@ -24,10 +24,10 @@ from headstart.comparison.diff import (
     conclusion,
     differences,
     pairs_text,
-    read_record,
 )
 from headstart.errors import DataError
 from headstart.kinds import KINDS
+from headstart.records.record import read_record
 
 
 def sections(a: Path, b: Path) -> dict[str, DiffSection]:

@@ -1,7 +1,6 @@
 """Which rows are bold."""
 
 import math
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from headstart.comparison.table import RunGroup, Statistic
 from headstart.records.runs import Run
 from headstart.statistics import PairedDifference
 
-CLASSIFIER = Run(Path("run"), "run", "net", "ants", (), "scratch", 0, {"test/accuracy": 0.5})
-REGRESSION = replace(CLASSIFIER, record={"task": "regression"})
+CLASSIFIER, REGRESSION = Run(Path("a"), {}), Run(Path("b"), {"task": "regression"})
 
 
 def panel(means: dict[str, float], half: float = math.nan, run: Run = CLASSIFIER) -> Panel:

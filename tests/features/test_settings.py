@@ -22,7 +22,7 @@ from headstart.features.settings import bytes_of, free_memory
     ],
 )
 def test_sizes(text: int | str, expected: int) -> None:
-    assert bytes_of("x", text) == expected
+    assert bytes_of(text) == expected
 
 
 @pytest.mark.parametrize(

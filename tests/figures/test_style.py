@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from conftest import CHECKOUT, answer_of
+from conftest import answer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.lines import Line2D
@@ -20,8 +20,9 @@ from headstart.figures.style import (
     reference_styles,
     styles_of,
 )
+from headstart.settings.configs import choices
 
-SHIPPED = sorted(path.stem for path in (CHECKOUT / "conf/strategy").glob("*.yaml"))
+SHIPPED = choices("strategy")
 
 
 def test_every_strategy_that_ships_has_a_style_and_no_other() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from headstart.errors import DataError
 from headstart.records.documents import DEPTH, checked_yaml, parsed_yaml, read_json
-from headstart.records.manifest import read_manifest, read_settings
+from headstart.records.manifest import read_manifest
+from headstart.records.settings_file import read_settings
 from headstart.tables import plain_text
 
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -16,15 +16,8 @@ from headstart.data import CsvFile, Digits, ImageFolder
 from headstart.errors import ConfigError, DataError, HeadstartError, WeightsError
 from headstart.settings.configs import composed
 from headstart.settings.early_checks import REFERENCES, check_early, check_settings
-from headstart.settings.rules import (
-    check_dataset,
-    existing_folder,
-    existing_images,
-    existing_table,
-    existing_weights,
-    is_number,
-    is_whole,
-)
+from headstart.settings.leaves import is_number, is_whole
+from headstart.settings.rules import check_dataset, existing_folder, existing_images, existing_table, existing_weights
 from headstart.training.references import REFERENCES as COMPUTED
 
 WRONG = {

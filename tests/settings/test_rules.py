@@ -32,7 +32,7 @@ from headstart.settings.rules import check_dataset, existing_folder, given_class
         ({"group_column": 1.5}, r"dataset.group_column=1.5: expected the name of a column, or null"),
         ({"split_column": True}, r"dataset.split_column=True: expected the name of a column, or null"),
         ({"path_column": None}, r"dataset.path_column=None: expected the name of a column\."),
-        ({"label_column": " "}, r"dataset.label_column= : expected the name of a column\."),
+        ({"label_column": " "}, r"dataset.label_column=' ': expected the name of a column\."),
         ({"pictures": 3}, r"dataset.pictures=3: expected the path of a folder, or null"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every config that ships runs."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from PIL import Image
 from headstart.augmentations.learned.policy import OperationChoice, Policy, write_policy
 from headstart.cli import main
 from headstart.data.torchvision_sets import RECIPES
-from headstart.settings.configs import choices, composed, conf_folder
+from headstart.errors import ConfigError
+from headstart.settings.configs import choices, composed, conf_folder, help_text
 
 FAST = ["debug=fast", "output_dir=o"]
 OWN_TESTS = {"augmentation", "backbone", "dataset", "experiment", "debug", "scale"}
@@ -132,6 +134,17 @@ def test_demos(name: str) -> None:
     assert len(found) >= 3
     assert {run["status"] for run in found} == {"finished"}
     assert {"scratch", "finetune_all", "linear_probe"} <= {run["strategy"] for run in found}
+
+
+def test_files_that_others_build_on_are_no_choices() -> None:
+    shown = help_text([])
+    files = [file for file in conf_folder().rglob("*.yaml") if file.stem.startswith("_")]
+    assert {file.parent.name for file in files} >= {"strategy", "dataset", "backbone", "head"}
+    for group, name in ((file.parent.name, file.stem) for file in files):
+        assert f" {name}" not in shown
+        with pytest.raises(ConfigError, match=f"There is no {group} '{name}'") as refused:
+            composed([f"{group}={name}"])
+        assert not re.search(r"'_| _", str(refused.value).replace(f"'{name}'", "", 1))
 
 
 def test_debug() -> None:

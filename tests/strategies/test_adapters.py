@@ -20,13 +20,21 @@ from headstart.training.checkpoints import keep_network
 NETWORKS: dict[str, tuple[Callable[[], Backbone], str, int]] = {
     # the network, a stage, how many adapters it gets
     "toy": (toy_backbone, "stage2", 1),  # no block: one behind the stage
-    "resnet18": (partial(torchvision_backbone, "resnet18", image_size=32), "stage1", 2),
-    "efficientnet_b0": (partial(torchvision_backbone, "efficientnet_b0", image_size=32), "stage1", 2),
-    "vit_b_16": (partial(torchvision_backbone, "vit_b_16", image_size=32), "stage4", 3),
-    "swin_t": (partial(torchvision_backbone, "swin_t", image_size=64), "stage2", 3),  # two blocks and the merging
-    "timm convolutions": (partial(timm_backbone, "test_efficientnet", image_size=64), "stage1", 1),
-    "timm stem": (partial(timm_backbone, "tf_efficientnet_lite0", image_size=32), "stem", 1),  # the norm is no block
-    "timm tokens": (partial(timm_backbone, "test_vit", image_size=160), "stage1", 1),
+    "resnet18": (partial(torchvision_backbone, "resnet18", weights=None, image_size=32), "stage1", 2),
+    "efficientnet_b0": (partial(torchvision_backbone, "efficientnet_b0", weights=None, image_size=32), "stage1", 2),
+    "vit_b_16": (partial(torchvision_backbone, "vit_b_16", weights=None, image_size=32), "stage4", 3),
+    "swin_t": (
+        partial(torchvision_backbone, "swin_t", weights=None, image_size=64),
+        "stage2",
+        3,
+    ),  # with the merging
+    "timm convolutions": (partial(timm_backbone, "test_efficientnet", weights=None, image_size=64), "stage1", 1),
+    "timm stem": (
+        partial(timm_backbone, "tf_efficientnet_lite0", weights=None, image_size=32),
+        "stem",
+        1,
+    ),
+    "timm tokens": (partial(timm_backbone, "test_vit", weights=None, image_size=160), "stage1", 1),
 }
 
 

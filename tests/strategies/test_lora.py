@@ -79,12 +79,12 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "toy": toy_backbone,
     "tokens": token_backbone,
     "odd": odd_backbone,
-    "vit_b_16": partial(torchvision_backbone, "vit_b_16", image_size=32),
-    "swin_t": partial(torchvision_backbone, "swin_t", image_size=32),
-    "timm convolutions": partial(timm_backbone, "test_efficientnet", image_size=64),
-    "timm same padding": partial(timm_backbone, "tf_mobilenetv3_small_minimal_100", image_size=64),
-    "timm tokens": partial(timm_backbone, "test_vit", image_size=160),
-    "timm weights read": partial(timm_backbone, "eva02_tiny_patch14_224", image_size=28),
+    "vit_b_16": partial(torchvision_backbone, "vit_b_16", weights=None, image_size=32),
+    "swin_t": partial(torchvision_backbone, "swin_t", weights=None, image_size=32),
+    "timm convolutions": partial(timm_backbone, "test_efficientnet", weights=None, image_size=64),
+    "timm same padding": partial(timm_backbone, "tf_mobilenetv3_small_minimal_100", weights=None, image_size=64),
+    "timm tokens": partial(timm_backbone, "test_vit", weights=None, image_size=160),
+    "timm weights read": partial(timm_backbone, "eva02_tiny_patch14_224", weights=None, image_size=28),
 }
 DEPTHWISE = {"odd": ["depthwise"]}
 
@@ -181,8 +181,8 @@ def test_only_updates_and_head_move_and_the_best_network_is_plain(
 @pytest.mark.parametrize(
     "build",
     [
-        partial(torchvision_backbone, "vit_b_16", image_size=32),
-        partial(timm_backbone, "test_efficientnet", image_size=64),
+        partial(torchvision_backbone, "vit_b_16", weights=None, image_size=32),
+        partial(timm_backbone, "test_efficientnet", weights=None, image_size=64),
     ],
 )
 def test_the_kept_network_is_a_weights_file(build: Callable[..., Backbone], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_status import make
 
 from headstart.cli import main
+from headstart.records.record import RunRecord
 from headstart.sweeps.labels import run_names, setting_columns
 from headstart.sweeps.status import overview
 
@@ -23,7 +24,7 @@ def configured(folder: Path, name: str, config: dict[str, Any], status: str = "f
 
 def columns(folder: Path) -> dict[str, list[str]]:
     runs = overview([folder]).runs
-    return setting_columns([run.directory for run in runs], [run.record for run in runs])
+    return setting_columns([run.record for run in runs])
 
 
 def test_settings_that_differ_are_columns_of_runs_in_any_state(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_long_names_are_cut_where_their_ends_differ() -> None:
     )
 )
 def test_any_record_is_a_row(records: list[dict[str, Any]]) -> None:
-    found = setting_columns([Path(f"/gone/{number}") for number in range(len(records))], records)
+    found = setting_columns([RunRecord(Path(f"/gone/{number}"), one) for number, one in enumerate(records)])
     assert all(len(values) == len(records) for values in found.values())
 
 

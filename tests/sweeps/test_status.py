@@ -22,9 +22,10 @@ from made_runs import write_regression_run, write_run
 from headstart.cli import main
 from headstart.commands.status import in_two_units, total_line
 from headstart.errors import DataError
+from headstart.records.finding import find_homes
 from headstart.records.lock import RunLock
 from headstart.records.outcomes import JobOutcome, write_outcome
-from headstart.sweeps.status import RunStatus, find, overview
+from headstart.sweeps.status import RunStatus, overview
 
 NOW = 1_800_000_000.0
 
@@ -206,7 +207,7 @@ def test_no_runs_and_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().err
     assert said.startswith(f"headstart: There is no folder '{tmp_path / 'gone'}'")
     with pytest.raises(DataError):
-        find([tmp_path / "gone"])
+        find_homes([tmp_path / "gone"])
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"status": "running", "cost": 3}', '{"status": 7}', '{"jobs": "x"}'])
@@ -238,7 +239,7 @@ def test_runs_are_found_once_and_hidden_folders_not_searched(tmp_path: Path) -> 
     runs = [make(tmp_path, name, "finished") for name in ("x/a", "b")]
     make(tmp_path, ".features/c", "finished")
     make(tmp_path, "b/inner", "finished")
-    assert find([tmp_path, tmp_path / "x", runs[0]])[0] == sorted(runs)
+    assert find_homes([tmp_path, tmp_path / "x", runs[0]])[0] == sorted(runs)
 
 
 def test_a_repeat_of_headstart_reproduce_is_no_run_of_the_sweep(tmp_path: Path) -> None:

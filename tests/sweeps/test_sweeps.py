@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from resuming import Killed
 
 from headstart.cli import main
+from headstart.records.finding import find_run_directories
 from headstart.records.lock import RunLock, _asked, held
 from headstart.records.outcomes import JobOutcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
-from headstart.records.runs import find_run_directories
 from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
 from headstart.sweeps.earlier import abandoned, earlier_runs
 from headstart.sweeps.share import known_at_once
@@ -54,7 +54,7 @@ def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> Non
     second = [line for line in said.splitlines() if line.startswith("headstart: run 2 of 2")]
     assert re.fullmatch(r"headstart: run 2 of 2, about 0:\d\d left: strategy=linear_probe", second[0])
     assert second[1] == "headstart: run 2 of 2: strategy=linear_probe"  # nothing was run before it
-    assert "goes on in o/" in said
+    assert "resumes in o/" in said
     assert "2 runs: 2 had finished before" in said
 
 

@@ -52,8 +52,8 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
     for probabilities in said:
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
     assert main(["explain", str(runs[1])]) == 0  # which holds the network against predictions.csv
-    assert set(TEST_VIEWS) == set(KINDS)
-    assert [FixedViews(name).branches for name in TEST_VIEWS] == [2, 5, 10]
+    assert set(TEST_VIEWS.choices) == set(KINDS)
+    assert [FixedViews(name).branches for name in TEST_VIEWS.choices] == [2, 5, 10]
 
 
 @pytest.mark.parametrize(

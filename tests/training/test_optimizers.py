@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_dir
 
 from headstart.cli import main
 from headstart.data import Digits
-from headstart.settings.configs import conf_folder
+from headstart.settings.configs import choices, conf_folder
 from headstart.strategies import FinetuneAll
 from headstart.training.compose import make, make_trainer
 
-OPTIMIZERS = sorted(file.stem for file in (conf_folder() / "optimizer").glob("*.yaml"))
-SCHEDULES = sorted(file.stem for file in (conf_folder() / "scheduler").glob("*.yaml"))
+OPTIMIZERS = choices("optimizer")
+SCHEDULES = choices("scheduler")
 
 
 def composed(*overrides: str) -> Any:

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch, as_bytes
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import PixelArray, Shape, View, check_count, check_range
-from headstart.errors import ConfigError
-from headstart.settings.rules import is_number
+from headstart.augmentations.view import PixelArray, Shape, View
+from headstart.settings.leaf_table import check_parameters
 
 # The paper leaves out brightness, contrast, colour and sharpness, because ImageNet-C contains similar corruptions.
 NAMES = ("autocontrast", "equalize", "posterize", "solarize", *GEOMETRIC)
@@ -50,20 +49,10 @@ class AugMix(View):
         alpha: float = 1.0,
         jsd: float = 0.0,
     ) -> None:
-        if not is_number(severity) or not 0.1 <= severity <= 10:
-            raise ConfigError(f"augmix.severity={severity}: expected a number from 0.1 to 10.")
-        if not is_number(alpha) or not 0 < alpha <= 1000:
-            raise ConfigError(f"augmix.alpha={alpha}: expected a number above 0, and at most 1000.")
-        if not is_number(jsd) or jsd < 0:
-            raise ConfigError(f"augmix.jsd={jsd}: expected a number of at least 0, such as 12.")
-        self.severity, self.alpha, self.jsd = severity, alpha, jsd
-        self.width = check_count("augmix.width", width, 1, 16)
-        depths = (depth, depth) if isinstance(depth, int) else depth
-        expected = "one or two whole numbers from 1 to 16, the smaller one first, such as [1, 3]"
-        low, high = check_range("augmix.depth", depths, 1, 16, expected)
-        if not low.is_integer() or not high.is_integer():
-            raise ConfigError(f"augmix.depth={list(depths)}: expected {expected}.")
-        self.depth = (int(low), int(high))
+        check_parameters("augmentation.augmix", locals())
+        self.severity, self.width, self.alpha, self.jsd = severity, width, alpha, jsd
+        low, high = (depth, depth) if isinstance(depth, int) else depth
+        self.depth = (low, high)
         self.branches = 3 if jsd else 1
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Mixture:

@@ -6,7 +6,8 @@ import numpy as np
 
 from headstart.augmentations.operations import Step
 from headstart.augmentations.policies import Operations
-from headstart.augmentations.view import check_range, check_share
+from headstart.augmentations.view import as_range
+from headstart.settings.leaf_table import check_parameters
 
 
 class ColorJitter(Operations):
@@ -26,15 +27,14 @@ class ColorJitter(Operations):
         share: float = 1.0,
         grey: float = 0.0,
     ) -> None:
-        factors = "two factors, the smaller one first, such as [0.6, 1.4]"
+        check_parameters("augmentation.color_jitter", locals())
         self.ranges = {
-            "brightness": check_range("color_jitter.brightness", brightness, 0, 100, factors),
-            "contrast": check_range("color_jitter.contrast", contrast, 0, 100, factors),
-            "color": check_range("color_jitter.saturation", saturation, 0, 100, factors),
-            "hue": check_range("color_jitter.hue", hue, -0.5, 0.5, "two fractions of a turn, such as [-0.05, 0.05]"),
+            "brightness": as_range(brightness),
+            "contrast": as_range(contrast),
+            "color": as_range(saturation),
+            "hue": as_range(hue),
         }
-        self.share = check_share("color_jitter.share", share)
-        self.grey = check_share("color_jitter.grey", grey)
+        self.share, self.grey = share, grey
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
         """Draw the operations whose range allows a change."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.augmentations.batch_operations import as_bytes
-from headstart.augmentations.view import PixelArray, Shape, View, check_count, check_range, check_share, mirrored
+from headstart.augmentations.view import PixelArray, Shape, View, as_range, mirrored
+from headstart.settings.leaf_table import check_parameters
 
 MOST_SIDE = 2**14  # pixels of the short side; larger images are decoded at a smaller size
 
@@ -36,8 +37,8 @@ class FlipCrop(View):
     crops = True  # no batch form: slicing is free, and images of different shapes cannot be batched
 
     def __init__(self, flip: float = 0.5, slack: float = 0.125) -> None:
-        self.flip = check_share("flip_crop.flip", flip)
-        self.slack = check_share("flip_crop.slack", slack)
+        check_parameters("augmentation.flip_crop", locals())
+        self.flip, self.slack = flip, slack
 
     def _pads(self, shape: Shape, size: int) -> list[tuple[int, int]]:
         wanted = size + round(self.slack * size)
@@ -70,18 +71,13 @@ class CropResize(View):
     def __init__(
         self,
         scale: Sequence[float] = (0.35, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        ratio: Sequence[float] = (0.75, 1.3333333),
         flip: float = 0.5,
         copies: int = 1,
     ) -> None:
-        self.scale = check_range(
-            "crop_resize.scale", scale, 1e-4, 1, "two fractions of the area, the smaller one first, such as [0.35, 1]"
-        )
-        self.ratio = check_range(
-            "crop_resize.ratio", ratio, 0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]"
-        )
-        self.flip = check_share("crop_resize.flip", flip)
-        self.branches = check_count("crop_resize.copies", copies, 1, 64)
+        check_parameters("augmentation.crop_resize", locals())
+        self.scale, self.ratio = as_range(scale), as_range(ratio)
+        self.flip, self.branches = flip, copies
 
     def source_side(self, size: int) -> int:
         """Return the short side, in pixels, at which even the smallest part with the worst aspect need not be enlarged.

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from headstart.augmentations.operations import Step
 from headstart.augmentations.policies import Operations
-from headstart.augmentations.view import PixelArray, Shape, View, check_range, check_share
-from headstart.errors import ConfigError, nearest
-
-FILLS = ("noise", "black", "grey")
+from headstart.augmentations.view import PixelArray, Shape, View, as_range
+from headstart.settings.leaf_table import check_parameters
 
 
 class Blur(Operations):
@@ -23,8 +21,8 @@ class Blur(Operations):
     """
 
     def __init__(self, sigma: Sequence[float] = (0.1, 2.0), share: float = 0.5) -> None:
-        self.sigma = check_range("blur.sigma", sigma, 0.01, 100, "two standard deviations in pixels, such as [0.1, 2]")
-        self.share = check_share("blur.share", share)
+        check_parameters("augmentation.blur", locals())
+        self.sigma, self.share = as_range(sigma), share
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> list[Step] | None:
         """Draw one step or none."""
@@ -38,8 +36,8 @@ class Jpeg(Operations):
     has_batch_form = False
 
     def __init__(self, quality: Sequence[float] = (30, 95), share: float = 0.5) -> None:
-        self.quality = check_range("jpeg.quality", quality, 1, 100, "two qualities from 1 to 100, such as [30, 95]")
-        self.share = check_share("jpeg.share", share)
+        check_parameters("augmentation.jpeg", locals())
+        self.quality, self.share = as_range(quality), share
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
         """Draw one step or none."""
@@ -79,13 +77,8 @@ class RandomErasing(View):
         ratio: Sequence[float] = (0.3, 3.3),
         fill: str = "noise",
     ) -> None:
-        self.share = check_share("random_erasing.share", share)
-        self.area = check_range("random_erasing.area", area, 1e-4, 1, "two fractions of the area, such as [0.02, 0.33]")
-        self.ratio = check_range("random_erasing.ratio", ratio, 0.01, 100, "two aspect ratios, such as [0.3, 3.3]")
-        if fill not in FILLS:
-            raise ConfigError(
-                f"random_erasing.fill={fill}: expected one of {', '.join(FILLS)}.{nearest(str(fill), FILLS)}"
-            )
+        check_parameters("augmentation.random_erasing", locals())
+        self.share, self.area, self.ratio = share, as_range(area), as_range(ratio)
         self.fill = fill
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Rectangle | None:

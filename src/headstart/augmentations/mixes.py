@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.augmentations.view import Shape, check_share
-from headstart.errors import ConfigError
-from headstart.settings.rules import is_number
+from headstart.augmentations.view import Shape
+from headstart.settings.leaf_table import check_parameters
 
 INPUT = "input"
 
@@ -48,13 +47,6 @@ class BatchMixing:
         return replace(self, partner=np.array(partners))
 
 
-def check_alpha(name: str, value: float) -> float:
-    """Return ``value``, or raise ConfigError if it cannot be a parameter of a Beta distribution."""
-    if not is_number(value) or value <= 0:
-        raise ConfigError(f"{name}={value}: expected a number above 0.")
-    return value
-
-
 class Mix:
     """Mix every image with another one of its batch, with one weight per batch from Beta(alpha, alpha).
 
@@ -62,8 +54,8 @@ class Mix:
     """
 
     def __init__(self, alpha: float, share: float = 1.0) -> None:
-        name = self.config_name()
-        self.alpha, self.share = check_alpha(f"{name}.alpha", alpha), check_share(f"{name}.share", share)
+        check_parameters(f"augmentation.{self.config_name()}", locals())
+        self.alpha, self.share = alpha, share
 
     @classmethod
     def config_name(cls) -> str:
@@ -121,10 +113,10 @@ class MixupOrCutMix(Mix):
     def __init__(
         self, mixup_alpha: float = 0.8, cutmix_alpha: float = 1.0, cutmix: float = 0.5, share: float = 1.0
     ) -> None:
-        name = self.config_name()
-        super().__init__(check_alpha(f"{name}.mixup_alpha", mixup_alpha), share)
-        self.ways = Mixup(mixup_alpha, share), CutMix(check_alpha(f"{name}.cutmix_alpha", cutmix_alpha), share)
-        self.cutmix = check_share(f"{name}.cutmix", cutmix)
+        check_parameters(f"augmentation.{self.config_name()}", locals())
+        super().__init__(mixup_alpha, share)
+        self.ways = Mixup(mixup_alpha, share), CutMix(cutmix_alpha, share)
+        self.cutmix = cutmix
 
     @classmethod
     def config_name(cls) -> str:
@@ -145,13 +137,8 @@ class ManifoldMixup(Mix):
 
     def __init__(self, alpha: float = 2.0, stages: Sequence[str] | None = None, share: float = 1.0) -> None:
         super().__init__(alpha, share)
-        listed = isinstance(stages, Sequence) and not isinstance(stages, str)
-        names = [str(stage) for stage in stages or ()] if listed else []
-        if stages is not None and (not names or len(set(names)) != len(names)):
-            raise ConfigError(
-                f"manifold_mixup.stages={stages}: expected a list of stages, such as [input, stage1], or null."
-            )
-        self.stages = None if stages is None else names
+        check_parameters(f"augmentation.{self.config_name()}", locals())
+        self.stages = None if stages is None else [str(stage) for stage in stages]
 
     def settle(self, names: Sequence[str]) -> list[str]:
         """Return where batches may be mixed in a network with these stages, lowest first."""

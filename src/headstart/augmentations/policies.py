@@ -7,9 +7,9 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch
 from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import PixelArray, Shape, View, check_count
+from headstart.augmentations.view import PixelArray, Shape, View
 from headstart.errors import ConfigError, nearest
-from headstart.settings.rules import is_number
+from headstart.settings.leaf_table import check_parameters
 
 ENHANCING = ("brightness", "contrast", "color", "sharpness")
 # The operations of RandAugment and TrivialAugment, in the order of the papers' tables.
@@ -60,11 +60,12 @@ class RandAugment(Operations):
     """Apply a fixed number of fourteen operations, all at one strength (Cubuk et al. 2019, arXiv:1909.13719)."""
 
     def __init__(self, operations: int = 2, magnitude: float = 9, bins: int = 31) -> None:
-        self.count = check_count("rand_augment.operations", operations, 1, 16)
-        self.bins = check_count("rand_augment.bins", bins, 2, 1001)
-        if not is_number(magnitude) or not 0 <= magnitude <= bins - 1:
-            raise ConfigError(f"rand_augment.magnitude={magnitude}: expected a number from 0 to {bins - 1}.")
-        self.magnitude = magnitude
+        check_parameters("augmentation.rand_augment", locals())
+        if magnitude > bins - 1:
+            raise ConfigError(
+                f"augmentation.rand_augment.magnitude={magnitude}: expected a number from 0 to {bins - 1}."
+            )
+        self.count, self.magnitude, self.bins = operations, magnitude, bins
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
         """Draw operations uniformly with replacement, each with a random sign."""
@@ -77,7 +78,8 @@ class TrivialAugment(Operations):
     """Apply one operation at a random strength from a wide range (Müller & Hutter 2021, arXiv:2103.10158)."""
 
     def __init__(self, bins: int = 31) -> None:
-        self.bins = check_count("trivial_augment.bins", bins, 2, 1001)
+        check_parameters("augmentation.trivial_augment", locals())
+        self.bins = bins
 
     def draw_steps(self, rng: np.random.Generator) -> list[Step]:
         """Draw operation and strength uniformly."""
@@ -98,7 +100,8 @@ class AutoAugment(Operations):
         known = {choice.value: choice for choice in v2.AutoAugmentPolicy}
         if policy not in known:
             raise ConfigError(
-                f"auto_augment.policy={policy}: expected one of {', '.join(known)}.{nearest(str(policy), known)}"
+                f"augmentation.auto_augment.policy={policy}: expected one of {', '.join(known)}."
+                f"{nearest(str(policy), known)}"
             )
         self.policy = policy
         tables = v2.AutoAugment(known[policy])._policies

@@ -7,9 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.errors import ConfigError
-from headstart.settings.rules import is_number, is_whole
-
 PixelArray = NDArray[np.uint8]
 Shape = tuple[int, int]  # height and width in pixels
 
@@ -64,23 +61,7 @@ def mirrored(image: PixelArray, mirror: bool) -> PixelArray:
     return np.ascontiguousarray(image[:, ::-1] if mirror else image)
 
 
-def check_share(name: str, value: float) -> float:
-    """Return ``value``, or raise ConfigError unless it is a number from 0 to 1."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ConfigError(f"{name}={value}: expected a fraction between 0 and 1.")
-    return value
-
-
-def check_count(name: str, value: int, low: int, high: int) -> int:
-    """Return ``value``, or raise ConfigError unless it is a whole number from ``low`` to ``high``."""
-    if not is_whole(value) or not low <= value <= high:
-        raise ConfigError(f"{name}={value}: expected a whole number from {low} to {high}.")
-    return value
-
-
-def check_range(name: str, value: Sequence[float], low: float, high: float, expected: str) -> tuple[float, float]:
-    """Return two numbers within limits, the smaller one first; otherwise raise ConfigError that names ``expected``."""
-    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    if len(pair) != 2 or not all(is_number(number) for number in pair) or not low <= pair[0] <= pair[1] <= high:
-        raise ConfigError(f"{name}={list(pair) if pair else value}: expected {expected}.")
-    return float(pair[0]), float(pair[1])
+def as_range(pair: Sequence[float]) -> tuple[float, float]:
+    """Return a pair of numbers as floats."""
+    low, high = pair
+    return float(low), float(high)

@@ -122,9 +122,3 @@ def read(stages: Sequence[nn.Module], taps: Sequence[int], pool: nn.Module, x: T
         if number in taps:
             outputs.append(x)
     return pool(*outputs)
-
-
-def check_image_size(image_size: int | None) -> None:
-    """Raise ConfigError unless the size is None or positive."""
-    if image_size is not None and (isinstance(image_size, bool) or image_size < 1):
-        raise ConfigError(f"dataset.image_size={image_size}: expected a positive number of pixels, such as 64.")

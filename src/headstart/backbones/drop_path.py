@@ -12,15 +12,6 @@ from headstart.errors import ConfigError
 LIBRARY_RATES = {"efficientnet_b0": 0.2, "convnext_tiny": 0.1, "swin_t": 0.2}  # torchvision's built-in rates
 
 
-def check_drop_path(rate: object) -> float | None:
-    """Return the rate of the highest block, or None for the library's own; raise ConfigError unless it is below 1."""
-    if rate is None:
-        return None
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise ConfigError(f"backbone.drop_path={rate}: expected a number of at least 0 and below 1, such as 0.1.")
-    return float(rate)
-
-
 def no_drop_path(rate: float, name: str) -> ConfigError:
     """Return the error for a network without stochastic depth."""
     return ConfigError(f"backbone.drop_path={rate:g}: {name} has no branches that can be dropped; set it to 0 or null.")

@@ -7,16 +7,21 @@ import torch
 from torch import Tensor, nn
 
 from headstart.backbones.adapting import timm_adapt
-from headstart.backbones.backbone import Backbone, WeightsInfo, check_image_size
+from headstart.backbones.backbone import Backbone, WeightsInfo
 from headstart.backbones.timm_backbones import as_backbone, build
 from headstart.backbones.weights import file_sha256, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
+from headstart.settings.leaf_table import check_parameters
 
 VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 def efficientnet_lite(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
+    name: str,
+    weights: str | None = "imagenet",
+    image_size: int | None = None,
+    seed: int = 0,
+    drop_path: float | None = None,
 ) -> Backbone:
     """Return timm's ``tf_efficientnet_lite0`` to ``2`` (Tan & Le 2019, without squeeze-and-excitation).
 
@@ -26,7 +31,7 @@ def efficientnet_lite(
     """
     if name not in VARIANTS:
         raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
-    check_image_size(image_size)
+    check_parameters("backbone", locals())
     network = build(f"tf_{name}", seed, drop_path=drop_path)
     network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     info = WeightsInfo()

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from headstart.backbones.backbone import Backbone
 from headstart.errors import ConfigError, nearest
-
-POOLINGS = ("avg", "max", "avgmax", "gem")
+from headstart.settings.leaf_table import check_parameters, check_setting
 
 
 class Pool(nn.Module):
@@ -21,10 +20,7 @@ class Pool(nn.Module):
 
     def __init__(self, kind: str, channels_last_dim: bool = False, gem_p: float = 3.0) -> None:
         super().__init__()
-        if kind not in POOLINGS:
-            raise ConfigError(f"head.pooling={kind}: there is no such pooling.{nearest(kind, POOLINGS)}")
-        if not gem_p > 0:
-            raise ConfigError(f"head.gem_p={gem_p}: expected a number above 0, such as 3.")
+        check_parameters("head", {"pooling": kind, "gem_p": gem_p})
         self.kind, self.channels_last_dim, self.gem_p = kind, channels_last_dim, float(gem_p)
 
     def extra_repr(self) -> str:
@@ -65,6 +61,7 @@ def read_from(
     ``stages`` None means the last stage. ``pooling`` None means the backbone's own pooling at the last stage, and the
     average elsewhere. Raises ConfigError for an unknown stage, and for a pooling where there is nothing to pool.
     """
+    check_setting("head.stages", stages)
     names = backbone.stage_names
     if stages is None:
         chosen = [names[-1]]
@@ -72,8 +69,6 @@ def read_from(
         for name in stages:
             if name not in names:
                 raise ConfigError(f"head.stages: {backbone.name} has no stage '{name}'.{nearest(name, names)}")
-        if not stages or len(set(stages)) < len(stages):
-            raise ConfigError(f"head.stages={list(stages)}: expected one or more stages, each once.")
         chosen = [name for name in names if name in stages]  # in the order of the network
     if pooling is None and chosen == [names[-1]]:
         return backbone

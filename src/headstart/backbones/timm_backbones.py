@@ -5,18 +5,23 @@ from typing import Any
 import torch
 
 from headstart.backbones.adapting import timm_adapt
-from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
+from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.cutting import CannotCutError, cut
-from headstart.backbones.drop_path import check_drop_path, no_drop_path, settle_timm_rate
+from headstart.backbones.drop_path import no_drop_path, settle_timm_rate
 from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 from headstart.seeds import for_torch
+from headstart.settings.leaf_table import check_parameters
 from headstart.settings.sources import check_source, source_of
 
 
 def timm_backbone(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
+    name: str,
+    weights: str | None = "imagenet",
+    image_size: int | None = None,
+    seed: int = 0,
+    drop_path: float | None = None,
 ) -> Backbone:
     """Return one of timm's networks without its classifier.
 
@@ -33,7 +38,7 @@ def timm_backbone(
         raise ConfigError(f"timm has no network '{name}'.{nearest(str(name), timm.list_models())}")
     else:
         _check_tag(name)
-    check_image_size(image_size)
+    check_parameters("backbone", locals())
     own = weights == "imagenet" and not source_of(name)
     network = build(name, seed, pretrained=own, drop_path=drop_path)
     resize(name, network, image_size)
@@ -67,8 +72,7 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
     """Return a timm network without classifier, initialised from ``seed``; the global random state is unchanged."""
     import timm
 
-    rate = check_drop_path(drop_path)
-    options: dict[str, Any] = {"drop_path_rate": rate} if rate else {}  # not every network accepts it
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}  # not every network accepts it
     if source_of(name):
         options["in_chans"] = 3  # its description may say another number
     with torch.random.fork_rng(devices=[]):
@@ -76,8 +80,8 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
         try:
             network = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **options)
         except Exception as error:  # the hub's client, urllib and timm raise different errors
-            if isinstance(error, TypeError) and rate and "drop_path_rate" in str(error):
-                raise no_drop_path(rate, name) from error
+            if isinstance(error, TypeError) and drop_path and "drop_path_rate" in str(error):
+                raise no_drop_path(drop_path, name) from error
             if source_of(name):
                 raise unreadable(name, error) from error
             if not pretrained:
@@ -87,7 +91,7 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
                 raise ConfigError(f"timm has no weights for '{name}'; set backbone.weights=null or a file.") from error
             what = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
             raise failed_download(name, f"model.safetensors from {what}", "a place of your choice", error) from error
-    settle_timm_rate(network, name, rate)
+    settle_timm_rate(network, name, drop_path)
     return network
 
 

@@ -16,12 +16,13 @@ import torchvision
 from torch import Tensor, nn
 
 from headstart.backbones.adapting import torchvision_swin, torchvision_vit
-from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo, check_image_size
-from headstart.backbones.drop_path import check_drop_path, set_torchvision_rate
+from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
+from headstart.backbones.drop_path import set_torchvision_rate
 from headstart.backbones.placing import Adapt
 from headstart.backbones.weights import failed_download, file_sha256, fill_from, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
 from headstart.seeds import for_torch
+from headstart.settings.leaf_table import check_parameters
 
 Stages = list[tuple[str, nn.Module]]
 Cut = Callable[[Any], tuple[Stages, nn.Module]]
@@ -29,7 +30,11 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # o
 
 
 def torchvision_backbone(
-    name: str, weights: str | None = None, image_size: int | None = None, seed: int = 0, drop_path: float | None = None
+    name: str,
+    weights: str | None = "imagenet",
+    image_size: int | None = None,
+    seed: int = 0,
+    drop_path: float | None = None,
 ) -> Backbone:
     """Return one of torchvision's classifiers without its last layer.
 
@@ -38,8 +43,7 @@ def torchvision_backbone(
     """
     if name not in CUTS:
         raise ConfigError(f"There is no torchvision backbone '{name}'.{nearest(name, CUTS)}")
-    check_image_size(image_size)
-    drop_path = check_drop_path(drop_path)
+    check_parameters("backbone", locals())
     enum = torchvision.models.get_model_weights(name).DEFAULT
     preset = enum.transforms()
     size = image_size or preset.crop_size[0]

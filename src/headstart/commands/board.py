@@ -16,9 +16,11 @@ from headstart.comparison.panels import make_panels
 from headstart.comparison.table import group_runs
 from headstart.errors import ConfigError, DataError, HeadstartError
 from headstart.files import check_writable
-from headstart.records.events import FOLDER, check_events
+from headstart.records.events import check_events
+from headstart.records.finding import find_run_directories
+from headstart.records.names import TENSORBOARD_FOLDER
 from headstart.records.opening import check_stays_inside
-from headstart.records.runs import find_run_directories, read_runs
+from headstart.records.runs import read_runs
 from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.sweeps.labels import words_of
 from headstart.sweeps.status import read_status
@@ -79,8 +81,8 @@ def aggregate(folders: Sequence[Path]) -> Path | None:
     if not runs.runs:
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
-    check_stays_inside(first, "report", "report/tensorboard")
-    directory = first / "report" / "tensorboard"
+    check_stays_inside(first, "report", f"report/{TENSORBOARD_FOLDER}")
+    directory = first / "report" / TENSORBOARD_FOLDER
     check_writable(directory, "show single runs with --no-aggregate")
     return write_board(make_panels(group_runs(runs.runs)), directory)
 
@@ -107,8 +109,8 @@ class Links:
         runs = [status.directory for status in statuses]
         taken = {COMPARISON}
         wanted: dict[Path, Path] = {}
-        for run, words in zip(runs, words_of(runs, [status.record for status in statuses]), strict=True):
-            wanted[run / FOLDER] = self.folder / unique_name(plain_name(words), taken)
+        for run, words in zip(runs, words_of([status.record for status in statuses]), strict=True):
+            wanted[run / TENSORBOARD_FOLDER] = self.folder / unique_name(plain_name(words), taken)
         for target, link in self.links.items():
             if wanted.get(target) != link:
                 link.unlink()
@@ -119,7 +121,7 @@ class Links:
 
     def _can_show(self, run: Path) -> bool:
         """Return whether TensorBoard can read a run's event files; print once why not."""
-        if run not in self.can_show and (run / FOLDER).is_dir():
+        if run not in self.can_show and (run / TENSORBOARD_FOLDER).is_dir():
             try:
                 check_events(run)
                 self.can_show[run] = True

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.comparison.diff import DiffRow, DiffSection, Record, conclusion, differences, read_record, told
+from headstart.comparison.diff import DiffRow, DiffSection, conclusion, differences, told
 from headstart.guard import DONE
 from headstart.kinds import is_share
+from headstart.records.record import RunRecord, read_record
 from headstart.tables import table_text
 
 WIDEST = 48  # characters of a value
@@ -34,7 +35,7 @@ def diff(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def describe(record: Record) -> str:
+def describe(record: RunRecord) -> str:
     """Return a one-line description of a run."""
     names = [str(record.get(name)) for name in ("dataset", "backbone", "strategy") if record.get(name)]
     augmentation = "+".join(str(name) for name in record.get("augmentation") or []) or "no augmentation"

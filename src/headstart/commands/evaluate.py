@@ -14,9 +14,10 @@ import numpy as np
 from headstart.commands.explain import Parser, print_run_error, run_directory, title_of
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import check_writable, write_atomically
+from headstart.files import check_writable
 from headstart.guard import DONE
-from headstart.records.robustness_file import CSV, JSON, Cell, Robustness, read_robustness
+from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
+from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
 from headstart.records.runs import Run, read_run
 from headstart.records.tensors import open_network
 from headstart.settings.configs import CONFIG_ERRORS
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="headstart evaluate",
         description="Test finished runs again, on clean or corrupted test images (Hendrycks & Dietterich 2019)."
-        f" --corruptions writes {JSON} and {CSV} to the runs; 'headstart report' shows them.",
+        f" --corruptions writes {ROBUSTNESS_FILE} and {ROBUSTNESS_TABLE} to the runs; 'headstart report' shows them.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument(
@@ -194,7 +195,7 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     from headstart.robustness.corruptions import made_by
 
     run = _finished(directory)
-    with open_network(directory, "checkpoints/best.ckpt") as file:
+    with open_network(directory, BEST_NETWORK) as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     job = Job(run, weights, read_robustness(directory))
     wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
@@ -203,12 +204,15 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
         of = (known.weights, known.made_by, known.fingerprint)
         count = min(options.images or known.total, known.total)
         if of != (weights, made_by(known.size), run.fingerprints.get("test")):
-            print(f"{job.name}: {JSON} is for other weights, images or packages and is replaced", file=sys.stderr)
+            print(
+                f"{job.name}: {ROBUSTNESS_FILE} is for other weights, images or packages and is replaced",
+                file=sys.stderr,
+            )
             job.known = None
         elif count != known.count and not options.again:
             raise DataError(
-                f"{JSON} was measured on {known.count:,} images, not {count:,}; use --images {known.count}, or"
-                " --again to replace it."
+                f"{ROBUSTNESS_FILE} was measured on {known.count:,} images, not {count:,}; use --images"
+                f" {known.count}, or --again to replace it."
             )
         elif count != known.count:
             job.known = None
@@ -238,7 +242,7 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
                 assert job.known is not None
                 found = {(name, severity): network.rows_of(correct) for severity, correct in by_severity.items()}
                 job.known = job.known.with_results(found, NAMES)
-                _write(job.run.directory, job.known)
+                write_robustness(job.run.directory, job.known)
         for job, _ in members:
             job.missing = []
 
@@ -268,13 +272,8 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNe
     if job.known is None or (options.again and job.known.images != fresh.images):
         job.known = fresh
     elif job.known.images != fresh.images:
-        raise DataError(f"the test images have changed since {JSON} was written; --again replaces it")
+        raise DataError(f"the test images have changed since {ROBUSTNESS_FILE} was written; --again replaces it")
     return source, network
-
-
-def _write(directory: Path, known: Robustness) -> None:
-    write_atomically(directory / JSON, known.text())
-    write_atomically(directory / CSV, known.csv())
 
 
 # --- printed

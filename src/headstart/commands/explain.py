@@ -9,14 +9,15 @@ from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, print_error
 from headstart.progress import ProgressLine
+from headstart.records.explained import EXPLAIN_FILES
+from headstart.records.finding import find_run_directories
+from headstart.records.names import EXPLAIN_FOLDER, RUN_FILE
 from headstart.records.opening import check_stays_inside
-from headstart.records.runs import Run, find_run_directories, read_run
+from headstart.records.runs import Run, read_run
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.settings.configs import explain as explain_config
 
 IMAGES, MOST_IMAGES = 12, 60
-ENDINGS = (".png", "-dark.png", ".pdf", ".csv")
-FILES = [f"{figure}{end}" for figure in ("mistakes", "grad_cam", "embedding") for end in ENDINGS]
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,7 +92,7 @@ def _check(options: argparse.Namespace) -> None:
 def run_directory(path: Path) -> Path:
     """Return the directory of the run at ``path``, or at its run.json. Raises DataError for anything else."""
     found = find_run_directories([path])
-    itself = path.parent if path.name == "run.json" and path.is_file() else path
+    itself = path.parent if path.name == RUN_FILE and path.is_file() else path
     if found == [itself.resolve()]:
         return itself
     below = f" but holds {len(found)}; name one, such as '{found[0]}'" if found else ""
@@ -102,9 +103,9 @@ def _explain_run(directory: Path, options: argparse.Namespace) -> None:
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be explained, but this one is {run.status} ({run.reason}).")
-    check_stays_inside(directory, "explain")
-    folder = directory / "explain"
-    check_writable(folder, "the figures are written there, so make it writable", FILES)
+    check_stays_inside(directory, EXPLAIN_FOLDER)
+    folder = directory / EXPLAIN_FOLDER
+    check_writable(folder, "the figures are written there, so make it writable", EXPLAIN_FILES)
     files = files_of_run(run, options)
     folder.mkdir(exist_ok=True)
     for name, content in files.items():

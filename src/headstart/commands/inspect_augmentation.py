@@ -12,6 +12,7 @@ from headstart.commands.inspect import reason
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
+from headstart.records.names import SETTINGS_FILE
 from headstart.settings.configs import composed
 from headstart.settings.early_checks import check_settings, named_well
 from headstart.settings.effects import augmentation_names
@@ -92,7 +93,7 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
     folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "augmentation.txt", f"{table}\n")
     for file, content in _files(draw(drawn, title)).items():
         write_atomically(folder / file, content)

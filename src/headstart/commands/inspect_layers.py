@@ -11,6 +11,7 @@ from headstart.commands.inspect import reason
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
+from headstart.records.names import SETTINGS_FILE
 from headstart.settings.configs import composed
 from headstart.settings.early_checks import named_well
 from headstart.settings.effects import augmentation_names
@@ -66,7 +67,7 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     folder = make_run_directory(
         output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "layers")
     )
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "layers.csv", probes_csv(probes))
     write_figure(folder, probes, f"{backbone} on {dataset}")
     print(f"written to {folder}")

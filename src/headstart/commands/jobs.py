@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from headstart.devices import processes
 from headstart.errors import HeadstartError, Pruned, RunError
 from headstart.records.lock import RunLock
+from headstart.records.opening import first_line
 from headstart.records.outcomes import TRIAL
-from headstart.records.runs import first_line
+from headstart.records.record import RunRecord
 from headstart.settings import identity
-from headstart.sweeps.earlier import UNFINISHED, Earlier, abandoned, earlier_runs, folders_to_search
+from headstart.sweeps.earlier import UNFINISHED, abandoned, earlier_runs, folders_to_search
 from headstart.training.crashes import happens_again
 from headstart.training.prepare import Described, describe
 from headstart.training.run import carry_out, follow
@@ -91,11 +92,11 @@ def do(
         return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, score)
 
 
-def _found(described: Described, parent: Path) -> list[Earlier]:
+def _found(described: Described, parent: Path) -> list[RunRecord]:
     return earlier_runs(folders_to_search(Path(str(described.config.output_dir)), parent), described.config_hash)
 
 
-def _states(found: Sequence[Earlier]) -> list[tuple[Path, str, bool]]:
+def _states(found: Sequence[RunRecord]) -> list[tuple[Path, str, bool]]:
     return [(run.directory, run.status, run.lives) for run in found]
 
 
@@ -113,7 +114,7 @@ def _one_at_a_time(output_dir: Path) -> Iterator[None]:
 
 
 def _earlier_result(
-    described: Described, found: Sequence[Earlier], policy: ResumePolicy, follows: bool, overrides: Sequence[str]
+    described: Described, found: Sequence[RunRecord], policy: ResumePolicy, follows: bool, overrides: Sequence[str]
 ) -> Result | None:
     """Return the result of an earlier run that makes this one unnecessary, or None.
 
@@ -122,19 +123,24 @@ def _earlier_result(
     """
     trial = [override for override in overrides if override.startswith(TRIAL)]
     for run in reversed(found):
-        if run.status == "pruned" and trial and trial[0] in (run.provenance("overrides") or []):
-            return Result("pruned", run.directory, run.score)
+        if run.status == "pruned" and trial and trial[0] in (run.get("provenance", "overrides") or []):
+            return Result("pruned", run.directory, _score(run))
         if run.status == "finished" and policy.skip_finished:
-            other = "" if run.provenance("source_sha256") == _source() else ", with another version of headstart"
-            print(f"skipped: finished before{other}, {run.metric.named(run.score)} on validation: {run.directory}")
-            return Result("skipped", run.directory, run.score)
+            other = "" if run.get("provenance", "source_sha256") == _source() else ", with another version of headstart"
+            print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
+            return Result("skipped", run.directory, _score(run))
         if run.lives and not follows:
             print(f"skipped: running in another process: {run.directory}")
-            return Result("elsewhere", run.directory, run.score)
+            return Result("elsewhere", run.directory, _score(run))
     return None
 
 
-def _place(described: Described, found: Sequence[Earlier], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
+def _score(run: RunRecord) -> float:
+    """Return the primary metric on validation, of the chosen epoch; NaN if there is none."""
+    return math.nan if run.validation is None else run.validation
+
+
+def _place(described: Described, found: Sequence[RunRecord], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
     """Return the directory to run in and the status of its run: "new" for a new directory."""
     for run in reversed(found):
         if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
@@ -143,9 +149,8 @@ def _place(described: Described, found: Sequence[Earlier], policy: ResumePolicy,
     return left or identity.make_run_directory(parent, described.name), "new"
 
 
-def _error(found: Sequence[Earlier], directory: Path) -> str:
-    record = next(run.record for run in found if run.directory == directory)
-    return str((record.get("error") or {}).get("message"))
+def _error(found: Sequence[RunRecord], directory: Path) -> str:
+    return next(str(run.get("error", "message")) for run in found if run.directory == directory)
 
 
 def _source() -> Any:

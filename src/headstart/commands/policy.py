@@ -17,7 +17,8 @@ from headstart.files import check_writable, expanded
 from headstart.seeds import generator
 from headstart.settings.configs import CONFIG_ERRORS, composed, explain
 from headstart.settings.early_checks import named_well
-from headstart.settings.rules import is_whole
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import is_whole
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CONFIG = "policy"  # the name of the file in conf
-REAL = ("validation", "train")
 OWN = ("output", "real", "image_size", "most_pictures")  # settings of this command, not of the search
 HELP = """headstart policy: search an augmentation that makes training images like validation images
 
@@ -96,20 +96,12 @@ def search_settings(config: DictConfig) -> "SearchSettings":
     from headstart.augmentations.learned.search import SearchSettings
 
     given: Any = OmegaConf.to_container(config.policy, resolve=True)
-    if given["real"] not in REAL:
-        raise ConfigError(f"policy.real={given['real']}: expected validation or train.{nearest(given['real'], REAL)}")
-    for name, least in (("image_size", 8), ("most_pictures", 2)):
-        if not is_whole(given[name]) or given[name] < least:
-            raise ConfigError(f"policy.{name}={given[name]}: expected a whole number of {least} or more.")
-    if not is_whole(given["seed"]):
-        raise ConfigError(f"policy.seed={given['seed']}: expected a whole number.")
+    check_parameters("policy", given)
     for name, seed in config.seeds.items():
         if not is_whole(seed):
             raise ConfigError(f"seeds.{name}={seed}: expected a whole number.")
     wanted = {name: value for name, value in given.items() if name not in OWN}
     operations = wanted.pop("operations")
-    if operations is not None and not isinstance(operations, list):
-        raise ConfigError(f"policy.operations={operations}: expected a list, such as [rotate,brightness], or null.")
     try:
         plain = SearchSettings(**wanted)
     except TypeError:
@@ -119,11 +111,9 @@ def search_settings(config: DictConfig) -> "SearchSettings":
     return plain if operations is None else replace(plain, operations=tuple(map(str, operations)))
 
 
-def _writable(output: object) -> Path:
+def _writable(output: str) -> Path:
     """Return the path of the output file. Raises an error before the search if it cannot be written."""
-    if not isinstance(output, str) or not output.strip():
-        raise ConfigError(f"policy.output={output}: expected the path of a file, such as policy.json.")
-    path = expanded(output)
+    path = expanded(str(output))
     if path.is_dir():
         raise ConfigError(f"policy.output={output} is a folder; expected the path of a file, such as policy.json.")
     check_writable(path.parent, "choose another policy.output")

@@ -16,25 +16,19 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.commands.diff import describe, section_lines
-from headstart.comparison.diff import (
-    Record,
-    circumstances,
-    compare_predictions,
-    compare_results,
-    pairs_text,
-    read_record,
-    same_bytes,
-)
+from headstart.comparison.diff import circumstances, compare_predictions, compare_results, pairs_text, same_bytes
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
-from headstart.kinds import kind_of, metric_of, task_name
+from headstart.kinds import kind_of, metric_of
+from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
-from headstart.records.repeats import is_repeat
+from headstart.records.record import RunRecord, read_record, record_of
+from headstart.records.runs import Run, read_run
 from headstart.records.settings_file import read_config
 from headstart.settings.configs import CONFIG_ERRORS, explain
 from headstart.settings.effects import augmentation_names, flatten, is_indifferent, is_seed
 from headstart.settings.foreign import keep_inside, reads
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.settings.targets import check_targets
 
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
@@ -104,7 +98,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     reasons = [*result.reasons, *seed_lines(original, repeated)]
     content = {"run": str(original.directory.resolve()), "id": original.content.get("id"), "verdict": result.word}
     text = json.dumps({**content, "reasons": reasons}, indent=2, ensure_ascii=False)
-    write_atomically(repeated.directory / "reproduction.json", f"{text}\n")
+    write_atomically(repeated.directory / REPRODUCTION_FILE, f"{text}\n")
     if result.word != BIT_EQUAL:
         print(*section_lines([replace(compare_results(original, repeated), notes=())], THEN_NOW), "", sep="\n")
     print(*reasons, sep="\n")
@@ -112,7 +106,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     return result.exit_code
 
 
-def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
+def _repeated(original: RunRecord, config: DictConfig, output: Path) -> RunRecord:
     """Print what has changed since the original, and run it again."""
     from headstart.training.run import run  # loads torch
 
@@ -135,7 +129,7 @@ def _repeated(original: Record, config: DictConfig, output: Path) -> Record:
     return _made_since(before, output, now.content["config_hash"])
 
 
-def _original(path: Path) -> Record:
+def _original(path: Path) -> RunRecord:
     """Return the run to repeat. Raises DataError if it is not finished, or lacks names, accuracy or predictions."""
     record = read_record(path)
     if not record.finished:
@@ -145,21 +139,21 @@ def _original(path: Path) -> Record:
         )
     for name in ("backbone", "dataset", "strategy"):
         if not isinstance(record.content.get(name), str):
-            raise DataError(f"'{record.directory / 'run.json'}' does not name the {name}.")
+            raise DataError(f"'{record.directory / RUN_FILE}' does not name the {name}.")
     try:
         name = f"test/{metric_of(record.content).name}"
     except DataError as error:
         raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
     if name not in record.metrics:
-        raise DataError(f"'{record.directory / 'run.json'}' has no {name} to compare with.")
+        raise DataError(f"'{record.directory / RUN_FILE}' has no {name} to compare with.")
     try:
-        read_predictions(record.directory / "predictions.csv", kind_of(record.content))
+        read_predictions(record.directory / TEST_PREDICTIONS, kind_of(record.content))
     except DataError as error:
         raise DataError(f"'{record.directory}' has no predictions to compare with: {error}.") from None
     return record
 
 
-def place(config: DictConfig, original: Record, output: Path, root: Path | None, weights: Path | None) -> None:
+def place(config: DictConfig, original: RunRecord, output: Path, root: Path | None, weights: Path | None) -> None:
     """Change the paths in ``config``, and nothing that determines the result.
 
     Features are computed again, because reading an earlier run's features would prove little.
@@ -185,7 +179,7 @@ def place(config: DictConfig, original: Record, output: Path, root: Path | None,
     raise DataError(f"The images are no longer at '{now}'; give their folder with --root DIR.")
 
 
-def engine_of(original: Record) -> str | None:
+def engine_of(original: RunRecord) -> str | None:
     """Return the engine that computed the original's features, or None if it cannot be used here.
 
     Without it, another engine might be chosen because it is faster today.
@@ -200,7 +194,7 @@ def engine_of(original: Record) -> str | None:
 
 
 @contextmanager
-def _threads_of(original: Record) -> Iterator[None]:
+def _threads_of(original: RunRecord) -> Iterator[None]:
     """Use the original's number of threads if there are enough cores, because rounding depends on it."""
     import torch
 
@@ -214,7 +208,7 @@ def _threads_of(original: Record) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def today(config: DictConfig, output: Path) -> Record:
+def today(config: DictConfig, output: Path) -> RunRecord:
     """Return the record of the run as it would start now: reads data and weights, and trains nothing."""
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
@@ -244,22 +238,22 @@ def today(config: DictConfig, output: Path) -> Record:
             "weights": asdict(parts.strategy.backbone.weights),
         },
     }
-    return Record(output, content, flatten(settings))
+    return RunRecord(output, content, planned=flatten(settings))
 
 
-def _overrides(original: Record) -> list[str]:
+def _overrides(original: RunRecord) -> list[str]:
     found = original.get("provenance", "overrides")
     return [str(override) for override in found] if isinstance(found, list) else []
 
 
-def _made_since(before: set[Path], output: Path, wanted: str) -> Record:
+def _made_since(before: set[Path], output: Path, wanted: str) -> RunRecord:
     """Return the latest new run with this config_hash; other processes may write to the folder, too."""
-    fresh = [read_record(folder) for folder in set(output.iterdir()) - before if (folder / "run.json").is_file()]
+    fresh = map(record_of, set(output.iterdir()) - before)
     own = [record for record in fresh if record.content.get("config_hash") == wanted]
     return max(own, key=lambda record: str(record.content.get("started_at")))
 
 
-def verdict(original: Record, repeated: Record) -> Verdict:
+def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
     """Compare a repeat with its original and return the verdict.
 
     ``bit-equal``: all metrics are equal, and predictions.csv byte by byte. ``within the interval``: not bit-equal, but
@@ -270,7 +264,7 @@ def verdict(original: Record, repeated: Record) -> Verdict:
     figures = [_figures(original, repeated)]
     if all(data) and data[0] != data[1]:
         return Verdict(DIFFERENT, ("The data are not the same, so the results may differ.", *figures))
-    then, now = (record.directory / "predictions.csv" for record in (original, repeated))
+    then, now = (record.directory / TEST_PREDICTIONS for record in (original, repeated))
     if original.metrics == repeated.metrics and same_bytes(then, now):
         return Verdict(BIT_EQUAL, ("Every metric and every prediction is equal to the last bit.", *figures))
     try:
@@ -284,10 +278,10 @@ def verdict(original: Record, repeated: Record) -> Verdict:
     return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, metric, THEN_NOW)))
 
 
-def _check_agreement(record: Record) -> None:
+def _check_agreement(record: RunRecord) -> None:
     """Raise DataError if run.json and predictions.csv give different values of the primary metric on test."""
     kind, metric = kind_of(record.content), metric_of(record.content)
-    counted = float(read_predictions(record.directory / "predictions.csv", kind).per_image.mean())
+    counted = float(read_predictions(record.directory / TEST_PREDICTIONS, kind).per_image.mean())
     stated = _score_of(record)
     if abs(counted - stated) > ROUNDING * (1 if metric.is_share else max(counted, stated)):
         raise DataError(
@@ -296,7 +290,7 @@ def _check_agreement(record: Record) -> None:
         )
 
 
-def _score_of(record: Record) -> float:
+def _score_of(record: RunRecord) -> float:
     """Return the primary metric on test. Raises DataError where run.json does not say."""
     name = f"test/{metric_of(record.content).name}"
     if name not in record.metrics:
@@ -304,7 +298,7 @@ def _score_of(record: Record) -> float:
     return record.metrics[name]
 
 
-def _figures(original: Record, repeated: Record) -> str:
+def _figures(original: RunRecord, repeated: RunRecord) -> str:
     then, now, metric = _score_of(original), _score_of(repeated), metric_of(original.content)
     what = f"Test {metric.words}"
     if then == now:
@@ -312,7 +306,7 @@ def _figures(original: Record, repeated: Record) -> str:
     return f"{what}: {metric.exact(then)} then, {metric.exact(now)} now, {metric.exact_difference(now - then)}."
 
 
-def seed_lines(original: Record, repeated: Record) -> list[str]:
+def seed_lines(original: RunRecord, repeated: RunRecord) -> list[str]:
     """Return a line on the variation over seeds, from runs beside the original that differ only in their seeds."""
     metric = metric_of(original.content)
     scores = [_score_of(record) for record in (original, *other_seeds(original))]
@@ -326,22 +320,17 @@ def seed_lines(original: Record, repeated: Record) -> list[str]:
     return [f"{line}."]
 
 
-def other_seeds(original: Record) -> list[Record]:
+def other_seeds(original: RunRecord) -> list[RunRecord]:
     """Return finished runs in the same folder that differ from the original only in their seeds, one per seed."""
     home = original.directory.resolve()
-    wanted, found = _settings(original.config), {_seeds(original.config): original}
+    wanted = _settings(original.config)
+    found: dict[str, RunRecord] = {_seeds(original.config): original}
     for folder in sorted(home.parent.iterdir()):
-        if folder == home or not (folder / "run.json").is_file():
+        record = read_run(folder)
+        if folder == home or not isinstance(record, Run) or record.is_repeat:
             continue
-        try:
-            record = read_record(folder)
-        except DataError:
-            continue
-        if is_repeat(record.content):
-            continue
-        same_task = task_name(record.content) == task_name(original.content)
-        scored = f"test/{metric_of(original.content).name}" in record.metrics
-        if record.finished and same_task and scored and _settings(record.config) == wanted:
+        same_metric = record.task == original.task
+        if same_metric and _settings(record.config) == wanted:
             found.setdefault(_seeds(record.config), record)
     return list(found.values())[1:]
 

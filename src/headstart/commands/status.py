@@ -108,7 +108,7 @@ def in_two_units(seconds: float) -> str:
 def _table(runs: Sequence[RunStatus]) -> str:
     """Return a table with a row per run: its name, the settings in which runs differ, and its progress."""
     directories = [run.directory for run in runs]
-    settings = setting_columns(directories, [run.record for run in runs])
+    settings = setting_columns([run.record for run in runs])
     home = Path(os.path.commonpath([directory.parent for directory in directories]))
     names = run_names(directories, home) if settings else [_near(directory) for directory in directories]
     header = ["run", *settings, "status", "epochs", "time", "to go", "test"]

@@ -28,6 +28,7 @@ from headstart.records.outcomes import (
     summary,
     write_outcome,
 )
+from headstart.records.sweep_file import sweep_record
 from headstart.settings.configs import (
     CONFIG_ERRORS,
     conf_folder,
@@ -35,11 +36,11 @@ from headstart.settings.configs import (
     from_hydra,
     guarded,
     help_text,
+    missing_plugin,
     refuse_parts,
-    told_of_plugin,
 )
 from headstart.settings.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import Sweep, ended, follows, jobs_of, own_settings, process_of
+from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 from headstart.training.crashes import crash_of
 
@@ -102,7 +103,7 @@ def train(arguments: Sequence[str]) -> int:
             ended()
             if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
-            return _print_error(told_of_plugin(error), arguments, also=(ValueError,))
+            return _print_error(missing_plugin(error), arguments, also=(ValueError,))
     return _conclude(ended())
 
 
@@ -156,7 +157,7 @@ def job(config: DictConfig) -> float:
     if sweep is not None and not follows():
         which, left = _place_in(sweep, number, hydra_config, trial is not None)
         print(f"headstart: {which}{left}: {' '.join(own_settings(sweep, overrides)) or 'no changes'}", flush=True)
-        end_with(process_of(sweep))
+        end_with(sweep_record(sweep).process)
         place = within(which, only_lines=is_parallel(hydra_config))
     begun = time.monotonic()
     try:
@@ -186,7 +187,7 @@ def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[st
 
     Trials of a search have Optuna's numbers, from 0.
     """
-    jobs, at_once = jobs_of(sweep), known_at_once(hydra)
+    jobs, at_once = sweep_record(sweep).jobs, known_at_once(hydra)
     which = f"trial {number}" if searching else f"run {number + 1}"
     if jobs is None or jobs <= number:
         return which, ""

@@ -48,7 +48,7 @@ def budget_of(group: RunGroup) -> Budget:
 
 def choices_of(run: Run) -> dict[str, int]:
     """Return what validation chose inside a run, with how many candidates there were, where they were two or more."""
-    selection = run.record.get("selection")
+    selection = run.get("selection")
     if not isinstance(selection, dict):
         return {}
     choices = selection.get("choices")

@@ -14,58 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.errors import DataError, nearest
-from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of, task_name
+from headstart.errors import DataError
+from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.number_predictions import NumberPredictions
-from headstart.records.manifest import MANIFEST, read_manifest, read_settings
-from headstart.records.opening import MB, first_line, open_inside
+from headstart.records.names import TEST_PREDICTIONS
+from headstart.records.opening import MB, open_inside
 from headstart.records.predictions import read_predictions
-from headstart.records.runs import SCHEMA, find_run_directories, finite_numbers, is_name, shown
+from headstart.records.record import RunRecord
 from headstart.records.tables import MOST_PREDICTIONS
-from headstart.settings.effects import flatten, is_indifferent, is_seed
+from headstart.settings.effects import is_indifferent, is_seed
 from headstart.statistics import paired_both
 
 ABSENT = "–"  # stands for a value that only the other run has
 NO_BEARING = "does not bear on the result"
 LAST_BITS = "may change the last bits"
 BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware that may
-ENTRIES: dict[tuple[str, ...], type] = {  # what entries of run.json are, where they are there at all
-    ("augmentation",): list,
-    ("classes",): list,
-    ("provenance", "git_commit"): str,
-    ("provenance", "source_sha256"): str,
-    ("provenance", "dataset_fingerprint"): str,
-}
-WORDS: dict[type, str] = {list: "a list", str: "text"}
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of a run, whatever its status: run.json and config.yaml, or the same of a run yet to come."""
-
-    directory: Path
-    content: Mapping[str, Any]
-    """run.json."""
-    config: Mapping[str, Any]
-    """config.yaml as one flat dictionary with dotted keys; empty when it is missing or damaged."""
-
-    def get(self, *path: str) -> Any:
-        """An entry of run.json by its path; None where there is none."""
-        value: Any = self.content
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is a result."""
-        return self.content.get("status") == "finished"
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The finite numbers among the metrics."""
-        return finite_numbers(self.get("metrics"))
 
 
 @dataclass(frozen=True)
@@ -165,30 +129,6 @@ class Pairs:
         return centre - reach, centre + reach
 
 
-def read_record(path: Path) -> Record:
-    """Read one run directory, finished or not. Raises DataError, in one sentence, where there is none to read."""
-    directory = path.parent if path.name == MANIFEST else path
-    file = directory / MANIFEST
-    if not os.path.lexists(file):
-        raise DataError(_no_run(directory))
-    try:
-        content = read_manifest(directory)
-    except DataError as error:
-        raise DataError(f"'{file}'{str(error).removeprefix(MANIFEST)}.") from None
-    if content.get("schema") != SCHEMA:
-        raise DataError(f"'{file}' has schema {shown(content.get('schema'))}; this version reads {SCHEMA}.")
-    record = Record(directory, content, _flat_config(directory))
-    for name in ("backbone", "dataset", "strategy"):
-        if record.get(name) is not None and not is_name(record.get(name)):
-            raise DataError(f"'{file}' is damaged: its {name} is {shown(record.get(name))}; expected a name.")
-    for entry, expected in ENTRIES.items():
-        value = record.get(*entry)
-        if value is not None and not isinstance(value, expected):
-            found = first_line(json.dumps(value), limit=40)
-            raise DataError(f"'{file}' is damaged: its {'.'.join(entry)} is {found}; expected {WORDS[expected]}.")
-    return record
-
-
 def compare_predictions(a: Path, b: Path, kind: Kind) -> Pairs | ErrorPairs:
     """Compare two files image by image. Raises DataError where one cannot be read or they list other images."""
     first = read_predictions(a, kind)
@@ -244,12 +184,12 @@ def same_bytes(a: Path, b: Path) -> bool:
     return False
 
 
-def differences(a: Record, b: Record) -> list[DiffSection]:
+def differences(a: RunRecord, b: RunRecord) -> list[DiffSection]:
     """Everything that two runs can differ in, a section each; the results come last."""
     return [*circumstances(a, b), compare_results(a, b)]
 
 
-def circumstances(a: Record, b: Record) -> list[DiffSection]:
+def circumstances(a: RunRecord, b: RunRecord) -> list[DiffSection]:
     """What was given to two runs: all but the results."""
     weights = compare_weights(a, b)
     return [
@@ -263,7 +203,7 @@ def circumstances(a: Record, b: Record) -> list[DiffSection]:
     ]
 
 
-def compare_settings(a: Record, b: Record, weights: DiffSection) -> DiffSection:
+def compare_settings(a: RunRecord, b: RunRecord, weights: DiffSection) -> DiffSection:
     """config.yaml but for the seeds, by dotted key; where one is missing, only the hashes can tell."""
     if unknown := _without_config(a, b):
         same = _hash(a) is not None and _hash(a) == _hash(b)
@@ -275,13 +215,13 @@ def compare_settings(a: Record, b: Record, weights: DiffSection) -> DiffSection:
             row = replace(row, note=NO_BEARING)
         if not is_seed(row.name):
             rows.append(row)
-    if _order(a) != _order(b) and not any(row.name.startswith("augmentation") for row in rows):
-        rows.append(DiffRow("augmentation, in order", _order(a), _order(b)))
+    if a.augmentation != b.augmentation and not any(row.name.startswith("augmentation") for row in rows):
+        rows.append(DiffRow("augmentation, in order", a.augmentation, b.augmentation))
     count = sum(not is_seed(key) for key in a.config.keys() | b.config.keys())
     return DiffSection("settings", tuple(rows), not _bearing(rows), f"all {count}")
 
 
-def compare_seeds(a: Record, b: Record) -> DiffSection:
+def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
     """The seed, its streams, and where a part was given another seed than its stream's."""
     if unknown := _without_config(a, b):
         same = _hash(a) is not None and _hash(a) == _hash(b)
@@ -297,7 +237,7 @@ def compare_seeds(a: Record, b: Record) -> DiffSection:
     return DiffSection("seeds", tuple(rows), not _bearing(rows), f"seed {a.config.get('seed')}, and every stream of it")
 
 
-def compare_code(a: Record, b: Record) -> DiffSection:
+def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     """Commit, changes since, and the source itself; where both hashed it, that alone decides."""
     names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
     of_a, of_b = ({name: record.get("provenance", name) for name in names} for record in (a, b))
@@ -320,7 +260,7 @@ def compare_code(a: Record, b: Record) -> DiffSection:
     return DiffSection("code", tuple(rows), equal, f"{said}, with the same changes" if of_a["git_dirty"] else said)
 
 
-def compare_data(a: Record, b: Record) -> DiffSection:
+def compare_data(a: RunRecord, b: RunRecord) -> DiffSection:
     """Fingerprints, of all and of each split; numbers of images, classes, and what was left out as unreadable."""
     of_a, of_b = (record.get("provenance", "dataset_fingerprint") for record in (a, b))
     rows = [DiffRow("dataset_fingerprint", of_a, of_b)] if of_a != of_b else []
@@ -341,7 +281,7 @@ def compare_data(a: Record, b: Record) -> DiffSection:
     return DiffSection("data", tuple(rows), of_a == of_b, f"{of_a[:12]}{f': {counts} images' if counts else ''}")
 
 
-def compare_weights(a: Record, b: Record) -> DiffSection:
+def compare_weights(a: RunRecord, b: RunRecord) -> DiffSection:
     """Name and content of the weights that the backbone started from."""
     first, second = (record.get("provenance", "weights") for record in (a, b))
     loaded = [bool(record.get("provenance", "dataset_fingerprint")) for record in (a, b)]  # read at the same time
@@ -357,7 +297,7 @@ def compare_weights(a: Record, b: Record) -> DiffSection:
     return DiffSection("weights", tuple(rows), equal, str(first.get("name") or "random, from the seed"))
 
 
-def compare_packages(a: Record, b: Record) -> DiffSection:
+def compare_packages(a: RunRecord, b: RunRecord) -> DiffSection:
     """Versions of Python and of the packages that bear on results."""
     first, second = (record.get("provenance", "packages") for record in (a, b))
     if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
@@ -366,7 +306,7 @@ def compare_packages(a: Record, b: Record) -> DiffSection:
     return DiffSection("packages", tuple(rows), not rows, f"all {len(first)}")
 
 
-def compare_hardware(a: Record, b: Record) -> DiffSection:
+def compare_hardware(a: RunRecord, b: RunRecord) -> DiffSection:
     """Processor, threads, accelerators, and what computed frozen features: none should matter beyond rounding."""
     first, second = (record.get("provenance", "hardware") for record in (a, b))
     if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
@@ -378,7 +318,7 @@ def compare_hardware(a: Record, b: Record) -> DiffSection:
     return DiffSection("hardware", tuple(rows), not _bearing(rows), str(first.get("processor")))
 
 
-def compare_results(a: Record, b: Record) -> DiffSection:
+def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
     """Metrics, the chosen epoch or setting, and the predictions for each test image."""
     if not (a.finished and b.finished):
         told = " and ".join(
@@ -390,11 +330,11 @@ def compare_results(a: Record, b: Record) -> DiffSection:
         first, second = a.get(*path), b.get(*path)
         if first != second:
             rows.append(DiffRow(name, first, second))
-    files = [record.directory / "predictions.csv" for record in (a, b)]
+    files = [record.directory / TEST_PREDICTIONS for record in (a, b)]
     try:
         kind = kind_of(a.content)
-        if task_name(a.content) != task_name(b.content):
-            raise DataError(f"A is a run of {task_name(a.content)}, B one of {task_name(b.content)}")
+        if a.task != b.task:
+            raise DataError(f"A is a run of {a.task}, B one of {b.task}")
         pairs = compare_predictions(files[0], files[1], kind)
     except DataError as error:
         there = all(file.is_file() for file in files)
@@ -461,24 +401,6 @@ def conclusion(sections: Sequence[DiffSection]) -> str:
     return f"{should}{join} they {'did' if results.equal else 'did not'}."
 
 
-def _no_run(directory: Path) -> str:
-    if not directory.is_dir():
-        near = [str(entry) for entry in directory.parent.iterdir()] if directory.parent.is_dir() else []
-        hint = nearest(str(directory), near)
-        return f"There is no folder '{directory}'.{hint if hint.startswith(' Did') else ''}"
-    below = find_run_directories([directory])
-    hint = f"; it holds {len(below)} runs: name one, such as '{below[0]}'" if below else ""
-    return f"'{directory}' is no run directory, as it has no run.json{hint}."
-
-
-def _flat_config(directory: Path) -> dict[str, Any]:
-    """Empty where the file is missing or damaged: a diff then tells what run.json does."""
-    try:
-        return flatten(read_settings(directory))
-    except DataError:
-        return {}
-
-
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[DiffRow]:
     """One row for each key whose values differ, in the order of the first mapping, then of the second."""
     keys = [*a, *(key for key in b if key not in a)]
@@ -494,22 +416,16 @@ def _bearing(rows: Sequence[DiffRow]) -> list[DiffRow]:
     return [row for row in rows if not row.note.startswith((NO_BEARING, LAST_BITS))]
 
 
-def _hash(record: Record) -> str | None:
+def _hash(record: RunRecord) -> str | None:
     found = record.get("config_hash")
     return found if isinstance(found, str) else None
 
 
-def _order(record: Record) -> list[str]:
-    """Augmentations in their order, which does bear on the result."""
-    found = record.get("augmentation")
-    return [str(name) for name in found] if isinstance(found, list) else []
-
-
-def _without_config(a: Record, b: Record) -> str:
+def _without_config(a: RunRecord, b: RunRecord) -> str:
     return "" if a.config and b.config else _missing("no readable config.yaml", a, b, bool(a.config), bool(b.config))
 
 
-def _missing(what: str, a: Record, b: Record, in_a: bool, in_b: bool) -> str:
+def _missing(what: str, a: RunRecord, b: RunRecord, in_a: bool, in_b: bool) -> str:
     """Which of the two lacks something."""
     names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
     return f"{what} in {' and '.join(names)}"

@@ -13,6 +13,7 @@ from headstart.comparison.processes import shared
 from headstart.errors import DataError
 from headstart.kinds import Predictions
 from headstart.kinds.kind import FurtherScores
+from headstart.records.names import TEST_PREDICTIONS, VALIDATION_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.runs import Problem, Run
 
@@ -98,7 +99,7 @@ def _try(run: Run) -> Evidence | str:
 def judge(run: Run) -> Evidence:
     """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
     kind, metric = run.kind, run.metric
-    test = read_predictions(run.directory / "predictions.csv", kind)
+    test = read_predictions(run.directory / TEST_PREDICTIONS, kind)
     if metric.name != kind.primary.name:
         raise DataError(f"predictions.csv gives no {metric.words} for single images")
     found = float(test.per_image.mean())
@@ -106,8 +107,8 @@ def judge(run: Run) -> Evidence:
         has = f"{metric.exact(found)} right" if kind.right_or_wrong else f"a {metric.words} of {metric.exact(found)}"
         raise DataError(f"predictions.csv has {has}, run.json says {metric.exact(run.test)}")
     validation: Predictions | None = None
-    if (run.directory / "validation_predictions.csv").is_file():
-        validation = read_predictions(run.directory / "validation_predictions.csv", kind)
+    if (run.directory / VALIDATION_PREDICTIONS).is_file():
+        validation = read_predictions(run.directory / VALIDATION_PREDICTIONS, kind)
     return Evidence(
         per_image=test.per_image,
         images=test.images,

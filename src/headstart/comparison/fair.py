@@ -13,7 +13,7 @@ from headstart.settings.effects import is_indifferent
 def check_selection(runs: Iterable[Run], evidence: Mapping[str, Evidence]) -> None:
     """Raise DataError for a run whose epoch, setting or stop was chosen by its test images."""
     for run in runs:
-        selection = run.record.get("selection")
+        selection = run.get("selection")
         on = str(selection.get("on", "")) if isinstance(selection, dict) else ""
         monitors = {key: value for key, value in run.config.items() if key.endswith(".monitor")}
         wrong = next((f"{key}={value}" for key, value in monitors.items() if str(value).startswith("test")), None)

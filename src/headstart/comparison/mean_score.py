@@ -55,7 +55,7 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 
 def test_images(run: Run) -> int | None:
     """Return how many test images a run had; None where run.json does not say."""
-    counts = run.record.get("pictures")
+    counts = run.get("pictures")
     count = counts.get("test") if isinstance(counts, dict) else None
     return count if isinstance(count, int) and count > 0 else None
 
@@ -66,7 +66,7 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 def overlap_of(runs: Sequence[Run]) -> float | None:
     """Return test over training images where training sets of different test sets overlap; None for one test set."""
     drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
-    counts = [run.record.get("pictures") for run in runs]
+    counts = [run.get("pictures") for run in runs]
     known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]
     if len(drawn) < 2 or len({test_set(run) for run in runs}) < 2 or not known:
         return None

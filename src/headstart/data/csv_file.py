@@ -70,20 +70,8 @@ class CsvFile(ImageData):
         allow_outside: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_dataset({**kwargs, **locals()})
         super().__init__(**kwargs)
-        check_dataset(
-            {
-                "path_column": path_column,
-                "label_column": label_column,
-                "split_column": split_column,
-                "group_column": group_column,
-                "groups": self.groups,
-                "splits": splits,
-                "classes": classes,
-                "pictures": pictures,
-                "allow_outside": allow_outside,
-            }
-        )
         self.allow_outside, self.pictures = allow_outside, pictures
         self.path_column, self.label_column = str(path_column), str(label_column)
         self.split_column = None if split_column is None else str(split_column)

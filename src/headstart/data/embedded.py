@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.data.module import ImageData
-from headstart.errors import ConfigError
 from headstart.inputs.collection import Collection
 from headstart.inputs.facts import Facts
 from headstart.seeds import generator
+from headstart.settings.leaf_table import check_parameters
 from headstart.settings.rules import check_no_root
 
 PHOTOGRAPHS = {
@@ -34,8 +34,8 @@ FLAT = 4.0  # smallest deviation of a patch in grey levels; flatter ones (the bl
 class EmbeddedSet(ImageData):
     """A data set that comes with a package, without a folder."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, image_size: int | None = 64, crop_fraction: float | None = 1.0, **kwargs: Any) -> None:
+        super().__init__(image_size=image_size, crop_fraction=crop_fraction, **kwargs)
         check_no_root(str(self.name), self.root)
 
     def source_hash(self, facts: Facts) -> None:
@@ -52,12 +52,7 @@ class Textures(EmbeddedSet):
 
     def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(patch, int) or not 8 <= patch <= 80:
-            raise ConfigError(
-                f"dataset.patch={patch}: expected 8 to 80 pixels, because the smallest photograph is 172 pixels high."
-            )
-        if len(counts) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in counts):
-            raise ConfigError(f"dataset.counts={list(counts)}: expected three whole numbers, as in [100,20,50].")
+        check_parameters("dataset", locals())
         self.patch, self.counts = patch, tuple(counts)
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:

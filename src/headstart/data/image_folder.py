@@ -15,7 +15,7 @@ from headstart.errors import DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
-from headstart.settings.rules import check_dataset, existing_folder, given_classes, given_splits
+from headstart.settings.rules import existing_folder, given_classes, given_splits
 
 
 class ImageFolder(ImageData):
@@ -29,7 +29,6 @@ class ImageFolder(ImageData):
         self, splits: Mapping[str, Any] | None = None, classes: Sequence[Any] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_dataset({"splits": splits, "classes": classes})
         self.splits, self.classes = given_splits(splits), given_classes(classes)
 
     def default_name(self, root: str | None) -> str:

@@ -74,7 +74,7 @@ class ImageData(pl.LightningDataModule):
         self,
         root: str | None = None,
         name: str | None = None,
-        image_size: int | None = None,
+        image_size: int | None = 224,
         batch_size: int = 32,
         num_workers: int | str = "auto",
         labels_per_class: int | None = None,
@@ -96,28 +96,8 @@ class ImageData(pl.LightningDataModule):
         order_seed: int = 0,
         augmentation_seed: int = 0,
     ) -> None:
+        check_dataset(locals())  # the parameters by their names
         super().__init__()
-        check_dataset(
-            {
-                "image_size": image_size,
-                "batch_size": batch_size,
-                "num_workers": num_workers,
-                "labels_per_class": labels_per_class,
-                "validation_labels_per_class": validation_labels_per_class,
-                "balance": balance,
-                "validation_fraction": validation_fraction,
-                "test_fraction": test_fraction,
-                "test_split": test_split,
-                "folds": folds,
-                "fold": fold,
-                "crop_fraction": crop_fraction,
-                "on_error": on_error,
-                "near_duplicates": near_duplicates,
-                "groups": groups,
-                "resize": resize,
-                "bits": bits,
-            }
-        )
         self.name = printable(str(name or self.default_name(root)))
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
         self.num_workers, self.labels_per_class = num_workers, labels_per_class

@@ -22,6 +22,7 @@ from headstart.inputs.collection import Collection, Undecoded
 from headstart.inputs.content import files_hash
 from headstart.inputs.decoding import told_as_unreadable
 from headstart.inputs.facts import Facts
+from headstart.settings.leaf_table import check_parameters
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,11 @@ class TorchvisionSet(ImageData):
     ``download`` fetches missing files. If that fails, the error names the files and their place.
     """
 
-    def __init__(self, set_name: str, download: bool = True, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "name": kwargs.get("name") or set_name})
+    def __init__(
+        self, set_name: str, root: str | None = "data", name: str | None = None, download: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(root, name or set_name, **kwargs)
+        check_parameters("dataset", locals())
         if set_name not in RECIPES:
             raise ConfigError(f"There is no torchvision data set '{set_name}'.{nearest(set_name, RECIPES)}")
         self.set_name, self.recipe, self.download = set_name, RECIPES[set_name], download

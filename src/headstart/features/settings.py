@@ -5,13 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError
 from headstart.files import expanded
+from headstart.settings.leaf_table import check_parameters
 
 CGROUP = Path("/sys/fs/cgroup")
-ENGINES = ("auto", "torch", "onnxruntime", "compile")
-_UNITS = {"": 1, "B": 1} | {
-    f"{prefix}{unit}": base**power
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{unit}".lower(): base**power
     for power, prefix in enumerate("KMGT", start=1)
     for unit, base in (("", 1024), ("B", 1000), ("iB", 1024))
 }
@@ -29,24 +29,9 @@ class FeatureSettings:
     max_size: int | str = "20GB"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.enabled, bool):
-            raise ConfigError(f"features.enabled={self.enabled}: expected true or false.")
-        if self.engine not in ENGINES:
-            raise ConfigError(f"features.engine={self.engine}: there is no such engine.{nearest(self.engine, ENGINES)}")
-        if self.dir is not None and not str(self.dir).strip():
-            raise ConfigError("features.dir is empty: give a folder, or null for .features in output_dir.")
+        check_parameters("features", vars(self))
         if self.views is not None and not self.enabled:
             raise ConfigError(f"features.views={self.views} needs features.enabled=true.")
-        if self.views is not None and (
-            isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 1
-        ):
-            raise ConfigError(
-                f"features.views={self.views}: expected the number of augmented views to cache per image, such as 4,"
-                " or null for new ones in every epoch."
-            )
-        if self.memory_limit != "auto":
-            bytes_of("features.memory_limit", self.memory_limit)
-        bytes_of("features.max_size", self.max_size)
 
     def folder(self, output_dir: object) -> Path:
         """Return the folder of the cache."""
@@ -56,20 +41,18 @@ class FeatureSettings:
         """Return up to how many bytes the features of a split are held in memory."""
         if self.memory_limit == "auto":
             return free_memory() // 4
-        return bytes_of("features.memory_limit", self.memory_limit)
+        return bytes_of(self.memory_limit)
 
     def max_bytes(self) -> int:
         """Return how many bytes all features together may take on disk."""
-        return bytes_of("features.max_size", self.max_size)
+        return bytes_of(self.max_size)
 
 
-def bytes_of(name: str, size: int | float | str) -> int:
+def bytes_of(size: int | float | str) -> int:
     """Return a size such as 500000, 2GB or 1.5GiB in bytes."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(size))
-    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
-    if isinstance(size, bool) or found is None or found[2].lower() not in units:
-        raise ConfigError(f"{name}={size}: expected a size such as 2GB, 500MB, or a number of bytes.")
-    return int(float(found[1]) * units[found[2].lower()])
+    assert found is not None  # FeatureSettings has checked it
+    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def free_memory() -> int:

@@ -5,7 +5,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
-from headstart.errors import ConfigError
+from headstart.settings.leaf_table import check_parameters
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> LambdaLR:
@@ -36,9 +36,7 @@ def one_cycle(
     """
     total_steps = max(total_steps, 2)
     _rise(total_steps, warmup)
-    for key, factor in (("start_factor", start_factor), ("end_factor", end_factor)):
-        if not 0 < factor <= 1:
-            raise ConfigError(f"scheduler.{key}={factor}: expected a number above 0 and at most 1.")
+    check_parameters("scheduler", locals())
     momentum = _momentum(optimizer)
     return OneCycleLR(
         optimizer,
@@ -67,12 +65,7 @@ def plateau(
     the steps.
     """
     rise = _rise(total_steps, warmup)
-    if not 0 < factor < 1:
-        raise ConfigError(f"scheduler.factor={factor}: expected a number between 0 and 1.")
-    if not 0 <= min_factor < 1:
-        raise ConfigError(f"scheduler.min_factor={min_factor}: expected a number of at least 0 and below 1.")
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 0:
-        raise ConfigError(f"scheduler.patience={patience}: expected a whole number of epochs of at least 0.")
+    check_parameters("scheduler", locals())
     least = [min_factor * group["lr"] for group in optimizer.param_groups]
     # By default a change of less than 1e-8 is not made: groups of small rates would fall behind the others.
     falling = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=least, eps=0.0)
@@ -88,6 +81,5 @@ def _momentum(optimizer: Optimizer) -> float:
 
 
 def _rise(total_steps: int, warmup: float) -> int:
-    if not 0 <= warmup < 1:
-        raise ConfigError(f"scheduler.warmup={warmup}: expected a share of the steps of at least 0 and below 1.")
+    check_parameters("scheduler", locals())
     return round(warmup * total_steps)

@@ -1,4 +1,4 @@
-"""Run directories as a boundary: whatever a folder holds, reading it ends in values or in a sentence.
+"""Write run directories, and read them safely: reading any folder ends in a record or in a named problem.
 
-Nothing here runs code, follows a link out of the run, waits for a pipe, or takes more memory than the limits allow.
+Nothing here runs code from a run, follows a link out of it, waits for a pipe, or takes memory beyond the limits.
 """

@@ -1,4 +1,4 @@
-"""Learning curves: metrics.csv for reading, TensorBoard for looking."""
+"""Write learning curves: metrics.csv for programs, TensorBoard for people."""
 
 import csv
 import io
@@ -20,15 +20,16 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from headstart.data.module import SPLITS
 from headstart.files import write_atomically
+from headstart.records.names import CURVE_FILE, TENSORBOARD_FOLDER
 
-# The tab Custom Scalars: titles, charts and the tags of each, as regular expressions that match from the start.
-# TensorBoard draws a chart for all runs that are ticked, so the sub-runs of one run lie over each other.
+# The tab Custom Scalars: titles, charts, and regular expressions for the tags of each, which match from the start.
+# TensorBoard draws one chart for all selected runs, so it overlays the sub-runs of one run.
 RATES = {"learning rate of each group": ["Multiline", ["learning_rate/"]]}
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values fall between edges: ``counts[i]`` of them from ``edges[i]`` to ``edges[i + 1]``."""
+    """A histogram: ``counts[i]`` values are between ``edges[i]`` and ``edges[i + 1]``."""
 
     counts: NDArray[np.float64]  # (bins,)
     edges: NDArray[np.float64]  # (bins + 1,), rising
@@ -37,43 +38,43 @@ class Histogram:
 
 
 class Curves(Logger):
-    """One row of numbers an epoch (or an L2 strength), gathered from however many calls Lightning makes.
+    """Collects one row of numbers for each epoch (or L2 strength), over any number of calls by Lightning.
 
-    Test scores are no curve: they come once, through ``finish``.
+    Test scores are no curve: ``finish`` gets them once.
     """
 
-    keeps_images = False  # whether images and histograms have a place here: they cost time to make
+    keeps_images = False  # whether images and histograms are written: they cost time to make
 
     def __init__(self, folder: Path | str) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.rows: dict[int, dict[str, float]] = {}
-        self.muted = False  # while a run that is taken up repeats what it has logged before
+        self.muted = False  # while a resumed run repeats what it has logged before
 
     def state(self) -> dict[str, Any]:
-        """What ``take_up`` needs to go on from here: plain values."""
+        """Return what ``take_up`` needs to resume from here, as plain values."""
         return {"rows": {epoch: dict(row) for epoch, row in self.rows.items()}}
 
     def take_up(self, state: Mapping[str, Any] | None) -> None:
-        """Go back to that state, or to nothing, whatever was logged later; then say nothing until training begins."""
+        """Return to that state, or to no rows if it is None; log nothing until training begins."""
         self.rows = {int(epoch): dict(row) for epoch, row in state["rows"].items()} if state else {}
         self.muted = state is not None
 
     @property
     def name(self) -> str:
-        """What Lightning asks of a logger."""
+        """Return what Lightning requires of a logger."""
         return type(self).__name__
 
     @property
     def version(self) -> str:
-        """What Lightning asks of a logger."""
+        """Return what Lightning requires of a logger."""
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """config.yaml holds them."""
+        """Do nothing: config.yaml holds the settings."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers of one epoch, counted from 0; ``step`` (batches) is not used."""
+        """Log numbers of one epoch, counted from 0; ``step`` (batches) is not used."""
         epoch = int(metrics["epoch"])
         fresh = {name: float(value) for name, value in metrics.items() if name != "epoch" and not _is_test(name)}
         if fresh and not self.muted:
@@ -81,41 +82,41 @@ class Curves(Logger):
             self.write(epoch, fresh)
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
-        """Put down what is new in an epoch's row."""
+        """Write the new numbers of an epoch."""
         raise NotImplementedError
 
     def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
-        """Numbers of single steps, by name, for each step counted from 0 over all epochs; kept where there is room."""
+        """Log numbers of single steps by name. Steps are counted from 0 over all epochs. By default nothing is kept."""
 
     def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
-        """The curve of a learning-rate range test, and the rate that was taken; kept where there is room."""
+        """Log the curve of a learning-rate range test and the rate that it found. By default nothing is kept."""
 
     def log_images(self, tag: str, images: NDArray[np.uint8]) -> None:
-        """One image (H, W, 3) of the training, such as a grid of many; kept where there is room."""
+        """Log one image (H, W, 3) of the training, such as a grid. By default nothing is kept."""
 
     def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
-        """Histograms of the network after an epoch, counted from 0, by name; kept where there is room."""
+        """Log histograms of the network after an epoch, counted from 0, by name. By default nothing is kept."""
 
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """The chosen epoch, the settings and the final scores, once."""
+        """Log the chosen epoch, the settings and the final scores, once."""
 
 
 class UnwrittenCurves(Curves):
-    """Rows in memory only: for a process that trains along and leaves writing to another."""
+    """Curves in memory only, for a process that trains beside the one that writes."""
 
     def __init__(self, folder: Path | str, keeps_images: bool = False) -> None:
         super().__init__(folder)
         self.keeps_images = keeps_images
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class CsvCurves(Curves):
-    """``folder/metrics.csv``: the column epoch (from 0), then one a number."""
+    """Writes metrics.csv: the column epoch (from 0), then one column for each number."""
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
-        """Write the table anew: it is small, and so it is whole at any time."""
+        """Replace the table. It is small, and this way it is always complete."""
         names = sorted({name for row in self.rows.values() for name in row})
         text = io.StringIO()
         table = csv.DictWriter(text, ["epoch", *names], lineterminator="\n")
@@ -123,11 +124,11 @@ class CsvCurves(Curves):
         for number, row in sorted(self.rows.items()):
             table.writerow({"epoch": number, **row})
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "metrics.csv", text.getvalue())
+        write_atomically(self.folder / CURVE_FILE, text.getvalue())
 
 
 class TensorBoardCurves(Curves):
-    """``folder/tensorboard/{train,validation,test}``: sub-runs that share tags, so that one chart overlays them."""
+    """Writes tensorboard/{train,validation,test}: sub-runs that share tags, so that one chart overlays them."""
 
     keeps_images = True
 
@@ -137,17 +138,17 @@ class TensorBoardCurves(Curves):
         self.laid_out = False
 
     def state(self) -> dict[str, Any]:
-        """The rows, and how long each file is."""
+        """Return the rows, and the length of each file."""
         self.save()
-        files = self.folder.glob("tensorboard/*/*")
+        files = self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")
         lengths = {file.relative_to(self.folder).as_posix(): file.stat().st_size for file in files}
         return {**super().state(), "files": lengths}
 
     def take_up(self, state: Mapping[str, Any] | None) -> None:
-        """Cut the files back to their lengths then, and remove later ones: no number is there twice."""
+        """Cut the files to their lengths at that state and remove later files, so that no number appears twice."""
         super().take_up(state)
         lengths = state["files"] if state else {}
-        for file in list(self.folder.glob("tensorboard/*/*")):
+        for file in list(self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")):
             length = lengths.get(file.relative_to(self.folder).as_posix())
             if length is None:
                 file.unlink()
@@ -156,9 +157,9 @@ class TensorBoardCurves(Curves):
         self.laid_out = bool(lengths)
 
     def writer(self, split: str) -> SummaryWriter:
-        """The sub-run of a split, opened when first written to."""
+        """Return the writer of a split, opened at first use."""
         if split not in self.writers:
-            self.writers[split] = SummaryWriter(str(self.folder / "tensorboard" / split))
+            self.writers[split] = SummaryWriter(str(self.folder / TENSORBOARD_FOLDER / split))
         return self.writers[split]
 
     def _lay_out(self, fresh: Mapping[str, float]) -> None:
@@ -174,7 +175,7 @@ class TensorBoardCurves(Curves):
         self.writer("train").add_custom_scalars({"learning curves": curves, "learning rates": RATES})
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
-        """Scores go to their split, all else (speed, strengths) to train; learning rates come by step."""
+        """Write scores to their split, other numbers (speed, strengths) to train. Learning rates are logged by step."""
         self._lay_out(fresh)
         for name, value in fresh.items():
             split, _, score = name.partition("/")
@@ -186,7 +187,7 @@ class TensorBoardCurves(Curves):
                 self.writer("train").add_scalar(name, value, epoch)
 
     def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
-        """One scalar a name, ``what/name``, over steps."""
+        """Write one scalar for each name, ``what/name``, over steps."""
         if self.muted:
             return
         writer = self.writer("train")
@@ -195,7 +196,7 @@ class TensorBoardCurves(Curves):
                 writer.add_scalar(f"{what}/{name}", value, step)
 
     def log_range_test(self, rates: NDArray[np.float64], losses: NDArray[np.float64], found: float) -> None:
-        """The smoothed loss and the rate over steps, and both as an image."""
+        """Write the smoothed loss and the rate over steps, and a figure of both."""
         if self.muted:
             return
         writer = self.writer("train")
@@ -211,7 +212,7 @@ class TensorBoardCurves(Curves):
         writer.add_figure("lr_finder", figure)
 
     def log_images(self, tag: str, images: NDArray[np.uint8]) -> None:
-        """An image of the sub-run train; flushed, as processes may be forked off soon."""
+        """Write an image to train, and flush, as processes may be forked soon."""
         if self.muted:
             return
         height, width, channels = images.shape
@@ -223,7 +224,7 @@ class TensorBoardCurves(Curves):
         writer.flush()
 
     def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
-        """Histograms of the sub-run train, a slice an epoch."""
+        """Write histograms to train, one slice an epoch."""
         writer = self.writer("train")
         for name, histogram in histograms.items():
             edges = histogram.edges
@@ -240,35 +241,34 @@ class TensorBoardCurves(Curves):
             )
 
     def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Test scores at the chosen epoch, and a line of the HParams tab.
+        """Write test scores at the chosen epoch, and a line of the HParams tab.
 
-        No description of the experiment is written (SummaryWriter.add_hparams and Keras do): TensorBoard takes its
-        columns from the first that it finds, and would drop what only other runs have. Without one it takes those of
-        all runs, and shows the settings that differ first.
+        Unlike SummaryWriter.add_hparams, this writes no description of the experiment. TensorBoard takes its columns
+        from the first description, so settings of other runs would be missing. Without one it takes those of all runs.
         """
         writer = self.writer("test")
         final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
         for name, value in metrics.items():
             if _is_test(name):
                 writer.add_scalar(f"epoch_{name.partition('/')[2]}", value, epoch)
-        told = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+        plain = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
         file = writer._get_file_writer()
-        file.add_summary(hparams_pb(told, trial_id=self.folder.absolute().name))
-        file.add_summary(hparams({}, {})[2])  # the session has ended well
+        file.add_summary(hparams_pb(plain, trial_id=self.folder.absolute().name))
+        file.add_summary(hparams({}, {})[2])  # the session has succeeded
         for name, value in final.items():
             writer.add_scalar(name, value, epoch)
 
     def save(self) -> None:
-        """Flush, so that a board that is open shows each epoch."""
+        """Flush, so that an open board shows each epoch."""
         for writer in self.writers.values():
             writer.flush()
 
     def finalize(self, status: str) -> None:
-        """Called by Lightning after fit and after test; the writers open again when needed."""
+        """Close the files. Lightning calls this after fit and after test."""
         self.close()
 
     def close(self) -> None:
-        """Close the files; a later number opens new ones."""
+        """Close the files. Later numbers open new ones."""
         for writer in self.writers.values():
             writer.close()
         self.writers = {}

@@ -1,4 +1,4 @@
-"""JSON and YAML of a run directory as plain values: bounded in size, depth and number, and printable."""
+"""Read JSON and YAML files of a run directory as plain, printable values of limited size, depth and number."""
 
 import json
 import math
@@ -13,22 +13,18 @@ from headstart.records.opening import MB, read_text_inside, unreadable
 from headstart.tables import plain_text
 
 MOST_JSON, MOST_YAML = 8 * MB, MB
-DEPTH = 64
-"""Lists and mappings that lie in one another; a run writes ten at most."""
-VALUES = 400_000
-"""In a JSON file: a list of 100,000 images that were skipped is far below."""
-EVENTS, SCALAR = 100_000, 4096
-"""Of a YAML file: marks and scalars, and characters of one scalar."""
-WHOLE = 2**64
-"""Whole numbers from here on become floating point: no array of whole numbers holds them."""
+DEPTH = 64  # nested lists and mappings; a run writes ten at most
+VALUES = 400_000  # in a JSON file; a list of 100,000 skipped images has far fewer
+EVENTS, SCALAR = 100_000, 4096  # parser events of a YAML file, and characters of one of its scalars
+WHOLE = 2**64  # whole numbers from here on become floating point, as no array of whole numbers holds them
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Control characters act on a terminal, surrogates cannot be encoded. Tabs and line ends stay.
 
 
 def read_json(directory: Path, name: str, most: int = MOST_JSON) -> Any:
-    """Return what a JSON file of a run directory holds: text is printable, whole numbers have at most 64 bits.
+    """Return the content of a JSON file of a run directory: printable text, whole numbers of at most 64 bits.
 
-    Raises DataError, of the kind MissingFileError where there is no such file.
+    Raises MissingFileError if there is no such file, DataError for anything else.
     """
     text = read_text_inside(directory, name, most)
     if text.count(",") > VALUES:
@@ -41,7 +37,7 @@ def read_json(directory: Path, name: str, most: int = MOST_JSON) -> Any:
 
 
 def parsed_yaml(text: str, name: str) -> Any:
-    """Return what a YAML text that ``checked_yaml`` has passed holds, as ``read_json`` does. Raises DataError."""
+    """Return the content of a YAML text that ``checked_yaml`` has passed, as ``read_json`` does. Raises DataError."""
     try:
         content = yaml.load(text, Loader=YAML_LOADER)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -50,10 +46,10 @@ def parsed_yaml(text: str, name: str) -> Any:
 
 
 def checked_yaml(directory: Path, name: str) -> str:
-    """Return the text of a YAML file of a run directory that any loader can take, if it is YAML at all.
+    """Return the text of a YAML file of a run directory. Any YAML loader can read it safely.
 
-    What a run does not write is refused, as it is where loaders crash, hang or grow: aliases, tags, directives, deep
-    nesting (libyaml's composer calls itself in C). Raises DataError.
+    Aliases, tags, directives and deep nesting are refused: runs do not write them, and loaders crash, hang or grow on
+    them (libyaml's composer calls itself in C). Raises DataError.
     """
     text = read_text_inside(directory, name, MOST_YAML)
     if re.search("^%", text, re.MULTILINE):
@@ -102,7 +98,7 @@ def _key(key: Any) -> str:
 
 
 def expect_mapping(content: Any, sentence: str) -> dict[str, Any]:
-    """Return a mapping as it is. Raises DataError with the sentence for anything else."""
+    """Return a mapping unchanged. Raises DataError with the sentence for anything else."""
     if not isinstance(content, dict):
         raise DataError(sentence)
     return content

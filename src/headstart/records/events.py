@@ -1,23 +1,23 @@
-"""Event files of a run directory, looked through before TensorBoard reads them: it follows links and trusts lengths."""
+"""Check event files of a run directory before TensorBoard reads them: it follows links and trusts lengths."""
 
 import os
 import struct
 from pathlib import Path
 
+from headstart.records.names import TENSORBOARD_FOLDER
 from headstart.records.opening import GB, MB, open_inside, unreadable
 
-FOLDER = "tensorboard"
 MOST_EVENTS, MOST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
 
 
 def check_events(directory: Path) -> None:
-    """Raise DataError where the event files of a run directory are not fit for TensorBoard, or there are none.
+    """Raise DataError if a run directory has no event files, or files that TensorBoard cannot read safely.
 
-    Below the folder lie folders and regular files alone, and no record says that it is longer than ``MOST_RECORD``.
+    The folder may hold only folders and regular files, and no record longer than ``MOST_RECORD``.
     """
-    waiting, seen = [FOLDER], 0
-    if Path(directory, FOLDER).is_symlink():
-        raise unreadable(FOLDER, "it is a link")
+    waiting, seen = [TENSORBOARD_FOLDER], 0
+    if Path(directory, TENSORBOARD_FOLDER).is_symlink():
+        raise unreadable(TENSORBOARD_FOLDER, "it is a link")
     while waiting:
         folder = waiting.pop()
         try:
@@ -27,7 +27,7 @@ def check_events(directory: Path) -> None:
             raise unreadable(folder, error.strerror or error) from None
         seen += len(entries)
         if seen > MOST_FILES:
-            raise unreadable(FOLDER, f"it holds more than {MOST_FILES:,} files")
+            raise unreadable(TENSORBOARD_FOLDER, f"it holds more than {MOST_FILES:,} files")
         for entry in entries:
             name = f"{folder}/{entry.name}"
             if entry.is_symlink():
@@ -39,7 +39,7 @@ def check_events(directory: Path) -> None:
 
 
 def _check_records(directory: Path, name: str) -> None:
-    """Follow the lengths of records: 8 bytes of a length, 4 of its sum, the record, 4 of its sum."""
+    """Check the length of each record. A record is 8 bytes of length, 4 of checksum, the content, 4 of checksum."""
     with open_inside(directory, name, MOST_EVENTS) as file:
         if "tfevents" not in name:
             return

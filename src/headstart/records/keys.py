@@ -1,4 +1,4 @@
-"""Settings of runs as keys: their values, their short names, which of them vary."""
+"""Name and compare the settings of runs: values, short names, and which settings vary."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
-from headstart.kinds import task_name
-from headstart.records.runs import Run, run_order
+from headstart.records.record import RunRecord
+from headstart.records.runs import run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 TASK = "task"  # no setting either: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
-PLACES = ("dataset.root", "dataset.pictures")  # where run.json has no hash of the data, places stand for them
-DATA = "dataset.data"  # no setting: what the data held
-# When two settings always change together, the one named first here stands for both.
+PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
+DATA = "dataset.data"  # not a setting: the hash of the data
+# If two settings always change together, the one of the group named first here represents both.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
 
 
-def value_of(run: Run, key: str) -> Any:
-    """A run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a config key.
+def value_of(run: RunRecord, key: str) -> Any:
+    """Return a run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a setting.
 
-    A setting that an earlier run did not have has the value that does nothing. ``DATA`` gives eight digits of the hash
-    of what its data held, None where run.json does not say.
+    A setting that did not exist when the run was made has the value that does nothing. ``DATA`` gives eight digits of
+    the hash of the data, or None.
     """
     if key == TASK:
-        return task_name(run.record)
+        return run.task
     if key == DATA:
         return run.data_hash and run.data_hash[:8]
     if key == "augmentation":
@@ -40,17 +40,17 @@ def value_of(run: Run, key: str) -> Any:
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 
-def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Config keys, beside seeds, in which runs with the same base keys differ; runs without a config say nothing.
+def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the settings, without seeds, in which runs with the same base keys differ.
 
-    Data count by what they held: places of the same data are no difference, and ``DATA`` is added where one place held
-    different data.
+    Runs without a config are skipped. Data are compared by their hash: two places of the same data do not differ, and
+    ``DATA`` is added if one place held different data.
     """
-    first: dict[tuple[Any, ...], Run] = {}
+    first: dict[tuple[Any, ...], RunRecord] = {}
     keys: dict[str, None] = {}
     with_config = [run for run in sorted(runs, key=run_order) if run.config]
     for run in with_config:
-        other = first.setdefault(_base(run), run)
+        other = first.setdefault(_values(run, (TASK, *BASE_KEYS)), run)
         for key in run.config.keys() | other.config.keys():
             if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
                 keys[key] = None
@@ -64,16 +64,17 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
         if pattern not in seen:
             seen.add(pattern)
             chosen.append(key)
-    alike = {(*_base(run), *_values(run, chosen)) for run in with_config}
-    if len(alike) < len({(*_base(run), *_values(run, chosen), value_of(run, DATA)) for run in with_config}):
+    shown = (*BASE_KEYS, *chosen)
+    if len({_values(run, shown) for run in with_config}) < len({_values(run, (*shown, DATA)) for run in with_config}):
         chosen.append(DATA)
     return chosen
 
 
-def resolve_key(name: str, runs: Sequence[Run]) -> str:
-    """Full key for a name given by a user: the name itself, or the config key that ends with it.
+def resolve_key(name: str, runs: Sequence[RunRecord]) -> str:
+    """Return the full key for a name given by a user: the name itself, or the setting that ends with it.
 
-    Of several endings, those that vary count, and of those that always change together the preferred one.
+    If several settings end with it, those that vary count, and of those that always change together the preferred one.
+    Raises ConfigError if none or several are left.
     """
     known = {*BASE_KEYS, TASK, "seed", *(key for run in runs for key in run.config)}
     if name in known:
@@ -94,18 +95,18 @@ def resolve_key(name: str, runs: Sequence[Run]) -> str:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Short names: the last part of a dotted key where that is unique."""
+    """Return short names: the last part of a dotted key if that is unique."""
     last = [key.rsplit(".", 1)[-1] for key in keys]
     return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
 
 
 def word(value: Any) -> str:
-    """A value as it is written in a config file."""
+    """Return a value as a config file has it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def short_word(value: Any, limit: int = 40) -> str:
-    """The same; of a long one, such as a path, the end, and four digits that tell it from others with this end."""
+    """Return the same; a long one, such as a path, as its end and four digits that identify the whole."""
     text = word(value)
     if len(text) <= limit:
         return text
@@ -113,7 +114,7 @@ def short_word(value: Any, limit: int = 40) -> str:
 
 
 def sort_value(value: Any) -> tuple[int, float, str]:
-    """Sort key for mixed values: numbers by size, then text, then nothing."""
+    """Return a sort key for mixed values: numbers by size, then text, then None."""
     if value is None:
         return 2, 0.0, ""
     if isinstance(value, int | float):
@@ -124,16 +125,12 @@ def sort_value(value: Any) -> tuple[int, float, str]:
     return 1, 0.0, str(value)
 
 
-def _base(run: Run) -> tuple[Any, ...]:
-    return _values(run, (TASK, *BASE_KEYS))
-
-
-def _values(run: Run, keys: Sequence[str]) -> tuple[Any, ...]:
+def _values(run: RunRecord, keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(value_of(run, key) for key in keys)
 
 
 def _ignored(key: str) -> bool:
-    """Return whether a setting changes nothing in what a run computes, or is what a group averages over."""
+    """Return whether a setting does not change what a run computes, or is averaged over, as seeds and folds are."""
     return (is_indifferent(key) and key not in PLACES) or is_seed(key) or key == FOLD
 
 
@@ -144,6 +141,6 @@ def _preference(key: str) -> tuple[int, int, str]:
 
 
 def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
-    """Which runs share a value, whatever the value: equal for keys that always change together."""
+    """Return which runs share a value, as numbers: equal for keys that always change together."""
     numbers: dict[Any, int] = {}
     return tuple(numbers.setdefault(value, len(numbers)) for value in values)

@@ -1,4 +1,4 @@
-"""Whether a run lives: it holds a lock on its directory, which ends with its process, however that ends."""
+"""Lock a directory while a process works in it. The lock ends with the process, however that ends."""
 
 import errno
 import fcntl
@@ -9,21 +9,22 @@ import warnings
 from pathlib import Path
 from typing import IO, Any
 
-LOCK = ".lock"
+from headstart.records.names import LOCK_FILE
+
 FLOCK = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
 # A POSIX lock belongs to a process, not to its forks: workers that outlive a killed run by seconds do not hold it. But
-# any closing of the file gives it up, so what this process holds is remembered here and never opened a second time.
+# closing the file anywhere in the process releases it, so the locks of this process are kept here and not opened again.
 _HELD: dict[str, tuple[int, Any]] = {}
 
 
 class RunLock:
-    """The lock of a directory, held until released or until the process ends."""
+    """The lock of a directory, held until it is released or the process ends."""
 
-    def __init__(self, directory: Path, name: str = LOCK) -> None:
+    def __init__(self, directory: Path, name: str = LOCK_FILE) -> None:
         self.path = directory.resolve() / name
 
     def acquire(self) -> bool:
-        """Take it, without waiting; False where a process holds it, this one included."""
+        """Take the lock without waiting. Return False if a process holds it, this one included."""
         if _held_here(self.path):
             return False
         file = self.path.open("a")
@@ -34,7 +35,7 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        """Give it up, and leave nothing behind."""
+        """Release the lock and remove its file."""
         held = _HELD.pop(str(self.path), None)
         if held is not None:
             self.path.unlink(missing_ok=True)
@@ -50,20 +51,20 @@ class RunLock:
 
 
 def held(directory: Path) -> bool:
-    """Whether a process holds the lock of a directory; nothing is changed by asking."""
-    path = directory.resolve() / LOCK
+    """Return whether a process holds the lock of a directory, without taking it."""
+    path = directory.resolve() / LOCK_FILE
     if _held_here(path):
         return True
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b", buffering=0)
-    except OSError:  # none was ever taken, or we may not ask
+    except OSError:  # never locked, or we may not look
         return False
     with file:
         return _asked(file)
 
 
 def _asked(file: IO[Any]) -> bool:
-    """Whether another process holds the lock of an open file; where the system can tell, without taking it."""
+    """Return whether another process holds the lock of an open file. On Linux the lock is not taken."""
     if sys.platform != "linux":
         return _taken(file)
     try:
@@ -74,13 +75,15 @@ def _asked(file: IO[Any]) -> bool:
 
 
 def _taken(file: IO[Any]) -> bool:
-    """Whether another process holds the lock of an open file; if none does, this one does from now on."""
+    """Return whether another process holds the lock of an open file. If none does, this process takes it."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             return True
-        warnings.warn(f"'{file.name}' lies where nothing can be locked: see that no run starts twice", stacklevel=3)
+        warnings.warn(
+            f"'{file.name}' is on a file system without locks: make sure that no run starts twice", stacklevel=3
+        )
     return False
 
 

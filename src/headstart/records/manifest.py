@@ -1,24 +1,74 @@
-"""run.json and config.yaml of a run directory: the one place that reads them."""
+"""Write and read run.json: what a run is, its results, its cost and its provenance."""
 
+import json
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headstart.records.documents import checked_yaml, expect_mapping, parsed_yaml, read_json
+from headstart.files import write_atomically
+from headstart.records.documents import expect_mapping, read_json
+from headstart.records.names import RUN_FILE
 
-MANIFEST, SETTINGS = "run.json", "config.yaml"
+SCHEMA = 1
+REPEATS = "repeats"
+"""The entry by which a run of ``headstart reproduce`` names the run that it repeats."""
+
+
+class Manifest:
+    """The content of run.json. The file is replaced at every change, so it is always whole."""
+
+    def __init__(self, directory: Path, content: dict[str, Any]) -> None:
+        self.path = directory / RUN_FILE
+        self.content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "running",
+            **content,
+            "metrics": {},
+            "cost": {},
+            "error": None,
+            "started_at": _now(),
+            "finished_at": None,
+        }
+        self.write()
+
+    def update(self, **content: Any) -> None:
+        """Change some entries and write the file."""
+        self.content.update(content)
+        self.write()
+
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Write the final status (finished, failed, interrupted or pruned) and the error that ended the run."""
+        cause = None if error is None else {"type": type(error).__name__, "message": str(error)}
+        self.update(status=status, error=cause, finished_at=_now())
+
+    def write(self) -> None:
+        """Write the file. NaN and infinity become null, as JSON has no words for them."""
+        text = json.dumps(_plain(self.content), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.path, text + "\n")
+
+
+class UnwrittenManifest(Manifest):
+    """A manifest in memory only, for a process that trains beside the one that writes."""
+
+    def write(self) -> None:
+        """Do nothing."""
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Return what run.json holds, whatever its schema. Raises DataError where it is missing, damaged or no object."""
-    return expect_mapping(read_json(directory, MANIFEST), f"{MANIFEST} does not hold a JSON object")
+    """Return the content of run.json, whatever its schema. Raises DataError if it is missing, damaged or no object."""
+    return expect_mapping(read_json(directory, RUN_FILE), f"{RUN_FILE} does not hold a JSON object")
 
 
-def read_settings(directory: Path) -> dict[str, Any]:
-    """Return the settings of config.yaml as they are nested. Raises DataError where it is missing or damaged."""
-    return settings_in(checked_yaml(directory, SETTINGS))
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def settings_in(text: str) -> dict[str, Any]:
-    """Return the settings in the text of a config.yaml that ``checked_yaml`` has passed; none in an empty one."""
-    content = parsed_yaml(text, SETTINGS)
-    return expect_mapping({} if content is None else content, f"{SETTINGS} does not hold a mapping")
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -1,4 +1,4 @@
-"""Open a file of a run directory: a regular file inside of it, no larger than what is read of it."""
+"""Open files of a run directory: only regular files inside it, up to a limit of size."""
 
 import os
 import stat
@@ -20,11 +20,11 @@ KINDS = (
 
 
 class MissingFileError(DataError):
-    """A run directory has no file of this name."""
+    """The run directory has no file of this name."""
 
 
 def unreadable(name: str, why: object) -> DataError:
-    """Return the error that says why a file of a run directory is not read, for raising."""
+    """Return the error to raise for a file of a run directory that cannot be read."""
     return DataError(f"{name} cannot be read ({first_line(why)})")
 
 
@@ -36,10 +36,10 @@ def first_line(value: object, limit: int = 160) -> str:
 
 
 def open_inside(directory: Path, name: str, most: int) -> BinaryIO:
-    """Open the file ``name`` of a run directory, of at most ``most`` bytes, for reading.
+    """Open the file ``name`` of a run directory for reading, if it has at most ``most`` bytes.
 
-    The directory itself may be reached through links; from inside of it no link is followed out. Nothing but a regular
-    file is opened. Raises MissingFileError where there is none, DataError for anything else.
+    The path of the directory may have links, but no link in it is followed out of it. Only regular files are opened.
+    Raises MissingFileError if there is no such file, DataError for anything else.
     """
     try:
         home = os.path.realpath(directory)
@@ -81,7 +81,7 @@ def read_inside(directory: Path, name: str, most: int) -> bytes:
 
 
 def read_text_inside(directory: Path, name: str, most: int) -> str:
-    """Return the text of the file ``name`` of a run directory, which is UTF-8. Raises as ``open_inside`` does."""
+    """Return the UTF-8 text of the file ``name`` of a run directory. Raises as ``open_inside`` does."""
     try:
         return read_inside(directory, name, most).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -98,7 +98,7 @@ def is_inside(directory: Path, name: str) -> bool:
 
 
 def check_stays_inside(home: Path, *names: str) -> None:
-    """Raise DataError where one of these folders below ``home`` is a link that leads out: nothing is written there."""
+    """Raise DataError if one of these folders below ``home`` is a link out of it, so that nothing is written there."""
     for name in names:
         if not Path(os.path.realpath(home / name)).is_relative_to(os.path.realpath(home)):
             raise DataError(f"'{home / name}' is a link that leads out of '{home}', and nothing is written there.")

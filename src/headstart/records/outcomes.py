@@ -1,4 +1,4 @@
-"""What each job of a sweep came to, as a file a job, so that every launcher brings its outcomes back."""
+"""Write and read how each job of a sweep ended: one file a job, so that it works with every launcher."""
 
 import contextlib
 import json
@@ -11,13 +11,13 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.records.documents import read_json
+from headstart.records.names import OUTCOME_FOLDER
 from headstart.records.opening import MB
 
-FOLDER = ".outcomes"
-TRIAL = "++sweep.trial="  # the setting by which a search tells a job which trial it is
+TRIAL = "++sweep.trial="  # the setting by which a search gives a job its trial
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")
-TIMED = ("finished", "resumed", "retried", "pruned")  # whose time tells how long others take
-# How many were ... in the summary of a sweep; an order that reads well.
+TIMED = ("finished", "resumed", "retried", "pruned")  # their times predict those of other jobs
+# The words of the summary of a sweep, in its order.
 WORDS = {
     "finished": "finished",
     "resumed": "resumed and finished",
@@ -32,19 +32,19 @@ WORDS = {
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job: one of ``WORDS``."""
+    """How a job ended; ``word`` is one of ``WORDS``."""
 
     job: int  # counted from 0; of a search, the number of the trial
-    settings: tuple[str, ...]  # that this job was given
+    settings: tuple[str, ...]  # given to this job
     word: str
     directory: str | None
-    told: bool = False  # whether the user can mend what went wrong
+    told: bool = False  # whether the user can correct the error
     error: str | None = None
-    seconds: float | None = None  # that the run took
+    seconds: float | None = None  # duration of the run
 
     @property
     def good(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether nothing is left to do."""
         return self.word in GOOD
 
 
@@ -54,24 +54,24 @@ def is_trial(settings: Iterable[object]) -> bool:
 
 
 def write_outcome(sweep: Path, outcome: JobOutcome) -> None:
-    """Leave it for the command that waits for the sweep."""
-    folder = sweep / FOLDER
+    """Write the outcome for the command that waits for the sweep."""
+    folder = sweep / OUTCOME_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{outcome.job:06d}.json", json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
 
 def forget_outcomes(sweep: Path) -> None:
-    """Those of an earlier command."""
-    for path in (sweep / FOLDER).glob("*.json"):
+    """Remove the outcomes of an earlier command."""
+    for path in (sweep / OUTCOME_FOLDER).glob("*.json"):
         path.unlink(missing_ok=True)
 
 
 def read_outcomes(sweep: Path) -> list[JobOutcome]:
-    """All that were left, by number; what cannot be read is left out."""
+    """Return the outcomes of a sweep in the order of the jobs. Files that cannot be read are left out."""
     found = []
-    for path in sorted((sweep / FOLDER).glob("*.json")):
+    for path in sorted((sweep / OUTCOME_FOLDER).glob("*.json")):
         with contextlib.suppress(DataError, KeyError, TypeError):
-            content = read_json(sweep, f"{FOLDER}/{path.name}", MB)
+            content = read_json(sweep, f"{OUTCOME_FOLDER}/{path.name}", MB)
             outcome = JobOutcome(**{**content, "settings": tuple(content["settings"])})
             if _sound(outcome):
                 found.append(outcome)
@@ -79,23 +79,23 @@ def read_outcomes(sweep: Path) -> list[JobOutcome]:
 
 
 def _sound(outcome: JobOutcome) -> bool:
-    """Whether its fields have the types that they declare: the file may be damaged."""
+    """Return whether the fields have their declared types: the file may be damaged."""
     texts = [*outcome.settings, outcome.word, outcome.directory or "", outcome.error or ""]
     known = type(outcome.job) is int and isinstance(outcome.told, bool) and isinstance(outcome.seconds, float | None)
     return known and all(isinstance(text, str) for text in texts)
 
 
 def seconds_left(outcomes: Sequence[JobOutcome], left: int, at_once: int) -> float | None:
-    """Return how long so many runs will take, ``at_once`` side by side, by those that ran to their end; None of none.
+    """Return the seconds that ``left`` runs will take, ``at_once`` in parallel; None if no run has ended yet.
 
-    What had finished before, or failed, says nothing of the others.
+    Only runs that ran to their end count, not those that had finished before or failed.
     """
     known = [of.seconds for of in outcomes if of.word in TIMED and of.seconds is not None]
     return sum(known) / len(known) * math.ceil(left / at_once) if known else None
 
 
 def summary(outcomes: Sequence[JobOutcome], jobs: int | None = None) -> str:
-    """ "6 runs: 4 finished, 1 had finished before, 1 failed"."""
+    """Return a line such as "6 runs: 4 finished, 1 had finished before, 1 failed"."""
     counts = {word: sum(outcome.word == word for outcome in outcomes) for word in WORDS}
     parts = [f"{count} {WORDS[word]}" for word, count in counts.items() if count]
     missing = (jobs or 0) - len(outcomes)
@@ -106,8 +106,8 @@ def summary(outcomes: Sequence[JobOutcome], jobs: int | None = None) -> str:
 
 
 def failures_table(outcomes: Sequence[JobOutcome]) -> str:
-    """The failed ones, as wide as the terminal: what sets them apart from the other jobs, a sentence, the place."""
-    from headstart.tables import table_text  # loads what only a sweep with failures needs
+    """Return a table of the failed jobs, as wide as the terminal: their own settings, the error, the directory."""
+    from headstart.tables import table_text  # only a sweep with failures needs it
 
     trials = any(is_trial(outcome.settings) for outcome in outcomes)
     everywhere = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()

@@ -1,4 +1,4 @@
-"""predictions.csv and validation_predictions.csv: what the network predicted for every image."""
+"""Read and write predictions.csv and validation_predictions.csv: the prediction for every image."""
 
 from __future__ import annotations
 

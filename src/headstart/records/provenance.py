@@ -1,4 +1,4 @@
-"""With what a run was made: code, packages, machine, memory."""
+"""Find what a run was made with: code, packages, machine, memory."""
 
 import contextlib
 import functools
@@ -21,6 +21,7 @@ import torch
 
 import headstart
 from headstart.files import expanded, write_atomically
+from headstart.records.names import PACKAGES_FILE, PATCH_FILE
 from headstart.versions import code_version
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,8 @@ PACKAGES = (
 ).split()
 STATUS = Path("/proc/self/status")
 PACKAGE = Path(headstart.__file__).resolve().parent
-PATCH, INSTALLED = "code.patch", "packages.txt"
 MOST_PATCH = 1_000_000  # bytes that are kept of a patch
-# What changes how numbers are computed, or on what: by how many threads, by which instructions and algorithms.
+# Variables that change how numbers are computed: threads, devices, instructions and algorithms.
 ENVIRONMENT = (
     "OMP_NUM_THREADS OMP_PROC_BIND OMP_PLACES OMP_DYNAMIC GOMP_SPINCOUNT GOMP_CPU_AFFINITY KMP_AFFINITY"
     " MKL_NUM_THREADS MKL_DYNAMIC MKL_CBWR OPENBLAS_NUM_THREADS OPENBLAS_CORETYPE ATEN_CPU_CAPABILITY"
@@ -41,16 +41,16 @@ ENVIRONMENT = (
     " PYTORCH_ALLOC_CONF PYTORCH_ENABLE_MPS_FALLBACK TORCH_COMPILE_DISABLE TORCHDYNAMO_DISABLE NCCL_ALGO NCCL_PROTO"
     " PYTHONHASHSEED PYTHONOPTIMIZE"
 ).split()
-READERS = ("cli.py", "comparison", "figures", "reports", "statistics")  # parts of headstart that no result depends on
+READERS = ("cli.py", "comparison", "figures", "reports", "statistics")  # no result depends on these
 
 
 @functools.cache
 def git_state() -> dict[str, Any]:
-    """Which code runs: what git says of headstart's own source, and a hash of that source.
+    """Return the commit of headstart's source, whether it has changed since, and a hash of the source.
 
-    ``git_commit``, ``git_dirty`` (changed since?) and ``git_diff_sha256`` (of the changes, null where there are none)
-    are null for an installed package; ``source_sha256`` always tells. Found once: the code that runs is the one that
-    was loaded, whatever is edited meanwhile.
+    ``git_commit``, ``git_dirty`` and ``git_diff_sha256`` (null without changes) are null for an installed package;
+    ``source_sha256`` never is. The answer is kept: the code that runs was loaded at the start, so later edits do not
+    count.
     """
     source = source_sha256()
     if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -66,7 +66,7 @@ def git_state() -> dict[str, Any]:
 
 
 def source_sha256() -> str:
-    """64 hex digits from headstart's own source, but for what only reads results."""
+    """Return 64 hex digits that identify headstart's source, without the parts that only read results."""
     parts = sorted(
         entry.name for entry in PACKAGE.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()
     )
@@ -74,27 +74,27 @@ def source_sha256() -> str:
 
 
 def keep(directory: Path) -> dict[str, Any]:
-    """Write into a run directory what is too long for run.json; what run.json says of it.
+    """Write packages.txt and code.patch into a run directory; return what run.json says of them.
 
-    ``packages.txt``: every installed distribution, as pip reads it. ``code.patch``, where headstart's own source was
-    changed since its commit: ``git apply`` makes of that commit the code that ran. ``code_patch`` tells its file, its
-    bytes, its hash, and the changed files that it leaves out, as it would be too large with them.
+    ``packages.txt`` lists every installed distribution, as pip reads it. ``code.patch`` holds the changes of our
+    source since its commit: ``git apply`` restores the code that ran. ``code_patch`` gives its file, bytes and hash,
+    and the changed files that it leaves out because it would be too large.
     """
-    write_atomically(directory / INSTALLED, installed())
+    write_atomically(directory / PACKAGES_FILE, installed())
     patch, left_out = code_patch()
     if not patch:
-        (directory / PATCH).unlink(missing_ok=True)  # of an earlier attempt, with other code
+        (directory / PATCH_FILE).unlink(missing_ok=True)  # of an earlier attempt, with other code
         return {"code_patch": None}
-    write_atomically(directory / PATCH, patch)
-    told = {"file": PATCH, "bytes": len(patch), "sha256": hashlib.sha256(patch).hexdigest(), "left_out": list(left_out)}
-    return {"code_patch": told}
+    write_atomically(directory / PATCH_FILE, patch)
+    digest = hashlib.sha256(patch).hexdigest()
+    return {"code_patch": {"file": PATCH_FILE, "bytes": len(patch), "sha256": digest, "left_out": list(left_out)}}
 
 
 def call(overrides: Sequence[str]) -> dict[str, Any]:
-    """How the run was asked for, and what of the surroundings bears on numbers.
+    """Return the command of a run and the environment variables that change numbers.
 
-    ``command`` is the command that was given, maybe for a whole sweep; ``command_line`` gives this run alone, to be
-    typed in ``working_directory``, where ~ stands for the user's home.
+    ``command`` is the command as typed, maybe for a whole sweep. ``command_line`` starts this run alone, from
+    ``working_directory``, where ~ stands for the user's home.
     """
     here, home = Path.cwd(), expanded("~")
     return {
@@ -109,9 +109,9 @@ def call(overrides: Sequence[str]) -> dict[str, Any]:
 
 @functools.cache
 def code_patch() -> tuple[bytes, tuple[str, ...]]:
-    """The changes of headstart's own source since its commit, as git writes them, and which files are left out.
+    """Return the changes of headstart's source since its commit as a patch, and the files that are left out.
 
-    Of files that git does not know, sources (.py) alone; nothing outside of the package. Found once, as ``git_state``.
+    New files count if they are Python sources inside the package. The answer is kept, as in ``git_state``.
     """
     top = _git(PACKAGE, "rev-parse", "--show-toplevel")
     if top is None or _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -126,18 +126,18 @@ def code_patch() -> tuple[bytes, tuple[str, ...]]:
 
 
 def _diff(root: Path, *arguments: str) -> bytes:
-    """A patch that does not depend on how git is set up here."""
+    """Return a patch that does not depend on the configuration of git."""
     plain = "--no-ext-diff --no-textconv --no-color --binary --src-prefix=a/ --dst-prefix=b/".split()
     command = ["git", "-C", str(root), "diff", *plain, *arguments]
     try:
         return subprocess.run(command, capture_output=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("%s is not whole: git gave no answer (%s)", PATCH, error)
+        log.warning("%s is not whole: git gave no answer (%s)", PATCH_FILE, error)
         return b""
 
 
 def _cut(patch: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """As many whole files as fit, the smallest first kept, with a note of the others that ``git apply`` skips."""
+    """Keep as many files as fit, the smallest first, and name the others in a line that ``git apply`` skips."""
     parts = re.split(rb"(?m)^(?=diff --git )", patch)[1:]
     kept: set[int] = set()
     size = 0
@@ -157,13 +157,13 @@ def _name(part: bytes) -> str:
 
 @functools.cache
 def installed() -> str:
-    """A line name==version for every installed distribution, by name."""
+    """Return a line name==version for every installed distribution, sorted by name."""
     found = {f"{one.name}=={one.version}" for one in importlib.metadata.distributions() if one.name}
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
 
 
 def packages() -> dict[str, str]:
-    """Versions of Python and of the packages that bear on results."""
+    """Return the versions of Python and of the packages that results depend on."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -174,7 +174,7 @@ def packages() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, threads, memory and accelerators."""
+    """Return processor, cores, threads, memory and accelerators."""
     found: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -189,7 +189,7 @@ def hardware() -> dict[str, Any]:
 
 
 def reset_peak_memory() -> None:
-    """Start counting afresh, so that a run in a sweep is not charged with the one before (Linux and CUDA only)."""
+    """Reset the peak memory, so that the run before in a sweep does not count (Linux and CUDA only)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_available():
@@ -197,7 +197,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory(device_type: str) -> int:
-    """Bytes: the most that the device held for the run; on a CPU the most that the process held."""
+    """Return the peak memory in bytes: of the device for the run, or on a CPU of the process."""
     if device_type == "cuda":
         return int(torch.cuda.max_memory_allocated())
     try:

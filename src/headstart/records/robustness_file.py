@@ -1,4 +1,4 @@
-"""robustness.json of a run: which images its network told right, clean and under each corruption."""
+"""Write and read robustness.json: which test images a network predicts right, clean and under each corruption."""
 
 from __future__ import annotations
 
@@ -17,82 +17,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+from headstart.files import write_atomically
 from headstart.records.documents import read_json
+from headstart.records.names import ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.opening import MissingFileError, first_line
-from headstart.records.runs import LONGEST_NAME, shown
+from headstart.records.record import LONGEST_NAME, shown
 
 SCHEMA = 1
-JSON, CSV = "robustness.json", "robustness.csv"
-MOST = 64 * 2**20
-"""Bytes of the file; for 50,000 test images it takes one."""
-Cell = tuple[str, int]
-"""A corruption and a severity."""
+MOST = 64 * 2**20  # bytes of the file; 50,000 test images take one megabyte
+Cell = tuple[str, int]  # a corruption and a severity
 Right = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """What was measured of one network, on N of its test images; all errors are fractions of 1."""
+    """The results of one network on N of its test images. All errors are fractions of 1."""
 
     images: str
     """A digest of the pixels and targets of the images, in their order."""
     total: int
-    """Test images that there are."""
+    """How many test images there are."""
     size: int
     """Side of the images as they enter the network, in pixels."""
     made_by: str
-    """What corrupted them."""
+    """What made the corrupted images: packages and their versions."""
     weights: str
     """The sha256 of best.ckpt."""
     fingerprint: str | None
-    """Of the test images, as run.json has it."""
+    """The fingerprint of the test images in run.json."""
     clean: Right
-    """(N,) which clean images were told right."""
+    """(N,) which clean images are predicted right."""
     results: Mapping[Cell, Right]
-    """(N,) the same of corrupted ones."""
+    """(N,) the same for corrupted images."""
 
     @property
     def count(self) -> int:
-        """N."""
+        """Return N."""
         return len(self.clean)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """What was measured, sorted."""
+        """Return the measured corruptions and severities, sorted."""
         return tuple(sorted(self.results))
 
     @property
     def corruptions(self) -> list[str]:
-        """Their names, as they were measured."""
+        """Return the names of the corruptions in the order of the file."""
         return list(dict.fromkeys(name for name, _ in self.results))
 
     @property
     def severities(self) -> list[int]:
-        """Those that any corruption was measured at."""
+        """Return the severities of all corruptions, sorted."""
         return sorted({severity for _, severity in self.results})
 
     @property
     def clean_error(self) -> float:
-        """Share of the clean images told wrong."""
+        """Return the error on clean images."""
         return 1 - float(self.clean.mean())
 
     @cached_property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) for each image the share of its corrupted forms that was told right."""
+        """Return (N,) the fraction of the corrupted versions of each image that is predicted right."""
         return np.mean([self.results[cell] for cell in self.cells], axis=0, dtype=np.float64)
 
     @property
     def mean_error(self) -> float:
-        """Mean corruption error: unnormalised, over all that was measured; NaN where nothing was."""
+        """Return the mean corruption error, not normalised; NaN if nothing was measured."""
         return 1 - float(self.per_image.mean()) if self.results else float("nan")
 
     @property
     def relative_error(self) -> float:
-        """Mean corruption error less the error on clean images."""
+        """Return the mean corruption error less the error on clean images."""
         return self.mean_error - self.clean_error
 
     def error(self, name: str | None = None, severity: int | None = None) -> float:
-        """Mean error of a corruption, a severity, or one at the other; NaN where none was measured."""
+        """Return the mean error of a corruption, a severity or both; NaN if it was not measured."""
         chosen = [
             1 - float(right.mean())
             for (of, at), right in self.results.items()
@@ -101,17 +100,17 @@ class Robustness:
         return float(np.mean(chosen)) if chosen else float("nan")
 
     def with_results(self, results: Mapping[Cell, Right], names: Sequence[str]) -> Robustness:
-        """These added, in place of what was there of the same, and all in the order of the names."""
+        """Return a copy with these results added or replaced, all in the order of the names."""
         every = {**self.results, **results}
         ordered = sorted(every, key=lambda cell: (names.index(cell[0]), cell[1]))
         return replace(self, results={cell: every[cell] for cell in ordered})
 
     def same_test(self, other: Robustness) -> bool:
-        """Whether both were measured on the same corrupted images."""
+        """Return whether both were measured on the same corrupted images."""
         return (self.images, self.made_by, self.cells) == (other.images, other.made_by, other.cells)
 
     def text(self) -> str:
-        """As JSON."""
+        """Return the content of robustness.json."""
         results: dict[str, dict[str, Any]] = {}
         for (name, severity), right in self.results.items():
             results.setdefault(name, {})[str(severity)] = _packed(right)
@@ -129,7 +128,7 @@ class Robustness:
         return json.dumps(content, indent=1) + "\n"
 
     def csv(self) -> str:
-        """A row a corruption and severity; severity 0 is clean."""
+        """Return the content of robustness.csv: a row a corruption and severity; severity 0 is clean."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["corruption", "severity", "accuracy", "pictures"])
@@ -139,17 +138,17 @@ class Robustness:
 
 
 def read_robustness(directory: Path) -> Robustness | None:
-    """What a run directory holds; None without a file. Raises DataError for one that is damaged or of another schema.
+    """Read robustness.json; None if there is none. Raises DataError if it is damaged or has another schema.
 
-    What the file says of shares is not read: it is counted from the images.
+    Errors are counted from the images again, not read.
     """
     try:
-        content = read_json(directory, JSON, MOST)
+        content = read_json(directory, ROBUSTNESS_FILE, MOST)
     except MissingFileError:
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
-        raise DataError(f"{JSON} has schema {shown(found)}, this version reads {SCHEMA}")
+        raise DataError(f"{ROBUSTNESS_FILE} has schema {shown(found)}, this version reads {SCHEMA}")
     try:
         if any(len(name) > LONGEST_NAME for name in content["results"]):
             raise ValueError("the name of a corruption is too long")
@@ -170,11 +169,17 @@ def read_robustness(directory: Path) -> Robustness | None:
             },
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, binascii.Error) as error:
-        raise DataError(f"{JSON} is damaged ({first_line(error)})") from None
+        raise DataError(f"{ROBUSTNESS_FILE} is damaged ({first_line(error)})") from None
+
+
+def write_robustness(directory: Path, found: Robustness) -> None:
+    """Write both files of a run directory."""
+    write_atomically(directory / ROBUSTNESS_FILE, found.text())
+    write_atomically(directory / ROBUSTNESS_TABLE, found.csv())
 
 
 def _packed(right: Right) -> dict[str, Any]:
-    """Shares for people; a bit an image, in order, for everything else."""
+    """Return accuracy and error for people, and one bit an image, in order, for programs."""
     accuracy = float(right.mean())
     bits = base64.b64encode(np.packbits(right).tobytes()).decode()
     return {"accuracy": accuracy, "error": 1 - accuracy, "right": bits}

@@ -1,32 +1,48 @@
-"""Read the settings of a run, to repeat it or to rebuild its network."""
+"""Read config.yaml: the settings of a run, as plain values or as a config to run again."""
+
+from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import DataError
-from headstart.records.documents import checked_yaml
-from headstart.records.manifest import SETTINGS, settings_in
+from headstart.records.documents import checked_yaml, expect_mapping, parsed_yaml
+from headstart.records.names import SETTINGS_FILE
 from headstart.records.opening import MissingFileError, first_line
-from headstart.settings.configs import CONFIG_ERRORS
-from headstart.settings.early_checks import NEEDED, OPTIONAL
 from headstart.settings.effects import flatten, with_todays_places
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """Return the nested settings of config.yaml. Raises DataError if it is missing or damaged."""
+    return _parsed(checked_yaml(directory, SETTINGS_FILE))
 
 
 def read_config(directory: Path) -> DictConfig:
-    """The settings as the run wrote them, nothing open. Raises DataError for a file that is missing or damaged."""
-    file = directory / SETTINGS
+    """Return the settings of a run as a config, to repeat it or to rebuild its network.
+
+    The places of classes that have moved since are today's. Raises DataError if the file is missing or damaged, or
+    refers to anything: a reference could stand for anything, and a run writes none.
+    """
+    from omegaconf import DictConfig, OmegaConf  # loads what `headstart status` does without
+
+    from headstart.settings.configs import CONFIG_ERRORS
+    from headstart.settings.early_checks import NEEDED, OPTIONAL
+
+    file = directory / SETTINGS_FILE
     try:
-        text = with_todays_places(checked_yaml(directory, SETTINGS))
-        settings = settings_in(text)
+        text = with_todays_places(checked_yaml(directory, SETTINGS_FILE))
+        settings = _parsed(text)
     except MissingFileError:
         raise DataError(f"'{file}' is missing, and without it the run cannot be repeated.") from None
     except DataError as error:
-        raise DataError(f"'{file}'{str(error).removeprefix(SETTINGS)}.") from None
+        raise DataError(f"'{file}'{str(error).removeprefix(SETTINGS_FILE)}.") from None
     for key, value in flatten(settings).items():
-        if "${" in f"{key} {value}":  # a reference could stand for anything, and a run writes none
+        if "${" in f"{key} {value}":
             raise DataError(f"'{file}' is not as a run writes it: {key}={value} refers to another setting.")
     try:
         config = OmegaConf.create(text)
@@ -44,6 +60,12 @@ def read_config(directory: Path) -> DictConfig:
     if not _keys_are_names(plain):
         raise DataError(f"'{file}' is damaged: a key of it is no name.")
     return config
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the settings in a text that ``checked_yaml`` has passed; none in an empty one."""
+    content = parsed_yaml(text, SETTINGS_FILE)
+    return expect_mapping({} if content is None else content, f"{SETTINGS_FILE} does not hold a mapping")
 
 
 def _keys_are_names(content: Any) -> bool:

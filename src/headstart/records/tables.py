@@ -1,4 +1,4 @@
-"""CSV files of a run directory: looked through before they are parsed, as a few bytes can ask for much memory."""
+"""Check CSV files of a run directory before they are parsed, as a few bytes can ask for much memory."""
 
 import csv
 import io
@@ -12,25 +12,24 @@ from headstart.records.opening import GB, MB, open_inside, read_text_inside, unr
 CHUNK = MB
 COLUMNS = 25_000
 MOST_CURVE, CURVE_CELLS = 16 * MB, 1_000_000
-MOST_PREDICTIONS, PREDICTION_CELLS = GB, 52_000_000
-"""50,000 test images of 1,000 classes: 400 MB of probabilities."""
+MOST_PREDICTIONS, PREDICTION_CELLS = GB, 52_000_000  # 50,000 images of 1,000 classes: 400 MB of probabilities
 
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A CSV file at its beginning, and what is known of it; ``file`` is for the caller to close."""
+    """An open CSV file at its beginning, its header and its length. The caller closes ``file``."""
 
     file: IO[bytes]
     header: Sequence[str]
     lines: int
-    """Lines below the header: rows are no more."""
+    """Lines below the header; there are at most as many rows."""
 
 
 def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTable:
-    """Open a CSV file of a run directory for a parser that needs no limits of its own.
+    """Open a CSV file of a run directory whose size, lines, columns and cells are within the limits.
 
-    Cells are counted as lines times columns. Each takes a byte at least, so more of them than bytes means rows that are
-    not whole, which a parser would fill up. Raises DataError, of the kind MissingFileError where there is no such file.
+    Cells are counted as lines times columns. Each cell takes at least a byte. More cells than bytes mean incomplete
+    rows, which a parser would fill up. Raises MissingFileError if there is no such file, DataError for anything else.
     """
     file = open_inside(directory, name, most)
     try:
@@ -64,7 +63,7 @@ def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTa
 
 
 def read_rows(directory: Path, name: str) -> list[dict[str, str]]:
-    """Return the rows of a small CSV file of a run directory by column. Raises as ``open_table`` does."""
+    """Return the rows of a small CSV file of a run directory as mappings. Raises as ``open_table`` does."""
     open_table(directory, name, MOST_CURVE, CURVE_CELLS).file.close()
     text = read_text_inside(directory, name, MOST_CURVE)
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run directory: what an archive and its pickle ask for, found out before PyTorch follows them."""
+"""Check a checkpoint of a run directory, its archive and its pickle, before PyTorch loads it."""
 
 import pickle
 import zipfile
@@ -13,7 +13,7 @@ BYTES = {  # of one value, by the name that a checkpoint gives a storage
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1,
 }  # fmt: skip
-# What the pickle of a network is written with; of the rest, some take memory for the asking.
+# The operations that write the pickle of a network. Some of the others take memory without bound.
 OPERATIONS = (
     pickle.PROTO, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1,
     pickle.BININT2, pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.EMPTY_DICT, pickle.EMPTY_LIST,
@@ -23,7 +23,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-# What is left when a pickle or an archive is cut or changed.
+# The errors of a pickle or an archive that was cut or changed.
 CUT = (
     ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
     ValueError,
@@ -31,18 +31,18 @@ CUT = (
 
 
 class StoredTensor(NamedTuple):
-    """What stands in for a tensor while its pickle is looked through."""
+    """Stands for a tensor while its pickle is checked."""
 
     kind: str
     shape: tuple[int, ...]
 
 
 def open_network(directory: Path, name: str) -> IO[bytes]:
-    """Open the checkpoint ``name`` of a run directory, for ``torch.load`` with ``weights_only``; the caller closes it.
+    """Open the checkpoint ``name`` of a run directory for ``torch.load`` with ``weights_only``. The caller closes it.
 
-    It is an archive as ``torch.save`` writes it, nothing in it is compressed or lies twice, its pickle holds nothing
-    but tensors and plain values, and each tensor lies within its storage, and each storage within its entry: PyTorch
-    reads beyond the end of one that is too short. Raises DataError.
+    It is an archive as ``torch.save`` writes it: no entry is compressed or stored twice, and the pickle holds only
+    tensors and plain values. Each tensor is within its storage, each storage within its entry: PyTorch reads beyond
+    the end of one that is too short. Raises DataError.
     """
     file = open_inside(directory, name, MOST_CHECKPOINT)
     try:
@@ -85,7 +85,7 @@ def _check_archive(file: IO[bytes], name: str) -> None:
 
 
 class _Looker(pickle._Unpickler):  # type: ignore[name-defined, misc]
-    """Follows the pickle of a checkpoint without tensors; in Python, as the one in C takes memory for the asking."""
+    """Reads the pickle of a checkpoint without tensors, in Python: the reader in C takes memory without bound."""
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPERATIONS}  # type: ignore[attr-defined]
 
@@ -94,7 +94,7 @@ class _Looker(pickle._Unpickler):  # type: ignore[name-defined, misc]
         self.sizes = sizes
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands in for the few names that a network's pickle may have."""
+        """Return the stand-in for one of the few names that the pickle of a network may have."""
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("torch._utils", "_rebuild_tensor_v2"): _stored_tensor,
             ("collections", "OrderedDict"): dict,
@@ -106,7 +106,7 @@ class _Looker(pickle._Unpickler):  # type: ignore[name-defined, misc]
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, int]:
-        """Return kind and number of values of a storage that is whole."""
+        """Return the kind and the number of values of a complete storage."""
         word, kind, key, _, count = pid
         if word != "storage" or not isinstance(count, int) or count < 0 or count * BYTES[kind] > self.sizes[str(key)]:
             raise ValueError(f"its storage {key} is cut off")

@@ -31,9 +31,11 @@ from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import Style
 from headstart.kinds import Metric
 from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
+from headstart.records.explained import EXPLAINED, explained_in
 from headstart.records.keys import short_names, short_word
+from headstart.records.names import EXPLAIN_FOLDER, TEST_PREDICTIONS
 from headstart.records.predictions import read_class_predictions
-from headstart.records.runs import EXPLAINED, Run, explained_in
+from headstart.records.runs import Run
 from headstart.reports.analysis import Analysis, numeric_keys
 from headstart.reports.findings import verdicts
 from headstart.reports.page.content import FigureImage
@@ -191,7 +193,7 @@ def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, flo
 
 
 def _confusion(runs: Sequence[Run], title: str) -> Figure:
-    found = [read_class_predictions(run.directory / "predictions.csv") for run in runs]
+    found = [read_class_predictions(run.directory / TEST_PREDICTIONS) for run in runs]
     found = [one for one in found if list(one.classes) == list(found[0].classes)]
     counts = [confusion_counts(one.targets, one.said, len(one.classes)) for one in found]
     return draw_confusion(counts, list(found[0].classes), title)
@@ -200,7 +202,7 @@ def _confusion(runs: Sequence[Run], title: str) -> Figure:
 def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
     before, after = [], []
     for run in runs:
-        found = read_class_predictions(run.directory / "predictions.csv")
+        found = read_class_predictions(run.directory / TEST_PREDICTIONS)
         before.append(reliability_bins(found.targets, found.probabilities))
         temperature = analysis.evidence[run.id].numbers.get("temperature")
         if temperature is not None:
@@ -270,7 +272,7 @@ def explained(runs: Sequence[Run]) -> list[Drawn]:
     found = []
     for run in runs:
         for name in explained_in(run.directory)[0]:
-            png, pdf = (run.directory / "explain" / f"{name}.{ending}" for ending in ("png", "pdf"))
+            png, pdf = (run.directory / EXPLAIN_FOLDER / f"{name}.{ending}" for ending in ("png", "pdf"))
             found.append(Drawn(f"{EXPLAINED[name]}: {run.directory.name}", "", png, pdf))
     return found
 

@@ -6,7 +6,7 @@ from headstart.comparison.comparison import Comparison
 from headstart.comparison.formats import setting, shared_settings, split_keys
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
-from headstart.kinds import Metric, task_name
+from headstart.kinds import Metric
 from headstart.records.runs import Run, RunSet
 from headstart.reports.analysis import Analysis
 
@@ -101,7 +101,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 def averages(analysis: Analysis) -> list[str]:
     """Say where rows average over what differs in more than seeds, and that different tasks are not compared."""
-    tasks = sorted({task_name(run.record) for run in analysis.runs})
+    tasks = sorted({run.task for run in analysis.runs})
     lines = [f"Runs of different tasks are not compared with each other: {'; '.join(tasks)}."] if tasks[1:] else []
     if not analysis.averaged:
         return lines
@@ -124,5 +124,5 @@ def remarks(found: RunSet) -> list[str]:
 
 
 def _found_features(run: Run) -> bool:
-    features = run.record.get("features")
+    features = run.get("features")
     return isinstance(features, dict) and features.get("hit") is True

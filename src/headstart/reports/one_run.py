@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.comparison.evidence import Evidence
+from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.runs import Run
 from headstart.report_table import ReportTable
@@ -32,6 +33,6 @@ class OneRun:
         """Read the predictions of the run once more, from which ``evidence`` keeps the scores alone."""
         if evidence is None:
             return cls(run, overview_table(run, None, None), ())
-        found = read_predictions(run.directory / "predictions.csv", run.kind)
+        found = read_predictions(run.directory / TEST_PREDICTIONS, run.kind)
         details = run.kind.details(found)
         return cls(run, overview_table(run, found, evidence.scores), tuple(one for one in details if one.rows))

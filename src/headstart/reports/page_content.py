@@ -13,7 +13,7 @@ from headstart.errors import DataError
 from headstart.figures.style import Style
 from headstart.records.documents import checked_yaml
 from headstart.records.keys import value_of
-from headstart.records.manifest import SETTINGS
+from headstart.records.names import SETTINGS_FILE
 from headstart.records.runs import Run
 from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
@@ -96,12 +96,12 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
 
 
 def _card(run: Run) -> RunCard:
-    provenance: Any = run.record.get("provenance") or {}
+    provenance: Any = run.get("provenance") or {}
     overrides = provenance.get("overrides") if isinstance(provenance, dict) else None
     words = [str(word) for word in overrides] if isinstance(overrides, list) else None
     where = shlex.quote(str(_near(run.directory)))
     facts = {key: str(value_of(run, key)) for key in ("dataset", "backbone", "augmentation", "strategy", "seed")}
-    selection = run.record.get("selection")
+    selection = run.get("selection")
     if isinstance(selection, dict) and selection.get("rule"):
         facts["chosen"] = str(selection["rule"])
     return RunCard(
@@ -117,7 +117,7 @@ def _card(run: Run) -> RunCard:
 
 def _config_text(run: Run) -> str:
     try:
-        return plain_text(checked_yaml(run.directory, SETTINGS))
+        return plain_text(checked_yaml(run.directory, SETTINGS_FILE))
     except DataError:  # the reader of the runs has named it
         return ""
 

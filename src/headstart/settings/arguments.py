@@ -1,4 +1,4 @@
-"""Arguments of other libraries' classes, held against their annotations: true is no number, text no list."""
+"""Check arguments of other libraries' classes by their annotations."""
 
 import types
 import typing
@@ -15,7 +15,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 def check_arguments(group: str, called: Callable[..., Any], settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for a setting whose type the annotations of a class or function do not allow.
 
-    What has no annotation is left to the class itself, and so is a mapping, of which Hydra makes something first.
+    Parameters without an annotation are not checked, nor are mappings, as Hydra makes objects of them.
     """
     function = called.__init__ if isinstance(called, type) else called  # type: ignore[misc]
     try:
@@ -30,7 +30,7 @@ def check_arguments(group: str, called: Callable[..., Any], settings: Mapping[st
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether what a YAML file holds can stand for an annotation; unusual annotations are not judged."""
+    """Return whether a value of a YAML file fits an annotation; True for annotations that are not known here."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
     if isinstance(value, Mapping) or hint in (Any, object):
         return True
@@ -43,14 +43,14 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in WORDS or not isinstance(origin, type):
         return type(value) is origin or origin not in WORDS
     if not issubclass(origin, Iterable) or issubclass(origin, Mapping):
-        return False  # a tensor, a span of time, a logger: no plain value is one
+        return False  # a tensor, a time span or a logger: no YAML value is one
     alike = origin is not tuple or parts[1:] == (...,)
     wanted = parts[:1] * len(value) if alike and is_list(value) else parts
     return is_list(value) and (not wanted or len(value) == len(wanted)) and all(map(_fits, value, wanted))
 
 
 def _words(hint: Any) -> str:
-    """Return what an annotation takes, in words."""
+    """Return the values that fit an annotation, in words."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(part) for part in parts))

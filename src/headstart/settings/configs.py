@@ -1,4 +1,4 @@
-"""Where the Hydra groups lie, and Hydra's errors as one sentence each; knows no torch."""
+"""Find and compose the Hydra groups, and turn Hydra's errors into one sentence. Needs no torch."""
 
 import re
 import traceback
@@ -26,18 +26,17 @@ CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def conf_folder() -> Path:
-    """The folder of the Hydra groups: inside the package once installed, else at the top of the checkout."""
+    """Return the folder of the Hydra groups: in the installed package, or at the top of the checkout."""
     package = Path(headstart.__file__).resolve().parent
     shipped = package / "conf"
     return shipped if shipped.is_dir() else package.parents[1] / "conf"
 
 
 def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig, dict[str, str]]:
-    """The settings of one run, and the names of the chosen groups; ``arguments`` are key=value. Open to changes.
+    """Return the settings of one run, open to changes, and the names of the chosen files by group.
 
-    ``name`` is the config file that the command starts from.
-
-    Raises ConfigError for what is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
+    ``arguments`` are key=value; ``name`` is the config file that the command starts from. Raises ConfigError for an
+    argument that is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
     """
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
@@ -53,9 +52,9 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
 
 
 def help_text(arguments: Sequence[str]) -> str:
-    """What ``--help`` prints: the groups, and the settings that the arguments choose.
+    """Return the text of ``--help``: the groups, and the settings that the arguments choose.
 
-    Hydra's own words, a second sooner: it reads every file once for each group (1.3.8).
+    The text is Hydra's own, but a second faster: Hydra 1.3.8 reads every file once for each group.
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -69,7 +68,7 @@ def help_text(arguments: Sequence[str]) -> str:
 
 
 def choices(group: str) -> list[str]:
-    """Return the names to choose from in a config group; a name with an underscore is part of others."""
+    """Return the names to choose from in a config group; files whose name starts with _ are parts of others."""
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
@@ -77,7 +76,7 @@ Check = Callable[[DictConfig, list[str]], object]
 
 
 def refuse_parts(arguments: Sequence[str]) -> None:
-    """Raise ConfigError, as for a name that does not exist, where a file that is part of others is chosen."""
+    """Raise ConfigError for the choice of a file that is only a part of others, as for a name that does not exist."""
     for argument in arguments:
         group, _, value = argument.lstrip("+").partition("=")
         for name in re.findall(r"[^][,'\s]+", value):
@@ -87,15 +86,14 @@ def refuse_parts(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
-    """While Hydra runs: what it is told to make for itself is checked before it makes any of it.
+    """Check, while Hydra runs, what the settings ask Hydra to make, before it makes any of it.
 
-    Hydra makes callbacks and handlers of logging before our function is called, so its loader is where to stand: it
-    passes whatever files, folders and arguments say. There ``check`` is also given the settings of a run, or those of
-    jobs of a sweep, and what was typed: Hydra composes them twice before it calls our function, so this answers sooner.
-    ``multirun`` says that the command has the flag -m.
+    Hydra makes callbacks and log handlers before it calls our function, so the check is put into its config loader.
+    There ``check`` also receives the settings of a run, or of jobs of a sweep, with the typed arguments: Hydra composes
+    them twice before it calls our function, so errors appear sooner. ``multirun`` is true for a command with -m.
     """
     plain = ConfigLoaderImpl.load_configuration
-    refused: dict[tuple[str, ...], Exception] = {}  # Hydra asks twice, first without listening to what is wrong
+    refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the first error
     passed: set[tuple[str, ...]] = set()
 
     def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
@@ -127,28 +125,28 @@ def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None
 
 
 def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> None:
-    """Raise the error of a sweep whose jobs are all refused in the same words: no setting that varies can mend it.
+    """Raise the error of a sweep whose jobs all fail with the same sentence: it does not depend on what is swept.
 
-    Jobs that differ in how they end, or of which one is fine, are left to say so themselves.
+    Where one job passes, or sentences differ, nothing is raised: each job then reports its own error.
     """
-    told: HeadstartError | None = None
+    first: HeadstartError | None = None
     for config, typed in jobs:
         try:
             check(without_hydra(config), typed)
         except HeadstartError as error:
-            if told is not None and str(error) != str(told):
+            if first is not None and str(error) != str(first):
                 return
-            told = error
+            first = error
         else:
             return
-    if told is not None:
-        raise told
+    if first is not None:
+        raise first
 
 
 def _jobs(config: DictConfig, overrides: Sequence[str], loader: ConfigLoaderImpl) -> list[list[str]]:
     try:
         return sample_jobs(config, overrides, loader)
-    except HydraException:  # told by the sweeper itself
+    except HydraException:  # the sweeper reports it
         return []
 
 
@@ -158,9 +156,9 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
-    """What was wrong with the settings, and the nearest valid choice; ``arguments`` are those of the command.
+    """Return one sentence about an error in the settings, with the nearest valid choice.
 
-    ``name`` is the config file that it starts from.
+    ``arguments`` are those of the command; ``name`` is the config file that it starts from.
     """
     if isinstance(error, MissingConfigException):
         return _no_such_choice(error)
@@ -181,13 +179,13 @@ def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train"
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Whether it was raised inside of Hydra or OmegaConf: settings of a form that they did not expect."""
+    """Return whether an error was raised inside Hydra or OmegaConf, which means settings of a wrong form."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
 
 
-def told_of_plugin(error: Exception) -> Exception:
-    """A plugin of Hydra that is not installed, in one sentence; other errors as they are."""
+def missing_plugin(error: Exception) -> Exception:
+    """Return a ConfigError for a Hydra plugin that is not installed, and other errors unchanged."""
     found = re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+?)_launcher\.\w+\.(\w+)'", str(error))
     if not found:
         return error
@@ -196,7 +194,7 @@ def told_of_plugin(error: Exception) -> Exception:
 
 
 def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> list[str]:
-    """Dotted keys of the config that the arguments choose, groups included."""
+    """Return the names of the groups and the dotted keys of the settings that the arguments choose."""
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
     for overrides in (kept, []):
@@ -227,7 +225,7 @@ def _quoted(text: str) -> str | None:
 
 
 def _line(error: Exception) -> str:
-    """The lines of a message that say something, joined."""
+    """Return the first two informative lines of a message, joined."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
-    return " ".join(told[:2]).rstrip(".") if told else type(error).__name__
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
+    return " ".join(kept[:2]).rstrip(".") if kept else type(error).__name__

@@ -1,4 +1,4 @@
-"""What can be refused by the settings alone, before torch is imported and before anything is written."""
+"""Refuse wrong settings before torch is imported and before anything is written."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
 from headstart.settings.configs import refuse_parts
 from headstart.settings.effects import flatten
-from headstart.settings.leaf_table import ANY_GROUP, TRAINER, check_leaves
+from headstart.settings.leaf_table import ANY_GROUP, SEED, TRAINER, check_leaves
+from headstart.settings.leaves import check_leaf, is_whole, one_of, optional
 from headstart.settings.rules import (
     check_dataset,
     check_no_root,
@@ -19,19 +20,18 @@ from headstart.settings.rules import (
     existing_images,
     existing_table,
     existing_weights,
-    is_whole,
 )
 from headstart.settings.sources import check_source, source_of
 from headstart.settings.targets import check_packages, check_targets
 
-WHERE = ("auto", "workers", "device")
-TEST_VIEWS = ("flip", "five_crop", "ten_crop")
-BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are no view and no mix
+WHERE = one_of("auto", "workers", "device")
+TEST_VIEWS = optional(one_of("flip", "five_crop", "ten_crop"))
+BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are neither view nor mix
 REFERENCES = ("raw_pixels",)  # what training/references.py can compute
-TRUST = "allow_targets=[{package}]"  # how a command says that a package of the user's own may be named
+TRUST = "allow_targets=[{package}]"  # the argument by which a user trusts a package
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
-# Classifiers that are computed from features, and what the settings call them.
+# Strategies that compute their head, and their names in the settings.
 SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
 EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
@@ -41,9 +41,9 @@ IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Refuse what the settings alone show to be wrong; the packages that the command trusts beside the usual ones.
+    """Check the settings and return the packages that the command trusts in addition to the usual ones.
 
-    ``overrides`` are the settings as they were typed. Raises a HeadstartError or an error of OmegaConf's.
+    ``overrides`` are the settings as typed. Raises a HeadstartError or an error of OmegaConf.
     """
     refuse_parts(overrides)
     settings: Any = OmegaConf.to_container(closed(config))
@@ -54,10 +54,10 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 
 def closed(config: DictConfig, complete: bool = True) -> DictConfig:
-    """The settings with every reference filled in: what is checked is what is used, whatever is changed in between.
+    """Return the settings with all references resolved, so that the run uses exactly what was checked.
 
-    Raises ConfigError for text that would be a reference once more, and, if they have to be ``complete``, OmegaConf's
-    error for a setting without a value.
+    Raises ConfigError for a resolved value that looks like a reference again, and, if ``complete``, OmegaConf's error
+    for a setting without a value.
     """
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     for key, value in flatten(settings).items():
@@ -68,7 +68,7 @@ def closed(config: DictConfig, complete: bool = True) -> DictConfig:
 
 
 def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The settings, closed, of a command that looks at a network without a run: what they name is all checked.
+    """Return the resolved settings of a command without a run, after a check of every class that they name.
 
     Loads torch. Raises ConfigError.
     """
@@ -79,7 +79,7 @@ def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse wrong names and numbers, and places where nothing is. Raises a HeadstartError."""
+    """Raise a HeadstartError for wrong names, numbers and places."""
     check_groups(settings)
     references = settings.get("references", [])
     if not isinstance(references, list | ListConfig):
@@ -98,7 +98,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:
-    """A group is a mapping, and some cannot be missing; output_dir is a path."""
+    """Raise ConfigError for a group that is missing or no mapping, and for an output_dir that is no path."""
     for group in (*NEEDED, *OPTIONAL):
         empty = group in OPTIONAL and settings.get(group) in (None, [], {})
         if not empty and not isinstance(settings.get(group), Mapping):
@@ -117,18 +117,17 @@ def check_groups(settings: Mapping[str, Any]) -> None:
 
 
 def check_seeds(settings: Mapping[str, Any]) -> None:
-    """Every stream needs a whole number."""
+    """Raise ConfigError for a seed that is no whole number."""
     streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
     for group in NEEDED:
         parts = settings[group].items()
         streams |= {f"{group}.{name}": seed for name, seed in parts if name == "seed" or name.endswith("_seed")}
     for name, seed in {"seed": settings["seed"], **streams}.items():
-        if not is_whole(seed):
-            raise ConfigError(f"{name}={seed}: expected a whole number.")
+        check_leaf(name, seed, SEED)
 
 
 def check_needed(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that lack what no run can do without."""
+    """Raise ConfigError for settings without those that every run needs."""
     for key in ("optimizer.lr", "trainer.max_epochs"):
         group, name = key.split(".")
         if name not in settings[group]:
@@ -136,7 +135,7 @@ def check_needed(settings: Mapping[str, Any]) -> None:
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Refuse what would end a run within an epoch, what Lightning's trainer does not take, and what has no effect."""
+    """Raise ConfigError for trainer settings that end a run within an epoch, do not exist or have no effect."""
     trainer = settings["trainer"]
     if trainer.get("max_steps", -1) not in (-1, None):
         raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
@@ -155,7 +154,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def check_callbacks(settings: Mapping[str, Any]) -> None:
-    """Refuse callbacks that are no group of a class, and those whose result nothing would use."""
+    """Raise ConfigError for callbacks without a class, and for those without effect."""
     for name, part in (settings.get("callbacks") or {}).items():
         target = str(part.get("_target_") or "")
         if not target:
@@ -166,13 +165,10 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
 
 
 def check_augmentation(settings: Mapping[str, Any]) -> None:
-    """Where views are carried out, and over which ones test probabilities are averaged."""
+    """Raise ConfigError for wrong settings that concern all views, and for wrong views at test time."""
     augmentation = settings.get("augmentation") or {}
-    where, views = augmentation.get("where", "auto"), settings.get("test_views")
-    if where not in WHERE:
-        raise ConfigError(
-            f"augmentation.where={where}: expected one of {', '.join(WHERE)}.{nearest(str(where), WHERE)}"
-        )
+    check_leaf("augmentation.where", augmentation.get("where", "auto"), WHERE)
+    check_leaf("test_views", settings.get("test_views"), TEST_VIEWS)
     for name, value in augmentation.items():
         if not isinstance(value, Mapping) and name not in BESIDE_VIEWS:
             raise ConfigError(f"augmentation.{name}={value}: expected the settings of a view or mix.")
@@ -180,14 +176,10 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
         isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
     ):
         raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
-    if views is not None and views not in TEST_VIEWS:
-        raise ConfigError(
-            f"test_views={views}: expected one of {', '.join(TEST_VIEWS)}, or null.{nearest(str(views), TEST_VIEWS)}"
-        )
 
 
 def check_references(names: Iterable[str]) -> list[str]:
-    """The names, refused where there is no such reference."""
+    """Return the names of references. Raises ConfigError for one that does not exist."""
     known = list(names)
     for name in known:
         if name not in REFERENCES:
@@ -196,7 +188,7 @@ def check_references(names: Iterable[str]) -> list[str]:
 
 
 def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """What allow_targets lists; it counts only where it is typed, as a file could else vouch for itself."""
+    """Return the packages in allow_targets. Raises ConfigError where a file sets it, as a file may not trust itself."""
     wanted = settings.get("allow_targets") or []
     if not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
         raise ConfigError(f"allow_targets={wanted}: expected a list of packages, as in allow_targets=[my_package].")
@@ -210,13 +202,13 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
 
 
 def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Refuse what of the data set is of no use to a classifier that is computed from features."""
+    """Raise ConfigError for settings of the data set without effect on a solved strategy."""
     if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
         check_solved_balance(balance, name)
 
 
 def check_places(settings: Mapping[str, Any]) -> None:
-    """Refuse a data set or weights of a file that is not there."""
+    """Raise a HeadstartError for data or weights that are not on disk."""
     target, root = str(settings["dataset"].get("_target_")), settings["dataset"].get("root")
     if target == IN_FOLDER:
         existing_folder(root)

@@ -1,15 +1,15 @@
-"""Nested settings as one flat mapping, and which of them bear on a result."""
+"""Flatten nested settings, and know which of them determine a result."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# Settings that say where, how fast or how visibly, but not what comes out; by group, "" for the top. The hash of a run,
-# the tables of a report, `headstart diff` and `headstart reproduce` all go by this list.
+# Settings without effect on the result, by group, "" for the top: places, speed, what is shown. The hash of a run, the
+# tables of a report, `headstart diff` and `headstart reproduce` use this list.
 INDIFFERENT: dict[str, frozenset[str]] = {
     "": frozenset(
         "output_dir logger references allow_targets sweep hydra seed".split()
-    ),  # the seed acts through the streams
+    ),  # the seed acts through seeds.*
     "dataset": frozenset("root name pictures allow_outside num_workers download on_error near_duplicates".split()),
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
@@ -20,10 +20,10 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "callbacks": frozenset({"progress", "histograms"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
 }
-# Of any callback, likewise.
+# The same for any callback.
 OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
 
-# Settings that earlier runs did not have, each with the value that does nothing: they count only at other values.
+# Settings that earlier runs did not have, with their neutral values; only other values count.
 ADDED: dict[str, Any] = {
     "test_views": None,
     "dataset.balance": "none",
@@ -38,7 +38,7 @@ ADDED: dict[str, Any] = {
     "strategy.batch_norm_images": 4096,
 }
 
-# Classes that have moved: today's place of each, and the place that the settings of earlier runs name.
+# Classes that have moved: the present name of each, and its name in settings of earlier runs.
 MOVED = {
     "headstart.training.averaging.ExponentialAverage": "headstart.runs.averaging.ExponentialAverage",
     "headstart.training.averaging.StochasticAverage": "headstart.runs.averaging.StochasticAverage",
@@ -49,19 +49,19 @@ MOVED = {
 
 
 def with_todays_places(text: str) -> str:
-    """Return the text of a config.yaml with today's place of every class that has moved since it was written."""
+    """Return the text of a config.yaml with the present names of classes that have moved."""
     for today, before in MOVED.items():
         text = re.sub(rf"(_target_:\s*){re.escape(before)}\b", rf"\g<1>{today}", text)
     return text
 
 
 def augmentation_names(augmentation: Mapping[str, Any] | None) -> list[str]:
-    """The views and mixes of the group, in order; beside them it has settings that concern all of them."""
+    """Return the names of views and mixes in order, without the group's other settings."""
     return [str(name) for name, settings in (augmentation or {}).items() if isinstance(settings, Mapping)]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one mapping with dotted keys; an empty mapping stays a value."""
+    """Return nested mappings as one mapping with dotted keys; an empty mapping stays a value."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"
@@ -73,7 +73,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_indifferent(key: str) -> bool:
-    """Whether the setting of this dotted key does not determine the result."""
+    """Return whether a setting, by its dotted key, has no effect on the result."""
     group, *rest = key.split(".")
     if group in INDIFFERENT[""] or (rest and rest[0] in INDIFFERENT.get(group, ())):
         return True
@@ -81,6 +81,6 @@ def is_indifferent(key: str) -> bool:
 
 
 def is_seed(key: str) -> bool:
-    """Whether the setting of this dotted key is a seed: the run's, a stream's, or what a part was given of one."""
+    """Return whether a setting, by its dotted key, is a seed."""
     name = key.rsplit(".", 1)[-1]
     return key.startswith("seeds.") or name == "seed" or name.endswith("_seed")

@@ -1,7 +1,7 @@
-"""Settings of a run from elsewhere: what they may write, call and read, when the run is repeated or looked at.
+"""Limit what settings from other people may write, call and read when their run is repeated or inspected.
 
-``targets.py`` goes by the class that a ``_target_`` names; this goes by its arguments. Every part is held against the
-signature of its class, at any depth and however an argument is given.
+``targets.py`` checks the class that a ``_target_`` names; this module checks its arguments by the signature of the
+class, at any depth and however an argument is given.
 """
 
 import inspect
@@ -20,15 +20,15 @@ from headstart.settings.targets import REPRODUCE, located, within
 from headstart.tables import plain_text
 
 OUTSIDE = "files"
-"""The folder of the output that takes what a run wrote elsewhere."""
+"""Folder below the output for files that the run wrote elsewhere."""
 PLACE = re.compile(r".*(dir|path|file|folder|directory|root|url)s?|.*filename|out|output", re.IGNORECASE)
-"""Names of parameters that say where something is."""
+"""Names of parameters that are places."""
 READ = ("root", "dir")
-"""Those of headstart's own classes: the data set is read, and ``place`` sets the folder of features."""
+"""Places of headstart's own classes that are left as they are."""
 REPLACED = ("dirpath", "filename")
-"""Those that Lightning's callbacks and profilers have for what they write."""
+"""Parameters of Lightning's callbacks and profilers for the files that they write."""
 SAFE_NAME = re.compile(r"(?:[\w=., -]|\{[\w/]*(?::[.\d]{0,4}[a-z]?)?\})+")
-"""A file name, or a pattern of one: no folder above, and no number of 10,000,000 digits."""
+"""File names and patterns of file names, without parent folders and without very wide numbers."""
 LEFT_OUT = {
     "hydra": "no run writes it",
     "trainer.default_root_dir": "output_dir says where files go",
@@ -40,10 +40,10 @@ READS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name"
 
 
 def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] = ()) -> list[str]:
-    """Change, in place, what would be written outside of ``output``; return a sentence for each change.
+    """Change, in place, settings that write outside ``output``; return a sentence for each change.
 
-    With ``output`` None nothing is to be written at all. Classes of the packages ``trusted`` are left alone. Raises
-    ConfigError for an argument that is a place or a function and cannot be changed so.
+    ``output`` None forbids writing at all. Classes of the packages ``trusted`` are left unchanged. Raises ConfigError
+    for an argument that is a place or a function and cannot be changed.
     """
     said = []
     for key, why in LEFT_OUT.items():
@@ -71,7 +71,7 @@ def reads(config: DictConfig) -> list[str]:
 
 
 def _parts(config: Any, place: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every mapping that names a class, at any depth."""
+    """Yield every mapping that names a class, at any depth, with its dotted key."""
     if OmegaConf.is_dict(config):
         if "_target_" in config:
             yield place, config
@@ -109,7 +109,7 @@ def _arguments(part: DictConfig, called: Callable[..., Any]) -> Iterator[tuple[s
     """Yield for each argument its parameter, its key in the settings, its value, and the annotation as text."""
     try:
         parameters = inspect.signature(called).parameters
-    except (TypeError, ValueError):  # written in C: names have to do
+    except (TypeError, ValueError):  # written in C: only names are known
         parameters = {}  # type: ignore[assignment]
     positional = [
         name for name, one in parameters.items() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
@@ -129,7 +129,7 @@ def _annotation(parameters: Mapping[str, inspect.Parameter], name: str) -> str:
 
 
 def _is_place(name: str, value: Any, annotation: str) -> bool:
-    """Whether an argument says where something is: text, or an object that could stand for a file."""
+    """Return whether an argument is a place: text, or an object that can stand for a file."""
     named = PLACE.fullmatch(name) is not None or "Path" in annotation or "_PATH" in annotation
     return named and isinstance(value, str | Mapping | list) and bool(value)
 
@@ -141,7 +141,7 @@ def _names_a_class(value: Any) -> bool:
 
 
 def _without_downloads(config: DictConfig, output: Path | None) -> list[str]:
-    """Let a download go into the output, and never into a folder that the settings name."""
+    """Redirect a download into the output, never into a folder that the settings name."""
     if not config.dataset.get("download"):
         return []
     root = config.dataset.get("root")

@@ -1,4 +1,4 @@
-"""What a run is: a hash of the settings that determine its result, and names made of it."""
+"""Identify a run: hash the settings that determine its result, and make names."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ from headstart.files import expanded
 from headstart.settings.effects import ADDED, MOVED, is_indifferent
 from headstart.settings.sources import DESCRIPTION, FOLDER, folder_of, source_of, weights_in
 
-# Settings of a data set that change nothing in what its source holds.
+# Settings of a data set that do not change what its source holds.
 OF_USE = frozenset(
     "name image_size batch_size num_workers labels_per_class validation_labels_per_class balance validation_fraction"
     " test_fraction folds fold crop_fraction resize bits on_error near_duplicates download split_seed subset_seed"
     " order_seed augmentation_seed".split()
 )
-# Settings whose null does what another value did in earlier runs.
+# Settings whose null means what another value meant in earlier runs.
 NULL_BEFORE = {"dataset.split_column": "split"}
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that determine the result, in their order; what the data hold is not among them.
+    """Return the settings that determine the result, in their order; the content of the data is not included.
 
-    A file of weights or of a policy, or a folder with a network, counts by its content, not by its place.
+    Files of weights or policies and folders with networks count by their content, not by their place.
     """
     kept = _kept(config)
     backbone = kept.get("backbone")
@@ -40,7 +40,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings without those that are indifferent, or new and at their neutral value."""
+    """Return nested settings without those that have no effect on the result."""
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         key = f"{prefix}{name}"
@@ -56,20 +56,20 @@ def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _does_nothing(key: str, value: object) -> bool:
-    """Return whether a setting of this dotted key is a new one at its neutral value."""
+    """Return whether a setting, by its dotted key, is newer than the first runs and at its neutral value."""
     return key in ADDED and value == ADDED[key] and type(value) is type(ADDED[key])
 
 
 def _adapts(key: str, settings: Mapping[str, Any]) -> bool:
-    """Return whether a setting is the number of images of an estimate that takes place.
+    """Return whether a setting is batch_norm_images of a run with batch_norm=adapt.
 
-    Earlier runs with batch_norm=adapt estimated in another way, so no value is neutral for them.
+    Earlier runs with batch_norm=adapt estimated statistics in another way, so no value is neutral there.
     """
     return key == "strategy.batch_norm_images" and settings.get("batch_norm") == "adapt"
 
 
 def _by_content(augmentation: dict[str, Any], policy: str) -> None:
-    """In place of the policy's path, wherever the augmentation has it, what the file holds."""
+    """Replace the path of a policy, in place, by a hash of the file."""
     if (path := expanded(policy)).is_file():
         content = _content(path)
         for name, value in augmentation.items():
@@ -79,7 +79,7 @@ def _by_content(augmentation: dict[str, Any], policy: str) -> None:
 
 
 def _network(name: str, weights: bool) -> str:
-    """What a folder holds of a network: its description and, if they count, its weights."""
+    """Return a hash of a network's folder: of its description and, if they count, its weights."""
     try:
         files = [folder_of(name) / DESCRIPTION, *([weights_in(name)] if weights else [])]
         return f"{FOLDER}:{' '.join(_content(file) for file in files)}"
@@ -93,7 +93,7 @@ def _content(path: Path) -> str:
 
 
 def config_hash(config: Mapping[str, Any], data: str | None = None) -> str:
-    """Return 64 hex digits of what determines a result: the settings, and ``data``, a hash of what the source holds.
+    """Return 64 hex digits of the settings that determine a result and of ``data``, a hash of the data.
 
     The order of settings does not matter, the order of augmentations does.
     """
@@ -103,25 +103,25 @@ def config_hash(config: Mapping[str, Any], data: str | None = None) -> str:
 
 
 def source_key(dataset: Mapping[str, Any]) -> str:
-    """Return 64 hex digits of the settings that name a source of data: its place, columns, splits and the like.
+    """Return 64 hex digits of the settings that name a source of data, such as its place, columns and splits.
 
-    Two runs with the same digits read the same source, though it may have been changed in between.
+    Two runs with the same digits read the same source, whose content may have changed between them.
     """
     return _digest({name: value for name, value in dataset.items() if name not in OF_USE})
 
 
 def run_id(config: str, fingerprint: str | None, weights: str | None) -> str:
-    """64 hex digits from the hashes of settings, data and weights."""
+    """Return 64 hex digits of the hashes of settings, data and weights."""
     return _digest([config, fingerprint, weights])
 
 
 def readable_name(*parts: str) -> str:
-    """Parts joined by hyphens, with nothing that a file system could mind."""
+    """Return parts joined by hyphens, with only characters that every file system accepts."""
     return "-".join(re.sub(r"[^\w.+]+", "_", part).strip("._") or "_" for part in parts)
 
 
 def make_run_directory(parent: Path, name: str) -> Path:
-    """A new folder; a second run of the same name gets a number, so that nothing is written over."""
+    """Create and return a new folder; add a number to a name that exists, so that nothing is overwritten."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:

@@ -1,7 +1,9 @@
-"""What each setting of each group may be, in one table; ``check_leaves`` goes through it before torch is imported.
+"""Declare the accepted values of each setting, once, in one table. Needs no torch.
 
-A setting that stands in no row is checked for NaN and infinity here, and otherwise by the class that takes it: for
-classes of other libraries by their annotations (``settings/arguments.py``).
+``check_leaves`` goes through the table before torch is imported; classes check their own parameters with
+``check_parameters`` and ``check_setting``, so both give the same sentence. A setting without a row is checked here for
+NaN and infinity only, and then by the class that takes it: for classes of other libraries by their annotations
+(``settings/arguments.py``).
 """
 
 from collections.abc import Mapping
@@ -9,10 +11,13 @@ from typing import Any
 
 from headstart.errors import ConfigError
 from headstart.settings.leaves import (
+    SMALLEST_RATE,
     Leaf,
     check_leaf,
     check_plain,
     either,
+    is_number,
+    is_whole,
     listed,
     mapping,
     matching,
@@ -25,25 +30,25 @@ from headstart.settings.leaves import (
     unset,
     whole,
 )
-from headstart.settings.rules import SMALLEST_RATE, is_number, is_whole
 
-LOGGED = (  # of every epoch
+LOGGED = (  # in every epoch
     "validation/accuracy", "validation/loss", "train/accuracy", "train/loss", "samples_per_second"
 )  # fmt: skip
-LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # whose arguments the rows are about
-SHARE = number(0, 1)
+LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the rows describe arguments of these
+SHARE = number(0, 1).expecting("a fraction from 0 to 1")
+BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
 POSITIVE = number(0, above=True)
 NOT_NEGATIVE = number(0)
 MAYBE = optional(truth())
 SIZE = matching(r"(?i)\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
 BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
-RATE = Leaf(lambda value: is_number(value) and value >= SMALLEST_RATE, "a number above 0, such as 0.002")
+RATE = number(SMALLEST_RATE).expecting("a number above 0, such as 0.002")
 STAGE_NAMES = either(
     text(""), listed(text(""), "", least=0), words="names of stages in brackets, as in [stage2,stage3]"
 )
 STRENGTHS = either(POSITIVE, listed(POSITIVE, ""), words="one or more numbers above 0")
-SHARES = either(SHARE, listed(SHARE, ""), words="one or more shares from 0 to 1")
+SHARES = either(SHARE, listed(SHARE, ""), words="one or more fractions from 0 to 1")
 COUNTS = either(whole(1), listed(whole(1), ""), words="one or more whole numbers above 0")
 FACTORS = pair(0, 100, "two factors, the smaller one first, such as [0.6, 1.4]")
 RATIOS = pair(0.01, 100, "two aspect ratios, the smaller one first, such as [0.75, 1.33]")
@@ -54,7 +59,11 @@ BATCHES = optional(
         words="a number of batches above 0, or a share of them such as 0.5",
     )
 )
-SIDE = optional(whole(1, 2**14))  # of an image, in pixels
+SIDE = optional(whole(1, 2**14), "a whole number above 0 and at most 16384, such as 64, or null")  # pixels
+IMAGES = optional(whole(1, such=", such as 64"))  # of each class
+COLUMN = text("the name of a column")
+SEED = Leaf(is_whole, "a whole number")
+PART_OF_ALL = BETWEEN.expecting("a share between 0 and 1, such as 0.2")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 TIME = either(
@@ -68,25 +77,42 @@ ANY_GROUP = {
     "_recursive_": truth(),
     "_convert_": one_of("none", "partial", "object", "all"),
 }
-DATASET = {  # beside what rules.check_dataset knows of
+DATASET = {  # rules.check_dataset adds the checks that concern several settings
+    "root": Leaf(lambda value: value is None or isinstance(value, str) or is_whole(value),
+                 "the path of your images, such as my_images"),
     "image_size": SIDE,
     "name": optional(text("a name")),
+    "batch_size": whole(1, such=", such as 64"),
+    "labels_per_class": IMAGES,
+    "validation_labels_per_class": IMAGES,
     "num_workers": either(one_of("auto"), whole(0, 1024)),
+    "balance": one_of("none", "loss", "sampler").expecting("none, loss or sampler"),
+    "validation_fraction": PART_OF_ALL,
+    "test_fraction": PART_OF_ALL,
+    "test_split": optional(text("the name of a split, such as val")),
+    "folds": optional(whole(2), "a whole number above 1, such as 5, or null"),
+    "fold": whole(0),
+    "crop_fraction": optional(number(0, 1, above=True), "a share above 0 and at most 1, or null"),
+    "resize": one_of("crop", "squish", "pad").expecting("crop, squish or pad"),
+    "bits": optional(whole(1, 32, such=", such as 12")),
+    "on_error": one_of("raise", "skip"),
+    "near_duplicates": truth(),
+    "allow_outside": truth(),
     "set_name": text("a name of torchvision's"),
     "download": truth(),
-    "path_column": text("the name of a column"),
-    "label_column": text("the name of a column"),
-    "split_column": optional(text("the name of a column")),
-    "pictures": optional(text("the path of a folder")),
-    "test_split": optional(text("the name of a split, such as val")),
-    "patch": whole(8, 80),
+    "path_column": COLUMN,
+    "label_column": COLUMN,
+    "split_column": optional(COLUMN),
+    "group_column": optional(COLUMN),
+    "pictures": optional(matching(r".*\S.*", "the path of a folder")),
+    "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
-}
+}  # fmt: skip
 BACKBONE = {
     "name": text("the name of a network"),
     "weights": optional(text("imagenet, the path of a file")),
     "image_size": SIDE,
-    "drop_path": optional(number(0, 1, below=True)),
+    "drop_path": optional(BELOW_ONE),
 }
 AUGMENTATION = {  # of views and mixes
     "share": SHARE,
@@ -103,17 +129,17 @@ AUGMENTATION = {  # of views and mixes
     "cutmix_alpha": number(0, 1000, above=True),
     "jsd": NOT_NEGATIVE,
     "policy": text("imagenet, cifar10, svhn, or the file of a learned policy"),
-    "sigma": pair(0.01, 100, "two deviations in pixels, such as [0.1, 2]"),
+    "sigma": pair(0.01, 100, "two standard deviations in pixels, such as [0.1, 2]"),
     "brightness": FACTORS,
     "contrast": FACTORS,
     "saturation": FACTORS,
-    "hue": pair(-0.5, 0.5, "two shares of a turn, such as [-0.05, 0.05]"),
-    "scale": pair(1e-4, 1, "two shares of the area, the smaller one first, such as [0.35, 1]"),
-    "area": pair(1e-4, 1, "two shares of the area, such as [0.02, 0.33]"),
+    "hue": pair(-0.5, 0.5, "two fractions of a turn, such as [-0.05, 0.05]"),
+    "scale": pair(1e-4, 1, "two fractions of the area, the smaller one first, such as [0.35, 1]"),
+    "area": pair(1e-4, 1, "two fractions of the area, such as [0.02, 0.33]"),
     "ratio": RATIOS,
     "copies": whole(1, 64),
     "quality": pair(1, 100, "two qualities from 1 to 100, such as [30, 95]"),
-    "stages": optional(listed(text(""), "a list of stages, such as [input, stage1]")),
+    "stages": optional(listed(text(""), "a list of stages, each once, such as [input, stage1]", distinct=True)),
     "operations": whole(1, 16),
     "magnitude": number(0, 1000),
     "bins": whole(2, 1001),
@@ -124,10 +150,10 @@ STRATEGY = {
     "head_lr_multiplier": POSITIVE,
     "head_bias_lr_multiplier": optional(POSITIVE),
     "layer_decay": number(0, 1, above=True),
-    "stage_lr": optional(mapping("rates above 0 by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
+    "stage_lr": optional(mapping("rates by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
     "lr_factor": POSITIVE,
     "decay_norm_bias": truth(),
-    "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch"),
+    "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch", kind="mode"),
     "batch_norm_images": whole(64),
     "channels_last": truth(),
     "tuned": truth(),
@@ -140,23 +166,24 @@ STRATEGY = {
     "beta": NOT_NEGATIVE,
     "dropout": BELOW_ONE,
     "l2": STRENGTHS,
-    "loss": one_of("logistic", "hinge"),
+    "loss": one_of("logistic", "hinge", kind="loss"),
     "views": optional(whole(1)),
     "refit": truth(),
     "neighbours": COUNTS,
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
 }
-TASK = {"label_smoothing": BELOW_ONE}
+TASK = {"label_smoothing": BELOW_ONE, "loss": one_of("mse", "mae", "huber")}
 HEAD = {
-    "stages": optional(STAGE_NAMES),
+    "stages": optional(either(text(""), listed(text(""), "", distinct=True),
+                              words="one or more stages, each once, as in [stage2,stage3]")),
     "pooling": optional(one_of("avg", "max", "avgmax", "gem", kind="pooling")),
     "gem_p": POSITIVE,
     "dropout": BELOW_ONE,
     "init": one_of("default", "zeros", "gaussian", "class_means"),
     "hidden": either(whole(1), listed(whole(1), "", 1, 2), words="one or two widths, as in [256] or [512,128]"),
     "scale": POSITIVE,
-}
+}  # fmt: skip
 OPTIMIZER = {
     "lr": RATE,
     "weight_decay": NOT_NEGATIVE,
@@ -174,7 +201,7 @@ SCHEDULER = {
     "warmup": BELOW_ONE,
     "start_factor": number(0, 1, above=True),
     "end_factor": number(0, 1, above=True),
-    "factor": number(0, 1, above=True, below=True),
+    "factor": BETWEEN,
     "min_factor": BELOW_ONE,
     "patience": whole(0),
 }
@@ -225,8 +252,8 @@ CALLBACKS = {  # of each callback
     **dict.fromkeys(("check_on_train_epoch_end", "save_on_train_epoch_end"), MAYBE),
     "stopping_threshold": optional(number()),
     "divergence_threshold": optional(number()),
-    "decay": number(0, 1, above=True, below=True),
-    "start": BELOW_ONE,
+    "decay": BETWEEN,
+    "start": BELOW_ONE.expecting("a share of the epochs of at least 0 and below 1"),
     "save_top_k": whole(-1),
     **dict.fromkeys(("every_n_epochs", "every_n_train_steps"), optional(whole(0))),
 }  # fmt: skip
@@ -234,7 +261,7 @@ FEATURES = {
     "enabled": truth(),
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
-    "views": optional(whole(1), "how many augmented views of an image to keep, such as 4, or null for new ones"),
+    "views": optional(whole(1), "the number of augmented views to cache per image, such as 4, or null for new ones"),
     "refit": truth(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,
@@ -245,15 +272,51 @@ SWEEP = {
     "retry": whole(0),
     "checkpoint_share": SHARE,
 }
+POLICY = {  # of headstart policy
+    "output": text("the path of a file, such as policy.json"),
+    "real": one_of("validation", "train"),
+    "image_size": whole(8),
+    "most_pictures": whole(2),
+    **dict.fromkeys("sub_policies steps epochs batches batch_size critic_steps measure_steps".split(), whole(1)),
+    **dict.fromkeys("lr critic_lr temperature application_temperature".split(), POSITIVE),
+    **dict.fromkeys("gradient_penalty class_weight".split(), NOT_NEGATIVE),
+    "operations": optional(listed(text(""), "a list of two operations or more, such as [rotate,brightness]", 2)),
+    "choice": one_of("sampled", "mixed"),
+    "seed": SEED,
+}
 GROUPS = {
     "dataset": DATASET, "backbone": BACKBONE, "strategy": STRATEGY, "task": TASK, "head": HEAD,
     "optimizer": OPTIMIZER, "scheduler": SCHEDULER, "trainer": TRAINER, "features": FEATURES, "sweep": SWEEP,
+    "policy": POLICY,
 }  # fmt: skip
-OF_PARTS = {"augmentation": AUGMENTATION, "callbacks": CALLBACKS, "logger": {}}  # groups whose parts have settings
+# Groups whose settings belong to named parts, as in augmentation.blur.sigma.
+OF_PARTS: dict[str, dict[str, Leaf]] = {"augmentation": AUGMENTATION, "callbacks": CALLBACKS, "logger": {}}
+
+
+def check_setting(key: str, value: Any) -> Any:
+    """Return the value of a setting; ``key`` is its dotted name, as in strategy.lr. Raises ConfigError."""
+    group, _, name = key.rpartition(".")
+    check_leaf(key, value, _rows(group)[name])
+    return value
+
+
+def check_parameters(group: str, parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of a class that have rows in the table; others, such as ``self``, are ignored.
+
+    ``group`` is the dotted name of the settings, as in features or augmentation.blur. Raises ConfigError.
+    """
+    for name, leaf in _rows(group).items():
+        if name in parameters:
+            check_leaf(f"{group}.{name}", parameters[name], leaf)
+
+
+def _rows(group: str) -> Mapping[str, Leaf]:
+    """Return the rows of a group, or of a part of a group, by its dotted name."""
+    return OF_PARTS[group.split(".")[0]] if "." in group else GROUPS[group]
 
 
 def check_leaves(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for the first setting that is not what the table says it may be."""
+    """Raise ConfigError for the first setting that does not fit its row."""
     for group, rows in GROUPS.items():
         _check_group(group, rows, settings.get(group) or {})
     for group, rows in OF_PARTS.items():
@@ -265,7 +328,7 @@ def check_leaves(settings: Mapping[str, Any]) -> None:
 
 
 def _check_group(group: str, rows: Mapping[str, Leaf], settings: Mapping[str, Any]) -> None:
-    """Go through the settings of one group; a class of the user's own has settings of its own."""
+    """Check the settings of one group, unless they belong to a class from outside ``LIBRARIES``."""
     if str(settings.get("_target_", "headstart")).partition(".")[0] not in LIBRARIES:
         return
     for name, value in settings.items():
@@ -273,5 +336,5 @@ def _check_group(group: str, rows: Mapping[str, Leaf], settings: Mapping[str, An
         leaf = rows.get(name) or ANY_GROUP.get(name)
         if leaf is not None:
             check_leaf(key, value, leaf)
-        elif not name.endswith("seed"):  # those are checked for all groups alike
+        elif not name.endswith("seed"):  # early_checks.check_seeds checks seeds
             check_plain(key, value)

@@ -1,29 +1,45 @@
-"""What one setting may be: a test and the words that say what was expected; torch is not needed."""
+"""Kinds of settings: each has a test and the words that say what was expected. Needs no torch."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
-from headstart.settings.rules import LARGEST, is_number, is_whole
 
-LARGEST_WHOLE = 2**31 - 1  # what every library that is handed a count can hold
-MISSING = "???"  # OmegaConf's word for a value that has to be given
+LARGEST = 3.4e38  # the largest number that float32 holds
+LARGEST_WHOLE = 2**31 - 1  # the largest count that every library accepts
+SMALLEST_RATE = 1e-38  # smaller learning rates are 0 in float32
+MISSING = "???"  # OmegaConf's mark of a setting without a value
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """What a setting may be."""
+    """Describe the values that one setting accepts."""
 
     fits: Callable[[Any], bool]
-    expected: str  # follows "expected"
-    choices: tuple[str, ...] = ()  # of a closed list
-    kind: str = ""  # what the choices are, as in "there is no such engine"
+    expected: str  # follows "expected" in the error
+    choices: tuple[str, ...] = ()  # the accepted words, if they are a closed list
+    kind: str = ""  # the name of the choices, as in "there is no such engine"
+    part: "Leaf | None" = None  # of each value of a mapping, which then has an error of its own
+
+    def expecting(self, words: str) -> "Leaf":
+        """Return a leaf with the same test and other words."""
+        return replace(self, expected=words)
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number; true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number that float32 holds; true, false, infinity and NaN are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, below: bool = False) -> Leaf:
-    """Return the leaf of a number from ``low`` to ``high``; ``above`` and ``below`` leave these two out."""
+    """Return the leaf of a number from ``low`` to ``high``; ``above`` and ``below`` exclude these two."""
 
     def fits(value: Any) -> bool:
         return (
@@ -46,7 +62,7 @@ def truth() -> Leaf:
 
 
 def one_of(*choices: Any, kind: str = "") -> Leaf:
-    """Return the leaf of a closed list of words and numbers, which are names of a ``kind`` of thing."""
+    """Return the leaf of a closed list of words and numbers; ``kind`` names them in the error."""
     words = tuple(str(choice) for choice in choices)
     expected = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
     return Leaf(lambda value: any(type(value) is type(choice) and value == choice for choice in choices), expected,
@@ -54,26 +70,31 @@ def one_of(*choices: Any, kind: str = "") -> Leaf:
 
 
 def text(what: str) -> Leaf:
-    """Return the leaf of a name or path, which may look like a whole number."""
+    """Return the leaf of a name or path; a whole number counts as text."""
     return Leaf(lambda value: (isinstance(value, str) and bool(value.strip())) or is_whole(value), what)
 
 
 def matching(pattern: str, what: str) -> Leaf:
-    """Return the leaf of text of this form."""
+    """Return the leaf of text that matches a pattern."""
     return Leaf(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what)
 
 
-def listed(part: Leaf, what: str, least: int = 1, most: int | None = None) -> Leaf:
-    """Return the leaf of a list whose entries are all of one kind."""
+def listed(part: Leaf, what: str, least: int = 1, most: int | None = None, distinct: bool = False) -> Leaf:
+    """Return the leaf of a list whose entries all fit ``part``; ``distinct`` entries differ from each other."""
 
     def fits(value: Any) -> bool:
-        return is_list(value) and least <= len(value) <= (most or len(value)) and all(part.fits(one) for one in value)
+        return (
+            is_list(value)
+            and least <= len(value) <= (most or len(value))
+            and all(part.fits(one) for one in value)
+            and not (distinct and len(set(value)) < len(value))
+        )
 
     return Leaf(fits, what)
 
 
 def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Leaf:
-    """Return the leaf of two numbers within limits, the smaller one first."""
+    """Return the leaf of two numbers from ``low`` to ``high``, the smaller one first."""
 
     def fits(value: Any) -> bool:
         return (
@@ -87,7 +108,7 @@ def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Lea
 
 
 def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None = None) -> Leaf:
-    """Return the leaf of a group of settings, whose values may all be of one kind, and whose names a closed list."""
+    """Return the leaf of a mapping; its values all fit ``part`` and its keys are among ``names``, where given."""
 
     def fits(value: Any) -> bool:
         return (
@@ -96,11 +117,11 @@ def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None =
             and (names is None or (bool(value) and set(value) <= set(names)))
         )
 
-    return Leaf(fits, what)
+    return Leaf(fits, what, part=part)
 
 
 def either(*leaves: Leaf, words: str = "") -> Leaf:
-    """Return the leaf of what any of these may be."""
+    """Return the leaf of values that fit at least one of these."""
     return Leaf(
         lambda value: any(leaf.fits(value) for leaf in leaves),
         words or ", or ".join(leaf.expected for leaf in leaves),
@@ -109,25 +130,35 @@ def either(*leaves: Leaf, words: str = "") -> Leaf:
 
 
 def optional(leaf: Leaf, words: str = "") -> Leaf:
-    """Return the same leaf, which may also be null."""
-    return Leaf(lambda value: value is None or leaf.fits(value), words or f"{leaf.expected}, or null", leaf.choices,
-                leaf.kind)  # fmt: skip
+    """Return the leaf of null and of values that fit this one."""
+    return replace(
+        leaf, fits=lambda value: value is None or leaf.fits(value), expected=words or f"{leaf.expected}, or null"
+    )
 
 
 def unset(instead: str) -> Leaf:
-    """Return the leaf of a setting of a library that headstart sets itself."""
+    """Return the leaf of a library's setting that headstart sets; only null fits."""
     return Leaf(lambda value: value is None, f"nothing, as headstart sets it; {instead}")
 
 
 def is_list(value: Any) -> bool:
-    """Return whether it is a list, which text is not."""
+    """Return whether a value is a list or tuple; text is not."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return one value or several as a list."""
+    return list(value) if is_list(value) else [value]
+
+
 def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
-    """Raise ConfigError, in one sentence, for a value that does not fit its leaf."""
+    """Raise ConfigError for a value that does not fit its leaf; ``key`` names the setting."""
     if leaf.fits(value) or value == MISSING:
         return
+    if leaf.part is not None and isinstance(value, Mapping):
+        for name, one in value.items():
+            check_leaf(f"{key}.{name}", one, leaf.part)
+    value = list(value) if isinstance(value, tuple) else value  # as settings show it
     shown = str(value) if str(value).strip() else f"'{value}'"
     shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
     hint = nearest(value, leaf.choices) if isinstance(value, str) and leaf.choices else ""
@@ -138,7 +169,7 @@ def check_leaf(key: str, value: Any, leaf: Leaf) -> None:
 
 
 def check_plain(key: str, value: Any) -> None:
-    """Raise ConfigError for a number, anywhere in a value, that no library takes: NaN, infinity, or beyond float32."""
+    """Raise ConfigError for a number anywhere in a value that float32 does not hold: NaN, infinity or a larger one."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             check_plain(f"{key}.{name}", part)

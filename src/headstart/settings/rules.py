@@ -1,4 +1,4 @@
-"""What a setting may be, judged by itself: no image and no tensor is read, and torch is not needed."""
+"""Check settings of data sets that depend on each other, and places on disk. Needs no torch; opens no image."""
 
 import os
 import re
@@ -8,85 +8,30 @@ from typing import Any
 
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
 from headstart.files import expanded
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import is_whole
 from headstart.settings.split_names import SPLITS, split_name
 
-LARGEST = 3.4e38  # of a setting: what float32 holds
-BALANCES = ("none", "loss", "sampler")  # what dataset.balance may be
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
-RESIZES = ("crop", "squish", "pad")
-MOST_BITS = 32
-SMALLEST_RATE = 1e-38  # the same for learning rates, which would be 0 below
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is a whole number, which true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a number, which true and false, infinity and NaN are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def check_dataset(settings: Mapping[str, Any]) -> None:
-    """Refuse numbers and words that no data set takes; settings that are not given are not missed."""
-    for key in ("image_size", "batch_size", "labels_per_class", "validation_labels_per_class"):
-        if key in settings:
-            _check_count(key, settings[key], optional=key != "batch_size")
+    """Raise ConfigError for values that no data set accepts; settings that are not given are not checked."""
+    check_parameters("dataset", settings)
     _check_folds(settings.get("folds"), settings.get("fold", 0), settings.get("test_split"))
-    for key in ("validation_fraction", "test_fraction"):
-        share = settings.get(key, 0.2)
-        if not is_number(share) or not 0 < share < 1:
-            raise ConfigError(f"dataset.{key}={share}: expected a share between 0 and 1, such as 0.2.")
-    workers = settings.get("num_workers", "auto")
-    if workers != "auto" and (not is_whole(workers) or workers < 0):
-        raise ConfigError(f"dataset.num_workers={workers}: expected auto, or a whole number from 0 on.")
-    on_error = settings.get("on_error", "raise")
-    if on_error not in ("raise", "skip"):
-        raise ConfigError(f"dataset.on_error={on_error}: expected raise or skip.{nearest(on_error, ['raise', 'skip'])}")
-    balance = settings.get("balance", "none")
-    if balance not in BALANCES:
-        raise ConfigError(
-            f"dataset.balance={balance}: expected none, loss or sampler.{nearest(str(balance), BALANCES)}"
-        )
-    root = settings.get("root")
-    if root is not None and not isinstance(root, str) and not is_whole(root):
-        raise ConfigError(f"dataset.root={root}: expected the path of your images, such as my_images.")
-    for key in ("near_duplicates", "allow_outside"):
-        check_flag(f"dataset.{key}", settings.get(key, False))
-    for key in ("path_column", "label_column", "split_column", "group_column"):
-        _check_text(key, settings.get(key), key in ("path_column", "label_column") and key in settings)
-    images = settings.get("pictures")
-    if images is not None and not isinstance(images, str):
-        raise ConfigError(f"dataset.pictures={images}: expected the path of a folder, or null.")
     given_splits(settings.get("splits"))
     given_classes(settings.get("classes"))
     _check_groups(settings.get("groups"), settings.get("group_column"))
-    _check_sizes(settings.get("crop_fraction"), settings.get("resize", "crop"), settings.get("bits"))
-
-
-def _check_sizes(crop: Any, resize: Any, bits: Any) -> None:
-    if crop is not None and not (is_number(crop) and 0 < crop <= 1):
-        raise ConfigError(f"dataset.crop_fraction={crop}: expected a share above 0 and at most 1, or null.")
-    if resize not in RESIZES:
-        raise ConfigError(f"dataset.resize={resize}: expected crop, squish or pad.{nearest(str(resize), RESIZES)}")
+    crop, resize = settings.get("crop_fraction"), settings.get("resize", "crop")
     if crop not in (None, 1) and resize != "crop":  # 1 crops nothing
         raise ConfigError(
             f"dataset.crop_fraction={crop}: dataset.resize={resize} keeps the whole image, so nothing is cropped; leave"
             " one of the two out."
         )
-    if bits is not None and not (is_whole(bits) and 1 <= bits <= MOST_BITS):
-        raise ConfigError(f"dataset.bits={bits}: expected a whole number from 1 to {MOST_BITS}, such as 12, or null.")
-
-
-def check_flag(key: str, value: object) -> None:
-    """Refuse what is neither true nor false; ``key`` names the setting."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key}={value}: expected true or false.")
 
 
 def check_solved_balance(balance: str, strategy: str) -> None:
-    """Refuse a balance that does nothing for a classifier that is computed from features, by its config's name."""
+    """Raise ConfigError for a balance without effect on a solved strategy; ``strategy`` is its name in the settings."""
     if balance == "sampler":
         raise ConfigError(
             f"dataset.balance=sampler draws batches, and strategy={strategy} has none: use dataset.balance=loss."
@@ -98,21 +43,13 @@ def check_solved_balance(balance: str, strategy: str) -> None:
         )
 
 
-def _check_count(key: str, value: object, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if not is_whole(value) or value < 1:  # type: ignore[operator]
-        raise ConfigError(f"dataset.{key}={value}: expected a whole number above 0, such as 64.")
-
-
-def _check_folds(folds: Any, fold: Any, test_split: object) -> None:
+def _check_folds(folds: int | None, fold: int, test_split: object) -> None:
+    """Raise ConfigError for a fold without folds or beyond them, and for folds beside a test split."""
     if folds is None:
         if fold != 0:
             raise ConfigError(f"dataset.fold={fold}: of how many? Add dataset.folds, as in dataset.folds=5.")
         return
-    if not is_whole(folds) or folds < 2:
-        raise ConfigError(f"dataset.folds={folds}: expected a whole number above 1, such as 5, or null.")
-    if not is_whole(fold) or not 0 <= fold < folds:
+    if fold >= folds:
         raise ConfigError(
             f"dataset.fold={fold}: expected a whole number from 0 to {folds - 1}, as dataset.folds={folds}."
         )
@@ -120,14 +57,8 @@ def _check_folds(folds: Any, fold: Any, test_split: object) -> None:
         raise ConfigError("dataset.folds and dataset.test_split both say what is tested on: leave one of them out.")
 
 
-def _check_text(key: str, value: object, needed: bool) -> None:
-    """Refuse what is no name of a column."""
-    if (needed or value is not None) and not (is_whole(value) or (isinstance(value, str) and value.strip())):
-        raise ConfigError(f"dataset.{key}={value}: expected the name of a column{'' if needed else ', or null'}.")
-
-
 def _check_groups(groups: object, column: object) -> None:
-    """Refuse a pattern that is none, or that stands beside a column of groups."""
+    """Raise ConfigError for text that is no pattern, and for a pattern beside a column of groups."""
     if groups is None:
         return
     if column is not None:
@@ -146,7 +77,7 @@ def _check_groups(groups: object, column: object) -> None:
 
 
 def given_splits(splits: object) -> dict[str, str] | None:
-    """Return dataset.splits by the names train, validation and test; None where it is null. Raises ConfigError."""
+    """Return dataset.splits with the keys train, validation and test; None for null. Raises ConfigError."""
     if splits is None:
         return None
     if not isinstance(splits, Mapping) or not splits:
@@ -171,7 +102,7 @@ def given_splits(splits: object) -> dict[str, str] | None:
 
 
 def given_classes(classes: object) -> list[str] | None:
-    """Return dataset.classes as texts; None where it is null. Raises ConfigError."""
+    """Return dataset.classes as a list of texts; None for null. Raises ConfigError."""
     if classes is None:
         return None
     fits = isinstance(classes, Sequence) and not isinstance(classes, str)
@@ -184,7 +115,7 @@ def given_classes(classes: object) -> list[str] | None:
 
 
 def check_no_root(name: str, root: object) -> None:
-    """Refuse a folder for a data set that reads none."""
+    """Raise ConfigError for a folder that is given to a data set without one."""
     if root is not None:
         raise ConfigError(
             f"dataset.root={root}: {name} comes with the package and reads no folder; for your own images add"
@@ -193,14 +124,14 @@ def check_no_root(name: str, root: object) -> None:
 
 
 def given_root(root: str | None) -> Path:
-    """dataset.root as a path; refused where it is not set."""
+    """Return dataset.root as a path. Raises ConfigError where it is not set."""
     if not root:
         raise ConfigError("dataset.root is not set: give the place of your images, as in dataset.root=my_images.")
     return expanded(str(root))
 
 
 def existing_folder(root: str | None) -> Path:
-    """dataset.root as a path; refused where it is no folder."""
+    """Return dataset.root as the path of a folder. Raises ConfigError or DataError."""
     path = given_root(root)
     if is_file(path):
         archive = path.name.lower().endswith(ARCHIVES)
@@ -210,7 +141,7 @@ def existing_folder(root: str | None) -> Path:
 
 
 def existing_images(images: str | None) -> Path | None:
-    """dataset.pictures as a path, None where it is null; refused where it is no folder."""
+    """Return dataset.pictures as the path of a folder; None for null. Raises DataError."""
     if images is None:
         return None
     path = expanded(str(images))
@@ -220,17 +151,17 @@ def existing_images(images: str | None) -> Path | None:
 
 
 def _folder(key: str, given: str, path: Path) -> Path:
-    """Return the path of a folder; refuse one that is not there, with the nearest."""
+    """Return the path of a folder. Raises DataError, with the nearest name, where it does not exist."""
     try:
         if path.is_dir():
             return path
-    except OSError as error:  # above it is a folder that cannot be read, or the name is too long
+    except OSError as error:  # a folder above it cannot be read, or the name is too long
         raise DataError(f"dataset.{key}={given}: the folder cannot be read ({error.strerror}).") from error
     raise DataError(f"dataset.{key}={given}: there is no such folder.{_near(path)}")
 
 
 def _near(path: Path) -> str:
-    """Return the nearest of what lies beside a missing path."""
+    """Return a hint that names the path beside a missing one with the most similar name."""
     try:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         near = [str(entry) for entry in beside if not entry.name.startswith(".")]
@@ -241,7 +172,7 @@ def _near(path: Path) -> str:
 
 
 def existing_table(root: str | None) -> Path:
-    """dataset.root as the path of a CSV file; refused where there is none."""
+    """Return dataset.root as the path of a CSV file. Raises ConfigError or DataError."""
     file = given_root(root)
     if is_file(file):
         return file
@@ -259,12 +190,12 @@ def existing_table(root: str | None) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path is a file; what can be no path is none."""
+    """Return whether a path is a file; False for text that cannot be a path."""
     return os.path.isfile(path)  # noqa: PTH113  # never raises, as Path's does
 
 
 def existing_weights(path: Path) -> Path:
-    """The file that backbone.weights names; refused where there is none."""
+    """Return the path of the file that backbone.weights names. Raises WeightsError."""
     if os.path.isdir(path):  # noqa: PTH112
         raise WeightsError(
             f"backbone.weights={path}: there is no such file, but a folder; name a file in it, or give backbone=timm"

@@ -1,4 +1,4 @@
-"""A few jobs of a sweep in which every value of every swept setting occurs, seeds apart."""
+"""Choose a few jobs of a sweep that contain every value of every swept setting, except seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.settings.effects import is_seed
 
-MOST = 20  # of a search with very many values the first ones
+MOST = 20  # jobs; of longer lists the first values
 
 
 def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader | None = None) -> dict[str, Override]:
-    """Return what a sweep is given, by key: what its config file sweeps, then what was typed.
+    """Return the settings of a sweep by key: those of its config file, then those typed.
 
-    Raises HydraException for what cannot be read.
+    Raises HydraException for text that is no setting.
     """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     lines = [*(f"{name}={value}" for name, value in params.items()), *typed]
@@ -25,9 +25,9 @@ def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader |
 
 
 def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
-    """Return the settings of as many jobs as the longest list of values has, each value in one of them at least.
+    """Return the settings of as many jobs as the longest list has values; each value is in at least one job.
 
-    Of numbers as seeds one is enough: no setting is wrong for one and right for another.
+    One seed is enough, as no setting is right for one seed and wrong for another.
     """
     found = settings_of(config, typed, loader)
     choices = {key: _values(item) for key, item in found.items() if item.is_sweep_override()}

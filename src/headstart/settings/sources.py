@@ -1,4 +1,4 @@
-"""Names of networks that are a place: local-dir:FOLDER, or hf-hub:USER/MODEL on the Hugging Face hub."""
+"""Read names of networks that are places: local-dir:FOLDER, or hf-hub:USER/MODEL on the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -8,23 +8,23 @@ from headstart.files import expanded
 FOLDER, HUB = "local-dir", "hf-hub"
 SOURCES = {"local-dir": FOLDER, "hf-hub": HUB, "hf_hub": HUB}
 DESCRIPTION = "config.json"
-# Weights that a folder may hold; the first that is found is taken.
+# Names of weights files in a folder, best first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "*.safetensors", "*.pth", "*.pth.tar", "*.bin")
 
 
 def source_of(name: object) -> str | None:
-    """Return ``FOLDER`` or ``HUB`` where a name says that the network comes from there; None for other names."""
+    """Return ``FOLDER`` or ``HUB`` for a name that is such a place; None for other names."""
     before, colon, _ = str(name).partition(":")
     return SOURCES.get(before.lower()) if colon else None
 
 
 def place_of(name: str) -> str:
-    """Return what a name says after its source."""
+    """Return the part of a name after its source."""
     return name.partition(":")[2]
 
 
 def folder_of(name: str) -> Path:
-    """Return the folder that a name says."""
+    """Return the folder in a name."""
     return expanded(place_of(name))
 
 
@@ -34,7 +34,7 @@ def short_name(name: str) -> str:
 
 
 def check_source(name: str) -> None:
-    """Refuse a folder that is not there or that describes no network, and an empty name. Raises ConfigError."""
+    """Raise ConfigError for an empty name, and for a folder that does not exist or describes no network."""
     if not place_of(name).strip("/ "):
         raise ConfigError(f"backbone.name={name}: expected {FOLDER}:FOLDER or {HUB}:USER/MODEL.")
     if source_of(name) == FOLDER:
@@ -49,7 +49,7 @@ def check_source(name: str) -> None:
 
 
 def weights_in(name: str) -> Path:
-    """Return the file of weights in the folder that a name says. Raises WeightsError where there is none."""
+    """Return the weights file in the folder of a name. Raises WeightsError where there is none."""
     for pattern in WEIGHTS:
         if found := sorted(folder_of(name).glob(pattern)):
             return found[0]

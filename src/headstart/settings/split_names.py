@@ -1,4 +1,4 @@
-"""Which names of folders and of values mean train, validation or test."""
+"""Recognize names of folders and values that mean train, validation or test."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ WORDS = {
     **dict.fromkeys("dev devel development eval evaluation".split(), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }  # fmt: skip
-# Words that may stand beside these and say nothing: train_images, seg_test, ValidationSet, test2017.
+# Words beside these without meaning, as in train_images, seg_test, ValidationSet, test2017.
 FILLERS = frozenset(
     "set sets data dataset datasets image images img imgs pic pics picture pictures photo photos seg split splits"
     " folder dir file files crop cropped crops resized raw full all new final small mini part my the"
@@ -20,18 +20,18 @@ FILLERS = frozenset(
 
 
 def split_of(name: str) -> str | None:
-    """Return train, validation or test where the name means one of them by itself, else None."""
+    """Return train, validation or test for a name that means one of them by itself; None for others."""
     split, rest = _parts(name)
     return split if all(_says_nothing(word) for word in rest) else None
 
 
 def split_name(name: str) -> str:
-    """Return train, validation or test for a name that means one of them, another name as it is."""
+    """Return train, validation or test for a name that means one of them; other names unchanged."""
     return split_of(name) or name
 
 
 def split_folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the split of every name that means one, by itself or beside the others.
+    """Return the split of every name that means one by itself or in the company of the others.
 
     ``flowers_train`` may be a class; beside ``flowers_test`` it is a split.
     """
@@ -52,7 +52,7 @@ def split_folders(names: Iterable[str]) -> dict[str, str]:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name in small letters, cut at signs, numbers and changes of case."""
+    """Return the lower-case words of a name, split at signs, numbers and changes of case."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", name)]
 
 

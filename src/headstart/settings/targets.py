@@ -1,4 +1,4 @@
-"""Which classes and functions a config file from elsewhere may name: a ``_target_`` is called with its settings."""
+"""Limit the classes and functions that a config file may name, as a ``_target_`` is called with its settings."""
 
 import inspect
 import re
@@ -8,8 +8,8 @@ from typing import Any
 
 from headstart.errors import ConfigError
 
-# Where settings may reach for classes and, of headstart, functions. The whole of a package would be too much: torch
-# alone offers the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
+# Places of classes, and of headstart's functions, that settings may name. Whole packages would be too much: torch alone
+# offers the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
 OWN = tuple(
     f"headstart.{place}"
     for place in (
@@ -25,7 +25,7 @@ OTHERS = (
 PACKAGES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")
 
 
-# What Hydra itself is told to make. Launchers and sweepers it looks for among the plugins that it has found.
+# What Hydra itself may make. It looks for launchers and sweepers among its plugins.
 CALLBACKS = (
     "headstart.sweeps.beginning.GoOn",
     "hydra.experimental.callbacks.LogJobReturnCallback",
@@ -40,11 +40,12 @@ LOGGING = (
 )  # fmt: skip
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-# Environment variables and lines of shell are code by another name: they count where they are typed, not in a file.
+# Environment variables and shell commands are code, so they count only in a command, not in a file.
 TYPED_ONLY = re.compile(
     r"hydra\.(job\.env_set|launcher\.(setup|additional_parameters(?!\.requeue$)|ray\..*\bruntime_env))\b.*"
 )
-# What refers to another setting could stand for a whole mapping with a _target_; those of Hydra are all looked at.
+# A reference could stand for a mapping with a _target_; only references to Hydra's settings are safe, as all of those
+# are checked.
 _OURS = r"headstart\.(?:jobs|cores|gpus_a_job):"
 _REFERENCES_HYDRA = re.compile(
     rf"(?:[^$]|\$(?!\{{)|\$\{{(?:hydra\.|now:|oc\.env:|ray_pkg_version:|{_OURS})[^${{}}]*\}})*"
@@ -53,10 +54,10 @@ REPRODUCE = "--trust {package}"
 
 
 def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
-    """Refuse settings that name what no run of headstart's needs. Nothing is called, and foreign code not imported.
+    """Raise ConfigError for settings that name objects which no run of headstart needs.
 
-    ``trusted`` are packages whose classes and functions are taken as well; ``remedy`` is how the user says so. Raises
-    ConfigError.
+    Nothing is called, and no foreign code is imported. Classes and functions of the packages ``trusted`` are allowed;
+    ``remedy`` is the argument by which a user trusts a package.
     """
     check_packages(config, trusted, remedy)
     for place, target in _named(config, "_target_"):
@@ -65,7 +66,7 @@ def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPROD
 
 
 def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
-    """The part of ``check_targets`` that goes by the names alone, and so needs no torch."""
+    """Do the part of ``check_targets`` that needs only names, and no torch."""
     for place, target in _named(config, "_target_"):
         if not isinstance(target, str) or not within(target, (*PACKAGES, *trusted)):
             whose = str(target).partition(".")[0]
@@ -76,9 +77,10 @@ def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRO
 
 
 def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
-    """The same for the settings of Hydra itself, not resolved: plugins, and nothing but Python's own logging.
+    """Raise ConfigError for unresolved settings of Hydra itself that name more than its plugins and Python's logging.
 
-    ``typed`` is what the command says; without it nothing counts as typed, and what Hydra notes of it is not checked.
+    ``typed`` are the arguments of the command; with None nothing counts as typed, and Hydra's record of the arguments
+    is not checked.
     """
     for place, target in _named(settings, "_target_", "hydra"):
         if not isinstance(target, str) or not _hydra_makes(place, target):
@@ -99,7 +101,7 @@ def _hydra_makes(place: str, target: str) -> bool:
 
 
 def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
-    """To the terminal and to the file that Hydra has for it; logging could else be told to call anything."""
+    """Raise ConfigError for logging beyond the terminal and Hydra's own file, as logging can call anything."""
     for key in ("()", "class"):
         for place, target in _named(settings, key, group):
             if target not in LOGGING:
@@ -113,9 +115,9 @@ def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
 
 
 def _check_typed(settings: Any, typed: Sequence[str] | None) -> None:
-    """Refuse a file that says what only a command may."""
+    """Raise ConfigError for settings in a file that only a command may contain."""
     job = settings.get("job") or {}
-    copied = {f"hydra.job.env_set.{name}" for name in job.get("env_copy") or []}  # Hydra has just put them there
+    copied = {f"hydra.job.env_set.{name}" for name in job.get("env_copy") or []}  # set by Hydra itself
     for place, value in _values(settings, "hydra"):
         if (
             TYPED_ONLY.fullmatch(place)
@@ -142,7 +144,7 @@ def _is_typed(place: str, typed: Sequence[str]) -> bool:
 
 
 def _check_found(place: str, target: str) -> None:
-    """What is found under the name counts, not the name: packages pass on what they import."""
+    """Raise ConfigError by the object under a name, not by the name, as packages re-export what they import."""
     try:
         found = located(target)
     except Exception as error:  # importing raises whatever the module does
@@ -157,7 +159,7 @@ def _check_found(place: str, target: str) -> None:
 
 
 def located(name: str) -> Any:
-    """Return what Hydra would find under a dotted name: attributes come before modules."""
+    """Return the object that Hydra finds under a dotted name: attributes come before modules."""
     first, *parts = name.split(".")
     path, found = first, import_module(first)
     for part in parts:
@@ -170,7 +172,7 @@ def located(name: str) -> Any:
 
 
 def _named(config: Any, key: str, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of that key at any depth, with its dotted key."""
+    """Yield every value of a key at any depth, with its dotted key."""
     if isinstance(config, Mapping):
         for name, value in config.items():
             here = f"{place}.{name}" if place else str(name)
@@ -183,7 +185,7 @@ def _named(config: Any, key: str, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _values(config: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping or list, with its dotted key."""
+    """Yield every value that is neither mapping nor list, with its dotted key."""
     if isinstance(config, Mapping):
         for name, value in config.items():
             yield from _values(value, f"{place}.{name}")
@@ -199,5 +201,5 @@ def _first_line(error: Exception) -> str:
 
 
 def within(name: str, places: Sequence[str]) -> bool:
-    """Return whether a dotted name is one of these places, or lies below one."""
+    """Return whether a dotted name is one of these places or below one."""
     return any(name == place or name.startswith(f"{place}.") for place in places)

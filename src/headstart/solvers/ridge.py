@@ -12,7 +12,7 @@ from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
 
-STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -5, -1))  # 10,000 down to 0.01
+STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
 
 
 class Aim(Protocol):

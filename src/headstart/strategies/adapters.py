@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from headstart.backbones.adapter import Adapted, Adapter, blocks_of
 from headstart.errors import ConfigError
 from headstart.seeds import stream
-from headstart.strategies.checks import count
+from headstart.settings.leaf_table import check_parameters
 from headstart.strategies.surgical import Surgical
 
 
@@ -33,10 +33,13 @@ class Adapters(Surgical):
     block before each as ``....block....``. It loads into a strategy of the same settings, not into a plain network.
     """
 
-    def __init__(self, *args: Any, reduction: int = 8, head_seed: int = 0, **kwargs: Any) -> None:
-        self.reduction = count("strategy.reduction", reduction, ", such as 8")
+    def __init__(
+        self, *args: Any, reduction: int = 8, head_lr_multiplier: float = 1.0, head_seed: int = 0, **kwargs: Any
+    ) -> None:
+        check_parameters("strategy", locals())
+        self.reduction = reduction
         self.seed = stream("adapters", head_seed)
-        super().__init__(*args, head_seed=head_seed, **kwargs)
+        super().__init__(*args, head_lr_multiplier=head_lr_multiplier, head_seed=head_seed, **kwargs)
 
     def change_layers(self) -> None:
         """Put in the adapters."""

@@ -9,11 +9,17 @@ Measured: 84.6 ± 1.6 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 12
 Fails: with batch_norm=update and few labels (74.4 %): statistics of a few batches replace those that fit the weights.
 """
 
+from typing import Any
+
 from headstart.strategies.steps import GradientStrategy
 
 
 class FinetuneAll(GradientStrategy):
-    """Pretrained start; every stage trained, in conf/strategy at a tenth of the head's learning rate."""
+    """Train every stage of a pretrained network, by default at a tenth of the head's learning rate."""
+
+    def __init__(self, *args: Any, head_lr_multiplier: float = 10.0, **kwargs: Any) -> None:
+        kwargs["head_lr_multiplier"] = head_lr_multiplier
+        super().__init__(*args, **kwargs)
 
     def trained_stages(self) -> list[str]:
         """All of them."""

@@ -13,7 +13,7 @@ import logging
 from typing import Any
 
 from headstart.backbones import Backbone
-from headstart.strategies.checks import count
+from headstart.settings.leaf_table import check_parameters
 from headstart.strategies.names import check_count
 from headstart.strategies.steps import GradientStrategy
 
@@ -31,10 +31,17 @@ class GradualUnfreeze(GradientStrategy):
     in_phases = True
 
     def __init__(
-        self, backbone: Backbone, *args: Any, epochs_per_stage: int = 1, stages: int | None = None, **kwargs: Any
+        self,
+        backbone: Backbone,
+        *args: Any,
+        epochs_per_stage: int = 1,
+        stages: int | None = None,
+        head_lr_multiplier: float = 10.0,
+        **kwargs: Any,
     ) -> None:
-        self.epochs_per_stage = count("strategy.epochs_per_stage", epochs_per_stage)
-        self.stages = stages
+        check_parameters("strategy", locals())
+        self.epochs_per_stage, self.stages = epochs_per_stage, stages
+        kwargs["head_lr_multiplier"] = head_lr_multiplier
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:

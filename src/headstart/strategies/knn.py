@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from headstart.progress import ProgressLine, counted
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import rank
 from headstart.solvers.probe_fit import scores
-from headstart.strategies.checks import above_zero, counts
 from headstart.strategies.solved import OnRow, SolvedStrategy
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
@@ -38,8 +39,8 @@ class Knn(SolvedStrategy):
         self, *args: Any, neighbours: Sequence[int] = NEIGHBOURS, temperature: float = 0.07, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.candidates = sorted(counts("strategy.neighbours", neighbours))
-        self.temperature = above_zero("strategy.temperature", temperature)
+        check_parameters("strategy", locals())
+        self.candidates, self.temperature = sorted(as_list(neighbours)), float(temperature)
 
     def change_layers(self) -> None:
         """A head that remembers nothing yet: it has no weights to train."""

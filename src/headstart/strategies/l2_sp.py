@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstart.errors import ConfigError
+from headstart.settings.leaf_table import check_parameters
 from headstart.strategies.finetune_all import FinetuneAll
 
 
@@ -26,9 +26,7 @@ class L2SP(FinetuneAll):
     """
 
     def __init__(self, *args: Any, alpha: float = 0.01, beta: float = 0.01, **kwargs: Any) -> None:
-        for key, value in (("alpha", alpha), ("beta", beta)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise ConfigError(f"strategy.{key}={value}: expected a number of at least 0.")
+        check_parameters("strategy", locals())
         super().__init__(*args, **kwargs)
         self.alpha, self.beta = float(alpha), float(beta)
         # Kept from here on, not from the first step: a run that is taken up again has to find the same start.

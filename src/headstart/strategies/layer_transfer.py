@@ -12,7 +12,7 @@ Fails: as a method: it is an experiment about layers.
 from typing import Any
 
 from headstart.backbones import Backbone
-from headstart.errors import ConfigError
+from headstart.settings.leaf_table import check_parameters
 from headstart.strategies.names import check_count
 from headstart.strategies.steps import GradientStrategy
 from headstart.strategies.strategy import RANDOM
@@ -38,8 +38,7 @@ class LayerTransfer(GradientStrategy):
         **kwargs: Any,
     ) -> None:
         names = backbone.stage_names
-        if not isinstance(tuned, bool):
-            raise ConfigError(f"strategy.tuned={tuned}: expected true or false.")
+        check_parameters("strategy", locals())
         count = check_count("strategy.stages", stages, 0, len(names), backbone.name, names)
         self.copied, self.tuned = names[:count], tuned
         for name in names[count:]:

@@ -12,13 +12,14 @@ Fails: with many labels: at 80 a class lp_ft has 89.6 % and the probe 87.7.
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.errors import ConfigError, nearest
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
-from headstart.solvers.linear_fit import LOSSES
-from headstart.solvers.probe_fit import STRENGTHS, fit_probe, fit_probe_once
-from headstart.strategies.checks import numbers_above_zero
+from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import OnRow, SolvedStrategy
 from headstart.tasks.heads import put_linear
+
+STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
 
 
 class LinearProbe(SolvedStrategy):
@@ -33,9 +34,8 @@ class LinearProbe(SolvedStrategy):
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if loss not in LOSSES:
-            raise ConfigError(f"strategy.loss={loss}: there is no such loss.{nearest(loss, LOSSES)}")
-        self.strengths, self.loss = numbers_above_zero("strategy.l2", l2), loss
+        check_parameters("strategy", locals())
+        self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit each strength, put the best into the head."""

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, called_plainly
 from headstart.errors import ConfigError
 from headstart.seeds import stream
-from headstart.strategies.checks import above_zero, count
+from headstart.settings.leaf_table import check_parameters
 from headstart.strategies.surgical import Surgical
 
 
@@ -48,16 +48,17 @@ class Lora(Surgical):
         rank: int = 8,
         alpha: float = 16.0,
         dropout: float = 0.0,
+        head_lr_multiplier: float = 1.0,
         head_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ConfigError(f"strategy.dropout={dropout}: expected a share from 0 to below 1, such as 0.1.")
-        self.rank = count("strategy.rank", rank, ", such as 8")
-        self.alpha, self.dropout = above_zero("strategy.alpha", alpha), float(dropout)
+        check_parameters("strategy", locals())
+        if alpha == 0:
+            raise ConfigError(f"strategy.alpha={alpha}: expected a number above 0, as updates are scaled by it.")
+        self.rank, self.alpha, self.dropout = rank, float(alpha), float(dropout)
         self.seed = stream("lora", head_seed)
         self.updates: set[int] = set()
-        super().__init__(*args, head_seed=head_seed, **kwargs)
+        super().__init__(*args, head_lr_multiplier=head_lr_multiplier, head_seed=head_seed, **kwargs)
 
     def change_layers(self) -> None:
         """Put in the updates."""

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from headstart.backbones import Backbone
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
-from headstart.solvers.probe_fit import STRENGTHS
-from headstart.strategies.checks import above_zero, numbers_above_zero
 from headstart.strategies.finetune_all import FinetuneAll
 from headstart.strategies.linear_head import check_linear_head
+from headstart.strategies.linear_probe import STRENGTHS
 from headstart.tasks import Task
 from headstart.tasks.heads import put_linear
 
@@ -40,15 +41,17 @@ class LpFt(FinetuneAll):
         l2: Sequence[float] = STRENGTHS,
         lr: float | str | None = None,
         lr_factor: float = 0.1,
+        head_lr_multiplier: float = 1.0,
         **kwargs: Any,
     ) -> None:
+        check_parameters("strategy", locals())
         check_linear_head(task, "strategy=lp_ft")
         own = getattr(optimizer, "keywords", {}).get("lr")
         if lr is None and own is not None:
-            lr = own * above_zero("strategy.lr_factor", lr_factor)
-        kwargs["lr"] = lr
+            lr = own * lr_factor
+        kwargs |= {"lr": lr, "head_lr_multiplier": head_lr_multiplier}
         super().__init__(backbone, task, optimizer, *args, **kwargs)
-        self.strengths = numbers_above_zero("strategy.l2", l2)
+        self.strengths = [float(strength) for strength in as_list(l2)]
 
     @property
     def wants_start_features(self) -> bool:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from headstart.errors import ConfigError, nearest
+from headstart.errors import ConfigError
+from headstart.settings.leaf_table import check_setting
 
 PASS = 64  # images of a pass that estimates statistics: those of a few images are noise, and more take memory
-MODES = ("auto", "frozen", "update", "adapt", "batch")
 NORMS = (
     _BatchNorm,
     nn.LayerNorm,
@@ -32,8 +32,7 @@ def is_norm(module: nn.Module) -> bool:
 
 def check_mode(mode: str, network: nn.Module, name: str) -> None:
     """Raise ConfigError for a mode that does not exist, or that means nothing to this network."""
-    if mode not in MODES:
-        raise ConfigError(f"strategy.batch_norm={mode}: there is no such mode.{nearest(mode, MODES)}")
+    check_setting("strategy.batch_norm", mode)
     if mode not in ("auto", "frozen") and not batch_norms(network):
         raise ConfigError(f"strategy.batch_norm={mode}: {name} has no batch norm; leave it at auto.")
 

@@ -23,8 +23,8 @@ class Partial(Surgical):
 
     what = ""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, head_lr_multiplier: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, head_lr_multiplier=head_lr_multiplier, **kwargs)
         if len(self.plan.frozen_stages) == len(self.backbone.stages):
             raise ConfigError(f"{self.backbone.name} has no {self.what} in {', '.join(self.trained_stages())}.")
 

@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from headstart.errors import ConfigError
-from headstart.strategies.checks import above_zero, usable_rate
+from headstart.settings.leaf_table import check_parameters, check_setting
+from headstart.settings.leaves import LARGEST, SMALLEST_RATE
 from headstart.strategies.names import matching
 
 
@@ -41,26 +42,20 @@ class Rates:
 
         ``optimizer`` is a partial with ``lr`` and perhaps ``weight_decay``. Raises ConfigError.
         """
+        check_parameters("strategy", locals())
         own = dict(getattr(optimizer, "keywords", {}))
         if "lr" not in own:
             raise ConfigError("optimizer.lr is not set: every strategy derives its learning rates from it.")
         to_find = lr == "auto"
         if to_find and stage_lr:
             raise ConfigError("strategy.stage_lr sets rates as numbers, so strategy.lr cannot be auto.")
-        if isinstance(lr, str) and not to_find:
-            raise ConfigError(f"strategy.lr={lr}: expected a number above 0, auto, or null for optimizer.lr.")
-        head_bias = head_bias_lr_multiplier
-        if head_bias is not None:
-            head_bias = above_zero("strategy.head_bias_lr_multiplier", head_bias)
-        if above_zero("strategy.layer_decay", layer_decay) > 1:
-            raise ConfigError(f"strategy.layer_decay={layer_decay}: expected a number above 0 and at most 1.")
         return cls(
-            1.0 if to_find else above_zero("strategy.lr", own["lr"] if lr is None else lr),
+            1.0 if to_find else float(check_setting("optimizer.lr", own["lr"]) if lr is None else lr),
             to_find,
             own.get("weight_decay", 0.0),
-            above_zero("strategy.head_lr_multiplier", head_lr_multiplier),
-            head_bias,
-            float(layer_decay),
+            head_lr_multiplier,
+            head_bias_lr_multiplier,
+            layer_decay,
             stage_lr,
         )
 
@@ -83,26 +78,31 @@ class Rates:
             for number, name in enumerate(names)
             if name in trained
         }
-        if self.stage_lr is not None and not isinstance(self.stage_lr, Mapping):
-            raise ConfigError(
-                f"strategy.stage_lr={self.stage_lr}: expected rates by stage, as in {{stem: 1e-5, stage*: 1e-4}}."
-            )
         given = dict(self.stage_lr or {})
         for pattern, hits in zip(given, matching(given, names, "strategy.stage_lr", network), strict=True):
-            value = above_zero(f"strategy.stage_lr.{pattern}", given[pattern])
             frozen = [name for name in hits if name not in rates]
             if frozen:
                 raise ConfigError(
                     f"strategy.stage_lr: {', '.join(frozen)} would get a learning rate, but the strategy keeps it"
                     f" frozen; trained are: {', '.join(rates) or 'none'}."
                 )
-            rates.update(dict.fromkeys(hits, value))
+            rates.update(dict.fromkeys(hits, float(given[pattern])))
         return {name: usable_rate(name, rate) for name, rate in rates.items()}
 
     def of_head_biases(self) -> float:
         """Return the rate of the head's biases, where they have one of their own."""
         assert self.head_bias_lr_multiplier is not None
         return usable_rate("the head's biases", self.backbone * self.head_bias_lr_multiplier)
+
+
+def usable_rate(whose: str, rate: float) -> float:
+    """Return a rate that several settings determine. Raises ConfigError where float32 does not hold it."""
+    if not SMALLEST_RATE <= rate <= LARGEST:
+        raise ConfigError(
+            f"The learning rate of {whose} comes to {rate:g}, by optimizer.lr, strategy.head_lr_multiplier and other"
+            " factors: expected a number above 0 that float32 can hold."
+        )
+    return rate
 
 
 def split_by_decay(parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -11,9 +11,10 @@ Fails: with few labels and many features it can trail linear_probe: 88.9 against
 from collections.abc import Sequence
 from typing import Any
 
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
-from headstart.strategies.checks import numbers_above_zero
 from headstart.strategies.solved import OnRow, SolvedStrategy
 from headstart.tasks.heads import put_linear
 
@@ -30,7 +31,8 @@ class Ridge(SolvedStrategy):
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.strengths = numbers_above_zero("strategy.l2", l2)
+        check_parameters("strategy", locals())
+        self.strengths = [float(strength) for strength in as_list(l2)]
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Solve for each strength, put the best in place."""

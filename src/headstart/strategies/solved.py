@@ -8,9 +8,8 @@ from headstart.augmentations.mixes import Mix
 from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.progress import ProgressLine
-from headstart.settings.rules import check_flag
+from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
-from headstart.strategies.checks import count
 from headstart.strategies.fitting import fit_solved
 from headstart.strategies.linear_head import check_linear_head
 from headstart.strategies.strategy import Strategy
@@ -42,18 +41,17 @@ class SolvedStrategy(Strategy):
         augmented: bool = False,
         views: int | None = None,
         refit: bool = False,
+        batch_norm: str = "frozen",
         **settings: Any,
     ) -> None:
         who = f"strategy={self.config_name()}"
-        check_flag("strategy.refit", refit)
-        if views is not None:
-            count("strategy.views", views, ", or null")
+        check_parameters("strategy", locals())
         if self.only_classes and task.kind != "classification":
             raise ConfigError(f"{who} needs classes, and task={task.kind} has none: use strategy=ridge or head_only.")
         if task.head.dropout:
             raise ConfigError(f"{who} trains nothing by gradient steps, so head.dropout has to stay 0.")
         check_linear_head(task, who)
-        super().__init__(backbone, task, mixes, augmented, **settings)
+        super().__init__(backbone, task, mixes, augmented, batch_norm, **settings)
         if augmented and (views is None or mixes):
             raise ConfigError(
                 f"{who} works on features computed once, so it takes no augmentation as such: use augmentation=none, or"

@@ -14,6 +14,7 @@ from headstart.augmentations.mixes import BatchMixing, Mix
 from headstart.backbones import Backbone
 from headstart.progress import counted_batches
 from headstart.seeds import generator
+from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
 from headstart.strategies import modes
 from headstart.strategies.clock import EpochClock
@@ -61,6 +62,7 @@ class Strategy(HeadedBackbone):
         rates: Rates | None = None,
         decay_norm_bias: bool = False,
     ) -> None:
+        check_parameters("strategy", locals())
         super().__init__(backbone, task, channels_last, head_seed)
         self.mixes, self.augmented, self.noise_seed = list(mixes), augmented, noise_seed
         self.rates, self.decay_norm_bias = rates, decay_norm_bias

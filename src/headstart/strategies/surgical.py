@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.backbones import Backbone
-from headstart.strategies.checks import names
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.strategies.names import check_count, matching
 from headstart.strategies.steps import GradientStrategy
 
@@ -25,8 +26,17 @@ class Surgical(GradientStrategy):
     trained one pass gradients on, but do not change.
     """
 
-    def __init__(self, backbone: Backbone, *args: Any, train_stages: Sequence[str] = ("*",), **kwargs: Any) -> None:
-        self.train_stages = names("strategy.train_stages", train_stages)
+    def __init__(
+        self,
+        backbone: Backbone,
+        *args: Any,
+        train_stages: Sequence[str] = ("*",),
+        head_lr_multiplier: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        check_parameters("strategy", locals())
+        self.train_stages = [str(name) for name in as_list(train_stages)]
+        kwargs["head_lr_multiplier"] = head_lr_multiplier
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from headstart.progress import counted_batches
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
-from headstart.strategies.checks import shares
 from headstart.strategies.lp_ft import LpFt
 from headstart.tasks import EpochScores
 
@@ -34,7 +35,8 @@ class WiseFt(LpFt):
     """
 
     def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:
-        self.mixes_tried = shares("strategy.mixes_tried", mixes_tried)
+        check_parameters("strategy", locals())
+        self.mixes_tried = [float(mix) for mix in as_list(mixes_tried)]
         super().__init__(*args, **kwargs)
         self._before: dict[str, Tensor] = {}
 

@@ -1,8 +1,8 @@
-"""Who gets which cores and which GPU: jobs that a launcher runs side by side share one machine without a fight.
+"""Give each parallel job of a machine its own cores and its own GPU.
 
-Every core and every GPU has a lock file. A job takes the locks of its share, keeps to those cores and that GPU, and
-lets go at its end; the kernel does so where the job is killed. Where too little is free it waits its turn, before torch
-is loaded. It counts for all jobs of one user on one machine, whichever sweep they belong to.
+Every core and every GPU has a lock file. A job locks its share, uses only those cores and that GPU, and unlocks them at
+its end; if the job is killed, the kernel unlocks them. If too little is free, the job waits before torch is loaded. The
+locks hold for all jobs of one user on one machine, in any sweep.
 """
 
 import fcntl
@@ -20,34 +20,34 @@ from typing import Any, TextIO
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-GIVEN = "HEADSTART_VISIBLE_GPUS"  # what VISIBLE said where the sweep was started: submitit writes over it
+GIVEN = "HEADSTART_VISIBLE_GPUS"  # the value of VISIBLE when the sweep started, as submitit overwrites it
 DRIVER = Path("/proc/driver/nvidia/gpus")
-MOST_CORES = 4  # more threads than this gain small networks little
+MOST_CORES = 4  # small networks gain little from more threads
 POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one job may use: numbers of cores, and the GPUs as CUDA_VISIBLE_DEVICES names them."""
+    """The cores of one job by number, and its GPUs as CUDA_VISIBLE_DEVICES names them."""
 
     cores: tuple[int, ...]
     gpus: tuple[str, ...] = ()
 
 
 def jobs_at_once() -> int:
-    """How many jobs suit this machine: one a GPU; without one, two, or one for every four cores if that is more."""
+    """Return how many parallel jobs suit this machine: one a GPU, or without any, two or one for every four cores."""
     cores = len(usable())
     gpus = len(visible_gpus())
     return max(1, min(gpus, cores) if gpus else max(min(cores, 2), cores // MOST_CORES))
 
 
 def cores_a_job() -> int:
-    """The cores of each of ``jobs_at_once()`` jobs."""
+    """Return how many cores each of ``jobs_at_once()`` jobs gets."""
     return max(1, len(usable()) // jobs_at_once())
 
 
 def at_once(launcher: Mapping[str, Any]) -> int:
-    """How many jobs a launcher runs side by side: on a cluster, 4 of a search, which learns from those before."""
+    """Return how many jobs of a search a launcher runs in parallel: 4 on a cluster, as a search learns from results."""
     target = str(launcher["_target_"])
     if target.endswith("BasicLauncher"):
         return 1
@@ -57,7 +57,7 @@ def at_once(launcher: Mapping[str, Any]) -> int:
 
 
 def known_at_once(hydra: Any) -> int | None:
-    """How many jobs of a sweep run side by side; None where a cluster decides that. ``hydra`` is Hydra's own config."""
+    """Return how many jobs of a sweep run in parallel; None if a cluster decides. ``hydra`` is Hydra's own config."""
     target, asked = str(hydra.launcher["_target_"]), hydra.sweeper.get("n_jobs")
     if "Slurm" in target or "ray" in target:
         return None
@@ -65,12 +65,12 @@ def known_at_once(hydra: Any) -> int | None:
 
 
 def gpus_a_job() -> int:
-    """One, where this machine has any."""
+    """Return 1 if this machine has a GPU, else 0."""
     return min(1, len(visible_gpus()))
 
 
 def remember_gpus() -> None:
-    """Keep what the user said of visible GPUs for jobs whose launcher says otherwise; called where a sweep starts."""
+    """Keep the user's choice of visible GPUs for jobs whose launcher changes it. Called when a sweep starts."""
     if VISIBLE in os.environ:
         os.environ[GIVEN] = os.environ[VISIBLE]
     else:
@@ -79,10 +79,10 @@ def remember_gpus() -> None:
 
 @contextmanager
 def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterator[Share | None]:
-    """Keep this process to its share while a job of a parallel launcher runs; before torch is loaded, if it can be.
+    """Restrict this process to its share while a job of a parallel launcher runs, if possible before torch is loaded.
 
-    ``hydra`` is Hydra's own config and ``trainer`` the run's group of that name. None, and nothing changes, where runs
-    come one after the other.
+    ``hydra`` is Hydra's own config and ``trainer`` the run's group of that name. Runs one after the other are not
+    restricted: then this yields None.
     """
     if not is_parallel(hydra):
         yield None
@@ -90,7 +90,7 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         _as_given()
     wanted, cores = cores_wanted(hydra.launcher), usable()
-    bound = "Slurm" in str(hydra.launcher["_target_"]) and wanted == len(cores)  # by Slurm: nobody else's
+    bound = "Slurm" in str(hydra.launcher["_target_"]) and wanted == len(cores)  # Slurm has reserved them
     gpus = visible_gpus() if gives_gpus(hydra.launcher) else []
     with ExitStack() as stack:
         if bound:
@@ -104,13 +104,13 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
 
 
 def is_parallel(hydra: Any) -> bool:
-    """Whether other jobs may run beside this one."""
+    """Return whether other jobs may run in parallel to this one."""
     alone = str(hydra.launcher.get("_target_")).endswith("BasicLauncher")
     return "MULTIRUN" in str(hydra.get("mode")) and not alone
 
 
 def cores_wanted(launcher: Mapping[str, Any]) -> int:
-    """Cores of one job: what the launcher's settings, or Slurm, give it; at most those of the machine."""
+    """Return the cores of one job: as the launcher or Slurm sets, at most those of the machine."""
     target, cores = str(launcher["_target_"]), len(usable())
     if "joblib" in target:
         jobs = int(launcher.get("n_jobs") or 1)
@@ -125,12 +125,12 @@ def cores_wanted(launcher: Mapping[str, Any]) -> int:
 
 
 def gives_gpus(launcher: Mapping[str, Any]) -> bool:
-    """Whether it is left to us which GPU a job gets; Slurm and Ray give it themselves."""
+    """Return whether we choose the GPU of a job. Slurm and Ray choose it themselves."""
     return "Slurm" not in str(launcher["_target_"]) and "ray" not in str(launcher["_target_"])
 
 
 def gpus_wanted(trainer: Any) -> int:
-    """GPUs of one job: none for trainer.accelerator=cpu, else trainer.devices where it is a number, else one."""
+    """Return the GPUs of one job: 0 for trainer.accelerator=cpu, trainer.devices if it is a number, else 1."""
     settings = trainer or {}
     if settings.get("accelerator") == "cpu":
         return 0
@@ -139,19 +139,19 @@ def gpus_wanted(trainer: Any) -> int:
 
 
 def usable() -> set[int]:
-    """The numbers of the cores that this process may run on."""
+    """Return the numbers of the cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
 
 
 def visible_gpus() -> list[str]:
-    """The NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves, by UUID where the driver tells it; found without torch."""
+    """Return the NVIDIA GPUs that CUDA_VISIBLE_DEVICES allows, by UUID if the driver gives it; without torch."""
     present = _present_gpus()
     if VISIBLE not in os.environ:
         return present
     chosen = []
     for name in (part.strip() for part in os.environ[VISIBLE].split(",")):
-        if not re.fullmatch(r"\d+|(GPU|MIG)-.+", name):  # CUDA stops reading at the first name that is none
+        if not re.fullmatch(r"\d+|(GPU|MIG)-.+", name):  # CUDA stops at the first invalid name
             break
         number = int(name) if name.isdigit() else None
         if number is not None and present and number >= len(present):
@@ -161,12 +161,12 @@ def visible_gpus() -> list[str]:
 
 
 def _present_gpus() -> list[str]:
-    """UUIDs of the GPUs of this machine; of one that is divided (MIG), those of its parts."""
+    """Return the UUIDs of the GPUs of this machine; for a divided GPU (MIG), those of its parts."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        told = (file.read_text() for file in sorted(DRIVER.glob("*/information")))
-        return [match[1] for text in told if (match := re.search(r"(GPU-[\w-]+)", text))]
+        texts = (file.read_text() for file in sorted(DRIVER.glob("*/information")))
+        return [match[1] for text in texts if (match := re.search(r"(GPU-[\w-]+)", text))]
     found: list[tuple[str, list[str]]] = []
     for kind, rest in re.findall(r"UUID: (GPU|MIG)(-[^)\s]+)", listed):
         if kind == "GPU":
@@ -180,16 +180,16 @@ def _present_gpus() -> list[str]:
 def leased(
     cores: set[int], wanted: int, gpus: Sequence[str] = (), gpus_wanted: int = 0, locks: Path | None = None
 ) -> Iterator[Share]:
-    """So many of these cores and GPUs for this process alone; waits for its turn, first come, first served.
+    """Lock that many of these cores and GPUs for this process; wait until they are free, first come, first served.
 
-    ``locks`` is the folder of the lock files: one a user and a machine.
+    ``locks`` is the folder of the lock files, by default one for each user and machine.
     """
     folder = locks or Path(tempfile.gettempdir()) / f"headstart-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted, gpus_wanted = min(wanted, len(cores)), min(gpus_wanted, len(gpus))
     with ExitStack() as held:
         with (folder / "turn").open("a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)  # who waits for locks keeps the turn, so that a large share is not starved
+            fcntl.flock(turn, fcntl.LOCK_EX)  # held while waiting, so that a large share is not starved
             own_cores = _take(folder, [f"core-{number}" for number in sorted(cores)], wanted, held)
             own_gpus = _take(folder, [f"gpu-{_safe(name)}" for name in gpus], gpus_wanted, held)
         by_file = {f"gpu-{_safe(name)}": name for name in gpus}
@@ -219,7 +219,7 @@ def _safe(name: str) -> str:
 
 
 def _as_given() -> None:
-    """Undo what submitit's local executor does to the visible GPUs: it shows the same ones to every job."""
+    """Restore the visible GPUs: submitit's local executor shows the same ones to every job."""
     os.environ.pop(VISIBLE, None)
     if GIVEN in os.environ:
         os.environ[VISIBLE] = os.environ[GIVEN]
@@ -227,12 +227,12 @@ def _as_given() -> None:
 
 @contextmanager
 def _kept_to(share: Share, threads: int) -> Iterator[None]:
-    """All threads of this process on these cores, and as many for arithmetic as there are cores."""
+    """Keep all threads of this process on these cores, with as many threads for arithmetic as cores."""
     before = usable()
-    told = [int(value) for name in THREADS if (value := os.environ.get(name, "")).isdigit()]
-    threads = min([threads, *told])  # who asked for fewer gets fewer
+    limits = [int(value) for name in THREADS if (value := os.environ.get(name, "")).isdigit()]
+    threads = min([threads, *limits])  # the user may ask for fewer
     with _environment({name: str(threads) for name in THREADS}):
-        if "torch" in sys.modules:  # a worker process that has run a job before
+        if "torch" in sys.modules:  # this worker process has run a job before
             sys.modules["torch"].set_num_threads(threads)
         _pin(set(share.cores))
         try:
@@ -242,13 +242,13 @@ def _kept_to(share: Share, threads: int) -> Iterator[None]:
 
 
 def _pin(cores: set[int]) -> None:
-    """Also the threads that an earlier job of this process has left; each has its own set of cores."""
+    """Pin all threads, also those left by an earlier job: each thread has its own set of cores."""
     if not hasattr(os, "sched_setaffinity"):
         return
     for thread in Path("/proc/self/task").iterdir():
         try:
             os.sched_setaffinity(int(thread.name), cores)
-        except ProcessLookupError:  # it has ended meanwhile
+        except ProcessLookupError:  # the thread has ended meanwhile
             continue
 
 

@@ -1,8 +1,7 @@
-"""A search for good settings: Optuna proposes, Hydra's launcher runs, validation decides; test is never looked at.
+"""Search for good settings: Optuna proposes, Hydra's launcher runs, validation decides. Test is never read.
 
-What a trial proposes depends on the seed, its number and the trials before it, and not on how often the search was
-stopped: each trial has a sampler of its own. A trial that was running when the search was killed is run again under its
-number, with its settings.
+The settings of a trial depend on the seed, its number and the trials before it, not on interruptions: each trial has
+its own sampler. A trial that was running when the search was killed runs again with its number and its settings.
 """
 
 import json
@@ -18,14 +17,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError, nearest
+from headstart.errors import ConfigError, nearest
 from headstart.files import write_atomically
 from headstart.kinds import Metric
-from headstart.records.manifest import read_manifest
+from headstart.records.names import HYDRA_FILE, SEARCH_FILE, STUDY_FILE
 from headstart.records.outcomes import TRIAL, JobOutcome, read_outcomes
+from headstart.records.record import record_of
 from headstart.seeds import stream
 from headstart.settings.effects import is_indifferent, is_seed
-from headstart.settings.rules import is_whole
+from headstart.settings.leaves import is_whole
 from headstart.sweeps import share
 from headstart.sweeps.beginning import expect
 
@@ -41,43 +41,42 @@ PRUNERS = {
     "threshold": "ThresholdPruner",
     "none": "NopPruner",
 }
-RUN, LOSS = "run", "validation/loss"  # what the study keeps of a trial besides its score
-LUCK = {"dataset.fold"}  # besides seeds, what decides nothing that a user could choose
+RUN, LOSS = "run", "validation/loss"  # the study keeps them beside the score of a trial
+LUCK = {"dataset.fold"}  # settings, besides seeds, whose best value is luck
 
 
 class Search(Protocol):
-    """What is needed of Hydra's sweeper."""
+    """The parts of Hydra's sweeper that a search needs."""
 
     config: DictConfig | None
     launcher: Any
     hydra_context: Any
 
     def check(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose the settings of each job; raises Hydra's errors."""
+        """Compose the settings of each job. Raises Hydra's errors."""
 
     def metrics(self, batch: Sequence[Sequence[str]]) -> list[Metric]:
         """Return the primary metrics by which these jobs are judged, each once."""
 
     def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
-        """Return hashes of what the data sets of these jobs hold."""
+        """Return a hash of the data of each of these jobs."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, by the key as it was typed, and the settings that all trials share."""
+    """The searched settings, by the key as it was typed, and the settings that all trials share."""
 
     searched: "dict[str, BaseDistribution]"
     fixed: dict[str, str]
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """The settings of one trial, as a command line takes them."""
+        """Return the settings of one trial as a command line takes them."""
         return [*(f"{k}={v}" for k, v in self.fixed.items()), *(f"{k}={v}" for k, v in values.items())]
 
     def record(self) -> dict[str, str]:
-        """What determines the results of the study, as text by key."""
-        told = {key: str(values) for key, values in self.searched.items()}
-        told |= {key: value for key, value in self.fixed.items() if not is_indifferent(key.lstrip("+~"))}
-        return told
+        """Return the settings that determine the results of the study, as text by key."""
+        fixed = {key: value for key, value in self.fixed.items() if not is_indifferent(key.lstrip("+~"))}
+        return {key: str(values) for key, values in self.searched.items()} | fixed
 
 
 def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str]) -> None:
@@ -100,12 +99,12 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
         raise ConfigError(f"A search compares trials by one metric, not by several ({names}): give one task.")
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
-    storage = str(settings["storage"] or folder / "study.journal")
+    storage = str(settings["storage"] or folder / STUDY_FILE)
     storage = storage if "://" in storage else str(Path(storage).absolute())
     study = _open_study(
         storage, settings, metric, {**space.record(), "the data": ",".join(sweeper.data_hashes(samples))}
     )
-    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    OmegaConf.save(sweeper.config, folder / HYDRA_FILE)
 
     total = int(settings["n_trials"])
     if settings["sampler"] == "grid":
@@ -123,9 +122,9 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
 
 
 def parse_space(overrides: Sequence[Override]) -> Space:
-    """Comma lists, choice() and range() and interval() are searched, all else is the same in every trial.
+    """Return what is searched: comma lists, choice(), range() and interval(). All trials share the other settings.
 
-    Raises ConfigError where nothing is to be searched, and for what is no search.
+    Raises ConfigError if nothing is searched, or something that cannot be.
     """
     searched: dict[str, BaseDistribution] = {}
     fixed: dict[str, str] = {}
@@ -178,7 +177,7 @@ def _distribution(override: Override) -> "BaseDistribution":
 
 
 def _samples(space: Space) -> list[list[str]]:
-    """Settings of a few trials in which every choice occurs, to be refused now if they ever are."""
+    """Return the settings of a few trials with every choice, so that wrong ones are refused before the first trial."""
     from optuna.distributions import CategoricalDistribution
 
     values = {
@@ -216,7 +215,7 @@ def _need_optuna() -> None:
 
 
 def open_storage(storage: str) -> "optuna.storages.BaseStorage | str":
-    """What Optuna takes: a URL as it is, a path as a journal."""
+    """Return the storage as Optuna takes it: a URL unchanged, a path as a journal."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -224,7 +223,7 @@ def open_storage(storage: str) -> "optuna.storages.BaseStorage | str":
 
 
 def make_pruner(name: str, options: Mapping[str, Any]) -> "optuna.pruners.BasePruner":
-    """The pruner of that name; raises ConfigError for arguments that it does not take."""
+    """Return the pruner of that name. Raises ConfigError for wrong arguments."""
     import optuna
 
     return _made(getattr(optuna.pruners, PRUNERS[name]), options, f"hydra.sweeper.pruner_options of {name}")
@@ -238,13 +237,13 @@ def _made(cls: Callable[..., Any], options: Mapping[str, Any], name: str, **give
 
 
 def _make_sampler(settings: Mapping[str, Any], number: int, at_once: int) -> "optuna.samplers.BaseSampler":
-    """Of one trial; grid search proposes by itself."""
+    """Return the sampler of one trial. Grid search does not use it."""
     import optuna
 
     seed = stream("optuna", settings["seed"], number) % 2**32
     options, name = settings["sampler_options"], f"hydra.sweeper.sampler_options of {settings['sampler']}"
     if settings["sampler"] == "tpe":
-        # Of several trials at once, none shall be proposed beside one that is still running.
+        # Parallel trials should not be close to one that is still running.
         options = {"constant_liar": at_once > 1, **options}
         return _made(optuna.samplers.TPESampler, options, name, seed=seed)
     return _made(optuna.samplers.RandomSampler, options, name, seed=seed)
@@ -278,11 +277,11 @@ def _open_study(storage: str, settings: Mapping[str, Any], metric: Metric, now: 
 
 
 def mend_journal(path: Path) -> None:
-    """Drop a last line that a kill or a full disk has cut off: Optuna reads no journal with one in its middle."""
+    """Remove an incomplete last line, left by a kill or a full disk: Optuna cannot read a journal that has one."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
     left = path.with_name(f"{path.name}.lock")
-    if left.is_symlink() and not left.exists():  # of a journal that has moved: Optuna would wait for it for ever
+    if left.is_symlink() and not left.exists():  # the journal has moved: Optuna would wait for this lock for ever
         left.unlink()
     if not path.exists():
         return
@@ -300,7 +299,7 @@ def mend_journal(path: Path) -> None:
 def _next_batch(
     study: "optuna.Study", settings: Mapping[str, Any], space: Space, total: int, at_once: int
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Numbers and values of the trials to run next: those that were left running first, then new ones."""
+    """Return numbers and values of the next trials: first those that were interrupted, then new ones."""
     from optuna.trial import Trial, TrialState
 
     trials = study.get_trials(deepcopy=False)
@@ -320,32 +319,39 @@ def _next_batch(
 
 
 def _propose(trial: "optuna.Trial", space: Space) -> dict[str, Any]:
-    """A value for each key; those that the trial has already stay."""
+    """Return a value for each key. Values that the trial already has stay."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     values: dict[str, Any] = {}
-    for key, told in space.searched.items():
-        if isinstance(told, CategoricalDistribution):
-            values[key] = trial.suggest_categorical(key, told.choices)
-        elif isinstance(told, IntDistribution):
-            values[key] = trial.suggest_int(key, told.low, told.high, step=told.step, log=told.log)
-        elif isinstance(told, FloatDistribution):
-            values[key] = trial.suggest_float(key, told.low, told.high, step=told.step, log=told.log)
+    for key, values_of in space.searched.items():
+        if isinstance(values_of, CategoricalDistribution):
+            values[key] = trial.suggest_categorical(key, values_of.choices)
+        elif isinstance(values_of, IntDistribution):
+            values[key] = trial.suggest_int(key, values_of.low, values_of.high, step=values_of.step, log=values_of.log)
+        elif isinstance(values_of, FloatDistribution):
+            values[key] = trial.suggest_float(
+                key, values_of.low, values_of.high, step=values_of.step, log=values_of.log
+            )
     return values
 
 
 def _grid(space: Space) -> list[dict[str, Any]]:
-    """Every combination, the last key varying fastest."""
+    """Return every combination of values; the last key varies fastest."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     values: list[list[Any]] = []
-    for key, told in space.searched.items():
-        if isinstance(told, CategoricalDistribution):
-            values.append(list(told.choices))
-        elif isinstance(told, IntDistribution) and not told.log:
-            values.append(list(range(told.low, told.high + 1, told.step)))
-        elif isinstance(told, FloatDistribution) and told.step is not None:
-            values.append([told.low + told.step * i for i in range(round((told.high - told.low) / told.step) + 1)])
+    for key, values_of in space.searched.items():
+        if isinstance(values_of, CategoricalDistribution):
+            values.append(list(values_of.choices))
+        elif isinstance(values_of, IntDistribution) and not values_of.log:
+            values.append(list(range(values_of.low, values_of.high + 1, values_of.step)))
+        elif isinstance(values_of, FloatDistribution) and values_of.step is not None:
+            values.append(
+                [
+                    values_of.low + values_of.step * i
+                    for i in range(round((values_of.high - values_of.low) / values_of.step) + 1)
+                ]
+            )
         else:
             raise ConfigError(f"hydra.sweeper.sampler=grid: {key} has no end of values; give a list or a range.")
     return [dict(zip(space.searched, row, strict=True)) for row in product(*values)]
@@ -355,7 +361,7 @@ def _grid(space: Space) -> list[dict[str, Any]]:
 
 
 def told_trial(storage: str, study: str, number: int) -> str:
-    """The setting by which a job knows which trial it is; it is no part of what a run is."""
+    """Return the setting that gives a job its trial. It does not count as a setting of the run."""
     return f"{TRIAL}{{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
 
 
@@ -367,36 +373,27 @@ def _settle(
     job: Any,
     outcome: JobOutcome | None,
 ) -> None:
-    """Tell the study what came out, unless the job has: a number is a score, all else a failure."""
+    """Report the score of a trial to the study, unless its job has. Anything but a number is a failure."""
     from hydra.core.utils import JobStatus
     from optuna.trial import Trial, TrialState
 
-    told = study.get_trials(deepcopy=False)[number]
-    if told.state == TrialState.RUNNING:
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state == TrialState.RUNNING:
         if outcome is not None and outcome.directory is not None:
-            trial = Trial(study, told._trial_id)
-            trial.set_user_attr(RUN, outcome.directory)
-            trial.set_user_attr(LOSS, _validation_loss(Path(outcome.directory)))
+            live = Trial(study, trial._trial_id)
+            live.set_user_attr(RUN, outcome.directory)
+            live.set_user_attr(LOSS, record_of(Path(outcome.directory)).number("metrics", LOSS))
         result = job.return_value if job.status == JobStatus.COMPLETED else None
         if isinstance(result, int | float) and math.isfinite(result):
             study.tell(number, float(result))
         else:
             study.tell(number, state=TrialState.FAIL)
-    told = study.get_trials(deepcopy=False)[number]
+    trial = study.get_trials(deepcopy=False)[number]
     said = {
-        TrialState.COMPLETE: f"validation {metric.words} {metric.text(told.value or 0.0)}",
-        TrialState.PRUNED: f"pruned after epoch {(told.last_step or 0) + 1}",
-    }.get(told.state, "failed")
+        TrialState.COMPLETE: f"validation {metric.words} {metric.text(trial.value or 0.0)}",
+        TrialState.PRUNED: f"pruned after epoch {(trial.last_step or 0) + 1}",
+    }.get(trial.state, "failed")
     print(f"trial {number}: {_typed(values)}: {said}", flush=True)
-
-
-def _validation_loss(run: Path) -> float | None:
-    """Return that of the chosen epoch; None where run.json does not say, or it is no number."""
-    try:
-        value = read_manifest(run)["metrics"][LOSS]
-    except (DataError, KeyError, TypeError):
-        return None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _typed(values: Mapping[str, Any]) -> str:
@@ -406,7 +403,7 @@ def _typed(values: Mapping[str, Any]) -> str:
 
 
 def best_trial(trials: "Sequence[optuna.trial.FrozenTrial]", metric: Metric) -> "optuna.trial.FrozenTrial":
-    """Return the best on validation: the primary metric first, then loss, then the first one."""
+    """Return the best trial on validation: by the primary metric, then by loss, then the first."""
 
     def rank(trial: "optuna.trial.FrozenTrial") -> tuple[float, float, int]:
         loss = trial.user_attrs.get(LOSS)
@@ -416,7 +413,7 @@ def best_trial(trials: "Sequence[optuna.trial.FrozenTrial]", metric: Metric) -> 
 
 
 def _conclude(study: "optuna.Study", metric: Metric, folder: Path) -> None:
-    """Print and write the best trial; its test score is left to a report, as nothing else may be chosen by it."""
+    """Print and write the best trial, without its test score: nothing may be chosen by that."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
@@ -435,5 +432,5 @@ def _conclude(study: "optuna.Study", metric: Metric, folder: Path) -> None:
         if run := best.user_attrs.get(RUN):
             said += f"\nits test {metric.words}, once nothing is left to choose: headstart report {shlex.quote(run)}"
     result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
-    write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(result))
+    write_atomically(folder / SEARCH_FILE, OmegaConf.to_yaml(result))
     print(said, flush=True)

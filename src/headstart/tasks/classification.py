@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import ConfigError
 from headstart.kinds import KINDS
 from headstart.precision import at_least_single
+from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
 from headstart.solvers.features import Features
 from headstart.solvers.probe import Probe
@@ -37,9 +37,7 @@ class Classification:
         head: LinearHead | None = None,
         class_weights: Sequence[float] | None = None,
     ) -> None:
-        number = isinstance(label_smoothing, int | float) and not isinstance(label_smoothing, bool)
-        if not number or not 0 <= label_smoothing < 1:
-            raise ConfigError(f"task.label_smoothing={label_smoothing}: expected a share of at least 0 and below 1.")
+        check_parameters("task", locals())
         self.num_classes = self.width = num_classes
         self.label_smoothing = label_smoothing
         self.head = head or LinearHead()

@@ -1,6 +1,7 @@
 """New output layers: linear, a small network, cosine; what they read, and where their weights start."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 from headstart.backbones import Backbone, read_from
 from headstart.errors import ConfigError, nearest
 from headstart.seeds import stream
+from headstart.settings.leaf_table import check_parameters
+from headstart.settings.leaves import as_list
 from headstart.solvers.centroids import class_means, nearest_mean
 
 INITS = ("default", "zeros", "gaussian", "class_means")
@@ -61,11 +64,10 @@ class LinearHead:
         dropout: float = 0.0,
         init: str = "default",
     ) -> None:
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ConfigError(f"head.dropout={dropout}: expected a share of at least 0 and below 1.")
+        check_parameters("head", locals())
         if init not in self.inits:
             raise ConfigError(f"head.init={init}: a {self.kind} head does not start so.{nearest(init, self.inits)}")
-        self.stages = [stages] if isinstance(stages, str) else list(stages) if stages is not None else None
+        self.stages = None if stages is None else as_list(stages)
         self.pooling, self.gem_p, self.dropout, self.init = pooling, gem_p, dropout, init
 
     def read(self, backbone: Backbone) -> Backbone:
@@ -97,12 +99,10 @@ class MlpHead(LinearHead):
     kind = "mlp"
     inits = ("default", "zeros", "gaussian")
 
-    def __init__(self, hidden: Sequence[int] = (256,), **kwargs: object) -> None:
-        super().__init__(**kwargs)  # type: ignore[arg-type]
-        sizes = list(hidden) if isinstance(hidden, Sequence) else [hidden]
-        if len(sizes) not in (1, 2) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
-            raise ConfigError(f"head.hidden={hidden}: expected one or two widths, as in [256] or [512,128].")
-        self.hidden = sizes
+    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(dropout=dropout, **kwargs)
+        check_parameters("head", locals())
+        self.hidden = as_list(hidden)
 
     def _layers(self, feature_dim: int, classes: int) -> nn.Module:
         widths = [feature_dim, *self.hidden]
@@ -120,8 +120,7 @@ class CosineHead(LinearHead):
 
     def __init__(self, scale: float = 20.0, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]
-        if not scale > 0:
-            raise ConfigError(f"head.scale={scale}: expected a number above 0, such as 20.")
+        check_parameters("head", locals())
         self.scale = scale
 
     def _layers(self, feature_dim: int, classes: int) -> nn.Module:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from headstart.errors import ConfigError
 from headstart.kinds import KINDS
 from headstart.precision import at_least_single
+from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
 from headstart.solvers.probe import Probe
 from headstart.solvers.ridge import fit_ridge
@@ -35,8 +36,7 @@ class Regression:
     def __init__(
         self, mean: float = 0.0, deviation: float = 1.0, loss: str = "mse", head: LinearHead | None = None
     ) -> None:
-        if loss not in self.losses:
-            raise ConfigError(f"task.loss={loss}: expected {', '.join(self.losses)}.")
+        check_parameters("task", locals())
         self.head = head or LinearHead()
         if self.head.init == "class_means":
             raise ConfigError("head.init=class_means: task=regression has no classes; use head.init=default.")

@@ -13,6 +13,7 @@ from headstart import ranks
 from headstart.devices.shares import like, local, whole
 from headstart.errors import ConfigError
 from headstart.progress import counted_batches
+from headstart.settings.leaf_table import check_setting
 from headstart.strategies import Strategy
 from headstart.strategies.modes import batch_norms, estimate_statistics
 
@@ -108,9 +109,7 @@ class ExponentialAverage(AveragedWeights):
 
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
-        if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay < 1:
-            raise ConfigError(f"callbacks.ema.decay={decay}: expected a number between 0 and 1, such as 0.99.")
-        self.decay = float(decay)
+        self.decay = float(check_setting("callbacks.ema.decay", decay))
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -136,9 +135,7 @@ class StochasticAverage(AveragedWeights):
 
     def __init__(self, start: float = 0.75) -> None:
         super().__init__()
-        if isinstance(start, bool) or not isinstance(start, int | float) or not 0 <= start < 1:
-            raise ConfigError(f"callbacks.swa.start={start}: expected a share of the epochs of at least 0 and below 1.")
-        self.start = float(start)
+        self.start = float(check_setting("callbacks.swa.start", start))
         self._loader: Any = None
 
     def end_of_epoch(self, trainer: pl.Trainer) -> None:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from headstart.files import atomic_file
+from headstart.records.names import BEST_CHECKPOINT, EPOCH_CHECKPOINT, RESUME_CHECKPOINT
 from headstart.strategies import Strategy
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in Lightning's state of a checkpoint callback
@@ -89,13 +90,13 @@ def keep_network(strategy: Strategy, epoch: int, folder: Path) -> None:
     """Write the whole network as ``best.ckpt``."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.cpu() for name, tensor in strategy.state_dict().items()}
-    with atomic_file(folder / "best.ckpt") as file:
-        _save({"epoch": epoch, "state_dict": state}, file, folder / "best.ckpt")
+    with atomic_file(folder / BEST_CHECKPOINT) as file:
+        _save({"epoch": epoch, "state_dict": state}, file, folder / BEST_CHECKPOINT)
 
 
 def drop_intermediate(folder: Path) -> None:
     """Remove what only an unfinished run needs: first what refers to the other."""
-    for name in ("resume.ckpt", "epoch.ckpt"):
+    for name in (RESUME_CHECKPOINT, EPOCH_CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     drop_halves(folder)
 

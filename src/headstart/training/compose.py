@@ -23,6 +23,7 @@ from headstart.features import FeatureSettings
 from headstart.files import expanded
 from headstart.kinds import KINDS, Kind
 from headstart.records.curves import CsvCurves, Curves, UnwrittenCurves
+from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
@@ -216,8 +217,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         callbacks += pruning_callbacks(config.get("sweep"))
     primary = kind_of(config).primary
     best = BestEpoch(
-        dirpath=directory / "checkpoints",
-        filename="epoch",
+        dirpath=directory / CHECKPOINT_FOLDER,
+        filename=EPOCH_CHECKPOINT.removesuffix(".ckpt"),
         monitor=f"validation/{primary.name}",
         mode=primary.mode,
         save_weights_only=True,
@@ -225,7 +226,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     )
     # The first checkpoint is the one that the strategy goes back to, whatever others the settings add.
     # What a checkpoint to go on from holds of the other callbacks is what they know when a hook has passed them all.
-    keep = KeepProgress(directory / "checkpoints", {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
+    keep = KeepProgress(directory / CHECKPOINT_FOLDER, {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
     callbacks = [best, *callbacks, keep]
     plain = config.copy()
     plain.trainer = {name: value for name, value in config.trainer.items() if name not in OWN_SETTINGS}

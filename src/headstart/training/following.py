@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from headstart.devices import processes
 from headstart.devices.processes import READY
 from headstart.errors import HeadstartError
+from headstart.records.names import SETTINGS_FILE
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     gc.freeze()
     gc.enable()
     told.wait()
-    config = OmegaConf.load(directory / "config.yaml")
+    config = OmegaConf.load(directory / SETTINGS_FILE)
     assert isinstance(config, DictConfig)
     try:
         follow(config, directory, lambda: os.write(answers, READY))

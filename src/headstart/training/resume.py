@@ -15,12 +15,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from headstart.errors import ConfigError
 from headstart.records.curves import Curves
+from headstart.records.names import RESUME_CHECKPOINT
+from headstart.settings.leaf_table import check_setting
 from headstart.training.interrupt import current
 
 log = logging.getLogger(__name__)
-FILE = "resume.ckpt"
 STATE = "headstart"  # where our own part lies in Lightning's checkpoint
 SHORTEST = 1.0  # seconds of training between two checkpoints, at least
 
@@ -46,7 +46,7 @@ class ResumePoint:
 
 def read_progress(folder: Path, made_of: Mapping[str, Any]) -> ResumePoint | None:
     """What ``folder`` holds to go on from; None where there is nothing, or it is of another run than ``made_of``."""
-    path = folder / FILE
+    path = folder / RESUME_CHECKPOINT
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         own = content[STATE]
@@ -72,9 +72,8 @@ class KeepProgress(pl.Callback):
     """
 
     def __init__(self, folder: Path, made_of: Mapping[str, Any], share: float = 0.05) -> None:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ConfigError(f"sweep.checkpoint_share={share}: expected a share from 0 to 1, such as 0.05.")
-        self.path, self.made_of, self.share = folder / FILE, dict(made_of), share
+        check_setting("sweep.checkpoint_share", share)
+        self.path, self.made_of, self.share = folder / RESUME_CHECKPOINT, dict(made_of), share
         self.found: ResumePoint | None = None
         self._last, self._cost = time.perf_counter(), 0.0
         self._place = (0, 0)

@@ -21,9 +21,16 @@ from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
 from headstart.records import provenance
 from headstart.records.lock import RunLock
-from headstart.records.manifest_writer import Manifest, UnwrittenManifest
+from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
+from headstart.records.names import (
+    CHECKPOINT_FOLDER,
+    CURVE_FILE,
+    LOG_FILE,
+    SETTINGS_FILE,
+    TEST_PREDICTIONS,
+    VALIDATION_PREDICTIONS,
+)
 from headstart.records.predictions import write_predictions
-from headstart.records.repeats import MARK
 from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
@@ -79,8 +86,8 @@ def carry_out(
     quieten()
     settle_on_the_cpu()
     config = described.config
-    write_atomically(directory / "config.yaml", OmegaConf.to_yaml(_without_trial(config)))
-    with talking(directory / "run.log"), listening() as stop:
+    write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
+    with talking(directory / LOG_FILE), listening() as stop:
         manifest = Manifest(directory, _known_before(described, directory, overrides, repeats))
         try:
             value = _within_memory(config, described.data, directory, manifest, start)
@@ -131,7 +138,7 @@ def _known_before(
             "dataset_fingerprint": None,
             "weights": {"name": None, "sha256": None},
         },
-        **({MARK: dict(repeats)} if repeats else {}),
+        **({REPEATS: dict(repeats)} if repeats else {}),
     }
 
 
@@ -249,7 +256,7 @@ def train_and_test(
     if ranks.leads():
         manifest.content["references"] = references
         _finish(config, parts, manifest, epoch, metrics, watch.seconds, start - parts.keep.earlier_seconds)
-        drop_intermediate(directory / "checkpoints")
+        drop_intermediate(directory / CHECKPOINT_FOLDER)
     return metrics[f"validation/{parts.strategy.task.primary}"]
 
 
@@ -284,11 +291,11 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
-    drop_halves(directory / "checkpoints")
-    resume = read_progress(directory / "checkpoints", parts.keep.made_of)
+    drop_halves(directory / CHECKPOINT_FOLDER)
+    resume = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.made_of)
     if resume is None:
-        drop_intermediate(directory / "checkpoints")
-        (directory / "metrics.csv").unlink(missing_ok=True)
+        drop_intermediate(directory / CHECKPOINT_FOLDER)
+        (directory / CURVE_FILE).unlink(missing_ok=True)
     return resume
 
 
@@ -326,7 +333,7 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
     with watch.running():
         strategy.refit()
     if ranks.leads():
-        keep_network(strategy, epoch, directory / "checkpoints")
+        keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
     return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
 
@@ -351,8 +358,8 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
     """Write the predictions of both splits, and note the scores of test; those of validation if of single views."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
-        ("test", "predictions.csv", data.test, tested.test),
-        ("validation", "validation_predictions.csv", data.validation, tested.validation),
+        ("test", TEST_PREDICTIONS, data.test, tested.test),
+        ("validation", VALIDATION_PREDICTIONS, data.validation, tested.validation),
     ):
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names)

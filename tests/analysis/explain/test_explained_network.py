@@ -16,10 +16,10 @@ from headstart.analysis.explain.network import Rebuilt, read_checkpoint, rebuild
 from headstart.cli import main
 from headstart.errors import ConfigError, DataError
 from headstart.records.runs import Run, read_run
-from headstart.settings.configs import conf_folder
+from headstart.settings.configs import choices
 
 SMALL = [*TINY, *SMALLEST, "dataset.counts=[3,2,2]", "optimizer.lr=0.01"]
-SHIPPED = sorted(file.stem for file in (conf_folder() / "strategy").glob("*.yaml"))
+SHIPPED = choices("strategy")
 MORE = {"adapters": ["strategy.train_stages=[stage2]"], "lora": ["strategy.train_stages=[stage1,stage3]"]}
 
 

@@ -210,7 +210,7 @@ def test_maps_with_channels_last() -> None:
 
 def test_tokens_lie_as_their_patches_do() -> None:
     """A transformer's stem and first blocks; what changes one patch changes its token most of all."""
-    backbone = timm_backbone("vit_tiny_patch16_224", image_size=64)
+    backbone = timm_backbone("vit_tiny_patch16_224", weights=None, image_size=64)
     strategy = make_strategy(HeadOnly, backbone=backbone).eval()
     found = stage_maps(backbone)
     assert [(one.side, one.extra) for one in found] == [(4, 0), *[(4, 1)] * 4]

@@ -23,6 +23,7 @@ from headstart.files import expanded
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
+from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
 from headstart.records.opening import first_line, unreadable
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
@@ -42,7 +43,6 @@ CLOSE = 1e-4  # largest difference between probabilities of the same 32-bit netw
 COARSE = 1e-2  # the same with 8 or 11 bits: mixed precision, and convolutions on GPUs (TF32)
 NO_TIE = 1e-5  # rounding may swap cosines that differ by less
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
-BEST = "checkpoints/best.ckpt"
 
 
 @dataclass
@@ -191,7 +191,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     """
     if not run.kind.right_or_wrong:
         raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
-    predictions = read_class_predictions(run.directory / "predictions.csv")
+    predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     content = read_checkpoint(run.directory)
@@ -237,14 +237,14 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
     """Return ``epoch`` and ``state_dict`` of a run's best.ckpt without unpickling code. Raises DataError."""
-    with open_network(directory, BEST) as file:
+    with open_network(directory, BEST_NETWORK) as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             epoch, state = int(content["epoch"]), dict(content["state_dict"])
             if not all(isinstance(key, str) for key in state):
                 raise ValueError("its tensors have no names")
         except BROKEN as error:
-            raise unreadable(BEST, error) from None
+            raise unreadable(BEST_NETWORK, error) from None
     return {"epoch": epoch, "state_dict": state}
 
 
@@ -278,7 +278,7 @@ def tolerance(trainer: pl.Trainer, device: torch.device, record: Mapping[str, An
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    found = run.record.get("provenance")
+    found = run.get("provenance")
     return found if isinstance(found, dict) else {}
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from headstart.augmentations.learned.relaxed import OPERATIONS, RANGES
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, write_atomically
-from headstart.settings.rules import is_number
+from headstart.settings.leaves import is_number
 
 SCHEMA = 1
 GRID = 201  # points that represent a range of magnitudes in tables

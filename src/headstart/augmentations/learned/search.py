@@ -24,7 +24,7 @@ from headstart.errors import ConfigError, nearest
 from headstart.progress import counted
 from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
-from headstart.settings.rules import is_number, is_whole
+from headstart.settings.leaf_table import check_parameters
 
 KEPT = 0.02  # operations with a lower probability in their step are left out of the policy file
 TINY = 1e-6
@@ -53,22 +53,7 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sub_policies", "steps", "epochs", "batches", "batch_size", "critic_steps", "measure_steps"):
-            value = getattr(self, name)
-            if not is_whole(value) or value < 1:
-                raise ConfigError(f"policy.{name}={value}: expected a whole number above 0.")
-        for name in ("lr", "critic_lr", "temperature", "application_temperature"):
-            if not is_number(getattr(self, name)) or not getattr(self, name) > 0:
-                raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number above 0.")
-        for name in ("gradient_penalty", "class_weight"):
-            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ConfigError(f"policy.{name}={getattr(self, name)}: expected a number of at least 0.")
-        if self.choice not in ("sampled", "mixed"):
-            raise ConfigError(
-                f"policy.choice={self.choice}: expected sampled or mixed.{nearest(self.choice, ['sampled', 'mixed'])}"
-            )
-        if len(self.operations) < 2:
-            raise ConfigError("policy.operations: expected at least two operations to choose from.")
+        check_parameters("policy", vars(self))
         for name in self.operations:
             if name not in OPERATIONS:
                 raise ConfigError(f"policy.operations: there is no operation '{name}'.{nearest(name, OPERATIONS)}")

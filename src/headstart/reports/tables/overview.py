@@ -40,7 +40,7 @@ def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None)
         yield from scores.measures()
     if learning := _learning(run):
         yield "learning", learning
-    selection = run.record.get("selection")
+    selection = run.get("selection")
     if isinstance(selection, dict) and selection.get("rule"):
         yield "chosen", str(selection["rule"])
     yield from _costs(run)
@@ -65,7 +65,7 @@ def _score(run: Run, value: float, tested: Predictions | None, count: int) -> st
 
 
 def _images(run: Run) -> dict[str, int]:
-    counts = run.record.get("pictures")
+    counts = run.get("pictures")
     counts = counts if isinstance(counts, dict) else {}
     found = {split: counts.get(split) for split in ("train", "validation", "test")}
     return {

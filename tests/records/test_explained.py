@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.errors import DataError
-from headstart.records.images import SIGNATURE, read_png
+from headstart.records.explained import SIGNATURE, read_png
 
 
 def png(side: int = 4) -> bytes:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from headstart.records.manifest_writer import Manifest
+from headstart.records.manifest import Manifest
 
 
 def read(folder: Path) -> dict:
