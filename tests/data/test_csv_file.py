@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "same file": (PLAIN, {"more": "pics\\cat\\00,cat"}, r"Line 16 .* lists 'pics\\cat\\00' again, after line 2"),
     "no images": (PLAIN, {"pictures": "gone"}, r"dataset.pictures=gone: there is no such folder"),
     "several": (PLAIN, {"change": (",cat", ",cat;red")}, r"'cat;red' look like several labels .* 7 of 14 rows"),
-    "numbers": (("path,label", "{0},{3}.25"), {}, r"'0.25' look like numbers to be predicted \(regression\)"),
+    "numbers": (("path,label", "{0},{3}.25"), {}, r"'0.25' look like numbers to predict"),
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_views_depend_on_seed_and_epoch_and_not_on_workers(make_folder: Callable
 def test_batches_have_their_form_and_evaluation_is_a_centre_crop(make_folder: Callable[..., Path]) -> None:
     data = ImageFolder(root=str(make_folder({"a": 10, "b": 10}, suffix="png")), batch_size=3, image_size=16)
     data.prepare(P)
-    images, targets, indices = next(iter(data.val_dataloader()))
+    images, targets, indices, *_ = next(iter(data.val_dataloader()))
     assert images.shape == (3, 3, 16, 16)
     assert images.dtype == torch.uint8
     assert images.is_contiguous(memory_format=torch.channels_last)

@@ -39,12 +39,12 @@ def test_too_few_images_are_counted_before_any_is_split_off(
     counts: tuple[int, ...], made: list[str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        check_enough(part(*counts), made, ["cat", "dog"])
+        check_enough(part(*counts).targets, made, ["cat", "dog"])
 
 
 def test_enough_images() -> None:
-    check_enough(part(3, 3), ["validation", "test"], ["cat", "dog"])
-    check_enough(part(1, 1), [], ["cat", "dog"])
+    check_enough(part(3, 3).targets, ["validation", "test"], ["cat", "dog"])
+    check_enough(part(1, 1).targets, [], ["cat", "dog"])
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
-from headstart.data.labels import refuse_no_classes, suspicious_labels
 from headstart.data.listed import Listed, count_beside
 from headstart.data.module import ImageData
 from headstart.data.table import ListTable, like_split, read_table
@@ -82,8 +81,10 @@ class CsvFile(ImageData):
         """Return the name of the file."""
         return real_path(Path(root)).stem if root else "csv"
 
+    reads_labels = True
+
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return the sorted labels of train and the images of each split. Raises DataError.
+        """Return the class names and the images of each split. Raises DataError.
 
         Rows without a split belong to train.
         """
@@ -95,19 +96,13 @@ class CsvFile(ImageData):
         rows = self._with_files(table, rows, base)
         if "train" not in {row.split for row in rows}:
             raise DataError(f"'{file}' lists no {'training ' if rows else ''}image.")
-        counts = Counter(row.label for row in rows)
-        refuse_no_classes(counts, printable(str(file)))
-        self.warnings += suspicious_labels(counts)
         by_split: dict[str, list[ListedRow]] = {}
         for row in rows:
             by_split.setdefault(row.split, []).append(row)
-        class_names = sorted({row.label for row in by_split["train"]})
-        for row in rows:
-            if row.label not in class_names:
-                raise DataError(
-                    f"Class '{row.label}' of {row.split} is missing in train.{nearest(row.label, class_names)}"
-                )
-        return class_names, {split: _collection(of, class_names, base) for split, of in by_split.items()}
+        labels = {split: [row.label for row in of] for split, of in by_split.items()}
+        class_names, targets, warnings = self.targets.read(labels, printable(str(file)))
+        self.warnings += warnings
+        return class_names, {split: _collection(of, targets[split], base) for split, of in by_split.items()}
 
     def _columns(self, table: ListTable) -> Columns:
         """Return the places of the columns, and note which columns are not used."""
@@ -223,8 +218,6 @@ def _rows(table: ListTable, columns: Columns) -> list[ListedRow]:
     return rows
 
 
-def _collection(rows: Sequence[ListedRow], class_names: Sequence[str], base: Path) -> Collection:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    targets = np.array([numbers[row.label] for row in rows], dtype=np.int64)
+def _collection(rows: Sequence[ListedRow], targets: NDArray[Any], base: Path) -> Collection:
     groups = [row.group for row in rows if row.group is not None]
     return Collection([printable(row.path) for row in rows], targets, [base / row.path for row in rows], groups or None)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from headstart.data.class_folders import mask_files
-from headstart.data.labels import suspicious_labels
 from headstart.data.layout import find_layout, not_used, refuse_unlabelled
 from headstart.data.module import ImageData
 from headstart.errors import DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
+from headstart.kinds.labels import suspicious_labels
 from headstart.settings.rules import existing_folder, given_classes, given_splits
 
 

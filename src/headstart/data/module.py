@@ -17,7 +17,6 @@ from headstart import ranks
 from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
 from headstart.data.image_split import ImageSplit, Views
-from headstart.data.labels import absent_classes, conflicting_labels
 from headstart.data.loader import PatientLoader
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
@@ -32,6 +31,8 @@ from headstart.inputs.leakage import leakage, leakage_text
 from headstart.inputs.looks import Notes, joined_notes
 from headstart.inputs.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
+from headstart.kinds import KINDS
+from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
 from headstart.settings.split_names import SPLITS, split_name
@@ -95,6 +96,7 @@ class ImageData(pl.LightningDataModule):
         subset_seed: int = 0,
         order_seed: int = 0,
         augmentation_seed: int = 0,
+        task: str = "classification",
     ) -> None:
         check_dataset(locals())  # the parameters by their names
         super().__init__()
@@ -110,6 +112,7 @@ class ImageData(pl.LightningDataModule):
         self.resize, self.bits = resize, bits
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
+        self.task, self.targets = task, KINDS[task].targets
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
@@ -121,6 +124,8 @@ class ImageData(pl.LightningDataModule):
         self.splits_made = ""  # a sentence on splits that the source does not have
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
+
+    reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
 
     def default_name(self, root: str | None) -> str:
         """Return the data set's name for tables, used if dataset.name is not set."""
@@ -134,6 +139,8 @@ class ImageData(pl.LightningDataModule):
         """Return the result of ``collect``, which is called once."""
         if self._found is None:
             self.not_used, self.warnings = [], []
+            if not (self.targets.from_folders or self.reads_labels):
+                raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
@@ -142,7 +149,8 @@ class ImageData(pl.LightningDataModule):
 
     def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of the source's content, wherever it is, or None if the settings determine the content."""
-        return source_hash(*self.found(), facts)
+        self.class_names, splits = self.found()
+        return source_hash(self._text, splits, facts)
 
     def afresh(self) -> Self:
         """Return a copy without the results of ``prepare``; it does not search the source again."""
@@ -163,8 +171,9 @@ class ImageData(pl.LightningDataModule):
         self.class_names, found = self.found()
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
         splits = self._checked(found)
-        _check_classes(splits, self.class_names)
-        self.warnings += absent_classes({name: split.targets for name, split in splits.items()}, self.class_names)
+        self._check_targets(splits)
+        targets = {name: split.targets for name, split in splits.items()}
+        self.warnings += self.targets.absent(targets, self.class_names)
         decoder = self._decoder(preprocessing)
         paths = paths_of(found)
         if self.bits is not None:
@@ -182,7 +191,7 @@ class ImageData(pl.LightningDataModule):
             log.warning("%s", leakage_text(self.leakage))
         ready = {name: getattr(self, name) for name in SPLITS}
         labelled = {name: (split.ids, split.targets, split.images.contents) for name, split in ready.items()}
-        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self.class_names)) else []
+        self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self._text)) else []
 
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
@@ -233,7 +242,7 @@ class ImageData(pl.LightningDataModule):
             refuse(unreadable, images_in_all)
         self.skipped += unreadable
         if self.skipped:
-            _check_classes(splits, self.class_names)
+            self._check_targets(splits)
         self.fingerprint = digest.hexdigest()
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
         return notes
@@ -255,7 +264,8 @@ class ImageData(pl.LightningDataModule):
         """Assign the splits and check their sizes; note which splits of the source and which settings are not used."""
         made = splits_to_make(found, self.test_split) if self.folds is None else ["validation"]
         if self.folds is None and found["train"].groups is None:  # groups are checked separately
-            check_enough(found["train"], made, self.class_names)
+            strata, names = self.targets.strata(found["train"].targets, self.class_names)
+            check_enough(strata, made, names)
         splits = self._assign(found)
         self.not_used += splits_not_used(found, self.folds, self.test_split)
         fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
@@ -294,11 +304,21 @@ class ImageData(pl.LightningDataModule):
             self.skipped += decoded.unreadable
             unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
 
+    def _check_targets(self, splits: dict[str, Collection]) -> None:
+        self.targets.check({name: split.targets for name, split in splits.items()}, self.class_names)
+        for name, split in splits.items():
+            if not len(split):
+                raise DataError(f"The {name} split holds no image.")
+
+    def _text(self, target: Any) -> str:
+        return self.targets.text(target, self.class_names)
+
     def _assign(self, found: dict[str, Collection]) -> dict[str, Collection]:
         """Return train, validation and test from the source's splits; missing ones are split off train."""
         splitting = Splitting(
-            str(self.name), self.class_names, self.split_seed, self.validation_fraction, self.test_fraction
-        )
+            str(self.name), self.class_names, self.targets, self.split_seed, self.validation_fraction,
+            self.test_fraction,
+        )  # fmt: skip
         if self.folds is not None:
             splits, self.splits_made = splitting.folded(found, self.folds, self.fold)
         else:
@@ -386,17 +406,3 @@ def short_side(size: int, crop_fraction: float) -> int:
 
 def _as_is(batch: Any) -> Any:
     return batch
-
-
-def _check_classes(splits: dict[str, Collection], class_names: list[str]) -> None:
-    """Raise DataError for fewer than two classes, a class without training images, or an empty split."""
-    if len(class_names) < 2:
-        raise DataError(f"There is only the class '{class_names[0]}'; expected two or more.")
-    counts = np.bincount(splits["train"].targets, minlength=len(class_names))
-    for label in np.flatnonzero(counts == 0):
-        held = [name for name in ("validation", "test") if (splits[name].targets == label).any()]
-        where = f", though {' and '.join(held)} ha{'ve' if len(held) > 1 else 's'} it" if held else ""
-        raise DataError(f"Class '{class_names[label]}' has no image in train{where}; every class needs one in train.")
-    for name, split in splits.items():
-        if not len(split):
-            raise DataError(f"The {name} split holds no image.")

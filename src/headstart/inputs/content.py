@@ -2,22 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from headstart.inputs.collection import Collection, Undecoded, joined
 from headstart.inputs.decoding import UnreadableError, content_hash, decode_each
 from headstart.inputs.facts import Facts, file_state
 
 
-def source_hash(class_names: Sequence[str], splits: Mapping[str, Collection], facts: Facts) -> str:
+def source_hash(text: Callable[[Any], str], splits: Mapping[str, Collection], facts: Facts) -> str:
     """Return 64 hex digits that differ whenever two data sets differ, and do not depend on where the images are.
 
     File names count relative to the folder that contains all of them. Files are read only if a name, size or time has
-    changed since their hash was stored.
+    changed since their hash was stored. ``text`` returns the label of a target.
     """
     labels = [
-        f"{split}\0{class_names[target]}\0{group}"
+        f"{split}\0{text(target)}\0{group}"
         for split, items in splits.items()
         for target, group in zip(items.targets, items.groups or [""] * len(items), strict=True)
     ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
 
     from headstart.kinds.class_predictions import ClassPredictions
     from headstart.kinds.class_scores import Scores
+    from headstart.kinds.targets import ClassTargets
     from headstart.report_table import ReportTable
 
 ACCURACY = Metric("accuracy", True, "%", (0, 1), many="accuracies")
@@ -41,6 +42,13 @@ class ClassKind:
         "NLL: negative log-likelihood. ECE: expected calibration error in 15 bins. Scaled: after temperature scaling on"
         " validation."
     )
+
+    @property
+    def targets(self) -> ClassTargets:
+        """Return how targets are read, checked and split."""
+        from headstart.kinds.targets import ClassTargets
+
+        return ClassTargets()
 
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from headstart.kinds.targets import TargetRules
     from headstart.report_table import ReportTable
 
 
@@ -97,6 +98,10 @@ class Kind(Protocol):
     """Further scores that tables show, by name."""
     beyond_note: str
     """What a reader has to know of them."""
+
+    @property
+    def targets(self) -> TargetRules:
+        """Return how targets are read, checked and split."""
 
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]

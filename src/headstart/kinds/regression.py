@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from torch import Tensor
 
     from headstart.kinds.number_predictions import NumberPredictions, NumberScores
+    from headstart.kinds.targets import NumberTargets
     from headstart.report_table import ReportTable
 
 BEYOND = {
@@ -34,6 +35,13 @@ class NumberKind:
     shares: Collection[str] = frozenset()
     beyond: Mapping[str, ScoreColumn] = BEYOND
     beyond_note = "RMSE: root of the mean squared error. R²: share of the targets' variance that is explained."
+
+    @property
+    def targets(self) -> NumberTargets:
+        """Return how targets are read, checked and split."""
+        from headstart.kinds.targets import NumberTargets
+
+        return NumberTargets()
 
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]

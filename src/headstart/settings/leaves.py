@@ -51,8 +51,9 @@ def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, be
 
 def whole(low: int, high: int = LARGEST_WHOLE, such: str = "") -> Leaf:
     """Return the leaf of a whole number from ``low`` to ``high``."""
-    top = f" to {high}" if high != LARGEST_WHOLE else " on"
-    words = "a whole number above 0" if (low, top) == (1, " on") else f"a whole number from {low}{top}"
+    words = f"a whole number from {low} to {high}"
+    if high == LARGEST_WHOLE:
+        words = "a whole number above 0" if low == 1 else f"a whole number of {low} or more"
     return Leaf(lambda value: is_whole(value) and low <= value <= high, words + such)
 
 

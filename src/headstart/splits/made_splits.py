@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from headstart.errors import DataError
-from headstart.inputs.collection import Collection
+from headstart.inputs.collection import Collection, Targets
 from headstart.inputs.found import images_text
 
 FRACTION = 0.2  # the default of both fractions
@@ -19,9 +19,9 @@ def splits_to_make(found: Mapping[str, Collection], test_split: str | None) -> l
     return [name for name in ("validation", "test") if name not in given]
 
 
-def check_enough(train: Collection, made: Sequence[str], class_names: Sequence[str]) -> None:
+def check_enough(strata: Targets, made: Sequence[str], class_names: Sequence[str]) -> None:
     """Raise DataError for a class with too few images for train and every split made from it."""
-    counts = np.bincount(train.targets, minlength=len(class_names))
+    counts = np.bincount(strata, minlength=len(class_names))
     for label in np.flatnonzero(counts <= len(made)).tolist():
         names = ["train", *made]
         many = images_text(int(counts[label])) if counts[label] else "no image"

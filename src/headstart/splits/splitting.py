@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from headstart.errors import DataError, nearest
-from headstart.inputs.collection import Collection, joined
+from headstart.inputs.collection import Collection, Targets, joined
+from headstart.kinds.targets import TargetRules
 from headstart.splits.grouped_splits import check_class_groups, grouped_fold_of, grouped_text, split_off_groups
 from headstart.splits.splits import fold_of, split_off
 
@@ -19,6 +20,7 @@ class Splitting:
 
     name: str  # of the data set
     class_names: list[str]
+    rules: TargetRules
     seed: int
     validation_fraction: float
     test_fraction: float
@@ -53,10 +55,12 @@ class Splitting:
         """Return one fold of the training and validation images as test; the source's test images are not read."""
         pooled = joined([found["train"], *(split for name, split in found.items() if name == "validation")])
         if pooled.groups is None:
-            stay, off = fold_of(pooled.targets, folds, fold, self.seed, self.class_names)
+            strata, names = self._strata(pooled)
+            stay, off = fold_of(strata, folds, fold, self.seed, names)
         else:
             self._check_groups(pooled, 3, "to be in train, validation and test")
-            stay, off = grouped_fold_of(pooled.targets, pooled.groups, folds, fold, self.seed, self.class_names)
+            strata, names = self._strata(pooled)
+            stay, off = grouped_fold_of(strata, pooled.groups, folds, fold, self.seed, names)
         train, validation, text = self._split_off(pooled.take(stay), self.validation_fraction, "validation")
         notes = [f"test is fold {fold} of {folds} of the images; validation split off the rest", *text]
         return {"train": train, "validation": validation, "test": pooled.take(off)}, "; ".join(notes)
@@ -65,12 +69,17 @@ class Splitting:
         self, train: Collection, fraction: float, what: str, keep: int = 1
     ) -> tuple[Collection, Collection, list[str]]:
         """Return what stays, what is split off, and notes on it; at least ``keep`` groups of each class stay."""
+        strata, names = self._strata(train)
         if train.groups is None:
-            stay, off = split_off(train.targets, fraction, self.seed, self.class_names, what)
+            stay, off = split_off(strata, fraction, self.seed, names, what)
             return train.take(stay), train.take(off), []
-        stay, off = split_off_groups(train.targets, train.groups, fraction, self.seed, self.class_names, what, keep)
+        stay, off = split_off_groups(strata, train.groups, fraction, self.seed, names, what, keep)
         made = train.take(off)
         return train.take(stay), made, [grouped_text(what, made, len(train), self.class_names)]
 
     def _check_groups(self, images: Collection, needed: int, why: str) -> None:
-        check_class_groups(images.targets, images.groups or [], self.class_names, needed, why)
+        strata, names = self._strata(images)
+        check_class_groups(strata, images.groups or [], names, needed, why)
+
+    def _strata(self, images: Collection) -> tuple[Targets, list[str]]:
+        return self.rules.strata(images.targets, self.class_names)

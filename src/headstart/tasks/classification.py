@@ -13,7 +13,7 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
 from headstart.solvers.features import Features
 from headstart.solvers.probe import Probe
-from headstart.solvers.probe_fit import balanced_weights, fit_probe_once
+from headstart.solvers.probe_fit import STRENGTHS, balanced_weights, fit_probe_once
 from headstart.solvers.scoring import score_classes
 from headstart.tasks.consistency import jensen_shannon, log_mean
 from headstart.tasks.heads import LinearHead, start_from_class_means
@@ -115,8 +115,10 @@ class Classification:
         self,
         train: Features,
         validation: Features,
-        strengths: Sequence[float],
+        strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
         """Return the softmax regression on features whose L2 strength is the best on validation."""
-        return fit_probe_once(train, validation, self.num_classes, strengths, "logistic", on_row, self.balanced)
+        return fit_probe_once(
+            train, validation, self.num_classes, strengths or STRENGTHS, "logistic", on_row, self.balanced
+        )

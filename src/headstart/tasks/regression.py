@@ -13,7 +13,7 @@ from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
 from headstart.solvers.probe import Probe
-from headstart.solvers.ridge import fit_ridge
+from headstart.solvers.ridge import STRENGTHS, fit_ridge
 from headstart.tasks.heads import LinearHead, Rescaled
 from headstart.tasks.task import OnRow
 
@@ -98,11 +98,11 @@ class Regression:
         self,
         train: Features,
         validation: Features,
-        strengths: Sequence[float],
+        strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
         """Return the ridge regression on features whose L2 strength is the best on validation."""
-        return fit_ridge(train, validation, self, strengths, on_row=on_row)
+        return fit_ridge(train, validation, self, strengths or STRENGTHS, on_row=on_row)
 
     @staticmethod
     def _column(targets: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Task(Protocol):
         self,
         train: Features,
         validation: Features,
-        strengths: Sequence[float],
+        strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
         """Return the linear model on features whose L2 strength is the best on validation."""

@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 
 from headstart.data import ImageData
 from headstart.data.balance import balance_text
-from headstart.data.labels import classes_text, is_imbalanced, sizes_text
 from headstart.strategies import Strategy
 from headstart.strategies.plan import HEADER
 from headstart.tables import table_text
@@ -22,9 +21,10 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     size = strategy.backbone.preprocessing.image_size
     if data.splits_made:
         log.info("%s", data.splits_made)
+    phrase, _ = data.targets.describe(data.train.targets, data.class_names, data.balance)
     log.info(
         "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
-        data.name, classes_text(data.class_names), len(data.train), len(data.validation), len(data.test), size, size,
+        data.name, phrase, len(data.train), len(data.validation), len(data.test), size, size,
     )  # fmt: skip
     describe_data(data)
     if data.skipped:
@@ -41,9 +41,9 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
 
 def describe_data(data: ImageData) -> None:
     """Log the sizes of the classes, what was found and is not used, and what is suspicious."""
-    log.info("%s", sizes_text(data.class_names, data.train.targets))
-    if is_imbalanced(data.train.targets, data.num_classes) and getattr(data, "balance", "none") == "none":
-        log.info("classes differ in size: dataset.balance=loss lets each count the same")
+    _, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
+    for line in lines:
+        log.info("%s", line)
     if data.not_used:
         log.info("not used: %s", "; ".join(data.not_used))
     for warning in data.warnings:

@@ -8,20 +8,21 @@ import torch
 from PIL import Image
 
 from headstart.data import ImageData, ImageSplit
+from headstart.kinds import KINDS
 from headstart.solvers.features import Features
-from headstart.solvers.probe_fit import fit_probe, scores
+from headstart.tasks import Task
 
 log = logging.getLogger(__name__)
 SIDE = 32  # larger images are reduced to this many pixels a side
 
 
-def raw_pixels(data: ImageData) -> Mapping[str, float]:
-    """A softmax regression on the pixels themselves, its strength chosen on validation as for ``linear_probe``."""
+def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
+    """Return the scores of a linear model on the pixels themselves, its strength chosen on validation."""
     train, validation, test = (pixels(split) for split in (data.train.without_views(), data.validation, data.test))
-    probe = fit_probe(train, validation, data.num_classes, balanced=data.balance == "loss")
-    logits = test.values.double() @ probe.weight.T + probe.bias
+    probe = task.fit_probe(train, validation)
+    outputs = test.values.double() @ probe.weight.T + probe.bias
     kept = {name: value for name, value in probe.scores.items() if not name.startswith("train/")}
-    return kept | scores("test", logits, test.targets)
+    return kept | {f"test/{name}": value for name, value in task.score(outputs, test.targets).items()}
 
 
 def pixels(split: ImageSplit) -> Features:
@@ -36,13 +37,15 @@ def pixels(split: ImageSplit) -> Features:
     return Features(torch.from_numpy(np.stack(rows)), torch.from_numpy(split.targets))
 
 
-REFERENCES: dict[str, Callable[[ImageData], Mapping[str, float]]] = {"raw_pixels": raw_pixels}
+REFERENCES: dict[str, Callable[[ImageData, Task], Mapping[str, float]]] = {"raw_pixels": raw_pixels}
 
 
-def compute_references(names: Iterable[str], data: ImageData) -> dict[str, Mapping[str, float]]:
+def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dict[str, Mapping[str, float]]:
     """Scores of each reference, under the names of metrics."""
     found = {}
     for name in names:
-        found[name] = REFERENCES[name](data)
-        log.info("%s, no network: test accuracy %.1f %%", name.replace("_", " "), 100 * found[name]["test/accuracy"])
+        found[name] = REFERENCES[name](data, task)
+        metric = KINDS[task.kind].primary
+        value = metric.text(found[name][f"test/{metric.name}"])
+        log.info("%s, no network: test %s %s", name.replace("_", " "), metric.name, value)
     return found

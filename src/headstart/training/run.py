@@ -238,7 +238,7 @@ def train_and_test(
     resume = ranks.from_leader(_resume_point(parts, directory, manifest) if ranks.leads() else None)
     _start_from(parts, resume)
     log_batch(parts.strategy, parts.data, parts.loggers)
-    references = compute_references(config.get("references") or [], parts.data)
+    references = compute_references(config.get("references") or [], parts.data, parts.strategy.task)
     parts.keep.begun = time.perf_counter()
     watch = Stopwatch()
     with watch.running():

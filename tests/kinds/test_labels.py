@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from headstart.data.labels import (
+from headstart.errors import DataError
+from headstart.kinds.labels import (
     absent_classes,
     classes_text,
     conflicting_labels,
@@ -12,7 +13,6 @@ from headstart.data.labels import (
     sizes_text,
     suspicious_labels,
 )
-from headstart.errors import DataError
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "none", "None", "NULL", "n/a", "N/A", "#N/A", "NA", "-", "?", "<NA>"])
@@ -106,7 +106,7 @@ def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
     counts = dict.fromkeys(labels, 2)
     if numbers:
         with pytest.raises(
-            DataError, match=r"look like numbers to be predicted \(regression\), which is not supported yet"
+            DataError, match=r"look like numbers to predict, .* use task=regression"
         ):
             refuse_no_classes(counts, "list.csv")
     else:
@@ -115,7 +115,7 @@ def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
 
 def test_whole_numbers_of_hardly_two_images_each_are_no_classes() -> None:
     ages = {str(18 + 3 * number): 1 + (number % 3 == 0) for number in range(12)}
-    with pytest.raises(DataError, match=r"such as '18' look like numbers to be predicted .* 12 different values"):
+    with pytest.raises(DataError, match=r"such as '18' look like numbers to predict .* 12 different values"):
         refuse_no_classes(ages, "ages.csv")
     refuse_no_classes(dict.fromkeys(ages, 2), "classes.csv")
     refuse_no_classes(ages | {"old": 1}, "words.csv")

@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.inputs.collection import Targets
@@ -62,25 +64,25 @@ def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
             f" {sum(several.values())} of {sum(counts.values())} rows, which is not supported yet; give one label per"
             " row."
         )
-    numbers = [_number(label) for label in counts]
+    numbers = [number_of(label) for label in counts]
     several_each = sum(counts.values()) >= 2 * len(counts)
     decimals = [number for number in numbers if number is not None and number % 1]
     many = len(decimals) >= MANY_NUMBERS or (len(numbers) >= MANY_WHOLE and not several_each)
     if many and None not in numbers:
-        shown = next((label for label in counts if (_number(label) or 0) % 1), next(iter(counts)))
+        shown = next((label for label in counts if (number_of(label) or 0) % 1), next(iter(counts)))
         raise DataError(
             f"Labels of '{place}' such as '{shown}' look like"
-            f" numbers to be predicted (regression), which is not supported yet: {len(numbers)} different values; if"
-            " they are classes, give them names that are not numbers."
+            f" numbers to predict, {len(numbers)} different values: use task=regression; if they are classes, give them"
+            " names that are not numbers."
         )
 
 
 def conflicting_labels(
-    splits: Mapping[str, tuple[Sequence[str], Targets, Sequence[bytes]]], class_names: Sequence[str]
+    splits: Mapping[str, tuple[Sequence[str], NDArray[Any], Sequence[bytes]]], text: Callable[[Any], str]
 ) -> str:
     """Return a sentence on images with the same content and two labels, in one split or in two; empty if none.
 
-    Each split gives the names, the targets (N,) and the hashes of its images.
+    Each split gives the names, the targets (N,) and the hashes of its images; ``text`` is how a target is shown.
     """
     first: dict[bytes, tuple[str, int]] = {}
     conflicts: dict[bytes, tuple[str, int]] = {}
@@ -93,10 +95,7 @@ def conflicting_labels(
     content, (other, label) = next(iter(conflicts.items()))
     name, target = first[content]
     many = f"{len(conflicts)} images have" if len(conflicts) > 1 else "1 image has"
-    return (
-        f"{many} the same content under two labels, such as '{name}' ({class_names[target]}) and '{other}'"
-        f" ({class_names[label]})"
-    )
+    return f"{many} the same content under two labels, such as '{name}' ({text(target)}) and '{other}' ({text(label)})"
 
 
 def absent_classes(splits: Mapping[str, Targets], class_names: Sequence[str]) -> list[str]:
@@ -136,7 +135,7 @@ def is_imbalanced(targets: Targets, classes: int) -> bool:
 
 def _meaning(label: str) -> str:
     """Return a key equal for all spellings of a label: a number's value, or a word without case and outer signs."""
-    number = _number(label)
+    number = number_of(label)
     if number is not None:
         return f"number {number!r}"
     plain = unicodedata.normalize("NFKC", label).casefold()
@@ -157,7 +156,7 @@ def _labels_in(label: str, between: re.Pattern[str] = SEVERAL) -> list[str]:
     return [part for part in between.split(label) if part]
 
 
-def _number(label: str) -> float | None:
+def number_of(label: str) -> float | None:
     """Return the number that a label is, with a decimal point or comma, or None for another label."""
     if not re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", label.strip().lower()):
         return None
