@@ -21,6 +21,8 @@ from headstart.inputs.decoding import Decoder
 from headstart.kinds import KINDS
 from headstart.records.predictions import write_predictions
 
+CLASSES = KINDS["classification"]
+
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 Make = Callable[..., Path]
 
@@ -167,7 +169,7 @@ def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) 
             split.targets,
             torch.zeros(len(split), 2),
             data.class_names,
-            KINDS["classification"],
+            CLASSES,
         )
         assert [row["id"] for row in csv.DictReader((tmp_path / "p.csv").open())] == list(split.ids)
     write_atomically(tmp_path / "run.json", json.dumps({"root": data.root}, ensure_ascii=False))
