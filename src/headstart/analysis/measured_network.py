@@ -17,14 +17,15 @@ from headstart.features.choice import EngineChoice, Work, relative_error
 from headstart.features.engines import Engine
 from headstart.features.prefix import FrozenPrefix
 from headstart.features.store import digest_of
+from headstart.inputs.signature import StoredArray
 from headstart.robustness.measuring import Source
 from headstart.training.reuse import AUTOCAST
 
 log = logging.getLogger(__name__)
 BATCH = 64
 """Images per pass, whatever the run's batch size, so that runs with different batch sizes share corrupted images."""
-Body = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A function from images uint8 (N, S, S, 3) to features (N, D)."""
+Body = Callable[[StoredArray], NDArray[np.float32]]
+"""A function from images (N, S, S, C) to features (N, D)."""
 
 
 @dataclass
@@ -47,8 +48,8 @@ class MeasuredNetwork:
         """Select the values of the tested rows from the values of all images that passed."""
         return values[self.places]
 
-    def features(self, views: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features (N, D) of images uint8 (V, N, S, S, 3), averaged over the V views."""
+    def features(self, views: StoredArray) -> NDArray[np.float32]:
+        """Return the features (N, D) of images (V, N, S, S, C), averaged over the V views."""
         return np.mean([self.body(view) for view in views], axis=0)
 
     @torch.inference_mode()
@@ -96,7 +97,7 @@ def _body(rebuilt: Rebuilt) -> tuple[Body, str]:
     prefix = FrozenPrefix(strategy.backbone, stages, strategy.pixel_scale, strategy.pixel_shift, strategy.channels_last)
     split = rebuilt.data.test.without_views()
 
-    def sample(count: int) -> NDArray[np.uint8]:
+    def sample(count: int) -> StoredArray:
         return np.stack([split.image(number % len(split)) for number in range(count)])
 
     many = 5 * 15 * len(split)
@@ -118,7 +119,7 @@ def _direct(rebuilt: Rebuilt) -> Body:
     """Return the function that computes features as the test pass does."""
 
     @torch.inference_mode()
-    def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(images: StoredArray) -> NDArray[np.float32]:
         with rebuilt.trainer.precision_plugin.forward_context():
             inputs = torch.from_numpy(images).permute(0, 3, 1, 2).to(rebuilt.device)
             return rebuilt.strategy.features(inputs).float().cpu().numpy()
@@ -129,7 +130,7 @@ def _direct(rebuilt: Rebuilt) -> Body:
 def _by_engine(engine: Engine) -> Body:
     """Return the function that runs all lanes at once on batches of the engine's size, the last one padded."""
 
-    def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(images: StoredArray) -> NDArray[np.float32]:
         starts = range(0, len(images), engine.batch)
         filled = np.resize(images, (len(starts) * engine.batch, *images.shape[1:]))
         batches = [filled[start : start + engine.batch] for start in starts]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from headstart.backbones.placing import Adapt
 from headstart.errors import WeightsError
+from headstart.inputs.signature import RGB
 
 log = logging.getLogger(__name__)
 POSITIONS = re.compile(
@@ -84,11 +85,11 @@ def torchvision_swin(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> 
 
 def _spread(tensor: Tensor, own: Tensor | None) -> Tensor:
     """Return a first layer (N, 1, H, W) for grey images as one for colour images with the same output on grey ones."""
-    if own is None or tensor.ndim != 4 or own.ndim != 4 or own.shape[1] != 3 or tensor.shape[1] != 1:
+    if own is None or tensor.ndim != 4 or own.ndim != 4 or own.shape[1] != RGB.channels or tensor.shape[1] != 1:
         return tensor
     if not tensor.is_floating_point() or own.shape[0] != tensor.shape[0] or own.shape[2:] != tensor.shape[2:]:
         return tensor
-    return tensor.expand_as(own) / 3
+    return tensor.expand_as(own) / RGB.channels
 
 
 def _adapted_by(adapt: Adapt, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

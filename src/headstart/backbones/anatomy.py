@@ -59,9 +59,7 @@ def anatomy(backbone: Backbone) -> list[StageAnatomy]:
 
 
 def _anatomies(backbone: Backbone) -> Iterator[StageAnatomy]:
-    size = backbone.preprocessing.image_size
-    example = next(backbone.parameters(), torch.zeros(0))
-    x = torch.zeros(1, 3, size, size, device=example.device, dtype=example.dtype)
+    x = backbone.example_input()
     reach, read = _Reach(x), []
     for number, (name, stage) in enumerate(backbone.stages.items()):
         x, measured = _anatomy(name, stage, reach, [x])

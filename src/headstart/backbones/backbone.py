@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import ConfigError
+from headstart.inputs.signature import RGB, Signature
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,15 @@ class Preprocessing:
     """The preprocessing that the weights were trained with."""
 
     image_size: int  # pixels, the side of the square input
-    mean: tuple[float, float, float]  # per channel, pixels scaled to [0, 1]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]  # per channel, pixels scaled to [0, 1]
+    std: tuple[float, ...]
     interpolation: str  # "bilinear" or "bicubic"
     crop_fraction: float  # side of the centre crop over the short side after resizing
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels that the first layer takes."""
+        return len(self.mean)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Backbone(nn.Module):
     Every parameter and buffer belongs to exactly one stage; the pooling has none. ``pool`` takes the outputs of the
     stages numbered ``taps``, in rising order and ending with the last stage. By default only the last stage is tapped;
     then ``pool(stages(x))`` is the penultimate output of the original network.
+
+    ``signature`` says what the data set gives.
     """
 
     def __init__(
@@ -50,13 +58,14 @@ class Backbone(nn.Module):
         preprocessing: Preprocessing,
         weights: WeightsInfo,
         taps: Sequence[int] | None = None,
+        signature: Signature = RGB,
     ) -> None:
         super().__init__()
         self.name = name
         self.stages = nn.ModuleDict(dict(stages))
         self.pool = pool
         self.preprocessing = preprocessing
-        self.weights = weights
+        self.weights, self.signature = weights, signature
         self.taps = tuple(taps) if taps is not None else (len(self.stages) - 1,)
         self.feature_dim = self._dry_run()
 
@@ -65,6 +74,12 @@ class Backbone(nn.Module):
         """Return the names of the stages, lowest first."""
         return list(self.stages)
 
+    def example_input(self, batch: int = 1) -> Tensor:
+        """Return zeros (N, C, S, S) as normalised items, with the type and device of the weights."""
+        size, weight = self.preprocessing.image_size, next(self.parameters(), torch.zeros(0))
+        shape = (batch, self.preprocessing.channels, size, size)
+        return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
     def forward_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Run stages ``start`` to ``stop`` (exclusive), without the pooling."""
         for stage in list(self.stages.values())[start:stop]:
@@ -72,17 +87,15 @@ class Backbone(nn.Module):
         return x
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Return features (N, feature_dim) of the input of stage ``start``; for 0, normalised images (N, 3, S, S)."""
+        """Return features (N, feature_dim) of the input of stage ``start``; for 0, normalised items (N, C, S, S)."""
         return read(list(self.stages.values()), self.taps, self.pool, x, start)
 
     @torch.no_grad()
     def output_shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each stage's output for one image, without the batch."""
-        size = self.preprocessing.image_size
         was_training = self.training
         self.eval()
-        example = next(self.parameters(), torch.zeros(0))
-        x, shapes = torch.zeros(1, 3, size, size, dtype=example.dtype), []
+        x, shapes = self.example_input(), []
         for stage in self.stages.values():
             x = stage(x)
             shapes.append(tuple(x.shape[1:]))
@@ -95,7 +108,7 @@ class Backbone(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            features = self(torch.zeros(1, 3, size, size))
+            features = self(self.example_input())
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ConfigError(

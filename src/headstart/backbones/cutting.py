@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from headstart.inputs.signature import RGB
+
 DEPTHS = range(4)  # how deep containers other than nn.Sequential are opened, tried in this order
 REFERENCE = 224  # pixels at which resolutions are compared: small images shrink to one pixel too early
 BATCHES = (2, 3)  # two batch sizes show which values depend on the batch size
@@ -30,7 +32,7 @@ class CannotCutError(Exception):
 def cut(network: nn.Module, size: int) -> tuple[Stages, nn.Module]:
     """Return named stages, lowest first, and a pooling without weights; their composition equals ``network``.
 
-    ``network`` maps (N, 3, size, size) to (N, D). It is left in train mode, and the stages hold its own modules. A new
+    ``network`` maps (N, C, size, size) to (N, D). It is left in train mode, and the stages hold its own modules. A new
     stage begins where the resolution falls. Where it never falls, as in vision transformers, the blocks are divided
     evenly. Resolutions are those of images of ``REFERENCE`` pixels, if the network takes them, so that stage names do
     not depend on ``size``. Raises CannotCutError.
@@ -189,7 +191,7 @@ class _Root(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 3, S, S) to (N, D)."""
+        """Map (N, C, S, S) to (N, D)."""
         return self.network(x)
 
 
@@ -344,7 +346,7 @@ def _outcome(network: nn.Module, x: Tensor, training: bool) -> Tensor:
 
 
 def _noise(batch: int, size: int) -> Tensor:
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(batch))
+    return torch.randn(batch, RGB.channels, size, size, generator=torch.Generator().manual_seed(batch))
 
 
 def _is_plain(value: Any) -> bool:

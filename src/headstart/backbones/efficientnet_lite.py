@@ -11,6 +11,7 @@ from headstart.backbones.backbone import Backbone, WeightsInfo
 from headstart.backbones.timm_backbones import as_backbone, build
 from headstart.backbones.weights import file_sha256, load_weights_file
 from headstart.errors import ConfigError, WeightsError, nearest
+from headstart.inputs.signature import RGB
 from headstart.settings.leaf_table import check_parameters
 
 VARIANTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -33,7 +34,7 @@ def efficientnet_lite(
         raise ConfigError(f"There is no backbone '{name}'.{nearest(name, VARIANTS)}")
     check_parameters("backbone", locals())
     network = build(f"tf_{name}", seed, drop_path=drop_path)
-    network.pretrained_cfg.update(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    network.pretrained_cfg.update(mean=(127 / 255,) * RGB.channels, std=(128 / 255,) * RGB.channels)
     info = WeightsInfo()
     if weights == "imagenet":
         path = packaged_weights(name)

@@ -85,7 +85,7 @@ def read_from(
         pools.append(backbone.pool if own else Pool(pooling or "avg", channels_last_dim(shapes[tap]), gem_p))
     kept = [(name, backbone.stages[name]) for name in names[: taps[-1] + 1]]
     pool = pools[0] if len(pools) == 1 else Joined(pools)
-    return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps)
+    return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps, backbone.signature)
 
 
 def truncated(backbone: Backbone, count: int) -> Backbone:

@@ -11,6 +11,7 @@ from headstart.backbones.drop_path import no_drop_path, settle_timm_rate
 from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
+from headstart.inputs.signature import RGB
 from headstart.seeds import for_torch
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.sources import check_source, source_of
@@ -74,7 +75,7 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
 
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}  # not every network accepts it
     if source_of(name):
-        options["in_chans"] = 3  # its description may say another number
+        options["in_chans"] = RGB.channels  # its description may say another number
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(for_torch("backbone", seed))
         try:

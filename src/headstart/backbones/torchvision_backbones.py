@@ -199,7 +199,7 @@ class _VitStem(nn.Module):
         self.class_token, self.pos_embedding = class_token, position
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 3, S, S) to (N, 1 + patches, width)."""
+        """Map (N, C, S, S) to (N, 1 + patches, width)."""
         tokens = self.conv_proj(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
         return self.dropout(tokens + self.pos_embedding)

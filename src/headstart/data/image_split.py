@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -42,7 +41,7 @@ class Views(Protocol):
         """Draw the parameters of the views for an image of this height and width."""
 
     def stack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Tensor:
-        """Return uint8 (branches * N, 3, size, size): the first version of each image, then the second, and so on."""
+        """Return stored values (branches * N, C, S, S): the first version of each image, then the second, and so on."""
 
     def pack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Any:
         """Return an object whose ``done()`` applies the views from ``batch_from`` on and returns the same tensor."""
@@ -84,11 +83,11 @@ class ImageSplit(Dataset[Batch]):
         return ImageSplit(self.images, self.targets, self.size, views, seed)
 
     def image(self, index: int, epoch: int = 0) -> PixelArray:
-        """Return uint8 (size, size, 3), the first version of an image."""
+        """Return (size, size, C), the first version of an image."""
         return self.view_tensor([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
     def view_tensor(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
-        """Return uint8 (branches * N, 3, S, S), channels-last in memory, for (epoch, position) pairs.
+        """Return (branches * N, C, S, S), channels-last in memory, for (epoch, position) pairs.
 
         ``pack`` returns an object that the device finishes. Random numbers depend only on (seed, epoch, position).
         """
@@ -118,7 +117,7 @@ class ImageSplit(Dataset[Batch]):
         return Batch(self.view_tensor(pairs, pack), targets, positions, self.branches)
 
 
-def centre_crop(image: PixelArray, size: int) -> NDArray[np.uint8]:
+def centre_crop(image: PixelArray, size: int) -> PixelArray:
     """Return the central size x size pixels."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]

@@ -31,6 +31,7 @@ from headstart.inputs.leakage import leakage, leakage_text
 from headstart.inputs.looks import Notes, joined_notes
 from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
+from headstart.inputs.signature import RGB
 from headstart.kinds import KINDS
 from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
@@ -124,6 +125,7 @@ class ImageData(pl.LightningDataModule):
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
 
+    signature = RGB  # what enters a network
     reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
 
     def default_name(self, root: str | None) -> str:
@@ -220,7 +222,8 @@ class ImageData(pl.LightningDataModule):
                 )  # fmt: skip
                 self.skipped += skipped
         images_in_all = sum(len(split) for split in splits.values())
-        room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes per pixel, 4 / 3 of a square's pixels
+        pixels = images_in_all * decoder.short_side**2 * 4 / 3  # an image has 4 / 3 of a square's pixels
+        room = KEEP_BYTES - round(pixels * self.signature.pixel_bytes)
         keep = room >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         notes = []

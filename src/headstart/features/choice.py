@@ -24,6 +24,7 @@ from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import as_stored
 from headstart.features.store import digest_of
 from headstart.files import write_atomically
+from headstart.inputs.signature import StoredArray
 from headstart.workers import usable_cores
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Work:
     device: torch.device
     autocast: torch.dtype | None  # None: full precision
     images: int  # in all splits
-    sample: Callable[[int], NDArray[np.uint8]]  # returns n real images, uint8 (n, S, S, 3)
+    sample: Callable[[int], StoredArray]  # returns n real images, (n, S, S, C)
 
     @property
     def on_plain_cpu(self) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.data import ImageSplit
 from headstart.features.engines import Engine
+from headstart.inputs.signature import StoredArray
 from headstart.progress import ProgressLine
 from headstart.workers import usable_cores
 
@@ -23,7 +24,7 @@ def compute(split: ImageSplit, keys: Sequence[Key], engine: Engine, what: str) -
     """
     batches = [keys[start : start + engine.batch] for start in range(0, len(keys), engine.batch)]
 
-    def load(batch: Sequence[Key]) -> NDArray[np.uint8]:
+    def load(batch: Sequence[Key]) -> StoredArray:
         return stacked(split, batch, engine.batch)
 
     if engine.lanes > 1:
@@ -36,9 +37,9 @@ def compute(split: ImageSplit, keys: Sequence[Key], engine: Engine, what: str) -
             progress.advance(len(batch))
 
 
-def stacked(split: ImageSplit, keys: Sequence[Key], size: int) -> NDArray[np.uint8]:
-    """Return uint8 (size, S, S, 3): these images, repeated to fill the size."""
-    images: NDArray[np.uint8] = split.view_tensor(keys).permute(0, 2, 3, 1).numpy()
+def stacked(split: ImageSplit, keys: Sequence[Key], size: int) -> StoredArray:
+    """Return (size, S, S, C): these images, repeated to fill the size."""
+    images: StoredArray = split.view_tensor(keys).permute(0, 2, 3, 1).numpy()
     return images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
 
 

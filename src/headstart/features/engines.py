@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
@@ -15,6 +14,7 @@ from torch.fx.experimental.optimization import fuse
 
 from headstart.features.prefix import FrozenPrefix
 from headstart.features.rows import as_stored
+from headstart.inputs.signature import StoredArray
 from headstart.versions import package_version
 from headstart.workers import usable_cores
 
@@ -34,8 +34,8 @@ class Engine(Protocol):
     batch: int
     lanes: int  # how many threads may call it at once
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the rows of uint8 (batch, S, S, 3) in stored form, channels last."""
+    def __call__(self, pixels: StoredArray) -> NDArray[Any]:
+        """Return the rows of images (batch, S, S, C) in stored form, channels last."""
 
 
 class TorchEngine:
@@ -62,7 +62,7 @@ class TorchEngine:
         on_gpu = device.type != "cpu"
         self.batch = max(1, min(256, GPU_PIXELS // prefix.image_size**2)) if on_gpu else cpu_batch(prefix)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    def __call__(self, pixels: StoredArray) -> NDArray[Any]:
         """Run on the device and return the rows on the CPU."""
         images = torch.from_numpy(pixels)
         if self.device.type == "cuda":
@@ -110,7 +110,7 @@ class OnnxEngine:
             raise EngineError(f"ONNX Runtime cannot load the network ({_first_line(error)})") from error
         self.input = self.session.get_inputs()[0].name
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    def __call__(self, pixels: StoredArray) -> NDArray[Any]:
         """Return the rows; several threads may call this at once."""
         return self.session.run(None, {self.input: pixels})[0]
 
@@ -139,7 +139,7 @@ class _Stored(nn.Module):
 def _exported(prefix: FrozenPrefix, batch: int) -> bytes:
     """Return the prefix as an ONNX model for batches of one size."""
     network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
-    example = torch.zeros(batch, prefix.image_size, prefix.image_size, 3, dtype=torch.uint8)
+    example = prefix.signature.stored(batch, prefix.image_size)
     reasons = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

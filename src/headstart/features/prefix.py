@@ -18,7 +18,7 @@ CODE = ("backbones", "features", *DATA, "seeds.py")
 class FrozenPrefix(nn.Module):
     """Normalisation and the lowest stages of a backbone, and the pooling if all stages are included.
 
-    It takes images as stored in memory, uint8 (N, S, S, 3).
+    It takes images as stored in memory, (N, S, S, C).
     """
 
     scale: Tensor
@@ -34,13 +34,13 @@ class FrozenPrefix(nn.Module):
         self.taps = backbone.taps if self.pooled else ()
         self.stages = nn.ModuleList([backbone.stages[name] for name in names])
         self.pool = backbone.pool if self.pooled else nn.Identity()
-        self.image_size = backbone.preprocessing.image_size
+        self.image_size, self.signature = backbone.preprocessing.image_size, backbone.signature
         self.register_buffer("scale", scale.detach().clone())
         self.register_buffer("shift", shift.detach().clone())
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the output of the last frozen stage for uint8 (N, S, S, 3)."""
+        """Return the output of the last frozen stage for stored images (N, S, S, C)."""
         x = images.permute(0, 3, 1, 2)
         x = (x if self.channels_last else x.contiguous()).to(self.scale.dtype) * self.scale + self.shift
         if self.pooled:

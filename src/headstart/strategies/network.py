@@ -9,6 +9,7 @@ from torch import Tensor
 from headstart import ranks
 from headstart.backbones import Backbone
 from headstart.inputs.batch import Batch
+from headstart.inputs.signature import reconcile
 from headstart.precision import at_least_single
 from headstart.strategies.plan import TrainingPlan
 from headstart.tasks import EpochScores, Task
@@ -28,11 +29,9 @@ class HeadedBackbone(pl.LightningModule):
         self.task = task
         self.head = task.make_head(backbone.feature_dim, head_seed)
         self.channels_last = channels_last
-        mean, std = (
-            torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (backbone.preprocessing.mean, backbone.preprocessing.std)
-        )
-        self.register_buffer("pixel_scale", 1 / std, persistent=False)
-        self.register_buffer("pixel_shift", -mean / std, persistent=False)
+        self.normalisation = reconcile(backbone.signature, backbone.preprocessing)
+        self.register_buffer("pixel_scale", self.normalisation.scale, persistent=False)
+        self.register_buffer("pixel_shift", self.normalisation.shift, persistent=False)
         self.validation_scores, self.test_scores = EpochScores(task), EpochScores(task)
         self.test_outputs = torch.empty(0)
         self._test_batches: list[tuple[Tensor, Tensor]] = []

@@ -36,7 +36,7 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) ->
 
 @torch.no_grad()
 def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
-    """The first ``count`` images of the first batch as they enter the network: float (N, 3, S, S), normalised.
+    """The first ``count`` images of the first batch as they enter the network: float (N, C, S, S), normalised.
 
     Where several come of each, they lie side by side.
     """
@@ -64,11 +64,11 @@ def _with_partners(rows: Sequence[int], mixings: Sequence[Any]) -> list[int]:
 
 
 def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
-    """Undo the normalisation: float (N, 3, S, S) to uint8 (N, s, s, 3), no larger than SIDE pixels."""
+    """Undo the normalisation: float (N, C, S, S) to uint8 (N, s, s, 3), no larger than SIDE pixels."""
     x = (normalised - strategy.pixel_shift) / strategy.pixel_scale
     if x.shape[-1] > SIDE:
         x = interpolate(x, size=(SIDE, SIDE), mode="area")
-    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return strategy.backbone.signature.drawn(x).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

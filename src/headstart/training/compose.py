@@ -140,6 +140,9 @@ def make_features(config: DictConfig) -> FeatureSettings:
 
 def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augmentation: Augmentation) -> Strategy:
     """Return the LightningModule; the task needs to know the data, so they come first."""
+    if (augmentation.views or config.get("test_views")) and not data.signature.views:
+        raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
+    backbone.signature = data.signature
     kind = get_class(config.strategy._target_)
     wanted: dict[str, Any] = {}
     if getattr(kind, "wants_random", False):

@@ -105,7 +105,7 @@ def _of_one_pixel(strategy: Strategy, stages: Sequence[str]) -> list[str]:
         handles += [layer.register_forward_pre_hook(look) for layer in batch_norms(strategy.backbone.stages[stage])]
     size, training = strategy.backbone.preprocessing.image_size, strategy.training
     try:
-        strategy.backbone.eval()(strategy.normalise(torch.zeros(1, 3, size, size, dtype=torch.uint8)))
+        strategy.backbone.eval()(strategy.normalise(strategy.backbone.signature.example(1, size)))
     finally:
         for handle in handles:
             handle.remove()

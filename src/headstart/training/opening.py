@@ -32,6 +32,8 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     if line := balance_text(data.train.targets, data.class_names, data.balance):
         log.info("%s", line)
     warn_of_weights(strategy)
+    if strategy.normalisation.changed:
+        log.info("inputs: %s", strategy.normalisation.note)
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in HEADER]
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)

@@ -66,8 +66,7 @@ class ClassMaps:
 def stage_maps(backbone: Backbone) -> list[StageMap]:
     """Return the stages whose output has more than one place, lowest first."""
     size = backbone.preprocessing.image_size
-    example = next(backbone.parameters(), torch.zeros(0))
-    x = torch.zeros(2, 3, size, size, device=example.device, dtype=example.dtype)  # batch norm needs two images
+    x = backbone.example_input(2)  # batch norm needs two images
     found: list[StageMap] = []
     strides: dict[str, int | None] = {}
     for number, (name, stage) in enumerate(backbone.stages.items()):
@@ -116,7 +115,7 @@ def class_maps(
     """Return maps (N, H, W), float32, and whether the scores depend on this stage's map at all.
 
     A map is ``relu(sum_k mean(dy / dA_k) A_k)``, equations 1 and 2 of the paper. A is the stage's output with K
-    channels, y the class score before the softmax, and the mean is over places. ``inputs`` are uint8 (B, 3, S, S),
+    channels, y the class score before the softmax, and the mean is over places. ``inputs`` are as stored, (B, C, S, S),
     ``classes`` (N,). ``rows`` selects N images; the others only contribute to batch statistics.
 
     No hooks are needed, and the weights may be frozen, because the gradient is with respect to A only.

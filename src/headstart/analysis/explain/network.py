@@ -92,7 +92,7 @@ class Rebuilt:
             yield self.positions[start : start + data.batch_size]
 
     def inputs(self, positions: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Return the images as they enter the network: uint8 (N, 3, S, S), on its device."""
+        """Return the images as they enter the network: as stored, (N, C, S, S), on its device."""
         return self.data.test.__getitems__([int(position) for position in positions]).inputs.to(self.device)
 
     def verified_features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,0 +1,88 @@
+"""Say what enters a network, and how it becomes what the network's weights were learned on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.errors import ConfigError
+
+StoredArray = NDArray[Any]
+"""Items as a data set stores them: (N, S, S, C) in the type of its signature."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a data set gives: its kind, its channels, and the range and type of its stored values."""
+
+    kind: str  # "image"
+    channels: int
+    low: float  # the value that is 0 after scaling to [0, 1]
+    high: float  # the value that is 1 after scaling
+    dtype: torch.dtype  # of the stored values
+    views: bool  # whether the views of images make sense
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Return the size of one stored pixel in bytes."""
+        return self.channels * self.dtype.itemsize
+
+    def stored_shape(self, size: int) -> tuple[int, int, int]:
+        """Return the shape of one stored item, (S, S, C)."""
+        return (size, size, self.channels)
+
+    def stored(self, batch: int, size: int) -> Tensor:
+        """Return zeros (N, S, S, C) as the data set stores them."""
+        return torch.zeros(batch, *self.stored_shape(size), dtype=self.dtype)
+
+    def example(self, batch: int, size: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Return zeros (N, C, S, S), by default in the type of the stored values."""
+        return torch.zeros(batch, self.channels, size, size, dtype=dtype or self.dtype)
+
+    def drawn(self, values: Tensor) -> Tensor:
+        """Return values (N, C, S, S) in the stored range as uint8, for people: ``low`` is black, ``high`` white."""
+        return ((values - self.low) * (255 / (self.high - self.low))).round().clamp(0, 255).byte()
+
+
+RGB = Signature("image", channels=3, low=0, high=255, dtype=torch.uint8, views=True)
+
+
+class LearnedOn(Protocol):
+    """What weights were learned on: mean and standard deviation of each channel, of values scaled to [0, 1]."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Return the mean of each channel."""
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Return the standard deviation of each channel."""
+
+
+class Normalisation(NamedTuple):
+    """The stored values times ``scale``, plus ``shift``, are what the weights were learned on."""
+
+    scale: Tensor  # (1, C, 1, 1)
+    shift: Tensor  # (1, C, 1, 1)
+    note: str  # what was done to the first layer and the values
+    changed: bool  # whether that differs from RGB images on weights for RGB images
+
+
+def reconcile(given: Signature, learned: LearnedOn) -> Normalisation:
+    """Return how the items of a data set become what the weights were learned on.
+
+    Raises ConfigError if the channels do not fit.
+    """
+    channels, span = len(learned.mean), given.high - given.low
+    if given.channels != channels:
+        raise ConfigError(
+            f"The data set gives {given.channels} channels, but the backbone takes {channels}: choose another dataset"
+            " or backbone."
+        )
+    mean, std = (torch.tensor(v).view(1, channels, 1, 1) * span for v in (learned.mean, learned.std))
+    note = f"first layer unchanged, values from {given.low:g} to {given.high:g}"
+    changed = (given.kind, given.low, given.high) != (RGB.kind, RGB.low, RGB.high)
+    return Normalisation(1 / std, -(mean + given.low) / std, note, changed)
