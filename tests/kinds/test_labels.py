@@ -105,9 +105,7 @@ def test_a_few_labels_of_several_are_warned_of() -> None:
 def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
     counts = dict.fromkeys(labels, 2)
     if numbers:
-        with pytest.raises(
-            DataError, match=r"look like numbers to predict, .* use task=regression"
-        ):
+        with pytest.raises(DataError, match=r"look like numbers to predict, .* use task=regression"):
             refuse_no_classes(counts, "list.csv")
     else:
         refuse_no_classes(counts, "list.csv")
