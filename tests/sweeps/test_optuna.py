@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
+from headstart.kinds import KINDS, Metric
 from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
@@ -52,7 +53,10 @@ def parsed(*arguments: str) -> trials.Space:
 class Bench:
     """A sweeper whose jobs are a function of their number and settings; it may be killed before a job."""
 
-    def __init__(self, folder: Path, score: Any, kill_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, score: Any, kill_at: int | None = None, kinds: tuple[str, ...] = ("classification",)
+    ) -> None:
+        self.kinds = kinds
         self.config = OmegaConf.create(
             {"hydra": {"sweep": {"dir": str(folder)}, "launcher": {"_target_": "BasicLauncher"}}}
         )
@@ -63,6 +67,9 @@ class Bench:
 
     def check(self, batch: Any) -> None:
         assert batch
+
+    def metrics(self, batch: Any) -> list[Metric]:
+        return [KINDS[kind].primary for kind in self.kinds]
 
     def data_hashes(self, batch: Any) -> list[str]:
         return [self.data]
@@ -178,6 +185,34 @@ def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture
     told = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
     assert (told["best_trial"], told["best_run"]) == (2, str(tmp_path / "run2"))
     assert "the best is trial 2, validation accuracy 50.0 %" in capsys.readouterr().out
+
+
+def test_an_error_is_minimised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = search(Bench(tmp_path, by_lr, kinds=("regression",)), LR)
+    assert study.direction.name == "MINIMIZE"
+    said = capsys.readouterr().out
+    best = study.best_trial
+    assert best.value == min(trial.value for trial in study.trials if trial.value is not None)
+    assert f"the best is trial {best.number}, validation mae {best.value:.3f}: " in said
+    assert yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())["best_value"] == best.value
+    with pytest.raises(ConfigError, match="was made with other values of task"):
+        search(Bench(tmp_path, by_lr), LR)
+
+
+def test_ties_of_errors_go_to_the_lower_loss() -> None:
+    def trial(number: int, value: float, loss: float) -> Any:
+        made = optuna.trial.create_trial(value=value, user_attrs={trials.LOSS: loss})
+        made.number = number
+        return made
+
+    tried = [trial(0, 0.9, 0.1), trial(1, 0.5, 0.4), trial(2, 0.5, 0.2), trial(3, 0.5, 0.2)]
+    assert trials.best_trial(tried, KINDS["regression"].primary).number == 2
+    assert trials.best_trial(tried, KINDS["classification"].primary).number == 0
+
+
+def test_a_search_has_one_metric(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"by one metric, not by several \(accuracy, mae\)"):
+        search(Bench(tmp_path, by_lr, kinds=("classification", "regression")), LR)
 
 
 @pytest.mark.parametrize("kill_at", [0, 1, 4])

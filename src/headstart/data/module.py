@@ -141,11 +141,22 @@ class ImageData(pl.LightningDataModule):
             self.not_used, self.warnings = [], []
             if not (self.targets.from_folders or self.reads_labels):
                 raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
+            if not self.targets.from_folders and (counted := self._counts_classes()):
+                raise ConfigError(f"{counted} counts classes, and task={self.task} has none: leave it out.")
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
             self._found, self._found_notes = (class_names, splits), (self.not_used, self.warnings)
         return self._found
+
+    def _counts_classes(self) -> str:
+        """Return the first setting that makes no sense without classes; empty if there is none."""
+        settings = {
+            "dataset.labels_per_class": self.labels_per_class is not None,
+            "dataset.validation_labels_per_class": self.validation_labels_per_class is not None,
+            "dataset.balance": self.balance != "none",
+        }
+        return next((name for name, is_set in settings.items() if is_set), "")
 
     def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of the source's content, wherever it is, or None if the settings determine the content."""
