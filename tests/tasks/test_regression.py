@@ -120,9 +120,7 @@ def test_every_gradient_strategy_learns_numbers(strategy: str) -> None:
         (["strategy=head_only", "dataset=image_folder", "dataset.root=images"], "use dataset=csv"),
     ],
 )
-def test_what_needs_classes_is_refused(
-    settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_needs_classes_is_refused(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     list_of_numbers(40)
     assert main(["train", *COMMON, *settings, "output_dir=runs"]) == 2
     assert sentence in capsys.readouterr().err

@@ -115,11 +115,11 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
 
     Raises HeadstartError if there is none.
     """
-    told = np.asarray(losses[SKIPPED:], dtype=np.float64)
-    end = int(np.argmin(told)) + 1 if len(told) else 0
+    used = np.asarray(losses[SKIPPED:], dtype=np.float64)
+    end = int(np.argmin(used)) + 1 if len(used) else 0
     if end < 3:
         raise HeadstartError("strategy.lr=auto: the loss does not fall at any learning rate; set strategy.lr yourself.")
-    slopes = np.gradient(told[:end], np.log(np.asarray(rates[SKIPPED : SKIPPED + end])))
+    slopes = np.gradient(used[:end], np.log(np.asarray(rates[SKIPPED : SKIPPED + end])))
     return float(rates[SKIPPED + int(np.argmin(slopes))])
 
 
