@@ -44,8 +44,8 @@ class ResumePoint:
         return f"epoch {self.epoch + 1}" + (f", after {self.batches} batches" if self.batches else "")
 
 
-def read_progress(folder: Path, made_of: Mapping[str, Any]) -> ResumePoint | None:
-    """Return the checkpoint in ``folder``; None if there is none, or if it does not fit ``made_of``."""
+def read_progress(folder: Path, origin: Mapping[str, Any]) -> ResumePoint | None:
+    """Return the checkpoint in ``folder``; None if there is none, or if it has another ``origin``."""
     path = folder / RESUME_CHECKPOINT
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -57,7 +57,7 @@ def read_progress(folder: Path, made_of: Mapping[str, Any]) -> ResumePoint | Non
     except Exception as error:  # after any error, training from the beginning gives the same result
         log.warning("%s cannot be read (%s); training starts from the beginning", path, str(error).partition("\n")[0])
         return None
-    other = [name for name, value in made_of.items() if own["made_of"].get(name) != value]
+    other = [name for name, value in origin.items() if own["made_of"].get(name) != value]
     if other:
         log.warning("the checkpoint has another %s; training starts from the beginning", " and ".join(other))
         return None
@@ -71,9 +71,9 @@ class KeepProgress(pl.Callback):
     later. With 1 there is one per epoch, with 0 only a signal causes one.
     """
 
-    def __init__(self, folder: Path, made_of: Mapping[str, Any], share: float = 0.05) -> None:
+    def __init__(self, folder: Path, origin: Mapping[str, Any], share: float = 0.05) -> None:
         check_setting("sweep.checkpoint_share", share)
-        self.path, self.made_of, self.share = folder / RESUME_CHECKPOINT, dict(made_of), share
+        self.path, self.origin, self.share = folder / RESUME_CHECKPOINT, dict(origin), share
         self.found: ResumePoint | None = None
         self._last, self._cost = time.perf_counter(), 0.0
         self._place = (0, 0)
@@ -142,7 +142,7 @@ class KeepProgress(pl.Callback):
             "complete": self._complete,
             "best": Path(str(trainer.checkpoint_callback.best_model_path)).name,  # type: ignore[union-attr]
             "seconds": self.earlier_seconds + time.perf_counter() - self.begun,
-            "made_of": self.made_of,
+            "made_of": self.origin,
             "strategy": pl_module.progress(),
             "curves": {logger.name: logger.state() for logger in trainer.loggers if isinstance(logger, Curves)},
         }

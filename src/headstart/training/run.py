@@ -230,7 +230,7 @@ def train_and_test(
 ) -> float:
     """Carry out all steps of a run; return the primary metric on validation."""
     provenance.reset_peak_memory()
-    parts = prepare(config, directory, group=group, data=data.afresh())
+    parts = prepare(config, directory, group=group, data=data.unprepared())
     check_statistics(parts.strategy, parts.data, parts.trainer.world_size, batch_parts)
     _record_parts(config, parts, manifest)
     describe_run(config, parts)
@@ -284,7 +284,7 @@ def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
 def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
     """Return the checkpoint of an earlier process; remove its other files, which are made again."""
     packages = manifest.content["provenance"]["packages"]
-    parts.keep.made_of = {
+    parts.keep.origin = {
         "settings": manifest.content["config_hash"],
         "code": provenance.git_state()["source_sha256"],
         "pictures": parts.data.contents_hash(),
@@ -292,7 +292,7 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
     drop_halves(directory / CHECKPOINT_FOLDER)
-    resume = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.made_of)
+    resume = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.origin)
     if resume is None:
         drop_intermediate(directory / CHECKPOINT_FOLDER)
         (directory / CURVE_FILE).unlink(missing_ok=True)
@@ -303,7 +303,7 @@ def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
     """Restore curves and callbacks to the state of a checkpoint."""
     parts.keep.resume_from(resume)
     for logger in parts.loggers:
-        logger.take_up(resume.curves.get(logger.name) if resume is not None else None)
+        logger.resume(resume.curves.get(logger.name) if resume is not None else None)
     if resume is not None:
         log.info("resumes from its checkpoint: %s", resume)
 
