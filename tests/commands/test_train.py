@@ -47,7 +47,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["dataset.counts=[6,4]"], r"counts=\[6, 4\]: expected three"),
         (["dataset.labels_per_class=all"], r"labels_per_class=all: expected a whole number"),
         (["references=[raw]"], r"no reference 'raw'"),
-        (["strategy=linear_probe", "augmentation=mixup"], r"linear_probe .* takes no augmentation"),
+        (["strategy=linear_probe", "augmentation=mixup"], r"linear_probe .*cannot augment"),
         (["strategy=finetune_lower", "strategy.stages=9"], r"strategy.stages=9: .* expected 1 to 4"),
         (["backbone=timm"], r"backbone.name is not set"),
         (["backbone=timm", "backbone.name=resnet81x"], r"timm has no network 'resnet81x'. Did you mean 'resnet18"),

@@ -1,4 +1,4 @@
-"""Stages thaw in turn, and a run that was killed goes on as it would have."""
+"""Stages are unfrozen one after another, and a resumed run equals an uninterrupted one."""
 
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_stages_whose_turn_never_comes_are_told(
     digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_strategy(GradualUnfreeze, epochs_per_stage=2).fit(make_trainer(tmp_path, epochs=3), digits)
-    assert "stage0, stage1, stage2 would thaw only after the last of 3 epochs" in caplog.text
+    assert "stage0, stage1, stage2 would be unfrozen only after the last of 3 epochs" in caplog.text
 
 
 def test_a_range_test_is_made_in_the_first_phase(digits: Digits, tmp_path: Path) -> None:

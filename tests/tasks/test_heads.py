@@ -81,11 +81,11 @@ def test_hidden_layers() -> None:
     [
         (lambda: LinearHead(dropout=1.0), r"head.dropout=1.0"),
         (lambda: LinearHead(init="gausian"), r"Did you mean 'gaussian'\?"),
-        (lambda: MlpHead(init="class_means"), "a mlp head does not start so"),
+        (lambda: MlpHead(init="class_means"), "head.init=class_means does not exist for head=mlp"),
         (lambda: MlpHead(hidden=[1, 2, 3]), "one or two widths"),
         (lambda: MlpHead(hidden=[0]), "one or two widths"),
         (lambda: CosineHead(scale=0), r"head.scale=0"),
-        (lambda: CosineHead(init="zeros"), "does not start so"),
+        (lambda: CosineHead(init="zeros"), "does not exist for head=cosine"),
     ],
 )
 def test_wrong_settings_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]

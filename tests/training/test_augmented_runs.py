@@ -66,10 +66,10 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
         (["augmentation=[augmix,mixup]", "augmentation.augmix.jsd=12"], "remove one of them"),
         (["augmentation=manifold_mixup", "augmentation.manifold_mixup.stages=[stage9]"], "no stage 'stage9'"),
         (["augmentation=manifold_mixup", "trainer.auto_batch=true"], "leave one of the two out"),
-        (["augmentation=augmix", "augmentation.augmix.jsd=12", "features.views=2"], "but 3 come of each"),
+        (["augmentation=augmix", "augmentation.augmix.jsd=12", "features.views=2"], "but the augmentation gives 3"),
         (
             ["strategy=linear_probe", "strategy.views=2", "augmentation=crop_resize", "test_views=flip"],
-            "strategy.views averages views for every split already",
+            "strategy.views already averages views in every split",
         ),
         (["augmentation=auto_augment", "augmentation.auto_augment.policy=imagnet"], "Did you mean 'imagenet'"),
     ],

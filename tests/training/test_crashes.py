@@ -1,4 +1,4 @@
-"""Machines fail: a clear end or a recovery, and what was finished stands."""
+"""Machines fail: a clear end or a recovery, and finished results are kept."""
 
 import errno
 import os

@@ -83,8 +83,8 @@ def test_every_image_goes_to_one_process_in_as_many_batches(length: int, batch_s
         ([*TWO, "strategy=linear_probe"], "strategy=linear_probe computes its head in one process"),
         ([*TWO, "trainer.strategy=dpp"], "trainer.strategy=dpp: expected ddp or fsdp"),
         ([*SHARDED, "strategy=ridge"], "strategy=ridge computes its head in one process"),
-        ([*SHARDED, "strategy=l2_sp"], "L2SP adds to the loss what it measures on the weights of all stages"),
-        ([*SHARDED, "head=cosine"], "cannot share out scale, a single number (of head=cosine)"),
+        ([*SHARDED, "strategy=l2_sp"], "the penalty of L2SP needs the weights of all stages at once"),
+        ([*SHARDED, "head=cosine"], "cannot shard scale, a single number (of head=cosine)"),
         ([*SHARDED, "trainer.precision=16-mixed"], "trainer=fsdp expects 32-true or bf16-mixed"),
         ([*SHARDED, "+trainer.sync_batchnorm=true"], "trainer=fsdp has no batch norm over all processes"),
         (

@@ -80,7 +80,7 @@ def test_a_pass_of_one_image(
 
 def test_batch_statistics_are_needed_in_evaluation_too() -> None:
     strategy = make_strategy(FinetuneAll, backbone=backbone(4), batch_norm="batch")
-    with pytest.raises(ConfigError, match="one value a channel"):
+    with pytest.raises(ConfigError, match="one value per channel"):
         check_statistics(strategy, data(8, 4, held_out=1), 1)
 
 
@@ -139,7 +139,9 @@ def test_a_share_of_the_batches_that_is_a_batch(limit: float) -> None:
 def test_a_share_of_the_batches_that_is_none(name: str) -> None:
     trainer = limited(1.0)
     setattr(trainer, f"limit_{name}_batches", 0.4)
-    with pytest.raises(ConfigError, match=rf"trainer.limit_{name}_batches=0.4: of 2 batches that is none.*least 0.5,"):
+    with pytest.raises(
+        ConfigError, match=rf"trainer.limit_{name}_batches=0.4 is less than one of 2 batches.*least 0.5,"
+    ):
         check_limits(trainer, data(8, 4, held_out=8))
 
 

@@ -103,20 +103,20 @@ def test_augmented_training_stays_exact_unless_views_are_asked_for(caplog: pytes
     pd.testing.assert_frame_equal(other[scores][:2], curve[scores][:2], rtol=1e-5, atol=1e-5)
     assert abs(other["train/loss"][2] - curve["train/loss"][2]) > 1e-4
     [log] = [path for path in Path().rglob("run.log") if "views=2" in path.read_text()]
-    assert "views of the first 2 epochs are kept and take turns" in log.read_text()
+    assert "views of the first 2 epochs are cached and repeated" in log.read_text()
 
 
 def test_views_and_mixes_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", *TINY, "features.views=2", "augmentation=mixup"]
     assert main(arguments) == 2
-    assert "features.views=2 keeps views of single images, mixup mixes batches" in capsys.readouterr().err
+    assert "features.views=2 caches views of single images, but mixup mixes batches" in capsys.readouterr().err
     assert main([*arguments, "strategy=finetune_all"]) == 0  # nothing is frozen, so nothing is kept
 
 
 @pytest.mark.parametrize("setting", ["debug=fast", "trainer.precision=64-true", "features.enabled=false"])
 def test_views_that_cannot_be_kept_are_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "features.views=2", "augmentation=crop_resize", setting]) == 2
-    assert re.search(r"features.views=2 (cannot be kept|needs features.enabled=true)", capsys.readouterr().err)
+    assert re.search(r"features.views=2 (cannot be cached|needs features.enabled=true)", capsys.readouterr().err)
 
 
 def test_views_without_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ def test_checkpoints_are_whole(tmp_path: Path) -> None:
 def test_what_cannot_be_reused_is_told(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = trained(setting, "trainer.max_epochs=1")
     assert found["features"] is None
-    assert "features are not kept" in capsys.readouterr().out
+    assert "features are not cached" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

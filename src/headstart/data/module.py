@@ -155,7 +155,7 @@ class ImageData(pl.LightningDataModule):
         self.class_names, splits = self.found()
         return source_hash(self._text, splits, facts)
 
-    def afresh(self) -> Self:
+    def unprepared(self) -> Self:
         """Return a copy without the results of ``prepare``; it does not search the source again."""
         return copy.copy(self)
 
@@ -188,7 +188,7 @@ class ImageData(pl.LightningDataModule):
         except NoRangeError:  # raised at the first image of more than 8 bits
             decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
-        self._tell(joined_notes(notes), decoder.pixel_range)
+        self._collect_notes(joined_notes(notes), decoder.pixel_range)
         self.leakage = leakage({name: getattr(self, name).images for name in SPLITS}, self.near_duplicates)
         if self.leakage:
             log.warning("%s", leakage_text(self.leakage))
@@ -249,7 +249,7 @@ class ImageData(pl.LightningDataModule):
         self.train, self.validation, self.test = (ready[name] for name in SPLITS)
         return notes
 
-    def _tell(self, notes: Notes, pixel_range: PixelRange | None) -> None:
+    def _collect_notes(self, notes: Notes, pixel_range: PixelRange | None) -> None:
         """Collect the notes on unused and suspicious images, and log the pixel value taken as white."""
         if self.bits is not None and not notes.deep:
             raise ConfigError(

@@ -133,8 +133,8 @@ class EngineChoice:
                 continue
             speeds[name] = speed(engines[name], self.work)
         best = max(speeds, key=speeds.__getitem__)
-        told = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
-        log.info("features.engine=auto chooses %s (images/s: %s)", best, told)
+        measured = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
+        log.info("features.engine=auto chooses %s (images/s: %s)", best, measured)
         if "compile" not in names or "compile" in speeds:  # otherwise more images may change the choice
             best = remember(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
         self.made = engines.get(best)

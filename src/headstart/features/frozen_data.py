@@ -56,7 +56,7 @@ class FrozenData(pl.LightningDataModule):
             return data.train_dataloader(start_at)
         shuffled = data.train_batches()
         shuffled.start_at(*start_at)
-        return self._told(
+        return self._recorded(
             "train", FeatureBatches(rows, data.train.targets, data.batch_size, self.entry, shuffled, views)
         )
 
@@ -113,7 +113,7 @@ class FrozenData(pl.LightningDataModule):
             return images()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
         order = Mixed(len(split), size) if mixed else None
-        return self._told(name, FeatureBatches(rows, split.targets, size, self.entry, order))
+        return self._recorded(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
     def _mean(self, name: str, split: ImageSplit) -> Rows:
         """Return features averaged over the views of each image."""
@@ -137,6 +137,6 @@ class FrozenData(pl.LightningDataModule):
                 self.outcomes[name] = self.keeper.get(name, split, views)
         return self.outcomes[name]
 
-    def _told(self, name: str, loader: FeatureBatches) -> FeatureBatches:
+    def _recorded(self, name: str, loader: FeatureBatches) -> FeatureBatches:
         self.loaders.append((name, loader))
         return loader

@@ -349,7 +349,7 @@ def view_key(view: Any) -> list[str]:
         return [
             f"{kind.__module__}.{kind.__qualname__}",
             inspect.getsource(kind),
-            json.dumps(vars(view), default=_told),
+            json.dumps(vars(view), default=_as_text),
         ]
     except (TypeError, ValueError, OSError) as error:
         raise ConfigError(
@@ -358,7 +358,7 @@ def view_key(view: Any) -> list[str]:
         ) from error
 
 
-def _told(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     """Return a value unknown to JSON as text; raise TypeError if the text is only its memory address."""
     text = repr(value)
     if isinstance(value, np.ndarray | np.generic):

@@ -1,1 +1,1 @@
-"""Learning rates over steps: schedules, a range test, and a watch for divergence."""
+"""Learning rates over steps: schedules, a range test, and a check for divergence."""

@@ -1,4 +1,4 @@
-"""A loss that is no number ends a run, and which part of the network did it is said."""
+"""End a run whose loss is not finite, and name the part of the network that caused it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from headstart.devices.shares import local
 from headstart.errors import HeadstartError
 
-EVERY = 50  # steps between two looks on a device that runs ahead: each look waits for it
+EVERY = 50  # steps between two checks on an asynchronous device, as a check waits for it
 
 
 class Watch:
-    """Looks at every training loss: at once on the CPU, now and then on devices that run ahead."""
+    """A check of every training loss: at once on the CPU, every ``EVERY`` steps on asynchronous devices."""
 
     def __init__(self, strategy: Any) -> None:
         self.strategy = strategy
-        self._first: Tensor | None = None  # the first step with a bad loss, -1 where there was none
-        self._loss: Tensor | None = None  # and that loss
+        self._first: Tensor | None = None  # the first step with a bad loss; -1 for none
+        self._loss: Tensor | None = None  # the loss of that step
 
     def see(self, loss: Tensor, step: int) -> None:
-        """The loss of a step, counted from 0. Raises HeadstartError for one that is not finite."""
+        """Check the loss of a step, counted from 0. Raises HeadstartError if it is not finite."""
         loss = loss.detach()
         if loss.device.type == "cpu":
             if not math.isfinite(loss.item()):
@@ -38,12 +38,12 @@ class Watch:
             self.check()
 
     def check(self) -> None:
-        """Raises HeadstartError if a loss seen so far was not finite."""
+        """Raise HeadstartError if a loss so far was not finite."""
         if self._first is not None and self._loss is not None and self._first.item() >= 0:
             raise self._diverged(int(self._first.item()), self._loss.item())
 
     def see_validation(self, loss: Tensor) -> None:
-        """The validation loss of an epoch, which tells of a last step. Raises HeadstartError if it is not finite."""
+        """Raise HeadstartError if an epoch's validation loss is not finite, as after a bad last step."""
         if not math.isfinite(loss.item()):
             epoch = self.strategy.current_epoch + 1
             raise HeadstartError(
@@ -61,7 +61,7 @@ class Watch:
 
 @torch.no_grad()
 def offending(strategy: Any) -> str:
-    """The groups of the plan whose weights are no longer finite; where all are, the one with the largest weight."""
+    """Return which groups of the plan have weights that are not finite, or else the group with the largest weight."""
     largest = {
         group.name: max(_size(parameter) for parameter in group.trained)
         for group in strategy.plan.groups
@@ -75,7 +75,7 @@ def offending(strategy: Any) -> str:
 
 
 def _size(parameter: Tensor) -> float:
-    """The largest absolute value; infinite where one is no number."""
-    held = local(parameter)  # where it is shared out, others may not ask now
+    """Return the largest absolute value; infinity if a value is NaN."""
+    held = local(parameter)  # of a sharded parameter only this process's share, as the others may not call now
     value = float(held.abs().max()) if held.numel() else 0.0
     return value if math.isfinite(value) else math.inf

@@ -1,4 +1,4 @@
-"""A learning rate from a range test: it rises from step to step, and the loss tells where it is best."""
+"""Find a learning rate by a range test: raise the rate from step to step and see where the loss falls fastest."""
 
 import copy
 import logging
@@ -18,14 +18,14 @@ from headstart.seeds import stream
 
 log = logging.getLogger(__name__)
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100  # of the head's rate
-SMOOTHING = 0.9  # share of what was before in the smoothed loss
-DIVERGED = 4.0  # the test stops where the smoothed loss is so many times its least
-SKIPPED = 10  # steps at the start that tell of the smoothing only
+SMOOTHING = 0.9  # weight of earlier losses in the smoothed loss
+DIVERGED = 4.0  # the test stops when the smoothed loss is this many times its minimum
+SKIPPED = 10  # first steps, which show only the smoothing
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The curve of a range test, a point a step."""
+    """The curve of a range test, one point per step."""
 
     rates: NDArray[np.float64]  # of the head
     losses: NDArray[np.float64]  # smoothed, in nats
@@ -34,13 +34,13 @@ class RangeTest:
 
 @dataclass(frozen=True)
 class Clip:
-    """How the trainer clips gradients."""
+    """The trainer's gradient clipping."""
 
     value: float | None = None
     algorithm: str = "norm"
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
-        """In place."""
+        """Clip the gradients of these parameters in place."""
         if self.value and self.algorithm == "value":
             nn.utils.clip_grad_value_(parameters, self.value)
         elif self.value:
@@ -54,12 +54,12 @@ def find_lr(
     loggers: Sequence[Any] = (),
     clip: Clip = Clip(),
 ) -> float:
-    """The head's rate at which the loss falls fastest, all groups rising alike (Smith 2017, arXiv:1506.01186).
+    """Return the head's rate at which the loss falls fastest (Smith 2017, arXiv:1506.01186).
 
-    Trains for up to 100 steps on the batches, from 1e-6 to 1 in equal ratios, then puts everything back: weights,
-    statistics, modes and the random state. A step is one batch, without the scaling of losses in 16-bit training; a
-    strategy that trains in phases is in its first one. The curve goes to the loggers that take one. Raises
-    HeadstartError where the loss never falls.
+    Trains for up to 100 steps on the batches, with rates from 1e-6 to 1 in equal ratios and the same factor for all
+    groups. Then it restores weights, statistics, modes and the random state. A step is one batch, without loss scaling
+    in 16-bit training; a strategy with phases is in its first one. Loggers that accept the curve get it. Raises
+    HeadstartError if the loss never falls.
     """
     kept = copy.deepcopy(strategy.state_dict())
     modes = {module: module.training for module in strategy.modules()}
@@ -71,7 +71,7 @@ def find_lr(
             strategy.zero_grad(set_to_none=True)
             for module, mode in modes.items():
                 module.training = mode
-            strategy.train_scores.compute()  # forgets what the test has trained on
+            strategy.train_scores.compute()  # clears the scores of the test
     log.info("learning rate found: %.3g, where the loss fell fastest in %d steps", found.suggestion, len(found.rates))
     for logger in loggers:
         if hasattr(logger, "log_range_test"):
@@ -84,7 +84,7 @@ def _range_test(strategy: Any, batches: Iterable[Any], device: torch.device, cli
     strategy.open_phase()
     strategy.train()
     optimizer = strategy.make_optimizer(strategy.plan.optimizer_groups())
-    relative = [group["lr"] for group in optimizer.param_groups]  # the plan's rates, the head's being 1
+    relative = [group["lr"] for group in optimizer.param_groups]  # the plan's rates, with 1 for the head
     ratio = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
     rates: list[float] = []
     losses: list[float] = []
@@ -111,15 +111,15 @@ def _range_test(strategy: Any, batches: Iterable[Any], device: torch.device, cli
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate of the steepest descent before the minimum, the loss taken over the logarithm of the rate.
+    """Return the rate of the steepest descent before the minimum, for the loss over the logarithm of the rate.
 
-    Raises HeadstartError where there is none.
+    Raises HeadstartError if there is none.
     """
-    told = np.asarray(losses[SKIPPED:], dtype=np.float64)
-    end = int(np.argmin(told)) + 1 if len(told) else 0
+    used = np.asarray(losses[SKIPPED:], dtype=np.float64)
+    end = int(np.argmin(used)) + 1 if len(used) else 0
     if end < 3:
         raise HeadstartError("strategy.lr=auto: the loss does not fall at any learning rate; set strategy.lr yourself.")
-    slopes = np.gradient(told[:end], np.log(np.asarray(rates[SKIPPED : SKIPPED + end])))
+    slopes = np.gradient(used[:end], np.log(np.asarray(rates[SKIPPED : SKIPPED + end])))
     return float(rates[SKIPPED + int(np.argmin(slopes))])
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules; each takes the optimizer and the number of steps in all, and moves all groups alike."""
+"""Learning-rate schedules; each takes the optimizer and the total number of steps, and treats all groups equally."""
 
 import math
 
@@ -9,7 +9,7 @@ from headstart.settings.leaf_table import check_parameters
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> LambdaLR:
-    """A linear rise over the share ``warmup`` of all steps, then half a cosine to zero (arXiv:1608.03983)."""
+    """Return a linear rise over the fraction ``warmup`` of all steps, then half a cosine to 0 (arXiv:1608.03983)."""
     rise = _rise(total_steps, warmup)
 
     def factor(step: int) -> float:
@@ -21,7 +21,7 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> Lambd
 
 
 def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> LambdaLR:
-    """A linear rise over the share ``warmup`` of all steps, then no change."""
+    """Return a linear rise over the fraction ``warmup`` of all steps, then a constant."""
     rise = _rise(total_steps, warmup)
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (rise + 1)))
 
@@ -29,10 +29,10 @@ def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> Lam
 def one_cycle(
     optimizer: Optimizer, total_steps: int, warmup: float = 0.3, start_factor: float = 0.04, end_factor: float = 1e-5
 ) -> OneCycleLR:
-    """One cycle (arXiv:1708.07120): up along half a cosine to each group's rate, then down; momentum the other way.
+    """Return one cycle (arXiv:1708.07120): half a cosine up to each group's rate, then half a cosine down.
 
-    Momentum falls from the optimizer's own by 0.1 and comes back; without any it stays so.
-    ``start_factor`` and ``end_factor`` are the first and the last rate over the highest.
+    Momentum falls by 0.1 from the optimizer's own and rises again; 0 stays 0. ``start_factor`` and ``end_factor`` are
+    the first and the last rate, divided by the highest.
     """
     total_steps = max(total_steps, 2)
     _rise(total_steps, warmup)
@@ -42,10 +42,10 @@ def one_cycle(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
-        pct_start=warmup if warmup * total_steps > 1 else 0.0,  # OneCycleLR divides by the steps of the rise less one
+        pct_start=warmup if warmup * total_steps > 1 else 0.0,  # OneCycleLR divides by the rise's steps - 1
         div_factor=1 / start_factor,
         final_div_factor=start_factor / end_factor,
-        cycle_momentum=momentum > 0,  # none is not to become some
+        cycle_momentum=momentum > 0,  # 0 stays 0
         base_momentum=max(0.0, momentum - 0.1),
         max_momentum=momentum,
     )
@@ -59,19 +59,19 @@ def plateau(
     min_factor: float = 1e-3,
     warmup: float = 0.0,
 ) -> ReduceLROnPlateau | tuple[LinearLR, ReduceLROnPlateau]:
-    """Rates fall by ``factor`` when the validation loss has not fallen for more than ``patience`` epochs.
+    """Return a schedule that multiplies rates by ``factor`` when the validation loss stops falling.
 
-    They do not go below ``min_factor`` of what they were. With ``warmup`` they first rise in a line over that share of
-    the steps.
+    That is after more than ``patience`` epochs without a lower loss. No rate falls below ``min_factor`` times its
+    start. ``warmup`` is the fraction of all steps with a linear rise.
     """
     rise = _rise(total_steps, warmup)
     check_parameters("scheduler", locals())
     least = [min_factor * group["lr"] for group in optimizer.param_groups]
-    # By default a change of less than 1e-8 is not made: groups of small rates would fall behind the others.
+    # By default PyTorch skips changes below 1e-8, so groups with small rates would not follow the others.
     falling = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=least, eps=0.0)
     if not rise:
         return falling
-    # It multiplies the rates as they are, so that both may act on them.
+    # LinearLR multiplies the current rates, so that both schedules can act on them.
     return LinearLR(optimizer, start_factor=1 / (rise + 1), total_iters=rise), falling
 
 

@@ -52,10 +52,10 @@ class Curves(Logger):
         self.muted = False  # while a resumed run repeats what it has logged before
 
     def state(self) -> dict[str, Any]:
-        """Return what ``take_up`` needs to resume from here, as plain values."""
+        """Return what ``resume`` needs to resume from here, as plain values."""
         return {"rows": {epoch: dict(row) for epoch, row in self.rows.items()}}
 
-    def take_up(self, state: Mapping[str, Any] | None) -> None:
+    def resume(self, state: Mapping[str, Any] | None) -> None:
         """Return to that state, or to no rows if it is None; log nothing until training begins."""
         self.rows = {int(epoch): dict(row) for epoch, row in state["rows"].items()} if state else {}
         self.muted = state is not None
@@ -144,9 +144,9 @@ class TensorBoardCurves(Curves):
         lengths = {file.relative_to(self.folder).as_posix(): file.stat().st_size for file in files}
         return {**super().state(), "files": lengths}
 
-    def take_up(self, state: Mapping[str, Any] | None) -> None:
+    def resume(self, state: Mapping[str, Any] | None) -> None:
         """Cut the files to their lengths at that state and remove later files, so that no number appears twice."""
-        super().take_up(state)
+        super().resume(state)
         lengths = state["files"] if state else {}
         for file in list(self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")):
             length = lengths.get(file.relative_to(self.folder).as_posix())

@@ -1,12 +1,12 @@
-"""Train small bottlenecks behind blocks that stay as they are.
+"""Train small bottlenecks behind frozen blocks.
 
-The network starts as it was, and a target needs only its adapters.
+The network starts unchanged, and each target needs only its own adapters.
 
 Paper: Houlsby et al. 2019 (arXiv:1902.00751); Rebuffi et al. 2018 (arXiv:1803.10082)
 Command: headstart train strategy=adapters strategy.reduction=8
 Measured: 84.0 ± 0.7 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, with
   2.9 % of the weights trained (docs/strategies.md).
-Fails: to leave a plain network: adapters cannot be merged.
+Fails: to leave a plain network, as adapters cannot be merged.
 """
 
 from typing import Any
@@ -25,12 +25,12 @@ class Adapters(Surgical):
     """``x + up(act(down(x)))`` behind every block of the stages in ``train_stages`` (Houlsby et al. 2019,
     arXiv:1902.00751; for convolutional networks Rebuffi et al. 2018, arXiv:1803.10082).
 
-    ``up`` starts from zero, so the network starts as it was; only adapters and the head are trained. A bottleneck has
-    ``max(1, C // reduction)`` units for C channels. A block has weights in layers of its own, lies directly in a stage
-    (or in a plain ``nn.Sequential`` there) and gives one tensor; a stage without blocks gets one adapter behind itself.
+    ``up`` starts from zero, so the network starts unchanged; only adapters and the head are trained. A bottleneck has
+    ``max(1, C // reduction)`` units for C channels. A block lies directly in a stage (or in a plain ``nn.Sequential``
+    there), has layers with weights and returns one tensor. A stage without blocks gets one adapter behind itself.
 
-    Adapters cannot be merged, so they stay: best.ckpt holds them as ``....adapter.down.weight`` and so on, and the
-    block before each as ``....block....``. It loads into a strategy of the same settings, not into a plain network.
+    Adapters cannot be merged. best.ckpt holds them as ``....adapter.down.weight`` and so on, and the block before each
+    as ``....block....``. It loads into a strategy of the same settings, not into a plain network.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Adapters(Surgical):
         super().__init__(*args, head_lr_multiplier=head_lr_multiplier, head_seed=head_seed, **kwargs)
 
     def change_layers(self) -> None:
-        """Put in the adapters."""
+        """Insert the adapters."""
         stages = self.backbone.stages
         names = self.trained_stages()
         if not names:
@@ -63,11 +63,11 @@ class Adapters(Surgical):
         self.adapters = {id(p) for m in stages.modules() if isinstance(m, Adapter) for p in m.parameters()}
 
     def trains(self, layer: nn.Module, name: str) -> bool:
-        """The adapters."""
+        """Return whether the parameter belongs to an adapter."""
         return id(getattr(layer, name)) in self.adapters
 
     def _output_shapes(self, places: list[str]) -> dict[str, tuple[int, ...]]:
-        """What each of these modules gives for one image, where that is one tensor."""
+        """Return the output shape of each of these modules for one image, if the output is one tensor."""
         shapes: dict[str, tuple[int, ...]] = {}
 
         def keep(place: str, y: Any) -> None:

@@ -1,4 +1,4 @@
-"""The clock of training: seconds and images of the epoch, and of all epochs before."""
+"""Count the seconds and images of training, in this epoch and in all earlier ones."""
 
 import time
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from headstart import ranks
 
 
 class EpochClock:
-    """Counts the images and the seconds of training steps; validation does not count."""
+    """A counter of the images and seconds of training steps; validation does not count."""
 
     def __init__(self) -> None:
-        self.images_trained, self.seconds_trained = 0, 0.0  # in all epochs that are over
+        self.images_trained, self.seconds_trained = 0, 0.0  # in all finished epochs
         self.images = 0  # of this process in this epoch
         self._start, self._seconds = 0.0, 0.0
         self._device = torch.device("cpu")
@@ -24,7 +24,7 @@ class EpochClock:
         self.images, self._start = 0, time.perf_counter()
 
     def stop(self) -> float:
-        """End the steps of an epoch; return their seconds, also when asked again."""
+        """End the steps of an epoch and return their seconds; a second call returns the same."""
         if self._start > 0:
             self._seconds = self.running()
             self._start = 0.0
@@ -39,7 +39,7 @@ class EpochClock:
         return time.perf_counter() - self._start
 
     def end_epoch(self) -> float:
-        """Add the epoch to those that are over; return its images a second, of all processes."""
+        """Add the epoch to the finished ones; return its images per second, over all processes."""
         seconds, images = self.stop(), ranks.total(self.images)
         self.images_trained += int(images)
         self.seconds_trained += seconds
@@ -54,7 +54,7 @@ class EpochClock:
         }
 
     def resume(self, state: Mapping[str, Any], device: torch.device, mid_epoch: bool) -> None:
-        """Take the counts of a checkpoint; within an epoch, start the clock where it was."""
+        """Restore the counts of a checkpoint; within an epoch, continue its clock."""
         self._device = device
         self.images_trained, images = state["samples"]
         self.images = images if ranks.leads() else 0

@@ -22,5 +22,5 @@ class FinetuneAll(GradientStrategy):
         super().__init__(*args, **kwargs)
 
     def trained_stages(self) -> list[str]:
-        """All of them."""
+        """Return all stages."""
         return self.backbone.stage_names

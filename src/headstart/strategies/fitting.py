@@ -37,7 +37,7 @@ class Resume(Protocol):
 
     @property
     def batches(self) -> int:
-        """How many batches of that epoch are done."""
+        """The number of finished batches of that epoch."""
 
     @property
     def complete(self) -> bool:
@@ -49,7 +49,7 @@ class Resume(Protocol):
 
     @property
     def strategy(self) -> Mapping[str, Any]:
-        """The state that the strategy gave."""
+        """The strategy's state, as ``progress`` returned it."""
 
 
 class FitData(pl.LightningDataModule):
@@ -72,10 +72,10 @@ class FitData(pl.LightningDataModule):
 def fit_by_gradient(
     strategy: GradientStrategy, trainer: pl.Trainer, data: Any, start: Any = None, resume: Resume | None = None
 ) -> int:
-    """Train, go back to the best epoch on validation, and return its number, counted from 0.
+    """Train, restore the best epoch on validation, and return its number, counted from 0.
 
-    ``start`` gives features of the network as it starts, if they are wanted and kept. With ``resume`` the start is made
-    again, as everything later refers to it; then training continues from the checkpoint.
+    ``start`` gives cached features of the untrained network, if the strategy needs them. With ``resume`` the start is
+    computed again, as later steps refer to it; then training continues from the checkpoint.
     """
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
@@ -105,7 +105,7 @@ def fit_by_gradient(
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or (resume and resume.best)
     if not best:
         raise HeadstartError(
-            "No epoch came to its end, so no network is kept; use a longer trainer.max_time, or none, and a trainer"
+            "No epoch was completed, so there is no best network; use a longer trainer.max_time, or none, and a trainer"
             " that keeps the best epoch."
         )
     content = ranks.from_leader(
@@ -117,9 +117,9 @@ def fit_by_gradient(
 
 
 def fit_solved(strategy: SolvedStrategy, trainer: pl.Trainer, data: Any) -> int:
-    """Compute features, then the head; return the number of the row of scores that was chosen.
+    """Compute features, then the head; return the number of the chosen row of scores.
 
-    There is nothing to resume: the feature cache keeps what was computed.
+    There is nothing to resume, as the feature cache keeps the features.
     """
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)

@@ -1,4 +1,4 @@
-"""Hold frozen tensors against their start, bit for bit."""
+"""Check that frozen tensors do not change, bit for bit."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from headstart.devices.shares import local
 
 
 class FrozenCheck:
-    """The frozen tensors as they were when a fit began."""
+    """Copies of the frozen tensors from the start of a fit."""
 
     def __init__(self) -> None:
         self._start: dict[str, Tensor] = {}
 
     def remember(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep copies."""
+        """Copy these tensors."""
         self._start = {name: local(tensor).clone() for name, tensor in tensors.items()}
 
     def check(self, tensors: Mapping[str, Tensor]) -> None:

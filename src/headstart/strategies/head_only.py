@@ -12,8 +12,8 @@ from headstart.strategies.steps import GradientStrategy
 
 
 class HeadOnly(GradientStrategy):
-    """The backbone frozen, the head trained on (augmented) images."""
+    """A frozen backbone with a head that is trained on (augmented) images."""
 
     def trained_stages(self) -> list[str]:
-        """None."""
+        """Return no stage."""
         return []

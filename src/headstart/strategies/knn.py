@@ -1,12 +1,12 @@
 """Let the nearest training images vote.
 
-Nothing is trained, so it shows how good the features are by themselves.
+Nothing is trained, so it shows how good the features are on their own.
 
 Paper: Wu et al. 2018 (arXiv:1805.01978)
 Command: headstart train strategy=knn
 Measured: 79.6 ± 1.8 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds;
   linear_probe has 84.3 (docs/strategies.md).
-Fails: with few labels: neighbours of another class are soon among the nearest.
+Fails: with few labels: neighbours of other classes are then among the nearest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +28,9 @@ NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
 
 
 class Knn(SolvedStrategy):
-    """k nearest neighbours on the features as they come; ``neighbours`` lists the k to choose from on validation.
+    """k nearest neighbours on unscaled features; validation chooses k from ``neighbours``.
 
-    A k above the number of training images is left out. Training scores leave each image itself out.
+    A k above the number of training images is not tried. In training scores, an image is not its own neighbour.
     """
 
     picked, solver = "neighbours", "votes"
@@ -43,12 +43,12 @@ class Knn(SolvedStrategy):
         self.candidates, self.temperature = sorted(as_list(neighbours)), float(temperature)
 
     def change_layers(self) -> None:
-        """A head that remembers nothing yet: it has no weights to train."""
+        """Set an empty head, which has no weights to train."""
         nothing = torch.empty(0, self.backbone.feature_dim), torch.empty(0, dtype=torch.int64)
         self.head = NearestNeighbours(*nothing, self.task.width, 1, 1.0)
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Remember the training images, choose k."""
+        """Store the features of the training images and choose k."""
         candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
         memory = NearestNeighbours(
             train.values, train.targets, self.task.width, candidates[-1], self.temperature, self.task.balanced
@@ -68,7 +68,7 @@ class Knn(SolvedStrategy):
         return best
 
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
-        """Load the tensors of a run; the number of neighbours is no tensor, so it stands in its row of scores alone."""
+        """Load the tensors of a run; the number of neighbours is no tensor, so its row of scores gives it."""
         if {"head.memory", "head.labels"} <= state.keys():
             self.head = NearestNeighbours(
                 state["head.memory"], state["head.labels"], self.task.width, int(chosen("neighbours")),
@@ -77,7 +77,7 @@ class Knn(SolvedStrategy):
         super().restore(state, chosen)
 
     def compute_again(self, images: Features) -> None:
-        """Remember these images; as many of them vote."""
+        """Store the features of these images; k stays the same."""
         head = self.head
         assert isinstance(head, NearestNeighbours)
         self.head = NearestNeighbours(

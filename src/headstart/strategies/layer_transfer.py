@@ -1,4 +1,4 @@
-"""Copy the lower stages, let the others start from random: how transferable is each layer?
+"""Copy the lower stages and start the others from random weights, to measure how transferable each layer is.
 
 With weights of a source A these are the networks AnB and AnB+; with weights of the target B, BnB and BnB+.
 
@@ -6,7 +6,7 @@ Paper: Yosinski et al. 2014 (arXiv:1411.1792)
 Command: headstart train strategy=layer_transfer strategy.stages=3 strategy.tuned=true
 Measured: AnB+ 49.4 ± 1.5 %, AnB 41.4 ± 0.3 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test
   accuracy over 3 seeds; scratch has 21.0 (docs/strategies.md).
-Fails: as a method: it is an experiment about layers.
+Fails: as a method, because it is an experiment about layers.
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ from headstart.strategies.strategy import RANDOM
 
 
 class LayerTransfer(GradientStrategy):
-    """The lowest ``stages`` stages copied, the rest random (Yosinski et al. 2014, arXiv:1411.1792).
+    """The lowest ``stages`` stages copied, the others random (Yosinski et al. 2014, arXiv:1411.1792).
 
     With weights learned on a source A these are the networks AnB (``tuned`` false: the copy is frozen) and AnB+
-    (``tuned`` true: it is trained on). With weights learned on the target B itself they are BnB and BnB+, the
-    controls. The whole network trains at one rate.
+    (``tuned`` true: the copy is trained). With weights learned on the target B they are the controls BnB and BnB+.
+    The whole network trains at one rate.
     """
 
     wants_random = True  # a second backbone, from random weights
@@ -46,9 +46,9 @@ class LayerTransfer(GradientStrategy):
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
-        """The random ones, and the copied ones where they are tuned."""
+        """Return the random stages, and with ``tuned`` the copied ones."""
         return [name for name in self.backbone.stage_names if self.tuned or name not in self.copied]
 
     def started_from(self, stage: str) -> str:
-        """The weights for what is copied."""
+        """Return the source weights for a copied stage, and "random" for the others."""
         return super().started_from(stage) if stage in self.copied else RANDOM

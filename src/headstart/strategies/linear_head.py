@@ -1,15 +1,15 @@
-"""Check the head of strategies that compute it."""
+"""Check the head of a strategy that computes its weights."""
 
 from headstart.errors import ConfigError
 from headstart.tasks import Task
 
 
 def check_linear_head(task: Task, who: str) -> None:
-    """Raise ConfigError unless the head is a plain linear layer, whose weights will be computed."""
+    """Raise ConfigError unless the head is a plain linear layer with the default start."""
     head = task.head
     if head.kind != "linear":
         raise ConfigError(f"{who} computes the weights of a linear head: use head=linear, not head={head.kind}.")
     if head.init != "default":
         raise ConfigError(
-            f"{who} computes the weights of the head, so head.init={head.init} would not last; leave it out."
+            f"{who} computes the weights of the head, so head.init={head.init} has no effect; leave it out."
         )

@@ -1,6 +1,6 @@
 """Fit one linear layer on fixed features to the minimum of its convex objective.
 
-If pretrained features separate the classes, nothing else has to be trained.
+If pretrained features separate the classes, a linear layer is enough.
 
 Paper: Razavian et al. 2014 (arXiv:1403.6382), which uses a linear SVM: strategy.loss=hinge
 Command: headstart train strategy=linear_probe
@@ -23,11 +23,11 @@ STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0
 
 
 class LinearProbe(SolvedStrategy):
-    """Features are computed once, standardised, and a linear classifier is fitted for each strength in ``l2``.
+    """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
-    ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the rest: a linear SVM). The strength
-    is the one with the best validation accuracy, then the lowest loss. Standardisation is folded into the head, so that
-    the network takes images like any other.
+    ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the others: a linear SVM). The strength
+    with the best validation accuracy is chosen, then the lowest loss. The head includes the standardisation, so that
+    the network takes plain images.
     """
 
     picked, solver = "l2", "L-BFGS"
@@ -38,7 +38,7 @@ class LinearProbe(SolvedStrategy):
         self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Fit each strength, put the best into the head."""
+        """Fit a classifier for each strength and put the best into the head."""
         probe = fit_probe_once(
             train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced
         )
@@ -47,6 +47,6 @@ class LinearProbe(SolvedStrategy):
         return probe.number
 
     def compute_again(self, images: Features) -> None:
-        """Fit the chosen strength."""
+        """Fit a classifier with the chosen strength."""
         probe = fit_probe(images, images, self.task.width, [self.strength], self.loss, balanced=self.task.balanced)
         put_linear(self.head, probe.weight, probe.bias)

@@ -1,4 +1,4 @@
-"""Train low-rank updates of weights that stay as they are; merge them at the end.
+"""Train low-rank updates of frozen weights; merge them at the end.
 
 The change that fine-tuning makes has a low rank, so few weights can express it.
 
@@ -6,7 +6,7 @@ Paper: LoRA, Hu et al. 2021 (arXiv:2106.09685)
 Command: headstart train strategy=lora strategy.rank=8
 Measured: 84.9 ± 1.2 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, with
   5.7 % of the weights trained (docs/strategies.md).
-Fails: on depthwise convolutions, which have no rank to save and are left out.
+Fails: on depthwise convolutions, which are too small for a low rank and are not adapted.
 """
 
 import re
@@ -27,19 +27,18 @@ from headstart.strategies.surgical import Surgical
 class Lora(Surgical):
     """``W + alpha / rank * B A`` for the weights ``W`` of the stages in ``train_stages``: LoRA (arXiv:2106.09685).
 
-    Trained are the head, ``A`` (rank, in) and ``B`` (out, rank), which starts from zero: the network starts as it was.
-    A convolution counts as a matrix (out, in * height * width). After the fit the updates are added to the weights, so
-    that what is kept is a plain network of the old structure, for any other strategy to start from.
+    The head, ``A`` (rank, in) and ``B`` (out, rank) are trained. ``B`` starts from zero, so the network starts
+    unchanged. A convolution is treated as a matrix (out, in * height * width). After the fit the updates are added to
+    the weights, so the result is a plain network that any other strategy can start from.
 
-    Adapted are linear layers, convolutions and the projections of attention. Left out are convolutions in groups,
-    depthwise ones among them, whose few weights a filter leave no rank to save, and weights that are parametrised
-    already. Layers that run as layers become peft's; its attention is not used, as it moves the frozen weights by
-    rounding and adds the update of the output twice. Weights that other code reads (attention of PyTorch, torchvision's
-    Swin) and layers with a way of their own (padding computed in the pass, dilation, standardised weights) are
-    parametrised instead.
+    Linear layers, convolutions and the projections of attention are adapted. Grouped convolutions (depthwise ones, for
+    example) are not, as their filters have too few weights, and neither are weights that are already parametrised.
+    peft's layers replace plain layers. peft's attention is not used: it changes the frozen weights by rounding and adds
+    the output's update twice. Weights that other code reads (attention of PyTorch, torchvision's Swin) and special
+    layers (padding computed in the pass, dilation, standardised weights) are parametrised instead.
 
-    ``dropout`` is for what enters the updates, and refused where a weight is parametrised: nothing enters it. Raises
-    ConfigError where nothing can be adapted.
+    ``dropout`` acts on the input of the updates; a parametrised weight has no such input, so dropout is refused there.
+    Raises ConfigError if nothing can be adapted.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Lora(Surgical):
         super().__init__(*args, head_lr_multiplier=head_lr_multiplier, head_seed=head_seed, **kwargs)
 
     def change_layers(self) -> None:
-        """Put in the updates."""
+        """Insert the updates."""
         stages = self.backbone.stages
         weights = list(adaptable_weights(stages, self.trained_stages()))
         plain = called_plainly(self.backbone, [layer for _, layer, _ in weights])
@@ -77,11 +76,11 @@ class Lora(Surgical):
         self.updates = {id(parameter) for parameter in stages.parameters()} - before
 
     def trains(self, layer: nn.Module, name: str) -> bool:
-        """The updates."""
+        """Return whether the parameter belongs to an update."""
         return id(getattr(layer, name)) in self.updates
 
     def finish(self, trainer: Any, data: Any) -> None:
-        """Leave a plain network."""
+        """Merge the updates, which leaves a plain network."""
         self.merge()
 
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
@@ -90,7 +89,7 @@ class Lora(Surgical):
         super().restore(state, chosen)
 
     def merge(self) -> None:
-        """Add the updates to the weights and take them out; the plan keeps telling what was trained."""
+        """Add the updates to the weights and remove them; the plan still lists them as trained."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         for parent in list(self.backbone.stages.modules()):
@@ -119,7 +118,7 @@ class Lora(Surgical):
     def _inject(self, layers: list[str]) -> None:
         """Replace layers of these names by peft's."""
         try:
-            from peft import LoraConfig, inject_adapter_in_model  # a matter of seconds, so not before it is needed
+            from peft import LoraConfig, inject_adapter_in_model  # takes seconds, so not before it is needed
         except ImportError as error:
             raise ConfigError("strategy=lora needs peft, which is missing: pip install 'headstart[lora]'.") from error
         if layers:

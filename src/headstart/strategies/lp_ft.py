@@ -1,6 +1,6 @@
-"""Fit a linear probe, then fine-tune everything from its head.
+"""Fit a linear probe, then fine-tune everything with the probe's head.
 
-A random head distorts good features before it is any good itself; the probe's head does not.
+A random head distorts good features while it learns; the probe's head does not.
 
 Paper: LP-FT, Kumar et al. 2022 (arXiv:2202.10054)
 Command: headstart train strategy=lp_ft
@@ -26,10 +26,10 @@ from headstart.tasks.heads import put_linear
 
 
 class LpFt(FinetuneAll):
-    """A linear probe, then everything trained from there: LP-FT (Kumar et al. 2022, arXiv:2202.10054).
+    """Fine-tuning of everything that starts with a probe's head: LP-FT (Kumar et al. 2022, arXiv:2202.10054).
 
-    A random head bends good features before it is any good itself; the probe's does not. All rates are ``lr_factor``
-    times the optimizer's, unless ``lr`` is given: the head is no beginner here. ``l2`` are the probe's strengths.
+    All rates are ``lr_factor`` times the optimizer's, unless ``lr`` is given, because the head is already trained.
+    ``l2`` lists the strengths that the probe tries.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class LpFt(FinetuneAll):
 
     @property
     def wants_start_features(self) -> bool:
-        """For the probe."""
+        """Return True, as the probe is fitted on features."""
         return True
 
     def head_started_from(self) -> str:
-        """The probe."""
+        """Return "linear probe"."""
         return "linear probe"
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
-        """Fit the probe and take its weights."""
+        """Fit the probe and copy its weights into the head."""
         probe = self.task.fit_probe(train, validation(), self.strengths)
         put_linear(self.head, probe.weight, probe.bias)
         self.selected["l2"] = probe.scores["l2"]

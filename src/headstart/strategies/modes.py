@@ -1,4 +1,4 @@
-"""The mode of each layer: training or evaluation, and which statistics batch norm uses."""
+"""Set the mode of each layer: training or evaluation, and which statistics batch norm uses."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from headstart.errors import ConfigError
 from headstart.settings.leaf_table import check_setting
 
-PASS = 64  # images of a pass that estimates statistics: those of a few images are noise, and more take memory
+PASS = 64  # images per pass that estimates statistics: fewer give noise, and more take memory
 NORMS = (
     _BatchNorm,
     nn.LayerNorm,
@@ -21,17 +21,17 @@ NORMS = (
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """The batch-norm layers inside."""
+    """Return the batch-norm layers of a module."""
     return [part for part in module.modules() if isinstance(part, _BatchNorm)]
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether it is a normalisation of any kind, timm's and torchvision's own included."""
+    """Return whether a module is a normalisation layer, including timm's and torchvision's own."""
     return isinstance(module, NORMS) or "Norm" in type(module).__name__
 
 
 def check_mode(mode: str, network: nn.Module, name: str) -> None:
-    """Raise ConfigError for a mode that does not exist, or that means nothing to this network."""
+    """Raise ConfigError if a mode does not exist, or the network has no batch norm to which it applies."""
     check_setting("strategy.batch_norm", mode)
     if mode not in ("auto", "frozen") and not batch_norms(network):
         raise ConfigError(f"strategy.batch_norm={mode}: {name} has no batch norm; leave it at auto.")
@@ -40,8 +40,8 @@ def check_mode(mode: str, network: nn.Module, name: str) -> None:
 def set_statistics(layers: Iterable[_BatchNorm], mode: str, training: bool) -> None:
     """Put batch-norm layers into a mode, for training or for evaluation.
 
-    frozen and adapt: stored statistics, which do not move. update: in training those of the batch, and the stored ones
-    follow; in evaluation the stored ones. batch: those of the batch, always, and nothing moves.
+    frozen and adapt: use stored statistics, which do not change. update: in training, use those of the batch and update
+    the stored ones; in evaluation, use the stored ones. batch: always use those of the batch, and change nothing.
     """
     for layer in layers:
         layer.train(mode == "batch" or (mode == "update" and training))
@@ -50,10 +50,11 @@ def set_statistics(layers: Iterable[_BatchNorm], mode: str, training: bool) -> N
 
 @torch.no_grad()
 def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[tuple[Any, ...]]) -> None:
-    """Put into these layers the averages over batches, the arguments of the network (AdaBN, arXiv:1603.04779).
+    """Set the statistics of these layers to their averages over batches (AdaBN, arXiv:1603.04779).
 
-    The result depends on the size of the batches, as every layer normalises by those of its own batch meanwhile.
-    All else is in eval mode meanwhile, and everything afterwards: torch's ``update_bn`` would train with dropout.
+    Each batch holds the arguments of the network. The result depends on the batch size, as each layer normalises by
+    the statistics of the current batch. All other layers are in eval mode, and afterwards these layers are, too;
+    torch's ``update_bn`` would train with dropout.
     """
     network.eval()
     momenta = [layer.momentum for layer in layers]
@@ -72,7 +73,7 @@ def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batche
 def set_modes(stages: nn.ModuleDict, resting: Collection[str], statistics: Mapping[str, str], training: bool) -> None:
     """Put ``resting`` stages into eval mode, and the batch norm of each stage into its own mode.
 
-    ``statistics`` gives that mode by stage. ``training`` is the mode of everything else.
+    ``statistics`` maps a stage to the mode of its batch norm. ``training`` is the mode of all other layers.
     """
     for name in resting:
         stages[name].eval()

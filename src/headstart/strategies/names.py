@@ -1,4 +1,4 @@
-"""Stages by name or pattern: what matches nothing, or twice, is an error."""
+"""Find stages by name or pattern; a pattern that matches none, or a stage matched twice, is an error."""
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -7,9 +7,9 @@ from headstart.errors import ConfigError, nearest
 
 
 def matching(patterns: Iterable[str], names: Sequence[str], key: str, network: str) -> list[list[str]]:
-    """The names that each pattern ("stage2", "stage*") matches, in their order.
+    """Return the names that each pattern ("stage2", "stage*") matches, in their order.
 
-    Raises ConfigError where a pattern matches nothing, or a name is matched by two; ``key`` is the setting to blame.
+    Raises ConfigError if a pattern matches nothing or two patterns match one name; it names the setting ``key``.
     """
     found: list[list[str]] = []
     owner: dict[str, str] = {}
@@ -31,7 +31,7 @@ def matching(patterns: Iterable[str], names: Sequence[str], key: str, network: s
 def check_count(
     key: str, count: object, least: int, most: int, network: str, names: Sequence[str], hint: str = ""
 ) -> int:
-    """A number of stages from ``least`` to ``most``; raises ConfigError that says which there are, and a hint."""
+    """Return a number of stages; raise ConfigError, with the stages and a hint, if not from ``least`` to ``most``."""
     if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= most:
         raise ConfigError(
             f"{key}={count}: {network} has {len(names)} stages ({', '.join(names)}), so expected {least} to"

@@ -1,4 +1,4 @@
-"""Make the mean of its training images stand for each class; the nearest mean decides.
+"""Predict the class whose mean of training features is nearest.
 
 There is nothing to tune and nothing to overfit.
 
@@ -6,7 +6,7 @@ Paper: Mensink et al. 2013
 Command: headstart train strategy=nearest_centroid
 Measured: 82.8 ± 0.7 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, in
   less than 1 s (docs/strategies.md).
-Fails: where a class looks like several things: one mean cannot stand for them.
+Fails: where images of one class differ much, as one mean cannot represent them.
 """
 
 from headstart.solvers.centroids import nearest_mean
@@ -17,12 +17,12 @@ from headstart.tasks.heads import put_linear
 
 
 class NearestCentroid(SolvedStrategy):
-    """Euclidean distance to the class means of standardised features (Mensink et al. 2013): nothing to tune."""
+    """Nearest class mean of standardised features, by Euclidean distance (Mensink et al. 2013)."""
 
     picked, solver = "", "class means"
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Means to weights: the classifier is linear."""
+        """Compute the class means and write them as the weights of a linear classifier."""
         train, validation = in_double(train), in_double(validation)
         weight, bias = nearest_mean(train.values, train.targets, self.task.width)
         row = {"candidate": 0.0, **scores("train", train.values @ weight.T + bias, train.targets)}
@@ -31,5 +31,5 @@ class NearestCentroid(SolvedStrategy):
         return 0
 
     def compute_again(self, images: Features) -> None:
-        """Take the means of these images."""
+        """Compute the class means of these images."""
         put_linear(self.head, *nearest_mean(images.values.double(), images.targets, self.task.width))

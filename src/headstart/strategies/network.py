@@ -1,4 +1,4 @@
-"""Backbone and head: images in, outputs out."""
+"""Join a backbone and a head into one network that scores and predicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ from headstart.tasks import EpochScores, Task
 
 
 class HeadedBackbone(pl.LightningModule):
-    """A backbone and a new head, which can be tested and predict; ``plan`` says which stages are its frozen prefix."""
+    """A backbone and a new head, which can be tested and can predict; ``plan`` has the frozen prefix."""
 
     pixel_scale: Tensor
     pixel_shift: Tensor
@@ -37,18 +37,18 @@ class HeadedBackbone(pl.LightningModule):
         self._test_batches: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, inputs: Tensor, entry: int = 0) -> Tensor:
-        """Return outputs (N, K) of inputs that enter a stage: those of the data set at 0, features at the last."""
+        """Return outputs (N, K); inputs enter stage ``entry``: images at 0, features at the number of stages."""
         return self.head(self.features(inputs, entry))
 
     def features(self, inputs: Tensor, entry: int = 0) -> Tensor:
-        """Return features (N, D) of inputs that enter a stage."""
+        """Return features (N, D); inputs enter stage ``entry``, as in ``forward``."""
         if entry == 0:
             return self.normalised_features(self.normalise(inputs))
         x = inputs if self.channels_last else inputs.contiguous()
         return x if entry == len(self.backbone.stages) else self.backbone(x, entry)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images of the data set in the value range that the weights were learned on."""
+        """Return images in the value range that the weights were learned on."""
         x = images.to(self.pixel_scale.dtype)
         x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         return x * self.pixel_scale + self.pixel_shift
@@ -63,7 +63,7 @@ class HeadedBackbone(pl.LightningModule):
         return self.backbone(x, end)
 
     def evaluate(self, batch: Batch, scores: EpochScores) -> Tensor:
-        """Return the outputs of a batch, (N, K), and add it to the scores."""
+        """Return the outputs (N, K) of a batch, and add them to the scores."""
         outputs = self.over_views(batch)
         scores.update(outputs, batch.targets, self.task.loss(outputs, batch.targets))
         return outputs
@@ -73,8 +73,7 @@ class HeadedBackbone(pl.LightningModule):
         inputs, views = batch.inputs, batch.views
         if views == 1:
             return self(inputs, batch.entry)
-        # One view of all images at a time takes no more memory than one view alone. Where the batch matters, all
-        # views make it.
+        # Passing one view of all images at a time saves memory. Where batch statistics count, all views pass together.
         parts = [inputs] if self.batch_norm == "batch" else inputs.chunk(views)
         outputs = torch.cat([self(part, batch.entry) for part in parts])
         return self.task.mean_over_views(outputs.unflatten(0, (views, -1)))
@@ -88,16 +87,16 @@ class HeadedBackbone(pl.LightningModule):
         self.log_scores("validation", self.validation_scores.compute())
 
     def on_test_epoch_start(self) -> None:
-        """Forget the outputs of an earlier pass."""
+        """Clear the outputs of an earlier pass."""
         self._test_batches = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of the test split and keep its outputs."""
+        """Score a batch of the test split and store its outputs."""
         outputs = self.evaluate(batch, self.test_scores)
         self._test_batches.append((at_least_single(outputs).cpu(), batch.positions.cpu()))
 
     def on_test_epoch_end(self) -> None:
-        """Log the test scores, and put the outputs into the order of the images."""
+        """Log the test scores, and sort the outputs into the order of the images."""
         self.test_outputs = in_order(ranks.gathered(self._test_batches))
         self.log_scores("test", self.test_scores.compute())
 
@@ -106,7 +105,7 @@ class HeadedBackbone(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the outputs of a batch, and the positions of its images."""
+        """Return the outputs of a batch and the positions of its images."""
         return at_least_single(self.over_views(batch)).cpu(), batch.positions.cpu()
 
 

@@ -1,4 +1,4 @@
-"""Train one small kind of weights in every stage, biases or normalisation, and keep the rest.
+"""Train only the biases, or only the normalisation, of every stage; freeze the other weights.
 
 A few thousand weights are enough to shift and scale features that are already good.
 
@@ -6,7 +6,7 @@ Paper: BitFit, Ben Zaken et al. 2021 (arXiv:2106.10199); Frankle et al. 2020 (ar
 Command: headstart train strategy=bias_only, strategy=norm_only
 Measured: bias_only 83.7 ± 0.8 %, norm_only 83.8 ± 0.9 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px,
   test accuracy over 3 seeds, with 1.2 and 1.8 % of the weights trained (docs/strategies.md).
-Fails: on networks without such weights, which are refused.
+Fails: on networks without such weights; they raise an error.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from headstart.strategies.surgical import Surgical
 
 
 class Partial(Surgical):
-    """Of the stages in ``train_stages`` only one kind of weights is trained, besides the head."""
+    """Training of the head and of one kind of weights in the stages of ``train_stages``."""
 
     what = ""
 
@@ -30,20 +30,20 @@ class Partial(Surgical):
 
 
 class BiasOnly(Partial):
-    """Biases, those of normalisation included (BitFit, arXiv:2106.10199)."""
+    """Training of the biases, including those of normalisation (BitFit, arXiv:2106.10199)."""
 
     what = "bias"
 
     def trains(self, layer: nn.Module, name: str) -> bool:
-        """Biases."""
+        """Return whether the parameter is a bias."""
         return name.endswith("bias")
 
 
 class NormOnly(Partial):
-    """Scales and shifts of normalisation (Frankle et al. 2020, arXiv:2003.00152)."""
+    """Training of the scales and shifts of normalisation (Frankle et al. 2020, arXiv:2003.00152)."""
 
     what = "normalisation with weights"
 
     def trains(self, layer: nn.Module, name: str) -> bool:
-        """Whatever normalisation owns."""
+        """Return whether the layer is a normalisation layer."""
         return is_norm(layer)

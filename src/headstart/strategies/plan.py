@@ -1,4 +1,4 @@
-"""The training plan: which weights are trained, how fast and in which mode."""
+"""Make the training plan: which weights are trained, how fast and in which mode."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ HEADER = "group,modules,starts from,parameters,trained,mode,batch norm,learning 
 
 @dataclass(frozen=True)
 class PlanGroup:
-    """Weights that are treated alike."""
+    """Weights that are trained in the same way."""
 
     name: str
-    where: str  # the modules, as people read them
+    where: str  # the modules, for display
     parameters: Sequence[nn.Parameter]
-    learning_rate: float | None  # None: no optimizer moves it
-    weight_decay: float | None  # of its matrices: biases and normalisation may have none
+    learning_rate: float | None  # None without an optimizer
+    weight_decay: float | None  # of its matrices; biases and normalisation may have none
     started_from: str
     trained: Sequence[nn.Parameter] = ()  # of its parameters
-    statistics: str | None = None  # of batch norm; None where there is none
+    statistics: str | None = None  # of batch norm; None without batch norm
     since: int = 1  # the epoch from which it is trained
-    solver: str = ""  # what computes it, where no optimizer does
+    solver: str = ""  # what computes it, if no optimizer trains it
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing of it is trained."""
+        """Whether none of its weights is trained."""
         return self.learning_rate is None and not self.solver
 
     @property
@@ -52,7 +52,7 @@ class PlanGroup:
 
     @property
     def mode(self) -> str:
-        """How it is trained, in a word or two."""
+        """How it is trained, for display."""
         if self.solver:
             return self.solver
         if self.frozen:
@@ -62,17 +62,17 @@ class PlanGroup:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a strategy's answers come to; every parameter of the network is in exactly one group."""
+    """The training plan of a strategy; every parameter of the network is in exactly one group."""
 
     groups: tuple[PlanGroup, ...]
     frozen_stages: tuple[str, ...]
-    statistics: Mapping[str, str]  # the mode of batch norm of each stage that has any
-    prefix_end: int  # the stages below it are the frozen prefix: they give the same output every epoch
-    rates: Rates | None  # None where no optimizer moves anything
+    statistics: Mapping[str, str]  # the mode of batch norm, by stage with batch norm
+    prefix_end: int  # stages below it are the frozen prefix: same output every epoch
+    rates: Rates | None  # None without an optimizer
     decay_norm_bias: bool
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimizer takes: one or two entries a trained group, as vectors may not decay."""
+        """Return the optimizer's parameter groups: two for a trained group whose vectors have no weight decay."""
         entries = []
         for group in self.groups:
             decayed, others = (list(group.trained), []) if self.decay_norm_bias else split_by_decay(group.trained)
@@ -84,7 +84,7 @@ class TrainingPlan:
         return entries
 
     def rows(self) -> list[list[str]]:
-        """Return the rows of the printed plan, below ``HEADER``; weight decay is what the optimizer is given."""
+        """Return the rows of the printed plan, below ``HEADER``; weight decay is the optimizer's."""
         entries = self.optimizer_groups()
         rows = []
         for group in self.groups:
@@ -107,14 +107,14 @@ class TrainingPlan:
         return rows
 
     def learning_rate_of(self, name: str) -> str:
-        """Return what the printed plan says about the learning rate of a group."""
+        """Return the learning rate of a group as the printed plan shows it."""
         rate = next(group.learning_rate for group in self.groups if group.name == name)
         if rate is None:
             return "–"
         return f"auto x {rate:g}" if self.rates is not None and self.rates.to_find else f"{rate:g}"
 
     def frozen_tensors(self, backbone: Backbone) -> dict[str, Tensor]:
-        """Return, by name, the parameters that are not trained and the statistics that do not move."""
+        """Return, by name, the parameters that are not trained and the statistics that do not change."""
         free = {id(parameter) for group in self.groups for parameter in group.trained}
         for name, mode in self.statistics.items():
             if mode == "update":
@@ -128,7 +128,7 @@ class TrainingPlan:
 
 
 def make_plan(strategy: Strategy) -> TrainingPlan:
-    """Return the plan that the answers of a strategy come to; set which parameters have a gradient."""
+    """Return the plan of a strategy, and set which parameters have a gradient."""
     backbone, trained = strategy.backbone, strategy.trained_stages()
     for name, stage in backbone.stages.items():
         for layer in stage.modules():
@@ -152,7 +152,7 @@ def make_plan(strategy: Strategy) -> TrainingPlan:
 
 
 def with_groups(strategy: Strategy, plan: TrainingPlan) -> TrainingPlan:
-    """Return the plan with groups for the strategy's present rates and parameters."""
+    """Return the plan with groups for the strategy's current rates and parameters."""
     groups = (*_backbone_groups(strategy, plan), *_head_groups(strategy))
     check_partition(groups, strategy)
     return replace(plan, groups=groups, rates=strategy.rates)
@@ -169,7 +169,7 @@ def _backbone_groups(strategy: Strategy, plan: TrainingPlan) -> Iterator[PlanGro
         label = (name if single else "backbone") if name in rates else "frozen"
         grouped.setdefault((label, rates.get(name), strategy.started_from(name)), []).append(name)
     for (label, rate, start), stages in grouped.items():
-        several = sum(key[0] == label for key in grouped) > 1  # as where some stages start from elsewhere
+        several = sum(key[0] == label for key in grouped) > 1  # e.g. stages with another start
         parameters = [p for name in stages for p in backbone.stages[name].parameters()]
         yield PlanGroup(
             f"{label} {'+'.join(stages)}" if several else label,
@@ -185,7 +185,7 @@ def _backbone_groups(strategy: Strategy, plan: TrainingPlan) -> Iterator[PlanGro
 
 
 def _head_groups(strategy: Strategy) -> list[PlanGroup]:
-    """Return one group for the head, or two where its biases have a rate of their own."""
+    """Return one group for the head, or two if its biases have their own rate."""
     head, settings, rates = strategy.head, strategy.task.head, strategy.rates
     named = dict(head.named_parameters())
     start = strategy.head_started_from()
@@ -209,12 +209,12 @@ def _head_groups(strategy: Strategy) -> list[PlanGroup]:
 
 
 def check_partition(groups: Sequence[PlanGroup], whole: nn.Module) -> None:
-    """Raise RuntimeError unless every parameter is in exactly one group, by identity: values may be equal."""
+    """Raise RuntimeError unless every parameter is in exactly one group; compares identity, as values may be equal."""
     listed = [id(parameter) for group in groups for parameter in group.parameters]
     if len(listed) != len(set(listed)):
         raise RuntimeError("A parameter is in two groups of the training plan.")
     if set(listed) != {id(parameter) for parameter in whole.parameters()}:
-        raise RuntimeError("The groups of the training plan do not hold every parameter.")
+        raise RuntimeError("The groups of the training plan do not hold exactly the network's parameters.")
     trained = {id(parameter) for group in groups for parameter in group.trained}
     if not trained <= set(listed) or any(group.frozen and group.trained for group in groups):
-        raise RuntimeError("The training plan trains what it does not hold, or what it calls frozen.")
+        raise RuntimeError("The training plan trains a parameter that is in no group or in a frozen one.")

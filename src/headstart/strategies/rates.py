@@ -1,4 +1,4 @@
-"""Learning rates by stage, and which weights decay."""
+"""Compute learning rates by stage, and find which weights decay."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from headstart.strategies.names import matching
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a strategy trains: the head at ``lr``, the backbone at ``lr / head_lr_multiplier``.
+    """The learning rates of a strategy: ``lr`` for the head, ``lr / head_lr_multiplier`` for the backbone.
 
-    The rate falls by ``layer_decay`` a stage from the top downward; ``stage_lr`` sets single stages. The head's biases
-    get ``head_bias_lr_multiplier`` times the backbone's rate, if that is given.
+    Each stage has ``layer_decay`` times the rate of the stage above it; ``stage_lr`` sets single stages. The head's
+    biases get ``head_bias_lr_multiplier`` times the backbone's rate, if that is given.
     """
 
-    lr: float  # 1 while a range test is still to find it
+    lr: float  # 1 until a range test finds it
     to_find: bool
     weight_decay: float
     head_lr_multiplier: float = 1.0
@@ -38,9 +38,9 @@ class Rates:
         layer_decay: float,
         stage_lr: Mapping[str, float] | None,
     ) -> "Rates":
-        """Return the rates that settings ask for; ``lr`` is a number, "auto", or None for the optimizer's own.
+        """Return the rates of these settings; ``lr`` is a number, "auto", or None for the optimizer's own.
 
-        ``optimizer`` is a partial with ``lr`` and perhaps ``weight_decay``. Raises ConfigError.
+        ``optimizer`` is a partial with ``lr`` and perhaps ``weight_decay``. Raises ConfigError for an unusable rate.
         """
         check_parameters("strategy", locals())
         own = dict(getattr(optimizer, "keywords", {}))
@@ -65,13 +65,13 @@ class Rates:
         return self.lr / self.head_lr_multiplier
 
     def found(self, lr: float) -> "Rates":
-        """Return the rates with the head's rate that a range test has found."""
+        """Return these rates with the head's rate from a range test."""
         return replace(self, lr=lr, to_find=False)
 
     def of_stages(self, names: Sequence[str], trained: Sequence[str], network: str) -> dict[str, float]:
         """Return the rate of each trained stage, lowest first.
 
-        Raises ConfigError where ``stage_lr`` names no stage, one twice, or one that is frozen.
+        Raises ConfigError if ``stage_lr`` names an unknown or frozen stage, or one stage twice.
         """
         rates = {
             name: self.backbone * self.layer_decay ** (len(names) - number)
@@ -90,22 +90,22 @@ class Rates:
         return {name: usable_rate(name, rate) for name, rate in rates.items()}
 
     def of_head_biases(self) -> float:
-        """Return the rate of the head's biases, where they have one of their own."""
+        """Return the rate of the head's biases, if they have their own."""
         assert self.head_bias_lr_multiplier is not None
         return usable_rate("the head's biases", self.backbone * self.head_bias_lr_multiplier)
 
 
 def usable_rate(whose: str, rate: float) -> float:
-    """Return a rate that several settings determine. Raises ConfigError where float32 does not hold it."""
+    """Return a rate; raise ConfigError if it is not above 0 in float32."""
     if not SMALLEST_RATE <= rate <= LARGEST:
         raise ConfigError(
-            f"The learning rate of {whose} comes to {rate:g}, by optimizer.lr, strategy.head_lr_multiplier and other"
+            f"The learning rate of {whose} is {rate:g}, from optimizer.lr, strategy.head_lr_multiplier and other"
             " factors: expected a number above 0 that float32 can hold."
         )
     return rate
 
 
 def split_by_decay(parameters: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the parameters that weight decay is for, and the others: biases and normalisation, which are vectors."""
+    """Return the parameters with weight decay, and those without: biases and normalisation, which are vectors."""
     decayed = [parameter for parameter in parameters if parameter.ndim > 1]
     return decayed, [parameter for parameter in parameters if parameter.ndim <= 1]

@@ -1,4 +1,4 @@
-"""Solve ridge regression on fixed features: every strength from one decomposition.
+"""Solve ridge regression on fixed features, with one decomposition for all strengths.
 
 Least squares has a closed form, so the path of strengths costs little more than one fit.
 
@@ -20,11 +20,11 @@ from headstart.tasks.heads import put_linear
 
 
 class Ridge(SolvedStrategy):
-    """Least squares to the task's numbers (one-hot targets, or the numbers of a regression) with an L2 penalty.
+    """Least squares with an L2 penalty on one-hot targets, or on the numbers of a regression.
 
-    ``solvers.ridge.solve`` has the objective. The strength is the best by the primary metric on validation, then by the
-    loss. The outputs of a classifier are scaled so that their cross-entropy on validation is least, which changes no
-    decision.
+    ``solvers.ridge.solve`` has the objective. The strength with the best primary metric on validation is chosen, then
+    the lowest loss. A classifier's outputs are scaled for the lowest cross-entropy on validation, which changes no
+    prediction.
     """
 
     picked, solver, only_classes = "l2", "closed form", False
@@ -35,14 +35,14 @@ class Ridge(SolvedStrategy):
         self.strengths = [float(strength) for strength in as_list(l2)]
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Solve for each strength, put the best in place."""
+        """Solve for each strength and put the best head in place."""
         probe = fit_ridge(train, validation, self.task, self.strengths, self.task.weights_of, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.chosen = probe.scores["l2"], probe.scale
         return probe.number
 
     def compute_again(self, images: Features) -> None:
-        """Solve for the chosen strength; the scale stays that of the choice, as these images cannot tell it."""
+        """Solve for the chosen strength; the scale stays, as it needs images that the fit has not seen."""
         strength, scale = self.chosen
         images, task = in_double(images), self.task
         ((_, weight, bias),) = solve(

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class SharedWeights:
-    """The network that every process has, kept while copies of it are trained in shares."""
+    """The whole network of each process, kept while copies of it are trained in shares."""
 
     def __init__(self) -> None:
         self._whole: tuple[Backbone, nn.Module] | None = None
 
     def begin(self, strategy: "Strategy") -> None:
-        """Replace backbone and head by copies in shares, where the trainer asks for it and gradients are computed."""
+        """Replace backbone and head by copies in shares, if the trainer shares weights and computes gradients."""
         lightning = strategy.trainer.strategy
         if not isinstance(lightning, ModelParallelStrategy) or lightning.world_size == 1:
             return
-        if strategy.trainer.state.fn != TrainerFn.FITTING:  # no gradients, so there is room for all of it
+        if strategy.trainer.state.fn != TrainerFn.FITTING:  # no gradients, so memory holds the whole network
             return
         strategy.to("cpu")
         self._whole = (strategy.backbone, strategy.head)
@@ -40,16 +40,16 @@ class SharedWeights:
         strategy.plan = with_groups(strategy, strategy.plan)
 
     def end(self, strategy: "Strategy", trainer: pl.Trainer) -> None:
-        """Go back to the network that every process has; it is as it was before the fit."""
+        """Put back the whole network, which is unchanged since before the fit."""
         if self._whole is None:
             return
         (strategy.backbone, strategy.head), self._whole = self._whole, None
         strategy.plan = with_groups(strategy, strategy.plan)
-        trainer.strategy.optimizers = []  # they hold on to the copies
+        trainer.strategy.optimizers = []  # they keep the copies in memory
         strategy.to(trainer.strategy.root_device)
 
     def share_statistics(self, strategy: "Strategy") -> None:
-        """Take moving statistics from the first process; DDP does that by itself."""
+        """Copy moving statistics from the first process; DDP does that itself."""
         if self._whole is None:
             return
         layers = [

@@ -1,4 +1,4 @@
-"""A head that is computed from features, not trained by gradient steps."""
+"""Compute a head from features, without gradient steps."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ OnRow = Callable[[int, dict[str, float]], None]
 
 
 class SolvedStrategy(Strategy):
-    """The backbone frozen; the head computed from the features of the training images.
+    """A frozen backbone with a head that is computed from the features of the training images.
 
-    A subclass tries settings in turn, writes a row of scores for each and keeps the best on validation: the primary
-    metric first, then the loss. ``views`` is how many augmented views of an image are averaged in feature space, for
-    training, validation and test alike ("CNN Features off-the-shelf", arXiv:1403.6382, does it with crops and turns).
+    A subclass tries several settings, writes a row of scores for each and keeps the best on validation: the primary
+    metric first, then the loss. ``views`` is the number of augmented views whose features are averaged, in training,
+    validation and test ("CNN Features off-the-shelf", arXiv:1403.6382, averages crops and rotations).
 
-    With ``refit`` the head that is tested is computed once more, from training and validation images together and with
-    the setting that was chosen; validation scores and predictions are those of the head before.
+    With ``refit`` the tested head is computed again with the chosen setting, from training and validation images;
+    validation scores and predictions are those of the earlier head.
     """
 
     by_gradient = False
-    picked = ""  # the setting that is chosen on validation: its column in metrics.csv
-    only_classes = True  # whether it takes no other task than classification
+    picked = ""  # the column in metrics.csv of the setting that validation chooses
+    only_classes = True  # whether classification is its only task
 
     def __init__(
         self,
@@ -49,33 +49,33 @@ class SolvedStrategy(Strategy):
         if self.only_classes and task.kind != "classification":
             raise ConfigError(f"{who} needs classes, and task={task.kind} has none: use strategy=ridge or head_only.")
         if task.head.dropout:
-            raise ConfigError(f"{who} trains nothing by gradient steps, so head.dropout has to stay 0.")
+            raise ConfigError(f"{who} takes no gradient steps, so head.dropout has to stay 0.")
         check_linear_head(task, who)
         super().__init__(backbone, task, mixes, augmented, batch_norm, **settings)
         if augmented and (views is None or mixes):
             raise ConfigError(
-                f"{who} works on features computed once, so it takes no augmentation as such: use augmentation=none, or"
-                " strategy=head_only, or strategy.views=8 to average so many views of each image (not of a mix)."
+                f"{who} computes features only once, so it cannot augment images each epoch: use augmentation=none,"
+                " strategy=head_only, or strategy.views=8 to average 8 views of each image (mixes are not possible)."
             )
         if views is not None and not augmented:
-            raise ConfigError(f"strategy.views={views}: views of what? Name one, as in augmentation=crop_resize.")
+            raise ConfigError(f"strategy.views={views} needs an augmentation: set one, e.g. augmentation=crop_resize.")
         if self.batch_norm == "update":
             raise ConfigError(
-                f"{who} makes no training step in which statistics could move: use strategy.batch_norm=adapt."
+                f"{who} takes no training steps, so batch_norm=update has no effect: use strategy.batch_norm=adapt."
             )
         self.averaged_views, self.refits = views, refit
         self.images: Features | None = None  # of training and validation, until the refit
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
-        """Put the best head in place, after a row of scores for each that was tried; return its number."""
+        """Score each candidate in a row, put the best head in place, and return its row number."""
         raise NotImplementedError
 
     def compute_again(self, images: Features) -> None:
-        """Put a head in place that is computed from these images, with the setting that was chosen."""
+        """Compute a head from these images with the chosen setting, and put it in place."""
         raise NotImplementedError
 
     def trained_stages(self) -> list[str]:
-        """Return none."""
+        """Return no stage."""
         return []
 
     def head_started_from(self) -> str:
@@ -83,11 +83,11 @@ class SolvedStrategy(Strategy):
         return "features"
 
     def fit(self, trainer: Any, data: Any, start: Any = None, resume: Any = None, parts: int = 1) -> int:
-        """Compute the head; return the number of the row of scores that was chosen."""
+        """Compute the head; return the number of the chosen row of scores."""
         return fit_solved(self, trainer, data)
 
     def refit(self) -> None:
-        """Compute the head from training and validation images, if asked for; nothing is read of test."""
+        """Compute the head from training and validation images, if ``refit`` is set; no test image is read."""
         if self.images is None:
             return
         begun = time.perf_counter()
@@ -98,11 +98,11 @@ class SolvedStrategy(Strategy):
         self.clock.seconds_trained += time.perf_counter() - begun
 
     def choices(self, tried: int) -> dict[str, int]:
-        """Return what is picked; there are no epochs."""
+        """Return the number of candidates by chosen setting; there are no epochs."""
         return {self.picked: tried} if self.picked else {}
 
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
-        """Return, for people, which setting was chosen."""
+        """Return the chosen setting as text for the log."""
         chosen = f"{self.picked} {row[self.picked]:g}, the best of {tried} on validation" if tried > 1 else self.solver
         if not self.refits:
             return chosen

@@ -1,4 +1,4 @@
-"""Gradient steps: optimizer, training step, logs of an epoch, checkpoints."""
+"""Train by gradient steps: optimizer, training step, logs of an epoch, checkpoints."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,19 +24,19 @@ from headstart.tasks import EpochScores, Task
 
 @runtime_checkable
 class StepLogger(Protocol):
-    """A logger that takes numbers of single steps."""
+    """A logger that accepts numbers of single steps."""
 
     def log_steps(self, what: str, steps: Sequence[tuple[int, dict[str, float]]]) -> None:
-        """Take the numbers of each step by name; steps are counted from 0 over all epochs."""
+        """Log the numbers of each step by name; steps are counted from 0 over all epochs."""
 
 
 class GradientStrategy(Strategy):
     """A strategy that trains by gradient steps.
 
     ``optimizer`` takes parameter groups, ``scheduler`` an optimizer and ``total_steps``; ``augmented`` says whether
-    the training images are augmented in any way. Where each image comes in several views, all have its target. With a
-    ``consistency`` above 0 only the first has it, and the predictions for the views are pulled together by a loss of
-    this weight.
+    the training images are augmented in any way. If an image has several views, all have its target. With a
+    ``consistency`` above 0, only the first view has the target, and a loss of this weight makes the predictions for the
+    views similar.
 
     ``lr`` is the head's learning rate: a number, None for the optimizer's own, or "auto" for one found by a range
     test; ``Rates`` describes the other rates. Biases and normalisation have no weight decay unless ``decay_norm_bias``.
@@ -64,22 +64,22 @@ class GradientStrategy(Strategy):
         self.consistency = consistency
         self.train_scores = EpochScores(task)
         self.shared, self.watch = SharedWeights(), Watch(self)
-        self.batch_parts = 1  # the passes that a training batch takes, for want of memory
+        self.batch_parts = 1  # passes per training batch; more than 1 saves memory
         self._step_rates: list[tuple[int, dict[str, float]]] = []
-        self._spread: list[tuple[Tensor, int]] = []  # how far views of so many images are from their mean
+        self._spread: list[tuple[Tensor, int]] = []  # consistency loss and number of images, by batch
         self._keep_frozen = True  # whether checkpoints hold frozen tensors
 
     def fit(self, trainer: Any, data: Any, start: Any = None, resume: Resume | None = None, parts: int = 1) -> int:
-        """Train; return the best epoch on validation, counted from 0, whose network is then in place.
+        """Train, restore the best epoch on validation, and return its number, counted from 0.
 
-        ``start`` gives features of the network as it starts, if they are wanted and kept. A batch goes through the
-        network in ``parts``.
+        ``start`` gives cached features of the untrained network, if the strategy needs them. A batch passes through
+        the network in ``parts`` parts.
         """
         self.batch_parts = parts
         return fit_by_gradient(self, trainer, data, start, resume)
 
     def configure_model(self) -> None:
-        """Train copies in shares, where the trainer asks for it."""
+        """Train copies in shares, if the trainer shares weights."""
         self.shared.begin(self)
 
     def configure_optimizers(self) -> Any:
@@ -99,14 +99,14 @@ class GradientStrategy(Strategy):
     # --- a step
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed dropout for this step, whatever was drawn before."""
+        """Seed dropout for this step, independent of earlier draws."""
         torch.manual_seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx, *ranks.key()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, mixed first if asked, with the views' consistency and the strategy's penalty."""
+        """Return the loss of a batch after mixing, with the views' consistency and the strategy's penalty."""
         batch = batch.carried_out()
         inputs, targets, views, count = batch.inputs, batch.targets, batch.views, len(batch.targets)
-        if not self.consistency:  # then each view is an item of its own
+        if not self.consistency:  # then each view is a separate item
             targets, views = targets.repeat(views) if views > 1 else targets, 1
         if self.mixes:
             x, targets, within = self._mixed(inputs, targets, batch_idx)
@@ -121,7 +121,7 @@ class GradientStrategy(Strategy):
         return loss if penalty is None else loss + penalty
 
     def _mixed(self, inputs: Tensor, targets: Tensor, batch_idx: int) -> tuple[Tensor, Tensor, BatchMixing | None]:
-        """Return normalised inputs and soft targets, both mixed, and the mixing that is for a stage's output."""
+        """Return mixed and normalised inputs, mixed soft targets, and the mixing for a stage's output, if any."""
         x, targets, within = self.normalise(inputs), self.task.soft(targets), None
         for mixing in self.mixings(len(x), (x.shape[-2], x.shape[-1]), self.current_epoch, batch_idx):
             if mixing.stage is None:
@@ -133,7 +133,7 @@ class GradientStrategy(Strategy):
 
     @contextmanager
     def _mixing(self, within: BatchMixing | None) -> Iterator[None]:
-        """Mix the output of a stage in every pass meanwhile."""
+        """Mix the output of a stage in every pass inside this context."""
         if within is None or within.stage is None:
             yield
             return
@@ -147,7 +147,7 @@ class GradientStrategy(Strategy):
     def _loss(
         self, network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor, views: int, batch_idx: int
     ) -> Tensor:
-        """Return the mean loss of a batch; of a batch in parts, the loss that the last part passes backward."""
+        """Return the mean loss of a batch; for a batch in parts, the loss that the last part passes backward."""
         if self.batch_parts > 1 and batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.optimizers().zero_grad()  # type: ignore[union-attr]  # Lightning would do it between our passes
         parts = _in_parts(inputs, targets, views, self.batch_parts)
@@ -167,30 +167,30 @@ class GradientStrategy(Strategy):
         return loss
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Clear gradients, but not for a batch in parts: its first parts have left theirs by now."""
+        """Clear gradients, except for a batch in parts, whose first parts have added theirs already."""
         if self.batch_parts == 1:
             optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Note the learning rates of this step; the pass is over, so statistics may be changed."""
+        """Record the learning rates of this step; the pass is over, so statistics may be changed."""
         self.shared.share_statistics(self)
         self._step_rates.append((self.global_step, self.learning_rates(optimizer)))
 
     def learning_rates(self, optimizer: Any) -> dict[str, float]:
-        """Return the present rate of each trained group of the plan; 0 for one that is frozen in this epoch."""
+        """Return the current rate of each trained group of the plan; 0 for one that is frozen in this epoch."""
         return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
 
     # --- an epoch
 
     def on_train_epoch_start(self) -> None:
-        """Set every mode, whatever ran before, and start the clock."""
+        """Set every mode, as validation changed them, and start the clock."""
         self.open_phase()
         self.train()
         self.clock.start(self.device)
         self._spread = []
 
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock: training of this epoch is over."""
+        """Stop the clock, as training of this epoch is over."""
         self.clock.stop()
 
     def on_validation_epoch_end(self) -> None:
@@ -218,7 +218,7 @@ class GradientStrategy(Strategy):
     # --- frozen tensors, checkpoints
 
     def on_fit_start(self) -> None:
-        """Remember the frozen tensors."""
+        """Copy the frozen tensors."""
         self.frozen.remember(self.frozen_tensors())
 
     def on_fit_end(self) -> None:
@@ -227,7 +227,7 @@ class GradientStrategy(Strategy):
 
     @contextmanager
     def saving_without_frozen(self) -> Iterator[None]:
-        """Let checkpoints written meanwhile omit frozen tensors."""
+        """Omit frozen tensors from checkpoints that are written inside this context."""
         self._keep_frozen = False
         try:
             yield
@@ -235,7 +235,7 @@ class GradientStrategy(Strategy):
             self._keep_frozen = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Omit frozen tensors, if asked to."""
+        """Omit frozen tensors inside ``saving_without_frozen``."""
         if self._keep_frozen:
             return
         frozen = {f"backbone.stages.{name}" for name in self.frozen_tensors()}
@@ -247,7 +247,7 @@ class GradientStrategy(Strategy):
         checkpoint["state_dict"] = {**frozen, **checkpoint["state_dict"]}
 
     def progress(self) -> dict[str, Any]:
-        """Return what ``resume`` needs besides weights and optimizer: plain values and tensors."""
+        """Return the state for ``resume`` besides weights and optimizer, as plain values and tensors."""
         return {
             "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._step_rates,
@@ -256,7 +256,7 @@ class GradientStrategy(Strategy):
         }
 
     def resume(self, progress: Mapping[str, Any], mid_epoch: bool = False) -> None:
-        """Continue from a checkpoint; within an epoch, set its modes and start its clock here."""
+        """Continue from a checkpoint; within an epoch, also set its modes and start its clock."""
         self.clock.resume(progress, self.device, mid_epoch)
         if not mid_epoch:
             return
@@ -270,7 +270,7 @@ class GradientStrategy(Strategy):
 
 
 def _in_parts(inputs: Tensor, targets: Tensor, views: int, parts: int) -> list[tuple[Tensor, Tensor]]:
-    """Return a batch in so many parts, none empty; the views of an image stay together."""
+    """Return a batch in at most ``parts`` parts, none empty; the views of an image stay together."""
     if parts == 1:
         return [(inputs, targets)]
     by_view = inputs.unflatten(0, (views, -1)).tensor_split(parts, dim=1)

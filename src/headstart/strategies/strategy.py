@@ -1,4 +1,4 @@
-"""What a strategy answers: where weights start, what is trained, how fast, and in which mode."""
+"""Define what a strategy answers: where weights start, what is trained, how fast, and in which mode."""
 
 import logging
 import re
@@ -29,23 +29,23 @@ RANDOM = "random"
 
 
 class Strategy(HeadedBackbone):
-    """Backbone and new head, trained as the subclass answers.
+    """A backbone and a new head, trained as the subclass answers.
 
-    From the answers comes one ``TrainingPlan``. Two classes fit it: ``GradientStrategy`` by gradient steps,
+    The answers determine one ``TrainingPlan``. Two classes fit it: ``GradientStrategy`` by gradient steps,
     ``SolvedStrategy`` by computing the head from features. Derive from one of them.
 
     ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated again on at most
     ``batch_norm_images`` training images, in passes of ``modes.PASS``, then stored), "batch" (always those of the
-    batch), or "auto": update in stages that are trained from random weights, frozen elsewhere. Statistics that fit the
-    weights are worth more than those of a few batches.
+    batch), or "auto": update in stages that are trained from random weights, frozen elsewhere, because statistics that
+    fit the weights are better than those of a few batches.
     """
 
     by_gradient = True  # whether it takes gradient steps
-    solver = ""  # what computes the head, where no optimizer does
+    solver = ""  # what computes the head, if no optimizer trains it
     pretrained = True  # whether the backbone starts from weights learned elsewhere
-    wants_random = False  # whether it also takes a second backbone, from random weights
+    wants_random = False  # whether it also needs a second backbone, from random weights
     in_phases = False  # whether some trained weights are frozen in some epochs
-    by_stage = False  # whether each stage is a group of its own, whatever its rate
+    by_stage = False  # whether each stage is its own group, at any rate
     averaged_views: int | None = None  # features are means over this many views of an image
 
     def __init__(
@@ -73,13 +73,13 @@ class Strategy(HeadedBackbone):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan = make_plan(self)
         self.clock, self.frozen = EpochClock(), FrozenCheck()
-        self.selected: dict[str, Any] = {}  # what validation chose besides the epoch, for the record
+        self.selected: dict[str, Any] = {}  # choices of validation besides the epoch, for run.json
         self._adapted = False
 
     # --- what a subclass answers
 
     def trained_stages(self) -> list[str]:
-        """Return the names of the stages that are trained, all or some of their weights."""
+        """Return the names of the stages of which at least some weights are trained."""
         raise NotImplementedError
 
     def trains(self, layer: torch.nn.Module, name: str) -> bool:
@@ -87,7 +87,7 @@ class Strategy(HeadedBackbone):
         return True
 
     def change_layers(self) -> None:
-        """Put in layers of the strategy's own, before the plan is made."""
+        """Insert the strategy's own layers, before the plan is made."""
 
     def started_from(self, stage: str) -> str:
         """Return where the weights of a stage come from."""
@@ -107,7 +107,7 @@ class Strategy(HeadedBackbone):
         return self.rates.weight_decay if self.rates else 0.0
 
     def trained_since(self, stage: str) -> int:
-        """Return the epoch, counted from 1, from which a stage is trained if it is."""
+        """Return the first epoch, counted from 1, in which a trained stage is trained."""
         return 1
 
     def frozen_now(self) -> Sequence[str]:
@@ -115,28 +115,28 @@ class Strategy(HeadedBackbone):
         return self.plan.frozen_stages
 
     def open_phase(self) -> None:
-        """Set what is trained in this epoch, where that changes between epochs."""
+        """Set what is trained in this epoch, if that changes between epochs."""
 
     def penalty(self) -> Tensor | None:
-        """Return what is added to the training loss."""
+        """Return a term that is added to the training loss, if any."""
         return None
 
     @property
     def wants_start_features(self) -> bool:
-        """Whether the head starts from features of the training images."""
+        """Whether the start of the head is computed from features of the training images."""
         return self.task.head.init == "class_means"
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
-        """Put weights into the head, from features of the network as it starts."""
+        """Compute the start of the head from features of the untrained network."""
         self.task.start_head(self.head, train)
 
     def finish(self, trainer: pl.Trainer, data: Any) -> None:
-        """Change the network after the fit, when it is that of the best epoch."""
+        """Change the network after the fit, when it has the weights of the best epoch."""
 
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
         """Load the tensors of a finished run; ``chosen`` returns a number of its row of scores by name.
 
-        Raises RuntimeError where they do not fit.
+        Raises RuntimeError if they do not fit.
         """
         self.load_state_dict(state)
 
@@ -144,36 +144,36 @@ class Strategy(HeadedBackbone):
         """Change the network between its predictions on validation and those on test."""
 
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
-        """Return, for people, which of ``tried`` rows of scores was chosen."""
+        """Return, as text for the log, which of ``tried`` rows of scores was chosen."""
         return f"epoch {number + 1} of {tried}, the best on validation"
 
     def choices(self, tried: int) -> dict[str, int]:
-        """Return everything that validation chose, with the number of candidates; ``tried`` rows of scores are one."""
+        """Return the number of candidates of each choice on validation; ``tried`` is the number of rows of scores."""
         return {"epoch": tried}
 
     # --- what follows from the answers
 
     @classmethod
     def config_name(cls) -> str:
-        """Return the name that settings have for it: linear_probe for LinearProbe."""
+        """Return the name of the strategy in settings: linear_probe for LinearProbe."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     def mixings(self, count: int, shape: tuple[int, int], epoch: int, batch_idx: int) -> list[BatchMixing]:
-        """Return how the images of a batch are mixed, one way after the other."""
+        """Return how the images of a batch are mixed, in order."""
         rng = generator("mix", self.noise_seed, epoch, batch_idx, *ranks.key())
         return [mix.draw(rng, count, shape) for mix in self.mixes]
 
     def fit(self, trainer: pl.Trainer, data: Any, start: Any = None, resume: Any = None, parts: int = 1) -> int:
-        """Fit the plan to data; return which row of scores, counted from 0, is the best on validation."""
+        """Fit the plan to data; return the number, counted from 0, of the best row of scores on validation."""
         raise NotImplementedError
 
     def begin(self, data: Any, device: torch.device) -> None:
-        """Estimate the statistics of batch norm, if asked for; once, before anything is computed."""
+        """Estimate the statistics of batch norm for ``batch_norm=adapt``, once, before all other computation."""
         if self._adapted or self.batch_norm != "adapt":
             return
         self._adapted = True
         self.to(device)
-        with ranks.alone():  # the same everywhere, up to rounding, which is the leader's
+        with ranks.alone():  # all processes agree up to rounding; the leader's result is used
             batches = counted_batches(
                 data.mixed_dataloader(self.batch_norm_images, modes.PASS), "statistics of batch norm"
             )
@@ -184,7 +184,7 @@ class Strategy(HeadedBackbone):
         log.info("batch norm: statistics estimated on %d training images", count)
 
     def train(self, mode: bool = True) -> "Strategy":
-        """Set modes: frozen stages stay in eval mode, whoever calls this; batch norm goes by its own mode."""
+        """Set modes: frozen stages stay in eval mode, and batch norm follows its own mode."""
         super().train(mode)
         resting = self.frozen_now()
         stored = resting if self.batch_norm == "auto" else ()
@@ -193,5 +193,5 @@ class Strategy(HeadedBackbone):
         return self
 
     def frozen_tensors(self) -> dict[str, Tensor]:
-        """Return, by name, the parameters that are not trained and the statistics that do not move."""
+        """Return, by name, the parameters that are not trained and the statistics that do not change."""
         return self.plan.frozen_tensors(self.backbone)

@@ -20,10 +20,10 @@ from headstart.strategies.steps import GradientStrategy
 
 
 class Surgical(GradientStrategy):
-    """Pretrained start; the head and the stages that ``train_stages`` names or matches trained, the others frozen.
+    """Fine-tuning of the head and of the stages that ``train_stages`` names or matches; the others are frozen.
 
-    Which stages pay depends on how the target differs (Lee et al. 2023, arXiv:2210.11466). Frozen stages above a
-    trained one pass gradients on, but do not change.
+    The best stages depend on how the target differs from the source (Lee et al. 2023, arXiv:2210.11466). Frozen stages
+    above a trained one pass gradients through, but do not change.
     """
 
     def __init__(
@@ -40,41 +40,41 @@ class Surgical(GradientStrategy):
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
-        """Those that are named."""
+        """Return the stages that ``train_stages`` matches."""
         hits = matching(self.train_stages, self.backbone.stage_names, "strategy.train_stages", self.backbone.name)
         return [name for names in hits for name in names]
 
 
 class FinetuneSome(Surgical):
-    """The head and ``stages`` stages at one end."""
+    """Fine-tuning of the head and of ``stages`` stages at one end of the network."""
 
     def __init__(self, backbone: Backbone, *args: Any, stages: int = 2, **kwargs: Any) -> None:
         self.count = stages
         super().__init__(backbone, *args, **kwargs)
 
     def trained_stages(self) -> list[str]:
-        """So many of them."""
+        """Return ``stages`` stages at one end."""
         stages, hint = self.backbone.stage_names, "; for all of them use finetune_all"
         check_count("strategy.stages", self.count, 1, len(stages) - 1, self.backbone.name, stages, hint)
         self.train_stages = list(self.choose(stages, self.count))
         return super().trained_stages()
 
     def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
-        """Which of the stages are trained."""
+        """Return ``count`` of the stages, which are to be trained."""
         raise NotImplementedError
 
 
 class FinetuneLower(FinetuneSome):
-    """The head and the lowest stages trained, the upper ones frozen."""
+    """Fine-tuning of the head and the lowest stages; the upper ones are frozen."""
 
     def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
-        """The lowest ones."""
+        """Return the lowest stages."""
         return stages[:count]
 
 
 class FinetuneUpper(FinetuneSome):
-    """The head and the highest stages trained, the lower ones frozen."""
+    """Fine-tuning of the head and the highest stages; the lower ones are frozen."""
 
     def choose(self, stages: Sequence[str], count: int) -> Sequence[str]:
-        """The highest ones."""
+        """Return the highest stages."""
         return stages[len(stages) - count :]

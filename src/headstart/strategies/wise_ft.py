@@ -1,12 +1,12 @@
-"""Fine-tune from a probe, then mix the weights before and after.
+"""Fine-tune from a probe, then average the weights before and after.
 
-The mix keeps what the pretrained network knew about other images.
+The average keeps what the pretrained network knew about other images.
 
 Paper: WiSE-FT, Wortsman et al. 2021 (arXiv:2109.01903)
 Command: headstart train strategy=wise_ft
 Measured: 85.1 ± 1.9 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds; lp_ft
   has 84.1 (docs/strategies.md).
-Fails: to choose well with few validation images: it took mixes of 0.5, 0 and 0.5.
+Fails: to choose well with few validation images: it chose mixes of 0.5, 0 and 0.5.
 """
 
 import logging
@@ -30,8 +30,8 @@ MIXES = tuple(number / 10 for number in range(11))
 class WiseFt(LpFt):
     """LP-FT, then ``(1 - mix) * start + mix * tuned`` for every weight: WiSE-FT (arXiv:2109.01903).
 
-    The start is the pretrained network with the probe's head, where the paper has a zero-shot head. Of
-    ``mixes_tried`` the one with the best validation accuracy is taken, then the lowest loss.
+    The start is the pretrained network with the probe's head; the paper uses a zero-shot head. The mix of
+    ``mixes_tried`` with the best validation accuracy is chosen, then the lowest loss.
     """
 
     def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:
@@ -41,7 +41,7 @@ class WiseFt(LpFt):
         self._before: dict[str, Tensor] = {}
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
-        """Keep the start: here, as a fit that is taken up again begins with other weights."""
+        """Copy the start here, because a resumed fit begins with other weights."""
         super().start_head(train, validation)
         self._before = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
@@ -84,7 +84,7 @@ class WiseFt(LpFt):
 
 
 def mixed(before: dict[str, Tensor], after: dict[str, Tensor], mix: float) -> dict[str, Tensor]:
-    """Weights and statistics between two states of one network; counters are those after."""
+    """Return weights and statistics between two states of one network; counters are those of ``after``."""
     return {
         name: torch.lerp(before[name], tensor, mix) if tensor.is_floating_point() else tensor
         for name, tensor in after.items()

@@ -1,4 +1,4 @@
-"""Head, loss and metrics of the target task."""
+"""Tasks: head, loss and metrics for one kind of target."""
 
 from headstart.tasks.classification import Classification
 from headstart.tasks.heads import CosineHead, LinearHead, MlpHead

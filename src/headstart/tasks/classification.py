@@ -1,4 +1,4 @@
-"""One label an image: a head, cross-entropy, accuracy."""
+"""Classify images, with one label per image: head, cross-entropy, accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,9 +21,9 @@ from headstart.tasks.task import OnRow
 
 
 class Classification:
-    """One label an image. Soft targets (N, classes) are taken everywhere that hard ones (N,) are.
+    """One label per image. Every method accepts hard targets (N,) and soft targets (N, classes).
 
-    ``class_weights``, (classes,) of mean 1 over training images, weigh the training loss and nothing else.
+    ``class_weights``, (classes,) with mean 1 over training images, weigh only the training loss.
     """
 
     kind = "classification"
@@ -45,17 +45,17 @@ class Classification:
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
-        """Return the number of classes, and their weights where ``dataset.balance`` asks for them."""
+        """Return the number of classes, and their weights if ``dataset.balance`` sets them."""
         weighed = {} if data.class_weights is None else {"class_weights": data.class_weights}
         return {"num_classes": data.num_classes, **weighed}
 
     @property
     def balanced(self) -> bool:
-        """Whether every class weighs the same in training, whatever its number of images."""
+        """Whether all classes have equal total weight in training, for any numbers of images."""
         return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, initialised from the seed alone."""
+        """Return new output layers; only the seed determines their weights."""
         return self.head.make(feature_dim, self.width, seed)
 
     def soft(self, targets: Tensor) -> Tensor:
@@ -63,9 +63,9 @@ class Classification:
         return F.one_hot(targets, self.num_classes).to(torch.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean cross-entropy in nats, in float32 or wider; training alone smooths labels and weighs classes.
+        """Return the mean cross-entropy in nats, in float32 or wider; with ``training``, smooth labels, weigh classes.
 
-        Weighed, it is ``-sum_c w_c t_c log p_c`` of the (mixed, smoothed) targets t, the mean over images, so that it
+        The weighted loss is the mean over images of ``-sum_c w_c t_c log p_c``, with (mixed, smoothed) targets t. It
         is linear in the targets and does not depend on which classes share a batch.
         """
         logits = at_least_single(outputs)
@@ -73,12 +73,12 @@ class Classification:
         smoothing = self.label_smoothing if training else 0.0
         if not training or self.class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        # By labels, PyTorch would divide by the weights of the batch, by probabilities it divides by the images.
+        # Given labels, PyTorch divides by the batch's sum of weights; given probabilities, by the number of images.
         soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
     def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 for a right prediction and 0 for a wrong one; with soft targets the share of the predicted class."""
+        """Return 1 for a right prediction and 0 for a wrong one; for soft targets, that of the predicted class."""
         predicted = outputs.argmax(dim=1)
         hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else predicted == targets
         return hits.to(torch.float32)
@@ -88,15 +88,15 @@ class Classification:
         return score_classes(outputs, targets)
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the logarithms (N, classes) of mean probabilities, from logits (V, N, classes)."""
+        """Return the logarithms (N, classes) of probabilities averaged over V views, from logits (V, N, classes)."""
         return log_mean(at_least_single(outputs).log_softmax(dim=2))
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the Jensen-Shannon divergence in nats."""
+        """Return the Jensen-Shannon divergence of the views in nats."""
         return jensen_shannon(outputs)
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Put the means of the classes into the head."""
+        """Set the head's weights to the class means of the features."""
         start_from_class_means(head, features.values, features.targets)
 
     def regress_on(self, targets: Tensor) -> Tensor:
@@ -104,11 +104,11 @@ class Classification:
         return F.one_hot(targets, self.num_classes).double()
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor with which the outputs have the least cross-entropy."""
+        """Return the factor for the outputs that gives the lowest cross-entropy."""
         return centroids.best_scale(outputs, targets)
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return the weight of each image in a fit that is solved, (N,) of mean 1; None where all count alike."""
+        """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal."""
         return balanced_weights(targets, self.num_classes) if self.balanced else None
 
     def fit_probe(
@@ -118,7 +118,7 @@ class Classification:
         strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
-        """Return the softmax regression on features whose L2 strength is the best on validation."""
+        """Return a softmax regression on features, with the L2 strength that is best on validation."""
         return fit_probe_once(
             train, validation, self.num_classes, strengths or STRENGTHS, "logistic", on_row, self.balanced
         )

@@ -1,4 +1,4 @@
-"""New output layers: linear, a small network, cosine; what they read, and where their weights start."""
+"""Make new output layers (linear, a small network, cosine): their input and their start."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,12 +26,12 @@ class LinearLayer(nn.Linear):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D) to (N, classes)."""
+        """Return logits (N, classes) of features (N, D)."""
         return super().forward(F.dropout(x, self.dropout, self.training) if self.dropout else x)
 
 
 class CosineLayer(nn.Module):
-    """Cosine of the angle to a vector a class, times a learned scale (Gidaris & Komodakis 2018, arXiv:1804.09458)."""
+    """Cosine to one vector per class, times a learned scale (Gidaris & Komodakis 2018, arXiv:1804.09458)."""
 
     def __init__(self, feature_dim: int, classes: int, dropout: float = 0.0, scale: float = 20.0) -> None:
         super().__init__()
@@ -40,17 +40,17 @@ class CosineLayer(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D) to (N, classes)."""
+        """Return logits (N, classes) of features (N, D)."""
         x = F.dropout(x, self.dropout, self.training) if self.dropout else x
         return self.scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
 
 
 class LinearHead:
-    """Settings of a linear head, and of what it reads.
+    """Settings of a linear head and of its input.
 
-    ``stages`` names the stages whose pooled outputs are joined (None: the last), ``pooling`` is the backbone's own
-    (None), "avg", "max", "avgmax" or "gem" with exponent ``gem_p``. ``init`` of the output layer: "default" (PyTorch's
-    uniform), "zeros", "gaussian" (deviation 0.01), or "class_means" of the training features.
+    ``stages`` names the stages whose pooled outputs are joined (None: the last). ``pooling`` is None for the backbone's
+    own, or "avg", "max", "avgmax" or "gem" with exponent ``gem_p``. ``init`` is the start of the output layer:
+    "default" (PyTorch's uniform), "zeros", "gaussian" (deviation 0.01), or "class_means" of the training features.
     """
 
     kind = "linear"
@@ -66,16 +66,16 @@ class LinearHead:
     ) -> None:
         check_parameters("head", locals())
         if init not in self.inits:
-            raise ConfigError(f"head.init={init}: a {self.kind} head does not start so.{nearest(init, self.inits)}")
+            raise ConfigError(f"head.init={init} does not exist for head={self.kind}.{nearest(init, self.inits)}")
         self.stages = None if stages is None else as_list(stages)
         self.pooling, self.gem_p, self.dropout, self.init = pooling, gem_p, dropout, init
 
     def read(self, backbone: Backbone) -> Backbone:
-        """The network as this head reads it."""
+        """Return the backbone with this head's stages and pooling."""
         return read_from(backbone, self.stages, self.pooling, self.gem_p)
 
     def make(self, feature_dim: int, classes: int, seed: int) -> nn.Module:
-        """The layers, initialised from the seed alone; "class_means" has to wait for features."""
+        """Return the layers, initialised from only the seed; "class_means" is set later, from features."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("head", seed))
             head = self._layers(feature_dim, classes)
@@ -94,7 +94,7 @@ class LinearHead:
 
 
 class MlpHead(LinearHead):
-    """One or two hidden layers with ReLU and dropout: the small network on extracted features."""
+    """Settings of a head with one or two hidden layers, each with ReLU and dropout."""
 
     kind = "mlp"
     inits = ("default", "zeros", "gaussian")
@@ -113,7 +113,7 @@ class MlpHead(LinearHead):
 
 
 class CosineHead(LinearHead):
-    """Cosines to a vector a class: blind to the length of features."""
+    """Settings of a head that gives the cosine to one vector per class; the length of features has no effect."""
 
     kind = "cosine"
     inits = ("default", "gaussian", "class_means")
@@ -145,7 +145,7 @@ class Rescaled(nn.Module):
 
 
 def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Set the weights of a linear head, (K, D) and (K,), so that it gives ``weight x + bias``."""
+    """Set the weights (K, D) and the bias (K,) of a linear head, so that it returns ``weight x + bias``."""
     if isinstance(head, Rescaled):
         put_linear(head.layers, weight / head.deviation, (bias - head.mean) / head.deviation)
         return
@@ -156,14 +156,14 @@ def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
 
 
 def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
-    """The layer that gives the logits."""
+    """Return the layer that computes the logits."""
     last = head[-1] if isinstance(head, nn.Sequential) else head
     assert isinstance(last, LinearLayer | CosineLayer)
     return last
 
 
 def start_from_class_means(head: nn.Module, values: Tensor, targets: Tensor) -> None:
-    """Put the means of the classes into the output layer; values (N, D), targets (N,)."""
+    """Set the weights of the output layer to the class means of features ``values`` (N, D) with targets (N,)."""
     layer = output_layer(head)
     classes = len(layer.weight)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""One number an image: a head in the unit of the targets, squared error, mean absolute error."""
+"""Predict one number per image: a head in the unit of the targets, squared error, mean absolute error."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,10 +19,10 @@ from headstart.tasks.task import OnRow
 
 
 class Regression:
-    """One number an image.
+    """One number per image.
 
     ``mean`` and ``deviation`` are those of the training targets. The output layer learns standardised targets, so that
-    usual learning rates fit any unit; a fixed layer behind it gives numbers in the unit of the targets. ``loss`` is
+    usual learning rates work for any unit; a fixed layer converts its output to the unit of the targets. ``loss`` is
     "mse", "mae" or "huber", of standardised errors.
     """
 
@@ -44,11 +44,11 @@ class Regression:
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
-        """Return mean and deviation of the training targets."""
+        """Return the mean and deviation of the training targets."""
         return {"mean": float(data.train.targets.mean()), "deviation": float(data.train.targets.std())}
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, features (N, D) to numbers (N, 1)."""
+        """Return new output layers, from features (N, D) to numbers (N, 1)."""
         return Rescaled(self.head.make(feature_dim, self.width, seed), self.mean, self.deviation)
 
     def soft(self, targets: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Regression:
         return targets.to(torch.float32)[:, None]
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss of errors over the deviation of the training targets."""
+        """Return the mean loss of errors, divided by the deviation of the training targets."""
         outputs = at_least_single(outputs)
         error = (outputs - self._column(targets).to(outputs)) / self.deviation
         return self.losses[self.loss_name](error, torch.zeros_like(error))
@@ -80,18 +80,18 @@ class Regression:
         return (at_least_single(outputs) / self.deviation).var(dim=0, correction=0).mean()
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Leave the head: none of its starts needs features."""
+        """Do nothing, as no start of this head needs features."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
         """Return the numbers, float64 (N, 1)."""
         return targets.double()[:, None]
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return 1: outputs are in the unit of the targets."""
+        """Return 1, as outputs are in the unit of the targets."""
         return 1.0
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return None: all images count alike."""
+        """Return None, as all weights are equal."""
         return None
 
     def fit_probe(
@@ -101,7 +101,7 @@ class Regression:
         strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
-        """Return the ridge regression on features whose L2 strength is the best on validation."""
+        """Return a ridge regression on features, with the L2 strength that is best on validation."""
         return fit_ridge(train, validation, self, strengths or STRENGTHS, on_row=on_row)
 
     @staticmethod

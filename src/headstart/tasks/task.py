@@ -1,4 +1,4 @@
-"""What a task owns: everything that depends on the kind of target."""
+"""Define a task, which owns everything that depends on the kind of target."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,10 +15,10 @@ OnRow = Callable[[int, dict[str, float]], None]
 class Task(Protocol):
     """Head, loss and metrics for one kind of target.
 
-    ``outputs`` (N, K) are what the head gives; targets are (N,), or (N, K) where images are mixed.
+    ``outputs`` (N, K) come from the head; targets are (N,), or (N, K) for mixed images.
     """
 
-    kind: str  # a key of ``headstart.kinds.KINDS``, which holds what needs no network, such as how predictions are kept
+    kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
     primary: str  # the name of the primary metric
     higher_is_better: bool  # whether a higher value of it is better
     head: LinearHead  # its settings
@@ -26,14 +26,14 @@ class Task(Protocol):
 
     @property
     def balanced(self) -> bool:
-        """Whether every class weighs the same in training."""
+        """Whether all classes have equal total weight in training."""
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
-        """Return the arguments that a prepared data set determines, such as the number of classes."""
+        """Return the arguments that a prepared data set determines, e.g. the number of classes."""
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, features (N, D) to outputs (N, K), initialised from the seed alone."""
+        """Return new output layers, from features (N, D) to outputs (N, K), initialised from only the seed."""
 
     def soft(self, targets: Tensor) -> Tensor:
         """Return targets (N,) as floats (N, K) that can be mixed."""
@@ -42,28 +42,28 @@ class Task(Protocol):
         """Return the mean loss over N items, in float32 or wider."""
 
     def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what each item adds to the primary metric, which is the mean, float32 (N,)."""
+        """Return the score of each item, float32 (N,); the primary metric is their mean."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return "loss" and the primary metric by its name, computed in float64."""
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return outputs (N, K) that average the predictions for V views, from outputs (V, N, K)."""
+        """Return outputs (N, K) of the predictions averaged over V views, from outputs (V, N, K)."""
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
-        """Return how far the predictions for V views, outputs (V, N, K), are from their mean; a scalar."""
+        """Return the spread of the predictions for V views about their mean, a scalar, from outputs (V, N, K)."""
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Put weights into the head that ``head.init=class_means`` asks for."""
+        """Set the head's weights for ``head.init=class_means``."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the float64 numbers (N, K) that a least-squares fit aims at."""
+        """Return the targets of a least-squares fit, float64 (N, K)."""
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor for least-squares outputs that makes their loss least and changes no decision."""
+        """Return the factor for least-squares outputs that gives the lowest loss and changes no prediction."""
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return the weight of each image in a fit that is solved, (N,) of mean 1; None where all count alike."""
+        """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal."""
 
     def fit_probe(
         self,
@@ -72,4 +72,4 @@ class Task(Protocol):
         strengths: Sequence[float] | None = None,
         on_row: OnRow = lambda number, row: None,
     ) -> Probe:
-        """Return the linear model on features whose L2 strength is the best on validation."""
+        """Return a linear model on features, with the L2 strength that is best on validation."""

@@ -1,4 +1,4 @@
-"""What happens to training images, step by step, for people."""
+"""Describe the augmentation of training images, step by step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ LOADER, DEVICE, MIXED = "by the loader", "on the device, in batches", "to whole 
 
 
 def augmentation_steps(config: DictConfig, augmentation: Augmentation, on_device: bool) -> list[list[str]]:
-    """A row of the training plan for each view and mix, views first; none where images stay as they are."""
+    """Return a row of the training plan for each view and mix, views first; none without augmentation."""
     settings: Any = OmegaConf.to_container(config.augmentation)
     views = len(augmentation.views)
     batch_from = augmentation.views.batch_from if on_device else views
@@ -24,7 +24,7 @@ def augmentation_steps(config: DictConfig, augmentation: Augmentation, on_device
 
 
 def parameters(settings: Mapping[str, Any]) -> str:
-    """scale=[0.35, 1.0] flip=0.5"""
+    """Return settings as text, e.g. "scale=[0.35, 1.0] flip=0.5"."""
     return " ".join(f"{name}={_short(value)}" for name, value in settings.items() if not name.startswith("_")) or "–"
 
 

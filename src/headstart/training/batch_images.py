@@ -1,4 +1,4 @@
-"""The first training batch as the network sees it, as one image for people."""
+"""Draw the first training batch, as the network sees it, as one image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from headstart.records.curves import Curves
 from headstart.strategies import Strategy
 
 TAG = "augmented_batch"
-SHOWN = 16  # images at most: some views take milliseconds each
+SHOWN = 16  # images at most, as some views take milliseconds each
 COLUMNS = 4
-SIDE = 128  # pixels of an image in the grid, at most: a grid takes time to compress
+SIDE = 128  # pixels per side of an image in the grid, at most, as compressing a grid takes time
 GAP = 2
 
 
 def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) -> None:
-    """Give the first batch of the first epoch, after views and mixes, to the loggers that keep images.
+    """Log the first batch of the first epoch, after views and mixes, to the loggers that keep images.
 
-    It is bit-equal to what the first training step will see, and drawing it moves no random stream: views come from
-    (seed, epoch, position), mixes from (seed, epoch, batch). No loader is made, and no process started.
+    It is bit-equal to the input of the first training step. Drawing it changes no random stream: views come from
+    (seed, epoch, position), mixes from (seed, epoch, batch). It needs no loader and no other process.
     """
     keeping = [logger for logger in loggers if logger.keeps_images]
     if not keeping:
@@ -38,7 +38,7 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) ->
 def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
     """The first ``count`` images of the first batch as they enter the network: float (N, C, S, S), normalised.
 
-    Where several come of each, they lie side by side.
+    Several views of one image are side by side.
     """
     train = data.train
     keys = next(iter(data.train_batches()))
@@ -56,7 +56,7 @@ def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Ten
 
 
 def _with_partners(rows: Sequence[int], mixings: Sequence[Any]) -> list[int]:
-    """The rows, then all that are mixed into them: a large batch need not be decoded for a few of its images."""
+    """Return the rows, then all rows that are mixed into them, so that only these images are decoded."""
     needed = dict.fromkeys(rows)
     for mixing in reversed(mixings):
         needed |= dict.fromkeys(int(mixing.partner[row]) for row in list(needed))
@@ -72,7 +72,7 @@ def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images (N, s, s, 3) in rows of COLUMNS on white, the last row perhaps shorter: (H, W, 3)."""
+    """Return images (N, s, s, 3) as one image (H, W, 3) with COLUMNS columns on a white background."""
     count, side = images.shape[:2]
     columns = min(COLUMNS, count)
     rows = -(-count // columns)

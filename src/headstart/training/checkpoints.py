@@ -1,4 +1,4 @@
-"""The best epoch while a run goes on, and the network that it ends with."""
+"""Keep the best epoch during a run, and the network at its end."""
 
 import math
 from collections.abc import Callable
@@ -20,10 +20,10 @@ LOSS = "validation/loss"  # decides between epochs of equal accuracy
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all, and that hold nothing but tensors and plain values."""
+    """Checkpoints that are complete or absent, and that hold only tensors and plain values."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the old one, which stays until the new one is on the disk."""
+        """Write a checkpoint; the old file stays until the new one is on the disk."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, durable=True) as file:
@@ -32,16 +32,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read it; code in it is refused, whatever ``weights_only`` says."""
+        """Read a checkpoint; refuse code in it, even if ``weights_only`` is False."""
         content: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         return content
 
 
 class BestEpoch(ModelCheckpoint):
-    """Keeps the trained tensors of the best epoch: what is frozen cannot have changed.
+    """A checkpoint of the best epoch's trained tensors; frozen ones cannot have changed.
 
-    Of epochs that share the best value of the monitor, the one with the lowest validation loss is the best, then the
-    first: small validation splits tie often, and classifiers on features choose their settings so.
+    Among epochs with the best value of the monitor, the lowest validation loss decides, then the earliest epoch. Small
+    validation splits often tie, and classifiers on features choose their settings by the same rule.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,11 +61,11 @@ class BestEpoch(ModelCheckpoint):
         return better
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to tell which epoch is the best."""
+        """Return what a resumed run needs to know the best epoch."""
         return {**super().state_dict(), "best_loss": self.best_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Checkpoints lie in this run's directory, wherever that was when they were written."""
+        """Restore the state, with paths in this run's directory, which may have moved."""
 
         def here(path: Any) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
@@ -95,27 +95,27 @@ def keep_network(strategy: Strategy, epoch: int, folder: Path) -> None:
 
 
 def drop_intermediate(folder: Path) -> None:
-    """Remove what only an unfinished run needs: first what refers to the other."""
+    """Remove the checkpoints that only an unfinished run needs, first the one that refers to the other."""
     for name in (RESUME_CHECKPOINT, EPOCH_CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     drop_halves(folder)
 
 
 def drop_halves(folder: Path) -> None:
-    """Remove checkpoints that a process was killed in the middle of; only for who holds the run's lock."""
+    """Remove partly written checkpoints of a killed process; the caller must hold the run's lock."""
     for path in folder.glob(".*.ckpt.*"):
         path.unlink(missing_ok=True)
 
 
 class _Disk:
-    """A file that remembers what the disk said: PyTorch, which writes through it, passes on another error."""
+    """A file that keeps the error of the disk, as PyTorch replaces it with its own."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
-        """Pass on."""
+        """Write to the file and keep its error."""
         try:
             return self.file.write(content)
         except OSError as error:
@@ -123,7 +123,7 @@ class _Disk:
             raise
 
     def flush(self) -> None:
-        """Pass on."""
+        """Flush the file."""
         self.file.flush()
 
 

@@ -1,4 +1,4 @@
-"""From settings to the parts of a run: data, views and mixes, backbone, strategy, trainer."""
+"""Make the parts of a run from its settings: data, views and mixes, backbone, strategy, trainer."""
 
 import copy
 import json
@@ -41,9 +41,9 @@ WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
 
 
 def make(config: DictConfig, group: str, **given: Any) -> Any:
-    """The object that a group of settings describes, from them and from ``given``.
+    """Return the object of a group of settings, made from them and from ``given``.
 
-    Raises ConfigError, in one sentence, for a setting that the class does not take.
+    Raises ConfigError, in one sentence, for a setting that the class does not accept.
     """
     name = config._get_full_key(group)  # as in callbacks.early_stopping
     foreign = not str(config[group].get("_target_", "headstart")).startswith("headstart.")
@@ -59,7 +59,7 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if isinstance(cause, HeadstartError):
             raise cause from None
-        # An own class that fails in another way has a bug; of other libraries' classes the settings are to blame.
+        # If a class of headstart fails in another way, it has a bug; if another library's does, a setting is wrong.
         if cause is None or isinstance(cause, WRONG_ARGUMENT) or (foreign and crash_of(cause) is None):
             raise ConfigError(f"{name}: {_line(cause or error)}.") from error
         if cause is error:
@@ -68,26 +68,26 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
 
 
 def _check_annotated(settings: Any, name: str) -> None:
-    """Hold the settings of another library's class against its annotations: many would fail only in training."""
-    with suppress(ImportError, AttributeError, ValueError):  # no such class: told by Hydra
+    """Check the settings of another library's class against its annotations, as many would fail only in training."""
+    with suppress(ImportError, AttributeError, ValueError):  # Hydra reports a missing class
         plain: Any = OmegaConf.to_container(settings)
         check_arguments(name, pkgutil.resolve_name(str(settings["_target_"])), plain)
 
 
 def make_data(config: DictConfig) -> ImageData:
-    """The data set, nothing read yet."""
+    """Return the data set; nothing is read yet."""
     data: ImageData = make(config, "dataset", **({"task": _task_class(config).kind} if config.get("task") else {}))
     return data
 
 
 def make_augmentation(config: DictConfig) -> Augmentation:
-    """Views and mixes in the order of the list."""
+    """Return views and mixes in the order of the list."""
     augmentation = config.augmentation
     return Augmentation({name: make(augmentation, name) for name in augmentation_names(augmentation)})
 
 
 def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
-    """A batch in parts cannot be mixed within the network."""
+    """Raise ConfigError if a batch in parts would be mixed within the network."""
     if config.trainer.get("auto_batch") and any(isinstance(mix, ManifoldMixup) for mix in augmentation.mixes):
         raise ConfigError(
             "trainer.auto_batch may pass a batch in parts, manifold_mixup mixes it within the network: leave one of the"
@@ -96,19 +96,19 @@ def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
 
 
 def augments_on_device(config: DictConfig, device: str) -> bool:
-    """Whether views that can be are drawn by the loader only, and carried out in batches where the network is."""
+    """Return whether the loader only draws views, and the device of the network computes them in batches."""
     where = config.augmentation.get("where", "auto")
     return where == "device" or (where == "auto" and device != "cpu")
 
 
 def make_test_views(config: DictConfig) -> Pipeline | None:
-    """What predictions are averaged over at the end, if asked for."""
+    """Return the views over which test predictions are averaged; None without ``test_views``."""
     name = config.get("test_views")
     return None if name is None else Pipeline([FixedViews(name)])
 
 
 def starts_pretrained(config: DictConfig) -> bool:
-    """Whether the strategy wants weights learned elsewhere."""
+    """Return whether the strategy starts from pretrained weights."""
     try:
         return bool(getattr(get_class(config.strategy._target_), "pretrained", True))
     except (ImportError, ValueError) as error:
@@ -116,9 +116,9 @@ def starts_pretrained(config: DictConfig) -> bool:
 
 
 def make_backbone(config: DictConfig) -> Backbone:
-    """The network without its classifier, its weights loaded.
+    """Return the network without its classifier, with its weights loaded.
 
-    The last one made is remembered untouched: the runs of a sweep mostly start from the same.
+    An untouched copy of the last one is cached, as most runs of a sweep start from the same network.
     """
     settings: Any = OmegaConf.to_container(config.backbone)
     weights = expanded(str(settings.get("weights")))
@@ -131,7 +131,7 @@ def make_backbone(config: DictConfig) -> Backbone:
 
 
 def make_features(config: DictConfig) -> FeatureSettings:
-    """What the settings say about features; without the group, nothing is kept."""
+    """Return the settings of features; without the group, nothing is cached."""
     if config.get("features") is None:
         return FeatureSettings(enabled=False)
     features: FeatureSettings = make(config, "features")
@@ -178,7 +178,7 @@ def make_task(config: DictConfig, data: ImageData) -> Task:
 
 
 def kind_of(config: DictConfig) -> Kind:
-    """Return what can be known of the kind of target without a network."""
+    """Return the kind of target, which needs no network."""
     return KINDS[_task_class(config).kind]
 
 
@@ -190,7 +190,7 @@ def _task_class(config: DictConfig) -> Any:
 
 
 def check_optimizer(config: DictConfig) -> None:
-    """Let optimizer and schedule refuse their settings now, and not after the data were read."""
+    """Raise ConfigError for wrong settings of the optimizer or the schedule, before the data are read."""
     group = "optimizer"
     try:
         optimizer = make(config, group)([torch.nn.Parameter(torch.zeros(1))])
@@ -203,9 +203,9 @@ def check_optimizer(config: DictConfig) -> None:
 
 
 def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves], KeepProgress]:
-    """Lightning's trainer with the loggers and callbacks of the settings.
+    """Return Lightning's trainer with the loggers and callbacks of the settings.
 
-    metrics.csv, the best epoch on validation and checkpoints to go on from belong to every run.
+    Every run has metrics.csv, a checkpoint of the best epoch on validation, and checkpoints to resume from.
     """
     loggers: list[Curves] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
@@ -228,8 +228,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         save_weights_only=True,
         enable_version_counter=False,
     )
-    # The first checkpoint is the one that the strategy goes back to, whatever others the settings add.
-    # What a checkpoint to go on from holds of the other callbacks is what they know when a hook has passed them all.
+    # The strategy restores the first checkpoint callback's best epoch, so ``best`` comes before those of the settings.
+    # ``keep`` comes last, so that its checkpoint holds the other callbacks' state after the same hook.
     keep = KeepProgress(directory / CHECKPOINT_FOLDER, {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
     callbacks = [best, *callbacks, keep]
     plain = config.copy()
@@ -260,20 +260,20 @@ def _with_monitors(callbacks: DictConfig, primary: Metric) -> DictConfig:
 
 
 def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
-    """Raise ConfigError for a precision that this device, or this optimizer, does not train in."""
+    """Raise ConfigError for a precision in which this device or this optimizer cannot train."""
     if str(config.trainer.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
         raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
     eps = make(config, "optimizer")([torch.nn.Parameter(torch.zeros(1))]).defaults.get("eps")
     trains = getattr(get_class(config.strategy._target_), "by_gradient", True)
     if trains and trainer.precision == "16-true" and eps is not None and not torch.tensor(eps).half():
         raise ConfigError(
-            f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so that steps are no numbers; set"
+            f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so steps become NaN; set"
             " +optimizer.eps=1e-4, or use bf16-true."
         )
 
 
 def _shared_out(config: DictConfig) -> dict[str, Any]:
-    """What the trainer has to know to share batches out, beyond its settings; nothing for one device."""
+    """Return the trainer's further arguments for several devices; none for one device."""
     strategy = config.trainer.get("strategy")
     if strategy is None:
         return {}
@@ -284,15 +284,15 @@ def _shared_out(config: DictConfig) -> dict[str, Any]:
         )
     if strategy == "fsdp":
         sharding.check_settings(config)
-        # What is put together in inference mode would be of no use to the training steps that follow.
+        # Weights that are gathered in inference mode cannot be used in later training steps.
         return {"strategy": sharding.Sharded(), "plugins": [processes.environment()], "inference_mode": False}
-    if getattr(get_class(config.strategy._target_), "in_phases", False):  # DDP else waits for what rests
+    if getattr(get_class(config.strategy._target_), "in_phases", False):  # else DDP waits for frozen weights
         strategy = "ddp_find_unused_parameters_true"
     return {"strategy": strategy, "plugins": [processes.environment()]}
 
 
 def _check_trainer(trainer: pl.Trainer) -> None:
-    """Refuse what would leave an epoch without its validation, or a run without its images."""
+    """Raise ConfigError if a limit leaves no batch for training, validation or test."""
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if getattr(trainer, name) == 0:
             raise ConfigError(f"trainer.{name}=0: a run needs training, validation and test images.")

@@ -1,4 +1,4 @@
-"""What the machine does to a run, as one sentence each."""
+"""Describe failures of the machine in one sentence each."""
 
 import sys
 import traceback
@@ -12,7 +12,7 @@ NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memo
 
 
 def crash_of(error: BaseException) -> CrashError | None:
-    """The sentence for an error that is not about settings or data; None for all others, which may be bugs."""
+    """Return an error with one sentence for a failure of the machine; None for other errors, which may be bugs."""
     if (failure := failure_of(error)) is not None:
         return failure
     if is_out_of_memory(error):
@@ -21,15 +21,15 @@ def crash_of(error: BaseException) -> CrashError | None:
             " which passes each batch through the network in parts."
         )
     if not isinstance(error, FileNotFoundError) and (known := system_error(error)) is not None:
-        return CrashError(f"{str(known).rstrip('.')}; what was finished stands.")
+        return CrashError(f"{str(known).rstrip('.')}; finished results are kept.")
     return None
 
 
 def happens_again(error: BaseException) -> bool:
     """Return whether the same settings would end in the same error.
 
-    That holds for whatever is told as a fault of settings or data, and for errors while the parts of a run are made,
-    which depend on nothing else; but not where the machine, its disk or its network failed.
+    That is true for wrong settings or data, and for errors while the parts of a run are made, which depend on nothing
+    else. It is false if the machine, its disk or its network failed.
     """
     crash = error if isinstance(error, CrashError) else crash_of(error)
     if crash is not None or isinstance(error, OSError):
@@ -42,9 +42,9 @@ def happens_again(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the machine or of its device did not suffice."""
-    torch = sys.modules.get("torch")  # where it was never needed, it has not run out of memory either
+    """Return whether the machine or its device had not enough memory."""
+    torch = sys.modules.get("torch")  # if it is not loaded, it has not run out of memory
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
-    told = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in told for words in NO_MEMORY)
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in message for words in NO_MEMORY)

@@ -1,4 +1,4 @@
-"""Start a rank above 0: it trains with its shares of the batches and writes nothing."""
+"""Start a rank above 0, which trains on its shares of the batches and writes nothing."""
 
 import gc
 import multiprocessing
@@ -18,18 +18,18 @@ from headstart.records.names import SETTINGS_FILE
 
 
 def main(arguments: Sequence[str]) -> int:
-    """A rank above 0: the run directory, and where to say that it is ready."""
+    """Run a rank above 0; the arguments are the run directory and the file descriptor for "ready"."""
     directory, answers = Path(arguments[0]), int(arguments[1])
     processes._STARTED_AS[0] = int(os.environ["RANK"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but the leader decides
-    told = threading.Event()
-    threading.Thread(target=_listen, args=(told,), daemon=True).start()
-    gc.disable()  # what imports leave behind all stays, so that searching it for garbage is lost time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process, but the leader decides
+    may_start = threading.Event()
+    threading.Thread(target=_listen, args=(may_start,), daemon=True).start()
+    gc.disable()  # imports leave no garbage, so a search for it costs time
     from headstart.training.run import follow
 
     gc.freeze()
     gc.enable()
-    told.wait()
+    may_start.wait()
     config = OmegaConf.load(directory / SETTINGS_FILE)
     assert isinstance(config, DictConfig)
     try:
@@ -39,13 +39,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     for worker in multiprocessing.active_children():
         worker.terminate()
-    os._exit(0)  # the run waits for this; taking an interpreter apart takes seconds
+    os._exit(0)  # the run waits for this process, and a regular end takes seconds
 
 
-def _listen(told: threading.Event) -> None:
-    """Wait for the word to go on, then for the end of whoever gave it."""
+def _listen(may_start: threading.Event) -> None:
+    """Set the event at the leader's signal; when the leader ends, end this process."""
     while os.read(0, 1):
-        told.set()
+        may_start.set()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

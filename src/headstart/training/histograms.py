@@ -1,4 +1,4 @@
-"""Histograms of the weights, an epoch after the other: where they move, and whether some die or run away."""
+"""Log histograms of the weights after each epoch, which show weights that change, vanish or explode."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,35 +16,35 @@ BINS = 64
 
 
 class WeightHistograms(pl.Callback):
-    """After each epoch, of each stage and of the head: ``weights/NAME`` and ``weights/NAME/biases_and_norms``.
+    """Histograms of each stage and the head after each epoch: ``weights/NAME``, ``weights/NAME/biases_and_norms``.
 
-    Kernels and matrices are kept apart from vectors: the scales of normalisation, all near 1, would hide the rest. With
-    averaged weights it is the average, as it is what is validated and kept.
+    Kernels and matrices are separate from vectors, because the scales of normalisation, all near 1, would hide the
+    others. With averaged weights the histogram shows the average, which is validated and saved.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Raise ConfigError where no logger keeps histograms."""
+        """Raise ConfigError if no logger keeps histograms."""
         if not _keeping(trainer.loggers):
             raise ConfigError("callbacks=histograms writes to TensorBoard, so it needs logger=tensorboard.")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Give the histograms of this epoch to the loggers."""
+        """Log the histograms of this epoch."""
         parts = {**dict(pl_module.backbone.stages), "head": pl_module.head}
-        told = {
+        histograms = {
             f"weights/{name}{kind}": histogram
             for name, part in parts.items()
             for kind, tensors in _kinds(part)
             if (histogram := histogram_of(tensors)) is not None
         }
         for logger in _keeping(trainer.loggers):
-            logger.log_histograms(trainer.current_epoch, told)
+            logger.log_histograms(trainer.current_epoch, histograms)
 
 
 @torch.no_grad()
 def histogram_of(tensors: Iterable[Tensor]) -> Histogram | None:
-    """All finite values of the tensors in BINS equal bins between the least and the greatest; None without any.
+    """Return all finite values of the tensors in BINS equal bins from the minimum to the maximum; None without any.
 
-    Counted where the tensors are, so that a GPU does the work.
+    The device of the tensors counts them.
     """
     values = [tensor.detach().flatten().float() for tensor in tensors]
     values = [value[value.isfinite()] for value in values]

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a run after its current step, with a checkpoint; a second one ends it at once."""
+"""End a run after its current step, with a checkpoint, on SIGTERM or SIGINT; a second signal ends it at once."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-QUEUE = signal.SIGUSR2  # what a cluster sends when a job's time is nearly up
+QUEUE = signal.SIGUSR2  # a cluster's signal shortly before a job's time limit
 STOPPING = (signal.SIGINT, signal.SIGTERM, QUEUE)
 
 
@@ -16,7 +16,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """What signals ask for. While ``waiting`` they only leave a note; otherwise they end the run at once."""
+    """The signals that a run has received. While ``waiting`` they are only recorded; otherwise they end the run."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -30,16 +30,16 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        """For people."""
+        """The reason of the end, for display."""
         return f"stopped by {signal.Signals(self.received or signal.SIGINT).name}"
 
     def end(self) -> None:
-        """End the run: with what was asked for. Raises Interrupted."""
+        """End the run by raising Interrupted."""
         self.waiting = False
         raise Interrupted(self.reason)
 
     def listen(self) -> None:
-        """Handle the signals, which the main thread gets; again after others have put handlers of theirs over ours."""
+        """Handle the signals in the main thread; call this again after other code has replaced the handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in STOPPING:
@@ -48,7 +48,7 @@ class Stop:
                 continue
             self._before.setdefault(number, before)
             if number == QUEUE and not callable(self._before[number]):
-                continue  # nobody here waits for it, so it keeps its meaning
+                continue  # no other handler expects it, so its default stays
             signal.signal(number, self._handle)
 
     def restore(self) -> None:
@@ -67,16 +67,15 @@ _CURRENT = Stop()
 
 
 def current() -> Stop:
-    """What signals have asked of the run of this process."""
+    """Return the signals that the run of this process has received."""
     return _CURRENT
 
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Handle signals meanwhile.
+    """Handle signals inside this context.
 
-    A signal of a cluster is handed on, once the run has ended, to whoever listened before: it puts the job back into
-    the queue.
+    After the run, a cluster's signal is passed to the earlier handler, which puts the job back into the queue.
     """
     global _CURRENT
     stop = _CURRENT = Stop()

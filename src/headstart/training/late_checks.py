@@ -1,4 +1,4 @@
-"""What can be refused only once data, network and trainer are made, and before anything is trained."""
+"""Check, before training, what can be checked only with the data, the network and the trainer."""
 
 import logging
 from collections.abc import Sequence
@@ -51,21 +51,21 @@ def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None
 
 
 def check_limits(trainer: pl.Trainer, data: ImageData) -> None:
-    """Raise ConfigError where a share of the batches is less than one batch."""
+    """Raise ConfigError if a fraction of the batches is less than one batch."""
     for name, split in (("train", data.train), ("val", data.validation), ("test", data.test), ("predict", data.test)):
         share, batches = getattr(trainer, f"limit_{name}_batches"), -(-len(split) // data.batch_size)
         if isinstance(share, float) and not int(share * batches):
             raise ConfigError(
-                f"trainer.limit_{name}_batches={share}: of {batches} batches that is none; expected at least"
+                f"trainer.limit_{name}_batches={share} is less than one of {batches} batches; expected at least"
                 f" {1 / batches:.3g}, or a number of batches."
             )
 
 
 def check_statistics(strategy: Strategy, data: ImageData, world: int, parts: int = 1) -> None:
-    """Raise ConfigError where batch norm would take statistics from one value a channel.
+    """Raise ConfigError if batch norm would compute statistics from one value per channel.
 
-    That is a pass of one image where the map has one pixel. ``world`` processes share a batch, and a batch of each
-    goes through the network in ``parts``.
+    That happens in a pass of one image with a map of one pixel. ``world`` processes share a batch, and each share
+    passes through the network in ``parts`` parts.
     """
     by_mode = {mode: [s for s, m in strategy.plan.statistics.items() if m == mode] for mode in ("update", "batch")}
     passes = {
@@ -79,21 +79,21 @@ def check_statistics(strategy: Strategy, data: ImageData, world: int, parts: int
             continue
         for stage in _of_one_pixel(strategy, stages):
             raise ConfigError(
-                f"dataset.batch_size={data.batch_size} leads to a pass of one image, in which batch norm of {stage} has"
-                " one value a channel and so no statistics: expected a larger dataset.batch_size, or"
+                f"dataset.batch_size={data.batch_size} leads to a pass of one image, which gives batch norm of {stage}"
+                " one value per channel and no statistics: expected a larger dataset.batch_size, or"
                 " strategy.batch_norm=frozen."
             )
 
 
 def _fewest(images: int, batch_size: int, shares: int) -> int:
-    """Return how many images the smallest pass holds: batches differ by one image at most."""
+    """Return the number of images of the smallest pass; batches differ by at most one image."""
     batches = -(-images // batch_size)
     return max(1, images // batches // shares)
 
 
 @torch.no_grad()
 def _of_one_pixel(strategy: Strategy, stages: Sequence[str]) -> list[str]:
-    """Return those of these stages in which a batch norm sees a map of one pixel."""
+    """Return the stages in which a batch norm gets a map of one pixel."""
     found: list[str] = []
     handles = []
     for stage in stages:
@@ -114,13 +114,13 @@ def _of_one_pixel(strategy: Strategy, stages: Sequence[str]) -> list[str]:
 
 
 def check_shares(data: ImageData, strategy: Strategy, world: int) -> None:
-    """Raise an error unless there is work to share, and an image of every batch and split for every process."""
+    """Raise an error unless the work can be shared, with an image of every batch and split for every process."""
     if world == 1:
         return
     if not strategy.by_gradient:
         raise ConfigError(
-            f"strategy={strategy.config_name()} computes its head in one process, so there is nothing for {world} to"
-            " share out: use trainer.devices=1."
+            f"strategy={strategy.config_name()} computes its head in one process, so {world} processes have nothing to"
+            " share: use trainer.devices=1."
         )
     batches = -(-len(data.train) // data.batch_size)
     smallest = len(data.train) // batches
@@ -137,28 +137,28 @@ def check_shares(data: ImageData, strategy: Strategy, world: int) -> None:
 
 
 def check_sharding(strategy: Strategy, lightning: LightningStrategy, world: int) -> None:
-    """Raise ConfigError unless what is trained can be shared out."""
+    """Raise ConfigError unless the trained weights can be sharded."""
     if not isinstance(lightning, Sharded) or world == 1:
         return
     if type(strategy).penalty is not Strategy.penalty:
         raise ConfigError(
-            f"trainer=fsdp: {type(strategy).__name__} adds to the loss what it measures on the weights of all stages at"
-            f" once, and they are never all in one place; {INSTEAD}."
+            f"trainer=fsdp: the penalty of {type(strategy).__name__} needs the weights of all stages at once, and no"
+            f" process holds them all; {INSTEAD}."
         )
     trained = [stage for name, stage in strategy.backbone.stages.items() if name not in strategy.plan.frozen_stages]
     single = [name for part in (*trained, strategy.head) for name, p in part.named_parameters() if not p.ndim]
     if single:
         raise ConfigError(
-            f"trainer=fsdp cannot share out {single[0]}, a single number"
+            f"trainer=fsdp cannot shard {single[0]}, a single number"
             f"{' (of head=cosine)' if single[0] == 'scale' else ''}; {INSTEAD}."
         )
 
 
 def warn_of_corners(config: DictConfig, data: ImageData) -> None:
-    """Say where test views of corners have nowhere to go."""
+    """Warn if test views of corners have no margin."""
     if config.get("test_views") in ("five_crop", "ten_crop") and data.test.images.decoder.short_side == data.test.size:
         log.warning(
-            "test_views=%s: the centre crop takes the whole short side, so corners differ along the long side only;"
+            "test_views=%s: the centre crop covers the whole short side, so corners differ only along the long side;"
             " dataset.crop_fraction=0.875 gives them a margin",
             config.test_views,
         )

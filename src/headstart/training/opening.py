@@ -1,4 +1,4 @@
-"""Say what a run is made of, before its first step."""
+"""Log a summary of a run before its first step."""
 
 import logging
 
@@ -42,7 +42,7 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
 
 
 def describe_data(data: ImageData) -> None:
-    """Log the sizes of the classes, what was found and is not used, and what is suspicious."""
+    """Log the sizes of the classes, unused files, and suspicious findings."""
     _, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
     for line in lines:
         log.info("%s", line)
@@ -53,7 +53,7 @@ def describe_data(data: ImageData) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Say what was taken of a file of weights, and where a network that should be pretrained is not, or not all."""
+    """Log what was used of a file of weights; warn if a network is not fully pretrained but should be."""
     weights = strategy.backbone.weights
     if weights.taken:
         log.info("backbone.weights: took %s", weights.taken)
@@ -66,6 +66,6 @@ def warn_of_weights(strategy: Strategy) -> None:
     if strategy.backbone.weights.missing:
         missing = strategy.backbone.weights.missing
         log.warning(
-            "backbone.weights fills %.0f %% of the tensors; the rest stays random: %s%s",
+            "backbone.weights fills %.0f %% of the tensors; the others stay random: %s%s",
             100 * (strategy.backbone.weights.matched or 0), ", ".join(missing[:4]), ", ..." if len(missing) > 4 else "",
         )  # fmt: skip

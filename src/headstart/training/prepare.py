@@ -1,4 +1,4 @@
-"""Make the parts of a run, and refuse here what can be refused."""
+"""Make the parts of a run, and check everything that can be checked before training."""
 
 import os
 import random
@@ -34,7 +34,7 @@ from headstart.training.reuse import check_views
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of, ready to train."""
+    """The parts of a run, ready to train."""
 
     data: ImageData
     augmentation: Augmentation
@@ -48,17 +48,17 @@ class Parts:
 
 @dataclass(frozen=True)
 class Described:
-    """A run before it begins."""
+    """A run that has not started."""
 
-    config: DictConfig  # settled
+    config: DictConfig  # with every reference resolved
     names: Mapping[str, str]  # of backbone, dataset and strategy
     data: ImageData  # found, not read
-    data_hash: str | None  # of all that its source holds; None where the settings say that
+    data_hash: str | None  # of all content of its source; None if the settings determine it
     config_hash: str  # of the settings that determine the result, and of the data
 
     @property
     def name(self) -> str:
-        """Of its directory."""
+        """The name of its directory."""
         names = self.names
         return identity.readable_name(
             names["dataset"],
@@ -70,9 +70,9 @@ class Described:
 
 
 def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
-    """Return what the settings amount to; ``choices`` are the names of the chosen config groups.
+    """Return the run that the settings describe; ``choices`` are the names of the chosen config groups.
 
-    The images are found, and those that have changed are hashed. Raises a HeadstartError where that cannot be done.
+    Finds the images and hashes those that have changed. Raises a HeadstartError if that fails.
     """
     settings = settled(config)
     config = OmegaConf.create(settings)
@@ -87,17 +87,17 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
 
 
 def facts_folder(config: DictConfig) -> Path | None:
-    """Return where it is noted what is known of images; None where nothing is to be kept."""
+    """Return the folder of cached facts about images; None if nothing is cached."""
     features = compose.make_features(config)
     return features.folder(config.output_dir) / IMAGES if features.enabled else None
 
 
 def settled(config: DictConfig) -> dict[str, Any]:
-    """The settings with nothing left open: what refers to others is filled in, the folder of images is absolute."""
+    """Return the settings with every reference resolved and an absolute folder of images."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
     if not compose.starts_pretrained(config):
-        config.backbone.weights = None  # said in config.yaml too
+        config.backbone.weights = None  # also in config.yaml
     for name in ("augmentation", "logger", "callbacks"):
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
@@ -114,10 +114,10 @@ def prepare(
     group: processes.ProcessGroup | None = None,
     data: ImageData | None = None,
 ) -> Parts:
-    """Everything that can be refused is refused here, cheap checks first; ``data`` need not be found once more.
+    """Return the parts of a run; check everything that can be checked, cheap checks first.
 
-    With ``every_stage`` the head reads all stages, and head.stages is set so, unless it names some. The other processes
-    of ``group`` are started early, as they take seconds to come up.
+    ``data`` may be given if it is already found. With ``every_stage``, head.stages is set to all stages unless it
+    names some. The other processes of ``group`` start early, as that takes seconds.
     """
     check_settings(config)
     data = data or compose.make_data(config)
@@ -136,7 +136,7 @@ def prepare(
         config.head.stages = backbone.stage_names
     data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
-    trainer.precision_plugin.convert_module(strategy)  # what is measured before the fit is of this network, too
+    trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
     data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
@@ -149,13 +149,13 @@ def prepare(
 
 
 def settle_on_the_cpu() -> None:
-    """Without a GPU, tell PyTorch so for good: its optimizers else look for a driver at every step, 0.2 ms each."""
+    """Without a GPU, fix PyTorch's answer, as its optimizers else look for a driver at every step, in 0.2 ms."""
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def _seed_everything(seed: int) -> None:
-    """Streams have generators of their own; this is for code that asks the global ones all the same."""
+    """Seed the global generators, for code that does not use the named streams."""
     random.seed(stream("python", seed))
     np.random.seed(stream("numpy", seed) % 2**32)  # noqa: NPY002
     torch.manual_seed(stream("noise", seed))

@@ -1,4 +1,4 @@
-"""How far a run is: what is under way within an epoch, and a line after each."""
+"""Show the progress of a run: a bar within each epoch, and a line after it."""
 
 import logging
 import time
@@ -14,24 +14,24 @@ SCORES = (("loss", "loss {:.3f}", 1), ("accuracy", "{:.1f} %", 100))
 
 
 class EpochProgress(pl.Callback):
-    """Count the images of each pass, and log a line after each epoch."""
+    """A counter of the images of each pass, which logs a line after each epoch."""
 
     def __init__(self) -> None:
-        self.open: list[ProgressLine] = []  # training, and within it validation
+        self.open: list[ProgressLine] = []  # of training, then of validation inside it
         self.start = 0.0
         self.epoch: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin anew."""
+        """Clear the epoch of an earlier fit."""
         self.epoch = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the epoch before: only now are its training scores known."""
-        self.tell(trainer)
+        """Log the epoch before, whose training scores are known only now."""
+        self.log_epoch(trainer)
         self.epoch, self.start = trainer.current_epoch, time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, number: int) -> None:
-        """Begin to count; a run that is taken up within an epoch did not see it start."""
+        """Begin to count; a run that is resumed within an epoch has not seen its start."""
         if self.epoch is None:
             self.epoch, self.start = trainer.current_epoch, time.perf_counter()
         if not self.open:
@@ -45,12 +45,12 @@ class EpochProgress(pl.Callback):
         self._advance(batch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """All images were seen."""
+        """End the pass."""
         self._end()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the last epoch."""
-        self.tell(trainer)
+        """Log the last epoch."""
+        self.log_epoch(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count."""
@@ -64,7 +64,7 @@ class EpochProgress(pl.Callback):
         self._advance(batch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """All images were seen."""
+        """End the pass."""
         self._end()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,11 +78,11 @@ class EpochProgress(pl.Callback):
         self._advance(batch)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """All images were seen."""
+        """End the pass."""
         self._end()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count: the validation images, once more by the network that was chosen."""
+        """Begin to count the validation images, which the chosen network predicts again."""
         self._begin("validation", trainer.predict_dataloaders, sum(trainer.num_predict_batches))
 
     def on_predict_batch_end(
@@ -92,16 +92,16 @@ class EpochProgress(pl.Callback):
         self._advance(batch)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """All images were seen."""
+        """End the pass."""
         self._end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave no half bar behind."""
+        """Close all unfinished bars."""
         while self.open:
             self._end()
 
-    def tell(self, trainer: pl.Trainer) -> None:
-        """ "epoch  3/10: train loss 0.612, 81.2 %, validation loss 0.401, 88.0 %, 4.1 s, 0:29 left"."""
+    def log_epoch(self, trainer: pl.Trainer) -> None:
+        """Log "epoch  3/10: train loss 0.612, 81.2 %, validation loss 0.401, 88.0 %, 4.1 s, 0:29 left"."""
         if self.epoch is None:
             return
         scores = []
@@ -119,7 +119,7 @@ class EpochProgress(pl.Callback):
         self.epoch = None
 
     def _begin(self, what: str, loader: Any, batches: float, done: int = 0) -> None:
-        """Count a pass of so many batches, of which some were done before."""
+        """Count a pass of ``batches`` batches, of which ``done`` are already done."""
         images, every = images_of(loader), len(loader)
         total = None if images is None else int(images * min(1.0, batches / max(1, every)))
         self.open.append(ProgressLine(what, total, done=int((total or 0) * done / max(1, batches))))

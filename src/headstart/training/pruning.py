@@ -1,4 +1,4 @@
-"""A run that is a trial of a search reports its epochs to the study, and ends early where the pruner says so."""
+"""Report the epochs of a search's trial to the study, and end the run early if the pruner decides so."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,9 @@ from headstart.sweeps.trials import make_pruner, open_storage
 
 
 class Pruning(pl.Callback):
-    """Reports the primary metric on validation after each epoch; raises Pruned before the next one starts.
+    """A report of the primary metric on validation after each epoch; raises Pruned before the next epoch.
 
-    After the last epoch there is nothing left to save, so such a run finishes. Strategies without epochs are never
-    pruned.
+    A run is not pruned after its last epoch, as that saves nothing. Strategies without epochs are never pruned.
     """
 
     def __init__(self, number: int, study: str, storage: str, primary: Metric) -> None:
@@ -22,8 +21,7 @@ class Pruning(pl.Callback):
 
         self.primary, self.monitor = primary, f"validation/{primary.name}"
         opened = open_storage(storage)
-        told = optuna.load_study(study_name=study, storage=opened)
-        name, options = told.user_attrs["pruner"]
+        name, options = optuna.load_study(study_name=study, storage=opened).user_attrs["pruner"]
         self.study = optuna.load_study(
             study_name=study,
             storage=opened,
@@ -34,32 +32,32 @@ class Pruning(pl.Callback):
         self.number = number
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the epoch, once: a run that was resumed may come by again."""
+        """Report the epoch, only once, as a resumed run may repeat it."""
         from optuna.trial import TrialState
 
-        told = self._told()
-        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics or told.state != TrialState.RUNNING:
+        trial = self._trial()
+        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics or trial.state != TrialState.RUNNING:
             return
-        if trainer.current_epoch not in told.intermediate_values:
+        if trainer.current_epoch not in trial.intermediate_values:
             self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End here, if the epochs so far promise too little."""
+        """End the run if the pruner decides so from the epochs so far."""
         from optuna.trial import TrialState
 
-        told = self._told()
-        if told.state == TrialState.RUNNING and told.intermediate_values and self.trial.should_prune():
+        trial = self._trial()
+        if trial.state == TrialState.RUNNING and trial.intermediate_values and self.trial.should_prune():
             self.study.tell(self.number, state=TrialState.PRUNED)
-        elif told.state != TrialState.PRUNED:  # by this process, or by one that was killed right after it had said so
+        elif trial.state != TrialState.PRUNED:  # an earlier process may have pruned it and been killed right after
             return
-        epoch, value = max(told.intermediate_values.items())
+        epoch, value = max(trial.intermediate_values.items())
         raise Pruned(
             f"Pruned after epoch {epoch + 1}: validation {self.primary.name} {self.primary.text(value)} was behind that"
             " of other trials."
         )
 
-    def _told(self) -> Any:
-        """What the study knows of this trial."""
+    def _trial(self) -> Any:
+        """Return the study's record of this trial."""
         return self.study.get_trials(deepcopy=False)[self.number]
 
 

@@ -1,4 +1,4 @@
-"""What a run is compared with, made from its data alone: no network."""
+"""Compute scores without a network, from only the data, to compare a run with."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ SIDE = 32  # larger images are reduced to this many pixels a side
 
 
 def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
-    """Return the scores of a linear model on the pixels themselves, its strength chosen on validation."""
+    """Return the scores of a linear model on the pixels, with its strength chosen on validation."""
     train, validation, test = (pixels(split) for split in (data.train.without_views(), data.validation, data.test))
     probe = task.fit_probe(train, validation)
     outputs = test.values.double() @ probe.weight.T + probe.bias
@@ -26,7 +26,7 @@ def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
 
 
 def pixels(split: ImageSplit) -> Features:
-    """Bytes of the centre-cropped images, at most 32 x 32, as (N, pixels)."""
+    """Return the centre-cropped images, at most 32 x 32, as features (N, pixels)."""
     split.images.load("pictures")
     rows = []
     for index in range(len(split)):
@@ -41,7 +41,7 @@ REFERENCES: dict[str, Callable[[ImageData, Task], Mapping[str, float]]] = {"raw_
 
 
 def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dict[str, Mapping[str, float]]:
-    """Scores of each reference, under the names of metrics."""
+    """Return the scores of each reference, by the names of metrics."""
     found = {}
     for name in names:
         found[name] = REFERENCES[name](data, task)

@@ -1,8 +1,8 @@
-"""Taking a run up again where it stopped, so that it ends as if it never had.
+"""Resume an interrupted run, so that its result equals that of an uninterrupted run.
 
 A checkpoint to resume from holds the trained tensors, the optimizer, the schedule, the counters of Lightning and of all
-callbacks, the scores of the epoch so far, the curves, and how long each TensorBoard file was. Order, views, mixes and
-noise need no state: they are drawn from (seed, epoch, position in the epoch).
+callbacks, the scores of the epoch so far, the curves, and the length of each TensorBoard file. Order, views, mixes and
+noise need no state, as (seed, epoch, position in the epoch) determines them.
 """
 
 import logging
@@ -21,20 +21,20 @@ from headstart.settings.leaf_table import check_setting
 from headstart.training.interrupt import current
 
 log = logging.getLogger(__name__)
-STATE = "headstart"  # where our own part lies in Lightning's checkpoint
+STATE = "headstart"  # the key of headstart's state in Lightning's checkpoint
 SHORTEST = 1.0  # seconds of training between two checkpoints, at least
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint to go on from."""
+    """A checkpoint to resume from."""
 
     path: Path
     epoch: int  # of the next batch, counted from 0
-    batches: int  # of that epoch that are done
-    complete: bool  # nothing is left to train
-    best: str  # the checkpoint of the best epoch so far, wherever the run directory lies now
-    seconds: float  # that the run had taken
+    batches: int  # the finished ones of that epoch
+    complete: bool  # whether nothing is left to train
+    best: str  # the checkpoint of the best epoch so far, in the present run directory
+    seconds: float  # of the run so far
     strategy: Mapping[str, Any]
     curves: Mapping[str, Mapping[str, Any]]  # by the logger's name
 
@@ -44,8 +44,8 @@ class ResumePoint:
         return f"epoch {self.epoch + 1}" + (f", after {self.batches} batches" if self.batches else "")
 
 
-def read_progress(folder: Path, made_of: Mapping[str, Any]) -> ResumePoint | None:
-    """What ``folder`` holds to go on from; None where there is nothing, or it is of another run than ``made_of``."""
+def read_progress(folder: Path, origin: Mapping[str, Any]) -> ResumePoint | None:
+    """Return the checkpoint in ``folder``; None if there is none, or if it has another ``origin``."""
     path = folder / RESUME_CHECKPOINT
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -54,44 +54,44 @@ def read_progress(folder: Path, made_of: Mapping[str, Any]) -> ResumePoint | Non
         found = ResumePoint(path, **{**kept, "best": str(folder / kept["best"]) if kept["best"] else ""})
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever is wrong with it, starting anew gives the same result
-        log.warning("%s cannot be read (%s); training starts anew", path, str(error).partition("\n")[0])
+    except Exception as error:  # after any error, training from the beginning gives the same result
+        log.warning("%s cannot be read (%s); training starts from the beginning", path, str(error).partition("\n")[0])
         return None
-    other = [name for name, value in made_of.items() if own["made_of"].get(name) != value]
+    other = [name for name, value in origin.items() if own["made_of"].get(name) != value]
     if other:
-        log.warning("the checkpoint was made with another %s; training starts anew", " and ".join(other))
+        log.warning("the checkpoint has another %s; training starts from the beginning", " and ".join(other))
         return None
     return found
 
 
 class KeepProgress(pl.Callback):
-    """Writes a checkpoint to resume from now and then, and whenever a signal asks the run to stop.
+    """Checkpoints to resume from, written at intervals and when a signal asks the run to stop.
 
-    ``share`` is how much of the time may go into them: after one that took s seconds the next follows s / share later.
-    With 1 there is one an epoch, with 0 only those that a signal asks for.
+    ``share`` is the fraction of time that they may take: after one that took s seconds, the next follows s / share
+    later. With 1 there is one per epoch, with 0 only a signal causes one.
     """
 
-    def __init__(self, folder: Path, made_of: Mapping[str, Any], share: float = 0.05) -> None:
+    def __init__(self, folder: Path, origin: Mapping[str, Any], share: float = 0.05) -> None:
         check_setting("sweep.checkpoint_share", share)
-        self.path, self.made_of, self.share = folder / RESUME_CHECKPOINT, dict(made_of), share
+        self.path, self.origin, self.share = folder / RESUME_CHECKPOINT, dict(origin), share
         self.found: ResumePoint | None = None
         self._last, self._cost = time.perf_counter(), 0.0
         self._place = (0, 0)
         self._complete = self._writing = False
-        self.begun, self.earlier_seconds = time.perf_counter(), 0.0  # when training began, and what came before
+        self.begun, self.earlier_seconds = time.perf_counter(), 0.0  # the start of this process, and the seconds before
 
     def resume_from(self, found: ResumePoint | None) -> None:
-        """What the run starts with."""
+        """Set the checkpoint from which the run starts, if any."""
         self.found = found
         self.earlier_seconds = found.seconds if found is not None else 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """From here on signals wait for the end of a step."""
+        """Let signals wait for the end of a step from now on."""
         current().waiting = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Put back what Lightning does not know of."""
-        # Lightning has just put handlers of its own over ours, which talk to the other processes in mid-step.
+        """Restore the state that Lightning does not restore."""
+        # Lightning has just replaced our signal handlers by its own, which contact other processes within a step.
         current().listen()
         self._last, self._complete = time.perf_counter(), False
         if self.found is not None:
@@ -101,7 +101,7 @@ class KeepProgress(pl.Callback):
                 logger.muted = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Between two epochs everything of the earlier one is logged: the best place for a checkpoint."""
+        """Write a checkpoint if one is due: between two epochs, the earlier one is logged completely."""
         epoch = trainer.current_epoch
         if epoch and (self.found is None or self.found.epoch != epoch or self.found.batches):
             self._place = (epoch, 0)
@@ -110,29 +110,29 @@ class KeepProgress(pl.Callback):
             current().end()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """In long epochs, and when asked to stop; not after the last batch, as validation comes first."""
+        """Write a checkpoint in long epochs and when asked to stop, but not before validation, after the last batch."""
         if batch_idx + 1 < trainer.num_training_batches and not self._accumulating(trainer, batch_idx):
             self._place = (trainer.current_epoch, batch_idx + 1)
             self._keep_if_due(trainer, pl_module, only_in_long_epochs=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """What comes now (mixing weights, the test pass) is done anew by a run that is taken up."""
+        """Write a checkpoint if one is due; a resumed run repeats all later steps, such as the test pass."""
         self._place, self._complete = (trainer.current_epoch, 0), True
         self._keep_if_due(trainer, pl_module)
         current().waiting = False
-        if trainer.strategy.reduce_boolean_decision(current().asked, all=False):  # while that was written
+        if trainer.strategy.reduce_boolean_decision(current().asked, all=False):  # during that checkpoint
             self._keep_if_due(trainer, pl_module)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """As when training starts."""
+        """Install our signal handlers again."""
         current().listen()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """As when training starts."""
+        """Install our signal handlers again."""
         current().listen()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add our own part, and make Lightning's counters say what they mean between two epochs."""
+        """Add headstart's state; between two epochs, also set Lightning's counters to those of a finished epoch."""
         if not self._writing:
             return
         epoch, batches = self._place
@@ -142,7 +142,7 @@ class KeepProgress(pl.Callback):
             "complete": self._complete,
             "best": Path(str(trainer.checkpoint_callback.best_model_path)).name,  # type: ignore[union-attr]
             "seconds": self.earlier_seconds + time.perf_counter() - self.begun,
-            "made_of": self.made_of,
+            "made_of": self.origin,
             "strategy": pl_module.progress(),
             "curves": {logger.name: logger.state() for logger in trainer.loggers if isinstance(logger, Curves)},
         }
@@ -166,7 +166,7 @@ class KeepProgress(pl.Callback):
         if asked or due:
             self._keep(trainer, strategy)
         if asked:
-            log.info("stopped after this step; the same command goes on from here")
+            log.info("stopped after this step; run the same command again to resume")
             current().end()
 
     def _keep(self, trainer: pl.Trainer, strategy: Any) -> None:

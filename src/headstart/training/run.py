@@ -1,4 +1,4 @@
-"""One run: from settings to a run directory with everything that it found."""
+"""Carry out one run, from its settings to a complete run directory."""
 
 import gc
 import logging
@@ -62,7 +62,7 @@ def run(
 ) -> float:
     """Train, test and write a new run directory below ``parent``; return the chosen primary metric on validation.
 
-    ``repeats`` names the run that this one repeats, if it does: then it is no member of any comparison.
+    ``repeats`` names the run that this one repeats, if any; such a run is in no comparison.
     """
     described = describe(config, choices)
     if processes.follows():
@@ -80,7 +80,7 @@ def carry_out(
 ) -> float:
     """Train, test and fill a run directory, resuming from its checkpoint if it has one that fits.
 
-    ``overrides`` are the settings given for this run. However it ends, run.json says so. Returns the primary metric on
+    ``overrides`` are the settings given for this run. run.json records how it ends. Returns the primary metric on
     validation of the chosen epoch.
     """
     start = time.perf_counter()
@@ -101,7 +101,7 @@ def carry_out(
 
 
 def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
-    """Take part in a run that another process leads and writes down; return the same metric."""
+    """Train as a follower in a run that another process leads and records; return the same metric."""
     quieten()
     settle_on_the_cpu()
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
@@ -114,7 +114,7 @@ def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = la
 def _known_before(
     described: Described, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what run.json says before anything is read; data and weights follow."""
+    """Return the content of run.json before anything is read; data and weights follow later."""
     config = described.config
     primary = compose.kind_of(config).primary
     return {
@@ -144,10 +144,10 @@ def _known_before(
 
 
 def _end_early(error: BaseException, manifest: Manifest, directory: Path, stop: Any) -> None:
-    """Write how a run ended that did not come to its end, and raise the error as people should read it."""
-    finished = manifest.content["status"] == "finished"  # what went wrong came later, and takes nothing away
+    """Record how an unfinished run ended, and raise its error in readable form."""
+    finished = manifest.content["status"] == "finished"  # a later error does not change that
     if isinstance(error, KeyboardInterrupt | SystemExit) or stop.asked:
-        # Lightning makes the second of the first; other errors may be processes that were told to stop too.
+        # Lightning turns KeyboardInterrupt into SystemExit; other processes that must stop may cause other errors.
         interrupted = Interrupted(stop.reason)
         if not finished:
             manifest.finish("interrupted", interrupted)
@@ -166,7 +166,7 @@ def _end_early(error: BaseException, manifest: Manifest, directory: Path, stop: 
 
 
 def _without_trial(config: DictConfig) -> DictConfig:
-    """Return the settings without the trial of a search that a run is, which only the search needs to know."""
+    """Return the settings without the number of a search's trial, which only the search needs."""
     kept = config.copy()
     if kept.get("sweep"):
         kept.sweep.pop("trial", None)
@@ -174,7 +174,7 @@ def _without_trial(config: DictConfig) -> DictConfig:
 
 
 def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifest: Manifest, start: float) -> float:
-    """Train and test; where memory runs out, and if asked to, again with a batch in twice as many parts."""
+    """Train and test; with trainer.auto_batch, repeat with twice as many parts per batch when memory runs out."""
     parts = 1
     while True:
         try:
@@ -187,24 +187,24 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
                 or parts >= config.dataset.batch_size
             ):
                 raise
-        parts *= 2  # out here, as the error holds on to all that was in memory
+        parts *= 2  # here, as inside ``except`` the error keeps the memory in use
         gc.collect()
         torch.cuda.empty_cache()
         manifest.update(batch_parts=parts)
         log.warning(
-            "out of memory: each batch now goes through the network in %d parts, which gives the same step", parts
+            "out of memory: each batch now passes through the network in %d parts, which gives the same step", parts
         )
 
 
 @dataclass
 class Stopwatch:
-    """Adds up the seconds of training, caching features included."""
+    """The seconds of training, including the caching of features."""
 
     seconds: float = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count the time meanwhile."""
+        """Count the time inside this context."""
         before = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - before
@@ -216,7 +216,7 @@ class Tested:
 
     validation: Tensor
     test: Tensor
-    metrics: dict[str, float] = field(default_factory=dict)  # of the very outputs that are written down
+    metrics: dict[str, float] = field(default_factory=dict)  # of the saved outputs
 
 
 def train_and_test(
@@ -229,9 +229,9 @@ def train_and_test(
     ready: Callable[[], object] = lambda: None,
     batch_parts: int = 1,
 ) -> float:
-    """Take a run from settings to its record, step by step; return the primary metric on validation."""
+    """Carry out all steps of a run; return the primary metric on validation."""
     provenance.reset_peak_memory()
-    parts = prepare(config, directory, group=group, data=data.afresh())
+    parts = prepare(config, directory, group=group, data=data.unprepared())
     check_statistics(parts.strategy, parts.data, parts.trainer.world_size, batch_parts)
     _record_parts(config, parts, manifest)
     describe_run(config, parts)
@@ -245,7 +245,7 @@ def train_and_test(
     with watch.running():
         cached, at_start = _cached_features(parts)
     views = compose.make_test_views(config)
-    if cached is not None and views is None:  # belongs to the test pass, but should not fail after the training
+    if cached is not None and views is None:  # needed by the test pass, but an error should come before training
         cached.keeper.check(parts.data.test)
     with watch.running():
         epoch = parts.strategy.fit(parts.trainer, cached or parts.data, at_start, resume, batch_parts)
@@ -262,7 +262,7 @@ def train_and_test(
 
 
 def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
-    """Write to run.json what was found of data and weights."""
+    """Write the facts about data and weights to run.json."""
     data, strategy = parts.data, parts.strategy
     data.not_used += unused_settings(config, manifest.content["provenance"].get("overrides", []), strategy)
     manifest.content["provenance"] |= {
@@ -283,9 +283,9 @@ def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
 
 
 def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
-    """Return the checkpoint that an earlier process left; remove what else it left, as it will be made again."""
+    """Return the checkpoint of an earlier process; remove its other files, which are made again."""
     packages = manifest.content["provenance"]["packages"]
-    parts.keep.made_of = {
+    parts.keep.origin = {
         "settings": manifest.content["config_hash"],
         "code": provenance.git_state()["source_sha256"],
         "pictures": parts.data.contents_hash(),
@@ -293,7 +293,7 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
     }
     drop_halves(directory / CHECKPOINT_FOLDER)
-    resume = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.made_of)
+    resume = read_progress(directory / CHECKPOINT_FOLDER, parts.keep.origin)
     if resume is None:
         drop_intermediate(directory / CHECKPOINT_FOLDER)
         (directory / CURVE_FILE).unlink(missing_ok=True)
@@ -301,16 +301,16 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
 
 
 def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
-    """Put curves and callbacks back to where a checkpoint was written."""
+    """Restore curves and callbacks to the state of a checkpoint."""
     parts.keep.resume_from(resume)
     for logger in parts.loggers:
-        logger.take_up(resume.curves.get(logger.name) if resume is not None else None)
+        logger.resume(resume.curves.get(logger.name) if resume is not None else None)
     if resume is not None:
         log.info("resumes from its checkpoint: %s", resume)
 
 
 def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None]:
-    """Return the data with the outputs of the frozen prefix, and those with features of the network as it starts."""
+    """Return the data with outputs of the frozen prefix, and the data with features of the untrained network."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
@@ -321,7 +321,7 @@ def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None
 
 
 def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch) -> Tested:
-    """Predict validation, refit if asked to, keep the network, and read test, once."""
+    """Predict validation, refit if the settings ask for it, save the network, and predict test, once."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     mixed = strategy.batch_norm == "batch"
     source = cached or data
@@ -340,7 +340,7 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
 
 
 def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
-    """Return what run.json says of cached features; log the time that they saved."""
+    """Return the entry of cached features in run.json; log the time that they saved."""
     if cached is None:
         return None
     record = cached.record()
@@ -356,7 +356,7 @@ def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
 
 
 def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
-    """Write the predictions of both splits, and note the scores of test; those of validation if of single views."""
+    """Write the predictions of both splits, and add the scores of test, and of validation if of single views."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
         ("test", TEST_PREDICTIONS, data.test, tested.test),
@@ -370,7 +370,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
 
 
 def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
-    """Return the metrics of the chosen epoch, and those of the outputs that are written down."""
+    """Return the metrics of the chosen epoch and of the saved outputs."""
     row = parts.loggers[0].rows[epoch]
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
     return metrics | parts.strategy.selected.get("metrics", {}) | tested.metrics
@@ -385,11 +385,11 @@ def _finish(
     train_seconds: float,
     start: float,
 ) -> None:
-    """Complete curves and run.json, and say what was found."""
+    """Complete curves and run.json, and log the result."""
     strategy, row, tried = parts.strategy, parts.loggers[0].rows[epoch], len(parts.loggers[0].rows)
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
-        logger.muted = False  # as nothing may have been left to train
+        logger.muted = False  # still muted if nothing was left to train
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")
@@ -417,13 +417,13 @@ def _finish(
     }
     manifest.finish("finished")
     splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
-    primary = compose.kind_of(config).primary  # of a search nothing but validation is shown
+    primary = compose.kind_of(config).primary  # a search shows only validation
     found = [f"{split} {primary.name} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
     log.info("%s; %s", choice, ", ".join(found))
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what TensorBoard's HParams tab lists: the names, then every number that bears on the result."""
+    """Return the content of TensorBoard's HParams tab: the names, then every number that determines the result."""
     settings = flatten(identity.determining(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
     numbers = {

@@ -1,6 +1,6 @@
-"""Settings that were typed and that a run has no use for, each group of them with the reason.
+"""Find typed settings that a run does not use, with the reasons.
 
-They are told and not refused: a sweep over strategies gives all its runs settings that only some of them use.
+They cause a message and no error, because a sweep over strategies gives all runs settings that only some of them use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from headstart.strategies import Strategy
 
-OF_STEPS = (  # what gradient steps alone go by
+OF_STEPS = (  # used only by gradient steps
     "optimizer optimizer.* scheduler scheduler.* callbacks callbacks.* task.label_smoothing"
     " trainer.max_epochs trainer.min_epochs trainer.min_steps trainer.max_time trainer.gradient_clip_*"
     " trainer.accumulate_grad_batches trainer.auto_batch trainer.limit_train_batches"
@@ -28,7 +28,7 @@ def unused_settings(config: Any, overrides: Sequence[str], strategy: Strategy) -
 
 
 def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]]:
-    """Yield patterns of keys that this run makes no use of, and why."""
+    """Yield patterns of keys that this run does not use, and the reason."""
     if not strategy.by_gradient:
         yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
     elif config.strategy.get("lr") is not None:
