@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from headstart.kinds.number_predictions import NumberPredictions
+
 CLASSES = ["ants", "bees", "cats"]
 
 
@@ -51,3 +53,30 @@ def write_predictions(path: Path, ids: list[str], right: np.ndarray) -> None:
         shares[predicted] = 0.7
         lines.append(",".join([name, CLASSES[target], CLASSES[predicted], *map(str, shares)]))
     path.write_text("\n".join(lines) + "\n")
+
+
+def write_regression_run(
+    root: Path,
+    strategy: str,
+    seed: int,
+    errors: np.ndarray,
+    validation_errors: np.ndarray | None = None,
+    **changes: Any,
+) -> Path:
+    """A finished run of regression that predicts too much by ``errors`` (N,), for targets 0, 1, 2, ..."""
+    mae = float(np.abs(errors).mean())
+    held_out = mae + 0.1 if validation_errors is None else float(np.abs(validation_errors).mean())
+    primary = {"name": "mae", "higher_is_better": False, "unit": changes.pop("unit", "")}
+    metrics = {"test/mae": mae, "test/loss": mae**2, "validation/mae": held_out, "validation/loss": held_out**2}
+    folder = write_run(
+        root, strategy, seed, 0.5, **({"task": "regression", "primary": primary, "metrics": metrics} | changes)
+    )
+    rows = [f"{e},{4.0 - e},{3.0 - e},{held_out + 2 - e},{held_out + 1 - e}" for e in range(3)]
+    header = "epoch,train/mae,train/loss,validation/mae,validation/loss"
+    (folder / "metrics.csv").write_text("\n".join([header, *rows]) + "\n")
+    for name, of in (("predictions.csv", errors), ("validation_predictions.csv", validation_errors)):
+        if of is not None:
+            targets = np.arange(len(of), dtype=float)
+            ids = [f"{name[:4]}/{number}.jpg" for number in range(len(of))]
+            (folder / name).write_text(NumberPredictions(ids, targets, targets + of).text())
+    return folder

@@ -12,6 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from headstart.kinds import Metric
 from headstart.settings.configs import conf_folder
 from headstart.sweeps import share
 
@@ -36,7 +37,7 @@ class OurLaunchers(SearchPathPlugin):
 
 
 class OptunaSweeper(Sweeper):
-    """Searches for the settings with the best validation accuracy; see ``headstart.sweeps.trials``."""
+    """Searches for the settings with the best primary metric on validation; see ``headstart.sweeps.trials``."""
 
     def __init__(
         self,
@@ -84,10 +85,21 @@ class OptunaSweeper(Sweeper):
         """Compose the settings of each job to check them. Raises Hydra's errors."""
         self.validate_batch_is_legal(batch)
 
-    def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
-        """Return the sorted unique content hashes of these jobs' data sets. Loads torch."""
+    def metrics(self, batch: Sequence[Sequence[str]]) -> list[Metric]:
+        """Return the primary metrics by which these jobs are judged, each once. Loads torch."""
+        from headstart.training.compose import kind_of
+
+        return list(dict.fromkeys(kind_of(self._composed(overrides)).primary for overrides in batch))
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        """Return the settings of one job."""
         assert self.hydra_context is not None
         assert self.config is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+    def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
+        """Return hashes of what the data sets of these jobs hold, each once, sorted; loads torch."""
         from headstart.inputs.facts import Facts
         from headstart.settings.early_checks import check_settings, named_well
         from headstart.training.compose import make_data
@@ -95,9 +107,7 @@ class OptunaSweeper(Sweeper):
 
         found = set()
         for overrides in batch:
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            config = OmegaConf.create(settled(named_well(config, overrides)))
+            config = OmegaConf.create(settled(named_well(self._composed(overrides), overrides)))
             check_settings(config)
             found.add(str(make_data(config).source_hash(Facts(facts_folder(config)))))
         return sorted(found)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import CHECKOUT, SMALLEST, TINY, answer_of
+from made_runs import write_regression_run
 from made_up import make_up
 
 from headstart.cli import main
@@ -343,3 +345,23 @@ def test_features_are_computed_as_then(then: str | None, gpus: bool, expected: s
     hardware = {"hardware": {"gpus": ["H100"]} if gpus else {}}
     run = make_up(tmp_path / "a", provenance=hardware, features=then and {"engine": then})
     assert engine_of(read_record(run)) == expected
+
+
+def test_verdicts_on_numbers(tmp_path: Path) -> None:
+    errors = np.random.default_rng(0).normal(0, 2, 50)
+    noise = np.random.default_rng(1).normal(0, 0.2, 50)
+    original = read_record(write_regression_run(tmp_path / "a", "ridge", 0, errors))
+    for name, of, word in (("b", errors, "bit-equal"), ("c", errors + noise, "within the interval"),
+                           ("d", 2 * errors, "different")):  # fmt: skip
+        found = verdict(original, read_record(write_regression_run(tmp_path / name, "ridge", 0, of)))
+        assert found.word == word
+        assert found.reasons[0].startswith("Every metric" if name == "b" else "Test mae: ")
+    folder = write_regression_run(tmp_path / "e", "ridge", 0, errors + noise, metrics={"test/mae": 5.0})
+    found = verdict(original, read_record(folder))
+    assert found.word == "different"
+    assert "run.json has a test mae of 5, but predictions.csv gives" in found.reasons[0]
+    for seed in (1, 2):
+        write_regression_run(tmp_path / "a", "ridge", seed, errors * (1 + seed / 100))
+    (line,) = seed_lines(original, read_record(folder))
+    assert line.startswith("Over 3 seeds, including the original's: ")
+    assert "%" not in line

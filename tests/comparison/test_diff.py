@@ -10,12 +10,23 @@ import pytest
 from conftest import TINY, answer_of
 from hypothesis import given
 from hypothesis import strategies as st
+from made_runs import write_regression_run
 from made_up import make_up
+from scipy.stats import ttest_rel
 
 from headstart.cli import main
 from headstart.commands.diff import value_cells
-from headstart.comparison.diff import DiffSection, Pairs, compare_predictions, conclusion, differences
+from headstart.comparison.diff import (
+    DiffSection,
+    ErrorPairs,
+    Pairs,
+    compare_predictions,
+    conclusion,
+    differences,
+    pairs_text,
+)
 from headstart.errors import DataError
+from headstart.kinds import KINDS
 from headstart.records.record import read_record
 
 
@@ -109,7 +120,7 @@ def test_which_split_differs(tmp_path: Path) -> None:
 def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = make_up(tmp_path / "a", [True] * 30 + [False] * 10)
     b = make_up(tmp_path / "b", [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8)
-    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv")
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
     assert (pairs.images, pairs.changed, pairs.only_a, pairs.only_b, pairs.largest) == (40, 12, 10, 2, 0.5)
     assert pairs.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
     assert main(["diff", str(a), str(b)]) == 0
@@ -125,13 +136,13 @@ def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
     b = tmp_path / "b.csv"
     cells = [head.split(","), *(row.split(",") for row in reversed(rows))]
     b.write_text("".join(f"{i},{t},{p},{bee},{ant}\n" for i, t, p, ant, bee in cells))
-    assert compare_predictions(a, b) == Pairs(4, 0, 0, 0, None)
+    assert compare_predictions(a, b, KINDS["classification"]) == Pairs(4, 0, 0, 0, None)
 
 
 def test_other_images_are_not_paired(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", prefix="others")
     with pytest.raises(DataError, match="4 and 4, of which 0 are the same"):
-        compare_predictions(a / "predictions.csv", b / "predictions.csv")
+        compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
     result = sections(a, b)["results"]
     assert result.equal is False
     assert "cannot be compared" in result.notes[0]
@@ -291,3 +302,36 @@ def test_a_metric_that_no_float_holds_is_no_number(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 10**400})
     assert "test/accuracy" in read_record(a).metrics
     assert "test/accuracy" not in read_record(b).metrics
+
+
+def test_numbers_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = np.random.default_rng(0).normal(0, 2, 30)
+    a, b = (write_regression_run(tmp_path / name, "ridge", 0, of) for name, of in (("a", errors), ("b", errors * 1.5)))
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"])
+    assert isinstance(pairs, ErrorPairs)
+    assert (pairs.images, pairs.changed) == (30, 30)
+    assert pairs.largest == pytest.approx(np.abs(errors).max() / 2)
+    expected = ttest_rel(np.abs(errors * 1.5), np.abs(errors)).confidence_interval(0.95)
+    assert pairs.interval == pytest.approx((expected.low, expected.high))
+    assert pairs.difference == pytest.approx(np.abs(errors).mean() / 2)
+    assert main(["diff", str(a), str(b)]) == 0
+    said = capsys.readouterr().out
+    assert f"test mae {pairs.difference:+.4g}, 95 % interval {expected.low:+.4g} to {expected.high:+.4g}" in said
+    assert main(["diff", str(a), str(a)]) == 0
+    assert "every metric, and predictions for 30 images" in capsys.readouterr().out
+
+
+def test_numbers_for_one_image_have_no_interval(tmp_path: Path) -> None:
+    a, b = (write_regression_run(tmp_path / name, "ridge", 0, np.array([of])) for name, of in (("a", 1.0), ("b", -3.0)))
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"])
+    assert pairs_text(pairs, KINDS["regression"].primary).endswith("by 4 at most: test mae +2.")
+
+
+def test_other_targets_and_other_tasks_are_not_paired(tmp_path: Path) -> None:
+    a = write_regression_run(tmp_path / "a", "ridge", 0, np.ones(3))
+    (tmp_path / "other.csv").write_text((a / "predictions.csv").read_text().replace(",2.0,3.0", ",2.5,3.0"))
+    with pytest.raises(DataError, match="the same images with other targets"):
+        compare_predictions(a / "predictions.csv", tmp_path / "other.csv", KINDS["regression"])
+    result = sections(a, make_up(tmp_path / "b"))["results"]
+    assert result.equal is False
+    assert "A is a run of regression, B one of classification" in result.notes[0]

@@ -2,6 +2,7 @@
 
 import math
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,18 +10,21 @@ from hypothesis import strategies as st
 
 from headstart.comparison.comparison import Comparison
 from headstart.comparison.panels import Panel
-from headstart.comparison.pivot import best_rows
+from headstart.comparison.pivot import best_rows, pivot
 from headstart.comparison.table import RunGroup, Statistic
+from headstart.records.runs import Run
 from headstart.statistics import PairedDifference
 
+CLASSIFIER, REGRESSION = Run(Path("a"), {}), Run(Path("b"), {"task": "regression"})
 
-def panel(means: dict[str, float], half: float = math.nan) -> Panel:
+
+def panel(means: dict[str, float], half: float = math.nan, run: Run = CLASSIFIER) -> Panel:
     """Groups with these means, whose own intervals reach as far as ``half``."""
     groups = []
     for name, mean in means.items():
         bounds = None if math.isnan(half) else (mean - half, mean + half)
         test = Statistic(mean, 0.01, 3, bounds)
-        groups.append(RunGroup({"dataset": "ants", "strategy": name}, (), test, test))
+        groups.append(RunGroup({"dataset": "ants", "strategy": name}, (run,), test, test))
     return Panel("ants", ("strategy",), tuple(groups), (), {"dataset": "ants"})
 
 
@@ -42,6 +46,20 @@ def test_bold_follows_the_means_without_a_gap(alike: set[str], half: float, bold
     means = {"third": 0.7, "best": 0.9, "fourth": 0.6, "second": 0.8}
     comparisons = [compared("best", name, 0.5 if name in alike else 0.001) for name in means if name != "best"]
     assert best_rows(panel(means, half), comparisons) == bold
+
+
+def test_the_lowest_error_is_the_best() -> None:
+    means = {"third": 0.7, "worst": 0.9, "best": 0.6, "second": 0.65}
+    comparisons = [compared("best", name, p) for name, p in (("second", 0.5), ("third", 0.001), ("worst", 0.5))]
+    assert best_rows(panel(means, 0.5, REGRESSION), comparisons) == {"best", "second"}
+    assert best_rows(panel(means, 0.02, REGRESSION), comparisons) == {"best"}
+
+
+def test_rows_are_sorted_by_the_metric_or_by_places_where_metrics_differ() -> None:
+    accuracies, errors = panel({"a": 0.9, "b": 0.8, "c": 0.7}), panel({"a": 40.0, "b": 9.0, "c": 10.0}, run=REGRESSION)
+    assert pivot([accuracies], {}).rows == ("a", "b", "c")
+    assert pivot([errors], {}).rows == ("b", "c", "a")
+    assert pivot([accuracies, errors], {}).rows == ("b", "a", "c")  # places 1 and 0, 0 and 2, 2 and 1
 
 
 def test_what_was_not_compared_is_not_bold() -> None:

@@ -16,7 +16,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from headstart.comparison.scores import reliability_bins
 from headstart.figures.by_number import draw_by_number
 from headstart.figures.canvas import log_ticks, percent_limits, save, text_width
 from headstart.figures.confusion import draw_confusion
@@ -26,6 +25,7 @@ from headstart.figures.fonts import NAME, families
 from headstart.figures.forest import draw_forest
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import STRATEGIES
+from headstart.kinds.class_scores import reliability_bins
 
 BINS = reliability_bins(np.array([0, 1, 1]), np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7]]))
 FIGURES: dict[str, Callable[[], Figure]] = {

@@ -18,7 +18,6 @@ from PIL import Image
 
 from headstart.comparison.curves import Band, Curves, read_curves
 from headstart.comparison.panels import make_panels
-from headstart.comparison.scores import reliability_bins
 from headstart.comparison.table import group_runs
 from headstart.errors import DataError
 from headstart.figures.by_number import draw_by_number, number_ticks
@@ -30,6 +29,7 @@ from headstart.figures.learning_curves import draw_learning_curves
 from headstart.figures.overview import draw, draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import REFERENCE, STRATEGIES
+from headstart.kinds.class_scores import reliability_bins
 from headstart.records.runs import read_runs
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.comparison.predictions import read_predictions
 from headstart.errors import DataError
+from headstart.records.predictions import read_class_predictions
 from headstart.records.tables import open_table, read_rows
 
 
@@ -51,7 +51,7 @@ def test_damaged_tables(content: bytes, why: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^t\.csv "):
         read_rows(tmp_path, "t.csv")
     with pytest.raises(DataError, match=r"^t\.csv "):
-        read_predictions(tmp_path / "t.csv")
+        read_class_predictions(tmp_path / "t.csv")
 
 
 def test_files_are_closed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import answer_of
-from made_runs import write_run
+from made_runs import write_regression_run, write_run
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -104,6 +104,19 @@ def test_a_line_of_hparams_a_series(runs: Path, tmp_path: Path) -> None:
     alone = read(folder / "scratch/test").Tags()["scalars"]
     assert "final/test_accuracy" in alone
     assert "final/test_accuracy_deviation" not in alone
+
+
+def test_tags_are_those_of_the_primary_metric(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_regression_run(tmp_path / "runs", "scratch", seed, np.full(4, 1.0 + seed))
+    events = read(write(tmp_path / "runs", tmp_path / "board") / "ants/scratch/validation")
+    assert {"epoch_mae", "epoch_loss", "spread/mae_low", "spread/mae_high"} <= set(events.Tags()["scalars"])
+    [event] = events.Tensors("custom_scalars__config__")
+    [category] = Layout.FromString(event.tensor_proto.string_val[0]).category
+    assert [chart.margin.series[0].value for chart in category.chart] == ["epoch_mae", "epoch_loss"]
+    final = read(tmp_path / "board/ants/scratch/test")
+    assert curve(final, "final/test_mae") == {0: 1.5}
+    assert "final/test_accuracy" not in final.Tags()["scalars"]
 
 
 def test_the_layout_shades_the_band(runs: Path, tmp_path: Path) -> None:

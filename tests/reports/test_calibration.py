@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from headstart.comparison.panels import Panel
-from headstart.comparison.scores import test_scores as scores_of
 from headstart.comparison.table import RunGroup, Statistic
+from headstart.kinds.class_scores import test_scores as scores_of
 from headstart.reports.calibration import worse_calibration
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from made_runs import CLASSES, write_run, write_tested_run
 
 from headstart.cli import main
+from headstart.kinds.class_tables import share_interval
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, analyse
-from headstart.reports.tables.cells import share_interval
 from headstart.statistics import accuracy_interval
 
 RIGHT = np.array([True] * 12 + [False, True, True, False] * 6)  # 36 images, 12 a class

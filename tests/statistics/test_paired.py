@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from headstart.statistics import MeanError, bonferroni, paired_both, paired_runs, two_way_error, verdict
+from headstart.comparison.verdict import verdict
+from headstart.statistics import MeanError, bonferroni, paired_both, paired_runs, two_way_error
 
 scores = hnp.arrays(
     float, st.tuples(st.just(2), st.integers(2, 12)), elements=st.integers(0, 1000).map(lambda x: x / 1000)

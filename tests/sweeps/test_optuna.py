@@ -25,6 +25,8 @@ from optuna.trial import TrialState
 
 from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
+from headstart.kinds import KINDS, Metric
+from headstart.kinds.classification import ACCURACY
 from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
@@ -52,7 +54,10 @@ def parsed(*arguments: str) -> trials.Space:
 class Bench:
     """A sweeper whose jobs are a function of their number and settings; it may be killed before a job."""
 
-    def __init__(self, folder: Path, score: Any, kill_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, score: Any, kill_at: int | None = None, kinds: tuple[str, ...] = ("classification",)
+    ) -> None:
+        self.kinds = kinds
         self.config = OmegaConf.create(
             {"hydra": {"sweep": {"dir": str(folder)}, "launcher": {"_target_": "BasicLauncher"}}}
         )
@@ -63,6 +68,9 @@ class Bench:
 
     def check(self, batch: Any) -> None:
         assert batch
+
+    def metrics(self, batch: Any) -> list[Metric]:
+        return [KINDS[kind].primary for kind in self.kinds]
 
     def data_hashes(self, batch: Any) -> list[str]:
         return [self.data]
@@ -180,6 +188,34 @@ def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "the best is trial 2, validation accuracy 50.0 %" in capsys.readouterr().out
 
 
+def test_an_error_is_minimised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = search(Bench(tmp_path, by_lr, kinds=("regression",)), LR)
+    assert study.direction.name == "MINIMIZE"
+    said = capsys.readouterr().out
+    best = study.best_trial
+    assert best.value == min(trial.value for trial in study.trials if trial.value is not None)
+    assert f"the best is trial {best.number}, validation mae {best.value:.3f}: " in said
+    assert yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())["best_value"] == best.value
+    with pytest.raises(ConfigError, match="was made with other values of task"):
+        search(Bench(tmp_path, by_lr), LR)
+
+
+def test_ties_of_errors_go_to_the_lower_loss() -> None:
+    def trial(number: int, value: float, loss: float) -> Any:
+        made = optuna.trial.create_trial(value=value, user_attrs={trials.LOSS: loss})
+        made.number = number
+        return made
+
+    tried = [trial(0, 0.9, 0.1), trial(1, 0.5, 0.4), trial(2, 0.5, 0.2), trial(3, 0.5, 0.2)]
+    assert trials.best_trial(tried, KINDS["regression"].primary).number == 2
+    assert trials.best_trial(tried, KINDS["classification"].primary).number == 0
+
+
+def test_a_search_has_one_metric(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"by one metric, not by several \(accuracy, mae\)"):
+        search(Bench(tmp_path, by_lr, kinds=("classification", "regression")), LR)
+
+
 @pytest.mark.parametrize("kill_at", [0, 1, 4])
 @pytest.mark.parametrize(("sampler", "options"), [("tpe", {"n_startup_trials": 2}), ("random", {}), ("grid", {})])
 def test_a_search_that_was_stopped_ends_like_one_that_was_not(
@@ -261,19 +297,18 @@ def test_the_trial_is_no_part_of_what_a_run_is() -> None:
 
 
 def test_a_run_outside_a_search_is_not_pruned() -> None:
-    assert pruning_callbacks(None) == pruning_callbacks({"trial": None}) == []
+    assert pruning_callbacks(None, ACCURACY) == pruning_callbacks({"trial": None}, ACCURACY) == []
 
 
 def epochs(callback: Pruning, accuracies: list[float], start: int = 0) -> int:
-    """Train so long; the number of epochs trained."""
+    """Train so long; the number of epochs trained. The values are of the metric that the callback watches."""
+    monitor = callback.monitor
     for epoch, accuracy in enumerate(accuracies, start):
-        trainer: Any = SimpleNamespace(
-            sanity_checking=False, current_epoch=epoch, callback_metrics={"validation/accuracy": accuracy}
-        )
+        trainer: Any = SimpleNamespace(sanity_checking=False, current_epoch=epoch, callback_metrics={monitor: accuracy})
         if epoch:
-            trainer.callback_metrics = {"validation/accuracy": accuracies[epoch - start - 1]}
+            trainer.callback_metrics = {monitor: accuracies[epoch - start - 1]}
         callback.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
-        trainer.callback_metrics = {"validation/accuracy": accuracy}
+        trainer.callback_metrics = {monitor: accuracy}
         callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
     return start + len(accuracies)
 
@@ -285,13 +320,27 @@ def test_a_trial_behind_the_median_is_pruned_before_its_next_epoch(tmp_path: Pat
     for _ in range(3):
         study.ask()
     for number in range(2):
-        assert epochs(Pruning(number, "s", storage), [0.5, 0.6, 0.7]) == 3
+        assert epochs(Pruning(number, "s", storage, ACCURACY), [0.5, 0.6, 0.7]) == 3
         study.tell(number, 0.7)
     with pytest.raises(Pruned, match=r"after epoch 2: validation accuracy 30\.0 %"):
-        epochs(Pruning(2, "s", storage), [0.55, 0.3, 0.9])
+        epochs(Pruning(2, "s", storage, ACCURACY), [0.55, 0.3, 0.9])
     told = optuna.load_study(study_name="s", storage=trials.open_storage(storage))
     assert told.trials[2].state == TrialState.PRUNED
     assert told.trials[2].intermediate_values == {0: 0.55, 1: 0.3}
+
+
+def test_a_larger_error_than_the_median_is_pruned(tmp_path: Path) -> None:
+    storage, mae = str(tmp_path / "j"), KINDS["regression"].primary
+    study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction=mae.direction)
+    study.set_user_attr("pruner", ["median", {"n_startup_trials": 2}])
+    for _ in range(4):
+        study.ask()
+    for number in range(2):
+        assert epochs(Pruning(number, "s", storage, mae), [5.0, 4.0, 3.0]) == 3
+        study.tell(number, 3.0)
+    assert epochs(Pruning(2, "s", storage, mae), [4.5, 3.0, 2.0]) == 3
+    with pytest.raises(Pruned, match=r"after epoch 2: validation mae 7\.00"):
+        epochs(Pruning(3, "s", storage, mae), [5.0, 7.0, 1.0])
 
 
 def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
@@ -299,8 +348,8 @@ def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction="maximize")
     study.set_user_attr("pruner", ["none", {}])
     study.ask()
-    epochs(Pruning(0, "s", storage), [0.1, 0.2])
-    epochs(Pruning(0, "s", storage), [0.2, 0.3], start=1)
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.1, 0.2])
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.2, 0.3], start=1)
     assert study.trials[0].intermediate_values == {0: 0.1, 1: 0.2, 2: 0.3}
 
 
@@ -312,13 +361,15 @@ def test_a_pruned_run_that_goes_on_is_pruned_again(tmp_path: Path) -> None:
     fresh: Any = SimpleNamespace(sanity_checking=False, current_epoch=2, callback_metrics={})
     for _ in range(2):
         study.ask()
-    epochs(Pruning(0, "s", storage), [0.6])
-    Pruning(0, "s", storage).trial.report(0.4, 1)
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.6])
+    Pruning(0, "s", storage, ACCURACY).trial.report(0.4, 1)
     for _ in range(3):
         with pytest.raises(Pruned, match=r"after epoch 2: validation accuracy 40\.0 %"):
-            Pruning(0, "s", storage).on_train_epoch_start(fresh, None)  # type: ignore[arg-type]
+            Pruning(0, "s", storage, ACCURACY).on_train_epoch_start(fresh, None)  # type: ignore[arg-type]
     study.tell(1, 0.7)
-    assert epochs(Pruning(1, "s", storage), [0.1, 0.1]) == 2  # it has finished: nothing is told, nothing pruned
+    assert (
+        epochs(Pruning(1, "s", storage, ACCURACY), [0.1, 0.1]) == 2
+    )  # it has finished: nothing is told, nothing pruned
     assert study.trials[1].intermediate_values == {}
 
 

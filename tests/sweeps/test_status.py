@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import answer_of
 from hypothesis import given
 from hypothesis import strategies as st
+from made_runs import write_regression_run, write_run
 
 from headstart.cli import main
 from headstart.commands.status import in_two_units, total_line
@@ -227,7 +229,7 @@ def test_numbers_that_cannot_be_are_not_told(number: str, tmp_path: Path, capsys
         file.write_text(file.read_text().replace('"?"', number))
     (tmp_path / "sweep.json").write_text(f'{{"jobs": {number}}}')
     told = overview([tmp_path], NOW)
-    assert (told.runs[0].seconds, told.runs[0].epochs, told.runs[0].accuracy) == (None, None, None)
+    assert (told.runs[0].seconds, told.runs[0].epochs, told.runs[0].score) == (None, None, None)
     assert told.sweeps[0].jobs is None
     assert main(["status", str(tmp_path)]) == 0
     assert "2 runs" in capsys.readouterr().out
@@ -315,3 +317,25 @@ def test_a_folder_that_cannot_be_read_is_a_damaged_run(
     monkeypatch.setattr(os, "scandir", scandir)
     assert main(["status", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 1 finished, 1 damaged"
+
+
+def test_the_score_is_the_primary_metric_of_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_regression_run(tmp_path, "scratch", 0, np.array([1.0, 3.0]), unit="years")
+    write_run(tmp_path, "head_only", 0, 0.5)
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "mae 2.00 years" in shown
+    assert "50.0 %" in shown
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["runs"]
+    assert (first["test_accuracy"], second["test_mae"]) == (0.5, 2.0)
+    assert "test_mae" not in first
+    assert "test_accuracy" not in second
+
+
+@pytest.mark.parametrize("task", [None, 7, "nonsense", {"a": 1}])
+def test_an_unknown_task_takes_nothing_down(tmp_path: Path, task: object, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, "head_only", 0, 0.5, task=task)
+    write_regression_run(tmp_path, "scratch", 0, np.array([1.0, 3.0]))
+    assert main(["status", str(tmp_path)]) == 0
+    assert "mae 2.00" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from conftest import SMALLEST, TINY
 
 from headstart.analysis.explain.network import rebuild
 from headstart.cli import main
-from headstart.comparison.predictions import read_predictions
+from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run, read_run
 
 FOLDERS = {"train/a": 24, "train/b": 10, "train/c": 4, "test/a": 4, "test/b": 4, "test/c": 4}
@@ -47,7 +47,7 @@ def test_each_balance_trains_another_network_on_the_same_images(
     assert len({run["provenance"]["dataset_fingerprint"] for _, run in runs.values()}) == 1
     for directory, run in runs.values():  # what is reported counts images alike
         for file, split in (("predictions.csv", "test"), ("validation_predictions.csv", "validation")):
-            found = read_predictions(directory / file)
+            found = read_class_predictions(directory / file)
             assert found.correct.mean() == pytest.approx(run["metrics"][f"{split}/accuracy"])
             loss = -np.log(found.probabilities[np.arange(len(found.targets)), found.targets]).mean()
             assert loss == pytest.approx(run["metrics"][f"{split}/loss"], rel=1e-4)

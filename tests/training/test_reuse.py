@@ -153,7 +153,7 @@ def test_what_cannot_be_reused_is_told(setting: str, capsys: pytest.CaptureFixtu
     ("setting", "message"),
     [
         ("features.engine=onnxruntme", "features.engine=onnxruntme: there is no such engine. Did you mean"),
-        ("features.views=none", "features.views=none: expected how many augmented views"),
+        ("features.views=none", "features.views=none: expected the number of augmented views"),
         ("features.max_size=lots", "features.max_size=lots: expected a size"),
         ("features.speed=9", "unexpected keyword|speed"),
     ],

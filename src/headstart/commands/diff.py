@@ -9,6 +9,7 @@ from typing import Any
 
 from headstart.comparison.diff import DiffRow, DiffSection, conclusion, differences, told
 from headstart.guard import DONE
+from headstart.kinds import is_share
 from headstart.records.record import RunRecord, read_record
 from headstart.tables import table_text
 
@@ -66,9 +67,9 @@ def _table(section: DiffSection, names: tuple[str, str]) -> str:
 
 
 def _cells(row: DiffRow, results: bool) -> tuple[str, str]:
-    """Return two cells: metrics with enough digits to show the difference, accuracies in percent, others unchanged."""
+    """Return two cells: metrics with enough digits to show the difference, shares in percent, others unchanged."""
     if results and isinstance(row.a, float) and isinstance(row.b, float):
-        factor, unit = (100, " %") if row.name.endswith("accuracy") else (1, "")
+        factor, unit = (100, " %") if is_share(row.name) else (1, "")
         for digits in (4, 7, 17):
             first, second = (f"{factor * value:.{digits}g}{unit}" for value in (row.a, row.b))
             if first != second:

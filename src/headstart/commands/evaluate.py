@@ -155,14 +155,15 @@ def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors
             run = _finished(directory)
             rebuilt = _rebuilt(run, options)
             predicted = rebuilt.verified_probabilities().argmax(axis=1)
-            accuracy, recorded = float((predicted == rebuilt.predictions.targets).mean()), run.metrics["test/accuracy"]
-            if abs(float(rebuilt.predictions.correct.mean()) - recorded) > 1e-4:
-                raise DataError(f"predictions.csv does not agree with run.json, which says {percent(recorded, 2)} %")
+            metric, recorded = run.metric, run.test
+            score = float((predicted == rebuilt.predictions.targets).mean())
+            if not metric.agrees(float(rebuilt.predictions.per_image.mean()), recorded):
+                raise DataError(f"predictions.csv does not agree with run.json, which says {metric.exact(recorded)}")
             changed = int((predicted != rebuilt.predictions.said).sum())
-            agrees = "as run.json says" if not changed else f"run.json says {percent(recorded, 2)} %"
+            agrees = "as run.json says" if not changed else f"run.json says {metric.exact(recorded)}"
             rounding = f"; rounding changed {changed} predictions" if changed else ""
             print(
-                f"{directory.name}: test accuracy {percent(accuracy, 2)} % on {len(predicted):,} images,"
+                f"{directory.name}: test {metric.words} {metric.exact(score)} on {len(predicted):,} images,"
                 f" {agrees}{rounding}",
                 flush=True,
             )

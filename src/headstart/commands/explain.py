@@ -137,10 +137,11 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
         points = plane.embed(features, rows, options.embedding)
     shown = [rebuilt.data.test.image(int(position)) for position in rebuilt.positions[chosen.rows]]
     title = title_of(run)
-    accuracy = f"{title}: test accuracy {100 * predictions.correct.mean():.1f} %"
+    metric = run.metric
+    headed = f"{title}: test {metric.words} {metric.text(float(predictions.per_image.mean()))}"
     with style():
         return {
-            **files_of(mistakes.draw_mistakes(predictions, chosen, shown, accuracy), "mistakes"),
+            **files_of(mistakes.draw_mistakes(predictions, chosen, shown, headed), "mistakes"),
             **files_of(grad_cam.draw_class_maps(predictions, chosen, shown, maps, title), "grad_cam"),
             **files_of(plane.draw_embedding(predictions, points, title), "embedding"),
             "mistakes.csv": mistakes.mistakes_csv(predictions, chosen),

@@ -27,11 +27,11 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a run: a word of ``records.outcomes.WORDS``, its directory and its validation accuracy."""
+    """The outcome of a run: a word of ``records.outcomes.WORDS``, its directory and its validation score."""
 
     word: str
     directory: Path
-    accuracy: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def do(
             if not lock.acquire():
                 continue
         try:
-            accuracy = carry_out(described, directory, overrides)
+            score = carry_out(described, directory, overrides)
         except Pruned:
             return Result("pruned", directory, math.nan)
         except Exception as error:
@@ -89,7 +89,7 @@ def do(
             continue
         finally:
             lock.release()
-        return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, accuracy)
+        return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, score)
 
 
 def _found(described: Described, parent: Path) -> list[RunRecord]:
@@ -124,20 +124,20 @@ def _earlier_result(
     trial = [override for override in overrides if override.startswith(TRIAL)]
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.get("provenance", "overrides") or []):
-            return Result("pruned", run.directory, _accuracy(run))
+            return Result("pruned", run.directory, _score(run))
         if run.status == "finished" and policy.skip_finished:
             other = "" if run.get("provenance", "source_sha256") == _source() else ", with another version of headstart"
-            print(f"skipped: finished before{other}, {100 * _accuracy(run):.1f} % on validation: {run.directory}")
-            return Result("skipped", run.directory, _accuracy(run))
+            print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
+            return Result("skipped", run.directory, _score(run))
         if run.lives and not follows:
             print(f"skipped: running in another process: {run.directory}")
-            return Result("elsewhere", run.directory, _accuracy(run))
+            return Result("elsewhere", run.directory, _score(run))
     return None
 
 
-def _accuracy(run: RunRecord) -> float:
-    """Return the validation accuracy of the chosen epoch; NaN if there is none."""
-    return run.metrics.get("validation/accuracy", math.nan)
+def _score(run: RunRecord) -> float:
+    """Return the primary metric on validation, of the chosen epoch; NaN if there is none."""
+    return math.nan if run.validation is None else run.validation
 
 
 def _place(described: Described, found: Sequence[RunRecord], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:

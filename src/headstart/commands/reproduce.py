@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.commands.diff import describe, section_lines
 from headstart.comparison.diff import circumstances, compare_predictions, compare_results, pairs_text, same_bytes
-from headstart.comparison.predictions import read_predictions
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
+from headstart.kinds import kind_of, metric_of
 from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
+from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord, read_record, record_of
 from headstart.records.runs import Run, read_run
 from headstart.records.settings_file import read_config
@@ -33,7 +34,7 @@ from headstart.settings.targets import check_targets
 BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
 SAME, OTHER = 0, 1  # exit codes
 THEN_NOW = ("then", "now")
-ROUNDING = 1e-5  # early runs have single-precision accuracies in run.json
+ROUNDING = 1e-5  # early runs have single-precision metrics in run.json
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,14 @@ def _original(path: Path) -> RunRecord:
     for name in ("backbone", "dataset", "strategy"):
         if not isinstance(record.content.get(name), str):
             raise DataError(f"'{record.directory / RUN_FILE}' does not name the {name}.")
-    if "test/accuracy" not in record.metrics:
-        raise DataError(f"'{record.directory / RUN_FILE}' has no test/accuracy to compare with.")
     try:
-        read_predictions(record.directory / TEST_PREDICTIONS)
+        name = f"test/{metric_of(record.content).name}"
+    except DataError as error:
+        raise DataError(f"'{record.directory}' has nothing to compare with: {error}.") from None
+    if name not in record.metrics:
+        raise DataError(f"'{record.directory / RUN_FILE}' has no {name} to compare with.")
+    try:
+        read_predictions(record.directory / TEST_PREDICTIONS, kind_of(record.content))
     except DataError as error:
         raise DataError(f"'{record.directory}' has no predictions to compare with: {error}.") from None
     return record
@@ -252,8 +257,8 @@ def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
     """Compare a repeat with its original and return the verdict.
 
     ``bit-equal``: all metrics are equal, and predictions.csv byte by byte. ``within the interval``: not bit-equal, but
-    the 95 % interval of the difference in test accuracy, paired over test images, includes 0. ``different``: otherwise,
-    also if the data differ or a run contradicts itself.
+    the 95 % interval of the difference in the primary metric on test, paired over test images, includes 0.
+    ``different``: otherwise, also if the data differ or a run contradicts itself.
     """
     data = [record.get("provenance", "dataset_fingerprint") for record in (original, repeated)]
     figures = [_figures(original, repeated)]
@@ -265,39 +270,51 @@ def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
     try:
         for record in (original, repeated):
             _check_agreement(record)
-        pairs = compare_predictions(then, now)
+        metric = metric_of(original.content)
+        pairs = compare_predictions(then, now, kind_of(original.content))
     except DataError as error:
         return Verdict(DIFFERENT, (f"The test images cannot be compared one by one: {error}.", *figures))
     low, high = pairs.interval
-    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, THEN_NOW)))
+    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, metric, THEN_NOW)))
 
 
 def _check_agreement(record: RunRecord) -> None:
-    """Raise DataError if run.json and predictions.csv give different test accuracies."""
-    counted = float(read_predictions(record.directory / TEST_PREDICTIONS).correct.mean())
-    stated = record.metrics.get("test/accuracy", -1.0)
-    if abs(counted - stated) > ROUNDING:
+    """Raise DataError if run.json and predictions.csv give different values of the primary metric on test."""
+    kind, metric = kind_of(record.content), metric_of(record.content)
+    counted = float(read_predictions(record.directory / TEST_PREDICTIONS, kind).per_image.mean())
+    stated = _score_of(record)
+    if abs(counted - stated) > ROUNDING * (1 if metric.is_share else max(counted, stated)):
         raise DataError(
-            f"in '{record.directory}' run.json has a test accuracy of {100 * stated:.2f} %, but predictions.csv gives"
-            f" {100 * counted:.2f} %"
+            f"in '{record.directory}' run.json has a test {metric.words} of {metric.exact(stated)}, but predictions.csv"
+            f" gives {metric.exact(counted)}"
         )
 
 
+def _score_of(record: RunRecord) -> float:
+    """Return the primary metric on test. Raises DataError where run.json does not say."""
+    name = f"test/{metric_of(record.content).name}"
+    if name not in record.metrics:
+        raise DataError(f"run.json has no {name}")
+    return record.metrics[name]
+
+
 def _figures(original: RunRecord, repeated: RunRecord) -> str:
-    then, now = (record.metrics["test/accuracy"] for record in (original, repeated))
+    then, now, metric = _score_of(original), _score_of(repeated), metric_of(original.content)
+    what = f"Test {metric.words}"
     if then == now:
-        return f"Test accuracy: {100 * then:.2f} %, then and now."
-    return f"Test accuracy: {100 * then:.2f} % then, {100 * now:.2f} % now, {100 * (now - then):+.2f} points."
+        return f"{what}: {metric.exact(then)}, then and now."
+    return f"{what}: {metric.exact(then)} then, {metric.exact(now)} now, {metric.exact_difference(now - then)}."
 
 
 def seed_lines(original: RunRecord, repeated: RunRecord) -> list[str]:
     """Return a line on the variation over seeds, from runs beside the original that differ only in their seeds."""
-    accuracies = [record.metrics["test/accuracy"] for record in (original, *other_seeds(original))]
-    if len(accuracies) < 2:
+    metric = metric_of(original.content)
+    scores = [_score_of(record) for record in (original, *other_seeds(original))]
+    if len(scores) < 2:
         return []
-    mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
-    line = f"Over {len(accuracies)} seeds, including the original's: {100 * mean:.2f} ± {100 * deviation:.2f} %"
-    difference = repeated.metrics["test/accuracy"] - original.metrics["test/accuracy"]
+    mean, deviation = statistics.fmean(scores), statistics.stdev(scores)
+    line = f"Over {len(scores)} seeds, including the original's: {metric.exact_pair(mean, deviation)}"
+    difference = _score_of(repeated) - _score_of(original)
     if difference and deviation:
         line += f"; the difference is {abs(difference) / deviation:.2g} of this standard deviation"
     return [f"{line}."]
@@ -312,7 +329,8 @@ def other_seeds(original: RunRecord) -> list[RunRecord]:
         record = read_run(folder)
         if folder == home or not isinstance(record, Run) or record.is_repeat:
             continue
-        if _settings(record.config) == wanted:
+        same_metric = record.task == original.task
+        if same_metric and _settings(record.config) == wanted:
             found.setdefault(_seeds(record.config), record)
     return list(found.values())[1:]
 

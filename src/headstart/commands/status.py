@@ -74,7 +74,7 @@ def as_json(found: Overview) -> dict[str, Any]:
             {
                 "directory": str(run.directory), "status": run.status, "epochs": run.epochs,
                 "max_epochs": run.max_epochs, "seconds": run.seconds, "remaining_seconds": run.remaining,
-                "test_accuracy": run.accuracy, "message": run.message,
+                f"test_{run.metric.name}": run.score, "message": run.message,
             }
             for run in found.runs
         ],
@@ -125,7 +125,7 @@ def _progress(run: RunStatus) -> list[str]:
         f"{epochs}/{run.max_epochs}" if run.max_epochs is not None else epochs,
         "–" if run.seconds is None else in_two_units(run.seconds),
         "–" if run.remaining is None else in_two_units(run.remaining),
-        "–" if run.accuracy is None else f"{100 * run.accuracy:.1f} %",
+        "–" if run.score is None else run.metric.named(run.score),
     ]
 
 

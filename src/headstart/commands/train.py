@@ -130,7 +130,7 @@ class _NoData(BaseException):
 
 
 def job(config: DictConfig) -> float:
-    """Carry out one job in the process of a launcher; return its validation accuracy, or NaN if it failed.
+    """Carry out one job in the process of a launcher; return its validation score, or NaN if it failed.
 
     The outcome is recorded for the command that waits for it. Errors are not raised to Hydra, which would print its own
     message; only an interruption is.
@@ -179,7 +179,7 @@ def job(config: DictConfig) -> float:
         _print_error(cause, overrides)
         return math.nan
     record(result.word, result.directory)
-    return result.accuracy
+    return result.score
 
 
 def _place_in(sweep: Path, number: int, hydra: Any, searching: bool) -> tuple[str, str]:

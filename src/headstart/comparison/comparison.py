@@ -10,13 +10,15 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.comparison.mean_accuracy import overlap_of
+from headstart.comparison.mean_score import overlap_of
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
+from headstart.comparison.verdict import verdict
 from headstart.errors import ConfigError, nearest
+from headstart.kinds.metric import Wording
 from headstart.progress import counted
 from headstart.records.runs import Run
-from headstart.statistics import PairedDifference, bonferroni, paired_both, paired_runs, sample_needed, verdict
+from headstart.statistics import PairedDifference, bonferroni, paired_both, paired_runs, sample_needed
 
 ALPHA = 0.05
 
@@ -25,21 +27,26 @@ class Answers(Protocol):
     """What one run scored on its test images."""
 
     @property
-    def correct(self) -> NDArray[Any]:
-        """(N,) a score an image, the higher the better: right or wrong, or a share."""
+    def per_image(self) -> NDArray[Any]:
+        """(N,) a score an image, in the unit of the metric: right or wrong, a share, or an error."""
 
     def same_test(self, other: Self) -> bool:
         """Whether both are of the same images."""
 
 
-def run_accuracy(run: Run) -> float:
-    """As run.json has it."""
-    return run.metrics["test/accuracy"]
+def test_score(run: Run) -> float:
+    """Return the primary metric on test, as run.json has it."""
+    return run.test
+
+
+test_score.__test__ = False  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; differences are fractions of 1.
+    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; ``a`` has the better mean.
+
+    ``result`` is a - b in the unit of the metric, so it is below zero where lower is better.
 
     The interval of ``result`` is simultaneous: with 95 % confidence those of all comparisons in the panel hold. It
     leaves out zero if and only if ``p_adjusted`` is below 5 %.
@@ -62,7 +69,7 @@ def compare(
     panel: Panel,
     evidence: Mapping[str, Answers],
     baseline: str | None = None,
-    score: Callable[[Run], float] = run_accuracy,
+    score: Callable[[Run], float] = test_score,
 ) -> list[Comparison]:
     """Every pair of a panel's groups, or the baseline against each other one.
 
@@ -79,14 +86,19 @@ def compare(
             return []
         pairs = [(known[baseline], group) for group in groups if group.label != baseline]
     results = [(a, b, difference(a, b, evidence, score)) for a, b in counted(pairs, "comparing", len(pairs), "pairs")]
-    ordered = [(a, b, r) if r.difference >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None]
+    metric = panel.metric
+    wording = metric.wording if panel.kind.right_or_wrong else replace(metric.wording, alike=Wording.alike)
+    ordered = [
+        (a, b, r) if metric.gain(r.difference) >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None
+    ]
     corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
     alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))
     made = []
     for (a, b, pointwise), p_adjusted in zip(ordered, corrected, strict=True):
         result = pointwise.at(1 - alpha)
         needed = sample_needed(result, alpha=alpha)
-        told = verdict(a.label, b.label, result, float(p_adjusted), needed, _pairs_are(a))
+        gained = result if metric.higher_is_better else turned(result)
+        told = verdict(a.label, b.label, gained, float(p_adjusted), needed, _pairs_are(a), wording=wording)
         made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), told))
     return made
 
@@ -99,7 +111,7 @@ def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
 
 
 def difference(
-    a: RunGroup, b: RunGroup, evidence: Mapping[str, Answers], score: Callable[[Run], float] = run_accuracy
+    a: RunGroup, b: RunGroup, evidence: Mapping[str, Answers], score: Callable[[Run], float] = test_score
 ) -> PairedDifference | None:
     """``a`` minus ``b`` on the runs that pair up; None where none do.
 
@@ -131,16 +143,16 @@ def _stacks(
     shared: Sequence[tuple[Any, ...]],
     evidence: Mapping[str, Answers],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Right answers (pairs, images) of both sides; None unless every run shows them for the same two or more."""
+    """Scores (pairs, images) of both sides; None unless every run shows them for the same two or more."""
     runs = [run for pair in shared for run in (*first[pair], *second[pair])]
     if any(run.id not in evidence for run in runs):
         return None
     if any(not evidence[run.id].same_test(evidence[runs[0].id]) for run in runs):
         return None
-    if len(evidence[runs[0].id].correct) < 2:  # one image shows no variance over images
+    if len(evidence[runs[0].id].per_image) < 2:  # one image shows no variance over images
         return None
     a, b = (
-        np.stack([np.mean([evidence[run.id].correct for run in of[pair]], axis=0) for pair in shared])
+        np.stack([np.mean([evidence[run.id].per_image for run in of[pair]], axis=0) for pair in shared])
         for of in (first, second)
     )
     return a, b

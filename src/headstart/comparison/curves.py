@@ -13,7 +13,7 @@ from headstart.comparison.table import RunGroup
 from headstart.errors import DataError
 from headstart.records.runs import TRIED
 
-COLUMNS = ("train/accuracy", "validation/accuracy", "train/loss", "validation/loss")
+SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ Curves = Mapping[str, Band]
 def read_curves(panel: Panel) -> dict[str, Curves]:
     """The curves of each group by its label."""
     found: dict[str, Curves] = {}
+    columns = [f"{split}/{name}" for name in (panel.metric.name, "loss") for split in SPLITS]
     for group in panel.groups:
-        bands = {column: band(group, column) for column in COLUMNS}
+        bands = {column: band(group, column) for column in columns}
         found[group.label] = {column: one for column, one in bands.items() if one is not None}
     return found
 

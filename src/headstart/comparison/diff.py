@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headstart.comparison.predictions import read_predictions
 from headstart.errors import DataError
+from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of
+from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.number_predictions import NumberPredictions
 from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.opening import MB, open_inside
+from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord
 from headstart.records.tables import MOST_PREDICTIONS
 from headstart.settings.effects import is_indifferent, is_seed
+from headstart.statistics import paired_both
 
 ABSENT = "–"  # stands for a value that only the other run has
 NO_BEARING = "does not bear on the result"
@@ -54,8 +59,39 @@ class DiffSection:
 
 
 @dataclass(frozen=True)
+class ErrorPairs:
+    """Two files of predictions that are numbers, for the same N images, compared image by image."""
+
+    errors_a: NDArray[np.float64]
+    """(N,) the score of each image."""
+    errors_b: NDArray[np.float64]
+    changed: int
+    """Images for which the two predict different numbers."""
+    largest: float
+    """The largest difference of two predictions."""
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.errors_a)
+
+    @property
+    def difference(self) -> float:
+        """Mean score of the second less that of the first."""
+        return float(np.mean(self.errors_b) - np.mean(self.errors_a))
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference over test images, paired; NaN where all differ by the same amount."""
+        if self.images < 2:
+            return math.nan, math.nan
+        found = paired_both(self.errors_b[None], self.errors_a[None], resamples=0)
+        return found.low, found.high
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Two files of predictions for the same N images, compared image by image."""
+    """Two files of predictions that are classes, for the same N images, compared image by image."""
 
     images: int
     changed: int
@@ -93,21 +129,33 @@ class Pairs:
         return centre - reach, centre + reach
 
 
-def compare_predictions(a: Path, b: Path) -> Pairs:
+def compare_predictions(a: Path, b: Path, kind: Kind) -> Pairs | ErrorPairs:
     """Compare two files image by image. Raises DataError where one cannot be read or they list other images."""
-    if same_bytes(a, b):
-        return Pairs(len(read_predictions(a).ids), 0, 0, 0, 0.0)
-    first, second = read_predictions(a), read_predictions(b)
+    first = read_predictions(a, kind)
+    same = same_bytes(a, b)
+    second = first if same else read_predictions(b, kind)
     order = {name: position for position, name in enumerate(second.ids)}
     if len(first.ids) != len(second.ids) or order.keys() != set(first.ids):
         common = len(order.keys() & set(first.ids))
         raise DataError(
             f"{a.name} lists other images: {len(first.ids)} and {len(second.ids)}, of which {common} are the same"
         )
-    at = np.array([order[name] for name in first.ids])
+    at = np.arange(len(first.ids)) if same else np.array([order[name] for name in first.ids])
+    if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
+        return _class_pairs(first, second, at, a.name)
+    assert isinstance(first, NumberPredictions)
+    assert isinstance(second, NumberPredictions)
+    if (first.targets != second.targets[at]).any():
+        raise DataError(f"{a.name} lists the same images with other targets")
+    apart = np.abs(first.values - second.values[at])
+    return ErrorPairs(first.per_image, second.per_image[at], int((apart > 0).sum()), float(apart.max()))
+
+
+def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[np.int64], name: str) -> Pairs:
+    """Compare classes; image ``i`` of the first is image ``at[i]`` of the second."""
     names_a, names_b = np.array(first.classes), np.array(second.classes)
     if (names_a[first.targets] != names_b[second.targets[at]]).any():
-        raise DataError(f"{a.name} lists the same images with other targets")
+        raise DataError(f"{name} lists the same images with other targets")
     right_a, right_b = first.correct, second.correct[at]
     same_columns = list(first.classes) == list(second.classes)
     return Pairs(
@@ -284,25 +332,30 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
             rows.append(DiffRow(name, first, second))
     files = [record.directory / TEST_PREDICTIONS for record in (a, b)]
     try:
-        pairs = compare_predictions(*files)
+        kind = kind_of(a.content)
+        if a.task != b.task:
+            raise DataError(f"A is a run of {a.task}, B one of {b.task}")
+        pairs = compare_predictions(files[0], files[1], kind)
     except DataError as error:
         there = all(file.is_file() for file in files)
         note = f"Predictions cannot be compared: {error}."
         return DiffSection("results", tuple(rows), False if rows or there else None, "predictions are missing", (note,))
     equal = not rows and same_bytes(*files)
-    notes = () if equal else (pairs_text(pairs),)
+    notes = () if equal else (pairs_text(pairs, metric_of(a.content)),)
     return DiffSection("results", tuple(rows), equal, f"every metric, and predictions for {pairs.images} images", notes)
 
 
 def difference_text(name: str, a: Any, b: Any) -> str:
-    """B less A: points for accuracies, else a number."""
+    """B less A: points for shares, else a number."""
     if not isinstance(a, float) or not isinstance(b, float):
         return ""
-    return f"{100 * (b - a):+.2f} points" if name.endswith("accuracy") else f"{b - a:+.4g}"
+    return f"{100 * (b - a):+.2f} points" if is_share(name) else f"{b - a:+.4g}"
 
 
-def pairs_text(pairs: Pairs, names: tuple[str, str] = ("in A", "in B")) -> str:
+def pairs_text(pairs: Pairs | ErrorPairs, metric: Metric, names: tuple[str, str] = ("in A", "in B")) -> str:
     """Two files of predictions in one sentence."""
+    if isinstance(pairs, ErrorPairs):
+        return _errors_text(pairs, metric)
     if not pairs.changed:
         largest = "" if pairs.largest is None else f", and no probability moves by more than {pairs.largest:.2g}"
         return f"All {pairs.images} test images are predicted the same{largest}."
@@ -312,6 +365,20 @@ def pairs_text(pairs: Pairs, names: tuple[str, str] = ("in A", "in B")) -> str:
         f" {names[0]}, {pairs.only_b} only {names[1]} (exact McNemar p = {pairs.p_value:.2g}):"
         f" {100 * pairs.difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} over test images."
     )
+
+
+def _errors_text(pairs: ErrorPairs, metric: Metric) -> str:
+    """Return the sentence where predictions are numbers."""
+    if not pairs.changed:
+        return f"All {pairs.images} test images are predicted the same."
+    text = (
+        f"{pairs.changed} of {pairs.images} test images are predicted differently, by {pairs.largest:.3g} at most:"
+        f" test {metric.words} {metric.exact_difference(pairs.difference)}"
+    )
+    if math.isnan(pairs.interval[0]):
+        return f"{text}."
+    low, high = (metric.exact_difference(end) for end in pairs.interval)
+    return f"{text}, 95 % interval {low} to {high} over test images."
 
 
 def conclusion(sections: Sequence[DiffSection]) -> str:

@@ -1,19 +1,20 @@
-"""What the predictions of runs show: which test images were right, and scores beyond accuracy."""
+"""What the predictions of runs show: a score for each test image, and scores beyond the primary metric."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.comparison.processes import shared
-from headstart.comparison.scores import Scores, test_scores
 from headstart.errors import DataError
+from headstart.kinds import Predictions
+from headstart.kinds.kind import FurtherScores
 from headstart.records.names import TEST_PREDICTIONS, VALIDATION_PREDICTIONS
+from headstart.records.predictions import read_predictions
 from headstart.records.runs import Problem, Run
 
 MANY = 40
@@ -24,7 +25,8 @@ MANY = 40
 class Evidence:
     """The predictions of one run on N test images, boiled down."""
 
-    correct: NDArray[np.bool_]  # (N,)
+    per_image: NDArray[Any]
+    """(N,) the score of each image: right or wrong, or an error."""
     images: str
     """A digest of names and targets of the test images, in their order."""
     content: str
@@ -32,17 +34,13 @@ class Evidence:
     shared: int
     """Test images that validated, too: there should be none."""
     classes: tuple[str, ...]
-    scores: Scores
+    """Empty where targets are no classes."""
+    scores: FurtherScores
 
     @property
-    def numbers(self) -> dict[str, float]:
-        """The scores beyond accuracy by name; those of temperature scaling only where validation predictions are."""
-        scores = self.scores
-        numbers = {"balanced_accuracy": scores.balanced_accuracy, "macro_f1": scores.macro_f1, **vars(scores.unscaled)}
-        if scores.scaled is not None and scores.temperature is not None:
-            numbers["temperature"] = scores.temperature
-            numbers |= {f"scaled_{name}": value for name, value in vars(scores.scaled).items()}
-        return numbers
+    def numbers(self) -> Mapping[str, float]:
+        """The scores beyond the primary metric by name."""
+        return self.scores.numbers
 
     def same_test(self, other: Evidence) -> bool:
         """Whether both were tested on the same images, as far as it is known."""
@@ -69,7 +67,7 @@ def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
         if isinstance(result, Evidence):
             found[run.id] = result
         else:
-            reason = f"{result}, so it is compared by its accuracy alone"
+            reason = f"{result}, so it is compared by its {run.metric.words} alone"
             problems.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
     return found, problems
 
@@ -82,7 +80,7 @@ def _odd(found: Sequence[Evidence]) -> set[tuple[str, str]]:
     lists: dict[tuple[str, int], Counter[str]] = {}
     for one in found:
         if one.content:
-            lists.setdefault((one.content, len(one.correct)), Counter())[one.images] += 1
+            lists.setdefault((one.content, len(one.per_image)), Counter())[one.images] += 1
     odd = set()
     for (content, _), counts in lists.items():
         (right, most), *others = counts.most_common()
@@ -100,21 +98,24 @@ def _try(run: Run) -> Evidence | str:
 
 def judge(run: Run) -> Evidence:
     """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
-    test = read_predictions(run.directory / TEST_PREDICTIONS)
-    accuracy = float(test.correct.mean())
-    told = run.metrics["test/accuracy"]
-    if abs(accuracy - told) > 1e-4:
-        raise DataError(f"predictions.csv has {100 * accuracy:.2f} % right, run.json says {100 * told:.2f} %")
+    kind, metric = run.kind, run.metric
+    test = read_predictions(run.directory / TEST_PREDICTIONS, kind)
+    if metric.name != kind.primary.name:
+        raise DataError(f"predictions.csv gives no {metric.words} for single images")
+    found = float(test.per_image.mean())
+    if not metric.agrees(found, run.test):
+        has = f"{metric.exact(found)} right" if kind.right_or_wrong else f"a {metric.words} of {metric.exact(found)}"
+        raise DataError(f"predictions.csv has {has}, run.json says {metric.exact(run.test)}")
     validation: Predictions | None = None
     if (run.directory / VALIDATION_PREDICTIONS).is_file():
-        validation = read_predictions(run.directory / VALIDATION_PREDICTIONS)
+        validation = read_predictions(run.directory / VALIDATION_PREDICTIONS, kind)
     return Evidence(
-        correct=test.correct,
+        per_image=test.per_image,
         images=test.images,
         content=run.fingerprints.get("test", ""),
         shared=_shared(run, test, validation),
-        classes=tuple(test.classes),
-        scores=test_scores(test, validation),
+        classes=tuple(getattr(test, "classes", ())),
+        scores=kind.further(test, validation),
     )
 
 

@@ -22,11 +22,11 @@ def check_selection(runs: Iterable[Run], evidence: Mapping[str, Evidence]) -> No
         found = evidence.get(run.id)
         if wrong is None and found is not None and found.shared:
             images = "picture" if found.shared == 1 else "pictures"
-            wrong = f"{found.shared} of its {len(found.correct)} test {images} validated, too"
+            wrong = f"{found.shared} of its {len(found.per_image)} test {images} validated, too"
         if wrong:
             raise DataError(
-                f"{run.directory.name} was selected on test ({wrong}), so its test accuracy says nothing about new"
-                " images; leave it out with --where."
+                f"{run.directory.name} was selected on test ({wrong}), so its test {run.metric.words} says nothing"
+                " about new images; leave it out with --where."
             )
 
 
@@ -40,7 +40,7 @@ def check_test_sets(panels: Sequence[Panel], evidence: Mapping[str, Evidence]) -
             drawn = (run.config.get("dataset.folds"), run.fold, run.config.get("seeds.split"))
             other = first.setdefault(drawn, run)
             if not evidence[run.id].same_test(evidence[other.id]):
-                sizes = [len(evidence[one.id].correct) for one in (other, run)]
+                sizes = [len(evidence[one.id].per_image) for one in (other, run)]
                 told = f"{sizes[0]} and {sizes[1]}" if sizes[0] != sizes[1] else f"{sizes[0]} each"
                 raise DataError(
                     f"{other.directory.name} and {run.directory.name} were tested on different images ({told}), so"

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.comparison.table import RunGroup, Statistic
-from headstart.records.keys import short_names
-from headstart.statistics import interval_text
-
-NOTHING = "–"
+from headstart.kinds import Metric
+from headstart.kinds.metric import NOTHING, interval_text
+from headstart.records.keys import TASK, short_names
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -19,6 +18,25 @@ def percent(value: float, digits: int = 1) -> str:
 def accuracy(statistic: Statistic) -> str:
     """Mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
     return f"{percent(statistic.mean)} ± {percent(statistic.deviation)}" if statistic.count else NOTHING
+
+
+def mean_text(statistic: Statistic, metric: Metric) -> str:
+    """Return mean and deviation without unit, as in "91.3 ± 0.4" or "0.412 ± 0.013"; one run gives "91.3 ± –"."""
+    return metric.spread(statistic.mean, statistic.deviation) if statistic.count else NOTHING
+
+
+def metric_heading(groups: Sequence[RunGroup], split: str) -> str:
+    """Return the heading of a column of means: with the unit where all rows share a metric."""
+    metrics = {group.metric for group in groups}
+    return metrics.pop().heading(split) if len(metrics) == 1 else split
+
+
+def mean_cell(statistic: Statistic, group: RunGroup, alone: bool) -> str:
+    """Return mean and deviation; with name or unit of the metric unless it is ``alone`` in its column."""
+    text, metric = mean_text(statistic, group.metric), group.metric
+    if alone or not statistic.count:
+        return text
+    return f"{text} {metric.unit}" if metric.is_share else f"{metric.words} {text} {metric.unit}".rstrip()
 
 
 def amount(value: float) -> str:
@@ -63,7 +81,9 @@ def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
     parts = []
     for name, short in names.items():
         value = setting(key[name])
-        parts.append(value if name in ("dataset", "backbone", "augmentation") else f"{short.replace('_', ' ')} {value}")
+        parts.append(
+            value if name in ("dataset", "backbone", "augmentation", TASK) else f"{short.replace('_', ' ')} {value}"
+        )
     if not parts:
         parts = [setting(key["dataset"])] if "dataset" in key else ["all runs"]
     return ", ".join(parts)

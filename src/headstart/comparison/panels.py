@@ -6,7 +6,8 @@ from typing import Any
 
 from headstart.comparison.formats import panel_title
 from headstart.comparison.table import RunGroup
-from headstart.records.keys import short_names, sort_value
+from headstart.kinds import Kind, Metric
+from headstart.records.keys import TASK, short_names, sort_value
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,21 @@ class Panel:
     references: tuple[RunGroup, ...]
     key: Mapping[str, Any]
     """The settings that make the panel."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of target of all groups."""
+        return self.groups[0].kind
+
+    @property
+    def metric(self) -> Metric:
+        """The metric by which the groups are compared."""
+        return self.groups[0].metric
+
+    @property
+    def best(self) -> RunGroup:
+        """The group with the best mean on test."""
+        return max(self.groups, key=lambda group: self.metric.gain(group.test.mean))
 
     @property
     def what(self) -> str:
@@ -51,5 +67,7 @@ def make_panels(groups: Sequence[RunGroup]) -> list[Panel]:
 
 def _belongs(reference: RunGroup, key: dict[str, Any]) -> bool:
     return all(
-        reference.key[name] == value for name, value in key.items() if name == "dataset" or name.startswith("dataset.")
+        reference.key[name] == value
+        for name, value in key.items()
+        if name in ("dataset", TASK) or name.startswith("dataset.")
     )

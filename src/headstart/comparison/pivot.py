@@ -1,5 +1,6 @@
 """Rows of groups, a column a panel: the table that a paper prints."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -23,7 +24,7 @@ class Pivot:
 
 
 def of_test(group: RunGroup) -> Statistic:
-    """What rows are sorted by, the higher the better, unless told otherwise."""
+    """Return what rows are sorted by where nothing else is asked for."""
     return group.test
 
 
@@ -32,16 +33,22 @@ def pivot(
     comparisons: Mapping[str, Sequence[Comparison]],
     score: Callable[[RunGroup], Statistic] = of_test,
 ) -> Pivot:
-    """Rows sorted by their mean score over the columns; references below them."""
+    """Rows sorted by their mean score over the columns, or their mean place where metrics differ; references below."""
     cells: dict[str, dict[int, RunGroup]] = {}
     for number, panel in enumerate(panels):
         for group in (*panel.groups, *panel.references):
             cells.setdefault(group.label, {})[number] = group
 
+    one_metric = len({panel.metric for panel in panels}) == 1
+    places = {} if one_metric else _mean_places(panels, score)
+
     def rank(label: str) -> tuple[bool, float, str]:
         groups = [group for group in cells[label].values() if score(group).count]
+        reference = any(group.reference for group in groups)
+        if not one_metric:
+            return reference, places.get(label, math.inf), label
         mean = sum(score(group).mean for group in groups) / len(groups) if groups else 0.0
-        return any(group.reference for group in groups), -mean, label
+        return reference, -panels[0].metric.gain(mean), label
 
     rows = sorted(cells, key=rank)
     return Pivot(
@@ -58,15 +65,26 @@ def best_rows(
     """Return the best row, and those below it that follow it without a gap in the order of their means.
 
     A row follows if its mean lies within the best row's own interval and the corrected test does not separate the two.
-    So no row in bold has a lower mean than one that is not. Empty for a lone row.
+    So no row in bold has a worse mean than one that is not. Empty for a lone row.
     """
-    groups = sorted((group for group in panel.groups if score(group).count), key=lambda group: -score(group).mean)
+    gain = panel.metric.gain
+    groups = sorted((group for group in panel.groups if score(group).count), key=lambda group: -gain(score(group).mean))
     if len(groups) < 2:
         return frozenset()
     best, *others = groups
     alike = {frozenset((one.a, one.b)) for one in comparisons if not one.told_apart}
-    low, _ = score(best).interval
+    bound = min(map(gain, score(best).interval))
     follow = takewhile(
-        lambda group: frozenset((best.label, group.label)) in alike and not score(group).mean < low, others
+        lambda group: frozenset((best.label, group.label)) in alike and not gain(score(group).mean) < bound, others
     )
     return frozenset({best.label, *(group.label for group in follow)})
+
+
+def _mean_places(panels: Sequence[Panel], score: Callable[[RunGroup], Statistic]) -> dict[str, float]:
+    """Return the place of each row, 0 for the best, as a mean over the panels that have it."""
+    places: dict[str, list[int]] = {}
+    for panel in panels:
+        groups = [group for group in panel.groups if score(group).count]
+        for place, group in enumerate(sorted(groups, key=lambda group: -panel.metric.gain(score(group).mean))):
+            places.setdefault(group.label, []).append(place)
+    return {label: sum(found) / len(found) for label, found in places.items()}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import ConfigError
+from headstart.kinds import Kind, Metric
 from headstart.records.keys import (
     BASE_KEYS,
+    TASK,
     resolve_key,
     short_names,
     short_word,
@@ -61,7 +63,7 @@ class TableLayout:
     by: tuple[str, ...]
     """Keys whose values are compared with each other."""
     compare: tuple[str, ...]
-    """Keys whose values stand side by side; the data set is always a key."""
+    """Keys whose values stand side by side; the data set is always a key, and so are tasks where there are several."""
     tune: tuple[str, ...] = ()
     """Keys whose best value on validation stands for all that were tried."""
 
@@ -89,6 +91,16 @@ class RunGroup:
     tuned_on: int = 0
     """Seeds (and folds) that all settings share, on which they were compared; 0 where none was chosen."""
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of target, which all runs share."""
+        return self.runs[0].kind
+
+    @property
+    def metric(self) -> Metric:
+        """The primary metric, which all runs share."""
+        return self.runs[0].metric
+
     def cost(self, name: str) -> float:
         """Mean of a cost over the runs; NaN when none has it."""
         if self.reference:
@@ -100,7 +112,7 @@ class RunGroup:
         """Its name inside its panel: the value of the first key, others with their names."""
         names = short_names(self.by)
         told = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
-        plain = {"strategy", "augmentation", "backbone", "dataset"}
+        plain = {"strategy", "augmentation", "backbone", "dataset", TASK}
         if len(self.by) == 1:
             plain.add(self.by[0])
         parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in told]
@@ -132,6 +144,10 @@ def layout_of(
         panels = [key for key in free if key not in rows] if by is None else []
     if "dataset" not in (*rows, *panels):
         panels = ["dataset", *panels]
+    if len({value_of(run, TASK) for run in runs}) > 1:
+        if TASK in (*rows, *tuned):
+            raise ConfigError("Runs of different tasks cannot be compared: leave task out of --by and --tune.")
+        panels = [*panels, TASK]
     return TableLayout(tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(panels)), tuple(dict.fromkeys(tuned)))
 
 
@@ -151,11 +167,11 @@ def group_runs(
     compare: Sequence[str] | None = None,
     tune: Sequence[str] = (),
 ) -> list[RunGroup]:
-    """Group runs over seeds and folds; sorted by panel, then best test accuracy first.
+    """Group runs over seeds and folds; sorted by panel, then the best on test first.
 
-    With ``tune``, of the runs that differ in these settings only, those with the best mean validation accuracy on the
+    With ``tune``, of the runs that differ in these settings only, those with the best mean on validation on the
     seeds and folds that all of them share stand for all; the others count in ``tried``. Raises ConfigError when a name
-    is no setting of any run, and where settings share no seed or have no validation accuracy.
+    is no setting of any run, and where settings share no seed or have no score on validation.
     """
     layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}
@@ -177,8 +193,8 @@ def _group(key: dict[str, Any], tried: Sequence[Run], layout: TableLayout) -> Ru
     return RunGroup(
         key,
         tuple(chosen),
-        test=_metric(chosen, "test/accuracy"),
-        validation=_metric(chosen, "validation/accuracy"),
+        test=Statistic.of(run.test for run in chosen),
+        validation=_validation(chosen),
         by=layout.by,
         tried=tuple(tried),
         tuned=tuned,
@@ -189,13 +205,14 @@ def _group(key: dict[str, Any], tried: Sequence[Run], layout: TableLayout) -> Ru
 def _best_setting(
     settings: Mapping[tuple[Any, ...], Sequence[Run]], layout: TableLayout
 ) -> tuple[tuple[Any, ...], int]:
-    """Return the setting with the best mean validation accuracy on the pairs that all have, and how many those are."""
+    """Return the setting with the best mean on validation, on the pairs that all have, and how many those are."""
+    metric = next(iter(settings.values()))[0].metric
     scores: dict[tuple[Any, ...], dict[Any, float]] = {}
     for values, runs in settings.items():
         by_pair: dict[Any, list[Run]] = {}
         for run in runs:
             by_pair.setdefault(run.pair, []).append(run)
-        found = {pair: _metric(of, "validation/accuracy") for pair, of in by_pair.items()}
+        found = {pair: _validation(of) for pair, of in by_pair.items()}
         scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
     names = [
         ", ".join(
@@ -204,7 +221,7 @@ def _best_setting(
         for values in settings
     ]
     if empty := [name for name, of in zip(names, scores.values(), strict=True) if not of]:
-        raise ConfigError(f"--tune chooses on validation, but runs with {empty[0]} have no validation accuracy.")
+        raise ConfigError(f"--tune chooses on validation, but runs with {empty[0]} have no validation {metric.words}.")
     shared = set.intersection(*(set(of) for of in scores.values()))
     if not shared:
         seeds = [sorted({str(run.seed) for run in runs}) for runs in settings.values()]
@@ -215,7 +232,7 @@ def _best_setting(
             " with --where."
         )
     means = {values: math.fsum(of[pair] for pair in shared) / len(shared) for values, of in scores.items()}
-    return max(means, key=lambda values: means[values]), len(shared)
+    return max(means, key=lambda values: metric.gain(means[values])), len(shared)
 
 
 def averaged_over(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
@@ -231,19 +248,19 @@ def averaged_over(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
     return {key: sorted(values) for key, values in mixed.items()}
 
 
-def _metric(runs: Iterable[Run], name: str) -> Statistic:
-    return Statistic.of(run.metrics[name] for run in runs if name in run.metrics)
+def _validation(runs: Iterable[Run]) -> Statistic:
+    return Statistic.of(run.validation for run in runs if run.validation is not None)
 
 
 def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
     """One group a reference and data set (with the data set's settings); runs of one seed count once."""
-    data_keys = [key for key in layout.keys if key == "dataset" or key.startswith("dataset.")]
+    data_keys = [key for key in layout.keys if key in ("dataset", TASK) or key.startswith("dataset.")]
     if not set(layout.by) - set(data_keys):
         return []
     members: dict[tuple[Any, ...], list[Run]] = {}
     for run in sorted(runs, key=run_order):
         for name, values in run.references.items():
-            if "test/accuracy" in values:
+            if f"test/{run.metric.name}" in values:
                 members.setdefault((name, *(value_of(run, key) for key in data_keys)), []).append(run)
     groups = []
     for (name, *data_values), carriers in members.items():
@@ -254,8 +271,8 @@ def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
             RunGroup(
                 key,
                 tuple(carriers),
-                test=_reference_metric(carriers, name, "test/accuracy"),
-                validation=_reference_metric(carriers, name, "validation/accuracy"),
+                test=_reference_metric(carriers, name, "test"),
+                validation=_reference_metric(carriers, name, "validation"),
                 reference=True,
                 by=layout.by,
             )
@@ -263,14 +280,15 @@ def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
     return groups
 
 
-def _reference_metric(runs: Sequence[Run], reference: str, metric: str) -> Statistic:
+def _reference_metric(runs: Sequence[Run], reference: str, split: str) -> Statistic:
     by_seed: dict[int | None, list[float]] = {}
     for run in runs:
+        metric = f"{split}/{run.metric.name}"
         if metric in run.references[reference]:
             by_seed.setdefault(run.seed, []).append(run.references[reference][metric])
     return Statistic.of(Statistic.of(values).mean for values in by_seed.values())
 
 
 def _group_order(group: RunGroup, layout: TableLayout) -> tuple[Any, ...]:
-    mean = group.test.mean if group.test.count else -math.inf
-    return group.key["dataset"], -mean, [sort_value(group.key[key]) for key in layout.keys]
+    gain = group.metric.gain(group.test.mean) if group.test.count else -math.inf
+    return group.key["dataset"], group.key.get(TASK, ""), -gain, [sort_value(group.key[key]) for key in layout.keys]

@@ -1,4 +1,4 @@
-"""Test accuracy against a numeric setting, such as labels per class."""
+"""The primary metric on test against a numeric setting, such as labels per class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,18 @@ from headstart.figures.canvas import (
     legend_width,
     line_options,
     log_ticks,
+    metric_limits,
     new_figure,
-    percent_limits,
     place,
     styled,
     text_width,
 )
 from headstart.figures.style import Style, styles_of
+from headstart.kinds import Metric
+from headstart.kinds.classification import ACCURACY
 
 Place = tuple[float, float, float, float]
-"""The number, then the mean accuracy and the limits of its interval (NaN for none), as fractions of 1."""
+"""The number, then the mean on test and the limits of its interval (NaN for none), in the unit of the metric."""
 LOG_FROM = 8
 """The axis is logarithmic if the largest number is at least this many times the smallest."""
 HEIGHT = 3.2
@@ -39,7 +41,8 @@ def draw_by_number(
     axis: str,
     title: str = "",
     styles: Mapping[str, Style] | None = None,
-    ylabel: str = "test accuracy (%)",
+    metric: Metric = ACCURACY,
+    ylabel: str = "",
 ) -> Figure:
     """Draw one line per series; the legend lists the highest last value first.
 
@@ -48,7 +51,7 @@ def draw_by_number(
     """
     lines = {label: sorted(line) for label, line in lines.items() if line}
     if not lines:
-        raise DataError(f"There is no accuracy to draw against {axis}.")
+        raise DataError(f"There is no {metric.words} to draw against {axis}.")
     styles = styles or styles_of(list(lines))
     labels = sorted(lines, key=lambda label: (-lines[label][-1][0], -lines[label][-1][1]))
     numbers = sorted({place[0] for line in lines.values() for place in line})
@@ -62,9 +65,9 @@ def draw_by_number(
         x, mean, low, high = np.array(lines[label]).T
         aside = min(1.6, 8 / len(labels)) * (number - (len(labels) - 1) / 2)
         moved = axes.transData + ScaledTranslation(aside * POINT, 0, figure.dpi_scale_trans)
-        interval = 100 * np.array([mean - low, high - mean])
+        interval = metric.scale * np.array([mean - low, high - mean])
         axes.errorbar(
-            x, 100 * mean, interval, transform=moved, label=label, capsize=1.5, elinewidth=0.9, clip_on=False,
+            x, metric.scale * mean, interval, transform=moved, label=label, capsize=1.5, elinewidth=0.9, clip_on=False,
             **line_options(styles[label]),
         )  # fmt: skip
     log = numbers[0] > 0 and numbers[-1] >= LOG_FROM * numbers[0]
@@ -73,8 +76,8 @@ def draw_by_number(
     ticks = number_ticks(numbers, width, log)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    values = [100 * value for line in lines.values() for place in line for value in place[1:]]
-    axes.set(xlabel=axis, ylabel=ylabel, ylim=percent_limits(values), title=title)
+    values = [metric.scale * value for line in lines.values() for place in line for value in place[1:]]
+    axes.set(xlabel=axis, ylabel=ylabel or metric.axis("test"), ylim=metric_limits(values, metric), title=title)
     grid(axes)
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in labels]
     add_legend(figure, handles, 0.6 + width + 0.15, top)

@@ -23,6 +23,7 @@ from headstart.figures.dark import darkened
 from headstart.figures.fonts import families
 from headstart.figures.style import Style
 from headstart.files import write_atomically
+from headstart.kinds import Metric
 
 WIDTH = 6.8
 """The width of a page's text, in inches."""
@@ -142,6 +143,16 @@ def percent_limits(values: Sequence[float], fraction: float = 0.06) -> tuple[flo
     low, high = float(finite.min()), float(finite.max())
     margin = max(fraction * (high - low), 1.0)
     return max(low - margin, 0.0), min(high + margin, 100.0)
+
+
+def metric_limits(values: Sequence[float], metric: Metric, share: float = 0.06) -> tuple[float, float]:
+    """Limits of an axis for values of a metric as they are drawn: a margin around them, within what can be."""
+    if metric.is_share:
+        return percent_limits(values, share)
+    finite = np.asarray(values)[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    margin = share * (high - low) or 0.1 * abs(high) or 1.0
+    return metric.clipped(low - margin), metric.clipped(high + margin)
 
 
 @styled

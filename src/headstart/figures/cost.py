@@ -1,4 +1,4 @@
-"""Test accuracy against cost: training time, and number of trained parameters."""
+"""The primary metric on test against cost: training time, and number of trained parameters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,15 @@ from headstart.figures.canvas import (
     add_legend,
     grid,
     log_ticks,
+    metric_limits,
     new_figure,
-    percent_limits,
     place,
     styled,
     text_width,
 )
 from headstart.figures.style import REFERENCE, Style, styles_of
+from headstart.kinds import Metric
+from headstart.kinds.classification import ACCURACY
 
 HEIGHT = 3.4
 LABEL = 7.5
@@ -36,35 +38,37 @@ FRONT: dict[str, Any] = {"color": REFERENCE, "linewidth": 1, "linestyle": "--"}
 
 @dataclass(frozen=True)
 class Point:
-    """One series: mean test accuracy as a fraction of 1, and the cost of a run; NaN for unknown."""
+    """One series: the mean on test, and the cost of a run; NaN for unknown."""
 
     label: str
-    accuracy: float
+    score: float
     seconds: float
     parameters: float
     """The number of trained parameters; 0 for nearest neighbours and the like."""
 
 
 @styled
-def draw_cost(points: Sequence[Point], title: str = "", styles: Mapping[str, Style] | None = None) -> Figure:
+def draw_cost(
+    points: Sequence[Point], title: str = "", styles: Mapping[str, Style] | None = None, metric: Metric = ACCURACY
+) -> Figure:
     """Draw cost in seconds (left) and in parameters (right), on logarithmic axes.
 
     Steps show the Pareto front; dominated points are hollow. Raises DataError when no point has a cost.
     """
     styles = styles or styles_of([point.label for point in points])
-    values = [100 * point.accuracy for point in points]
+    values = [metric.scale * point.score for point in points]
     if not np.isfinite(values).any():
-        raise DataError("There is no accuracy to draw against its cost.")
+        raise DataError(f"There is no {metric.words} to draw against its cost.")
     figure = new_figure(WIDTH, HEIGHT)
     width, height = (WIDTH - 0.6 - 0.25 - 0.15) / 2, HEIGHT - 0.5 - 0.3
     first = None
     for column, name in enumerate(("seconds", "parameters")):
         axes = place(figure, 0.6 + column * (width + 0.25), 0.5, width, height, sharey=first)
-        axes.set_ylim(percent_limits(values, 0.1))
+        axes.set_ylim(metric_limits(values, metric, 0.1))
         axes.tick_params(labelleft=first is None)
         axes.set(xlabel="training (s)" if name == "seconds" else "parameters trained")
-        axes.set(ylabel="" if first else "test accuracy (%)")
-        _draw_points(axes, [(point, getattr(point, name)) for point in points], styles)
+        axes.set(ylabel="" if first else metric.axis("test"))
+        _draw_points(axes, [(point, getattr(point, name)) for point in points], styles, metric)
         first = first or axes
     handles = [
         Line2D([], [], label="Pareto front", **FRONT),
@@ -79,9 +83,9 @@ def draw_cost(points: Sequence[Point], title: str = "", styles: Mapping[str, Sty
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the (cost, accuracy) pairs that no other dominates, by rising cost.
+    """Return the indices of the (cost, gain) pairs that no other dominates, by rising cost.
 
-    A pair is dominated by another that costs no more, is no less accurate, and is strictly better in one of the two.
+    A pair is dominated by another that costs no more, is no worse, and is strictly better in one of the two.
     Equal pairs are kept together. Pairs with a NaN are left out.
     """
     known = [index for index, point in enumerate(points) if not any(map(math.isnan, point))]
@@ -92,24 +96,24 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _draw_points(axes: Axes, costs: Sequence[tuple[Point, float]], styles: Mapping[str, Style]) -> None:
-    costs = [(point, cost) for point, cost in costs if math.isfinite(cost) and math.isfinite(point.accuracy)]
+def _draw_points(axes: Axes, costs: Sequence[tuple[Point, float]], styles: Mapping[str, Style], metric: Metric) -> None:
+    costs = [(point, cost) for point, cost in costs if math.isfinite(cost) and math.isfinite(point.score)]
     if not costs:
         raise DataError(f"No run records its {axes.get_xlabel()}.")
     _scale(axes, [cost for _, cost in costs])
-    front = pareto([(cost, point.accuracy) for point, cost in costs])
-    steps = np.array([(costs[index][1], 100 * costs[index][0].accuracy) for index in front])
+    front = pareto([(cost, metric.gain(point.score)) for point, cost in costs])
+    steps = np.array([(costs[index][1], metric.scale * costs[index][0].score) for index in front])
     steps = np.vstack([steps, (axes.get_xlim()[1], steps[-1, 1])])  # the front stays level to the right
     axes.step(steps[:, 0], steps[:, 1], where="post", zorder=1, label="Pareto front", **FRONT)
     for index, (point, cost) in enumerate(costs):
         style = styles[point.label]
         fill = style.colour if index in front else "white"
         axes.plot(
-            cost, 100 * point.accuracy, marker=style.marker, ls="", label=point.label, markersize=6,
+            cost, metric.scale * point.score, marker=style.marker, ls="", label=point.label, markersize=6,
             markerfacecolor=fill, markeredgecolor=style.colour, clip_on=False,
         )  # fmt: skip
     grid(axes, "both")
-    _label(axes, [(point.label, cost, 100 * point.accuracy) for point, cost in costs], steps)
+    _label(axes, [(point.label, cost, metric.scale * point.score) for point, cost in costs], steps)
 
 
 def _scale(axes: Axes, costs: Sequence[float]) -> None:

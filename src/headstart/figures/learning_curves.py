@@ -22,17 +22,22 @@ from headstart.figures.canvas import (
 )
 from headstart.figures.overview import draw_band
 from headstart.figures.style import Style, styles_of
+from headstart.kinds import Metric
+from headstart.kinds.classification import ACCURACY
 
 HEIGHT = 4.6
-ROWS = {"accuracy": (100, "accuracy (%)"), "loss": (1, "loss (nats)")}
 SPLITS = {"train": "training", "validation": "validation"}
 
 
 @styled
 def draw_learning_curves(
-    curves: Mapping[str, Curves], title: str = "", styles: Mapping[str, Style] | None = None
+    curves: Mapping[str, Curves],
+    title: str = "",
+    styles: Mapping[str, Style] | None = None,
+    metric: Metric = ACCURACY,
+    loss_unit: str = "nats",
 ) -> Figure:
-    """Draw accuracy above loss and training left of validation; bands are one standard deviation over runs.
+    """Draw the primary metric above loss and training left of validation; bands are one standard deviation over runs.
 
     The plots of a row share one scale. ``curves`` come from read_curves; labels without curves are left out. Raises
     DataError when none is left.
@@ -48,21 +53,23 @@ def draw_learning_curves(
     width = max((WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2, LEAST)
     top = high - head
     height = (top - 0.45 - 0.2) / 2
-    for row, (metric, (factor, name)) in enumerate(ROWS.items()):
+    loss = f"loss ({loss_unit})" if loss_unit else "loss"
+    for row, (score, factor, name) in enumerate(((metric.name, metric.scale, metric.axis()), ("loss", 1, loss))):
         first = None
         for column, (split, heading) in enumerate(SPLITS.items()):
             bottom = top - height - row * (height + 0.2)
             axes = place(figure, 0.6 + column * (width + 0.25), bottom, width, height, sharey=first)
             for number, (label, own) in enumerate(curves.items()):
-                if f"{split}/{metric}" in own:
-                    draw_band(axes, own[f"{split}/{metric}"], styles[label], factor, label, number)
+                if f"{split}/{score}" in own:
+                    draw_band(axes, own[f"{split}/{score}"], styles[label], factor, label, number)
             axes.tick_params(labelleft=first is None, labelbottom=row == 1)
             epochs_axis(axes, last)
             axes.set(title="" if row else heading, xlabel="epoch" if row else "", ylabel="" if first else name)
             grid(axes)
             first = first or axes
-        if first is not None and metric == "accuracy":  # a band may exceed the range of accuracies
-            first.set_ylim(max(first.get_ylim()[0], 0), min(first.get_ylim()[1], 100))
+        if first is not None and score == metric.name:  # a band may exceed the range of the metric
+            least, most = (factor * bound for bound in metric.bounds)
+            first.set_ylim(max(first.get_ylim()[0], least), min(first.get_ylim()[1], most))
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in curves]
     add_legend(figure, handles, WIDTH - 0.05 - legend_width(list(curves)), top)
     if title:

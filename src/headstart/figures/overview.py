@@ -1,4 +1,4 @@
-"""The overview of a report: learning curves above test accuracies."""
+"""The overview of a report: learning curves above means on test."""
 
 import io
 import math
@@ -55,7 +55,7 @@ def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curv
 
 @styled
 def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
-    """Draw one column per panel: curves above (training dotted), test accuracy below; one legend on the right."""
+    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right."""
     curves = [read_curves(panel) for panel in panels] if curves is None else curves
     names = [[panel.label(group) for group in (*panel.groups, *panel.references)] for panel in panels]
     styles = styles_of([panel.label(group) for panel in panels for group in panel.groups])
@@ -90,30 +90,42 @@ def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]
 
 
 def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: Mapping[str, Style]) -> None:
-    """Draw accuracy over epochs with bands of one standard deviation; fits without epochs are level lines."""
-    level_lines = [group for group in panel.groups if "validation/accuracy" not in curves[panel.label(group)]]
+    """Draw the primary metric over epochs, with bands of one standard deviation; fits without epochs are level."""
+    metric = panel.metric
+    train, validation = (f"{split}/{metric.name}" for split in ("train", "validation"))
+    level_lines = [group for group in panel.groups if validation not in curves[panel.label(group)]]
     level_lines = [group for group in (*level_lines, *panel.references) if math.isfinite(group.validation.mean)]
     for number, group in enumerate(panel.groups):
         label = panel.label(group)
         own = curves[label]
-        if "validation/accuracy" in own:
-            draw_band(axes, own["validation/accuracy"], styles[label], 100, label, number)
-        if "train/accuracy" in own:
-            train = own["train/accuracy"]
-            axes.plot(train.epochs, 100 * train.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False)
+        if validation in own:
+            draw_band(axes, own[validation], styles[label], metric.scale, label, number)
+        if train in own:
+            dotted = own[train]
+            axes.plot(
+                dotted.epochs, metric.scale * dotted.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False
+            )
     for number, group in enumerate(level_lines):
         label = panel.label(group)
-        level(axes, group.validation.mean, label, (number + 0.5) / len(level_lines), **line_options(styles[label]))
-    axes.set(title=panel.title, xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 100))
+        level(
+            axes,
+            metric.scale * group.validation.mean,
+            label,
+            (number + 0.5) / len(level_lines),
+            **line_options(styles[label]),
+        )
+    axes.set(title=panel.title, xlabel="epoch", ylabel=metric.axis())
+    if metric.is_share:
+        axes.set_ylim(0, 100)
     epochs = [int(band.epochs[-1]) for own in curves.values() for band in own.values()]
     epochs_axis(axes, max(epochs, default=1))
     grid(axes)
 
 
-def level(axes: Axes, accuracy: float, label: str, at: float, **options: Any) -> None:
+def level(axes: Axes, height: float, label: str, at: float, **options: Any) -> None:
     """Draw a level line for a fit without epochs, with its marker at a fraction of the width."""
     axes.plot(
-        [0, at, 1], [100 * accuracy] * 3, transform=axes.get_yaxis_transform(), markevery=[1],
+        [0, at, 1], [height] * 3, transform=axes.get_yaxis_transform(), markevery=[1],
         label=f"{label} (no epochs)", clip_on=False, **options,
     )  # fmt: skip
 
@@ -128,16 +140,24 @@ def draw_band(axes: Axes, band: Band, style: Style, factor: float, label: str, n
 
 
 def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
-    """Draw test accuracies, best on top, with one standard deviation over runs."""
-    groups = sorted([*panel.groups, *panel.references], key=lambda group: group.test.mean)
+    """Draw means on test, best on top, with one standard deviation over runs."""
+    metric = panel.metric
+    groups = sorted([*panel.groups, *panel.references], key=lambda group: metric.gain(group.test.mean))
+    ends = [metric.scale * (group.test.mean + float(np.nan_to_num(group.test.deviation))) for group in groups]
+    most = 100 if metric.is_share else 1.05 * max([*ends, 0.0]) or 1.0
+    least = 0 if metric.is_share else min([0.0, *(1.05 * metric.scale * group.test.mean for group in groups)])
     for position, group in enumerate(groups):
         colour = REFERENCE if group.reference else styles[panel.label(group)].colour
-        mean, deviation = 100 * group.test.mean, 100 * float(np.nan_to_num(group.test.deviation))
+        mean, deviation = (metric.scale * float(np.nan_to_num(v)) for v in (group.test.mean, group.test.deviation))
         axes.barh(position, mean, color=colour, height=0.62)
         if deviation:
             axes.errorbar(mean, position, xerr=deviation, color=DARK, capsize=3, lw=1)
-        text = f"{mean:.1f}" + (f" ± {deviation:.1f}" if group.test.count > 1 else "")
-        axes.text(min(mean + deviation, 100) + 1, position, text, va="center", fontsize=SMALL)
+        test = group.test
+        text = metric.spread(test.mean, test.deviation) if test.count > 1 else metric.number(test.mean)
+        axes.text(
+            min(max(mean, 0) + deviation, most) + (most - least) / 100, position, text, va="center", fontsize=SMALL
+        )
     axes.set_yticks(range(len(groups)), [panel.label(group) for group in groups])
-    axes.set(xlabel="test accuracy (%)", xlim=(0, 100), ylim=(-0.6, len(groups) - 0.4))
-    axes.set_xticks(range(0, 101, 20))
+    axes.set(xlabel=metric.axis("test"), xlim=(least, most), ylim=(-0.6, len(groups) - 0.4))
+    if metric.is_share:
+        axes.set_xticks(range(0, 101, 20))

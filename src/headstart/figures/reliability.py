@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from headstart.comparison.scores import ReliabilityBins, pooled
 from headstart.errors import DataError
 from headstart.figures.canvas import grid, line_options, new_figure, place, styled
 from headstart.figures.style import BLUE, DASHED, REFERENCE, SOLID, VERMILION, Style
+from headstart.kinds.class_scores import ReliabilityBins, pooled
 
 BEFORE, AFTER = Style(VERMILION, "o", SOLID), Style(BLUE, "s", DASHED)
 SIDE, BELOW = 2.9, 0.95

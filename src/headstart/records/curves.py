@@ -24,13 +24,7 @@ from headstart.records.names import CURVE_FILE, TENSORBOARD_FOLDER
 
 # The tab Custom Scalars: titles, charts, and regular expressions for the tags of each, which match from the start.
 # TensorBoard draws one chart for all selected runs, so it overlays the sub-runs of one run.
-LAYOUT = {
-    "learning curves": {
-        "accuracy (train, validation)": ["Multiline", ["epoch_accuracy$"]],
-        "loss (train, validation)": ["Multiline", ["epoch_loss$"]],
-    },
-    "learning rates": {"learning rate of each group": ["Multiline", ["learning_rate/"]]},
-}
+RATES = {"learning rate of each group": ["Multiline", ["learning_rate/"]]}
 
 
 @dataclass(frozen=True)
@@ -166,14 +160,23 @@ class TensorBoardCurves(Curves):
         """Return the writer of a split, opened at first use."""
         if split not in self.writers:
             self.writers[split] = SummaryWriter(str(self.folder / TENSORBOARD_FOLDER / split))
-        if split == "train" and not self.laid_out:
-            # TensorBoard merges the layouts of all runs. One for each run is enough.
-            self.laid_out = True
-            self.writers[split].add_custom_scalars(LAYOUT)
         return self.writers[split]
+
+    def _lay_out(self, fresh: Mapping[str, float]) -> None:
+        """Write the charts of the scores of the first epoch, the loss last."""
+        parts = (name.partition("/") for name in fresh)
+        scores = {score for split, _, score in parts if split in SPLITS}
+        if self.laid_out or not scores:
+            return
+        # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
+        self.laid_out = True
+        order = sorted(scores, key=lambda score: (score == "loss", score))
+        curves = {f"{score} (train, validation)": ["Multiline", [f"epoch_{score}$"]] for score in order}
+        self.writer("train").add_custom_scalars({"learning curves": curves, "learning rates": RATES})
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
         """Write scores to their split, other numbers (speed, strengths) to train. Learning rates are logged by step."""
+        self._lay_out(fresh)
         for name, value in fresh.items():
             split, _, score = name.partition("/")
             if split == "learning_rate":

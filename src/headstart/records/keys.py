@@ -14,6 +14,7 @@ from headstart.records.runs import run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
+TASK = "task"  # no setting either: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
 DATA = "dataset.data"  # not a setting: the hash of the data
@@ -27,6 +28,8 @@ def value_of(run: RunRecord, key: str) -> Any:
     A setting that did not exist when the run was made has the value that does nothing. ``DATA`` gives eight digits of
     the hash of the data, or None.
     """
+    if key == TASK:
+        return run.task
     if key == DATA:
         return run.data_hash and run.data_hash[:8]
     if key == "augmentation":
@@ -47,7 +50,7 @@ def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
     keys: dict[str, None] = {}
     with_config = [run for run in sorted(runs, key=run_order) if run.config]
     for run in with_config:
-        other = first.setdefault(_values(run, BASE_KEYS), run)
+        other = first.setdefault(_values(run, (TASK, *BASE_KEYS)), run)
         for key in run.config.keys() | other.config.keys():
             if key not in keys and not _ignored(key) and value_of(run, key) != value_of(other, key):
                 keys[key] = None
@@ -73,7 +76,7 @@ def resolve_key(name: str, runs: Sequence[RunRecord]) -> str:
     If several settings end with it, those that vary count, and of those that always change together the preferred one.
     Raises ConfigError if none or several are left.
     """
-    known = {*BASE_KEYS, "seed", *(key for run in runs for key in run.config)}
+    known = {*BASE_KEYS, TASK, "seed", *(key for run in runs for key in run.config)}
     if name in known:
         return name
     endings = sorted(key for key in known if key.endswith(f".{name}"))

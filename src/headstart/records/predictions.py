@@ -1,29 +1,53 @@
-"""Write predictions.csv and validation_predictions.csv: the prediction for every image."""
+"""Read and write predictions.csv and validation_predictions.csv: the prediction for every image."""
 
-import csv
-import io
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from headstart.files import write_atomically
+from headstart.kinds import Kind, Predictions
+from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.classification import ClassKind
+from headstart.records.opening import unreadable
+from headstart.records.tables import MOST_PREDICTIONS, PREDICTION_CELLS, open_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def write_predictions(path: Path, ids: Sequence[str], targets: np.ndarray, logits: Tensor, classes: list[str]) -> None:
-    """Write one row an image: id, target, prediction, then the probability of each class in the order of ``classes``.
+def read_predictions(path: Path, kind: Kind) -> Predictions:
+    """Read a file of predictions. Raises DataError, in one sentence, when it is missing or damaged."""
+    table = open_table(path.parent, path.name, MOST_PREDICTIONS, PREDICTION_CELLS)
+    with table.file:
+        try:
+            return kind.parse(table, path.name)
+        except (OSError, ValueError) as error:
+            raise unreadable(path.name, error) from None
 
-    ``logits`` is (N, classes). If only the first images were tested (a limit of the trainer), only those are listed.
-    Probabilities have 12 digits. The prediction is the largest logit, which these digits may not show.
+
+def read_class_predictions(path: Path) -> ClassPredictions:
+    """Read the predictions of a classifier. Raises DataError, in one sentence, when they are missing or damaged."""
+    found = read_predictions(path, ClassKind())
+    assert isinstance(found, ClassPredictions)
+    return found
+
+
+def write_predictions(
+    path: Path,
+    ids: Sequence[str],
+    targets: np.ndarray,
+    outputs: Tensor,
+    classes: Sequence[str],
+    kind: Kind,
+) -> None:
+    """Write a row per image from the outputs of a network, (N, ...), as ``kind.predicted`` takes them.
+
+    When only the first images were tested (a limit of the trainer), only those are listed. ``classes`` may be empty
+    where targets are no classes.
     """
-    said = logits.argmax(dim=1).tolist()
-    probabilities = logits.double().softmax(dim=1).numpy()
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "target", "prediction", *classes])
-    for row, (name, target) in enumerate(zip(ids[: len(logits)], targets[: len(logits)], strict=True)):
-        table.writerow(
-            [name, classes[int(target)], classes[said[row]], *(f"{value:.12g}" for value in probabilities[row])]
-        )
-    write_atomically(path, text.getvalue())
+    count = len(outputs)
+    write_atomically(path, kind.predicted(ids[:count], targets[:count], outputs, classes).text())

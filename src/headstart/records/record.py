@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError, nearest
+from headstart.kinds import Metric, metric_or_default, task_name
 from headstart.records.finding import find_run_directories
 from headstart.records.lock import held
 from headstart.records.manifest import REPEATS, SCHEMA, read_manifest
@@ -25,7 +26,7 @@ STATUSES = ("finished", "failed", "interrupted", "pruned", "running")
 LARGEST = 1e39  # no loss in 32 bits reaches it, so a larger number was not measured
 LONGEST = 1e15  # no count, and no number of seconds or bytes that a run cost, reaches it
 LONGEST_NAME = 200  # characters of the name of a backbone, data set, strategy or augmentation
-KINDS: dict[tuple[str, ...], type] = {  # the types of entries of run.json that are not null
+ENTRIES: dict[tuple[str, ...], type] = {  # the types of entries of run.json that are not null
     ("augmentation",): list,
     ("classes",): list,
     ("provenance", "git_commit"): str,
@@ -143,8 +144,23 @@ class RunRecord:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Return the finite numbers among the metrics; accuracies are fractions of 1."""
+        """Return the finite numbers among the metrics; shares such as accuracies are fractions of 1."""
         return finite_numbers(self.content.get("metrics"))
+
+    @property
+    def task(self) -> str:
+        """Return what two runs share that may be compared: the task, and its metric if it is not the usual one."""
+        return task_name(self.content)
+
+    @property
+    def metric(self) -> Metric:
+        """Return the primary metric, by which runs are chosen and compared; a classifier's if run.json has none."""
+        return metric_or_default(self.content)
+
+    @property
+    def validation(self) -> float | None:
+        """Return the primary metric on validation, or None."""
+        return self.metrics.get(f"validation/{self.metric.name}")
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -188,7 +204,7 @@ def read_record(path: Path) -> RunRecord:
     for name in ("backbone", "dataset", "strategy"):
         if record.get(name) is not None and not is_name(record.get(name)):
             raise DataError(f"'{file}' is damaged: its {name} is {shown(record.get(name))}; expected a name.")
-    for entry, expected in KINDS.items():
+    for entry, expected in ENTRIES.items():
         value = record.get(*entry)
         if value is not None and not isinstance(value, expected):
             found = first_line(json.dumps(value), limit=40)

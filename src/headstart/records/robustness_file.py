@@ -76,14 +76,14 @@ class Robustness:
         return 1 - float(self.clean.mean())
 
     @cached_property
-    def correct(self) -> NDArray[np.float64]:
+    def per_image(self) -> NDArray[np.float64]:
         """Return (N,) the fraction of the corrupted versions of each image that is predicted right."""
         return np.mean([self.results[cell] for cell in self.cells], axis=0, dtype=np.float64)
 
     @property
     def mean_error(self) -> float:
         """Return the mean corruption error, not normalised; NaN if nothing was measured."""
-        return 1 - float(self.correct.mean()) if self.results else float("nan")
+        return 1 - float(self.per_image.mean()) if self.results else float("nan")
 
     @property
     def relative_error(self) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import DataError
+from headstart.kinds import Kind, kind_of, metric_of
 from headstart.progress import counted
 from headstart.records.explained import explained_in
 from headstart.records.finding import find_run_directories
@@ -64,6 +65,16 @@ class Run(RunRecord):
             if key.startswith(("seeds.", "dataset.fold")) and not isinstance(value, str | int | float | None):
                 return {}, f"{SETTINGS_FILE} has a {key} that is neither a number nor a word"
         return settings, problem
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of target."""
+        return kind_of(self.content)
+
+    @property
+    def test(self) -> float:
+        """Return the primary metric on test."""
+        return self.metrics[f"test/{self.metric.name}"]
 
     @property
     def pair(self) -> tuple[Any, ...]:
@@ -209,11 +220,13 @@ def _finished_run(record: RunRecord) -> Run:
     seed = record.get("seed")
     if seed is not None and not isinstance(seed, int):
         raise DataError(f"{RUN_FILE} has the seed {shown(seed)}, which is not a whole number")
-    for name in ("test/accuracy", "validation/accuracy"):
-        if name not in record.metrics and name == "test/accuracy":
+    metric = metric_of(record.content)
+    for split in ("test", "validation"):
+        name = f"{split}/{metric.name}"
+        if name in record.metrics:
+            metric.check(name, record.metrics[name])
+        elif split == "test":
             raise DataError(f"{RUN_FILE} has no {name}")
-        if name in record.metrics and not 0 <= record.metrics[name] <= 1:
-            raise DataError(f"{RUN_FILE} has a {name} of {record.metrics[name]:g}, which is not between 0 and 1")
     return Run(record.directory, record.content)
 
 

@@ -13,12 +13,13 @@ from headstart.comparison.budget import Budget, budget_of
 from headstart.comparison.comparison import Comparison, check_baseline, compare
 from headstart.comparison.evidence import Evidence, gather
 from headstart.comparison.fair import check_selection, check_test_sets
-from headstart.comparison.mean_accuracy import with_interval
+from headstart.comparison.mean_score import with_interval
 from headstart.comparison.panels import Panel, make_panels
 from headstart.comparison.pivot import Pivot, pivot
 from headstart.comparison.table import RunGroup, Statistic, averaged_over, group_runs
 from headstart.comparison.where import choose
 from headstart.errors import DataError
+from headstart.kinds.class_scores import Scores
 from headstart.records.keys import value_of
 from headstart.records.runs import Run, RunSet
 from headstart.reports.one_run import OneRun
@@ -90,7 +91,7 @@ class Analysis:
         return OneRun.of(run, self.evidence.get(run.id))
 
     def score(self, group: RunGroup, name: str) -> Statistic:
-        """A score beyond accuracy over the runs of a group; count 0 where no predictions are kept."""
+        """A further score over the runs of a group; count 0 where no predictions are kept."""
         if group.reference:
             return Statistic.of([])
         numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
@@ -101,17 +102,21 @@ class Analysis:
         known = [self.evidence[run.id] for run in group.runs if run.id in self.evidence and not group.reference]
         if not known:
             return None
-        alike = [one.scores.recall for one in known if one.classes == known[0].classes]
+        alike = [
+            one.scores.recall for one in known if isinstance(one.scores, Scores) and one.classes == known[0].classes
+        ]
+        if not alike:
+            return None
         return known[0].classes, np.mean(alike, axis=0)
 
     @cached_property
     def variances(self) -> list[tuple[Panel, RunGroup, VarianceSources]]:
-        """Where single streams were varied: the share of each in the variance of the test accuracy."""
+        """Where single streams were varied: the share of each in the variance of the primary metric on test."""
         found = []
         for panel in self.panels:
             for group in panel.groups:
                 settings = {stream: [value_of(run, f"seeds.{stream}") for run in group.runs] for stream in STREAMS}
-                sources = variance_sources([run.metrics["test/accuracy"] for run in group.runs], settings)
+                sources = variance_sources([run.test for run in group.runs], settings)
                 if sources.streams:
                     found.append((panel, group, sources))
         return found
@@ -153,7 +158,7 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
 
 
 def numeric_keys(panels: Sequence[Panel]) -> list[str]:
-    """Settings with three or more numbers, by which accuracy can be drawn: of panels, or of rows."""
+    """Settings with three or more numbers, by which means can be drawn: of panels, or of rows."""
     keys: dict[str, set[Any]] = {}
     for panel in panels:
         for group in panel.groups:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".headstart"  # ends the names of the files that are ours to remove
 SPLITS = ("train", "validation")
-SCORES = ("accuracy", "loss")
 SIDES = ("low", "high")
 Curve = Mapping[int, float]  # by epoch from 0, as in the event files of the runs
 
@@ -39,14 +38,14 @@ class SubRun:
 def write_board(panels: Sequence[Panel], directory: Path, images: Mapping[str, Path] | None = None) -> Path:
     """Write the comparison below ``directory``, for ``tensorboard --logdir``, and return it.
 
-    - ``<panel>/<label>/train`` and ``validation`` hold ``epoch_accuracy`` and ``epoch_loss``, means over runs by epoch
-      from 0: the tags of single runs, so that one chart overlays strategies, and ``validation`` as a filter leaves one
-      curve a strategy. An epoch that not every run has reached is averaged over those that have. Fits without epochs
-      are level lines.
+    - ``<panel>/<label>/train`` and ``validation`` hold ``epoch_<primary metric>`` and ``epoch_loss``, means over runs
+      by epoch from 0: the tags of single runs, so that one chart overlays strategies, and ``validation`` as a filter
+      leaves one curve a strategy. An epoch that not every run has reached is averaged over those that have. Fits
+      without epochs are level lines.
     - ``spread/...`` is the band, one sample deviation below and above: the tab Custom Scalars shades it. It stands in
       the same sub-runs, as that tab needs; and with more than 40 sub-runs TensorBoard ticks none of them.
-    - ``<panel>/<label>/test`` is a line of the tab HParams: ``final/test_accuracy`` is the mean, beside it the
-      deviation.
+    - ``<panel>/<label>/test`` is a line of the tab HParams: ``final/test_<primary metric>`` is the mean, beside it
+      the deviation.
     - ``images``, PNG files by name, are images of ``figures``.
 
     What an earlier call left in the directory is removed.
@@ -88,23 +87,29 @@ def _sub_runs(panels: Sequence[Panel]) -> Iterator[tuple[str, SubRun]]:
             yield f"{name}/test", _scores(name, group)
             drawn = found or _levels(group, max(last, 1))
             for split in SPLITS:
-                curves = {score: drawn[split, score] for score in SCORES if (split, score) in drawn}
+                scores = _names(group)
+                curves = {score: drawn[split, score] for score in scores if (split, score) in drawn}
                 if curves:
-                    yield f"{name}/{split}", _series(curves)
+                    yield f"{name}/{split}", _series(curves, scores)
 
 
-def _series(curves: Mapping[str, Mapping[str, Curve]]) -> SubRun:
+def _names(group: RunGroup) -> tuple[str, str]:
+    """Return what curves are drawn of."""
+    return group.metric.name, "loss"
+
+
+def _series(curves: Mapping[str, Mapping[str, Curve]], scores: Sequence[str]) -> SubRun:
     """Means and bands of one series and split, by score."""
     means = {f"epoch_{score}": of["mean"] for score, of in curves.items()}
     sides = {f"spread/{score}_{side}": of[side] for score, of in curves.items() for side in SIDES}
-    return SubRun(means | sides, [_layout()])
+    return SubRun(means | sides, [_layout(scores)])
 
 
 def _bands(group: RunGroup) -> dict[tuple[str, str], dict[str, Curve]]:
     """Mean, low and high for each split and score; nothing for fits that have no epochs, and references."""
     if group.reference:
         return {}
-    found = {(split, score): band(group, f"{split}/{score}") for split in SPLITS for score in SCORES}
+    found = {(split, score): band(group, f"{split}/{score}") for split in SPLITS for score in _names(group)}
     return {
         key: {
             name: dict(zip((of.epochs - 1).tolist(), values.tolist(), strict=True))
@@ -117,9 +122,11 @@ def _bands(group: RunGroup) -> dict[tuple[str, str], dict[str, Curve]]:
 
 def _levels(group: RunGroup, last: int) -> dict[tuple[str, str], dict[str, Curve]]:
     """Level bands from the first epoch to the last one, of what was chosen on validation."""
-    statistics = {("validation", "accuracy"): group.validation}
+    statistics = {("validation", group.metric.name): group.validation}
     if not group.reference:
-        statistics = {(split, score): _over_runs(group, f"{split}/{score}") for split in SPLITS for score in SCORES}
+        statistics = {
+            (split, score): _over_runs(group, f"{split}/{score}") for split in SPLITS for score in _names(group)
+        }
     return {
         key: {
             name: dict.fromkeys((0, last), of.mean + sign * (0.0 if math.isnan(of.deviation) else of.deviation))
@@ -138,12 +145,13 @@ def _scores(name: str, group: RunGroup) -> SubRun:
     """A line of the HParams tab: the group's settings and the statistics of its final scores."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-    statistics = {"test_accuracy": group.test, "validation_accuracy": group.validation}
+    metric = group.metric.name
+    statistics = {f"test_{metric}": group.test, f"validation_{metric}": group.validation}
     if not group.reference:
         statistics |= {f"{split}_loss": _over_runs(group, f"{split}/loss") for split in ("test", "validation")}
     scalars: dict[str, Curve] = {"final/runs": {0: group.test.count}}
-    for metric, statistic in statistics.items():
-        for label, value in ((metric, statistic.mean), (f"{metric}_deviation", statistic.deviation)):
+    for name_of, statistic in statistics.items():
+        for label, value in ((name_of, statistic.mean), (f"{name_of}_deviation", statistic.deviation)):
             if not math.isnan(value):
                 scalars[f"final/{label}"] = {0: value}
     mixed = averaged_over([group])
@@ -152,14 +160,14 @@ def _scores(name: str, group: RunGroup) -> SubRun:
     return SubRun(scalars, [hparams_pb(settings, trial_id=name)])
 
 
-def _layout() -> Summary:
+def _layout(scores: Sequence[str]) -> Summary:
     """The charts of the tab Custom Scalars; equal ones of many sub-runs are drawn once."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
     from tensorboard.util.tensor_util import make_tensor_proto
 
     charts = []
-    for score in SCORES:
+    for score in scores:
         low, high = (f"spread/{score}_{side}" for side in SIDES)
         series = [layout_pb2.MarginChartContent.Series(value=f"epoch_{score}", lower=low, upper=high)]
         title = f"{score}: mean and one deviation over runs"

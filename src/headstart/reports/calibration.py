@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.comparison.formats import percent
-from headstart.comparison.scores import BINS, HARD, Calibration, Scores, TemperatureFit
 from headstart.comparison.table import RunGroup
+from headstart.kinds.class_scores import BINS, HARD, Calibration, Scores, TemperatureFit
 from headstart.reports.analysis import Analysis
 
 RISE = 0.01
@@ -18,10 +18,15 @@ FEW = 5
 def worse_calibration(analysis: Analysis) -> list[str]:
     """Return a sentence for each row whose expected calibration error on test rises by temperature scaling."""
     lines = []
+    evidence = analysis.evidence
     for panel in analysis.panels:
         for group in panel.groups:
-            known = [analysis.evidence[run.id].scores for run in group.runs if run.id in analysis.evidence]
-            fits = [(one, one.scaled, one.fit) for one in known if one.scaled is not None and one.fit is not None]
+            known = [evidence[run.id].scores for run in group.runs if run.id in evidence]
+            fits = [
+                (one, one.scaled, one.fit)
+                for one in known
+                if isinstance(one, Scores) and one.scaled is not None and one.fit is not None
+            ]
             if fits and np.mean([after.ece - one.unscaled.ece for one, after, _ in fits]) >= RISE:
                 lines.append(f"{panel.title}: {_sentence(group, fits)}")
     return lines

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ from matplotlib.figure import Figure
 from headstart.comparison.comparison import Comparison
 from headstart.comparison.curves import Curves, read_curves
 from headstart.comparison.panels import Panel
-from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.comparison.processes import shared
-from headstart.comparison.scores import confusion_counts, reliability_bins, scaled
 from headstart.comparison.table import RunGroup
 from headstart.figures.by_number import draw_by_number
 from headstart.figures.canvas import dark_file, save
@@ -30,13 +29,17 @@ from headstart.figures.learning_curves import draw_learning_curves
 from headstart.figures.overview import draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import Style
+from headstart.kinds import Metric
+from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
 from headstart.records.explained import EXPLAINED, explained_in
 from headstart.records.keys import short_names, short_word
 from headstart.records.names import EXPLAIN_FOLDER, TEST_PREDICTIONS
+from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
 from headstart.reports.analysis import Analysis, numeric_keys
 from headstart.reports.findings import verdicts
 from headstart.reports.page.content import FigureImage
+from headstart.reports.tables.accuracy import metrics_of
 from headstart.statistics import cliques, friedman_nemenyi
 
 FOREST_ROWS = 20
@@ -84,10 +87,11 @@ class Plan:
 def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything: bool = True) -> list[Drawn]:
     """Draw the overview as ``directory``/report.png and .pdf, and unless told otherwise the rest into figures/."""
     curves = [read_curves(panel) for panel in analysis.panels]
+    titles = " or ".join(metric.title for metric in metrics_of(analysis))
     overview = Plan(
         "report",
         "Overview",
-        "Accuracy by epoch (training dotted) above test accuracy, mean and deviation over runs.",
+        f"{titles.capitalize()} by epoch (training dotted) above test {titles}, mean and deviation over runs.",
         lambda: draw_overview(analysis.panels, curves),
     )
     plans = [(directory, overview)]
@@ -117,7 +121,7 @@ def _of_panel(
             f"curves-{slug}",
             f"Learning curves: {title}",
             "Mean and one deviation over runs.",
-            lambda: draw_learning_curves(curves, title, styles),
+            lambda: draw_learning_curves(curves, title, styles, panel.metric, panel.kind.loss_unit),
         )
     points = [
         Point(group.label, group.test.mean, group.cost("train_seconds"), group.cost("trainable_parameters"))
@@ -126,20 +130,20 @@ def _of_panel(
     if len(points) > 1 and all(math.isfinite(point.seconds + point.parameters) for point in points):
         yield Plan(
             f"cost-{slug}",
-            f"Accuracy against cost: {title}",
+            f"{panel.metric.title.capitalize()} against cost: {title}",
             "The line joins what nothing cheaper beats (Pareto front).",
-            lambda: draw_cost(points, title, styles),
+            lambda: draw_cost(points, title, styles, panel.metric),
         )
     if rows := _forest_rows(analysis, panel):
         yield Plan(
             f"differences-{slug}",
             f"Differences: {title}",
             "Paired; 95 % intervals corrected for the number of comparisons; filled where they leave out zero.",
-            lambda: draw_forest(rows, title),
+            lambda: draw_forest(rows, title, metric=panel.metric),
         )
     yield from _robustness(analysis, title, styles, slug)
-    best = max(panel.groups, key=lambda group: group.test.mean)
-    runs = [run for run in best.runs if run.id in analysis.evidence]
+    best = panel.best
+    runs = [run for run in best.runs if run.id in analysis.evidence and analysis.evidence[run.id].classes]
     if runs:
         yield Plan(
             f"confusion-{slug}",
@@ -173,14 +177,14 @@ def _robustness(analysis: Analysis, title: str, styles: Styles, slug: str) -> It
             f"robustness-{slug}",
             f"Error under corruptions: {title}",
             "Mean over corruptions by severity, 0 is clean; 95 % intervals (Student's t over runs).",
-            lambda: draw_by_number(lines, "severity (0: clean)", title, styles, "test error (%)"),
+            lambda: draw_by_number(lines, "severity (0: clean)", title, styles, ylabel="test error (%)"),
         )
 
 
 def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, float, float, bool]]:
     made: Sequence[Comparison] = analysis.comparisons.get(panel.title, ())
     if len(made) > FOREST_ROWS:
-        made = verdicts(panel, max(panel.groups, key=lambda group: group.test.mean), analysis)
+        made = verdicts(panel, panel.best, analysis)
     return [
         (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.told_apart)
         for one in made
@@ -189,7 +193,7 @@ def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, flo
 
 
 def _confusion(runs: Sequence[Run], title: str) -> Figure:
-    found = [read_predictions(run.directory / TEST_PREDICTIONS) for run in runs]
+    found = [read_class_predictions(run.directory / TEST_PREDICTIONS) for run in runs]
     found = [one for one in found if list(one.classes) == list(found[0].classes)]
     counts = [confusion_counts(one.targets, one.said, len(one.classes)) for one in found]
     return draw_confusion(counts, list(found[0].classes), title)
@@ -198,21 +202,23 @@ def _confusion(runs: Sequence[Run], title: str) -> Figure:
 def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
     before, after = [], []
     for run in runs:
-        found: Predictions = read_predictions(run.directory / TEST_PREDICTIONS)
+        found = read_class_predictions(run.directory / TEST_PREDICTIONS)
         before.append(reliability_bins(found.targets, found.probabilities))
-        temperature = analysis.evidence[run.id].scores.temperature
+        temperature = analysis.evidence[run.id].numbers.get("temperature")
         if temperature is not None:
             after.append(reliability_bins(found.targets, scaled(found.probabilities, temperature)))
     return draw_reliability(before, after if len(after) == len(before) else [], title)
 
 
 def _by_number(analysis: Analysis) -> Iterable[Plan]:
-    """Accuracy against each setting that takes three or more numbers; what else tells panels apart makes figures."""
+    """Means against each setting that takes three or more numbers; what else tells panels apart makes figures."""
     for key in numeric_keys(analysis.panels):
         short = short_names([key])[key]
         charts: dict[tuple[Any, ...], dict[str, list[tuple[float, float, float, float]]]] = {}
+        metrics: dict[tuple[Any, ...], Metric] = {}
         for panel in analysis.panels:
             others = tuple(value for name, value in panel.key.items() if name != key)
+            metrics[others] = panel.metric
             for group in panel.groups:
                 low, high = (group.test.mean if math.isnan(end) else end for end in group.test.interval)
                 place = (float(group.key[key]), group.test.mean, low, high)
@@ -223,9 +229,9 @@ def _by_number(analysis: Analysis) -> Iterable[Plan]:
             title = ", ".join(str(value) for value in _telling(others, list(charts)))
             yield Plan(
                 f"by-{_slug(short)}-{number + 1}",
-                f"Test accuracy by {short.replace('_', ' ')}{f': {title}' if title else ''}",
+                f"Test {metrics[others].title} by {short.replace('_', ' ')}{f': {title}' if title else ''}",
                 "Means with 95 % intervals over seeds and test images.",
-                lambda lines=lines, title=title, short=short: draw_by_number(lines, short.replace("_", " "), title),  # type: ignore[misc]
+                partial(draw_by_number, lines, short.replace("_", " "), title, metric=metrics[others]),
             )
 
 
@@ -246,7 +252,7 @@ def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
     """Demšar's diagram over data sets, of rows that all of them have; it takes five data sets and three rows."""
     if len({panel.key.get("dataset") for panel in analysis.panels}) < max(5, len(analysis.panels)):
         return  # blocks have to be independent: other settings on the same images are not
-    labels = [{group.label: group.test.mean for group in panel.groups} for panel in analysis.panels]
+    labels = [{group.label: panel.metric.gain(group.test.mean) for group in panel.groups} for panel in analysis.panels]
     shared = [label for label in analysis.pivot.rows if all(label in of for of in labels)]
     if len(shared) < 3:
         return

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from headstart.comparison.comparison import Comparison
-from headstart.comparison.formats import percent, setting, shared_settings, split_keys
+from headstart.comparison.formats import setting, shared_settings, split_keys
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup
+from headstart.kinds import Metric
 from headstart.records.runs import Run, RunSet
 from headstart.reports.analysis import Analysis
 
@@ -31,7 +32,7 @@ def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
     for panel in analysis.panels:
         if len(panel.groups) + len(panel.references) < 2:
             continue
-        best = max(panel.groups, key=lambda group: group.test.mean)
+        best = panel.best
         lines.append(_best(panel, best, analysis.comparisons.get(panel.title, ())))
         if not only_best:
             told = verdicts(panel, best, analysis)
@@ -50,17 +51,22 @@ def _best(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> st
     text = f"{panel.title}: {_standing(panel, best, comparisons)}"
     scratch = next((group for group in panel.groups if setting(group.label) == "scratch"), None)
     if scratch is not None and scratch is not best:
-        text += f", {percent(best.test.mean - scratch.test.mean)} points above scratch"
+        text += f", {_apart(panel.metric, best.test.mean - scratch.test.mean)} scratch"
     for reference in panel.references:
         difference = best.test.mean - reference.test.mean
-        side = "above" if difference >= 0 else "below"
-        text += f", {percent(abs(difference))} points {side} {reference.label} without any network"
+        text += f", {_apart(panel.metric, difference)} {reference.label} without any network"
     return f"{text}."
 
 
+def _apart(metric: Metric, difference: float) -> str:
+    """Return how far a mean is from another: "3.1 points above", "0.412 years below"."""
+    return f"{metric.size(abs(difference))} {'above' if difference >= 0 else 'below'}"
+
+
 def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
-    """Call the row with the highest mean the best only where it is better than each other one over several seeds."""
-    with_mean = f"with {percent(best.test.mean)} %"
+    """Call the row with the best mean the best only where it is better than each other one over several seeds."""
+    metric = panel.metric
+    mean = metric.text(best.test.mean)
     others = [group.label for group in panel.groups if group is not best]
     found = {one.b if one.a == best.label else one.a: one for one in comparisons if best.label in (one.a, one.b)}
     alike = [label for label in others if label in found and not found[label].told_apart]
@@ -68,9 +74,9 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     single = [label for label in others if label in found and found[label].result.pairs == 1]
     unknown = [label for label in others if label not in found]
     if not others:
-        return f"{best.label} has a test accuracy of {percent(best.test.mean)} %"
+        return f"{best.label} has a test {metric.title} of {mean}"
     if not (alike or better or single or unknown):
-        return f"{best.label} is the best {panel.what} {with_mean}"
+        return f"{best.label} is the best {panel.what} with {mean}"
     told = [
         f"{words} {_listed(labels)}"
         for words, labels in (
@@ -82,7 +88,8 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     ]
     if single:
         told.append("on one seed only")
-    return ", ".join([f"{best.label} has the highest test accuracy {with_mean}", *told])
+    side = "highest" if metric.higher_is_better else "lowest"
+    return ", ".join([f"{best.label} has the {side} test {metric.title} with {mean}", *told])
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -93,11 +100,13 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def averages(analysis: Analysis) -> list[str]:
-    """A warning where rows average over what differs in more than seeds."""
+    """Say where rows average over what differs in more than seeds, and that different tasks are not compared."""
+    tasks = sorted({run.task for run in analysis.runs})
+    lines = [f"Runs of different tasks are not compared with each other: {'; '.join(tasks)}."] if tasks[1:] else []
     if not analysis.averaged:
-        return []
+        return lines
     listed = "; ".join(f"{key} ({', '.join(values)})" for key, values in analysis.averaged.items())
-    return [f"Rows average over different settings: {listed}."]
+    return [*lines, f"Rows average over different settings: {listed}."]
 
 
 def remarks(found: RunSet) -> list[str]:

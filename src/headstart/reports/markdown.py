@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.comparison.panels import Panel
+from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks, runs_in_all, title_of
 from headstart.reports.renderers.markdown import escape_markdown, markdown_table
 from headstart.reports.robustness import robustness_findings
+from headstart.reports.tables.accuracy import MAIN
 from headstart.reports.tables.listing import report_tables
-from headstart.reports.tables.model import ReportTable
 
-MOST_ROWS = {"classes": 100, "confusions": 15, "mistakes": 20}
-"""Of the tables of one run; the CSV files hold all rows."""
+MOST_ROWS, OTHERS = {"classes": 100, "confusions": 15}, 20
+"""Of the tables of one run's predictions; the CSV files hold all rows."""
 
 
 def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
     """The page; ``figures`` are titles and the files that show them, seen from the page."""
     one, found = analysis.one_run, analysis.robustness
     lines = {
-        "accuracy": [*findings(analysis), *averages(analysis)],
+        MAIN: [*findings(analysis), *averages(analysis)],
         "beyond-accuracy": worse_calibration(analysis),
         "robustness": [*robustness_findings(found), *found.reasons] if found is not None else [],
     }
@@ -30,7 +31,8 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
     parts += [] if one is not None else [escape_markdown(runs_in_all(analysis))]
     for table in report_tables(analysis):
         if not table.id.startswith("recall"):  # as many rows as classes: these are for the HTML page
-            shown = table.first(MOST_ROWS.get(table.id, len(table.rows)))
+            cut = one is not None and table.id in [detail.id for detail in one.details]
+            shown = table.first(MOST_ROWS.get(table.id, OTHERS) if cut else len(table.rows))
             parts += [*_section(shown, analysis.panels), *_listed(lines.get(table.id, []))]
     for title, file in figures:
         parts += [f"## {escape_markdown(title)}", f"![{escape_markdown(title)}]({file.as_posix()})"]

@@ -1,16 +1,15 @@
-"""What one run alone shows: an overview, and its classes, confusions and mistakes."""
+"""What one run alone shows: an overview, and what its kind of target adds, such as classes and mistakes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from headstart.comparison.evidence import Evidence
-from headstart.comparison.predictions import read_predictions
 from headstart.records.names import TEST_PREDICTIONS
+from headstart.records.predictions import read_predictions
 from headstart.records.runs import Run
-from headstart.reports.tables.model import ReportTable
+from headstart.report_table import ReportTable
 from headstart.reports.tables.overview import overview_table
-from headstart.reports.tables.predictions import classes_table, confusions_table, mistakes_table
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class OneRun:
     run: Run
     overview: ReportTable
     details: tuple[ReportTable, ...]
-    """Classes, confusions and mistakes; none without predictions."""
+    """What the kind of target shows of predictions; none without them."""
 
     @property
     def title(self) -> str:
@@ -34,6 +33,6 @@ class OneRun:
         """Read the predictions of the run once more, from which ``evidence`` keeps the scores alone."""
         if evidence is None:
             return cls(run, overview_table(run, None, None), ())
-        found = read_predictions(run.directory / TEST_PREDICTIONS)
-        details = (classes_table(found), confusions_table(found), mistakes_table(found))
+        found = read_predictions(run.directory / TEST_PREDICTIONS, run.kind)
+        details = run.kind.details(found)
         return cls(run, overview_table(run, found, evidence.scores), tuple(one for one in details if one.rows))

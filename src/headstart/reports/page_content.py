@@ -15,13 +15,13 @@ from headstart.records.documents import checked_yaml
 from headstart.records.keys import value_of
 from headstart.records.names import SETTINGS_FILE
 from headstart.records.runs import Run
+from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.calibration import worse_calibration
 from headstart.reports.findings import averages, findings, remarks, runs_in_all, title_of
 from headstart.reports.page.content import Chart, FigureImage, Page, RunCard, Series
 from headstart.reports.robustness import robustness_findings
 from headstart.reports.tables.listing import report_tables
-from headstart.reports.tables.model import ReportTable
 from headstart.tables import plain_text
 
 MOST_ROWS = 1000
@@ -59,7 +59,12 @@ def _tables(analysis: Analysis) -> list[ReportTable]:
 
 def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Chart]:
     charts = []
-    for score, name, scale in (("accuracy", "accuracy (%)", 100.0), ("loss", "loss (nats)", 1.0)):
+    metric, unit = panel.metric, panel.kind.loss_unit
+    loss = f"loss ({unit})" if unit else "loss"
+    for score, of, name, scale in (
+        (metric.name, metric.title, metric.axis(), metric.scale),
+        ("loss", "loss", loss, 1),
+    ):
         series: list[Series] = []
         for group in panel.groups:
             style = styles[group.label]
@@ -81,8 +86,12 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
                     )
                 )
         if series:
-            title = f"{score.capitalize()} by epoch: {panel.title}"
-            charts.append(Chart(f"{score}-{number}", title, "epoch", name, series, percent=score == "accuracy"))
+            title = f"{of.capitalize()} by epoch: {panel.title}"
+            charts.append(
+                Chart(
+                    f"{score}-{number}", title, "epoch", name, series, percent=metric.is_share and score == metric.name
+                )
+            )
     return charts
 
 

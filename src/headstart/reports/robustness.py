@@ -103,6 +103,8 @@ def measured(
     runs: Sequence[Run], panels: Sequence[Panel], baseline: str | None = None
 ) -> tuple[Measured | None, list[Problem]]:
     """What the runs hold, None where nothing was measured; and the files that cannot be read."""
+    panels = [panel for panel in panels if panel.kind.right_or_wrong]
+    runs = [run for run in runs if run.kind.right_or_wrong]
     read = (
         [_try(run) for run in runs]
         if len(runs) < MANY

@@ -1,4 +1,4 @@
-"""Tables for other programs: a row a group, a run, a comparison, a class; accuracies are fractions of 1."""
+"""Tables for other programs: a row a group, a run, a comparison, a class; shares are fractions of 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from headstart.comparison.table import RunGroup
 from headstart.records.keys import BASE_KEYS, value_of
 from headstart.records.runs import run_order
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.beyond_accuracy import BEYOND
 from headstart.statistics import bootstrap_mean
 
 if TYPE_CHECKING:
@@ -16,28 +15,29 @@ if TYPE_CHECKING:
 
 
 def group_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a group: its keys, accuracies with both intervals, scores beyond accuracy, costs and budget."""
+    """One row a group: its keys, means with both intervals, further scores, costs and budget."""
     import pandas as pd
 
     rows = []
     for group, budget in zip(analysis.groups, analysis.budgets, strict=True):
         low, high = group.test.interval
-        accuracies = [run.metrics["test/accuracy"] for run in group.runs if not group.reference]
-        drawn = bootstrap_mean(accuracies) if accuracies else None
+        scores = [run.test for run in group.runs if not group.reference]
+        drawn = bootstrap_mean(scores) if scores else None
+        test, validation = (f"{split}_{group.metric.name}" for split in ("test", "validation"))
         rows.append(
             {
                 **group.key,
                 "reference": group.reference,
                 "runs": group.test.count,
-                "test_accuracy_mean": group.test.mean,
-                "test_accuracy_deviation": group.test.deviation,
-                "test_accuracy_low": low,
-                "test_accuracy_high": high,
-                "test_accuracy_bootstrap_low": drawn.low if drawn else None,
-                "test_accuracy_bootstrap_high": drawn.high if drawn else None,
-                "validation_accuracy_mean": group.validation.mean,
-                "validation_accuracy_deviation": group.validation.deviation,
-                **{f"test_{name}_mean": analysis.score(group, name).mean for name in BEYOND},
+                f"{test}_mean": group.test.mean,
+                f"{test}_deviation": group.test.deviation,
+                f"{test}_low": low,
+                f"{test}_high": high,
+                f"{test}_bootstrap_low": drawn.low if drawn else None,
+                f"{test}_bootstrap_high": drawn.high if drawn else None,
+                f"{validation}_mean": group.validation.mean,
+                f"{validation}_deviation": group.validation.deviation,
+                **{f"test_{name}_mean": analysis.score(group, name).mean for name in group.kind.beyond},
                 **_robustness_of(analysis, group),
                 **{
                     name: group.cost(name)
@@ -54,7 +54,7 @@ def group_frame(analysis: Analysis) -> pd.DataFrame:
 
 
 def runs_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a run: id, keys, seeds, metrics, scores beyond accuracy, costs, references and directory."""
+    """One row a run: id, keys, seeds, metrics, further scores, costs, references and directory."""
     import pandas as pd
 
     keys = dict.fromkeys([*BASE_KEYS, *analysis.groups[0].key, "seed"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart.figures.style import styles_of
 from headstart.files import write_atomically
+from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.markdown import markdown_page
 from headstart.reports.page.render import render
@@ -15,7 +16,6 @@ from headstart.reports.renderers.csv import csv_frame, csv_table
 from headstart.reports.renderers.latex import latex_table
 from headstart.reports.robustness import robustness_rows
 from headstart.reports.tables.differences import differences, robustness_differences
-from headstart.reports.tables.model import ReportTable
 from headstart.reports.tables.side_by_side import errors_side_by_side, side_by_side
 from headstart.reports.tidy import group_frame, recalls_frame, runs_frame
 
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def image(self) -> Path:
-        """Curves and test accuracies in one."""
+        """Curves and means on test in one."""
         return self.directory / "report.png"
 
 
@@ -51,7 +51,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
     Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well; of one run alone
-    classes.csv, confusions.csv and mistakes.csv.
+    what its kind of target adds, such as classes.csv, confusions.csv and mistakes.csv.
 
     ``command`` is what made it, for readers who want to repeat it.
     """

@@ -6,6 +6,7 @@ NaN and infinity only, and then by the class that takes it: for classes of other
 (``settings/arguments.py``).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,9 +32,11 @@ from headstart.settings.leaves import (
     whole,
 )
 
-LOGGED = (  # in every epoch
-    "validation/accuracy", "validation/loss", "train/accuracy", "train/loss", "samples_per_second"
-)  # fmt: skip
+LOGGED = (  # in every epoch, besides the primary metric of training and validation
+    "validation/loss",
+    "train/loss",
+    "samples_per_second",
+)
 LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the rows describe arguments of these
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
@@ -242,9 +245,11 @@ TRAINER = {
     "default_root_dir": unset("use output_dir"),
 }  # fmt: skip
 CALLBACKS = {  # of each callback
-    "monitor": Leaf(lambda value: value in (*LOGGED, "train/jsd") or str(value).startswith("learning_rate/"),
-                    f"what is logged each epoch: {', '.join(LOGGED)}", LOGGED),
-    "mode": one_of("min", "max"),
+    "monitor": optional(Leaf(
+        lambda value: bool(re.fullmatch(r"(train|validation)/\w+|learning_rate/.+|samples_per_second", str(value))),
+        f"what is logged each epoch: the primary metric such as validation/accuracy, {', '.join(LOGGED)}", LOGGED,
+    )),
+    "mode": optional(one_of("min", "max")),
     "patience": whole(0),
     "min_delta": number(),
     **dict.fromkeys("verbose strict check_finite log_rank_zero_only save_weights_only save_on_exception"

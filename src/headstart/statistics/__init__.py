@@ -5,7 +5,7 @@ It knows nothing of runs. Importing it loads neither scipy nor statsmodels: each
 
 from headstart.statistics.accuracy import accuracy_interval, score_interval
 from headstart.statistics.intervals import Interval, bootstrap_mean
-from headstart.statistics.mean_error import MeanError, two_way_error
+from headstart.statistics.mean_error import MeanError, mean_interval, two_way_error
 from headstart.statistics.paired import PairedDifference, paired_both, paired_runs
 from headstart.statistics.power import (
     Deviations,
@@ -17,7 +17,6 @@ from headstart.statistics.power import (
 )
 from headstart.statistics.several import FriedmanNemenyi, bonferroni, cliques, friedman_nemenyi
 from headstart.statistics.variance import VarianceSource, VarianceSources, variance_sources
-from headstart.statistics.verdict import interval_text, p_number, verdict
 
 __all__ = [
     "Deviations",
@@ -34,8 +33,7 @@ __all__ = [
     "cliques",
     "friedman_nemenyi",
     "images_needed",
-    "interval_text",
-    "p_number",
+    "mean_interval",
     "paired_both",
     "paired_runs",
     "runs_needed",
@@ -44,5 +42,4 @@ __all__ = [
     "score_interval",
     "two_way_error",
     "variance_sources",
-    "verdict",
 ]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headstart.statistics.intervals import t_p_value, t_quantile
+from headstart.statistics.arrays import check_probability, finite
+from headstart.statistics.intervals import Interval, t_p_value, t_quantile
 
 Numbers = Any
 """A float, or an array with one number for each of many tables."""
@@ -68,6 +69,22 @@ class MeanError:
         """Return t² for the images, and the excess of the runs' part over that of ``rest``."""
         of_images, of_runs = (t_quantile(alpha, degrees) ** 2 for degrees in (self.image_degrees, self.run_degrees))
         return of_images, np.maximum(of_runs * self.runs - of_images * self.rest, 0.0)
+
+
+def mean_interval(table: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of scores (S, N) of any size: S runs on the same N images, both are samples.
+
+    Mean ± half as ``MeanError`` has it. One run gives Student's interval over its images; one image, over the runs.
+    """
+    scores, alpha = finite(table, "The scores", 2), 1 - check_probability(level, "The level")
+    mean, (runs, images) = float(scores.mean()), scores.shape
+    if scores.size == 1:
+        return Interval(mean, math.nan, math.nan, level)
+    if images == 1:
+        half = float(MeanError(runs=scores.var(ddof=1) / runs, run_degrees=runs - 1).half(alpha))
+    else:
+        half = float(two_way_error(scores).half(alpha))
+    return Interval(mean, mean - half, mean + half, level)
 
 
 def two_way_error(table: ArrayLike, of_answers: bool = False) -> MeanError:

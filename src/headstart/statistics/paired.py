@@ -83,7 +83,8 @@ def paired_runs(
     other = {"overlap": overlap} if overlap is not None else {"p_permutation": _sign_flip_p(differences, seed)}
     if all_equal(differences, _size(first, second)):
         other["deviation"] = 0.0
-        return _without_deviation(differences, other.get("p_permutation", math.nan), count, None, method, other)
+        p = other.get("p_permutation", math.nan)
+        return _without_deviation(differences, p, _size(first, second), count, None, method, other)
     deviation = float(differences.std(ddof=1))
     other["deviation"] = deviation
     error = MeanError(runs=deviation**2 * (1 / count + (overlap or 0)), run_degrees=count - 1)
@@ -125,7 +126,8 @@ def paired_both(
     elif boolean:
         other["p_mcnemar"] = _mcnemar_p(int((differences > 0).sum()), int((differences < 0).sum()))
     if not boolean and all_equal(differences, _size(first, second)):
-        return _without_deviation(differences[0], _sign_flip_p(differences[0], seed), seeds, images, method, other)
+        p = _sign_flip_p(differences[0], seed)
+        return _without_deviation(differences[0], p, _size(first, second), seeds, images, method, other)
     error = two_way_error(differences, of_answers=boolean)
     other["standard_error"] = math.sqrt(error.total)
     if seeds > 1:
@@ -177,11 +179,17 @@ def _times_drawn(seed: int, block: int, images: int) -> NDArray[np.float32]:
 
 
 def _without_deviation(
-    differences: Floats, p: float, pairs: int, images: int | None, method: str, other: Mapping[str, float]
+    differences: Floats,
+    p: float,
+    scale: float,
+    pairs: int,
+    images: int | None,
+    method: str,
+    other: Mapping[str, float],
 ) -> PairedDifference:
     """Return the result if all differences are equal: no t-test, p = 1 if they are zero, otherwise by signs."""
     mean = float(differences.mean())
-    if abs(mean) <= TIE:
+    if abs(mean) <= TIE * scale:
         return PairedDifference(0.0, 0.0, 0.0, 1.0, math.nan, pairs, images, method, other, identical=True)
     method = "sign-flip permutation test, as all differences are equal"
     return PairedDifference(mean, math.nan, math.nan, p, math.nan, pairs, images, method, other)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.errors import DataError
+from headstart.kinds import Metric
 from headstart.records.finding import find_homes
 from headstart.records.lock import held
 from headstart.records.names import CURVE_FILE, RUN_FILE
@@ -35,10 +36,15 @@ class RunStatus:
     """How long the run took, or has taken since its process began."""
     remaining: float | None = None
     """Seconds that a running run still needs."""
-    accuracy: float | None = None
-    """On test, 0 to 1; None for trials of a search, which are judged by validation alone."""
+    score: float | None = None
+    """The primary metric on test; None for trials of a search, which are judged by validation alone."""
     message: str | None = None
     """Why the run failed, or why run.json cannot be read."""
+
+    @property
+    def metric(self) -> Metric:
+        """Return the primary metric."""
+        return self.record.metric
 
     @property
     def directory(self) -> Path:
@@ -119,7 +125,7 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
             maximum = whole_number(record.config.get("trainer.max_epochs")) if epochs is not None else None
         return RunStatus(
             record, status, epochs, maximum, record.number("cost", "wall_seconds"),
-            accuracy=None if trial else record.number("metrics", "test/accuracy"),
+            score=None if trial else record.number("metrics", f"test/{record.metric.name}"),
             message=(record.error_text(400) or "no reason is given") if status == "failed" else None,
         )  # fmt: skip
     lives = record.lives

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import write_atomically
+from headstart.kinds import Metric
 from headstart.records.names import HYDRA_FILE, SEARCH_FILE, STUDY_FILE
 from headstart.records.outcomes import TRIAL, JobOutcome, read_outcomes
 from headstart.records.record import record_of
@@ -53,6 +54,9 @@ class Search(Protocol):
 
     def check(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose the settings of each job. Raises Hydra's errors."""
+
+    def metrics(self, batch: Sequence[Sequence[str]]) -> list[Metric]:
+        """Return the primary metrics by which these jobs are judged, each once."""
 
     def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
         """Return a hash of the data of each of these jobs."""
@@ -89,11 +93,17 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
     space = parse_space(overrides)
     samples = _samples(space)
     sweeper.check(samples)
+    metric, *others = sweeper.metrics(samples)
+    if others:
+        names = ", ".join(one.words for one in (metric, *others))
+        raise ConfigError(f"A search compares trials by one metric, not by several ({names}): give one task.")
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     storage = str(settings["storage"] or folder / STUDY_FILE)
     storage = storage if "://" in storage else str(Path(storage).absolute())
-    study = _open_study(storage, settings, {**space.record(), "the data": ",".join(sweeper.data_hashes(samples))})
+    study = _open_study(
+        storage, settings, metric, {**space.record(), "the data": ",".join(sweeper.data_hashes(samples))}
+    )
     OmegaConf.save(sweeper.config, folder / HYDRA_FILE)
 
     total = int(settings["n_trials"])
@@ -107,8 +117,8 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
         returned = sweeper.launcher.launch(jobs, initial_job_idx=batch[0][0])
         outcomes = {outcome.job: outcome for outcome in read_outcomes(folder)}
         for (number, values), job in zip(batch, returned, strict=True):
-            _settle(study, number, values, job, outcomes.get(number))
-    _conclude(study, folder)
+            _settle(study, metric, number, values, job, outcomes.get(number))
+    _conclude(study, metric, folder)
 
 
 def parse_space(overrides: Sequence[Override]) -> Space:
@@ -239,7 +249,7 @@ def _make_sampler(settings: Mapping[str, Any], number: int, at_once: int) -> "op
     return _made(optuna.samplers.RandomSampler, options, name, seed=seed)
 
 
-def _open_study(storage: str, settings: Mapping[str, Any], now: Mapping[str, str]) -> "optuna.Study":
+def _open_study(storage: str, settings: Mapping[str, Any], metric: Metric, now: Mapping[str, str]) -> "optuna.Study":
     import optuna
 
     _make_sampler(settings, 0, 1)
@@ -249,13 +259,14 @@ def _open_study(storage: str, settings: Mapping[str, Any], now: Mapping[str, str
     study = optuna.create_study(
         storage=open_storage(storage),
         study_name=str(settings["study_name"]),
-        direction="maximize",
+        direction=metric.direction,
         pruner=pruner,
         load_if_exists=True,
     )
     earlier = study.user_attrs.get("settings")
-    if earlier is not None and earlier != now:
-        changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+    turned = study.direction.name.lower() != metric.direction
+    if earlier is not None and (earlier != now or turned):
+        changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key)) or ["task"]
         raise ConfigError(
             f"The study '{study.study_name}' in {storage} was made with other values of {', '.join(changed)}: use the"
             " same, or another hydra.sweeper.study_name or hydra.sweep.dir."
@@ -355,7 +366,12 @@ def told_trial(storage: str, study: str, number: int) -> str:
 
 
 def _settle(
-    study: "optuna.Study", number: int, values: Mapping[str, Any], job: Any, outcome: JobOutcome | None
+    study: "optuna.Study",
+    metric: Metric,
+    number: int,
+    values: Mapping[str, Any],
+    job: Any,
+    outcome: JobOutcome | None,
 ) -> None:
     """Report the score of a trial to the study, unless its job has. Anything but a number is a failure."""
     from hydra.core.utils import JobStatus
@@ -374,7 +390,7 @@ def _settle(
             study.tell(number, state=TrialState.FAIL)
     trial = study.get_trials(deepcopy=False)[number]
     said = {
-        TrialState.COMPLETE: f"validation accuracy {100 * (trial.value or 0):.1f} %",
+        TrialState.COMPLETE: f"validation {metric.words} {metric.text(trial.value or 0.0)}",
         TrialState.PRUNED: f"pruned after epoch {(trial.last_step or 0) + 1}",
     }.get(trial.state, "failed")
     print(f"trial {number}: {_typed(values)}: {said}", flush=True)
@@ -386,17 +402,17 @@ def _typed(values: Mapping[str, Any]) -> str:
     )
 
 
-def _best(trials: "Sequence[optuna.trial.FrozenTrial]") -> "optuna.trial.FrozenTrial":
-    """Return the best trial on validation: by accuracy, then by loss, then the first."""
+def best_trial(trials: "Sequence[optuna.trial.FrozenTrial]", metric: Metric) -> "optuna.trial.FrozenTrial":
+    """Return the best trial on validation: by the primary metric, then by loss, then the first."""
 
     def rank(trial: "optuna.trial.FrozenTrial") -> tuple[float, float, int]:
         loss = trial.user_attrs.get(LOSS)
-        return trial.value or 0.0, -math.inf if loss is None else -loss, -trial.number
+        return metric.gain(trial.value or 0.0), -math.inf if loss is None else -loss, -trial.number
 
     return max(trials, key=rank)
 
 
-def _conclude(study: "optuna.Study", folder: Path) -> None:
+def _conclude(study: "optuna.Study", metric: Metric, folder: Path) -> None:
     """Print and write the best trial, without its test score: nothing may be chosen by that."""
     from optuna.trial import TrialState
 
@@ -406,15 +422,15 @@ def _conclude(study: "optuna.Study", folder: Path) -> None:
     result: dict[str, Any] = {"name": "optuna", "best_params": {}, "best_value": None, "best_trial": None}
     said = f"{len(trials)} trials: {finished} finished, {pruned} pruned, {failed} failed"
     if finished:
-        best = _best([trial for trial in trials if trial.state == TrialState.COMPLETE])
+        best = best_trial([trial for trial in trials if trial.state == TrialState.COMPLETE], metric)
         result |= {"best_params": dict(best.params), "best_value": best.value, "best_trial": best.number}
         result |= {"best_run": best.user_attrs.get(RUN)}
         assert best.value is not None
-        said += f"; the best is trial {best.number}, validation accuracy {100 * best.value:.1f} %: " + " ".join(
+        said += f"; the best is trial {best.number}, validation {metric.words} {metric.text(best.value)}: " + " ".join(
             f"{key}={value}" for key, value in best.params.items()
         )
         if run := best.user_attrs.get(RUN):
-            said += f"\nits test accuracy, once nothing is left to choose: headstart report {shlex.quote(run)}"
+            said += f"\nits test {metric.words}, once nothing is left to choose: headstart report {shlex.quote(run)}"
     result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
     write_atomically(folder / SEARCH_FILE, OmegaConf.to_yaml(result))
     print(said, flush=True)

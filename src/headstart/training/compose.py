@@ -21,7 +21,7 @@ from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
-from headstart.kinds import KINDS, Kind
+from headstart.kinds import KINDS, Kind, Metric
 from headstart.records.curves import CsvCurves, Curves, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
@@ -76,7 +76,7 @@ def _check_annotated(settings: Any, name: str) -> None:
 
 def make_data(config: DictConfig) -> ImageData:
     """The data set, nothing read yet."""
-    data: ImageData = make(config, "dataset", task=_task_class(config).kind)
+    data: ImageData = make(config, "dataset", **({"task": _task_class(config).kind} if config.get("task") else {}))
     return data
 
 
@@ -211,14 +211,15 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():
         loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]
-    callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
+    primary = kind_of(config).primary
+    watching = _with_monitors(config.callbacks, primary)
+    callbacks: list[pl.Callback] = [make(watching, str(name)) for name in watching]
     for name, callback in zip(config.callbacks, callbacks, strict=True):
         if not isinstance(callback, pl.Callback):
             raise ConfigError(f"callbacks.{name}: {type(callback).__name__} is no callback of Lightning's.")
     check_one_average(callbacks)
     if not processes.follows():  # one process decides for all of them
-        callbacks += pruning_callbacks(config.get("sweep"))
-    primary = kind_of(config).primary
+        callbacks += pruning_callbacks(config.get("sweep"), primary)
     best = BestEpoch(
         dirpath=directory / CHECKPOINT_FOLDER,
         filename=EPOCH_CHECKPOINT.removesuffix(".ckpt"),
@@ -247,6 +248,15 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     _check_trainer(trainer)
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
     return trainer, loggers, keep
+
+
+def _with_monitors(callbacks: DictConfig, primary: Metric) -> DictConfig:
+    """Return the callbacks with the primary metric on validation wherever a monitor is null."""
+    callbacks = callbacks.copy()
+    for settings in callbacks.values():
+        if isinstance(settings, DictConfig) and "monitor" in settings and settings.monitor is None:
+            settings.monitor, settings.mode = f"validation/{primary.name}", primary.mode
+    return callbacks
 
 
 def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:

@@ -24,7 +24,14 @@ def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None
     if not strategy.by_gradient:  # no callback is called
         return
     rates = [f"learning_rate/{group.name}" for group in strategy.plan.groups if not group.frozen]
-    logged = [*LOGGED, *rates, *(["train/jsd"] if strategy.consistency else [])]
+    primary = strategy.task.primary
+    logged = [
+        f"validation/{primary}",
+        f"train/{primary}",
+        *LOGGED,
+        *rates,
+        *(["train/jsd"] if strategy.consistency else []),
+    ]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if not isinstance(monitor, str):
@@ -39,7 +46,7 @@ def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None
         if any(early) and not monitor.startswith("validation/"):
             raise ConfigError(
                 f"{name}.monitor={monitor} is known only at the end of an epoch: leave its ..._on_train_epoch_end at"
-                " null, or watch validation/accuracy."
+                f" null, or watch validation/{primary}."
             )
 
 

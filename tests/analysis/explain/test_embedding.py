@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.analysis.explain.embedding import check_method, draw_embedding, embed, stratified, style_of
-from headstart.comparison.predictions import Predictions
 from headstart.errors import ConfigError, DataError
+from headstart.kinds.class_predictions import ClassPredictions
 
 
 @settings(deadline=None)
@@ -51,7 +51,7 @@ def test_mistakes_are_hollow(classes: int) -> None:
     targets = np.array([0, 0, 1, 2])
     predicted = np.array([0, 1, 1, 0])
     names = [f"class ${number}" for number in range(classes)]
-    predictions = Predictions(list("abcd"), targets, predicted, np.zeros((4, classes)), names)
+    predictions = ClassPredictions(list("abcd"), targets, predicted, np.zeros((4, classes)), names)
     points = embed(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32), np.arange(4), "pca")
     figure = draw_embedding(predictions, points, "a run")
     drawn = [(len(np.asarray(c.get_offsets())), np.size(c.get_facecolor()) > 0) for c in figure.axes[0].collections]

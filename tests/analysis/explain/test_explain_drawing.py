@@ -12,8 +12,8 @@ from headstart.analysis.explain.drawing import files_of, fitted, style, title_li
 from headstart.analysis.explain.embedding import draw_embedding, embed
 from headstart.analysis.explain.grad_cam import ClassMaps, StageMap, draw_class_maps
 from headstart.analysis.explain.mistakes import choose, draw_mistakes
-from headstart.comparison.predictions import Predictions
 from headstart.figures.canvas import text_width
+from headstart.kinds.class_predictions import ClassPredictions
 
 LONG = [f"a very long name of a class that data sets have {number}" for number in range(3)]
 LONG += ["n01440764_tench_Tinca_tinca_freshwater_fish_of_europe", "W" * 80, "costs_5_$_and_more_$_" * 4]
@@ -28,7 +28,9 @@ def figure_of(kind: str, title: str) -> Figure:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(len(LONG)), 60)
     targets = rng.integers(0, len(LONG), 60)
-    predictions = Predictions([f"test/{number}" for number in range(60)], targets, shares.argmax(axis=1), shares, LONG)
+    predictions = ClassPredictions(
+        [f"test/{number}" for number in range(60)], targets, shares.argmax(axis=1), shares, LONG
+    )
     if kind == "embedding":
         points = embed(rng.normal(size=(60, 5)).astype(np.float32), np.arange(60), "pca")
         return draw_embedding(predictions, points, title)

@@ -8,14 +8,14 @@ import pytest
 
 from headstart.analysis.explain.drawing import percent, plain
 from headstart.analysis.explain.mistakes import choose, draw_mistakes, mistakes_csv
-from headstart.comparison.predictions import Predictions
+from headstart.kinds.class_predictions import ClassPredictions
 
 SHARES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
 
 
-def predictions(targets: list[int]) -> Predictions:
+def predictions(targets: list[int]) -> ClassPredictions:
     ids = [f"image{number}" for number in range(len(targets))]
-    return Predictions(ids, np.array(targets), SHARES.argmax(axis=1), SHARES, ["ants", "bees"])
+    return ClassPredictions(ids, np.array(targets), SHARES.argmax(axis=1), SHARES, ["ants", "bees"])
 
 
 def test_the_most_confident_mistakes_come_first() -> None:
@@ -28,7 +28,7 @@ def test_the_most_confident_mistakes_come_first() -> None:
 
 def test_of_equal_ones_the_earlier_comes_first() -> None:
     shares = np.full((6, 2), 0.5)
-    same = Predictions(list("abcdef"), np.ones(6, dtype=np.int64), np.zeros(6, dtype=np.int64), shares, ["x", "y"])
+    same = ClassPredictions(list("abcdef"), np.ones(6, dtype=np.int64), np.zeros(6, dtype=np.int64), shares, ["x", "y"])
     assert choose(same, 4).rows.tolist() == [0, 1, 2, 3]
 
 

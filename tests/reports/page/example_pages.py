@@ -10,8 +10,8 @@ from itertools import product
 
 from PIL import Image, ImageDraw
 
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.page import Chart, FigureImage, Page, RunCard, Series
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 STRATEGIES = {
     "finetune_all": ("#0072B2", 93.1),

@@ -16,10 +16,10 @@ from example_pages import evil_page, large_page, small_page
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.page import FigureImage, Page, RunCard, Series, render
 from headstart.reports.page.data import metric_text, safe_json, split_configs
 from headstart.reports.page.run_table import run_table
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 
 class Parsed(HTMLParser):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.renderers.latex import SPECIAL, escape_latex, latex_table
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 TOKENS = re.compile("|".join(re.escape(form) for form in (*SPECIAL.values(), "{}")))
 LISTS = [

@@ -5,11 +5,11 @@ import io
 
 import pytest
 
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.renderers.csv import csv_table
 from headstart.reports.renderers.latex import latex_table
 from headstart.reports.renderers.markdown import markdown_table
 from headstart.reports.renderers.text import text_table
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 COLUMNS = [
     Column("row", field="row"),

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.analysis.explain.drawing import LINE, TITLE, fitted, plain, title_lines
-from headstart.comparison.predictions import Predictions
 from headstart.errors import ConfigError, DataError, nearest
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _by_umap(features: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(reducer.fit_transform(features), dtype=np.float64)
 
 
-def embedding_csv(predictions: Predictions, embedding: Embedding) -> str:
+def embedding_csv(predictions: ClassPredictions, embedding: Embedding) -> str:
     """Return CSV text with a row per image: id, target, prediction, x, y."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -120,7 +120,7 @@ def style_of(label: int) -> tuple[str, str]:
     return COLOURS[label % len(COLOURS)], MARKERS[(label + label // len(COLOURS)) % len(MARKERS)]
 
 
-def draw_embedding(predictions: Predictions, embedding: Embedding, title: str) -> "Figure":
+def draw_embedding(predictions: ClassPredictions, embedding: Embedding, title: str) -> "Figure":
     """Draw the points by true class: filled if predicted correctly, hollow if not."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -150,7 +150,7 @@ def draw_embedding(predictions: Predictions, embedding: Embedding, title: str) -
     return figure
 
 
-def _draw_points(axes: "Axes", predictions: Predictions, embedding: Embedding) -> None:
+def _draw_points(axes: "Axes", predictions: ClassPredictions, embedding: Embedding) -> None:
     targets, wrong = predictions.targets[embedding.rows], ~predictions.correct[embedding.rows]
     points = embedding.points
     size = 22 if len(points) <= 500 else 14
@@ -164,7 +164,7 @@ def _draw_points(axes: "Axes", predictions: Predictions, embedding: Embedding) -
             )  # fmt: skip
 
 
-def _counted(predictions: Predictions, embedding: Embedding, named: bool) -> str:
+def _counted(predictions: ClassPredictions, embedding: Embedding, named: bool) -> str:
     shown, total = len(embedding.rows), len(predictions.ids)
     wrong = int((~predictions.correct[embedding.rows]).sum())
     of = "" if shown == total else f" of {total}"

@@ -17,8 +17,8 @@ from headstart.analysis.explain.network import Rebuilt
 from headstart.backbones import Backbone
 from headstart.backbones.anatomy import anatomy
 from headstart.backbones.readout import channels_last_dim
-from headstart.comparison.predictions import Predictions
 from headstart.errors import ConfigError, nearest
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.progress import counted
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import Strategy
@@ -221,7 +221,7 @@ def _maps_at(
 
 
 def draw_class_maps(
-    predictions: Predictions,
+    predictions: ClassPredictions,
     chosen: ChosenMistakes,
     images: Sequence[NDArray[np.uint8]],
     found: ClassMaps,
@@ -255,7 +255,7 @@ def draw_class_maps(
 
 def _draw_column(
     axes: Sequence["Axes"],
-    predictions: Predictions,
+    predictions: ClassPredictions,
     row: int,
     number: int,
     image: NDArray[np.uint8],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.analysis.explain.drawing import LINE, PREDICTED, TITLE, TRUE, fitted, frame, percent, plain, title_lines
-from headstart.comparison.predictions import Predictions
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ChosenMistakes:
         return f"No mistakes: {which}"
 
 
-def choose(predictions: Predictions, count: int) -> ChosenMistakes:
+def choose(predictions: ClassPredictions, count: int) -> ChosenMistakes:
     """Return up to ``count`` mistakes with the highest probability of the predicted class.
 
     Without mistakes, return the right predictions with the lowest probability. Ties keep the order of the file.
@@ -54,7 +54,7 @@ def choose(predictions: Predictions, count: int) -> ChosenMistakes:
     return ChosenMistakes(np.argsort(probability, kind="stable")[:count], False)
 
 
-def mistakes_csv(predictions: Predictions, chosen: ChosenMistakes) -> str:
+def mistakes_csv(predictions: ClassPredictions, chosen: ChosenMistakes) -> str:
     """Return CSV text with a row per image: number in the figures, id, both classes and their probabilities."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -68,7 +68,7 @@ def mistakes_csv(predictions: Predictions, chosen: ChosenMistakes) -> str:
 
 
 def draw_mistakes(
-    predictions: Predictions, chosen: ChosenMistakes, images: Sequence[NDArray[np.uint8]], title: str
+    predictions: ClassPredictions, chosen: ChosenMistakes, images: Sequence[NDArray[np.uint8]], title: str
 ) -> "Figure":
     """Draw a grid of images (S, S, 3) as the network saw them, with both classes and their probabilities."""
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ def draw_mistakes(
     return figure
 
 
-def caption(axes: "Axes", predictions: Predictions, row: int, number: int) -> None:
+def caption(axes: "Axes", predictions: ClassPredictions, row: int, number: int) -> None:
     """Write the image's number, predicted class and true class above it, each class with its probability."""
     predicted, target = int(predictions.said[row]), int(predictions.targets[row])
     shares = predictions.probabilities[row]

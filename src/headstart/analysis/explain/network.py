@@ -14,17 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
-from headstart.comparison.predictions import Predictions, read_predictions
 from headstart.data import ImageData
 from headstart.data.batches import Mixed
 from headstart.devices import processes
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
+from headstart.kinds.class_predictions import ClassPredictions
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
 from headstart.records.opening import first_line, unreadable
+from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
 from headstart.records.settings_file import read_config
 from headstart.records.tensors import open_network
@@ -52,7 +53,7 @@ class Rebuilt:
     data: ImageData
     strategy: Strategy
     trainer: pl.Trainer
-    predictions: Predictions
+    predictions: ClassPredictions
     views: Pipeline | None = None
     """The test views that predictions.csv averages over."""
     positions: NDArray[np.int64] = field(init=False)
@@ -188,7 +189,9 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     All weights come from best.ckpt. ``root`` holds the images if they have moved. config.yaml may name classes of the
     packages ``trusted``. Raises DataError and ConfigError.
     """
-    predictions = read_predictions(run.directory / TEST_PREDICTIONS)
+    if not run.kind.right_or_wrong:
+        raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
+    predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     content = read_checkpoint(run.directory)

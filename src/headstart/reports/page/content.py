@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from headstart.reports.tables.model import ReportTable
+from headstart.report_table import ReportTable
 
 Number = float | None
 Split = Literal["train", "validation", "test"]
@@ -71,7 +71,7 @@ class RunCard:
     """YAML text."""
     facts: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Names as in run.json, such as test/accuracy; names that end in accuracy are fractions of 1."""
+    """Names as in run.json, such as test/accuracy; see ``is_share`` for those that are fractions of 1."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from headstart.kinds import is_share
 from headstart.reports.page.content import Chart, Page, RunCard, Series
 
 DIGITS = 6  # significant, of what is drawn; the files beside the page hold the numbers in full
@@ -45,18 +46,14 @@ def safe_json(value: Any) -> str:
 def metric_name(name: str) -> str:
     """test/balanced_accuracy -> "test balanced accuracy (%)"."""
     words = name.replace("/", " ").replace("_", " ")
-    return f"{words} (%)" if _is_fraction(name) else words
+    return f"{words} (%)" if is_share(name) else words
 
 
 def metric_text(name: str, value: float) -> str:
-    """Accuracies in percent with one decimal, all else with four digits; what is not finite is "–"."""
+    """Shares in percent with one decimal, all else with four digits; what is not finite is "–"."""
     if not math.isfinite(value):
         return "–"
-    return f"{100 * value:.1f}" if _is_fraction(name) else f"{value:.4g}"
-
-
-def _is_fraction(name: str) -> bool:
-    return name.endswith("accuracy")
+    return f"{100 * value:.1f}" if is_share(name) else f"{value:.4g}"
 
 
 def _run(run: RunCard, config: list[int]) -> dict[str, Any]:

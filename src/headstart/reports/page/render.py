@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.page.content import Page
 from headstart.reports.page.data import script_data
 from headstart.reports.page.run_table import run_table
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.page.content import RunCard
 from headstart.reports.page.data import metric_name, metric_text
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 
 def run_table(runs: Sequence[RunCard]) -> ReportTable:

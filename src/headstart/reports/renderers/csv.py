@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headstart.reports.tables.model import ReportTable
+from headstart.report_table import ReportTable
 from headstart.tables import csv_cell
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from headstart.comparison.formats import NOTHING
-from headstart.reports.tables.model import Cell, ReportTable
+from headstart.report_table import Cell, ReportTable
 
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from headstart.reports.tables.model import ReportTable
+from headstart.report_table import ReportTable
 
 
 def escape_markdown(text: object) -> str:

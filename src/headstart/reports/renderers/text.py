@@ -1,6 +1,6 @@
 """Tables as text for the terminal."""
 
-from headstart.reports.tables.model import ReportTable
+from headstart.report_table import ReportTable
 from headstart.tables import table_text, terminal_width
 
 

@@ -1,14 +1,20 @@
-"""The main table: accuracy and cost of each group."""
+"""The main table: the primary metric and the cost of each group."""
 
-from headstart.comparison.formats import interval
+from collections.abc import Sequence
+
+from headstart.comparison.formats import metric_heading
 from headstart.comparison.pivot import BOLD
+from headstart.kinds import Metric
+from headstart.report_table import Cell, Column, ReportTable, count_cell
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.cells import GroupColumn, amount_cell, count_cell, group_table, score_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.reports.tables.cells import GroupColumn, amount_cell, group_table, metric_cell, score_cell
+
+MAIN = "accuracy"
+"""The id of this table, whatever its metric."""
 
 
 def accuracy_table(analysis: Analysis) -> ReportTable:
-    """Return a row a group: accuracies, runs and cost; the mean corruption error where it was measured."""
+    """Return a row a group: means, runs and cost; the mean corruption error where it was measured."""
     best = {
         id(group)
         for panel, names in zip(analysis.panels, analysis.pivot.best, strict=True)
@@ -16,18 +22,26 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
         if group.label in names
     }
 
+    metrics = metrics_of(analysis)
+    alone, names = len(metrics) == 1, " or ".join(metric.title for metric in metrics)
     columns: list[GroupColumn] = [
         (
-            Column("test (%)", "number", "Mean accuracy over runs, ± one sample deviation."),
-            lambda group: score_cell(group.test, id(group) in best),
+            Column(
+                metric_heading(analysis.groups, "test"), "number", f"Mean {names} over runs, ± one sample deviation."
+            ),
+            lambda group: metric_cell(group, group.test, alone, id(group) in best),
         ),
         (
             Column("95 % interval", "number", "Where the mean lies; seeds and test images are both samples."),
-            lambda group: Cell(interval(*group.test.interval), group.test.interval[0]),
+            lambda group: Cell(group.metric.interval(*group.test.interval), group.test.interval[0]),
         ),
         (
-            Column("validation (%)", "number", "Accuracy of the chosen epoch or setting."),
-            lambda group: score_cell(group.validation),
+            Column(
+                metric_heading(analysis.groups, "validation"),
+                "number",
+                f"{names.capitalize()} of the chosen epoch or setting.",
+            ),
+            lambda group: metric_cell(group, group.validation, alone),
         ),
         (Column("runs", "number"), lambda group: count_cell(group.test.count)),
         (
@@ -44,7 +58,21 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
         mce = Column("mCE (%)", "number", "Mean error over corruptions and severities.")
         columns.append((mce, lambda group: score_cell(found.mce(group))))
     note = (
-        "Accuracies are means over runs in percent, ± one sample deviation; intervals count seeds and test images. The"
+        f"{_plural(metrics)}, ± one sample deviation; intervals count seeds and test images. The"
         f" epoch, or the setting of a classifier, is chosen on validation; test is read once. {BOLD}"
     )
-    return group_table(analysis, ("accuracy", "Accuracy and cost", note), analysis.groups, columns)
+    title = f"{', '.join(metric.title for metric in metrics).capitalize()} and cost"
+    return group_table(analysis, (MAIN, title, note), analysis.groups, columns)
+
+
+def metrics_of(analysis: Analysis) -> list[Metric]:
+    """Return the primary metrics, each once."""
+    return list(dict.fromkeys(group.metric for group in analysis.groups))
+
+
+def _plural(metrics: Sequence[Metric]) -> str:
+    text = f"{' and '.join(metric.plural for metric in metrics).capitalize()} are means over runs"
+    (first, *others) = metrics
+    if others or not first.unit:
+        return text
+    return f"{text} in {'percent' if first.is_share else first.unit}"

@@ -1,9 +1,9 @@
 """The table of tuning costs: what it took to find each row."""
 
 from headstart.comparison.budget import budget_of
+from headstart.report_table import Cell, Column, ReportTable, count_cell
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.cells import GroupColumn, amount_cell, count_cell, group_table
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.reports.tables.cells import GroupColumn, amount_cell, group_table
 
 
 def budget_table(analysis: Analysis) -> ReportTable:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from headstart.comparison.formats import accuracy, amount, percent, setting, split_keys
+from headstart.comparison.formats import accuracy, amount, mean_cell, setting, split_keys
 from headstart.comparison.table import RunGroup, Statistic
 from headstart.records.keys import short_names
 from headstart.records.runs import Run
-from headstart.reports.tables.model import Cell, Column, ReportTable
-from headstart.statistics import score_interval
+from headstart.report_table import Cell, Column, ReportTable
 
 if TYPE_CHECKING:
     from headstart.reports.analysis import Analysis
@@ -55,9 +53,9 @@ def score_cell(score: Statistic, bold: bool = False, runs: tuple[int, ...] = ())
     return Cell(accuracy(score), score.mean, runs, bold)
 
 
-def share_cell(share: float, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a share in percent; nothing for NaN."""
-    return Cell(percent(share), share, runs)
+def metric_cell(group: RunGroup, score: Statistic, alone: bool, bold: bool = False, runs: tuple[int, ...] = ()) -> Cell:
+    """Return mean and deviation of the primary metric; with its name unless it is ``alone`` in its column."""
+    return Cell(mean_cell(score, group, alone), score.mean, runs, bold)
 
 
 def amount_cell(value: float) -> Cell:
@@ -65,18 +63,5 @@ def amount_cell(value: float) -> Cell:
     return Cell(amount(value), value)
 
 
-def count_cell(count: int, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a whole number."""
-    return Cell(str(count), count, runs)
-
-
 def _setting(value: object) -> Cell:
     return Cell(setting(value), value if isinstance(value, int | float) else None)
-
-
-def share_interval(right: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, right out of count, as of the accuracy of one run; NaN without any."""
-    if not count:
-        return math.nan, math.nan
-    found = score_interval(right / count, 0.0, 1, count)
-    return found.low, found.high

@@ -6,18 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 from headstart.comparison.comparison import Comparison
-from headstart.comparison.formats import NOTHING, interval, percent
+from headstart.comparison.formats import NOTHING
 from headstart.comparison.panels import Panel
+from headstart.comparison.verdict import p_number
+from headstart.kinds import Metric
+from headstart.report_table import Cell, Column, ReportTable, count_cell
 from headstart.reports.analysis import Analysis
 from headstart.reports.robustness import Measured
-from headstart.reports.tables.cells import count_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
-from headstart.statistics import p_number
+from headstart.reports.tables.accuracy import metrics_of
 
 
 def differences(analysis: Analysis) -> ReportTable:
     """Return a row a pair of groups that were compared."""
-    return _compared("differences", "Differences", "test accuracy", analysis, analysis.panels, analysis.comparisons)
+    of = " or ".join(f"test {metric.title}" for metric in metrics_of(analysis))
+    return _compared("differences", "Differences", of, analysis, analysis.panels, analysis.comparisons)
 
 
 def robustness_differences(analysis: Analysis, found: Measured) -> ReportTable:
@@ -44,7 +46,7 @@ def _compared(
         Column("pair"),
         Column("better", field="a"),
         Column("other", field="b"),
-        Column("points", "number", "Difference on the runs that pair up.", "difference"),
+        Column(_unit(panels), "number", "Difference on the runs that pair up.", "difference"),
         Column("95 % interval (adjusted)", "number", field="low"),
         *(Column(name, field=name, shown=False) for name in ("high", "level")),
         Column("p", "number", field="p"),
@@ -58,7 +60,7 @@ def _compared(
         [
             *(Cell("", panel.key.get(key)) for key in keys),
             Cell(panel.title),
-            *_cells(one, analysis.places(runs[panel.title, one.a] + runs[panel.title, one.b])),
+            *_cells(one, panel.metric, analysis.places(runs[panel.title, one.a] + runs[panel.title, one.b])),
             *(Cell("", one.result.other.get(name)) for name in others),
             Cell(one.verdict),
         ]
@@ -72,7 +74,7 @@ def _compared(
     return ReportTable(id, title, note, columns, rows)
 
 
-def _cells(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:
+def _cells(one: Comparison, metric: Metric, runs: tuple[int, ...]) -> list[Cell]:
     """Return what every comparison has."""
     result = one.result
     effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
@@ -80,8 +82,8 @@ def _cells(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:
         Cell(f"{one.a} – {one.b}"),
         Cell(one.a),
         Cell(one.b),
-        Cell(percent(result.difference), result.difference, runs, one.told_apart),
-        Cell(interval(result.low, result.high), result.low, runs),
+        Cell(metric.number(result.difference), result.difference, runs, one.told_apart),
+        Cell(metric.interval(result.low, result.high), result.low, runs),
         Cell("", result.high),
         Cell("", result.level),
         Cell(_p_text(result.p_value), result.p_value, runs),
@@ -91,6 +93,15 @@ def _cells(one: Comparison, runs: tuple[int, ...]) -> list[Cell]:
         Cell("", result.images),
         Cell("", result.method),
     ]
+
+
+def _unit(panels: Sequence[Panel]) -> str:
+    """Return the heading of the column of differences."""
+    metrics = {panel.metric for panel in panels}
+    metric = metrics.pop()
+    if metric.is_share and not metrics:
+        return "points"
+    return f"difference ({metric.unit})" if metric.unit and not metrics else "difference"
 
 
 def _p_text(value: float) -> str:

@@ -1,11 +1,11 @@
 """All tables of a report, in the order of reading."""
 
+from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.tables.accuracy import accuracy_table
 from headstart.reports.tables.beyond_accuracy import beyond_accuracy
 from headstart.reports.tables.budget import budget_table
 from headstart.reports.tables.differences import differences, robustness_differences
-from headstart.reports.tables.model import ReportTable
 from headstart.reports.tables.recall import recall_tables
 from headstart.reports.tables.robustness import corruption_tables, robustness_table
 from headstart.reports.tables.side_by_side import side_by_side

@@ -1,4 +1,4 @@
-"""The table of one run as a whole: accuracy over images, calibration, learning curve, cost."""
+"""The table of one run as a whole: its scores, learning curve and cost."""
 
 from __future__ import annotations
 
@@ -7,41 +7,37 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from headstart.comparison.formats import amount, interval, percent
-from headstart.comparison.predictions import Predictions
-from headstart.comparison.scores import Scores
+from headstart.comparison.formats import amount
 from headstart.errors import DataError
+from headstart.kinds import Predictions
+from headstart.kinds.kind import FurtherScores
 from headstart.records.runs import TRIED, Run
-from headstart.reports.tables.cells import share_interval
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.report_table import Cell, Column, ReportTable
+from headstart.statistics import mean_interval, score_interval
 
 MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
-def overview_table(run: Run, found: Predictions | None, scores: Scores | None) -> ReportTable:
+def overview_table(run: Run, found: Predictions | None, scores: FurtherScores | None) -> ReportTable:
     """Return a row a measure; without predictions, those that run.json holds."""
     rows = [[Cell(name), Cell(text)] for name, text in _measures(run, found, scores)]
     return ReportTable("overview", "Overview", "", [Column("measure"), Column("value")], rows)
 
 
-def _measures(run: Run, found: Predictions | None, scores: Scores | None) -> Iterator[tuple[str, str]]:
+def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
     """Yield names and texts of what is known about the run as a whole."""
     images = _images(run)
-    for split in ("test", "validation"):
-        accuracy = run.metrics.get(f"{split}/accuracy")
-        count = len(found.targets) if found is not None and split == "test" else images.get(split, 0)
-        if accuracy is not None:
-            yield f"{split} accuracy (%)", _accuracy(accuracy, count)
+    metric = run.metric
+    for split, value in (("test", run.test), ("validation", run.validation)):
+        tested = found if split == "test" else None
+        if value is not None:
+            yield metric.axis(split), _score(run, value, tested, images.get(split, 0))
     for name, of in run.references.items():
-        if "test/accuracy" in of:
-            yield f"{name.replace('_', ' ')}, no network (%)", percent(of["test/accuracy"])
+        if (value := of.get(f"test/{metric.name}")) is not None:
+            unit = f" ({metric.unit})" if metric.unit else ""
+            yield f"{name.replace('_', ' ')}, no network{unit}", metric.number(value)
     if scores is not None:
-        yield "balanced accuracy (%)", percent(scores.balanced_accuracy)
-        yield "macro F1 (%)", percent(scores.macro_f1)
-        yield "calibration", f"ECE {percent(scores.unscaled.ece)} %, NLL {scores.unscaled.nll:.3f} nats"
-        if scores.scaled is not None and scores.temperature is not None:
-            scaled = f"ECE {percent(scores.scaled.ece)} %, NLL {scores.scaled.nll:.3f} nats"
-            yield "after temperature scaling", f"{scaled}; T = {scores.temperature:.2f}"
+        yield from scores.measures()
     if learning := _learning(run):
         yield "learning", learning
     selection = run.get("selection")
@@ -52,9 +48,20 @@ def _measures(run: Run, found: Predictions | None, scores: Scores | None) -> Ite
         yield "images", ", ".join(f"{count} {split}" for split, count in images.items())
 
 
-def _accuracy(accuracy: float, count: int) -> str:
-    low, high = share_interval(accuracy * count, count)
-    return f"{percent(accuracy)} {interval(low, high)}, {count} images" if count else percent(accuracy)
+def _score(run: Run, value: float, tested: Predictions | None, count: int) -> str:
+    """Return the primary metric with its 95 % interval over images, where it has one."""
+    metric, count = run.metric, count if tested is None else len(tested.ids)
+    if not count:
+        return metric.number(value)
+    low = high = math.nan
+    if run.kind.right_or_wrong:
+        found = score_interval(value, 0.0, 1, count)
+        low, high = found.low, found.high
+    elif tested is not None:
+        found = mean_interval(tested.per_image[None])
+        low, high = metric.clipped(found.low), metric.clipped(found.high)
+    inside = "" if math.isnan(low) else f" {metric.interval(low, high)}"
+    return f"{metric.number(value)}{inside}, {count} images"
 
 
 def _images(run: Run) -> dict[str, int]:
@@ -69,24 +76,27 @@ def _images(run: Run) -> dict[str, int]:
 
 
 def _learning(run: Run) -> str:
-    """Return how accuracy on validation went; nothing for fits without epochs."""
+    """Return how the primary metric on validation went; nothing for fits without epochs."""
     try:
         curve = run.read_curve()
     except DataError:
         return ""
-    if "validation/accuracy" not in curve or set(TRIED) & set(curve):
+    metric = run.metric
+    train, validation = (f"{split}/{metric.name}" for split in ("train", "validation"))
+    if validation not in curve or set(TRIED) & set(curve):
         return ""
-    known = curve.dropna(subset=["validation/accuracy"])
+    known = curve.dropna(subset=[validation])
     if known.empty:
         return ""
-    values, epochs = known["validation/accuracy"].to_numpy(float), known["epoch"].to_numpy(int) + 1
+    values, epochs = known[validation].to_numpy(float), known["epoch"].to_numpy(int) + 1
     losses = known["validation/loss"].to_numpy(float) if "validation/loss" in known else np.zeros(len(values))
-    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), -values))[0])  # as it is chosen: of ties the lowest loss
-    text = f"validation {percent(values[0])} % in epoch {epochs[0]}"
+    worse = np.array([-metric.gain(value) for value in values])
+    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), worse))[0])  # as it is chosen: of ties the lowest loss
+    text = f"validation {metric.text(values[0])} in epoch {epochs[0]}"
     if len(values) > 1:
-        text += f", best {percent(values[best])} % in epoch {epochs[best]}, last {percent(values[-1])} %"
-    if "train/accuracy" in known and math.isfinite(train := float(known["train/accuracy"].to_numpy(float)[-1])):
-        text += f"; training last {percent(train)} %"
+        text += f", best {metric.text(values[best])} in epoch {epochs[best]}, last {metric.text(values[-1])}"
+    if train in known and math.isfinite(last := float(known[train].to_numpy(float)[-1])):
+        text += f"; training last {metric.text(last)}"
     return text
 
 

@@ -1,8 +1,7 @@
 """The tables of recall by class."""
 
+from headstart.report_table import Cell, Column, ReportTable, share_cell
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.cells import share_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
 
 
 def recall_tables(analysis: Analysis) -> list[ReportTable]:

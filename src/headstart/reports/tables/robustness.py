@@ -3,10 +3,10 @@
 import math
 
 from headstart.comparison.pivot import BOLD
+from headstart.report_table import Cell, Column, ReportTable, count_cell, share_cell
 from headstart.reports.analysis import Analysis
 from headstart.reports.robustness import Measured
-from headstart.reports.tables.cells import GroupColumn, count_cell, group_table, score_cell, share_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.reports.tables.cells import GroupColumn, group_table, score_cell
 
 
 def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:

@@ -1,20 +1,29 @@
 """The table that a paper prints: a row a strategy, a column a panel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from headstart.comparison.formats import NOTHING
 from headstart.comparison.pivot import BOLD, Pivot, of_test
 from headstart.comparison.table import RunGroup, Statistic
+from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.analysis import Analysis
 from headstart.reports.robustness import Measured
-from headstart.reports.tables.cells import score_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.reports.tables.accuracy import metrics_of
+from headstart.reports.tables.cells import metric_cell
 
 
 def side_by_side(analysis: Analysis) -> ReportTable:
-    """Return the test accuracies of all panels."""
-    note = f"Test accuracy (%), mean ± deviation over runs. {BOLD}"
-    return _pivoted("side-by-side", "Side by side", note, analysis, analysis.pivot, of_test)
+    """Return the means on test of all panels."""
+    metrics = metrics_of(analysis)
+    names = " or ".join(metric.axis("test") for metric in metrics).capitalize()
+    note = f"{names}, mean ± deviation over runs. {BOLD}"
+    table = analysis.pivot
+    if len(metrics) > 1:  # of several metrics, each column names its own
+        named = ((panel.title, panel.metric.axis()) for panel in analysis.panels)
+        columns = tuple(title if title.endswith(name) else f"{title}, {name}" for title, name in named)
+        table = replace(table, columns=columns)
+    return _pivoted("side-by-side", "Side by side", note, analysis, table, of_test)
 
 
 def errors_side_by_side(analysis: Analysis, found: Measured) -> ReportTable:
@@ -30,7 +39,9 @@ def _pivoted(
         [
             Cell(label),
             *(
-                Cell(NOTHING) if group is None else score_cell(score(group), label in best, analysis.places(group.runs))
+                Cell(NOTHING)
+                if group is None
+                else metric_cell(group, score(group), True, label in best, analysis.places(group.runs))
                 for group, best in zip(groups, table.best, strict=True)
             ),
         ]

@@ -1,9 +1,8 @@
-"""The table of variance sources: how far each seed alone moves the test accuracy."""
+"""The table of variance sources: how far each seed alone moves the primary metric on test."""
 
-from headstart.comparison.formats import percent
+from headstart.report_table import Cell, Column, ReportTable, count_cell
 from headstart.reports.analysis import Analysis
-from headstart.reports.tables.cells import count_cell
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.reports.tables.accuracy import metrics_of
 
 
 def variance_table(analysis: Analysis) -> ReportTable:
@@ -13,12 +12,15 @@ def variance_table(analysis: Analysis) -> ReportTable:
             Cell(panel.title),
             Cell(group.label),
             Cell(name),
-            Cell(percent(source.deviation, 2), source.deviation, analysis.places(group.runs)),
+            Cell(panel.metric.exact_number(source.deviation), source.deviation, analysis.places(group.runs)),
             count_cell(source.runs),
         ]
         for panel, group, sources in analysis.variances
         for name, source in sources.streams.items()
     ]
     columns = [Column("panel"), Column("row"), Column("seed"), Column("deviation", "number"), Column("runs", "number")]
-    note = "Deviation of the test accuracy, in points, where one seed alone varies."
+    metrics = metrics_of(analysis)
+    (first, *others), of = metrics, " or ".join(f"test {metric.title}" for metric in metrics)
+    unit = "" if others or not first.unit else f", in {'points' if first.is_share else first.unit},"
+    note = f"Deviation of the {of}{unit} where one seed alone varies."
     return ReportTable("variances", "Variance by seed", note, columns, rows)

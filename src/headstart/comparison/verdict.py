@@ -3,8 +3,9 @@
 import math
 from dataclasses import replace
 
-from headstart.statistics.paired import PairedDifference
-from headstart.statistics.power import MOST_RUNS, Needed
+from headstart.kinds.metric import POINTS, Wording
+from headstart.statistics import Needed, PairedDifference
+from headstart.statistics.power import MOST_RUNS
 
 
 def verdict(
@@ -15,12 +16,13 @@ def verdict(
     needed: Needed | None = None,
     word: str = "seeds",
     alpha: float = 0.05,
+    wording: Wording = POINTS,
 ) -> str:
     """Return a sentence on which of two is better, or what is missing to decide; it has no full stop.
 
-    ``difference`` is a - b in fractions of 1. For several comparisons, ``p_adjusted`` is its p after Bonferroni's
-    correction, and its interval has the corrected level. ``needed`` comes from ``sample_needed``; ``word`` names the
-    paired runs in the plural.
+    ``difference`` is what a gains over b, which ``wording`` shows: by default fractions of 1, as points. For several
+    comparisons, ``p_adjusted`` is its p after Bonferroni's correction, and its interval has the corrected level.
+    ``needed`` comes from ``sample_needed``; ``word`` names the paired runs in the plural.
     """
     if difference.difference < 0:
         name_a, name_b, difference = name_b, name_a, _swapped(difference)
@@ -28,29 +30,29 @@ def verdict(
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
-        return _one(name_a, name_b, difference, p_text, p < alpha)
+        return _one(name_a, name_b, difference, p_text, p < alpha, wording)
     if difference.identical:
-        alike = "score the same" if difference.images is None else "are right on the same test images"
+        alike = "score the same" if difference.images is None else f"{wording.alike} test images"
         return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
-    size, interval = f"{_points(difference.difference)} points", _interval(difference)
+    size = _size(difference, wording)
     if p < alpha:
-        return f"{name_a} beats {name_b} by {size}{interval}{p_text}"
-    missing = _missing(difference, needed, word)
-    return f"{difference.pairs} {word} cannot separate {name_a} (+{size}{interval}) from {name_b}{p_text}{missing}"
+        return f"{wording.beats.format(a=name_a, b=name_b, size=size)}{p_text}"
+    missing, lead = _missing(difference, needed, word), wording.lead.format(size=size)
+    return f"{difference.pairs} {word} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool) -> str:
+def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool, words: Wording) -> str:
     """Return the sentence for a single pair of runs, which is only about these two networks."""
-    size = f"{_points(difference.difference)} points{_interval(difference)}"
+    size = _size(difference, words)
+    above = words.above.format(a=name_a, b=name_b, size=size)
     if difference.images is None:
-        return (
-            f"{name_a} is {size} above {name_b}" if difference.difference else f"{name_a} and {name_b} score the same"
-        )
+        return above if difference.difference else f"{name_a} and {name_b} score the same"
     if difference.identical:
-        return f"{name_a} and {name_b} are right on the same {difference.images:,} test images"
+        return f"{name_a} and {name_b} {words.alike} {difference.images:,} test images"
     if significant:
-        return f"{name_a} is {size} above {name_b} on {difference.images:,} test images{p_text}"
-    return f"{difference.images:,} test images cannot separate {name_a} (+{size}) from {name_b}{p_text}"
+        return f"{above} on {difference.images:,} test images{p_text}"
+    lead = words.lead.format(size=size)
+    return f"{difference.images:,} test images cannot separate {name_a} ({lead}) from {name_b}{p_text}"
 
 
 def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
@@ -72,22 +74,10 @@ def _swapped(difference: PairedDifference) -> PairedDifference:
     return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
 
 
-def _interval(difference: PairedDifference) -> str:
-    return "" if math.isnan(difference.low) else f" {interval_text(difference.low, difference.high)}"
-
-
-def interval_text(low: float, high: float) -> str:
-    """Return bounds in percent or points: [0.009, 0.027] gives "[0.9, 2.7]".
-
-    More digits are shown if a nonzero bound would otherwise be shown as zero.
-    """
-    digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
-    return f"[{_points(low, digits)}, {_points(high, digits)}]"
-
-
-def _points(value: float, digits: int = 1) -> str:
-    """Return 0.018 as "1.8"; never "-0.0"."""
-    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+def _size(difference: PairedDifference, words: Wording) -> str:
+    """Return the difference with its interval, where it has one."""
+    size = words.size(difference.difference)
+    return size if math.isnan(difference.low) else f"{size} {words.interval(difference.low, difference.high)}"
 
 
 def _p(value: float) -> str:

@@ -6,14 +6,22 @@ import math
 
 import numpy as np
 
-from headstart.comparison.formats import NOTHING, interval
-from headstart.comparison.predictions import Predictions
-from headstart.comparison.scores import confusion_counts
-from headstart.reports.tables.cells import count_cell, share_cell, share_interval
-from headstart.reports.tables.model import Cell, Column, ReportTable
+from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.class_scores import confusion_counts
+from headstart.kinds.classification import ACCURACY
+from headstart.report_table import NOTHING, Cell, Column, ReportTable, count_cell, share_cell
+from headstart.statistics import score_interval
 
 
-def classes_table(found: Predictions) -> ReportTable:
+def share_interval(right: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, right out of count, as of the accuracy of one run; NaN without any."""
+    if not count:
+        return math.nan, math.nan
+    found = score_interval(right / count, 0.0, 1, count)
+    return found.low, found.high
+
+
+def classes_table(found: ClassPredictions) -> ReportTable:
     """Return recall by class, the worst first; classes without test images last."""
     counts = confusion_counts(found.targets, found.said, len(found.classes))
     rows: list[tuple[float, list[Cell]]] = []
@@ -24,7 +32,7 @@ def classes_table(found: Predictions) -> ReportTable:
         taken = f"{found.classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else NOTHING
         recall = right / images if images else math.nan
         cells = [Cell(name), count_cell(images), count_cell(int(counts[:, index].sum()))]
-        cells += [share_cell(recall), Cell(interval(low, high), low)]
+        cells += [share_cell(recall), Cell(ACCURACY.interval(low, high), low)]
         rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(taken)]))
     rows.sort(key=lambda row: row[0])
     return ReportTable(
@@ -44,7 +52,7 @@ def classes_table(found: Predictions) -> ReportTable:
     )
 
 
-def confusions_table(found: Predictions) -> ReportTable:
+def confusions_table(found: ClassPredictions) -> ReportTable:
     """Return pairs of classes by how many images of the one were predicted as the other."""
     counts = confusion_counts(found.targets, found.said, len(found.classes))
     images = counts.sum(axis=1)
@@ -69,7 +77,7 @@ def confusions_table(found: Predictions) -> ReportTable:
     return ReportTable("confusions", "Biggest confusions", "", columns, rows)
 
 
-def mistakes_table(found: Predictions) -> ReportTable:
+def mistakes_table(found: ClassPredictions) -> ReportTable:
     """Return wrong predictions, the most confident first."""
     images = np.arange(len(found.said))
     said, true = (found.probabilities[images, of] for of in (found.said, found.targets))

@@ -1,18 +1,17 @@
-"""predictions.csv to arrays: what a network said of every image of a split."""
+"""What a classifier predicted, as arrays and as CSV."""
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.records.opening import unreadable
-from headstart.records.tables import MOST_PREDICTIONS, PREDICTION_CELLS, OpenTable, open_table
+from headstart.kinds.kind import PredictionTable, digest
 
 AT_ONCE = 1_000_000  # cells that are parsed before they are checked
 MOST = 1.001  # of a probability, as it is rounded
@@ -20,7 +19,7 @@ FIXED = ("id", "target", "prediction")  # the columns before those of the classe
 
 
 @dataclass(frozen=True)
-class Predictions:
+class ClassPredictions:
     """N images and C classes, in the order of the file."""
 
     ids: Sequence[str]
@@ -31,28 +30,36 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) whether what was said is the target."""
+        """(N,) whether the predicted class is the target."""
         return self.said == self.targets
+
+    @property
+    def per_image(self) -> NDArray[np.bool_]:
+        """The same: the mean is the accuracy."""
+        return self.correct
 
     @property
     def images(self) -> str:
         """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
-        names = "\0".join([*self.classes, *self.ids])
-        return hashlib.sha256(names.encode() + self.targets.tobytes()).hexdigest()
+        return digest([*self.classes, *self.ids], self.targets)
+
+    def text(self) -> str:
+        """Return the CSV file: id, target, prediction, and from the fourth column on the probability of each class.
+
+        Probabilities have 12 digits; the prediction is that of the logits, which may differ by less.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*FIXED, *self.classes])
+        for name, target, said, row in zip(self.ids, self.targets, self.said, self.probabilities, strict=True):
+            table.writerow(
+                [name, self.classes[int(target)], self.classes[int(said)], *(f"{value:.12g}" for value in row)]
+            )
+        return text.getvalue()
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read a file of predictions. Raises DataError, in one sentence, when it is missing or damaged."""
-    table = open_table(path.parent, path.name, MOST_PREDICTIONS, PREDICTION_CELLS)
-    with table.file:
-        try:
-            return _parsed(table, path.name)
-        except (OSError, ValueError) as error:
-            raise unreadable(path.name, error) from None
-
-
-def _parsed(table: OpenTable, name: str) -> Predictions:
-    """Read some rows at a time, so that what is wrong in the first ones ends it, and memory holds the numbers once."""
+def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
+    """Read some rows at a time, so that what is wrong in the first ones ends it, and memory holds numbers once."""
     import pandas as pd
 
     if tuple(table.header[:3]) != FIXED or len(table.header) < 5:
@@ -87,4 +94,4 @@ def _parsed(table: OpenTable, name: str) -> Predictions:
     if not ids:
         raise DataError(f"{name} holds no image")
     count = len(ids)  # fewer than lines where an id has a line end
-    return Predictions(ids, targets[:count], said[:count], probabilities[:count], classes)
+    return ClassPredictions(ids, targets[:count], said[:count], probabilities[:count], classes)

@@ -3,7 +3,7 @@
 Everywhere targets are (N,) indices into C classes and probabilities are (N, C), with rows that sum to 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,11 @@ class Calibration:
     ece: float
     """Expected calibration error, a fraction of 1 (Guo et al. 2017, equation 5)."""
 
+    @property
+    def text(self) -> str:
+        """Two of them, as in "ECE 3.1 %, NLL 0.412 nats"."""
+        return f"ECE {100 * self.ece:.1f} %, NLL {self.nll:.3f} nats"
+
 
 @dataclass(frozen=True)
 class TemperatureFit:
@@ -80,6 +85,23 @@ class Scores:
     """The same probabilities after temperature scaling; None without validation predictions."""
     fit: TemperatureFit | None = None
     """None without validation predictions."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The scores beyond accuracy by name; those of temperature scaling only where validation predictions are."""
+        numbers = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1, **vars(self.unscaled)}
+        if self.scaled is not None and self.temperature is not None:
+            numbers["temperature"] = self.temperature
+            numbers |= {f"scaled_{name}": value for name, value in vars(self.scaled).items()}
+        return numbers
+
+    def measures(self) -> Iterator[tuple[str, str]]:
+        """Yield names and texts of what a report on one run shows."""
+        yield "balanced accuracy (%)", f"{100 * self.balanced_accuracy:.1f}"
+        yield "macro F1 (%)", f"{100 * self.macro_f1:.1f}"
+        yield "calibration", self.unscaled.text
+        if self.scaled is not None and self.temperature is not None:
+            yield "after temperature scaling", f"{self.scaled.text}; T = {self.temperature:.2f}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The 95 % interval of a group's test accuracy: its runs and its test images are both samples."""
+"""The 95 % interval of a group's mean on test: its runs and its test images are both samples."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ import numpy as np
 from headstart.comparison.evidence import Evidence
 from headstart.comparison.table import RunGroup
 from headstart.records.runs import Run
-from headstart.statistics import Interval, accuracy_interval, score_interval
+from headstart.statistics import Interval, accuracy_interval, mean_interval, score_interval
 
 
 def with_interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> RunGroup:
-    """Return the group with the bounds of its test accuracy; where nothing is known of its images, as it is."""
+    """Return the group with the bounds of its mean on test; where nothing is known of its images, as it is."""
     if not group.test.count:
         return group
     found = _interval(group, evidence)
-    return replace(group, test=replace(group.test, bounds=(found.low, found.high)))
+    bounds = (found.low, found.high)
+    if not group.kind.right_or_wrong:
+        bounds = (group.metric.clipped(found.low), group.metric.clipped(found.high))
+    return replace(group, test=replace(group.test, bounds=bounds))
 
 
 def _interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> Interval:
     known = [evidence[run.id] for run in group.runs if run.id in evidence and not group.reference]
     if len(known) == group.test.count and all(one.same_test(known[0]) for one in known):
-        return accuracy_interval(np.stack([one.correct for one in known]))
+        interval = accuracy_interval if group.kind.right_or_wrong else mean_interval
+        return interval(np.stack([one.per_image for one in known]))
     one_set = len({test_set(run) for run in group.runs}) == 1
     overlap = None if one_set else overlap_of(group.runs) or 0.0
-    return score_interval(group.test.mean, group.test.deviation, group.test.count, _images(group.runs), overlap)
+    images = _images(group.runs) if group.kind.right_or_wrong else None  # of other scores, images show no variance
+    return score_interval(group.test.mean, group.test.deviation, group.test.count, images, overlap)
 
 
 def _images(runs: Sequence[Run]) -> int | None:

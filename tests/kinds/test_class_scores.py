@@ -22,8 +22,8 @@ from sklearn.metrics import (
 )
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from headstart.comparison import scores
 from headstart.errors import DataError
+from headstart.kinds import class_scores as scores
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.statistics import (
-    Needed,
-    PairedDifference,
-    interval_text,
-    p_number,
-    paired_both,
-    paired_runs,
-    sample_needed,
-    verdict,
-)
+from headstart.comparison.verdict import p_number, verdict
+from headstart.kinds.metric import interval_text
+from headstart.statistics import Needed, PairedDifference, paired_both, paired_runs, sample_needed
 
 
 def made(difference: float, low: float, high: float, p: float, pairs: int = 3, images: int | None = 153) -> Any:

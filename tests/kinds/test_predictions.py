@@ -6,26 +6,35 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.comparison.predictions import read_predictions
 from headstart.errors import DataError
-from headstart.records.predictions import write_predictions
+from headstart.kinds import KINDS
+from headstart.records.predictions import read_class_predictions, write_predictions
+
+CLASSES = KINDS["classification"]
 
 
 def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
     classes = ["id", "target", "a, b", "NA"]  # names that a careless reader would mistake
     targets = np.array([0, 3, 2, 1])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes)
-    found = read_predictions(tmp_path / "p.csv")
+    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes, CLASSES)
+    found = read_class_predictions(tmp_path / "p.csv")
     assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
     assert list(found.classes) == classes
     assert found.targets.tolist() == targets.tolist()
     assert found.said.tolist() == logits.argmax(1).tolist()
     np.testing.assert_allclose(found.probabilities, logits.double().softmax(1).numpy(), rtol=1e-10)
-    other = read_predictions(tmp_path / "p.csv")
+    other = read_class_predictions(tmp_path / "p.csv")
     assert found.images == other.images
-    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets[::-1].copy(), logits, classes)
-    assert read_predictions(tmp_path / "p.csv").images != found.images
+    write_predictions(
+        tmp_path / "p.csv",
+        ["a,1.jpg", 'q"2.jpg', "3", "NA"],
+        targets[::-1].copy(),
+        logits,
+        classes,
+        CLASSES,
+    )
+    assert read_class_predictions(tmp_path / "p.csv").images != found.images
 
 
 @pytest.mark.parametrize(
@@ -44,4 +53,4 @@ def test_damage_is_told(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "p.csv").write_text(text)
     with pytest.raises(DataError, match=said):
-        read_predictions(tmp_path / "p.csv")
+        read_class_predictions(tmp_path / "p.csv")

@@ -5,11 +5,12 @@ Texts may hold any characters; each renderer escapes them. Numbers that are not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["text", "number"]
+NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Column:
     """A column of a table; numbers stand on the right and are sorted as numbers."""
 
     name: str
-    kind: Kind = "text"
+    kind: Literal["text", "number"] = "text"
     help: str = ""
     """One sentence that explains the column; may be empty."""
     field: str = ""
@@ -95,3 +96,13 @@ class ReportTable:
     def renamed(self, column: str, name: str) -> ReportTable:
         """Return the table with another name of a column."""
         return replace(self, columns=[replace(one, name=name) if one.name == column else one for one in self.columns])
+
+
+def share_cell(share: float, runs: tuple[int, ...] = ()) -> Cell:
+    """Return a share in percent; nothing for NaN."""
+    return Cell(NOTHING if math.isnan(share) else f"{100 * share:.1f}", share, runs)
+
+
+def count_cell(count: int, runs: tuple[int, ...] = ()) -> Cell:
+    """Return a whole number."""
+    return Cell(str(count), count, runs)
