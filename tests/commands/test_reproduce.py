@@ -359,7 +359,7 @@ def test_verdicts_on_numbers(tmp_path: Path) -> None:
     folder = write_regression_run(tmp_path / "e", "ridge", 0, errors + noise, metrics={"test/mae": 5.0})
     found = verdict(original, read_record(folder))
     assert found.word == "different"
-    assert "run.json states a test mae of 5, predictions.csv counts" in found.reasons[0]
+    assert "run.json has a test mae of 5, but predictions.csv gives" in found.reasons[0]
     for seed in (1, 2):
         write_regression_run(tmp_path / "a", "ridge", seed, errors * (1 + seed / 100))
     (line,) = seed_lines(original, read_record(folder))

@@ -18,7 +18,10 @@ from headstart.data import ImageData, ImageFolder
 from headstart.errors import ConfigError, DataError
 from headstart.files import write_atomically
 from headstart.inputs.decoding import Decoder
+from headstart.kinds import KINDS
 from headstart.records.predictions import write_predictions
+
+CLASSES = KINDS["classification"]
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
 Make = Callable[..., Path]
@@ -160,7 +163,14 @@ def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) 
     assert "a/caf\\xe9\\x0a.jpg" in [name for split in splits for name in split.ids]
     assert data.name == "images\\xff"
     for split in splits:
-        write_predictions(tmp_path / "p.csv", split.ids, split.targets, torch.zeros(len(split), 2), data.class_names)
+        write_predictions(
+            tmp_path / "p.csv",
+            split.ids,
+            split.targets,
+            torch.zeros(len(split), 2),
+            data.class_names,
+            CLASSES,
+        )
         assert [row["id"] for row in csv.DictReader((tmp_path / "p.csv").open())] == list(split.ids)
     write_atomically(tmp_path / "run.json", json.dumps({"root": data.root}, ensure_ascii=False))
     assert json.loads((tmp_path / "run.json").read_text())["root"] == data.root

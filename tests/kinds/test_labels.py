@@ -113,7 +113,7 @@ def test_numbers_to_be_predicted(labels: list[str], numbers: bool) -> None:
 
 def test_whole_numbers_of_hardly_two_images_each_are_no_classes() -> None:
     ages = {str(18 + 3 * number): 1 + (number % 3 == 0) for number in range(12)}
-    with pytest.raises(DataError, match=r"such as '18' look like numbers to predict .* 12 different values"):
+    with pytest.raises(DataError, match=r"such as '18' look like numbers to predict, 12 different values"):
         refuse_no_classes(ages, "ages.csv")
     refuse_no_classes(dict.fromkeys(ages, 2), "classes.csv")
     refuse_no_classes(ages | {"old": 1}, "words.csv")
@@ -122,10 +122,10 @@ def test_whole_numbers_of_hardly_two_images_each_are_no_classes() -> None:
 def test_contents_under_two_labels() -> None:
     train = (["a0", "a1", "b0", "b1"], np.array([0, 0, 1, 1]), [b"x", b"y", b"x", b"z"])
     test = (["b2", "a2", "a3"], np.array([1, 0, 0]), [b"y", b"x", b"w"])
-    assert conflicting_labels({"train": train, "test": test}, ["a", "b"]) == (
+    assert conflicting_labels({"train": train, "test": test}, ["a", "b"].__getitem__) == (
         "2 images have the same content under two labels, such as 'a0' (a) and 'b0' (b)"
     )
-    assert conflicting_labels({"test": test}, ["a", "b"]) == ""
+    assert conflicting_labels({"test": test}, ["a", "b"].__getitem__) == ""
 
 
 def test_what_a_run_says_of_its_classes() -> None:

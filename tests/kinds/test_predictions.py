@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from headstart.errors import DataError
+from headstart.kinds import KINDS
 from headstart.records.predictions import read_class_predictions, write_predictions
+
+CLASSES = KINDS["classification"]
 
 
 def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
     classes = ["id", "target", "a, b", "NA"]  # names that a careless reader would mistake
     targets = np.array([0, 3, 2, 1])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes)
+    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes, CLASSES)
     found = read_class_predictions(tmp_path / "p.csv")
     assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
     assert list(found.classes) == classes
@@ -23,7 +26,14 @@ def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.probabilities, logits.double().softmax(1).numpy(), rtol=1e-10)
     other = read_class_predictions(tmp_path / "p.csv")
     assert found.images == other.images
-    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets[::-1].copy(), logits, classes)
+    write_predictions(
+        tmp_path / "p.csv",
+        ["a,1.jpg", 'q"2.jpg', "3", "NA"],
+        targets[::-1].copy(),
+        logits,
+        classes,
+        CLASSES,
+    )
     assert read_class_predictions(tmp_path / "p.csv").images != found.images
 
 

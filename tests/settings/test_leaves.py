@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ VALID = {
     "dataset.root null", "dataset.folds null", "dataset.*labels_per_class null", "dataset.bits null",
     "dataset.groups null word", "dataset.group_column null word", "dataset.splits null", "dataset.classes null",
     "dataset.test_split null",
+    "callbacks.*.monitor null", "callbacks.*.mode null",
     "dataset.pictures null", "dataset.split_column null word", "dataset.image_size null",
     "backbone.weights null", "backbone.image_size null", "backbone.drop_path null",
     "augmentation.augmix*.jsd huge 1.5", "augmentation.augmix*.severity 1.5", "augmentation.*.alpha 1.5",
@@ -165,7 +167,8 @@ def build(group: str, config: DictConfig) -> None:
     if group == "trainer":
         compose.make_trainer(config, Path("run"))
     if group == "head":
-        compose.make_task(config, 4).head.read(toy_backbone())
+        data: Any = SimpleNamespace(num_classes=4, class_weights=None)
+        compose.make_task(config, data).head.read(toy_backbone())
     if group == "strategy":
         random = {"random_backbone": toy_backbone(1)} if "LayerTransfer" in config.strategy._target_ else {}
         given = {"backbone": toy_backbone(), "task": Classification(4), "scheduler": cosine, "augmented": True}
@@ -216,7 +219,7 @@ ADDED = [  # what other libraries take beside the settings that ship
 CALLBACKS = [
     ({"_target_": f"{LIGHTNING}.EarlyStopping", "monitor": "validation/accuracy"},
      {"patience": [True, -1, "abc"], "mode": ["abc", True], "min_delta": ["abc", math.nan],
-      "monitor": ["abc", [], None], "strict": [1], "stopping_threshold": ["abc", True], "no_such_thing": [1]}),
+      "monitor": ["abc", []], "strict": [1], "stopping_threshold": ["abc", True], "no_such_thing": [1]}),
     ({"_target_": f"{LIGHTNING}.ModelCheckpoint", "monitor": "validation/loss"},
      {"save_top_k": [True, "abc", -5], "every_n_epochs": ["abc", -1], "save_last": ["abc", 3], "dirpath": [5, True]}),
     ({"_target_": f"{LIGHTNING}.LearningRateMonitor"}, {"logging_interval": ["abc", 5], "log_momentum": ["abc", 1]}),

@@ -172,7 +172,7 @@ def test_a_hydra_pickle(evil: Evil, tmp_path: Path, capsys: pytest.CaptureFixtur
     as_pickle(evil, tmp_path / "config.pickle")
     for flag in ("--experimental-rerun", "--experimental", "--exp"):
         said = refused(["train", flag, str(tmp_path / "config.pickle")], capsys)
-        assert "may hold code" in said
+        assert "may run code" in said
         refused(["train", f"{flag}={tmp_path / 'config.pickle'}"], capsys)
 
 

@@ -71,7 +71,8 @@ RATES: list[dict[str, Any]] = [{}, {"head_bias_lr_multiplier": 20}, {"decay_norm
 def test_the_printed_plan_is_what_the_optimizer_has(cls: type[Strategy], settings: dict[str, Any]) -> None:
     if cls is LayerTransfer:
         settings = {**settings, "random_backbone": toy_backbone(1)}
-    strategy = make_strategy(cls, scheduler=None, lr=LR, **settings)
+    steps = {"scheduler": None, "lr": LR} if cls.by_gradient else {}
+    strategy = make_strategy(cls, **steps, **settings)
     header, rows = HEADER, strategy.plan.rows()
     printed = {row["group"]: row for row in (dict(zip(header, row, strict=True)) for row in rows)}
     strategy.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")

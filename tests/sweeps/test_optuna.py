@@ -26,6 +26,7 @@ from optuna.trial import TrialState
 from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
 from headstart.kinds import KINDS, Metric
+from headstart.kinds.classification import ACCURACY
 from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
@@ -296,19 +297,18 @@ def test_the_trial_is_no_part_of_what_a_run_is() -> None:
 
 
 def test_a_run_outside_a_search_is_not_pruned() -> None:
-    assert pruning_callbacks(None) == pruning_callbacks({"trial": None}) == []
+    assert pruning_callbacks(None, ACCURACY) == pruning_callbacks({"trial": None}, ACCURACY) == []
 
 
 def epochs(callback: Pruning, accuracies: list[float], start: int = 0) -> int:
-    """Train so long; the number of epochs trained."""
+    """Train so long; the number of epochs trained. The values are of the metric that the callback watches."""
+    monitor = callback.monitor
     for epoch, accuracy in enumerate(accuracies, start):
-        trainer: Any = SimpleNamespace(
-            sanity_checking=False, current_epoch=epoch, callback_metrics={"validation/accuracy": accuracy}
-        )
+        trainer: Any = SimpleNamespace(sanity_checking=False, current_epoch=epoch, callback_metrics={monitor: accuracy})
         if epoch:
-            trainer.callback_metrics = {"validation/accuracy": accuracies[epoch - start - 1]}
+            trainer.callback_metrics = {monitor: accuracies[epoch - start - 1]}
         callback.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
-        trainer.callback_metrics = {"validation/accuracy": accuracy}
+        trainer.callback_metrics = {monitor: accuracy}
         callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
     return start + len(accuracies)
 
@@ -320,13 +320,27 @@ def test_a_trial_behind_the_median_is_pruned_before_its_next_epoch(tmp_path: Pat
     for _ in range(3):
         study.ask()
     for number in range(2):
-        assert epochs(Pruning(number, "s", storage), [0.5, 0.6, 0.7]) == 3
+        assert epochs(Pruning(number, "s", storage, ACCURACY), [0.5, 0.6, 0.7]) == 3
         study.tell(number, 0.7)
     with pytest.raises(Pruned, match=r"after epoch 2: validation accuracy 30\.0 %"):
-        epochs(Pruning(2, "s", storage), [0.55, 0.3, 0.9])
+        epochs(Pruning(2, "s", storage, ACCURACY), [0.55, 0.3, 0.9])
     told = optuna.load_study(study_name="s", storage=trials.open_storage(storage))
     assert told.trials[2].state == TrialState.PRUNED
     assert told.trials[2].intermediate_values == {0: 0.55, 1: 0.3}
+
+
+def test_a_larger_error_than_the_median_is_pruned(tmp_path: Path) -> None:
+    storage, mae = str(tmp_path / "j"), KINDS["regression"].primary
+    study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction=mae.direction)
+    study.set_user_attr("pruner", ["median", {"n_startup_trials": 2}])
+    for _ in range(4):
+        study.ask()
+    for number in range(2):
+        assert epochs(Pruning(number, "s", storage, mae), [5.0, 4.0, 3.0]) == 3
+        study.tell(number, 3.0)
+    assert epochs(Pruning(2, "s", storage, mae), [4.5, 3.0, 2.0]) == 3
+    with pytest.raises(Pruned, match=r"after epoch 2: validation mae 7\.00"):
+        epochs(Pruning(3, "s", storage, mae), [5.0, 7.0, 1.0])
 
 
 def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
@@ -334,8 +348,8 @@ def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction="maximize")
     study.set_user_attr("pruner", ["none", {}])
     study.ask()
-    epochs(Pruning(0, "s", storage), [0.1, 0.2])
-    epochs(Pruning(0, "s", storage), [0.2, 0.3], start=1)
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.1, 0.2])
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.2, 0.3], start=1)
     assert study.trials[0].intermediate_values == {0: 0.1, 1: 0.2, 2: 0.3}
 
 
@@ -347,13 +361,15 @@ def test_a_pruned_run_that_goes_on_is_pruned_again(tmp_path: Path) -> None:
     fresh: Any = SimpleNamespace(sanity_checking=False, current_epoch=2, callback_metrics={})
     for _ in range(2):
         study.ask()
-    epochs(Pruning(0, "s", storage), [0.6])
-    Pruning(0, "s", storage).trial.report(0.4, 1)
+    epochs(Pruning(0, "s", storage, ACCURACY), [0.6])
+    Pruning(0, "s", storage, ACCURACY).trial.report(0.4, 1)
     for _ in range(3):
         with pytest.raises(Pruned, match=r"after epoch 2: validation accuracy 40\.0 %"):
-            Pruning(0, "s", storage).on_train_epoch_start(fresh, None)  # type: ignore[arg-type]
+            Pruning(0, "s", storage, ACCURACY).on_train_epoch_start(fresh, None)  # type: ignore[arg-type]
     study.tell(1, 0.7)
-    assert epochs(Pruning(1, "s", storage), [0.1, 0.1]) == 2  # it has finished: nothing is told, nothing pruned
+    assert (
+        epochs(Pruning(1, "s", storage, ACCURACY), [0.1, 0.1]) == 2
+    )  # it has finished: nothing is told, nothing pruned
     assert study.trials[1].intermediate_values == {}
 
 

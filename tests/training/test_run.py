@@ -137,7 +137,7 @@ def test_test_images_are_read_once_and_last(source: type, stored: str, monkeypat
     seen = []
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         plain = getattr(source, name)
-        monkeypatch.setattr(source, name, lambda self, n=name, f=plain: (seen.append(n), f(self))[1])
+        monkeypatch.setattr(source, name, lambda self, *args, n=name, f=plain: (seen.append(n), f(self, *args))[1])
     train("strategy=head_only", f"features.enabled={stored}")
     assert seen.count("test_dataloader") == 1
     assert seen[-1] == "test_dataloader"

@@ -1,6 +1,5 @@
 """Define the LightningDataModule of all data sets: splits, decoding, loaders."""
 
-import contextlib
 import copy
 import hashlib
 import logging
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 from headstart import ranks
 from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
+from headstart.data.decoded_splits import decode_or_hash, few_readable
 from headstart.data.image_split import ImageSplit, Views
 from headstart.data.loader import PatientLoader
 from headstart.errors import ConfigError, DataError
@@ -23,13 +23,13 @@ from headstart.files import printable
 from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Collection
 from headstart.inputs.content import source_hash
-from headstart.inputs.decoding import Decoder, content_hash, decode_each
-from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError
+from headstart.inputs.decoding import Decoder
+from headstart.inputs.deep import NoRangeError, PixelRange
 from headstart.inputs.facts import Facts
 from headstart.inputs.images import Images, content_digest
 from headstart.inputs.leakage import leakage, leakage_text
 from headstart.inputs.looks import Notes, joined_notes
-from headstart.inputs.reading import Decoded, decode_all, paths_of, range_text, refuse, remembered_range
+from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
 from headstart.kinds import KINDS
 from headstart.kinds.labels import conflicting_labels
@@ -40,7 +40,6 @@ from headstart.solvers.class_weights import class_weights
 from headstart.splits.grouped_splits import shared_groups
 from headstart.splits.groups import grouped_by_name
 from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
-from headstart.splits.splits import few_per_class
 from headstart.splits.splitting import Splitting
 from headstart.workers import CONTEXT, PATIENCE, begin, rehearse, usable_cores
 
@@ -141,22 +140,13 @@ class ImageData(pl.LightningDataModule):
             self.not_used, self.warnings = [], []
             if not (self.targets.from_folders or self.reads_labels):
                 raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
-            if not self.targets.from_folders and (counted := self._counts_classes()):
+            if not self.targets.from_folders and (counted := _counts_classes(self)):
                 raise ConfigError(f"{counted} counts classes, and task={self.task} has none: leave it out.")
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
             self._found, self._found_notes = (class_names, splits), (self.not_used, self.warnings)
         return self._found
-
-    def _counts_classes(self) -> str:
-        """Return the first setting that makes no sense without classes; empty if there is none."""
-        settings = {
-            "dataset.labels_per_class": self.labels_per_class is not None,
-            "dataset.validation_labels_per_class": self.validation_labels_per_class is not None,
-            "dataset.balance": self.balance != "none",
-        }
-        return next((name for name, is_set in settings.items() if is_set), "")
 
     def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of the source's content, wherever it is, or None if the settings determine the content."""
@@ -185,7 +175,7 @@ class ImageData(pl.LightningDataModule):
         self._check_targets(splits)
         targets = {name: split.targets for name, split in splits.items()}
         self.warnings += self.targets.absent(targets, self.class_names)
-        decoder = self._decoder(preprocessing)
+        decoder = _decoder_of(self, preprocessing)
         paths = paths_of(found)
         if self.bits is not None:
             decoder = replace(decoder, pixel_range=PixelRange.of_bits(self.bits))
@@ -210,13 +200,6 @@ class ImageData(pl.LightningDataModule):
         parts = [content_digest([""] * len(of), of.targets.tolist(), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def _decoder(self, preprocessing: HasPreprocessing) -> Decoder:
-        size = preprocessing.image_size
-        side = size
-        if self.resize == "crop":
-            side = short_side(size, self.crop_fraction or preprocessing.crop_fraction)
-        return Decoder(side, preprocessing.interpolation, self.resize, pixel_range=None)
-
     def _set_splits(
         self, splits: dict[str, Collection], decoder: Decoder, size: int, views: Views | None, seen: SeenImages | None
     ) -> list[Notes]:
@@ -226,11 +209,16 @@ class ImageData(pl.LightningDataModule):
         """
         self.skipped = []
         unreadable: dict[str, str] = {}
-        if self.labels_per_class is not None:
-            splits["train"] = self._few(splits["train"], decoder, self.labels_per_class, "training")
-        if self.validation_labels_per_class is not None:
-            count = self.validation_labels_per_class
-            splits["validation"] = self._few(splits["validation"], decoder, count, "validation")
+        for split, count, name in (
+            ("train", self.labels_per_class, "training"),
+            ("validation", self.validation_labels_per_class, "validation"),
+        ):
+            if count is not None:
+                splits[split], skipped = few_readable(
+                    splits[split], count, self.subset_seed, self.class_names, name,
+                    decoder if self.on_error == "skip" else None,
+                )  # fmt: skip
+                self.skipped += skipped
         images_in_all = sum(len(split) for split in splits.values())
         room = KEEP_BYTES - images_in_all * decoder.short_side**2 * 4  # 3 bytes per pixel, 4 / 3 of a square's pixels
         keep = room >= 0
@@ -238,7 +226,7 @@ class ImageData(pl.LightningDataModule):
         notes = []
         ready = {}
         for name, collection in splits.items():
-            decoded = self._decoded(collection, decoder, keep, f"{name} images", seen)
+            decoded = decode_or_hash(collection, decoder, keep, f"{name} images", seen)
             notes.append(decoded.notes)
             unreadable |= decoded.unreadable
             if decoded.unreadable:
@@ -283,37 +271,6 @@ class ImageData(pl.LightningDataModule):
         idle = idle_fractions(made, self.folds, fractions)
         self.splits_made = "; ".join(part for part in (self.splits_made, idle) if part)
         return splits
-
-    def _decoded(
-        self, collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None
-    ) -> Decoded:
-        """Decode a split, or only hash it if it has not changed since it was decoded."""
-        known = seen.known(collection, decoder) if seen is not None else None
-        if known is not None:
-            with contextlib.suppress(UnreadableError):  # reported below, image by image
-                one = lambda index: content_hash(collection.images[index])  # noqa: E731
-                contents = list(decode_each(one, len(collection), f"hashing {what}"))
-                if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
-                    return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
-        decoded = decode_all(collection, decoder, keep, what)
-        if seen is not None and not decoded.unreadable:
-            digest = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
-            seen.note(collection, decoder, digest, decoded.notes)
-        return decoded
-
-    def _few(self, split: Collection, decoder: Decoder, count: int, name: str) -> Collection:
-        """Return ``count`` images per class of a split; with on_error=skip, only readable ones."""
-        unreadable: set[int] = set()
-        while True:
-            few = few_per_class(split.targets, count, self.subset_seed, self.class_names, unreadable, name)
-            chosen = split.take(few)
-            if self.on_error != "skip":
-                return chosen
-            decoded = decode_all(chosen, decoder, False, f"{name} images")
-            if not decoded.unreadable:
-                return chosen
-            self.skipped += decoded.unreadable
-            unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
 
     def _check_targets(self, splits: dict[str, Collection]) -> None:
         self.targets.check({name: split.targets for name, split in splits.items()}, self.class_names)
@@ -403,6 +360,24 @@ class ImageData(pl.LightningDataModule):
         if not split.source.costly and not split.views:
             return 0
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
+
+
+def _counts_classes(data: ImageData) -> str:
+    """Return the first setting that makes no sense without classes; empty if there is none."""
+    settings = {
+        "dataset.labels_per_class": data.labels_per_class is not None,
+        "dataset.validation_labels_per_class": data.validation_labels_per_class is not None,
+        "dataset.balance": data.balance != "none",
+    }
+    return next((name for name, is_set in settings.items() if is_set), "")
+
+
+def _decoder_of(data: ImageData, preprocessing: HasPreprocessing) -> Decoder:
+    """Return the decoder that gives the images their size; it does not know their range of values yet."""
+    side = size = preprocessing.image_size
+    if data.resize == "crop":
+        side = short_side(size, data.crop_fraction or preprocessing.crop_fraction)
+    return Decoder(side, preprocessing.interpolation, data.resize, pixel_range=None)
 
 
 def short_side(size: int, crop_fraction: float) -> int:

@@ -11,7 +11,7 @@ from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
 from headstart.versions import code_version, package_version
 
-DATA = ("inputs", "data/module.py", "data/image_split.py")
+DATA = ("inputs", "data/module.py", "data/decoded_splits.py", "data/image_split.py")
 CODE = ("backbones", "features", *DATA, "seeds.py")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.files import write_atomically
-from headstart.kinds import DEFAULT, KINDS, Kind, Predictions
+from headstart.kinds import Kind, Predictions
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.classification import ClassKind
 from headstart.records.opening import unreadable
@@ -42,7 +42,7 @@ def write_predictions(
     targets: np.ndarray,
     outputs: Tensor,
     classes: Sequence[str],
-    kind: Kind = KINDS[DEFAULT],
+    kind: Kind,
 ) -> None:
     """Write a row per image from the outputs of a network, (N, ...), as ``kind.predicted`` takes them.
 

@@ -19,6 +19,7 @@ from headstart.devices import processes
 from headstart.errors import Pruned
 from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
+from headstart.kinds import KINDS
 from headstart.records import provenance
 from headstart.records.lock import RunLock
 from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
@@ -362,7 +363,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
         ("validation", VALIDATION_PREDICTIONS, data.validation, tested.validation),
     ):
         if ranks.leads():
-            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names)
+            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, KINDS[task.kind])
         if name == "test" or one_view:  # single views chose the epoch
             scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}

@@ -61,7 +61,7 @@ def test_a_new_head_starts_at_the_mean_and_learns_any_unit(head: LinearHead) -> 
         optimizer.zero_grad()
         task.loss(layers(values), targets, training=True).backward()
         optimizer.step()
-    assert task.score(layers(values), targets)["mae"] < 20
+    assert task.score(layers(values), targets)["mae"] < 100  # half a deviation
 
 
 def test_ridge_weights_are_scikit_learns() -> None:

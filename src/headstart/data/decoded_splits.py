@@ -1,0 +1,51 @@
+"""Decode the images of a split, or take what an earlier run found out about them."""
+
+import contextlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart.inputs.collection import Collection
+from headstart.inputs.decoding import Decoder, content_hash, decode_each
+from headstart.inputs.deep import UnreadableError
+from headstart.inputs.images import content_digest
+from headstart.inputs.reading import Decoded, decode_all
+from headstart.inputs.seen import SeenImages
+from headstart.splits.splits import few_per_class
+
+
+def decode_or_hash(collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None) -> Decoded:
+    """Decode a split, or only hash it if it has not changed since it was decoded."""
+    known = seen.known(collection, decoder) if seen is not None else None
+    if known is not None:
+        with contextlib.suppress(UnreadableError):  # reported below, image by image
+            one = lambda index: content_hash(collection.images[index])  # noqa: E731
+            contents = list(decode_each(one, len(collection), f"hashing {what}"))
+            if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
+                return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
+    decoded = decode_all(collection, decoder, keep, what)
+    if seen is not None and not decoded.unreadable:
+        digest = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+        seen.note(collection, decoder, digest, decoded.notes)
+    return decoded
+
+
+def few_readable(
+    split: Collection, count: int, seed: int, class_names: Sequence[str], name: str, decoder: Decoder | None
+) -> tuple[Collection, list[str]]:
+    """Return ``count`` images per class of a split, and the names of unreadable images that were passed over.
+
+    With a ``decoder`` only images that it can read are taken; without one none is looked at.
+    """
+    unreadable: set[int] = set()
+    skipped: list[str] = []
+    while True:
+        few = few_per_class(split.targets, count, seed, list(class_names), unreadable, name)
+        chosen = split.take(few)
+        if decoder is None:
+            return chosen, skipped
+        decoded = decode_all(chosen, decoder, False, f"{name} images")
+        if not decoded.unreadable:
+            return chosen, skipped
+        skipped += decoded.unreadable
+        unreadable |= set(few[np.setdiff1d(np.arange(len(few)), decoded.kept)].tolist())
