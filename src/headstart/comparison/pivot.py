@@ -72,7 +72,7 @@ def best_rows(
     if len(groups) < 2:
         return frozenset()
     best, *others = groups
-    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.told_apart}
+    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
     bound = min(map(gain, score(best).interval))
     follow = takewhile(
         lambda group: frozenset((best.label, group.label)) in alike and not gain(score(group).mean) < bound, others

@@ -57,7 +57,7 @@ def _listed(lines: Sequence[str]) -> list[str]:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Blocks apart from each other, items of one list together."""
+    """Return the parts with a blank line between them, except between items of one list."""
     blocks: list[str] = []
     for part in parts:
         if blocks and part.startswith("- ") and blocks[-1].splitlines()[-1].startswith("- "):

@@ -1,4 +1,4 @@
-"""How groups of runs stand corruptions: what 'headstart evaluate --corruptions' left in their directories."""
+"""Compare groups of runs under corruptions, as 'headstart evaluate --corruptions' has measured them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Measured:
     panels: tuple[Panel, ...]
     """Those with a measured run, with the groups that have one."""
     comparisons: Mapping[str, Sequence[Comparison]]
-    """By the title of the panel; of the share of corrupted images told right, so that the better comes first."""
+    """By panel title, on the share of corrupted images predicted right, so that the better group comes first."""
     reasons: tuple[str, ...]
-    """Why some are not compared, a sentence each."""
+    """The reasons why some are not compared, one sentence each."""
 
     def of(self, group: RunGroup) -> list[Robustness]:
         """What is known of the runs of a group."""
@@ -123,7 +123,7 @@ def measured(
     comparisons: dict[str, Sequence[Comparison]] = {}
     reasons = []
     for panel in kept:
-        if reason := _apart(panel, found):
+        if reason := _obstacle(panel, found):
             reasons.append(reason)
         else:
             comparisons[panel.title] = compare(panel, found, baseline, lambda run: 1 - found[run.id].mean_error)
@@ -139,13 +139,13 @@ def _try(run: Run) -> Robustness | str | None:
 
 
 def _known(panel: Panel, found: Mapping[str, Robustness]) -> Panel:
-    """The panel with the runs that were measured."""
+    """Return the panel with only the measured runs."""
     groups = [_with(group, [run for run in group.runs if run.id in found]) for group in panel.groups]
     return Panel(panel.title, panel.by, tuple(group for group in groups if group.runs), (), panel.key)
 
 
 def _with(group: RunGroup, runs: Sequence[Run]) -> RunGroup:
-    """The group itself if all its runs are there, so that it is found again."""
+    """Return the group with these runs, or the same object if all its runs are among them."""
     return (
         group
         if len(runs) == len(group.runs)
@@ -158,8 +158,8 @@ def _alike(known: Sequence[Robustness]) -> bool:
     return bool(known) and len({(one.made_by, one.cells, one.size) for one in known}) == 1
 
 
-def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
-    """Why the runs of a panel cannot be compared; None if they can."""
+def _obstacle(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
+    """Return why the runs of a panel cannot be compared; None if they can."""
     first: dict[tuple[Any, ...], Run] = {}
     whole: Run | None = None
     for run in (run for group in panel.groups for run in group.runs):
@@ -168,9 +168,9 @@ def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
         other = first.setdefault(drawn, run)
         mine = found[run.id]
         for one, what in ((found[whole.id], "all"), (found[other.id], "pictures")):
-            if told := _differ(one, mine, what == "pictures"):
+            if difference := _differ(one, mine, what == "pictures"):
                 names = f"{(whole if what == 'all' else other).directory.name} and {run.directory.name}"
-                return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {told}."
+                return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {difference}."
     return None
 
 
@@ -197,7 +197,7 @@ def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
 
 
 def robustness_findings(measured: Measured) -> list[str]:
-    """For each panel the lowest error, and the verdicts on it."""
+    """Return the lowest error of each panel, and the verdicts on it."""
     lines = []
     for panel in measured.panels:
         made = measured.comparisons.get(panel.title, ())
