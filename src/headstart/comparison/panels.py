@@ -1,4 +1,4 @@
-"""Groups to panels: what is compared side by side in one image and one finding."""
+"""Sort groups into panels, which are compared in one figure and one finding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from headstart.records.keys import TASK, short_names, sort_value
 
 @dataclass(frozen=True)
 class Panel:
-    """Groups that differ in the compared keys only, best first, with the references that belong to them."""
+    """Groups that differ only in the compared keys, best first, with their references."""
 
     title: str
     by: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Rows of groups, a column a panel: the table that a paper prints."""
+"""Make the table of a paper: a row per group, a column per panel."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Pivot:
 
 
 def of_test(group: RunGroup) -> Statistic:
-    """Return what rows are sorted by where nothing else is asked for."""
+    """Return the score by which rows are sorted by default."""
     return group.test
 
 

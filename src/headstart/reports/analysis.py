@@ -64,7 +64,7 @@ class Analysis:
         return {run.id: place for place, run in enumerate(self.runs)}
 
     def places(self, runs: Iterable[Run]) -> tuple[int, ...]:
-        """Return the places of runs in ``runs``, by which cells of tables name the runs behind them."""
+        """Return the positions of runs in ``runs``; table cells refer to runs by these numbers."""
         return tuple(self._places[run.id] for run in runs if run.id in self._places)
 
     @cached_property
@@ -158,7 +158,7 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
 
 
 def numeric_keys(panels: Sequence[Panel]) -> list[str]:
-    """Settings with three or more numbers, by which means can be drawn: of panels, or of rows."""
+    """Return the settings of panels or rows with three or more numbers, against which means can be drawn."""
     keys: dict[str, set[Any]] = {}
     for panel in panels:
         for group in panel.groups:
