@@ -356,7 +356,7 @@ def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
 
 
 def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
-    """Write the predictions of both splits, and add the scores of test, and of validation if of single views."""
+    """Write the predictions of both splits; add the scores of test, and with ``one_view`` those of validation."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
         ("test", TEST_PREDICTIONS, data.test, tested.test),
@@ -364,7 +364,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
     ):
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, KINDS[task.kind])
-        if name == "test" or one_view:  # single views chose the epoch
+        if name == "test" or one_view:  # else the chosen epoch's scores stay
             scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
