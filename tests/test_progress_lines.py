@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from headstart import progress
+from headstart.inputs.batch import Batch
 from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
 from headstart.solvers import linear_fit
 from headstart.solvers.features import Features
@@ -151,7 +153,7 @@ def test_a_full_disk_behind_standard_error_ends_no_work(screen: Screen, clock: l
 
 
 def test_batches_count_their_images(screen: Screen, clock: list[float]) -> None:
-    loader = type("Loader", (list,), {"dataset": range(5)})([(None, [0, 1, 2], None), (None, [3, 4], None)])
+    loader = type("Loader", (list,), {"dataset": range(5)})([Batch(None, [0, 1, 2], None), Batch(None, [3, 4], None)])
     batches = counted_batches(loader, "test")
     for clock[0], _ in zip((0, 10), batches, strict=False):
         progress._OPEN[0].show(40.0)
@@ -210,6 +212,6 @@ def test_neighbours_are_counted_by_chunks() -> None:
 
 def test_ridge_gives_a_solution_at_a_time() -> None:
     train = features()
-    solutions = solve(train.values.double(), train.targets, 20, [1.0, 0.1])
+    solutions = solve(train.values.double(), one_hot(train.targets, 20).double(), [1.0, 0.1])
     assert next(solutions)[0] == 1.0
     assert next(solutions)[0] == 0.1

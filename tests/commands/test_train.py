@@ -130,7 +130,7 @@ def test_an_interrupted_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headstart.strategies.Strategy.on_train_epoch_end", stop)
+    monkeypatch.setattr("headstart.strategies.GradientStrategy.on_train_epoch_end", stop)
     monkeypatch.setattr("signal.signal", lambda *args: None)  # Lightning would ignore Ctrl-C from here on
     assert main(["train", *TINY, "output_dir=o"]) == 130
     (found,) = runs_below(Path("o"))

@@ -14,7 +14,6 @@ NAMES = {value for name, value in vars(names).items() if name.isupper()}
 FILES = {name for name in NAMES if "." in name}
 # Files of other folders that share a name with one of a run directory.
 OTHERS = {
-    ("reports/write.py", "robustness.csv"),  # a report's own table
     ("backbones/torchvision_backbones.py", "checkpoints"),  # where torch.hub keeps weights
     ("sweeps/trials.py", ".lock"),  # the lock of Optuna's journal
 }

@@ -18,7 +18,7 @@ from conftest import CHECKOUT, TINY
 import headstart
 from headstart.cli import main
 from headstart.records import provenance
-from headstart.strategies import Strategy
+from headstart.strategies import GradientStrategy
 from headstart.versions import code_version
 
 
@@ -191,16 +191,16 @@ def test_the_call_can_be_typed_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[dict[str, Any]] = []
-    plain = Strategy.training_step
+    plain = GradientStrategy.training_step
 
-    def step(self: Strategy, *arguments: Any) -> Any:
+    def step(self: GradientStrategy, *arguments: Any) -> Any:
         (path,) = Path("o").rglob("run.json")
         found.append(json.loads(path.read_text()))
         assert (path.parent / "config.yaml").is_file()
         assert (path.parent / "packages.txt").is_file()
         return plain(self, *arguments)
 
-    monkeypatch.setattr(Strategy, "training_step", step)
+    monkeypatch.setattr(GradientStrategy, "training_step", step)
     tiny = [setting for setting in TINY if not setting.startswith("backbone.weights")]
     assert main(["train", *tiny, "strategy=finetune_all", "debug=fast", "output_dir=o"]) == 0
     first = found[0]

@@ -17,7 +17,7 @@ import made_runs
 import numpy as np
 import pytest
 from conftest import CHECKOUT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -78,6 +78,7 @@ def test_what_is_wrong_is_found(work, wrong: str | None) -> None:  # type: ignor
     assert time.monotonic() - start < 20
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_a_case_depends_on_its_number_only(number: int) -> None:
     made = []

@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_where_its_data_were_moved_to(
         assert run(lists) == 143
     moved = lists.rename(lists.with_name("moved"))
     assert run(moved) == 0
-    assert "goes on from its checkpoint: epoch 2" in capsys.readouterr().out
+    assert "resumes from its checkpoint: epoch 2" in capsys.readouterr().out
     assert len(runs_below(Path("o"))) == 1
 
 

@@ -76,7 +76,7 @@ def _check_annotated(settings: Any, name: str) -> None:
 
 def make_data(config: DictConfig) -> ImageData:
     """Return the data set; nothing is read yet."""
-    data: ImageData = make(config, "dataset", task=_task_class(config).kind)
+    data: ImageData = make(config, "dataset", **({"task": _task_class(config).kind} if config.get("task") else {}))
     return data
 
 
