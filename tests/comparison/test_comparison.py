@@ -85,7 +85,7 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
     assert all(one.p_adjusted == min(1, 3 * one.result.p_value) for one in every)
     for one in every:
         assert one.result.level == pytest.approx(1 - 0.05 / 3)
-        assert one.told_apart == (not one.result.low <= 0 <= one.result.high)
+        assert one.significant == (not one.result.low <= 0 <= one.result.high)
     against = report(tmp_path, baseline="scratch").comparisons["ants"]
     assert {frozenset((one.a, one.b)) for one in against} == {
         frozenset(("scratch", "lp_ft")),
@@ -102,14 +102,14 @@ def test_a_separation_that_correction_takes_away_takes_the_interval_with_it(tmp_
         write_tested_run(tmp_path, "lp_ft", seed, right)
         write_tested_run(tmp_path, "l2_sp", seed, right & rights(0.92, 50 + seed))
     (alone,) = report(tmp_path).comparisons["ants"]
-    assert alone.told_apart
+    assert alone.significant
     for name in ("knn", "ridge", "scratch", "lora"):
         for seed in range(3):
             write_tested_run(tmp_path, name, seed, rights(0.5, 90 + seed))
     every = report(tmp_path).comparisons["ants"]
     (one,) = (one for one in every if {one.a, one.b} == {"lp_ft", "l2_sp"})
     assert one.result.p_value == alone.result.p_value
-    assert not one.told_apart
+    assert not one.significant
     assert one.result.low < 0 < one.result.high
     assert "cannot separate" in one.verdict
 

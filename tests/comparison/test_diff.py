@@ -185,7 +185,7 @@ def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
     assert found["settings"].equal is True, "their hashes are equal"
     assert main(["diff", str(b), str(a)]) == 0
     said = capsys.readouterr().out
-    assert "cannot be told, as A is failed" in said
+    assert "unknown whether they did, as A is failed" in said
     (a / "run.json").write_text(json.dumps({"schema": 1, "status": "running"}))
     assert all(section.equal is None for section in sections(a, b).values())
 
@@ -194,7 +194,7 @@ def test_code_that_was_not_recorded_is_not_called_the_same(tmp_path: Path) -> No
     old = {"git_commit": None, "git_dirty": None, "source_sha256": None}
     a, b = (make_up(tmp_path / name, provenance=old) for name in "ab")
     assert sections(a, b)["code"].equal is None
-    assert told(a, b).endswith("cannot be told (too little is recorded: code); they did.")
+    assert told(a, b).endswith("the same result (too little is recorded: code); they did.")
     dirty = {"git_dirty": True, "source_sha256": None}
     c, d = (
         make_up(tmp_path / name, provenance=dirty | {"git_diff_sha256": diff})

@@ -53,7 +53,7 @@ def test_verdicts_say_which_error_is_lower(tmp_path: Path) -> None:
         ("head_only", "scratch"),
     ]
     for one in made:
-        assert one.told_apart
+        assert one.significant
         assert one.result.difference < 0
         assert one.result.low <= one.result.difference <= one.result.high < 0
         assert one.verdict.startswith(f"{one.a} beats {one.b}: ")
@@ -70,7 +70,7 @@ def test_what_cannot_be_separated_is_said_so(tmp_path: Path) -> None:
     runs = read_runs([tmp_path]).runs
     (panel,) = make_panels(group_runs(runs))
     (one,) = compare(panel, gather(runs)[0])
-    assert not one.told_apart
+    assert not one.significant
     assert f"cannot separate {one.a} (" in one.verdict
     assert " lower mae [" in one.verdict
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.comparison.diff import DiffRow, DiffSection, conclusion, differences, told
+from headstart.comparison.diff import DiffRow, DiffSection, conclusion, described, differences
 from headstart.guard import DONE
 from headstart.kinds import is_share
 from headstart.records.record import RunRecord, read_record
@@ -46,7 +46,7 @@ def describe(record: RunRecord) -> str:
 def section_lines(sections: Sequence[DiffSection], names: tuple[str, str] = ("A", "B")) -> list[str]:
     """Return the lines of the sections: a table of differences, or one line if there are none."""
     lines: list[str] = []
-    for section, words in told(sections):
+    for section, words in described(sections):
         if not section.rows and not section.notes:
             lines.append(words)
             continue

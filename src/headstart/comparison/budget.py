@@ -1,4 +1,4 @@
-"""What a reported number cost to find: runs tried, seconds, and by what rule the reported ones were chosen."""
+"""Count the tuning cost of a reported number: runs tried, seconds, and the rule of choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ class Budget:
     """The tuning budget of one row."""
 
     runs: int
-    """All that were tried, those reported included."""
+    """All runs that were tried, including the reported ones."""
     settings: int
     """Different values of the tuned settings among them."""
     seconds: float
-    """Their training time together, without test passes; NaN where no run says it."""
+    """Their total training time, without test passes; NaN if no run records it."""
     candidates: int
     """Epochs, strengths, mixes and the like that validation compared inside all of them; a run that says none has 1."""
     rule: str
@@ -25,7 +25,7 @@ class Budget:
 
 
 def budget_of(group: RunGroup) -> Budget:
-    """The budget of a row; of a reference, that of nothing."""
+    """Return the budget of a row; it is empty for a reference."""
     if group.reference:
         return Budget(0, 0, float("nan"), 0, "")
     tried = group.tried or group.runs
@@ -36,13 +36,13 @@ def budget_of(group: RunGroup) -> Budget:
     for key, value in group.tuned.items():
         count = len({value_of(run, key) for run in tried})
         parts.append(f"{names[key]} {value}, the best of {count}{_shared(group)}")
-    told = "; ".join(part for part in parts if part)
+    choice = "; ".join(part for part in parts if part)
     return Budget(
         len(tried),
         len(settings),
         sum(seconds) if seconds else float("nan"),
         sum(sum(choices_of(run).values()) or 1 for run in tried),
-        f"{told}, on validation" if told else "–",
+        f"{choice}, on validation" if choice else "–",
     )
 
 
@@ -66,5 +66,5 @@ def _shared(group: RunGroup) -> str:
 
 def _inside(runs: Sequence[Run]) -> str:
     """Say what each run chose by itself: its best epoch, its best setting, or several."""
-    told = {", ".join(f"{name} of {tried}" for name, tried in choices_of(run).items()) for run in runs}
-    return " or ".join(f"best {text}" for text in sorted(told - {""}))
+    texts = {", ".join(f"{name} of {tried}" for name, tried in choices_of(run).items()) for run in runs}
+    return " or ".join(f"best {text}" for text in sorted(texts - {""}))

@@ -1,4 +1,4 @@
-"""Which of two groups is better, by how much, and whether the difference is real."""
+"""Compare two groups: which is better, by how much, and whether the difference is significant."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALPHA = 0.05
 
 
 class Answers(Protocol):
-    """What one run scored on its test images."""
+    """The scores of one run on its test images."""
 
     @property
     def per_image(self) -> NDArray[Any]:
         """(N,) a score an image, in the unit of the metric: right or wrong, a share, or an error."""
 
     def same_test(self, other: Self) -> bool:
-        """Whether both are of the same images."""
+        """Return whether both have the same test images."""
 
 
 def test_score(run: Run) -> float:
@@ -60,8 +60,8 @@ class Comparison:
     verdict: str
 
     @property
-    def told_apart(self) -> bool:
-        """Whether the corrected p-value is below 0.05."""
+    def significant(self) -> bool:
+        """Return whether the corrected p-value is below 0.05."""
         return bool(self.p_adjusted < ALPHA)
 
 
@@ -71,7 +71,7 @@ def compare(
     baseline: str | None = None,
     score: Callable[[Run], float] = test_score,
 ) -> list[Comparison]:
-    """Every pair of a panel's groups, or the baseline against each other one.
+    """Return the comparison of every pair of a panel's groups, or of the baseline with each other group.
 
     p-values and intervals are corrected for the number of comparisons (Bonferroni).
     Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. ``score`` is
@@ -98,8 +98,8 @@ def compare(
         result = pointwise.at(1 - alpha)
         needed = sample_needed(result, alpha=alpha)
         gained = result if metric.higher_is_better else turned(result)
-        told = verdict(a.label, b.label, gained, float(p_adjusted), needed, _pairs_are(a), wording=wording)
-        made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), told))
+        text = verdict(a.label, b.label, gained, float(p_adjusted), needed, _pairs_are(a), wording=wording)
+        made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), text))
     return made
 
 
@@ -113,7 +113,7 @@ def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
 def difference(
     a: RunGroup, b: RunGroup, evidence: Mapping[str, Answers], score: Callable[[Run], float] = test_score
 ) -> PairedDifference | None:
-    """``a`` minus ``b`` on the runs that pair up; None where none do.
+    """Return ``a`` minus ``b`` on the paired runs; None if there are none.
 
     Runs on one test set: seeds and images are both samples. Folds or redrawn test sets: the corrected resampled
     t-test over their scores.
@@ -130,7 +130,7 @@ def difference(
 
 
 def paired(runs: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
-    """Runs by what makes a pair; several of one kind are averaged."""
+    """Return runs by the key of their pair; several runs of one key are averaged."""
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         found.setdefault(run.pair, []).append(run)
@@ -143,7 +143,7 @@ def _stacks(
     shared: Sequence[tuple[Any, ...]],
     evidence: Mapping[str, Answers],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Scores (pairs, images) of both sides; None unless every run shows them for the same two or more."""
+    """Return scores (pairs, images) of both sides; None unless all runs have them for the same two or more images."""
     runs = [run for pair in shared for run in (*first[pair], *second[pair])]
     if any(run.id not in evidence for run in runs):
         return None
@@ -159,7 +159,7 @@ def _stacks(
 
 
 def _pairs_are(group: RunGroup) -> str:
-    """What is paired, in a word."""
+    """Return the name of the paired units: seeds, folds or both."""
     folds, seeds = ({getattr(run, name) for run in group.runs} for name in ("fold", "seed"))
     if len(folds) > 1:
         return "folds" if len(seeds) == 1 else "folds and seeds"
@@ -168,7 +168,7 @@ def _pairs_are(group: RunGroup) -> str:
 
 
 def turned(result: PairedDifference) -> PairedDifference:
-    """The same, seen from the other side."""
+    """Return the difference with its sign reversed."""
     other = dict(result.other)
     if "bootstrap_low" in other:
         other["bootstrap_low"], other["bootstrap_high"] = -other["bootstrap_high"], -other["bootstrap_low"]

@@ -1,4 +1,4 @@
-"""Learning curves of a group: mean and band over its runs."""
+"""Compute learning curves of a group: mean and band over its runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and one sample deviation to either side, by epoch from 1; (E,) each."""
+    """The mean and one sample deviation on either side, by epoch from 1; (E,) each."""
 
     epochs: NDArray[np.int64]
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
-    """0 where one run alone has the epoch."""
+    """0 if only one run has the epoch."""
 
     @property
     def low(self) -> NDArray[np.float64]:
-        """Lower edge."""
+        """Return the lower edge."""
         return self.mean - self.deviation
 
     @property
     def high(self) -> NDArray[np.float64]:
-        """Upper edge."""
+        """Return the upper edge."""
         return self.mean + self.deviation
 
 
@@ -41,7 +41,7 @@ Curves = Mapping[str, Band]
 
 
 def read_curves(panel: Panel) -> dict[str, Curves]:
-    """The curves of each group by its label."""
+    """Return the curves of each group, by its label."""
     found: dict[str, Curves] = {}
     columns = [f"{split}/{name}" for name in (panel.metric.name, "loss") for split in SPLITS]
     for group in panel.groups:
@@ -51,7 +51,7 @@ def read_curves(panel: Panel) -> dict[str, Curves]:
 
 
 def band(group: RunGroup, column: str) -> Band | None:
-    """A column of metrics.csv over the runs of a group; None for fits that have no epochs, or no such column."""
+    """Return a column of metrics.csv over the runs of a group; None without epochs or without that column."""
     curves = []
     for run in group.runs:
         try:

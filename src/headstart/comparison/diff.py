@@ -1,4 +1,4 @@
-"""What differs between two runs: settings, seeds, code, data, weights, packages, hardware, results."""
+"""List what differs between two runs: settings, seeds, code, data, weights, packages, hardware, results."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries o
 
 @dataclass(frozen=True)
 class DiffRow:
-    """One thing that differs."""
+    """One value that differs."""
 
     name: str
     a: Any
     b: Any
     note: str = ""
-    """What a reader should know of it, such as that it does not bear on the result."""
+    """A note for the reader, e.g. that it does not change the result."""
 
 
 @dataclass(frozen=True)
 class DiffSection:
-    """One kind of things, compared."""
+    """The comparison of one kind of values."""
 
     title: str
     rows: tuple[DiffRow, ...] = ()
     """What differs."""
     equal: bool | None = True
-    """Whether it is the same as far as the result depends on it; None when that was not recorded."""
-    said: str = ""
-    """What both have, in short; or why it cannot be told."""
+    """Whether it is equal as far as the result depends on it; None if that was not recorded."""
+    summary: str = ""
+    """What both runs have, in short; or why it is not known."""
     notes: tuple[str, ...] = ()
     """Sentences that belong below the rows."""
 
@@ -66,18 +66,18 @@ class ErrorPairs:
     """(N,) the score of each image."""
     errors_b: NDArray[np.float64]
     changed: int
-    """Images for which the two predict different numbers."""
+    """The number of images with different predictions."""
     largest: float
     """The largest difference of two predictions."""
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return len(self.errors_a)
 
     @property
     def difference(self) -> float:
-        """Mean score of the second less that of the first."""
+        """Return the mean score of the second minus that of the first."""
         return float(np.mean(self.errors_b) - np.mean(self.errors_a))
 
     @cached_property
@@ -95,21 +95,21 @@ class Pairs:
 
     images: int
     changed: int
-    """Images of which the two say different classes."""
+    """The number of images with different predicted classes."""
     only_a: int
-    """Images that only the first has right."""
+    """The number of images that only the first predicts right."""
     only_b: int
     largest: float | None = field(default=None)
     """The largest difference of a probability; None when the classes have other columns."""
 
     @property
     def difference(self) -> float:
-        """Accuracy of the second less that of the first, as a fraction of 1."""
+        """Return the accuracy of the second minus that of the first, as a fraction of 1."""
         return (self.only_b - self.only_a) / self.images
 
     @cached_property
     def p_value(self) -> float:
-        """McNemar's test, exact: of the images that one alone has right, does either have more than by chance?"""
+        """Return the p-value of McNemar's exact test on the images that only one of the two predicts right."""
         from scipy.stats import binomtest
 
         discordant = self.only_a + self.only_b
@@ -168,7 +168,7 @@ def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[
 
 
 def same_bytes(a: Path, b: Path) -> bool:
-    """Whether both files are there and equal."""
+    """Return whether both files exist and are equal."""
     try:
         with (
             open_inside(a.parent, a.name, MOST_PREDICTIONS) as first,
@@ -185,12 +185,12 @@ def same_bytes(a: Path, b: Path) -> bool:
 
 
 def differences(a: RunRecord, b: RunRecord) -> list[DiffSection]:
-    """Everything that two runs can differ in, a section each; the results come last."""
+    """Return a section for each kind of difference between two runs; the results come last."""
     return [*circumstances(a, b), compare_results(a, b)]
 
 
 def circumstances(a: RunRecord, b: RunRecord) -> list[DiffSection]:
-    """What was given to two runs: all but the results."""
+    """Return the sections on what determines two runs: all except the results."""
     weights = compare_weights(a, b)
     return [
         compare_settings(a, b, weights),
@@ -204,10 +204,10 @@ def circumstances(a: RunRecord, b: RunRecord) -> list[DiffSection]:
 
 
 def compare_settings(a: RunRecord, b: RunRecord, weights: DiffSection) -> DiffSection:
-    """config.yaml but for the seeds, by dotted key; where one is missing, only the hashes can tell."""
+    """Compare config.yaml without the seeds, by dotted key; if one is missing, compare the hashes."""
     if unknown := _without_config(a, b):
         same = _hash(a) is not None and _hash(a) == _hash(b)
-        return DiffSection("settings", equal=same or None, said="by their hash" if same else unknown)
+        return DiffSection("settings", equal=same or None, summary="by their hash" if same else unknown)
     rows = []
     for row in _changed(a.config, b.config):
         same_weights = row.name == "backbone.weights" and weights.equal and a.get("provenance", "weights", "sha256")
@@ -222,15 +222,15 @@ def compare_settings(a: RunRecord, b: RunRecord, weights: DiffSection) -> DiffSe
 
 
 def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
-    """The seed, its streams, and where a part was given another seed than its stream's."""
+    """Compare the seed, its streams, and seeds that were set for single parts."""
     if unknown := _without_config(a, b):
         same = _hash(a) is not None and _hash(a) == _hash(b)
         rows = [DiffRow("seed", a.get("seed"), b.get("seed"))] if a.get("seed") != b.get("seed") else []
         return DiffSection("seeds", tuple(rows), same or None, "by the hash of the settings" if same else unknown)
     found = [row for row in _changed(a.config, b.config) if is_seed(row.name)]
     streams = [row for row in found if row.name.startswith("seeds.")]
-    told = {_plain([row.a, row.b]) for row in streams}
-    parts = [row for row in found if row.name != "seed" and row not in streams and _plain([row.a, row.b]) not in told]
+    listed = {_plain([row.a, row.b]) for row in streams}
+    parts = [row for row in found if row.name != "seed" and row not in streams and _plain([row.a, row.b]) not in listed]
     rows = [row for row in found if row.name == "seed"] + streams + parts
     if rows and not streams and not parts:
         rows = [replace(rows[0], note=f"{NO_BEARING}: all streams were set alone")]
@@ -238,7 +238,7 @@ def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Commit, changes since, and the source itself; where both hashed it, that alone decides."""
+    """Compare commit, later changes and source; if both runs hashed the source, only the hash decides."""
     names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
     of_a, of_b = ({name: record.get("provenance", name) for name in names} for record in (a, b))
     source_a, source_b = of_a["source_sha256"], of_b["source_sha256"]
@@ -256,12 +256,12 @@ def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
             "code", tuple(rows), None, "neither a commit without changes nor a hash of the source in both"
         )
     commit = of_a["git_commit"] or (source_a or "")
-    said = f"{'commit' if of_a['git_commit'] else 'source'} {commit[:12]}"
-    return DiffSection("code", tuple(rows), equal, f"{said}, with the same changes" if of_a["git_dirty"] else said)
+    source = f"{'commit' if of_a['git_commit'] else 'source'} {commit[:12]}"
+    return DiffSection("code", tuple(rows), equal, f"{source}, with the same changes" if of_a["git_dirty"] else source)
 
 
 def compare_data(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Fingerprints, of all and of each split; numbers of images, classes, and what was left out as unreadable."""
+    """Compare fingerprints of all data and of each split, numbers of images, classes, and unreadable images."""
     of_a, of_b = (record.get("provenance", "dataset_fingerprint") for record in (a, b))
     rows = [DiffRow("dataset_fingerprint", of_a, of_b)] if of_a != of_b else []
     for name in ("split_fingerprints", "pictures"):
@@ -282,7 +282,7 @@ def compare_data(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def compare_weights(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Name and content of the weights that the backbone started from."""
+    """Compare name and content of the weights from which the backbone started."""
     first, second = (record.get("provenance", "weights") for record in (a, b))
     loaded = [bool(record.get("provenance", "dataset_fingerprint")) for record in (a, b)]  # read at the same time
     if not isinstance(first, Mapping) or not isinstance(second, Mapping) or not all(loaded):
@@ -298,7 +298,7 @@ def compare_weights(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def compare_packages(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Versions of Python and of the packages that bear on results."""
+    """Compare versions of Python and of the packages that can change results."""
     first, second = (record.get("provenance", "packages") for record in (a, b))
     if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
         return DiffSection("packages", (), None, _missing("no versions", a, b, bool(first), bool(second)))
@@ -307,7 +307,7 @@ def compare_packages(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def compare_hardware(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Processor, threads, accelerators, and what computed frozen features: none should matter beyond rounding."""
+    """Compare processor, threads, accelerators and the engine of features; they should change only rounding."""
     first, second = (record.get("provenance", "hardware") for record in (a, b))
     if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
         return DiffSection("hardware", (), None, _missing("no hardware", a, b, bool(first), bool(second)))
@@ -319,12 +319,12 @@ def compare_hardware(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Metrics, the chosen epoch or setting, and the predictions for each test image."""
+    """Compare metrics, the chosen epoch or setting, and the predictions for each test image."""
     if not (a.finished and b.finished):
-        told = " and ".join(
+        unfinished = " and ".join(
             f"{name} is {record.get('status')}" for name, record in (("A", a), ("B", b)) if not record.finished
         )
-        return DiffSection("results", (), None, told)
+        return DiffSection("results", (), None, unfinished)
     rows = [replace(row, note=difference_text(row.name, row.a, row.b)) for row in _changed(a.metrics, b.metrics)]
     for name, path in (("best epoch", ("best_epoch",)), ("selected", ("selection", "rule"))):
         first, second = a.get(*path), b.get(*path)
@@ -346,14 +346,14 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
 
 
 def difference_text(name: str, a: Any, b: Any) -> str:
-    """B less A: points for shares, else a number."""
+    """Return B minus A as text: points for shares, else a number."""
     if not isinstance(a, float) or not isinstance(b, float):
         return ""
     return f"{100 * (b - a):+.2f} points" if is_share(name) else f"{b - a:+.4g}"
 
 
 def pairs_text(pairs: Pairs | ErrorPairs, metric: Metric, names: tuple[str, str] = ("in A", "in B")) -> str:
-    """Two files of predictions in one sentence."""
+    """Return one sentence that compares two files of predictions."""
     if isinstance(pairs, ErrorPairs):
         return _errors_text(pairs, metric)
     if not pairs.changed:
@@ -382,7 +382,7 @@ def _errors_text(pairs: ErrorPairs, metric: Metric) -> str:
 
 
 def conclusion(sections: Sequence[DiffSection]) -> str:
-    """One sentence: should the two give the same result, and did they?"""
+    """Return one sentence: whether the two should give the same result, and whether they did."""
     given = {section.title: section for section in sections}
     results, hardware = given.pop("results"), given.pop("hardware")
     other = [title for title, section in given.items() if section.equal is False]
@@ -390,19 +390,19 @@ def conclusion(sections: Sequence[DiffSection]) -> str:
     if other:
         should = f"The two need not give the same result, as {_and(other)} {_differ(other)}"
     elif unknown:
-        should = f"Whether the two should give the same result cannot be told (too little is recorded: {_and(unknown)})"
+        should = f"It is unknown whether the two should give the same result (too little is recorded: {_and(unknown)})"
     elif any(row.note == LAST_BITS for row in hardware.rows):
         should = "The two should give the same result but for rounding, as only the hardware differs"
     else:
         should = "The two should give the same result"
     if results.equal is None:
-        return f"{should}; whether they did cannot be told, as {results.said}."
+        return f"{should}; it is unknown whether they did, as {results.summary}."
     join = ";" if unknown and not other else ", and" if results.equal != bool(other) else ", but"
     return f"{should}{join} they {'did' if results.equal else 'did not'}."
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[DiffRow]:
-    """One row for each key whose values differ, in the order of the first mapping, then of the second."""
+    """Return a row for each key whose values differ, in the order of the first mapping, then of the second."""
     keys = [*a, *(key for key in b if key not in a)]
     pairs = ((str(key), a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys)
     return [DiffRow(*pair) for pair in pairs if _plain(pair[1]) != _plain(pair[2])]
@@ -426,13 +426,13 @@ def _without_config(a: RunRecord, b: RunRecord) -> str:
 
 
 def _missing(what: str, a: RunRecord, b: RunRecord, in_a: bool, in_b: bool) -> str:
-    """Which of the two lacks something."""
+    """Return which of the two lacks something."""
     names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
     return f"{what} in {' and '.join(names)}"
 
 
 def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> DiffRow:
-    """Two lists: how many they are, and the first few that only one of them has."""
+    """Compare two lists: their lengths, and the first few entries that only one of them has."""
     in_a, in_b = ({_plain(entry) for entry in entries} for entries in (a, b))
     only_a, only_b = [entry for entry in a if _plain(entry) not in in_b], [e for e in b if _plain(e) not in in_a]
     note = "" if only_a or only_b else "in another order"
@@ -453,15 +453,15 @@ def _differ(names: Sequence[str]) -> str:
     return "differ" if plural else "differs"
 
 
-def told(sections: Sequence[DiffSection]) -> Iterator[tuple[DiffSection, str]]:
-    """Each section with how it stands, in words: differs, the same, or not recorded."""
+def described(sections: Sequence[DiffSection]) -> Iterator[tuple[DiffSection, str]]:
+    """Yield each section with its state in words: different, the same, or not recorded."""
     for section in sections:
         if section.equal is None:
-            yield section, f"{section.title}: cannot be told ({section.said})"
+            yield section, f"{section.title}: unknown ({section.summary})"
         elif section.rows or section.notes:
             bears = (
                 "" if section.title == "results" or _bearing(section.rows) else ", nothing that determines the result"
             )
             yield section, f"{section.title}{bears}"
         else:
-            yield section, f"the same: {section.title} ({section.said})"
+            yield section, f"the same: {section.title} ({section.summary})"

@@ -1,4 +1,4 @@
-"""What the predictions of runs show: a score for each test image, and scores beyond the primary metric."""
+"""Read from predictions a score for each test image, and scores beyond the primary metric."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = 40
 
 @dataclass(frozen=True)
 class Evidence:
-    """The predictions of one run on N test images, boiled down."""
+    """A summary of the predictions of one run on N test images."""
 
     per_image: NDArray[Any]
     """(N,) the score of each image: right or wrong, or an error."""
@@ -32,9 +32,9 @@ class Evidence:
     content: str
     """A digest of what is in them; empty where run.json does not say."""
     shared: int
-    """Test images that validated, too: there should be none."""
+    """The number of test images that are also validation images; it should be 0."""
     classes: tuple[str, ...]
-    """Empty where targets are no classes."""
+    """Empty if targets are no classes."""
     scores: FurtherScores
 
     @property
@@ -43,13 +43,13 @@ class Evidence:
         return self.scores.numbers
 
     def same_test(self, other: Evidence) -> bool:
-        """Whether both were tested on the same images, as far as it is known."""
+        """Return whether both were tested on the same images, as far as known."""
         known = self.content and other.content
         return self.images == other.images and (not known or self.content == other.content)
 
 
 def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
-    """The evidence of each run by its id, and the runs that have none, with the reason."""
+    """Return the evidence of each run by its id, and the runs without evidence, with the reason."""
     import pandas as pd  # noqa: F401  # before processes are forked, so that each need not load it
 
     found: dict[str, Evidence] = {}

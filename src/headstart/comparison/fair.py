@@ -1,4 +1,4 @@
-"""What must not be compared: runs with different test images, and runs that were selected on theirs."""
+"""Refuse unfair comparisons: runs with different test images, and runs that were selected on test images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -41,15 +41,15 @@ def check_test_sets(panels: Sequence[Panel], evidence: Mapping[str, Evidence]) -
             other = first.setdefault(drawn, run)
             if not evidence[run.id].same_test(evidence[other.id]):
                 sizes = [len(evidence[one.id].per_image) for one in (other, run)]
-                told = f"{sizes[0]} and {sizes[1]}" if sizes[0] != sizes[1] else f"{sizes[0]} each"
+                counts = f"{sizes[0]} and {sizes[1]}" if sizes[0] != sizes[1] else f"{sizes[0]} each"
                 raise DataError(
-                    f"{other.directory.name} and {run.directory.name} were tested on different images ({told}), so"
+                    f"{other.directory.name} and {run.directory.name} were tested on different images ({counts}), so"
                     f" they cannot be compared{_difference(other, run)}."
                 )
 
 
 def _difference(one: Run, other: Run) -> str:
-    """The data setting in which they differ, with what to do about it."""
+    """Return the data settings that differ, and how to compare the runs."""
     keys = sorted(
         key
         for key in one.config.keys() | other.config.keys()

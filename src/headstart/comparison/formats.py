@@ -11,7 +11,7 @@ from headstart.records.keys import TASK, short_names
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """0.913 -> "91.3"; NaN -> "–"."""
+    """Return a fraction of 1 in percent: 0.913 gives "91.3", NaN gives "–"."""
     return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
@@ -40,7 +40,7 @@ def mean_cell(statistic: Statistic, group: RunGroup, alone: bool) -> str:
 
 
 def amount(value: float) -> str:
-    """Three digits with a unit, as in "3.41 M"; NaN -> "–"."""
+    """Return three digits with a unit, as in "3.41 M"; NaN gives "–"."""
     if math.isnan(value):
         return NOTHING
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -50,7 +50,7 @@ def amount(value: float) -> str:
 
 
 def setting(value: Any) -> str:
-    """One value of a key on one line; nothing set is "–"."""
+    """Return one value of a key on one line; None gives "–"."""
     return NOTHING if value is None else " ".join(str(value).split()) or '""'
 
 
@@ -71,12 +71,12 @@ def shared_settings(constant: Mapping[str, Any]) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """ "[90.1, 92.5]" in percent; "–" where there is none."""
+    """Return an interval in percent, as in "[90.1, 92.5]"; "–" if there is none."""
     return NOTHING if math.isnan(low) else interval_text(low, high)
 
 
 def panel_title(key: Mapping[str, Any], shown: Sequence[str]) -> str:
-    """Title of one panel: the settings that differ between panels; with none, the data set."""
+    """Return the title of a panel: the settings that differ between panels, or else the data set."""
     names = short_names(list(shown))
     parts = []
     for name, short in names.items():

@@ -1,4 +1,4 @@
-"""The 95 % interval of a group's mean on test: its runs and its test images are both samples."""
+"""Compute the 95 % interval of a group's mean on test; both its runs and its test images are samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headstart.statistics import Interval, accuracy_interval, mean_interval, sco
 
 
 def with_interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> RunGroup:
-    """Return the group with the bounds of its mean on test; where nothing is known of its images, as it is."""
+    """Return the group with the bounds of its mean on test; unchanged if its images are unknown."""
     if not group.test.count:
         return group
     found = _interval(group, evidence)
@@ -31,12 +31,12 @@ def _interval(group: RunGroup, evidence: Mapping[str, Evidence]) -> Interval:
         return interval(np.stack([one.per_image for one in known]))
     one_set = len({test_set(run) for run in group.runs}) == 1
     overlap = None if one_set else overlap_of(group.runs) or 0.0
-    images = _images(group.runs) if group.kind.right_or_wrong else None  # of other scores, images show no variance
+    images = _images(group.runs) if group.kind.right_or_wrong else None  # else the variance over images is unknown
     return score_interval(group.test.mean, group.test.deviation, group.test.count, images, overlap)
 
 
 def _images(runs: Sequence[Run]) -> int | None:
-    """Return how many test images runs have together: the folds' of one split; None where run.json does not say."""
+    """Return the number of test images of all folds of one split; None if run.json does not record it."""
     splits: dict[object, dict[object, int]] = {}
     for run in runs:
         if size := test_images(run):
@@ -45,7 +45,7 @@ def _images(runs: Sequence[Run]) -> int | None:
 
 
 def test_set(run: Run) -> tuple[object, ...]:
-    """Return what tells the test set of a run from others: the digest of its contents, or else what drew it."""
+    """Return an identifier of a run's test set: the digest of its contents, or else the settings that drew it."""
     content = run.fingerprints.get("test")
     return (content,) if content else (run.fold, run.config.get("seeds.split"))
 
@@ -54,7 +54,7 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def test_images(run: Run) -> int | None:
-    """Return how many test images a run had; None where run.json does not say."""
+    """Return the number of a run's test images; None if run.json does not record it."""
     counts = run.get("pictures")
     count = counts.get("test") if isinstance(counts, dict) else None
     return count if isinstance(count, int) and count > 0 else None
@@ -64,7 +64,7 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 
 
 def overlap_of(runs: Sequence[Run]) -> float | None:
-    """Return test over training images where training sets of different test sets overlap; None for one test set."""
+    """Return the ratio of test to training images if training sets overlap; None for one test set."""
     drawn = {(run.fold, run.config.get("seeds.split")) for run in runs}
     counts = [run.get("pictures") for run in runs]
     known = [count for count in counts if isinstance(count, dict) and count.get("train") and count.get("test")]

@@ -1,4 +1,4 @@
-"""Groups to panels: what is compared side by side in one image and one finding."""
+"""Sort groups into panels, which are compared in one figure and one finding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from headstart.records.keys import TASK, short_names, sort_value
 
 @dataclass(frozen=True)
 class Panel:
-    """Groups that differ in the compared keys only, best first, with the references that belong to them."""
+    """Groups that differ only in the compared keys, best first, with their references."""
 
     title: str
     by: tuple[str, ...]
@@ -38,16 +38,16 @@ class Panel:
 
     @property
     def what(self) -> str:
-        """What a row is, in a word: strategy, lr, ..."""
+        """Return the compared settings, e.g. "strategy" or "lr"."""
         return " and ".join(short_names(self.by).values()) or "run"
 
     def label(self, group: RunGroup) -> str:
-        """Name of the group inside this panel."""
+        """Return the name of the group in this panel."""
         return group.label
 
 
 def make_panels(groups: Sequence[RunGroup]) -> list[Panel]:
-    """One panel for every combination of the keys other than the compared ones, in a fixed order."""
+    """Return a panel for every combination of the keys that are not compared, in a fixed order."""
     own = [group for group in groups if not group.reference]
     if not own:
         return []

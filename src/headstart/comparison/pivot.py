@@ -1,4 +1,4 @@
-"""Rows of groups, a column a panel: the table that a paper prints."""
+"""Make the table of a paper: a row per group, a column per panel."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Pivot:
 
 
 def of_test(group: RunGroup) -> Statistic:
-    """Return what rows are sorted by where nothing else is asked for."""
+    """Return the score by which rows are sorted by default."""
     return group.test
 
 
@@ -72,7 +72,7 @@ def best_rows(
     if len(groups) < 2:
         return frozenset()
     best, *others = groups
-    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.told_apart}
+    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
     bound = min(map(gain, score(best).interval))
     follow = takewhile(
         lambda group: frozenset((best.label, group.label)) in alike and not gain(score(group).mean) < bound, others

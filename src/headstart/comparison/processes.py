@@ -1,4 +1,4 @@
-"""Work shared out to two processes, where processes can be forked and there are two cores."""
+"""Share work between two processes, if processes can be forked and there are two cores."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ _WORK: Callable[[int], Any] | None = None  # forked processes find it here, as c
 
 
 def shared(work: Callable[[int], Result], count: int, what: str, unit: str, chunk: int = 1) -> list[Result]:
-    """``work`` of 0, 1, ... count - 1, in that order; what it returns is pickled. ``what`` names it while it runs."""
+    """Return ``work`` of 0, 1, ... count - 1, in order; results are pickled. ``what`` names it on the progress line."""
     global _WORK
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     if min(cores, count) < 2:
@@ -29,7 +29,7 @@ def shared(work: Callable[[int], Result], count: int, what: str, unit: str, chun
 
 
 def _one_thread() -> None:
-    """Arrays here are small: threads would only wait for each other."""
+    """Use one thread, as the arrays are small and threads would wait for each other."""
     threadpool_limits(1)
 
 

@@ -111,11 +111,11 @@ class RunGroup:
     def label(self) -> str:
         """Its name inside its panel: the value of the first key, others with their names."""
         names = short_names(self.by)
-        told = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
+        shown = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
         plain = {"strategy", "augmentation", "backbone", "dataset", TASK}
         if len(self.by) == 1:
             plain.add(self.by[0])
-        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in told]
+        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in shown]
         return ", ".join(parts) or "all runs"
 
 

@@ -1,4 +1,4 @@
-"""Runs to everything that a report shows: groups, panels, scores, comparisons, sources of variance."""
+"""Compute the content of a report from runs: groups, panels, scores, comparisons, sources of variance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STREAMS = ("split", "subset", "head", "backbone", "order", "augmentation")
 
 @dataclass(frozen=True)
 class Options:
-    """What a report is asked to show."""
+    """Options of a report."""
 
     by: Sequence[str] | None = None
     compare: Sequence[str] | None = None
@@ -42,7 +42,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that is known, before it takes a form."""
+    """The content of a report, before it is rendered."""
 
     found: RunSet
     groups: tuple[RunGroup, ...]
@@ -52,11 +52,11 @@ class Analysis:
     """By the title of the panel."""
     baseline: str | None = None
     robustness: Measured | None = None
-    """None where no run was measured under corruptions."""
+    """None if no run was measured under corruptions."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs that are counted."""
+        """Return the runs that are counted."""
         return self.found.runs
 
     @cached_property
@@ -64,41 +64,41 @@ class Analysis:
         return {run.id: place for place, run in enumerate(self.runs)}
 
     def places(self, runs: Iterable[Run]) -> tuple[int, ...]:
-        """Return the places of runs in ``runs``, by which cells of tables name the runs behind them."""
+        """Return the positions of runs in ``runs``; table cells refer to runs by these numbers."""
         return tuple(self._places[run.id] for run in runs if run.id in self._places)
 
     @cached_property
     def pivot(self) -> Pivot:
-        """Rows by panels."""
+        """Return the table of rows by panels."""
         return pivot(self.panels, self.comparisons)
 
     @cached_property
     def averaged(self) -> dict[str, list[str]]:
-        """Settings that differ inside rows."""
+        """Return the settings that differ inside rows."""
         return averaged_over(self.groups)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
-        """Of each group, in their order."""
+        """Return the budget of each group, in their order."""
         return tuple(budget_of(group) for group in self.groups)
 
     @cached_property
     def one_run(self) -> OneRun | None:
-        """What a run shows that is alone in a report; None where there are several."""
+        """Return the tables of a report's only run; None if there are several runs."""
         if len(self.runs) != 1:
             return None
         (run,) = self.runs
         return OneRun.of(run, self.evidence.get(run.id))
 
     def score(self, group: RunGroup, name: str) -> Statistic:
-        """A further score over the runs of a group; count 0 where no predictions are kept."""
+        """Return a further score over the runs of a group; count 0 without predictions."""
         if group.reference:
             return Statistic.of([])
         numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
         return Statistic.of(of[name] for of in numbers if name in of)
 
     def recalls(self, group: RunGroup) -> tuple[tuple[str, ...], np.ndarray] | None:
-        """Class names and recall (C,) averaged over the runs of a group; None where no predictions are kept."""
+        """Return class names and recall (C,) averaged over the runs of a group; None without predictions."""
         known = [self.evidence[run.id] for run in group.runs if run.id in self.evidence and not group.reference]
         if not known:
             return None
@@ -111,7 +111,7 @@ class Analysis:
 
     @cached_property
     def variances(self) -> list[tuple[Panel, RunGroup, VarianceSources]]:
-        """Where single streams were varied: the share of each in the variance of the primary metric on test."""
+        """Return each varied seed stream's share in the variance of the primary metric on test."""
         found = []
         for panel in self.panels:
             for group in panel.groups:
@@ -125,8 +125,8 @@ class Analysis:
 def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     """Choose, group and compare the runs.
 
-    Raises DataError when no run has finished, or where a comparison would not be fair (other test images, selection
-    on test); ConfigError for names and conditions that fit no run.
+    Raises DataError if no run has finished, or if a comparison would be unfair (other test images, selection on
+    test); ConfigError for names and conditions that fit no run.
     """
     if not found.runs:
         lost = [
@@ -158,7 +158,7 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
 
 
 def numeric_keys(panels: Sequence[Panel]) -> list[str]:
-    """Settings with three or more numbers, by which means can be drawn: of panels, or of rows."""
+    """Return the settings of panels or rows with three or more numbers, against which means can be drawn."""
     keys: dict[str, set[Any]] = {}
     for panel in panels:
         for group in panel.groups:

@@ -1,4 +1,4 @@
-"""Which figures a report draws, and from what."""
+"""Choose and draw the figures of a report."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Plan:
 
 
 def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything: bool = True) -> list[Drawn]:
-    """Draw the overview as ``directory``/report.png and .pdf, and unless told otherwise the rest into figures/."""
+    """Draw the overview as ``directory``/report.png and .pdf, and with ``everything`` the others into figures/."""
     curves = [read_curves(panel) for panel in analysis.panels]
     titles = " or ".join(metric.title for metric in metrics_of(analysis))
     overview = Plan(
@@ -104,7 +104,7 @@ def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything
 
 
 def planned(analysis: Analysis, curves: Sequence[Mapping[str, Curves]], styles: Styles) -> list[Plan]:
-    """The figures that there is something to draw for."""
+    """Return the figures for which there are data."""
     plans = [*_by_number(analysis), *_critical_difference(analysis)]
     for number, panel in enumerate(analysis.panels[:PANELS]):
         slug = f"{number + 1}-{_slug(panel.title)}"
@@ -160,7 +160,7 @@ def _of_panel(
 
 
 def _robustness(analysis: Analysis, title: str, styles: Styles, slug: str) -> Iterable[Plan]:
-    """Error by severity, a line a group."""
+    """Yield the figure of error by severity, one line per group."""
     found = analysis.robustness
     panel = next((panel for panel in found.panels if panel.title == title), None) if found is not None else None
     if found is None or panel is None:
@@ -186,7 +186,7 @@ def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, flo
     if len(made) > FOREST_ROWS:
         made = verdicts(panel, panel.best, analysis)
     return [
-        (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.told_apart)
+        (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.significant)
         for one in made
         if math.isfinite(one.result.low)
     ]
@@ -261,14 +261,14 @@ def _critical_difference(analysis: Analysis) -> Iterable[Plan]:
     yield Plan(
         "critical-difference",
         "Average ranks",
-        f"Over {len(labels)} data sets; bars join what Nemenyi's test does not tell apart at 5 %"
+        f"Over {len(labels)} data sets; bars join rows that Nemenyi's test does not separate at 5 %"
         f" (Friedman's p = {found.p_value:.2g}).",
         lambda: draw_critical_difference(shared, found.average_ranks.tolist(), found.critical_difference, groups),
     )
 
 
 def explained(runs: Sequence[Run]) -> list[Drawn]:
-    """Images that 'headstart explain' left in run directories."""
+    """Return the images that 'headstart explain' has written to run directories."""
     found = []
     for run in runs:
         for name in explained_in(run.directory)[0]:

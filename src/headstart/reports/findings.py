@@ -1,4 +1,4 @@
-"""What a report says in sentences."""
+"""Write the findings of a report as sentences."""
 
 from collections.abc import Sequence
 
@@ -20,14 +20,14 @@ def title_of(analysis: Analysis) -> str:
 
 
 def runs_in_all(analysis: Analysis) -> str:
-    """Say how many runs there are, and which settings all of them share."""
+    """Return the number of runs and the settings that all of them share, as a sentence."""
     _, constant = split_keys(analysis.groups)
     count, shared = len(analysis.runs), shared_settings(constant)
     return f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"
 
 
 def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
-    """For each panel, the best and what it is compared to; then, unless only the best is asked for, the verdicts."""
+    """Return the best row of each panel with its comparisons, and its verdicts unless ``only_best``."""
     lines, single = [], False
     for panel in analysis.panels:
         if len(panel.groups) + len(panel.references) < 2:
@@ -35,14 +35,14 @@ def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
         best = panel.best
         lines.append(_best(panel, best, analysis.comparisons.get(panel.title, ())))
         if not only_best:
-            told = verdicts(panel, best, analysis)
-            lines += [f"{panel.title}: {one.verdict}" for one in told]
-            single |= any(one.result.pairs == 1 for one in told)
+            compared = verdicts(panel, best, analysis)
+            lines += [f"{panel.title}: {one.verdict}" for one in compared]
+            single |= any(one.result.pairs == 1 for one in compared)
     return [*lines, PROVISIONAL] if single else lines
 
 
 def verdicts(panel: Panel, best: RunGroup, analysis: Analysis) -> Sequence[Comparison]:
-    """The comparisons with the baseline, or else with the best."""
+    """Return the comparisons with the baseline, or else with the best."""
     against = analysis.baseline or best.label
     return [one for one in analysis.comparisons.get(panel.title, ()) if against in (one.a, one.b)]
 
@@ -51,33 +51,33 @@ def _best(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> st
     text = f"{panel.title}: {_standing(panel, best, comparisons)}"
     scratch = next((group for group in panel.groups if setting(group.label) == "scratch"), None)
     if scratch is not None and scratch is not best:
-        text += f", {_apart(panel.metric, best.test.mean - scratch.test.mean)} scratch"
+        text += f", {_distance(panel.metric, best.test.mean - scratch.test.mean)} scratch"
     for reference in panel.references:
         difference = best.test.mean - reference.test.mean
-        text += f", {_apart(panel.metric, difference)} {reference.label} without any network"
+        text += f", {_distance(panel.metric, difference)} {reference.label} without any network"
     return f"{text}."
 
 
-def _apart(metric: Metric, difference: float) -> str:
-    """Return how far a mean is from another: "3.1 points above", "0.412 years below"."""
+def _distance(metric: Metric, difference: float) -> str:
+    """Return a difference of means as text: "3.1 points above", "0.412 years below"."""
     return f"{metric.size(abs(difference))} {'above' if difference >= 0 else 'below'}"
 
 
 def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
-    """Call the row with the best mean the best only where it is better than each other one over several seeds."""
+    """Return how the row with the best mean compares; it is "the best" only if it beats all others on several seeds."""
     metric = panel.metric
     mean = metric.text(best.test.mean)
     others = [group.label for group in panel.groups if group is not best]
     found = {one.b if one.a == best.label else one.a: one for one in comparisons if best.label in (one.a, one.b)}
-    alike = [label for label in others if label in found and not found[label].told_apart]
-    better = [label for label in others if label in found and found[label].told_apart and found[label].a == label]
+    alike = [label for label in others if label in found and not found[label].significant]
+    better = [label for label in others if label in found and found[label].significant and found[label].a == label]
     single = [label for label in others if label in found and found[label].result.pairs == 1]
     unknown = [label for label in others if label not in found]
     if not others:
         return f"{best.label} has a test {metric.title} of {mean}"
     if not (alike or better or single or unknown):
         return f"{best.label} is the best {panel.what} with {mean}"
-    told = [
+    clauses = [
         f"{words} {_listed(labels)}"
         for words, labels in (
             ("not distinguishable from", alike),
@@ -87,9 +87,9 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
         if labels
     ]
     if single:
-        told.append("on one seed only")
+        clauses.append("on one seed only")
     side = "highest" if metric.higher_is_better else "lowest"
-    return ", ".join([f"{best.label} has the {side} test {metric.title} with {mean}", *told])
+    return ", ".join([f"{best.label} has the {side} test {metric.title} with {mean}", *clauses])
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def averages(analysis: Analysis) -> list[str]:
-    """Say where rows average over what differs in more than seeds, and that different tasks are not compared."""
+    """Return notes on rows that average over different settings, and on tasks that are not compared."""
     tasks = sorted({run.task for run in analysis.runs})
     lines = [f"Runs of different tasks are not compared with each other: {'; '.join(tasks)}."] if tasks[1:] else []
     if not analysis.averaged:
@@ -110,7 +110,7 @@ def averages(analysis: Analysis) -> list[str]:
 
 
 def remarks(found: RunSet) -> list[str]:
-    """Runs that are not counted, and what to know about those that are."""
+    """Return notes on runs that are not counted, and on those that are."""
     lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in found.problems]
     if found.repeated:
         lines.append(f"{len(found.repeated)} earlier repetition(s) of a run, not counted")

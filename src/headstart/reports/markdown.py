@@ -1,4 +1,4 @@
-"""The report as a Markdown page."""
+"""Write the report as a Markdown page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_ROWS, OTHERS = {"classes": 100, "confusions": 15}, 20
 
 
 def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
-    """The page; ``figures`` are titles and the files that show them, seen from the page."""
+    """Return the page; ``figures`` are titles and image files, relative to the page."""
     one, found = analysis.one_run, analysis.robustness
     lines = {
         MAIN: [*findings(analysis), *averages(analysis)],
@@ -30,7 +30,7 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
     parts = [f"# {escape_markdown(title_of(analysis))}"]
     parts += [] if one is not None else [escape_markdown(runs_in_all(analysis))]
     for table in report_tables(analysis):
-        if not table.id.startswith("recall"):  # as many rows as classes: these are for the HTML page
+        if not table.id.startswith("recall"):  # a row per class, so only in the HTML page
             cut = one is not None and table.id in [detail.id for detail in one.details]
             shown = table.first(MOST_ROWS.get(table.id, OTHERS) if cut else len(table.rows))
             parts += [*_section(shown, analysis.panels), *_listed(lines.get(table.id, []))]
@@ -42,7 +42,7 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
 
 
 def _section(table: ReportTable, panels: Sequence[Panel]) -> list[str]:
-    """Return heading, table and note; differences stand in a table for each panel, under its title."""
+    """Return heading, table and note; differences have one table per panel, under its title."""
     tables = [table.without("samples/s")]
     if table.id.endswith("differences"):
         short = table.without("better", "other", "verdict")
@@ -57,7 +57,7 @@ def _listed(lines: Sequence[str]) -> list[str]:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Blocks apart from each other, items of one list together."""
+    """Return the parts with a blank line between them, except between items of one list."""
     blocks: list[str] = []
     for part in parts:
         if blocks and part.startswith("- ") and blocks[-1].splitlines()[-1].startswith("- "):

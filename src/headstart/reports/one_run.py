@@ -1,4 +1,4 @@
-"""What one run alone shows: an overview, and what its kind of target adds, such as classes and mistakes."""
+"""Make the tables of a single run: an overview, and those of its kind of target, e.g. classes and mistakes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class OneRun:
     run: Run
     overview: ReportTable
     details: tuple[ReportTable, ...]
-    """What the kind of target shows of predictions; none without them."""
+    """The tables that the kind of target makes from predictions; none without predictions."""
 
     @property
     def title(self) -> str:
-        """What the run is, for people: "scratch of resnet18 on digits, crop_resize, seed 0"."""
+        """Return the title of the run: "scratch of resnet18 on digits, crop_resize, seed 0"."""
         run = self.run
         parts = [f"{run.strategy} of {run.backbone} on {run.dataset}", "+".join(run.augmentation)]
         return ", ".join(filter(None, [*parts, "" if run.seed is None else f"seed {run.seed}"]))
 
     @classmethod
     def of(cls, run: Run, evidence: Evidence | None) -> OneRun:
-        """Read the predictions of the run once more, from which ``evidence`` keeps the scores alone."""
+        """Read the predictions of the run again, as ``evidence`` has only their scores."""
         if evidence is None:
             return cls(run, overview_table(run, None, None), ())
         found = read_predictions(run.directory / TEST_PREDICTIONS, run.kind)

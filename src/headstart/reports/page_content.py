@@ -1,4 +1,4 @@
-"""An analysis as the content of the HTML page: every number with the runs that it comes from."""
+"""Make the content of the HTML page from an analysis; every number names its runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_ROWS = 1000
 
 
 def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str) -> Page:
-    """What the page shows; ``command`` made it."""
+    """Return the content of the page; ``command`` is the command that made it."""
     one, found = analysis.one_run, analysis.robustness
     if one is not None:
         summary = [f"{name}: {text}" for name, text in one.overview.texts]
@@ -49,8 +49,8 @@ def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[s
 
 
 def _tables(analysis: Analysis) -> list[ReportTable]:
-    """Return the tables, those of differences with few columns, those of one run with not too many rows."""
-    tables = [table for table in report_tables(analysis) if table.id != "overview"]  # that is in the summary
+    """Return the tables; those of differences have few columns, those of one run a limited number of rows."""
+    tables = [table for table in report_tables(analysis) if table.id != "overview"]  # the summary has it
     if analysis.one_run is not None:
         return [table.first(MOST_ROWS) for table in tables]
     more = ["panel"] if len(analysis.panels) == 1 else []

@@ -1,4 +1,4 @@
-"""How groups of runs stand corruptions: what 'headstart evaluate --corruptions' left in their directories."""
+"""Compare groups of runs under corruptions, as 'headstart evaluate --corruptions' has measured them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ CLEAN = 0
 
 @dataclass(frozen=True)
 class Measured:
-    """Runs that were measured, by id, and how their groups compare."""
+    """Measured runs, by id, and the comparisons of their groups."""
 
     runs: Mapping[str, Robustness]
     panels: tuple[Panel, ...]
-    """Those with a measured run, with the groups that have one."""
+    """The panels with a measured run, with only the groups that have one."""
     comparisons: Mapping[str, Sequence[Comparison]]
-    """By the title of the panel; of the share of corrupted images told right, so that the better comes first."""
+    """By panel title, on the share of corrupted images predicted right, so that the better group comes first."""
     reasons: tuple[str, ...]
-    """Why some are not compared, a sentence each."""
+    """The reasons why some are not compared, one sentence each."""
 
     def of(self, group: RunGroup) -> list[Robustness]:
-        """What is known of the runs of a group."""
+        """Return the measurements of the runs of a group."""
         return [self.runs[run.id] for run in group.runs if run.id in self.runs and not group.reference]
 
     def _over_runs(self, group: RunGroup, score: Callable[[Robustness], float]) -> Statistic:
-        """Return a score over the measured runs, a fraction of 1; count 0 where they measured other things."""
+        """Return a score over the measured runs, a fraction of 1; count 0 if their measurements differ in kind."""
         known = self.of(group)
         return Statistic.of(map(score, known)) if _alike(known) else Statistic.of([])
 
@@ -49,11 +49,11 @@ class Measured:
         return self._over_runs(group, lambda one: one.mean_error)
 
     def relative(self, group: RunGroup) -> Statistic:
-        """Return the same less the error on clean images."""
+        """Return the mean corruption error minus the error on clean images."""
         return self._over_runs(group, lambda one: one.relative_error)
 
     def clean(self, group: RunGroup) -> Statistic:
-        """Return the error on the same images, clean."""
+        """Return the error on the same images without corruption."""
         return self._over_runs(group, lambda one: one.clean_error)
 
     def accuracy(self, group: RunGroup) -> Statistic:
@@ -61,7 +61,7 @@ class Measured:
         return self._over_runs(group, lambda one: 1 - one.mean_error)
 
     def by_severity(self, group: RunGroup) -> dict[int, Statistic]:
-        """The mean error at each severity, from 0 (clean) on."""
+        """Return the mean error at each severity, from 0 (clean)."""
         known = self.of(group)
         if not _alike(known):
             return {}
@@ -69,19 +69,19 @@ class Measured:
         return {CLEAN: self.clean(group), **found}
 
     def by_corruption(self, group: RunGroup) -> dict[str, Statistic]:
-        """The mean error under each corruption."""
+        """Return the mean error under each corruption."""
         known = self.of(group)
         if not _alike(known):
             return {}
         return {name: Statistic.of(one.error(name) for one in known) for name in known[0].corruptions}
 
     def corruptions(self, panel: Panel) -> list[str]:
-        """All that a panel's runs were measured under."""
+        """Return all corruptions under which a panel's runs were measured."""
         return list(dict.fromkeys(name for group in panel.groups for name in self.by_corruption(group)))
 
     @property
     def pivot(self) -> Pivot:
-        """Rows by panels, lowest mean corruption error first; there is no best where nothing is compared."""
+        """Return rows by panels, lowest mean corruption error first; without comparisons there is no best row."""
         table = pivot(self.panels, self.comparisons, self.accuracy)
         known = [
             of if title in self.comparisons else frozenset()
@@ -91,7 +91,7 @@ class Measured:
 
     @property
     def rows(self) -> list[tuple[RunGroup, bool]]:
-        """All groups, panel by panel and lowest error first; whether one is its panel's best, or a tie with it."""
+        """Return all groups by panel, lowest error first, each with whether it is its panel's best or ties with it."""
         return [
             (group, group.label in best)
             for panel, best in zip(self.panels, self.pivot.best, strict=True)
@@ -102,7 +102,7 @@ class Measured:
 def measured(
     runs: Sequence[Run], panels: Sequence[Panel], baseline: str | None = None
 ) -> tuple[Measured | None, list[Problem]]:
-    """What the runs hold, None where nothing was measured; and the files that cannot be read."""
+    """Return the measurements of the runs, None if there are none, and the unreadable files."""
     panels = [panel for panel in panels if panel.kind.right_or_wrong]
     runs = [run for run in runs if run.kind.right_or_wrong]
     read = (
@@ -123,7 +123,7 @@ def measured(
     comparisons: dict[str, Sequence[Comparison]] = {}
     reasons = []
     for panel in kept:
-        if reason := _apart(panel, found):
+        if reason := _obstacle(panel, found):
             reasons.append(reason)
         else:
             comparisons[panel.title] = compare(panel, found, baseline, lambda run: 1 - found[run.id].mean_error)
@@ -139,13 +139,13 @@ def _try(run: Run) -> Robustness | str | None:
 
 
 def _known(panel: Panel, found: Mapping[str, Robustness]) -> Panel:
-    """The panel with the runs that were measured."""
+    """Return the panel with only the measured runs."""
     groups = [_with(group, [run for run in group.runs if run.id in found]) for group in panel.groups]
     return Panel(panel.title, panel.by, tuple(group for group in groups if group.runs), (), panel.key)
 
 
 def _with(group: RunGroup, runs: Sequence[Run]) -> RunGroup:
-    """The group itself if all its runs are there, so that it is found again."""
+    """Return the group with these runs, or the same object if all its runs are among them."""
     return (
         group
         if len(runs) == len(group.runs)
@@ -154,12 +154,12 @@ def _with(group: RunGroup, runs: Sequence[Run]) -> RunGroup:
 
 
 def _alike(known: Sequence[Robustness]) -> bool:
-    """Whether the same was measured: corruptions, severities, and what made them. Folds have images of their own."""
+    """Return whether corruptions, severities and their makers are equal; images may differ between folds."""
     return bool(known) and len({(one.made_by, one.cells, one.size) for one in known}) == 1
 
 
-def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
-    """Why the runs of a panel cannot be compared; None if they can."""
+def _obstacle(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
+    """Return why the runs of a panel cannot be compared; None if they can."""
     first: dict[tuple[Any, ...], Run] = {}
     whole: Run | None = None
     for run in (run for group in panel.groups for run in group.runs):
@@ -168,9 +168,9 @@ def _apart(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
         other = first.setdefault(drawn, run)
         mine = found[run.id]
         for one, what in ((found[whole.id], "all"), (found[other.id], "pictures")):
-            if told := _differ(one, mine, what == "pictures"):
+            if difference := _differ(one, mine, what == "pictures"):
                 names = f"{(whole if what == 'all' else other).directory.name} and {run.directory.name}"
-                return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {told}."
+                return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {difference}."
     return None
 
 
@@ -197,7 +197,7 @@ def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
 
 
 def robustness_findings(measured: Measured) -> list[str]:
-    """For each panel the lowest error, and the verdicts on it."""
+    """Return the lowest error of each panel, and the verdicts on it."""
     lines = []
     for panel in measured.panels:
         made = measured.comparisons.get(panel.title, ())
@@ -213,7 +213,7 @@ def robustness_findings(measured: Measured) -> list[str]:
 
 
 def robustness_rows(measured: Measured) -> list[dict[str, Any]]:
-    """One row a group, corruption and severity, for other programs; errors are fractions of 1."""
+    """Return one row per group, corruption and severity, for other programs; errors are fractions of 1."""
     rows = []
     for panel in measured.panels:
         for group in panel.groups:

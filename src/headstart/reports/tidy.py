@@ -1,4 +1,4 @@
-"""Tables for other programs: a row a group, a run, a comparison, a class; shares are fractions of 1."""
+"""Write tables for other programs: one row per group, run, comparison or class; shares are fractions of 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def group_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a group: its keys, means with both intervals, further scores, costs and budget."""
+    """Return one row per group: its keys, means with both intervals, further scores, costs and budget."""
     import pandas as pd
 
     rows = []
@@ -54,7 +54,7 @@ def group_frame(analysis: Analysis) -> pd.DataFrame:
 
 
 def runs_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a run: id, keys, seeds, metrics, further scores, costs, references and directory."""
+    """Return one row per run: id, keys, seeds, metrics, further scores, costs, references and directory."""
     import pandas as pd
 
     keys = dict.fromkeys([*BASE_KEYS, *analysis.groups[0].key, "seed"])
@@ -80,7 +80,7 @@ def runs_frame(analysis: Analysis) -> pd.DataFrame:
 
 
 def _robustness_of(analysis: Analysis, group: RunGroup) -> dict[str, float]:
-    """Mean corruption errors; nothing where no run was measured."""
+    """Return mean corruption errors; empty if no run was measured."""
     found = analysis.robustness
     if found is None:
         return {}
@@ -97,7 +97,7 @@ def _robustness_of(analysis: Analysis, group: RunGroup) -> dict[str, float]:
 
 
 def recalls_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a class and group: recall averaged over its runs."""
+    """Return one row per class and group: recall averaged over its runs."""
     import pandas as pd
 
     rows = []

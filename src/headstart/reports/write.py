@@ -1,4 +1,4 @@
-"""An analysis to files: pages, tables and figures."""
+"""Write an analysis to files: pages, tables and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headstart.reports.tidy import group_frame, recalls_frame, runs_frame
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report was written."""
+    """The files of a written report."""
 
     directory: Path
 
@@ -48,12 +48,12 @@ class Report:
 
 
 def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
-    """Write report.html, .md, .tex, .png and .csv (a row a group), runs.csv, comparisons.csv, recalls.csv, figures/.
+    """Write report.html, .md, .tex, .png and .csv (a row per group), runs.csv, comparisons.csv, recalls.csv, figures/.
 
-    Where runs were measured under corruptions, robustness.csv and robustness_comparisons.csv as well; of one run alone
-    what its kind of target adds, such as classes.csv, confusions.csv and mistakes.csv.
+    Runs measured under corruptions add robustness.csv and robustness_comparisons.csv. A single run adds the tables of
+    its kind of target, e.g. classes.csv, confusions.csv and mistakes.csv.
 
-    ``command`` is what made it, for readers who want to repeat it.
+    ``command`` is the command that made the report, for readers who want to repeat it.
     """
     import pandas as pd
 

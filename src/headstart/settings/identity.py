@@ -19,11 +19,7 @@ OF_USE = frozenset(
     " order_seed augmentation_seed".split()
 )
 # Settings whose null means what another value meant in earlier runs.
-NULL_BEFORE = {
-    "dataset.split_column": "split",
-    "callbacks.early_stopping.monitor": "validation/accuracy",
-    "callbacks.early_stopping.mode": "max",
-}
+NULL_BEFORE = {"dataset.split_column": "split"}
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def estimate_statistics(network: nn.Module, layers: Sequence[_BatchNorm], batche
     """Set the statistics of these layers to their averages over batches (AdaBN, arXiv:1603.04779).
 
     Each batch holds the arguments of the network. The result depends on the batch size, as each layer normalises by
-    the statistics of the current batch. All other layers are in eval mode, and afterwards these layers are, too;
-    torch's ``update_bn`` would train with dropout.
+    the statistics of the current batch. All other layers stay in eval mode, unlike in torch's ``update_bn``, which
+    applies dropout. Afterwards the whole network is in eval mode.
     """
     network.eval()
     momenta = [layer.momentum for layer in layers]

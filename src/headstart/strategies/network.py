@@ -56,7 +56,7 @@ class HeadedBackbone(pl.LightningModule):
     def normalised_features(self, x: Tensor) -> Tensor:
         """Return features (N, D) of normalised inputs."""
         end = self.plan.prefix_end
-        with torch.no_grad():  # nothing in the frozen prefix is trained, so no activation has to be kept
+        with torch.no_grad():  # the frozen prefix needs no activations for a backward pass
             if end == len(self.backbone.stages):
                 return self.backbone(x)
             x = self.backbone.forward_stages(x, 0, end)

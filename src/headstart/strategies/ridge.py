@@ -42,7 +42,7 @@ class Ridge(SolvedStrategy):
         return probe.number
 
     def compute_again(self, images: Features) -> None:
-        """Solve for the chosen strength; the scale stays, as it needs images that the fit has not seen."""
+        """Solve for the chosen strength and keep the scale, which only images outside the fit can determine."""
         strength, scale = self.chosen
         images, task = in_double(images), self.task
         ((_, weight, bias),) = solve(

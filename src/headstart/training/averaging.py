@@ -113,7 +113,7 @@ class ExponentialAverage(AveragedWeights):
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Count steps from here, as a resumed run now knows its number of steps."""
+        """Read the number of steps, which a resumed run has restored by now."""
         self._step = trainer.global_step
 
     @torch.no_grad()

@@ -212,8 +212,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     if processes.follows():
         loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]
     primary = kind_of(config).primary
-    watching = _with_monitors(config.callbacks, primary)
-    callbacks: list[pl.Callback] = [make(watching, str(name)) for name in watching]
+    callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     for name, callback in zip(config.callbacks, callbacks, strict=True):
         if not isinstance(callback, pl.Callback):
             raise ConfigError(f"callbacks.{name}: {type(callback).__name__} is no callback of Lightning's.")
@@ -250,13 +249,15 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     return trainer, loggers, keep
 
 
-def _with_monitors(callbacks: DictConfig, primary: Metric) -> DictConfig:
-    """Return the callbacks with the primary metric on validation wherever a monitor is null."""
-    callbacks = callbacks.copy()
+def fill_monitors(callbacks: DictConfig, primary: Metric) -> None:
+    """Set a monitor that is null to the primary metric on validation, and a null mode to its better direction."""
     for settings in callbacks.values():
-        if isinstance(settings, DictConfig) and "monitor" in settings and settings.monitor is None:
-            settings.monitor, settings.mode = f"validation/{primary.name}", primary.mode
-    return callbacks
+        if not isinstance(settings, DictConfig) or "monitor" not in settings:
+            continue
+        settings.monitor = settings.monitor or f"validation/{primary.name}"
+        if settings.get("mode", "") is None:
+            watches_primary = settings.monitor.endswith(f"/{primary.name}")
+            settings.mode = primary.mode if watches_primary else "min" if settings.monitor.endswith("/loss") else "max"
 
 
 def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:

@@ -62,6 +62,6 @@ class Pruning(pl.Callback):
 
 
 def pruning_callbacks(sweep: Mapping[str, Any] | None, primary: Metric) -> list[pl.Callback]:
-    """One, where the settings under ``sweep`` say which trial this run is."""
+    """Return the callback if the settings under ``sweep`` give this run a trial, else no callback."""
     trial = (sweep or {}).get("trial")
     return [Pruning(int(trial["number"]), str(trial["study"]), str(trial["storage"]), primary)] if trial else []

@@ -356,7 +356,7 @@ def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
 
 
 def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
-    """Write the predictions of both splits, and add the scores of test, and of validation if of single views."""
+    """Write the predictions of both splits; add the scores of test, and with ``one_view`` those of validation."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
         ("test", TEST_PREDICTIONS, data.test, tested.test),

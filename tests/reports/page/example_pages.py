@@ -183,7 +183,7 @@ def small_page() -> Page:
             "labels a class.",
             "caltech101: finetune_all is the best strategy with 93.4 %, 38.5 points above scratch (95 % interval 36.9 "
             "to 40.1).",
-            "scene15: finetune_all and finetune_upper cannot be told apart (0.9 points, p = 0.21).",
+            "scene15: finetune_all and finetune_upper are not significantly different (0.9 points, p = 0.21).",
         ],
         tables=[results(runs)],
         charts=[*(curves(*item) for item in DATASETS.items()), budget()],

@@ -82,7 +82,7 @@ def _cells(one: Comparison, metric: Metric, runs: tuple[int, ...]) -> list[Cell]
         Cell(f"{one.a} – {one.b}"),
         Cell(one.a),
         Cell(one.b),
-        Cell(metric.number(result.difference), result.difference, runs, one.told_apart),
+        Cell(metric.number(result.difference), result.difference, runs, one.significant),
         Cell(metric.interval(result.low, result.high), result.low, runs),
         Cell("", result.high),
         Cell("", result.level),

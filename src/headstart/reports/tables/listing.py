@@ -1,4 +1,4 @@
-"""All tables of a report, in the order of reading."""
+"""List all tables of a report, in the order of reading."""
 
 from headstart.report_table import ReportTable
 from headstart.reports.analysis import Analysis

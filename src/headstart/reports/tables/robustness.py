@@ -1,4 +1,4 @@
-"""The tables of robustness: mean errors over corruptions, and the error under each."""
+"""Make the tables of robustness: mean errors over corruptions, and the error under each."""
 
 import math
 
@@ -10,7 +10,7 @@ from headstart.reports.tables.cells import GroupColumn, group_table, score_cell
 
 
 def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
-    """Return a row a group, lowest mean corruption error first."""
+    """Return one row per group, lowest mean corruption error first."""
     best = {id(group) for group, is_best in found.rows if is_best}
     columns: list[GroupColumn] = [
         (Column("mCE (%)", "number"), lambda group: score_cell(found.mce(group), id(group) in best)),
@@ -28,7 +28,7 @@ def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
 
 
 def corruption_tables(analysis: Analysis, found: Measured) -> list[ReportTable]:
-    """Return a table a panel: a row a corruption, a column a group, mean errors over severities."""
+    """Return one table per panel, with mean errors over severities: a row per corruption, a column per group."""
     tables = []
     for number, panel in enumerate(found.panels):
         errors = [(analysis.places(group.runs), found.by_corruption(group)) for group in panel.groups]
