@@ -138,11 +138,11 @@ class TensorBoardCurves(Curves):
         self.laid_out = False
 
     def state(self) -> dict[str, Any]:
-        """Return the rows, and the length of each file."""
+        """Return the rows, the length of each file, and whether the charts are written."""
         self.save()
         files = self.folder.glob(f"{TENSORBOARD_FOLDER}/*/*")
         lengths = {file.relative_to(self.folder).as_posix(): file.stat().st_size for file in files}
-        return {**super().state(), "files": lengths}
+        return {**super().state(), "files": lengths, "laid_out": self.laid_out}
 
     def resume(self, state: Mapping[str, Any] | None) -> None:
         """Cut the files to their lengths at that state and remove later files, so that no number appears twice."""
@@ -154,7 +154,7 @@ class TensorBoardCurves(Curves):
                 file.unlink()
             else:
                 os.truncate(file, length)
-        self.laid_out = bool(lengths)
+        self.laid_out = bool(state and state["laid_out"])
 
     def writer(self, split: str) -> SummaryWriter:
         """Return the writer of a split, opened at first use."""
