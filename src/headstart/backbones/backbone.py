@@ -69,6 +69,10 @@ class Backbone(nn.Module):
         self.taps = tuple(taps) if taps is not None else (len(self.stages) - 1,)
         self.feature_dim = self._dry_run()
 
+    def take_inputs(self, signature: Signature) -> None:
+        """Take the inputs of a data set: what its items are."""
+        self.signature = signature
+
     @property
     def stage_names(self) -> list[str]:
         """Return the names of the stages, lowest first."""

@@ -128,10 +128,16 @@ def _without_strategy(arguments: Sequence[str]) -> list[str]:
 
 def _shares(name: str, arguments: Sequence[str]) -> Shares:
     """Create a strategy as a run does, and count its trained parameters."""
+    import numpy as np
+
+    from headstart.inputs.signature import RGB
     from headstart.training.compose import make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
-    data: Any = SimpleNamespace(num_classes=CLASSES, class_weights=None, balance="none")  # all that strategies read
+    data: Any = SimpleNamespace(  # all that strategies read
+        num_classes=CLASSES, class_weights=None, balance="none", signature=RGB,
+        train=SimpleNamespace(targets=np.arange(CLASSES, dtype=float)),
+    )  # fmt: skip
     strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
     parts = {**strategy.backbone.stages, "head": strategy.head}
     return Shares(name, {part: _share(module) for part, module in parts.items()})

@@ -142,7 +142,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     """Return the LightningModule; the task needs to know the data, so they come first."""
     if (augmentation.views or config.get("test_views")) and not data.signature.views:
         raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
-    backbone.signature = data.signature
+    backbone.take_inputs(data.signature)
     kind = get_class(config.strategy._target_)
     wanted: dict[str, Any] = {}
     if getattr(kind, "wants_random", False):
