@@ -246,7 +246,7 @@ def test_what_was_told_once_is_told_again_without_decoding(tmp_path: Path, monke
     assert first.not_used == ["further pages of 24 TIFF files"]
     assert "nearly black" in first.warnings[0]
     assert "dataset.bits" in first.warnings[0]
-    monkeypatch.setattr("headstart.data.module.decode_all", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("headstart.data.decoded_splits.decode_all", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr("headstart.inputs.reading.find_range", lambda *_: pytest.fail("looked for the range again"))
     again = prepared(root, seen)
     assert (again.not_used, again.warnings, again.pixel_range) == (first.not_used, first.warnings, first.pixel_range)

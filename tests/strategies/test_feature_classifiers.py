@@ -142,7 +142,7 @@ def test_rows_are_means_over_views(digits: Digits, tmp_path: Path) -> None:
     ("cls", "kwargs", "message"),
     [
         (Knn, {"augmented": True}, "averag"),
-        (Knn, {"views": 4}, "Name one"),
+        (Knn, {"views": 4}, "set one"),
         (Knn, {"views": 0, "augmented": True}, "strategy.views=0"),
         (Knn, {"neighbours": [0]}, "strategy.neighbours"),
         (Knn, {"temperature": 0}, "strategy.temperature"),

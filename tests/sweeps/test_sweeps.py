@@ -361,7 +361,7 @@ def test_a_crash_is_told_once_and_its_cause_stands_in_the_table(
         except RuntimeError:
             raise RuntimeError("Please call `iter(combined_loader)` first.")  # noqa: B904 - as Lightning does
 
-    monkeypatch.setattr("headstart.strategies.GradientStrategy.on_fit_start", fails)
+    monkeypatch.setattr("headstart.strategies.Strategy.begin", fails)
     assert main(SWEEP) == 1
     captured = capsys.readouterr()
     told = "headstart: The processes that load images cannot work because too many files are open; "

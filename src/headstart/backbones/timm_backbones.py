@@ -1,5 +1,6 @@
 """Any network of timm as a backbone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -126,9 +127,14 @@ def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsIn
     interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
     preprocessing = Preprocessing(
         size,
-        tuple(config["mean"]),
-        tuple(config["std"]),
+        _for_each_channel(config["mean"]),
+        _for_each_channel(config["std"]),
         interpolation,
         float(config["crop_pct"]),
     )
     return Backbone(name, stages, pool, preprocessing, info)
+
+
+def _for_each_channel(values: Sequence[float]) -> tuple[float, ...]:
+    """Return a value for each channel of an image; the value of a grey network counts for all of them."""
+    return tuple(values) * RGB.channels if len(values) == 1 else tuple(values)
