@@ -68,7 +68,7 @@ class Regression:
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss and mean absolute error in float64."""
-        outputs, targets = outputs.cpu().double(), self._column(targets.cpu()).double()
+        outputs, targets = outputs.detach().cpu().double(), self._column(targets.cpu()).double()
         return {"loss": float(self.loss(outputs, targets)), self.primary: float((outputs - targets).abs().mean())}
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
