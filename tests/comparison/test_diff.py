@@ -17,9 +17,9 @@ from scipy.stats import ttest_rel
 from headstart.cli import main
 from headstart.commands.diff import value_cells
 from headstart.comparison.diff import (
+    ClassPairs,
     DiffSection,
     ErrorPairs,
-    Pairs,
     compare_predictions,
     conclusion,
     differences,
@@ -51,7 +51,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     for title in ("settings", "seeds", "code", "data", "weights", "packages", "hardware", "results"):
         assert f"the same: {title} (" in said
-    assert said.rstrip().splitlines()[-1] == "The two should give the same result, and they did."
+    assert said.rstrip().splitlines()[-1] == "The results should be equal, and they are equal."
 
 
 # A change, the section it belongs to, the row's name, and whether it may change the result.
@@ -87,7 +87,7 @@ def test_one_change_shows_in_one_section(
         assert [name for name, section in found.items() if section.rows] == [title]
         assert names(found[title]) == [row]
         assert found[title].equal is not bears
-        assert told(one, other).startswith("The two need not give the same result" if bears else "The two should give")
+        assert told(one, other).startswith("The results may differ" if bears else "The results should be equal")
         assert bool(found[title].rows[0].note) is not bears
 
 
@@ -127,7 +127,7 @@ def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "12 of 40 test images are predicted differently; 10 are right only in A, 2 only in B" in said
     assert "-20.00 points" in said
-    assert "The two should give the same result, but they did not." in said
+    assert "The results should be equal, but they differ." in said
 
 
 def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
@@ -136,12 +136,12 @@ def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
     b = tmp_path / "b.csv"
     cells = [head.split(","), *(row.split(",") for row in reversed(rows))]
     b.write_text("".join(f"{i},{t},{p},{bee},{ant}\n" for i, t, p, ant, bee in cells))
-    assert compare_predictions(a, b, KINDS["classification"]) == Pairs(4, 0, 0, 0, None)
+    assert compare_predictions(a, b, KINDS["classification"]) == ClassPairs(4, 0, 0, 0, None)
 
 
 def test_other_images_are_not_paired(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", prefix="others")
-    with pytest.raises(DataError, match="4 and 4, of which 0 are the same"):
+    with pytest.raises(DataError, match="4 and 4, 0 in common"):
         compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
     result = sections(a, b)["results"]
     assert result.equal is False
@@ -152,8 +152,8 @@ def test_other_images_are_not_paired(tmp_path: Path) -> None:
 def test_the_interval_is_one(outcomes: list[tuple[bool, bool]]) -> None:
     first, second = np.array(outcomes).T
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    pairs = Pairs(len(outcomes), only_a + only_b, only_a, only_b)
-    mirrored = Pairs(len(outcomes), only_a + only_b, only_b, only_a)
+    pairs = ClassPairs(len(outcomes), only_a + only_b, only_a, only_b)
+    mirrored = ClassPairs(len(outcomes), only_a + only_b, only_b, only_a)
     low, high = pairs.interval
     assert low < high
     assert (-high, -low) == pytest.approx(mirrored.interval)
@@ -167,7 +167,7 @@ def test_the_interval_is_one(outcomes: list[tuple[bool, bool]]) -> None:
 def test_the_interval_covers_what_it_should() -> None:
     rng = np.random.default_rng(0)
     cells = rng.multinomial(100, [0.08, 0.15, 0.77], size=4000)  # only the first right, only the second, else
-    intervals = [Pairs(100, a + b, a, b).interval for a, b, _ in cells.tolist()]
+    intervals = [ClassPairs(100, a + b, a, b).interval for a, b, _ in cells.tolist()]
     covered = np.mean([low <= 0.07 <= high for low, high in intervals])
     assert 0.94 < covered < 0.97
 
@@ -185,7 +185,7 @@ def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
     assert found["settings"].equal is True, "their hashes are equal"
     assert main(["diff", str(b), str(a)]) == 0
     said = capsys.readouterr().out
-    assert "unknown whether they did, as A is failed" in said
+    assert "unknown whether they are, as A is failed" in said
     (a / "run.json").write_text(json.dumps({"schema": 1, "status": "running"}))
     assert all(section.equal is None for section in sections(a, b).values())
 
@@ -194,7 +194,7 @@ def test_code_that_was_not_recorded_is_not_called_the_same(tmp_path: Path) -> No
     old = {"git_commit": None, "git_dirty": None, "source_sha256": None}
     a, b = (make_up(tmp_path / name, provenance=old) for name in "ab")
     assert sections(a, b)["code"].equal is None
-    assert told(a, b).endswith("the same result (too little is recorded: code); they did.")
+    assert told(a, b).endswith("the results should be equal (not recorded: code); they are equal.")
     dirty = {"git_dirty": True, "source_sha256": None}
     c, d = (
         make_up(tmp_path / name, provenance=dirty | {"git_diff_sha256": diff})
@@ -208,7 +208,7 @@ def test_hardware_only_rounds(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", provenance={"hardware": {"threads": 2}})
     assert (
         told(a, b)
-        == "The two should give the same result but for rounding, as only the hardware differs, and they did."
+        == "The results should be equal except for rounding, as only the hardware differs, and they are equal."
     )
 
 
@@ -255,7 +255,7 @@ def test_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for title in ("seeds", "code", "data", "weights", "packages", "hardware"):
         assert found[title].equal is True, title
     assert all(section.equal for section in sections(a, a).values())
-    assert told(a, b).startswith("The two need not give the same result, as settings differ, and")
+    assert told(a, b).startswith("The results may differ, as settings differ, and")
 
 
 def test_no_torch() -> None:
@@ -330,8 +330,8 @@ def test_numbers_for_one_image_have_no_interval(tmp_path: Path) -> None:
 def test_other_targets_and_other_tasks_are_not_paired(tmp_path: Path) -> None:
     a = write_regression_run(tmp_path / "a", "ridge", 0, np.ones(3))
     (tmp_path / "other.csv").write_text((a / "predictions.csv").read_text().replace(",2.0,3.0", ",2.5,3.0"))
-    with pytest.raises(DataError, match="the same images with other targets"):
+    with pytest.raises(DataError, match="the same images with different targets"):
         compare_predictions(a / "predictions.csv", tmp_path / "other.csv", KINDS["regression"])
     result = sections(a, make_up(tmp_path / "b"))["results"]
     assert result.equal is False
-    assert "A is a run of regression, B one of classification" in result.notes[0]
+    assert "the task of A is regression, that of B classification" in result.notes[0]

@@ -128,9 +128,7 @@ def test_without_predictions_the_interval_is_that_over_runs(tmp_path: Path) -> N
     (group,) = group_runs(runs)
     evidence, problems = gather(runs)
     assert not evidence
-    assert {problem.reason for problem in problems} == {
-        "predictions.csv is missing, so it is compared by its mae alone"
-    }
+    assert {problem.reason for problem in problems} == {"predictions.csv is missing, so only its mae is compared"}
     expected = ttest_1samp([run.test for run in runs], 0).confidence_interval(0.95)
     assert with_interval(group, evidence).test.interval == pytest.approx((expected.low, expected.high))
 
@@ -178,7 +176,7 @@ def test_metrics_and_units_are_never_mixed(tmp_path: Path) -> None:
     ]
     _, problems = gather(runs)
     assert [problem.reason for problem in problems] == [
-        "predictions.csv gives no rmse for single images, so it is compared by its rmse alone"
+        "predictions.csv gives no rmse for single images, so only its rmse is compared"
     ]
 
 

@@ -49,7 +49,7 @@ def test_rows_and_panels_as_asked(tmp_path: Path) -> None:
     assert [group.label for group in panels[0].groups][:2] == ["head_only, lr 0.2", "head_only, lr 0.1"]
     only = make_panels(group_runs(runs, compare=["dataset", "lr"]))
     assert len(only) == 4
-    with pytest.raises(ConfigError, match="'strategy' is asked for twice"):
+    with pytest.raises(ConfigError, match="'strategy' is given twice"):
         layout_of(runs, by=["strategy"], compare=["strategy"])
 
 

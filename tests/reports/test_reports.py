@@ -115,7 +115,7 @@ def test_a_repeat_of_headstart_reproduce_never_counts(tmp_path: Path, capsys: py
     assert ([one.directory for one in found.runs], found.problems, found.repeated) == ([run], (), ())
     assert found.checks == 2
     assert main(["report", str(tmp_path / "b")]) == 2
-    assert "no finished run here (1 of 'headstart reproduce' do not count)" in capsys.readouterr().err
+    assert "no finished run here (1 by 'headstart reproduce' not counted)" in capsys.readouterr().err
 
 
 INDIFFERENT_KEYS = [f"{group}.{name}".lstrip(".") for group, names in INDIFFERENT.items() for name in sorted(names)]

@@ -83,7 +83,7 @@ def _sub_runs(panels: Sequence[Panel]) -> Iterator[tuple[str, SubRun]]:
         bands = [_bands(group) for group in groups]
         last = max((epoch for found in bands for curves in found.values() for epoch in curves["mean"]), default=0)
         for group, found in zip(groups, bands, strict=True):
-            name = unique_name(f"{plain_name(panel.title)}/{plain_name(panel.label(group))}", taken)
+            name = unique_name(f"{plain_name(panel.title)}/{plain_name(group.label)}", taken)
             yield f"{name}/test", _scores(name, group)
             drawn = found or _levels(group, max(last, 1))
             for split in SPLITS:

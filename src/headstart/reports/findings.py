@@ -76,7 +76,7 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     if not others:
         return f"{best.label} has a test {metric.title} of {mean}"
     if not (alike or better or single or unknown):
-        return f"{best.label} is the best {panel.what} with {mean}"
+        return f"{best.label} is the best {panel.compared} with {mean}"
     clauses = [
         f"{words} {_listed(labels)}"
         for words, labels in (

@@ -118,7 +118,7 @@ def _card(run: Run) -> RunCard:
 def _config_text(run: Run) -> str:
     try:
         return plain_text(checked_yaml(run.directory, SETTINGS_FILE))
-    except DataError:  # the reader of the runs has named it
+    except DataError:  # read_runs has reported it
         return ""
 
 
