@@ -133,9 +133,9 @@ def test_without_measurements_nothing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"images": "others"}, "were measured on other images"),
-        ({"made_by": "kernels 0"}, "with corruptions made otherwise (kernels 1; kernels 0)"),
-        ({"cells": CELLS[:2]}, "under other corruptions or severities (4 and 2 in all)"),
+        ({"images": "others"}, "were measured on different images"),
+        ({"made_by": "kernels 0"}, "with corruptions made differently (kernels 1; kernels 0)"),
+        ({"cells": CELLS[:2]}, "under different corruptions or severities (4 and 2 in all)"),
     ],
 )
 def test_what_was_measured_otherwise_is_not_compared(tmp_path: Path, changes: dict[str, object], why: str) -> None:

@@ -78,7 +78,7 @@ def best_rows(
     near = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
     bound = min(map(gain, score(best).interval))
     ties = takewhile(
-        lambda group: frozenset((best.label, group.label)) in not_separated and not gain(score(group).mean) < bound,
+        lambda group: frozenset((best.label, group.label)) in near and not gain(score(group).mean) < bound,
         others,
     )
     return frozenset({best.label, *(group.label for group in ties)})

@@ -1,4 +1,4 @@
-"""The overview of a report: learning curves above means on test."""
+"""Draw the overview of a report: learning curves above means on test."""
 
 import io
 import math
@@ -39,7 +39,7 @@ PLOT = 2.4
 VALUE = 0.85
 """The width beside the bars for their numbers, in inches."""
 HEAD = 0.35
-"""The height above the curves for a title, in inches."""
+"""The height of the title above the curves, in inches."""
 BAR = 0.22
 TITLE = "validation (training dotted)"
 ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."

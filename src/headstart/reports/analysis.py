@@ -79,7 +79,7 @@ class Analysis:
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
-        """Return the budget of each group, in their order."""
+        """Return the tuning budget of each group, in the order of the groups."""
         return tuple(budget_of(group) for group in self.groups)
 
     @cached_property

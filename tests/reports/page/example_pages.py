@@ -189,7 +189,7 @@ def small_page() -> Page:
         charts=[*(curves(*item) for item in DATASETS.items()), budget()],
         images=[image()],
         runs=runs,
-        problems=[
+        notes=[
             "scene15-efficientnet_lite0-head_only-seed3-17aa02c4: failed, out of memory; not counted.",
             "caltech101-efficientnet_lite0-scratch-seed1-09fe1b7c: finished, 2 images were unreadable and skipped.",
         ],
@@ -248,5 +248,5 @@ def evil_page() -> Page:
         charts=[Chart(bad, bad, bad, bad, [Series(bad, bad, bad, values, values, values, values, "test", bad)])],
         images=[replace(image(), title=bad, note=bad, files=[bad, "a\ud800.svg"])],
         runs=[card, other, broken],
-        problems=[bad],
+        notes=[bad],
     )
