@@ -22,7 +22,7 @@ def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
     assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
     assert list(found.classes) == classes
     assert found.targets.tolist() == targets.tolist()
-    assert found.said.tolist() == logits.argmax(1).tolist()
+    assert found.predicted.tolist() == logits.argmax(1).tolist()
     np.testing.assert_allclose(found.probabilities, logits.double().softmax(1).numpy(), rtol=1e-10)
     other = read_class_predictions(tmp_path / "p.csv")
     assert found.images == other.images

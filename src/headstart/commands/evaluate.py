@@ -159,7 +159,7 @@ def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors
             score = float((predicted == rebuilt.predictions.targets).mean())
             if not metric.agrees(float(rebuilt.predictions.per_image.mean()), recorded):
                 raise DataError(f"predictions.csv does not agree with run.json, which says {metric.exact(recorded)}")
-            changed = int((predicted != rebuilt.predictions.said).sum())
+            changed = int((predicted != rebuilt.predictions.predicted).sum())
             agrees = "as run.json says" if not changed else f"run.json says {metric.exact(recorded)}"
             rounding = f"; rounding changed {changed} predictions" if changed else ""
             print(

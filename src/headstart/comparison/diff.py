@@ -160,7 +160,7 @@ def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[
     same_columns = list(first.classes) == list(second.classes)
     return ClassPairs(
         images=len(at),
-        changed=int((names_a[first.said] != names_b[second.said[at]]).sum()),
+        changed=int((names_a[first.predicted] != names_b[second.predicted[at]]).sum()),
         only_a=int((right_a & ~right_b).sum()),
         only_b=int((right_b & ~right_a).sum()),
         largest=float(np.abs(first.probabilities - second.probabilities[at]).max()) if same_columns else None,

@@ -1,9 +1,7 @@
 """Draw the overview of a report: learning curves above means on test."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,6 @@ from headstart.figures.canvas import (
     text_width,
 )
 from headstart.figures.style import ALIKE_FROM, REFERENCE, Style, reference_styles, styles_of
-from headstart.files import write_atomically
 
 ACROSS = 4
 """The number of panels in a row."""
@@ -46,16 +43,11 @@ ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
 
 
 @styled
-def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curves]] | None = None) -> None:
-    """Write the overview to a PNG file; ``curves`` are each panel's, if already read."""
-    content = io.BytesIO()
-    draw_overview(panels, curves).savefig(content, format="png", dpi=120, pil_kwargs={"compress_level": 3})
-    write_atomically(path, content.getvalue())
-
-
-@styled
 def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
-    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right."""
+    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right.
+
+    ``curves`` are those of each panel; by default they are read.
+    """
     curves = [read_curves(panel) for panel in panels] if curves is None else curves
     names = [[group.label for group in (*panel.groups, *panel.references)] for panel in panels]
     styles = styles_of([group.label for panel in panels for group in panel.groups])

@@ -137,11 +137,11 @@ def test_scores(test: HasPredictions, validation: HasPredictions | None = None) 
 
     targets, probabilities = test.targets, test.probabilities
     _check(targets, probabilities)
-    said, classes = np.argmax(probabilities, axis=1), np.arange(probabilities.shape[1])
-    _, recall, f1, _ = precision_recall_fscore_support(targets, said, labels=classes, zero_division=np.nan)
+    predicted, classes = np.argmax(probabilities, axis=1), np.arange(probabilities.shape[1])
+    _, recall, f1, _ = precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=np.nan)
     fitted = None if validation is None else temperature(validation.targets, validation.probabilities)
     return Scores(
-        accuracy=float(np.mean(said == targets)),
+        accuracy=float(np.mean(predicted == targets)),
         balanced_accuracy=float(np.nanmean(recall)),
         macro_f1=float(np.nanmean(f1)),
         recall=recall,
@@ -184,14 +184,14 @@ def reliability_bins(targets: Integers, probabilities: Floats, bins: int = BINS)
     """Accuracy and mean confidence by confidence (Guo et al. 2017, equation 3)."""
     # calibration_curve of scikit-learn has two classes, and no counts
     _check(targets, probabilities)
-    said = np.argmax(probabilities, axis=1)
-    top = _of_target(said, probabilities)
+    predicted = np.argmax(probabilities, axis=1)
+    top = _of_target(predicted, probabilities)
     number = np.clip(np.searchsorted(_edges(bins), top, side="left") - 1, 0, bins - 1)
     count = np.bincount(number, minlength=bins)
     return ReliabilityBins(
         count,
         confidence=_ratio(np.bincount(number, top, minlength=bins), count),
-        accuracy=_ratio(np.bincount(number[said == targets], minlength=bins), count),
+        accuracy=_ratio(np.bincount(number[predicted == targets], minlength=bins), count),
     )
 
 
@@ -203,11 +203,11 @@ def pooled(bins: Sequence[ReliabilityBins]) -> ReliabilityBins:
     return ReliabilityBins(count, _ratio(confidence, count), _ratio(right, count))
 
 
-def confusion_counts(targets: Integers, said: Integers, classes: int) -> NDArray[np.int64]:
+def confusion_counts(targets: Integers, predicted: Integers, classes: int) -> NDArray[np.int64]:
     """Images by true class (row) and predicted class (column), (C, C)."""
     from sklearn.metrics import confusion_matrix
 
-    return confusion_matrix(targets, said, labels=np.arange(classes))
+    return confusion_matrix(targets, predicted, labels=np.arange(classes))
 
 
 def temperature(targets: Integers, probabilities: Floats) -> float:

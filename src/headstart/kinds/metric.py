@@ -18,7 +18,7 @@ DIGITS = 3
 EXACT = 6
 """Significant digits where two values are held against each other."""
 CLOSE = 1e-4
-"""How far apart a share that run.json states, and its value from predictions, may be; of other metrics, relatively."""
+"""The largest difference allowed between run.json and predictions: absolute for shares, else relative."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Wording:
     beats: str = "{a} beats {b} by {size}"
     above: str = "{a} is {size} above {b}"
     lead: str = "+{size}"
-    """What a leads by where that is not significant."""
+    """The lead of a if it is not significant."""
     alike: str = "score the same on the same"
-    """What is said of two that never differ on any image, before the number of test images."""
+    """For two that never differ on any image; the number of test images follows."""
 
 
 def interval_text(low: float, high: float) -> str:

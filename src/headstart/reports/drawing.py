@@ -195,7 +195,7 @@ def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, flo
 def _confusion(runs: Sequence[Run], title: str) -> Figure:
     found = [read_class_predictions(run.directory / TEST_PREDICTIONS) for run in runs]
     found = [one for one in found if list(one.classes) == list(found[0].classes)]
-    counts = [confusion_counts(one.targets, one.said, len(one.classes)) for one in found]
+    counts = [confusion_counts(one.targets, one.predicted, len(one.classes)) for one in found]
     return draw_confusion(counts, list(found[0].classes), title)
 
 

@@ -113,7 +113,7 @@ def remarks(found: RunSet) -> list[str]:
     """Return notes on runs that are not counted, and on those that are."""
     lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in found.problems]
     if found.repeated:
-        lines.append(f"not counted, as a later run repeats them: {len(found.repeated)}")
+        lines.append(f"{len(found.repeated)} run(s) not counted, as later runs repeat them")
     reused = [run for run in found.runs if _reused_features(run)]
     if reused:
         lines.append(
