@@ -51,7 +51,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     for title in ("settings", "seeds", "code", "data", "weights", "packages", "hardware", "results"):
         assert f"the same: {title} (" in said
-    assert said.rstrip().splitlines()[-1] == "The results should be equal, and they are equal."
+    assert said.rstrip().splitlines()[-1] == "The results should be equal, and they are."
 
 
 # A change, the section it belongs to, the row's name, and whether it may change the result.
@@ -206,10 +206,7 @@ def test_code_that_was_not_recorded_is_not_called_the_same(tmp_path: Path) -> No
 
 def test_hardware_only_rounds(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", provenance={"hardware": {"threads": 2}})
-    assert (
-        told(a, b)
-        == "The results should be equal except for rounding, as only the hardware differs, and they are equal."
-    )
+    assert told(a, b) == "The results should be equal except for rounding, as only the hardware differs, and they are."
 
 
 def test_values_that_look_like_markup_or_are_long_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

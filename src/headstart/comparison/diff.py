@@ -395,8 +395,12 @@ def conclusion(sections: Sequence[DiffSection]) -> str:
         should = "The results should be equal"
     if results.equal is None:
         return f"{should}; it is unknown whether they are, as {results.summary}."
-    join = ";" if unknown and not different else ", and" if results.equal != bool(different) else ", but"
-    return f"{should}{join} they {'are equal' if results.equal else 'differ'}."
+    state = "they are equal" if results.equal else "they differ"
+    if unknown and not different:
+        return f"{should}; {state}."
+    if results.equal == bool(different):
+        return f"{should}, but {state}."
+    return f"{should}, and they {'are' if results.equal else 'do'}."
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[DiffRow]:
