@@ -40,7 +40,7 @@ class DiffRow:
     a: Any
     b: Any
     note: str = ""
-    """A note for the reader, e.g. that it does not change the result."""
+    """A note on the row, e.g. that it does not affect the result."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def compare_weights(a: RunRecord, b: RunRecord) -> DiffSection:
     rows = _changed({name: first.get(name) for name in names}, {name: second.get(name) for name in names})
     equal = first.get("sha256") == second.get("sha256") and first.get("matched") == second.get("matched")
     if first.get("sha256") is None and second.get("sha256") is None and first.get("name") != second.get("name"):
-        return DiffSection("weights", tuple(rows), None, "no hash of them")
+        return DiffSection("weights", tuple(rows), None, "no hash of the weights")
     if equal:
         rows = [replace(row, note=NO_EFFECT) for row in rows]
     return DiffSection("weights", tuple(rows), equal, str(first.get("name") or "random, from the seed"))
@@ -428,7 +428,7 @@ def _without_config(a: RunRecord, b: RunRecord) -> str:
 
 
 def _missing(what: str, a: RunRecord, b: RunRecord, in_a: bool, in_b: bool) -> str:
-    """Return which of the two lacks something."""
+    """Return what is missing, with the names of the runs that lack it."""
     names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
     return f"{what} in {' and '.join(names)}"
 
@@ -437,7 +437,7 @@ def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> DiffRow:
     """Compare two lists: their lengths, and the first few entries that only one of them has."""
     in_a, in_b = ({_plain(entry) for entry in entries} for entries in (a, b))
     only_a, only_b = [entry for entry in a if _plain(entry) not in in_b], [e for e in b if _plain(e) not in in_a]
-    note = "" if only_a or only_b else "in another order"
+    note = "" if only_a or only_b else "in a different order"
     return DiffRow(name, f"{len(a)}{_few(only_a)}", f"{len(b)}{_few(only_b)}", note)
 
 

@@ -113,7 +113,8 @@ def remarks(found: RunSet) -> list[str]:
     """Return notes on runs that are not counted, and on those that are."""
     lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in found.problems]
     if found.repeated:
-        lines.append(f"{len(found.repeated)} run(s) not counted, as later runs repeat them")
+        count = len(found.repeated)
+        lines.append(f"{count} run{'' if count == 1 else 's'} not counted: repeated later")
     reused = [run for run in found.runs if _reused_features(run)]
     if reused:
         lines.append(

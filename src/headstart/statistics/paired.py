@@ -1,4 +1,4 @@
-"""The difference between two strategies that share seeds, test images, or both."""
+"""Compare two strategies that share seeds, test images, or both."""
 
 import math
 from collections.abc import Mapping

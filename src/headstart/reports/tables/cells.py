@@ -60,7 +60,7 @@ def metric_cell(group: RunGroup, score: Statistic, alone: bool, bold: bool = Fal
 
 
 def amount_cell(value: float) -> Cell:
-    """Return three digits with a unit; nothing for NaN."""
+    """Return the cell of an amount: three digits with a unit, "–" for NaN."""
     return Cell(amount(value), value)
 
 

@@ -10,7 +10,7 @@ from headstart.reports.tables.cells import GroupColumn, group_table, score_cell
 
 
 def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
-    """Return one row per group, lowest mean corruption error first."""
+    """Return one row per group, the lowest mean corruption error first."""
     best = {id(group) for group, is_best in found.rows if is_best}
     columns: list[GroupColumn] = [
         (Column("mCE (%)", "number"), lambda group: score_cell(found.mce(group), id(group) in best)),
