@@ -115,15 +115,8 @@ def _probe(
 
 def _describe(parts: Parts) -> None:
     data, strategy = parts.data, parts.strategy
-    size = strategy.backbone.preprocessing.image_size
-    log.info(
-        "%s on %s: %d classes, %d training, %d validation and %d test images, %d x %d pixels",
-        strategy.backbone.name, data.name, data.num_classes, len(data.train), len(data.validation), len(data.test),
-        size, size,
-    )  # fmt: skip
-    if data.splits_made:
-        log.info("%s", data.splits_made)
-    describe_data(data)
+    title = f"{strategy.backbone.name} on {data.name}"
+    describe_data(data, title, strategy.backbone.preprocessing.image_size)
     if data.skipped:
         log.warning("%d unreadable images are skipped: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)
