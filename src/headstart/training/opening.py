@@ -29,7 +29,7 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in HEADER]
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
-    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
+    if steps := augmentation_steps(config, parts.augmentation, data.train.packs):
         log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
 
 
