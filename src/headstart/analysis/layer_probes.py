@@ -98,8 +98,7 @@ def _probe(
     stage: str | None, columns: slice, splits: tuple[Features, Features, Features], strategy: LinearProbe
 ) -> StageProbe:
     train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
-    task = strategy.task
-    probe = fit_probe(train, validation, task.width, strategy.strengths, strategy.loss, balanced=task.balanced)
+    probe = fit_probe(train, validation, strategy.task, strategy.strengths, strategy.loss)
     # In single precision, as the head of a run: the same decisions.
     logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
     return StageProbe(
