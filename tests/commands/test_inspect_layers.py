@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import answer_of
+from conftest import TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
 from headstart.analysis.layer_report import TEST, VALIDATION, draw, probes_csv, probes_table, verdict
 from headstart.cli import main
 from headstart.features import keeping
-from tests.conftest import TINY, runs_below
 
 SMALL = [*TINY, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
