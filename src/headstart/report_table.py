@@ -1,4 +1,4 @@
-"""A table as data: what a reader sees, what it is sorted by, and the runs behind it. It knows no format.
+"""Hold a table as data: its texts, its sort keys, and the runs behind each cell. It knows no format.
 
 Texts may hold any characters; each renderer escapes them. Numbers that are not finite count as missing.
 """
@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, what it is sorted by, and which runs are behind it."""
+    """The text of a cell, its sort key, and the runs behind it."""
 
     text: str
     value: float | str | None = None
@@ -58,22 +58,22 @@ class ReportTable:
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns that people see."""
+        """Return the names of the columns that people see."""
         return [column.name for column in self.columns if column.shown]
 
     @property
     def numeric(self) -> list[bool]:
-        """Which of these columns are numbers."""
+        """Return whether each of these columns holds numbers."""
         return [column.kind == "number" for column in self.columns if column.shown]
 
     @property
     def cells(self) -> list[list[Cell]]:
-        """The rows of these columns."""
+        """Return the rows, with these columns only."""
         return [[cell for cell, column in zip(row, self.columns, strict=True) if column.shown] for row in self.rows]
 
     @property
     def texts(self) -> list[list[str]]:
-        """The same as texts."""
+        """Return the texts of these cells."""
         return [[cell.text for cell in row] for row in self.cells]
 
     def first(self, count: int) -> ReportTable:
@@ -99,10 +99,10 @@ class ReportTable:
 
 
 def share_cell(share: float, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a share in percent; nothing for NaN."""
+    """Return the cell of a share in percent, or of a dash for NaN."""
     return Cell(NOTHING if math.isnan(share) else f"{100 * share:.1f}", share, runs)
 
 
 def count_cell(count: int, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a whole number."""
+    """Return the cell of a whole number."""
     return Cell(str(count), count, runs)

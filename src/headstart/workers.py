@@ -32,8 +32,6 @@ LACKS = {
     errno.ENOMEM: ("the memory is used up", "use a smaller dataset.batch_size"),
 }
 PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes and exchanges data with them
-
-
 # In a process that joblib started, the default context is joblib's, which cannot start torch's workers.
 CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 

@@ -138,11 +138,11 @@ def _finished(directory: Path) -> Run:
 
 def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
     from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import quieten
-    from headstart.training.prepare import settle_on_the_cpu
+    from headstart.training.console import silence_lightning
+    from headstart.training.prepare import hide_absent_gpus
 
-    quieten()
-    settle_on_the_cpu()
+    silence_lightning()
+    hide_absent_gpus()
     return rebuild(run, options.root, options.trust)
 
 

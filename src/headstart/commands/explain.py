@@ -120,11 +120,11 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
     from headstart.analysis.explain import grad_cam, mistakes
     from headstart.analysis.explain.drawing import files_of, style
     from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import quieten
-    from headstart.training.prepare import settle_on_the_cpu
+    from headstart.training.console import silence_lightning
+    from headstart.training.prepare import hide_absent_gpus
 
-    quieten()
-    settle_on_the_cpu()
+    silence_lightning()
+    hide_absent_gpus()
     rebuilt = rebuild(run, options.root, options.trust)
     if options.stage is not None:  # refuse a wrong name before the pass over all images
         grad_cam.find_stage(grad_cam.stage_maps(rebuilt.strategy.backbone), rebuilt.strategy.backbone, options.stage)

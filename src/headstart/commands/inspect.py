@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from headstart.commands.train import USER_ERRORS, answered
 from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
-from headstart.settings.early_checks import named_well
+from headstart.settings.early_checks import resolved_and_checked
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     if keys.isdisjoint(GIVE_SIZE):
         own.append("backbone.image_size=null")
     config, choices = composed(own)
-    return named_well(config, own), choices["strategy"]
+    return resolved_and_checked(config, own), choices["strategy"]
 
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:

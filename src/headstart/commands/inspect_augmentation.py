@@ -14,7 +14,7 @@ from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
 from headstart.records.names import SETTINGS_FILE
 from headstart.settings.configs import composed
-from headstart.settings.early_checks import check_settings, named_well
+from headstart.settings.early_checks import check_settings, resolved_and_checked
 from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
 from headstart.tables import table_text
@@ -62,7 +62,7 @@ def inspect_augmentation(arguments: Sequence[str]) -> int:
 
 def _draw_and_print(arguments: Sequence[str]) -> None:
     config, _ = composed([*arguments, "backbone.weights=null"])
-    config = named_well(config, arguments)
+    config = resolved_and_checked(config, arguments)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
         raise ConfigError("augmentation=none changes nothing; choose another, such as augmentation=crop_resize.")
@@ -71,11 +71,11 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     from headstart.augmentations import ManifoldMixup
     from headstart.training import compose
     from headstart.training.augmentation_plan import STEPS, augmentation_steps
-    from headstart.training.console import quieten
-    from headstart.training.prepare import settled
+    from headstart.training.console import silence_lightning
+    from headstart.training.prepare import run_settings
 
-    quieten()
-    config = OmegaConf.create(settled(config))
+    silence_lightning()
+    config = OmegaConf.create(run_settings(config))
     augmentation = compose.make_augmentation(config)
     data, backbone = compose.make_data(config), compose.make_backbone(config)
     data.prepare(backbone.preprocessing, augmentation.views)

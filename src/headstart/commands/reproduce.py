@@ -213,12 +213,12 @@ def today(config: DictConfig, output: Path) -> RunRecord:
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
     from headstart.settings import identity
-    from headstart.training.console import quieten
-    from headstart.training.prepare import prepare, settle_on_the_cpu, settled
+    from headstart.training.console import silence_lightning
+    from headstart.training.prepare import hide_absent_gpus, prepare, run_settings
 
-    quieten()
-    settle_on_the_cpu()
-    settings = settled(config)
+    silence_lightning()
+    hide_absent_gpus()
+    settings = run_settings(config)
     parts = prepare(OmegaConf.create(settings), output)
     data = parts.data
     data_hash = data.source_hash(Facts(None))

@@ -18,11 +18,7 @@ from headstart.solvers.scoring import score_classes
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
-
-
 MOST_FITTED = 8  # fits kept for sweeps over settings that do not change the fit
-
-
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
 

@@ -1,4 +1,4 @@
-"""Ridge regression on fixed features: every strength from one decomposition."""
+"""Solve ridge regression on fixed features, with one decomposition for all strengths."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,31 +15,31 @@ from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
 STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
 
 
-class Aim(Protocol):
-    """What a least-squares fit needs to know of a task."""
+class RidgeTask(Protocol):
+    """The part of a task that a least-squares fit uses."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the float64 numbers (N, K) that the fit aims at."""
+        """Return the float64 numbers (N, K) that the fit approximates."""
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor for outputs (N, K) that makes their loss least and changes no decision."""
+        """Return the factor for outputs (N, K) that minimises their loss and changes no decision."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the loss and the primary metric."""
 
     @property
     def primary(self) -> str:
-        """The name of the primary metric."""
+        """Return the name of the primary metric."""
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a higher value of it is better."""
+        """Return whether a higher value of it is better."""
 
 
 def fit_ridge(
     train: Features,
     validation: Features,
-    aim: Aim,
+    task: RidgeTask,
     strengths: Sequence[float] = STRENGTHS,
     weigh: Callable[[Tensor], Tensor | None] = lambda targets: None,
     on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
@@ -52,23 +52,23 @@ def fit_ridge(
     train, validation = in_double(train), in_double(validation)
     best: Probe | None = None
     rows: list[dict[str, float]] = []
-    solutions = solve(train.values, aim.regress_on(train.targets), strengths, weigh(train.targets))
+    solutions = solve(train.values, task.regress_on(train.targets), strengths, weigh(train.targets))
     for number, (strength, weight, bias) in enumerate(counted(solutions, "ridge", len(strengths), "strengths")):
         held_out = validation.values @ weight.T + bias
-        scale = aim.best_scale(held_out, validation.targets)
+        scale = task.best_scale(held_out, validation.targets)
         fitted = scale * (train.values @ weight.T + bias)
         row = {"l2": strength}
-        row |= {f"train/{name}": value for name, value in aim.score(fitted, train.targets).items()}
-        row |= {f"validation/{name}": v for name, v in aim.score(scale * held_out, validation.targets).items()}
+        row |= {f"train/{name}": value for name, value in task.score(fitted, train.targets).items()}
+        row |= {f"validation/{name}": v for name, v in task.score(scale * held_out, validation.targets).items()}
         on_row(number, row)
         rows.append(row)
-        if best is None or rank(row, aim.primary, aim.higher_is_better) > rank(
-            best.scores, aim.primary, aim.higher_is_better
+        if best is None or rank(row, task.primary, task.higher_is_better) > rank(
+            best.scores, task.primary, task.higher_is_better
         ):
             best = Probe(scale * weight, scale * bias, number, row, scale=scale)
     if best is None:
         raise ValueError("fit_ridge needs at least one strength.")
-    end = end_of(rows, best.number, aim.primary, aim.higher_is_better)
+    end = end_of(rows, best.number, task.primary, task.higher_is_better)
     warn_of_end(end, best.scores["l2"])
     return replace(best, end=end)
 
@@ -76,7 +76,7 @@ def fit_ridge(
 def solve(
     values: Tensor, y: Tensor, strengths: Sequence[float], weights: Tensor | None = None
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield strength, weight (K, D) and bias (K,) on the features as they come, strongest first.
+    """Yield strength, weight (K, D) and bias (K,) for unscaled features, strongest first.
 
     On standardised features x, centred targets y and n images each minimises ``|y - x w|^2 / n + l2 |w|^2``. One
     singular value decomposition of the features (N, D), float64, serves all strengths. ``y`` is float64 (N, K). The

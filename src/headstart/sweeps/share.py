@@ -88,7 +88,7 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
         yield None
         return
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
-        _as_given()
+        _restore_visible_gpus()
     wanted, cores = cores_wanted(hydra.launcher), usable()
     bound = "Slurm" in str(hydra.launcher["_target_"]) and wanted == len(cores)  # Slurm has reserved them
     gpus = visible_gpus() if gives_gpus(hydra.launcher) else []
@@ -218,8 +218,8 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w-]", "_", name)
 
 
-def _as_given() -> None:
-    """Restore the visible GPUs: submitit's local executor shows the same ones to every job."""
+def _restore_visible_gpus() -> None:
+    """Restore the user's choice: submitit's local executor shows the same ones to every job."""
     os.environ.pop(VISIBLE, None)
     if GIVEN in os.environ:
         os.environ[VISIBLE] = os.environ[GIVEN]
