@@ -143,7 +143,7 @@ def test_what_is_named_has_to_be_there(make_folder: Callable[..., Path], tmp_pat
         existing_images(str(table))
     with pytest.raises(DataError, match=r"dataset.pictures=.*pics: there is no such folder"):
         existing_images(str(tmp_path / "pics"))
-    with pytest.raises(WeightsError, match="there is no such file"):
+    with pytest.raises(WeightsError, match="this is a folder"):
         existing_weights(root)
     for place in (existing_folder, existing_table):
         with pytest.raises(ConfigError, match=r"dataset\.root is not set"):
@@ -173,7 +173,7 @@ def test_a_folder_that_is_not_utf_8_is_refused(
     assert main(["train", *TINY]) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert "TensorBoard needs a path in UTF-8" in sentence
-    assert "caf\\xe9/runs' is none; choose another folder." in sentence
+    assert "caf\\xe9/runs' is not; choose another folder." in sentence
     assert not list(folder.rglob("run.json"))
 
 

@@ -18,7 +18,7 @@ from headstart.settings.rules import check_dataset, existing_folder, given_class
         ({"splits": {"train": "a", "val": "b", "dev": "c"}}, r"dataset.splits names validation twice"),
         ({"splits": {"train": ["a"]}}, r"dataset.splits=\{train: \['a'\]\}: expected the name of a folder"),
         ({"splits": {"train": None}}, r"expected the name of a folder"),
-        ({"splits": {"test": "a"}}, r"dataset.splits names test but no train"),
+        ({"splits": {"test": "a"}}, r"dataset.splits names test but not train"),
         ({"splits": {"train": "a", "test": "a"}}, r"expected a different place for each split"),
         ({"classes": "cat"}, r"dataset.classes=cat: expected a list of names"),
         ({"classes": ["cat", 1.5]}, r"expected a list of names"),

@@ -146,7 +146,7 @@ def serve(folder: Path, port: int | None, view: str) -> str:
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any free port.")
     program = TensorBoard(
-        server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
+        server_class=lambda app, flags: create_port_scanning_werkzeug_server(redirecting(app, view), flags)
     )
     program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
     try:
@@ -159,7 +159,7 @@ def serve(folder: Path, port: int | None, view: str) -> str:
     return address
 
 
-def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
+def redirecting(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
     """Return the WSGI application with its bare address redirected to the query ``view``."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

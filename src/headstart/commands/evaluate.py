@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.commands.explain import Parser, print_run_error, run_directory, title_of
+from headstart.commands.explain import Parser, print_run_error, run_directory
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable
@@ -292,7 +292,7 @@ def _table(
     ]
     part = "" if found.count == found.total else f" of {found.total:,}, with the classes in proportion"
     lines = [
-        f"{title_of(run)} ({run.directory.name})",
+        f"{run.title} ({run.directory.name})",
         f"clean error {percent(shown.clean_error)} %, mean corruption error {percent(shown.mean_error)} %,"
         f" relative {percent(shown.relative_error)} %, on {found.count:,} images{part}",
     ]

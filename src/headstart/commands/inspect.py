@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from headstart.commands.train import USER_ERRORS, answered
-from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
+from headstart.commands.train import USER_ERRORS, answered, reason
+from headstart.settings.configs import choices, composed
 from headstart.settings.early_checks import resolved_and_checked
 from headstart.tables import share_text, table_text
 
@@ -49,7 +49,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _print_tables(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _print_tables(arguments))
 
 
 def _print_tables(arguments: Sequence[str]) -> None:
@@ -100,13 +100,6 @@ def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
 
     backbone = make_backbone(config)
     return backbone.name, backbone.preprocessing.image_size, anatomy(backbone), backbone.feature_dim
-
-
-def reason(error: Exception, arguments: Sequence[str]) -> str:
-    """Return what was wrong with the arguments, in one sentence."""
-    if str(error).startswith("Ambiguous value for argument"):
-        return "inspect takes one network at a time; give each setting one value."
-    return explain(error, arguments) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.analysis.layer_report import probes_csv, probes_table, verdict, write_figure
-from headstart.commands.inspect import reason
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
@@ -44,7 +43,7 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _probe_and_print(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _probe_and_print(arguments))
 
 
 def _probe_and_print(arguments: Sequence[str]) -> None:

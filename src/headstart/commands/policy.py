@@ -15,7 +15,7 @@ from headstart.commands.train import answered
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded
 from headstart.seeds import generator
-from headstart.settings.configs import CONFIG_ERRORS, composed, explain
+from headstart.settings.configs import composed
 from headstart.settings.early_checks import resolved_and_checked
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import is_whole
@@ -65,13 +65,7 @@ def policy(arguments: Sequence[str]) -> int:
         else:
             _search_and_print(resolved_and_checked(config, settings))
 
-    return answered(arguments, HELP, work, lambda error: _reason(error, settings))
-
-
-def _reason(error: Exception, arguments: Sequence[str]) -> str:
-    if str(error).startswith("Ambiguous value for argument"):
-        return "policy takes one set of settings; give each setting one value."
-    return explain(error, arguments, CONFIG) if isinstance(error, CONFIG_ERRORS) else str(error)
+    return answered(arguments, HELP, work, CONFIG)
 
 
 def _search_and_print(config: DictConfig) -> None:

@@ -56,12 +56,10 @@ _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
-def answered(
-    arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
-) -> int:
+def answered(arguments: Sequence[str], help_text: str, work: Callable[[], object], config: str = "train") -> int:
     """Print a command's help if the arguments ask for it, or else do its work; return the exit code.
 
-    Raises ConfigError, with the text of ``reason``, for settings that Hydra refuses.
+    ``config`` is the config file that it starts from. Raises ConfigError for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
@@ -69,8 +67,15 @@ def answered(
     try:
         work()
     except CONFIG_ERRORS as error:
-        raise ConfigError(reason(error)) from error
+        raise ConfigError(reason(error, arguments, config)) from error
     return DONE
+
+
+def reason(error: Exception, arguments: Sequence[str], config: str = "train") -> str:
+    """Return what was wrong with the arguments of a command that makes no sweep, in one sentence."""
+    if str(error).startswith("Ambiguous value for argument"):
+        return "This command takes one value for each setting."
+    return explain(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -238,11 +243,11 @@ def start(
     config = resolved(config)
     trusted = check_early(config, overrides)
     with _importing():
-        from headstart.commands.jobs import do
+        from headstart.commands.jobs import run_or_skip
         from headstart.settings.targets import check_targets
 
         check_targets(OmegaConf.to_container(config), trusted, TRUST)
-    return do(config, folder, choices, overrides, in_sweep)
+    return run_or_skip(config, folder, choices, overrides, in_sweep)
 
 
 @contextmanager
