@@ -155,7 +155,12 @@ def _lacked(error: BaseException) -> int:
     return number if number in LACKS else 0
 
 
+def core_numbers() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
+
+
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return len(core_numbers())

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.commands.explain import Parser, print_run_error, run_directory
+from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable
 from headstart.guard import DONE
 from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
-from headstart.records.runs import Run, read_run
+from headstart.records.runs import Run
 from headstart.records.tensors import open_network
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
-    from headstart.analysis.explain.network import Rebuilt
     from headstart.analysis.measured_network import MeasuredNetwork
     from headstart.robustness.measuring import Source
 AT_ONCE = 8
@@ -129,31 +128,16 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--images {options.images}: expected a whole number of 1 or more.")
 
 
-def _finished(directory: Path) -> Run:
-    run = read_run(directory)
-    if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be tested again, but this one is {run.status} ({run.reason}).")
-    return run
-
-
-def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
-    from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import silence_lightning
-    from headstart.training.prepare import hide_absent_gpus
-
-    silence_lightning()
-    hide_absent_gpus()
-    return rebuild(run, options.root, options.trust)
-
-
 # --- clean
 
 
 def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors: _RunErrors) -> None:
+    from headstart.analysis.explain.network import rebuild
+
     for directory in directories:
         with errors.of(directory):
-            run = _finished(directory)
-            rebuilt = _rebuilt(run, options)
+            run = finished_run(directory, "tested again")
+            rebuilt = rebuild(run, options.root, options.trust)
             predicted = rebuilt.verified_probabilities().argmax(axis=1)
             metric, recorded = run.metric, run.test
             score = float((predicted == rebuilt.predictions.targets).mean())
@@ -194,7 +178,7 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     """Return a run with its valid results and the corruptions still to measure."""
     from headstart.robustness.corruptions import made_by
 
-    run = _finished(directory)
+    run = finished_run(directory, "tested again")
     with open_network(directory, BEST_NETWORK) as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     job = Job(run, weights, read_robustness(directory))
@@ -249,10 +233,11 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
 
 def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNetwork]":
     """Return a run's test images and its network, checked against predictions.csv on clean images."""
+    from headstart.analysis.explain.network import rebuild
     from headstart.analysis.measured_network import measured_network, source_of
     from headstart.robustness.corruptions import LEAST, made_by
 
-    rebuilt = _rebuilt(job.run, options)
+    rebuilt = rebuild(job.run, options.root, options.trust)
     if rebuilt.data.test.size < LEAST:
         raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, but corruptions need {LEAST} or more")
     predicted = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # corrupted images have one view, too

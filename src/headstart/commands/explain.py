@@ -98,23 +98,24 @@ def run_directory(path: Path) -> Path:
     raise DataError(f"'{path}' is not a run directory{below or ': it has no run.json'}.")
 
 
-def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+def finished_run(directory: Path, use: str) -> Run:
+    """Return a finished run. Raises DataError for any other; ``use`` says what the command does, as in "explained"."""
     run = read_run(directory)
     if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be explained, but this one is {run.status} ({run.reason}).")
+        raise DataError(f"only finished runs can be {use}, but this one is {run.status} ({run.reason}).")
+    return run
+
+
+def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+    run = finished_run(directory, "explained")
     check_stays_inside(directory, EXPLAIN_FOLDER)
     folder = directory / EXPLAIN_FOLDER
     check_writable(folder, "the figures are written there, so make it writable", EXPLAIN_FILES)
     from headstart.analysis.explain.files import explaining_files
     from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import silence_lightning
-    from headstart.training.prepare import hide_absent_gpus
 
-    silence_lightning()
-    hide_absent_gpus()
-    files = explaining_files(
-        rebuild(run, options.root, options.trust), options.images, options.stage, options.embedding
-    )
+    rebuilt = rebuild(run, options.root, options.trust)
+    files = explaining_files(rebuilt, options.images, options.stage, options.embedding)
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
         write_atomically(folder / name, content)

@@ -50,10 +50,9 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     from headstart.augmentations import ManifoldMixup
     from headstart.training import compose
     from headstart.training.augmentation_plan import STEPS, augmentation_steps
-    from headstart.training.console import silence_lightning
-    from headstart.training.prepare import run_settings
+    from headstart.training.prepare import run_settings, settle_process
 
-    silence_lightning()
+    settle_process()
     config = OmegaConf.create(run_settings(config))
     augmentation = compose.make_augmentation(config)
     data, backbone = compose.make_data(config), compose.make_backbone(config)

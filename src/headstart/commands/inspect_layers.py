@@ -52,11 +52,10 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     check_writable(output, "choose another output_dir")
     from headstart.analysis.layer_probes import probe_stages
     from headstart.training.compose import make_data
-    from headstart.training.console import show_log, silence_lightning
-    from headstart.training.prepare import hide_absent_gpus, run_settings
+    from headstart.training.console import show_log
+    from headstart.training.prepare import run_settings, settle_process
 
-    silence_lightning()
-    hide_absent_gpus()
+    settle_process()
     config = OmegaConf.create(run_settings(config))
     with show_log():
         probes = probe_stages(config, output)

@@ -25,7 +25,7 @@ from headstart.records.record import RunRecord, read_record, record_of
 from headstart.records.settings_file import read_config
 from headstart.settings.configs import CONFIG_ERRORS, explain
 from headstart.settings.effects import augmentation_names, flatten
-from headstart.settings.foreign import keep_inside, reads
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.leaves import is_whole
 from headstart.settings.targets import check_targets
 
@@ -70,7 +70,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     check_writable(output, "choose another --output")
 
     print(f"original: {describe(original)}")
-    if found := reads(config):
+    if found := places_read(config):
         print(f"reads:    {', '.join(found)}")
     print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
@@ -193,11 +193,9 @@ def today(config: DictConfig, output: Path) -> RunRecord:
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
     from headstart.settings import identity
-    from headstart.training.console import silence_lightning
-    from headstart.training.prepare import hide_absent_gpus, prepare, run_settings
+    from headstart.training.prepare import prepare, run_settings, settle_process
 
-    silence_lightning()
-    hide_absent_gpus()
+    settle_process()
     settings = run_settings(config)
     parts = prepare(OmegaConf.create(settings), output)
     data = parts.data

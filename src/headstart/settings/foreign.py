@@ -60,7 +60,7 @@ def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] 
     return changes + _without_downloads(config, output)
 
 
-def reads(config: DictConfig) -> list[str]:
+def places_read(config: DictConfig) -> list[str]:
     """Return the settings that name what a run reads, as key=value: folders, files, and networks of a hub."""
     flat = flatten(OmegaConf.to_container(config))  # type: ignore[arg-type]
     keys = [*READS, *(key for key in flat if key.startswith("augmentation.") and key.endswith(".policy"))]

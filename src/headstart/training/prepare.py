@@ -27,6 +27,7 @@ from headstart.settings.early_checks import check_settings
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
 from headstart.training import compose
+from headstart.training.console import silence_lightning
 from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, warn_of_corners
 from headstart.training.resume import KeepProgress
 from headstart.training.reuse import check_views
@@ -149,8 +150,9 @@ def prepare(
     return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
 
 
-def hide_absent_gpus() -> None:
-    """Hide CUDA from PyTorch if there is no GPU: its optimizers would search for one at every step, for 0.2 ms."""
+def settle_process() -> None:
+    """Silence Lightning, and hide CUDA if there is no GPU: optimizers would search for one at every step (0.2 ms)."""
+    silence_lightning()
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 

@@ -38,12 +38,12 @@ from headstart.strategies.network import in_order
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.console import show_log, silence_lightning
+from headstart.training.console import show_log
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
-from headstart.training.prepare import Described, Parts, describe, hide_absent_gpus, prepare
+from headstart.training.prepare import Described, Parts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
 from headstart.training.reuse import frozen_data
@@ -84,8 +84,7 @@ def carry_out(
     validation of the chosen epoch.
     """
     start = time.perf_counter()
-    silence_lightning()
-    hide_absent_gpus()
+    settle_process()
     config = described.config
     write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
     with show_log(directory / LOG_FILE), listening() as stop:
@@ -102,8 +101,7 @@ def carry_out(
 
 def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
     """Train as a follower in a run that another process leads and records; return the same metric."""
-    silence_lightning()
-    hide_absent_gpus()
+    settle_process()
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
     with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
