@@ -69,7 +69,7 @@ class _RunErrors:
     code = DONE
 
     @contextmanager
-    def of(self, directory: Path) -> Iterator[None]:
+    def printed_for(self, directory: Path) -> Iterator[None]:
         """Print an error that the block raises about this run."""
         try:
             yield
@@ -135,7 +135,7 @@ def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors
     from headstart.analysis.explain.network import rebuild
 
     for directory in directories:
-        with errors.of(directory):
+        with errors.printed_for(directory):
             run = finished_run(directory, "tested again")
             rebuilt = rebuild(run, options.root, options.trust)
             predicted = rebuilt.verified_probabilities().argmax(axis=1)
@@ -160,7 +160,7 @@ def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace,
     baseline = run_directory(options.relative_to).resolve() if options.relative_to else None
     jobs = []
     for directory in dict.fromkeys([*directories, *([baseline] if baseline else [])]):
-        with errors.of(directory):
+        with errors.printed_for(directory):
             jobs.append(_job(directory, options))
     # Runs of one data set come together, because they can share images.
     waiting = sorted((job for job in jobs if job.missing), key=lambda job: (job.run.dataset, job.run.backbone))
@@ -170,7 +170,7 @@ def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace,
     relative = found.get(baseline) if baseline else None
     for job in jobs:
         if job.run.directory in directories and job.known is not None and not job.missing:
-            with errors.of(job.run.directory):
+            with errors.printed_for(job.run.directory):
                 print(_table(job.run, job.known, options, relative, baseline), flush=True)
 
 
@@ -214,7 +214,7 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
 
     groups: dict[object, tuple[Source, list[tuple[Job, MeasuredNetwork]]]] = {}
     for job in jobs:
-        with errors.of(job.run.directory):
+        with errors.printed_for(job.run.directory):
             source, network = _prepare(job, options)
             groups.setdefault(source.key, (source, []))[1].append((job, network))
     for source, members in groups.values():

@@ -64,7 +64,7 @@ def _reproduced(options: argparse.Namespace) -> int:
     original = _original(options.run)
     config = read_config(original.directory)
     output = options.output
-    place(config, original, output, options.root, options.weights)
+    set_places(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
     changes = keep_inside(config, output.absolute(), options.trust)
     check_writable(output, "choose another --output")
@@ -93,7 +93,7 @@ def _repeated(original: RunRecord, config: DictConfig, output: Path) -> RunRecor
     if config.get("features") is not None and config.features.get("engine") == "auto":
         config.features.engine = engine_of(original) or "auto"
     with _threads_of(original):
-        now = today(config, output)
+        now = current_record(config, output)
         for line in section_lines(circumstances(original, now), THEN_NOW):
             print(line)
         if original.content.get("config_hash") != now.content["config_hash"]:
@@ -133,7 +133,7 @@ def _original(path: Path) -> RunRecord:
     return record
 
 
-def place(config: DictConfig, original: RunRecord, output: Path, root: Path | None, weights: Path | None) -> None:
+def set_places(config: DictConfig, original: RunRecord, output: Path, root: Path | None, weights: Path | None) -> None:
     """Change the paths in ``config``, and nothing that determines the result.
 
     Features are computed again, because reading an earlier run's features would prove little.
@@ -188,7 +188,7 @@ def _threads_of(original: RunRecord) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def today(config: DictConfig, output: Path) -> RunRecord:
+def current_record(config: DictConfig, output: Path) -> RunRecord:
     """Return the record of the run as it would start now: reads data and weights, and trains nothing."""
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
