@@ -149,6 +149,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         without = config.copy()
         without.backbone.weights = None
         wanted["random_backbone"] = make(without, "backbone")
+        wanted["random_backbone"].take_inputs(data.signature)
     if getattr(kind, "by_gradient", True):
         wanted |= {
             "optimizer": make(config, "optimizer"),

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.data import ImageData, ImageSplit
+from headstart.inputs.decoding import PixelArray
 from headstart.kinds import KINDS
 from headstart.solvers.features import Features
 from headstart.tasks import Task
@@ -27,14 +29,17 @@ def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
 
 def pixels(split: ImageSplit) -> Features:
     """Return the centre-cropped images, at most 32 x 32, as features (N, pixels)."""
-    split.images.load("pictures")
-    rows = []
-    for index in range(len(split)):
-        image = Image.fromarray(split.image(index))
-        if image.width > SIDE:
-            image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
-        rows.append(np.asarray(image, dtype=np.float32).reshape(-1))
+    split.images.load("images")
+    rows = [_small(split.image(index)).reshape(-1) for index in range(len(split))]
     return Features(torch.from_numpy(np.stack(rows)), torch.from_numpy(split.targets))
+
+
+def _small(image: PixelArray) -> NDArray[np.float32]:
+    """Return (s, s, C), the image (S, S, C) with at most 32 pixels a side; Pillow averages one channel at a time."""
+    if image.shape[0] <= SIDE:
+        return image.astype(np.float32)
+    bands = [Image.fromarray(band).resize((SIDE, SIDE), Image.Resampling.BOX) for band in np.moveaxis(image, 2, 0)]
+    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2)
 
 
 REFERENCES: dict[str, Callable[[ImageData, Task], Mapping[str, float]]] = {"raw_pixels": raw_pixels}

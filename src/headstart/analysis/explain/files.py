@@ -21,7 +21,8 @@ def explaining_files(rebuilt: Rebuilt, count: int, stage: str | None, method: st
     maps = grad_cam.explain_classes(rebuilt, chosen, stage)
     with ProgressLine(f"embedding by {method}", unit=""):
         points = plane.embed(features, rows, method)
-    shown = [rebuilt.data.test.image(int(position)) for position in rebuilt.positions[chosen.rows]]
+    data, places = rebuilt.data, rebuilt.positions[chosen.rows]
+    shown = [data.signature.drawn(data.test.image(int(position))) for position in places]
     title, metric = rebuilt.run.title, rebuilt.run.metric
     headed = f"{title}: test {metric.words} {metric.text(float(predictions.per_image.mean()))}"
     with style():
