@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import answer_of
+from conftest import TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
 from headstart.analysis.layer_report import TEST, VALIDATION, draw, probes_csv, probes_table, verdict
 from headstart.cli import main
 from headstart.features import keeping
-from tests.conftest import TINY, runs_below
 
 SMALL = [*TINY, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
@@ -55,7 +54,8 @@ def test_one_pass_whose_features_a_second_call_finds(computed: list[int], capsys
     first = layers()
     assert computed == [12 * 6, 12 * 4, 12 * 4], "each image once, for all stages together"
     output = capsys.readouterr().out
-    assert "efficientnet_lite0 on textures: 12 classes, 72 training, 48 validation and 48 test images" in output
+    described = "12 classes (brick, cat, coffee, ...), 72 training, 48 validation and 48 test images"
+    assert f"efficientnet_lite0 on textures: {described}" in output
     assert "random weights" in output
 
     computed.clear()

@@ -12,6 +12,7 @@ from headstart.data import ImageData, ImageSplit
 from headstart.inputs.decoding import PixelArray
 from headstart.kinds import KINDS
 from headstart.solvers.features import Features
+from headstart.solvers.probe import scored
 from headstart.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
     probe = task.fit_probe(train, validation)
     outputs = test.values.double() @ probe.weight.T + probe.bias
     kept = {name: value for name, value in probe.scores.items() if not name.startswith("train/")}
-    return kept | {f"test/{name}": value for name, value in task.score(outputs, test.targets).items()}
+    return kept | scored(task, test=(outputs, test.targets))
 
 
 def pixels(split: ImageSplit) -> Features:
