@@ -34,7 +34,7 @@ CALLS = {
     "diff": (["diff", ".", "."], "commands.diff.read_record"),
     "inspect": (["inspect", *SMALLEST], "commands.inspect._composed"),
     "layers": (["inspect", "layers"], "commands.inspect_layers._settings"),
-    "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.named_well"),
+    "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.resolved_and_checked"),
     "policy": (["policy"], "commands.policy.search_settings"),
     "features": (["features", "list", "--dir", "."], "commands.features.listed"),
 }

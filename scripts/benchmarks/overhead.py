@@ -21,7 +21,7 @@ from headstart.data import Textures
 from headstart.records.curves import CsvCurves, TensorBoardCurves
 from headstart.strategies import FinetuneAll, cosine
 from headstart.tasks import Classification
-from headstart.training.console import quieten
+from headstart.training.console import silence_lightning
 
 RATE = 0.001
 
@@ -81,7 +81,7 @@ def through_headstart(backbone: Backbone, data: Textures, device: torch.device) 
 
 def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[Row]:
     """Measure all loops in turns; return rows of ratios and medians."""
-    quieten()
+    silence_lightning()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=size)
     data = Textures(batch_size=batch, labels_per_class=labels, crop_fraction=1.0)

@@ -12,7 +12,6 @@ from conftest import trained_run
 
 from headstart.analysis.explain.network import rebuild
 from headstart.cli import main
-from headstart.commands import evaluate as command
 from headstart.records.robustness_file import read_robustness
 from headstart.records.runs import Run, read_run
 from headstart.robustness import corrupt
@@ -82,7 +81,7 @@ def test_only_what_is_missing_is_measured(run: Path, monkeypatch: pytest.MonkeyP
     assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     before = (run / "robustness.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(command, "_rebuilt", lambda *_: pytest.fail("a network was rebuilt"))
+        patch.setattr("headstart.analysis.explain.network.rebuild", lambda *_: pytest.fail("a network was rebuilt"))
         assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     assert (run / "robustness.json").read_bytes() == before
     assert main(["evaluate", str(run), "--corruptions", "fog", "brightness", "--severities", "1"]) == 0

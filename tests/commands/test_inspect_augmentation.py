@@ -7,10 +7,10 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
+from headstart.analysis.augmented_images import COLUMNS, ROWS, draw_views
 from headstart.augmentations import Augmentation, AugMix, CropResize, Mixup
 from headstart.backbones import Preprocessing
 from headstart.cli import main
-from headstart.commands.inspect_augmentation import COLUMNS, ROWS, draw_views
 from headstart.data import Digits
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)

@@ -136,7 +136,7 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
         (["backbone=resnet5"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["resnet50"], r"'resnet50' is no setting; expected key=value"),
         (["-m"], r"'-m' is no setting"),
-        (["backbone=resnet18,resnet50"], r"one network at a time"),
+        (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
         (["debug=fast"], r"trainer.limit_train_batches: inspect layers uses all images"),

@@ -84,7 +84,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["dataset=textres"], "no dataset 'textres'. Did you mean 'textures'"),
         (["dataset=image_folder", "dataset.root=gone"], "there is no such folder"),
         (["dataset._target_=os.system"], "a config file may only name classes"),
-        (["policy.lr=1,2"], "one set of settings"),
+        (["policy.lr=1,2"], "one value for each setting"),
         (["--now"], "'--now' is no setting"),
     ],
 )

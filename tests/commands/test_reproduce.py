@@ -14,8 +14,9 @@ from conftest import CHECKOUT, SMALLEST, TINY, answer_of
 from made_runs import write_regression_run
 from made_up import make_up
 
+from headstart.analysis.reproduction import seed_lines, verdict
 from headstart.cli import main
-from headstart.commands.reproduce import engine_of, seed_lines, verdict
+from headstart.commands.reproduce import engine_of
 from headstart.errors import ConfigError
 from headstart.records.record import read_record
 from headstart.settings.targets import check_hydra, check_targets

@@ -81,14 +81,14 @@ def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys
     assert hashed == config_hash(config) == config_hash({**config, "allow_targets": []}), "no part of the result"
 
 
-def test_a_file_cannot_vouch_for_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_cannot_trust_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
     content = "# @package _global_\nallow_targets: [mine]\nstrategy:\n  _target_: mine.Own\n"
     (folder / "theirs.yaml").write_text(content)
     theirs = ["--config-dir", str(folder.parent), "experiment=theirs"]
     said = refused(theirs, capsys)
-    assert "allow_targets=['mine'] stands in a config file, which cannot vouch for itself" in said
+    assert "allow_targets=['mine'] is set in a config file, where it has no effect" in said
     assert "add allow_targets=[mine] to the command" in said
     assert not Path("imported").exists()
     assert main(["train", "--cfg", "job", *theirs, "allow_targets=[mine]"]) == 0
@@ -161,7 +161,11 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"hydra_logging": "${hydra.mine}"}, None, "hydra_logging"),
         ({"job_logging": {"x": "ext://os.environ"}}, None, "job_logging.x"),
         ({"job_logging": {"handlers": {"x": {"filename": "here.log"}}}}, "hydra.job_logging.handlers.x.filename", ""),
-        ({"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.GoOn"}}}}, None, "callbacks.x.y._target_"),
+        (
+            {"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.BeginSweep"}}}},
+            None,
+            "callbacks.x.y._target_",
+        ),
         ({"launcher": {"x": {"_target_": "hydra_plugins.a.B"}}}, None, "launcher.x._target_"),
         ({"mine": {"_target_": "hydra_plugins.a.B"}}, None, "mine._target_"),
         ({"job": {"env_set": {"PATH": "/tmp"}}}, "hydra.job.env_set.PATH", "job.env_set.PATH"),
@@ -211,7 +215,7 @@ def evil(tmp_path: Path) -> Path:
     [
         ("overrides", "was not typed"),
         ("sweep_overrides", "was not typed"),
-        ("params", "is not for sweeping"),
+        ("params", "cannot be swept"),
         ("later", "Timer"),
         ("twice", "no setting may hold"),
         ("environment", "if you trust it, type it"),

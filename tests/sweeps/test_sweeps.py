@@ -15,9 +15,9 @@ from resuming import Killed
 
 from headstart.cli import main
 from headstart.records.finding import find_run_directories
-from headstart.records.lock import RunLock, _asked, held
+from headstart.records.lock import RunLock, _is_taken, held
 from headstart.records.outcomes import JobOutcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
-from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
+from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, end_sweep
 from headstart.sweeps.earlier import abandoned, earlier_runs
 from headstart.sweeps.share import known_at_once
 
@@ -64,7 +64,7 @@ def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest
         patch.setattr(where, _killed)
         with pytest.raises(Killed):
             main(SWEEP)
-    ended()  # the end of the process would have
+    end_sweep()  # the end of the process would have
     (made,) = Path("o").glob("*/textures-*")
     assert not (made / "run.json").exists()
     assert main(SWEEP) == 0
@@ -136,7 +136,7 @@ def test_asking_takes_no_lock(tmp_path: Path) -> None:
         assert held(tmp_path)
         assert not RunLock(tmp_path).acquire()
     with (tmp_path / ".lock").open("r+") as file:
-        assert not _asked(file)
+        assert not _is_taken(file)
         done = subprocess.run([sys.executable, "-c", HOLD.replace("300", "0"), str(tmp_path)])  # while we look at it
         assert done.returncode == 0
 

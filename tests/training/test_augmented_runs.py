@@ -61,7 +61,7 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
     [
         (["augmentation.where=gpu"], "augmentation.where=gpu: expected one of auto, workers, device."),
         (["+augmentation.mixupp=1"], "augmentation.mixupp=1: expected the settings of a view or mix."),
-        (["+augmentation.policy=p.json"], "augmentation.policy=p.json: it goes with augmentation=learned."),
+        (["+augmentation.policy=p.json"], "augmentation.policy=p.json: only augmentation=learned reads it."),
         (["test_views=flips"], "Did you mean 'flip'"),
         (["augmentation=[augmix,mixup]", "augmentation.augmix.jsd=12"], "remove one of them"),
         (["augmentation=manifold_mixup", "augmentation.manifold_mixup.stages=[stage9]"], "no stage 'stage9'"),

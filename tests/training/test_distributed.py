@@ -28,7 +28,7 @@ from headstart.devices import processes
 from headstart.settings import identity
 from headstart.settings.configs import composed
 from headstart.training import compose
-from headstart.training.prepare import settled
+from headstart.training.prepare import run_settings
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]
@@ -113,13 +113,13 @@ def test_processes_of_others_have_to_agree_with_the_devices(
 
 
 def test_the_hash_does_not_tell_on_how_many_devices() -> None:
-    hashes = {identity.config_hash(settled(composed([*TINY, *extra])[0])) for extra in ([], TWO, SHARDED)}
+    hashes = {identity.config_hash(run_settings(composed([*TINY, *extra])[0])) for extra in ([], TWO, SHARDED)}
     assert len(hashes) == 1
 
 
 def test_only_what_rests_for_some_epochs_makes_ddp_look_for_it() -> None:
     found = {
-        name: compose._shared_out(composed([*TINY, *TWO, f"strategy={name}"])[0])["strategy"]
+        name: compose._device_arguments(composed([*TINY, *TWO, f"strategy={name}"])[0])["strategy"]
         for name in ("finetune_all", "gradual_unfreeze")
     }
     assert found == {"finetune_all": "ddp", "gradual_unfreeze": "ddp_find_unused_parameters_true"}

@@ -1,4 +1,4 @@
-"""The operations of the policies on one image, by OpenCV on bytes.
+"""Apply the operations of the policies to one image, by OpenCV on bytes.
 
 An operation is a name and a signed magnitude in physical units. All policies, and the batch form in
 ``batch_operations``, use these units:

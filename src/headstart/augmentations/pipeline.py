@@ -1,4 +1,4 @@
-"""Views in list order: drawn for each image, then applied by the loader or, from some view on, in batches."""
+"""Draw the views of each image in list order; apply them in the loader or, from some view on, in batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

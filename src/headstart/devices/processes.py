@@ -1,4 +1,4 @@
-"""The processes of one run on several devices, started here or earlier by torchrun or srun.
+"""Manage the processes of one run on several devices, started here or earlier by torchrun or srun.
 
 The run itself is the process of rank 0. It starts the other ranks of its machine. They take the same steps with their
 part of the images. Only rank 0 writes the run directory and logs.

@@ -1,4 +1,4 @@
-"""A linear model on fixed features, and the choice of its L2 strength on validation."""
+"""Choose the L2 strength of a linear model on fixed features by validation."""
 
 import logging
 import math
@@ -34,13 +34,13 @@ class Aim(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear map on the features as they come, standardisation folded in."""
+    """A linear map on unscaled features, which includes their standardisation."""
 
     weight: Tensor  # float64 (K, D)
     bias: Tensor  # float64 (K,)
     number: int  # which strength, counted from the strongest
     scores: dict[str, float]  # train/... and validation/..., and l2
-    end: str = ""  # as ``end_of`` has it
+    end: str = ""  # as ``end_of`` returns it
     scale: float = 1.0  # the factor that is folded into weight and bias
 
 
@@ -54,7 +54,7 @@ def scored(aim: Aim, **splits: tuple[Tensor, Tensor]) -> dict[str, float]:
 
 
 def rank(row: dict[str, float], aim: Aim) -> tuple[float, float]:
-    """Return what is largest for the best row: the primary metric on validation, then the loss.
+    """Return a sort key that is largest for the best row: the primary metric on validation, then the loss.
 
     A loss that is not a number is the worst.
     """
@@ -63,10 +63,9 @@ def rank(row: dict[str, float], aim: Aim) -> tuple[float, float]:
 
 
 def end_of(rows: Sequence[dict[str, float]], best: int, aim: Aim) -> str:
-    """Return "strong" or "weak" where the best L2 strength is that end of those tried (strongest first), else "".
+    """Return "strong" or "weak" if the best L2 strength is the strongest (first) or weakest one tried, else "".
 
-    The answer is "" unless the primary metric on validation is better than that of every other row: where others are as
-    good, strengths beyond the end promise nothing.
+    It is also "" if another strength has an equal primary metric on validation, as further strengths promise nothing.
     """
     values = [row[f"validation/{aim.primary}"] * (1 if aim.higher_is_better else -1) for row in rows]
     others = values[:best] + values[best + 1 :]
@@ -76,6 +75,6 @@ def end_of(rows: Sequence[dict[str, float]], best: int, aim: Aim) -> str:
 
 
 def warn_of_end(end: str, strength: float) -> None:
-    """Log a warning where there is such an ``end_of``."""
+    """Log a warning, unless ``end`` is empty."""
     if end:
         log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", strength, end, end)

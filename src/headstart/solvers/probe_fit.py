@@ -17,11 +17,7 @@ from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, sco
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
-
-
 MOST_FITTED = 8  # fits kept for sweeps over settings that do not change the fit
-
-
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
 

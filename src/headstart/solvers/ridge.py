@@ -1,4 +1,4 @@
-"""Ridge regression on fixed features: every strength from one decomposition."""
+"""Solve ridge regression on fixed features, with one decomposition for all strengths."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ def fit_ridge(
 def solve(
     values: Tensor, y: Tensor, strengths: Sequence[float], weights: Tensor | None = None
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield strength, weight (K, D) and bias (K,) on the features as they come, strongest first.
+    """Yield strength, weight (K, D) and bias (K,) for unscaled features, strongest first.
 
     On standardised features x, centred targets y and n images each minimises ``|y - x w|^2 / n + l2 |w|^2``. One
     singular value decomposition of the features (N, D), float64, serves all strengths. ``y`` is float64 (N, K). The

@@ -36,7 +36,7 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) ->
 
 @torch.no_grad()
 def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
-    """The first ``count`` images of the first batch as they enter the network: float (N, C, S, S), normalised.
+    """Return the first images of the first batch as they enter the network: float (N, C, S, S), normalised.
 
     Several views of one image are side by side.
     """

@@ -242,7 +242,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         logger=loggers,
         callbacks=callbacks,
         default_root_dir=str(directory),
-        **_shared_out(config),
+        **_device_arguments(config),
     )
     processes.check_world(trainer, config.trainer)
     if trainer.world_size > 1 and config.trainer.get("auto_batch"):
@@ -276,7 +276,7 @@ def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
         )
 
 
-def _shared_out(config: DictConfig) -> dict[str, Any]:
+def _device_arguments(config: DictConfig) -> dict[str, Any]:
     """Return the trainer's further arguments for several devices; none for one device."""
     strategy = config.trainer.get("strategy")
     if strategy is None:
