@@ -49,8 +49,8 @@ def test_commands_are_measured_from_a_cold_and_a_warm_store(
     benchmark.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[0] for row in rows] == [
-        "| head_only, 20 epochs: fit, cold store",
-        "| the same, warm store",
+        "| head_only, 20 epochs: fit, cold cache",
+        "| the same, warm cache",
         "| the same, whole command, cold",
     ]
     ratios = [float(row.split(" | ")[1]) for row in rows]
