@@ -124,7 +124,7 @@ def test_processes_that_follow_are_silent(
     assert not screen.getvalue()
 
 
-def test_work_within_work_takes_its_place(screen: Screen, clock: list[float]) -> None:
+def test_nested_work_replaces_the_line(screen: Screen, clock: list[float]) -> None:
     with ProgressLine("outer", 10) as outer:
         with ProgressLine("inner", 10) as inner:
             outer.show(40.0)
@@ -134,7 +134,7 @@ def test_work_within_work_takes_its_place(screen: Screen, clock: list[float]) ->
     assert [line.split(":")[0] for line in screen.getvalue().splitlines()] == ["inner", "outer"]
 
 
-def test_it_shows_by_itself_and_only_what_takes_long(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_long_work_shows_progress(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", 0.2)
     for _ in counted(range(3), "short", 3):
         pass
@@ -177,7 +177,7 @@ def features(images: int = 300, classes: int = 20, width: int = 8) -> Features:
     return Features(torch.randn(images, width, generator=generator) + labels[:, None] / 10, labels)
 
 
-def test_a_fit_tells_strength_and_iteration(
+def test_a_fit_shows_strength_and_iteration(
     screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = features()

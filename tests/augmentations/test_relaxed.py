@@ -113,7 +113,7 @@ def test_the_gradient_is_the_slope(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "darker"), [("posterize", 4.0), ("solarize", 40.0)])
-def test_a_straight_through_gradient_points_where_the_result_goes(name: str, darker: float) -> None:
+def test_a_straight_through_gradient_has_the_sign_of_the_change(name: str, darker: float) -> None:
     images = random_images(8) * 0.9 + 0.1
     at = torch.full((8,), {"posterize": 5.6, "solarize": 120.0}[name], requires_grad=True)
     apply(name, images, at).mean().backward()
@@ -133,7 +133,7 @@ def test_each_image_has_its_own_magnitude() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_is_searched_with_is_what_is_carried_out(name: str) -> None:
+def test_relaxed_operations_equal_those_of_training(name: str) -> None:
     images = random_images(4, 24, 20)
     span = RANGES.get(name)
     values = [0.0] * 4 if span is None else span.physical(torch.tensor([0.05, 0.3, 0.7, 0.95])).tolist()

@@ -94,7 +94,7 @@ def test_what_a_refusal_shows() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4, 6, 13])
-def test_a_first_layer_for_other_images_is_refused_for_what_it_is(channels: int) -> None:
+def test_a_first_layer_for_other_channels_is_refused_with_that_reason(channels: int) -> None:
     wanted, found = tensors("torchvision", "resnet18")
     found = {**found, "conv1.weight": torch.zeros(64, channels, 7, 7)}
     said = f"w.pt: its first layer conv1.weight was made for images of {channels} channels, but it takes images of 3."

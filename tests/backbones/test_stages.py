@@ -130,7 +130,7 @@ def test_names_of_stages_do_not_depend_on_the_image_size(
     assert make is not efficientnet_lite or found == {("stem", "stage1", "stage2", "stage3", "stage4")}
 
 
-def test_what_is_no_chain_is_refused() -> None:
+def test_networks_that_are_no_chain_are_refused() -> None:
     class Split(nn.Module):
         """Two branches that meet at the end only."""
 

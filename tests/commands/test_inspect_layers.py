@@ -51,7 +51,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_one_pass_whose_features_a_second_call_finds(computed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_call_finds_the_features_of_the_first(computed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     first = layers()
     assert computed == [12 * 6, 12 * 4, 12 * 4], "each image once, for all stages together"
     output = capsys.readouterr().out
@@ -112,7 +112,7 @@ def metrics_row(metrics: dict[str, float]) -> dict[str, float]:
     return min(rows, key=lambda row: abs(row["validation/loss"] - metrics["validation/loss"]))  # in 64 and in 32 bits
 
 
-def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     folder = layers("head.stages=[stem]")
     assert list(read(folder)) == ["stem"], "nothing to join"
     capsys.readouterr()
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys: pyte
     )
 
 
-def test_wrong_settings_and_help_are_told_without_torch() -> None:
+def test_wrong_settings_and_help_are_answered_without_torch() -> None:
     code = (
         "import sys; from headstart.cli import main\n"
         "assert main(['inspect', 'layers', '--help']) == 0\n"

@@ -125,7 +125,7 @@ def test_a_run_without_a_folder_takes_none(capsys: pytest.CaptureFixture[str]) -
     assert "--root x: the images of textures do not come from a folder" in capsys.readouterr().err
 
 
-def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_config_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("strategy=finetune_all")
     changed_config(run, optimizer__lr=0.3, seeds__head=5, strategy__head_seed=5)
     code = main(["reproduce", str(run), "--output", "again"])
@@ -159,7 +159,7 @@ def test_verdicts(tmp_path: Path) -> None:
     assert "12 of 100 test images are predicted differently; 12 are right only then, 0 only now" in reasons[1]
 
 
-def test_what_contradicts_itself_is_different(tmp_path: Path) -> None:
+def test_a_run_that_contradicts_itself_is_different(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 1.0})
     found = verdict(read_record(a), read_record(b))
     assert found.word == "different"
@@ -191,7 +191,9 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
     assert seed_lines(read_record(runs[3]), again) == []
 
 
-def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_reproduced_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refused(run: Path, reason: str) -> None:
         assert main(["reproduce", str(run), "--output", "never"]) == 2
         err = capsys.readouterr().err
@@ -285,12 +287,12 @@ def test_shipped_and_usual_targets_pass(tmp_path: Path, monkeypatch: pytest.Monk
     check_targets({"_target_": "my_package.Own"}, ["my_package"])
 
 
-def test_wrong_input_is_told_without_torch() -> None:
+def test_wrong_input_is_refused_without_torch() -> None:
     code = "import sys; from headstart.cli import main; main(['reproduce', 'gone']); print('torch' in sys.modules)"
     assert answer_of(code).strip() == "False"
 
 
-def test_as_many_threads_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repeat_uses_the_same_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     before = torch.get_num_threads()
     wanted = 3 - min(before, 2)
@@ -339,7 +341,9 @@ def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("then", "gpus", "expected"), [("torch", False, "torch"), ("torch", True, None), (None, False, None)]
 )
-def test_features_are_computed_as_then(then: str | None, gpus: bool, expected: str | None, tmp_path: Path) -> None:
+def test_features_are_computed_by_the_same_engine(
+    then: str | None, gpus: bool, expected: str | None, tmp_path: Path
+) -> None:
     if torch.cuda.is_available():
         gpus = not gpus
     hardware = {"hardware": {"gpus": ["H100"]} if gpus else {}}

@@ -91,7 +91,7 @@ def test_one_change_shows_in_one_section(
         assert bool(found[title].rows[0].note) is not bears
 
 
-def test_two_ways_round_are_mirror_images(tmp_path: Path) -> None:
+def test_swapped_runs_give_mirrored_differences(tmp_path: Path) -> None:
     changed: dict[str, Any] = {"config": {"optimizer": {"lr": 0.2}, "seeds": {"head": 1}}}
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", (True, False, False, False), **changed)
     there, back = sections(a, b), sections(b, a)
@@ -101,7 +101,7 @@ def test_two_ways_round_are_mirror_images(tmp_path: Path) -> None:
         assert there[title].equal == back[title].equal
 
 
-def test_streams_are_told_once(tmp_path: Path) -> None:
+def test_streams_are_named_once(tmp_path: Path) -> None:
     changed = {"seed": 1, "seeds": {"head": 1}, "strategy": {"head_seed": 1}, "backbone": {"seed": 1}}
     found = sections(make_up(tmp_path / "a"), make_up(tmp_path / "b", config=changed))
     assert names(found["seeds"]) == ["seed", "seeds.head"]
@@ -172,9 +172,7 @@ def test_the_interval_covers_what_it_should() -> None:
     assert 0.94 < covered < 0.97
 
 
-def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unfinished_runs_are_compared_by_what_they_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = make_up(tmp_path / "a")
     b = make_up(tmp_path / "b", status="failed", metrics={}, provenance={"dataset_fingerprint": None, "packages": None})
     (b / "predictions.csv").unlink()
@@ -230,7 +228,7 @@ def test_values_that_look_like_markup_or_are_long_show(tmp_path: Path, capsys: p
     ("content", "reason"),
     [("{half", "cannot be read"), ("[]", "JSON object"), ('{"schema": 2}', "schema 2; this version reads 1")],
 )
-def test_what_is_no_run_is_one_sentence(
+def test_a_folder_that_is_no_run_is_refused_in_one_sentence(
     content: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_up(tmp_path / "runs" / "good")

@@ -18,7 +18,7 @@ class FontPath(str):
         return path
 
 
-def test_an_error_comes_back_whatever_names_its_file() -> None:
+def test_an_error_comes_back_with_file_names_of_any_kind() -> None:
     def fail(number: int) -> int:
         if number == 1:
             raise OSError(errno.EMFILE, "Too many open files", FontPath("a.ttf", 0))

@@ -167,7 +167,7 @@ def test_images_read_before_are_hashed_and_not_decoded(make_folder: Callable[...
         prepared()
 
 
-def test_a_image_changed_under_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_image_changed_during_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     root = make_folder({"a": 10, "b": 10})
     for _ in range(2):
         data = ImageFolder(root=str(root))
@@ -236,7 +236,7 @@ def test_crop_resize_cuts_from_the_image_as_far_as_it_has_pixels(side: int, deco
     assert np.array_equal(data.train.image(0, epoch=3), expected)
 
 
-def test_plain_images_do_not_know_of_views(tmp_path: Path) -> None:
+def test_plain_images_do_not_depend_on_views(tmp_path: Path) -> None:
     root = large(tmp_path)
     with_views, without = cut(root), cut(root, Pipeline([]))
     positions = list(range(len(without.train)))

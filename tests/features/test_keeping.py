@@ -161,7 +161,7 @@ def test_views_of_another_opencv_are_others(tmp_path: Path, monkeypatch: pytest.
     assert keeper.entry(data.validation).name == plain
 
 
-def test_what_is_found_is_held_against_the_network(tmp_path: Path) -> None:
+def test_cached_features_are_checked_against_the_network(tmp_path: Path) -> None:
     data = digits_of()
     keeper = keeper_of(tmp_path, data)
     entry = keeper.entry(data.train)
@@ -271,7 +271,7 @@ def test_stopping_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert keeper.get("train", data.train).found == 0
 
 
-def test_it_says_what_it_did(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_counts_found_and_computed_features(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     data = digits_of()
     keeper_of(tmp_path, data).get("train", data.train)
@@ -296,7 +296,7 @@ def test_a_run_does_not_drop_what_it_needs_itself(tmp_path: Path, monkeypatch: p
     assert keeper.get("train", data.train).rows is None  # and not half of them
 
 
-def test_what_may_not_be_read_is_left_alone(
+def test_unreadable_entries_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = digits_of()

@@ -86,7 +86,7 @@ def test_nothing_is_cut_off_at_the_edges(name: str) -> None:
         assert (edge == 255).all()
 
 
-def test_lines_are_told_apart_in_grey() -> None:
+def test_lines_differ_in_grey() -> None:
     """Any two strategies differ in luminance, or in marker or dash."""
     lines = {name: [(1.0, 0.5, 0.4, 0.6), (9.0, 0.6, 0.5, 0.7)] for name in STRATEGIES}
     (axes,) = draw_by_number(lines, "x").axes

@@ -42,7 +42,7 @@ def test_a_dark_figure_is_dark_and_the_light_one_comes_back(name: str) -> None:
     assert dark.mean() < 80 < 175 < before.mean()
 
 
-def test_what_an_error_inside_leaves_is_light() -> None:
+def test_an_error_inside_restores_the_light_style() -> None:
     figure = FIGURES["cost"]()
     before = drawn(figure)
     with pytest.raises(RuntimeError), darkened(figure):

@@ -112,7 +112,7 @@ def drawn_boxes(figure: Figure) -> dict[str, list[Sequence[float]]]:
 
 
 @pytest.mark.parametrize("count", [2, 30, 90])
-def test_the_legend_covers_no_curve_and_tells_all_apart(count: int, tmp_path: Path) -> None:
+def test_the_legend_covers_no_curve_and_names_all(count: int, tmp_path: Path) -> None:
     for number in range(count):
         write_run(tmp_path, f"strategy with a name {number}", 0, 0.5, references=REFERENCES)
     figure = draw_overview(make_panels(group_runs(read_runs([tmp_path]).runs)))

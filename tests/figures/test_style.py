@@ -68,7 +68,7 @@ def test_a_strategy_alone_has_its_own_style_and_gives_way_to_an_earlier_one() ->
     assert styles["knn"] == Style(COLOURS[0], STRATEGIES["knn"].marker, STRATEGIES["knn"].dash)
 
 
-def test_beyond_forty_colours_tell_apart() -> None:
+def test_a_hundred_groups_have_different_styles() -> None:
     styles = styles_of([f"run {number}" for number in range(100)])
     assert ALIKE_FROM == 40
     assert len(set(styles.values())) == 100

@@ -113,7 +113,7 @@ def half_transparent(mode: str) -> Image.Image:
     ("mode", "suffix"),
     [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("RGBA", "gif"), ("P", "gif"), ("RGBA", "webp"), ("P", "webp")],
 )
-def test_what_is_transparent_lies_on_white(mode: str, suffix: str, tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(mode: str, suffix: str, tmp_path: Path) -> None:
     options = {"webp": {"lossless": True, "exact": True}}.get(suffix, {})
     image = decoded(half_transparent(mode), tmp_path / f"a.{suffix}", **options)
     assert (image[-8:] == 255).all()
@@ -195,7 +195,7 @@ def test_a_large_photograph_is_no_bomb(tmp_path: Path) -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "it is PostScript, a program"),
     ],
 )
-def test_what_is_no_image_has_a_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_files_that_are_no_images_get_a_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(UnreadableError, match=reason):
@@ -204,7 +204,7 @@ def test_what_is_no_image_has_a_reason(content: bytes, reason: str, tmp_path: Pa
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_half_a_image_is_none(suffix: str, share: float, tmp_path: Path) -> None:
+def test_half_an_image_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
@@ -213,7 +213,7 @@ def test_half_a_image_is_none(suffix: str, share: float, tmp_path: Path) -> None
         DECODER(path)
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_are_no_files_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.jpg")
     Path("folder.jpg").mkdir()
@@ -294,7 +294,7 @@ def seeds() -> list[bytes]:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(seeds()), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8), st.floats(0, 1))
-def test_damage_ends_in_a_image_or_a_reason(content: bytes, changes: list[tuple[float, int]], end: float) -> None:
+def test_damage_gives_an_image_or_a_reason(content: bytes, changes: list[tuple[float, int]], end: float) -> None:
     data = bytearray(content)
     for place, value in changes:
         data[int(place * (len(data) - 1))] = value

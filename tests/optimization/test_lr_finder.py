@@ -43,7 +43,7 @@ def random_state() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cls", [FinetuneAll, FinetuneUpper])
-def test_everything_is_put_back(cls: type[Strategy], training: bool, digits: Digits) -> None:
+def test_the_strategy_is_restored(cls: type[Strategy], training: bool, digits: Digits) -> None:
     strategy = make(cls, dropout=0.5).train(training)
     tensors, state = everything(strategy), random_state()
     modes = [module.training for module in strategy.modules()]

@@ -96,7 +96,7 @@ def test_one_layout_a_run_overlays_train_and_validation(tmp_path: Path) -> None:
         assert sum(any(re.match(pattern, tag) for pattern in patterns) for patterns in charts.values()) == 1
 
 
-def test_nothing_but_scalars_is_written_unasked(tmp_path: Path) -> None:
+def test_only_scalars_are_written_by_default(tmp_path: Path) -> None:
     log(TensorBoardCurves(tmp_path))
     events = EventAccumulator(str(tmp_path / "tensorboard/train"))
     events.Reload()

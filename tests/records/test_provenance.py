@@ -29,7 +29,7 @@ def test_versions_and_commit() -> None:
     assert provenance.hardware()["cores"] >= 1
 
 
-def test_the_source_is_told_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_is_identified_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "headstart"
     shutil.copytree(CHECKOUT / "src" / "headstart", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(headstart, "__file__", str(copy / "__init__.py"))
@@ -155,12 +155,12 @@ def test_a_large_patch_is_cut_between_files_and_says_so(
     assert (tmp_path / "clone" / "src" / "headstart" / "seeds.py").read_text() == "one = 11\n"
 
 
-def test_no_repository_is_no_patch(tmp_path: Path, checkout: Path) -> None:
+def test_without_a_repository_there_is_no_patch(tmp_path: Path, checkout: Path) -> None:
     shutil.rmtree(checkout / ".git")
     assert provenance.keep(tmp_path) == {"code_patch": None}
 
 
-def test_installed_packages_are_told_as_pip_reads_them(tmp_path: Path, checkout: Path) -> None:
+def test_installed_packages_are_listed_in_pips_format(tmp_path: Path, checkout: Path) -> None:
     provenance.keep(tmp_path)
     lines = (tmp_path / "packages.txt").read_text().splitlines()
     assert lines == sorted(lines, key=str.lower)

@@ -224,7 +224,9 @@ def test_links_follow_the_settings_that_differ(tmp_path: Path) -> None:
     }
 
 
-def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_cannot_be_shown_are_refused_in_one_sentence(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

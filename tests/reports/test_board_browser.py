@@ -126,7 +126,7 @@ def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("HEADSTART_SCREENSHOTS" not in os.environ, reason="draws an image for the documentation")
-def test_image_for_the_documentation() -> None:
+def test_the_image_of_the_documentation_is_drawn() -> None:
     with board(Path(os.environ["HEADSTART_RUNS"])) as address, chromium() as watched:
         take_image(watched.new_page(viewport=VIEW), address, Path(os.environ["HEADSTART_SCREENSHOTS"]))
 

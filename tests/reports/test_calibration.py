@@ -61,13 +61,13 @@ def test_why_it_is_worse(runs: list[tuple[Said, Said]], reasons: list[str]) -> N
         assert reason in lines[0]
 
 
-def test_without_validation_nothing_is_said() -> None:
+def test_without_validation_there_is_no_finding() -> None:
     found = analysis(HARD)
     found.evidence = {"0": SimpleNamespace(scores=scores_of(HARD[0]))}
     assert worse_calibration(found) == []
 
 
-def test_ece_alone_may_see_it_otherwise() -> None:
+def test_ece_may_rise_while_log_loss_falls() -> None:
     """Validation is too sure throughout; of test, most are as sure as they should be, and some far too sure."""
     validation, well, bad = said(0.6, 0.8, 400), said(0.8, 0.8, 340), said(0.0, 0.999, 60)
     test = Said(np.concatenate([well.targets, bad.targets]), np.concatenate([well.probabilities, bad.probabilities]))

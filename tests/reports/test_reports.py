@@ -210,7 +210,7 @@ def test_odd_values_do_not_end_a_report(changes: dict, tmp_path: Path, capsys: p
     assert "scratch" in capsys.readouterr().out
 
 
-def test_seeds_that_are_lists_are_told(tmp_path: Path) -> None:
+def test_seeds_that_are_lists_are_named(tmp_path: Path) -> None:
     write_run(tmp_path, "scratch", 0, 0.5, config={"seeds": {"split": [1]}})
     reasons = [problem.reason for problem in read_runs([tmp_path]).problems]
     assert "config.yaml has a seeds.split that is neither a number nor a word" in reasons

@@ -141,6 +141,6 @@ def test_clouds_fill_their_range_and_close_at_the_edges() -> None:
         ("fog", 1, 8, "shorter side has 8 pixels; corruptions need at least 16"),
     ],
 )
-def test_what_cannot_be_corrupted_is_told(name: str, severity: int, side: int, sentence: str) -> None:
+def test_wrong_images_and_corruptions_are_refused(name: str, severity: int, side: int, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         corrupt(np.zeros((side, side, 3), np.uint8), name, severity)

@@ -22,7 +22,7 @@ def printed_by(server: Server, code: str) -> str:
 
 
 @pytest.mark.slow
-def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
+def test_training_is_compared_with_a_plain_loop(warm: Server) -> None:
     code = "from benchmarks import overhead; print(*overhead.finetune_all(32, 24, 1, labels=4), sep='\\n')"
     rows = re.findall(
         r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", printed_by(warm, code)
@@ -35,7 +35,7 @@ def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
 
 
 @pytest.mark.slow
-def test_commands_are_measured_from_a_cold_and_a_warm_store(
+def test_commands_are_measured_with_a_cold_and_a_warm_cache(
     warm: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is measured means nothing here: its commands are copies, too."""
@@ -79,7 +79,7 @@ def test_an_unknown_question_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_views_are_held_against_torchvision_s(warm: Server) -> None:
+def test_views_are_compared_with_torchvisions(warm: Server) -> None:
     code = "from benchmarks import augmentation as a; a.SECONDS = 0.05; print(*a.views(1), sep='\\n')"
     rows = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", printed_by(warm, code).replace('"', "'"))
     assert [aim for _, _, aim in rows if aim] == ["5", "3", "2", "2"]

@@ -277,7 +277,7 @@ def test_sizes_are_those_that_the_feature_store_reads(size: int | str) -> None:
     assert bytes_of(size) >= 0
 
 
-def test_a_number_that_is_too_large_is_told_the_limit() -> None:
+def test_a_number_that_is_too_large_is_refused_with_the_limit() -> None:
     settings = changed(settings_with("", ""), ("trainer", "max_epochs"), 10**22)
     assert refused(lambda: early(settings)) == (
         f"trainer.max_epochs={10**22}: expected a whole number above 0, such as 10, below 2147483648."

@@ -116,7 +116,7 @@ def test_trusted_packages() -> None:
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"], ["--cfg", "hydra"]])
-def test_what_hydra_is_told_to_make(
+def test_targets_of_hydra_itself_are_checked(
     settings: list[str], flags: list[str], package: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused([*flags, *settings], capsys).startswith("headstart: hydra.")
@@ -174,7 +174,7 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"overrides": {"hydra": ["hydra.job.env_set.A=1"]}}, "hydra.job.env_set.A=1", "overrides.hydra"),
     ],
 )
-def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | None, place: str) -> None:
+def test_settings_of_hydra_in_a_file_are_refused(settings: dict[str, Any], typed: str | None, place: str) -> None:
     with pytest.raises(ConfigError, match=rf"^hydra\.{re.escape(place)}"):
         check_hydra(settings, ["seed=1"])
     if typed is not None:

@@ -157,7 +157,7 @@ def test_wrong_settings_are_refused(changes: dict[str, Any], sentence: str, tmp_
         search(Bench(tmp_path, by_lr), LR, **changes)
 
 
-def test_what_comes_back_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_and_failed_trials_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = iter([0.5, float("nan"), None, 0.75, 0.25, float("inf")])
     study = search(Bench(tmp_path, lambda settings: next(outcomes)), LR)
     complete, fail = TrialState.COMPLETE, TrialState.FAIL
@@ -272,7 +272,7 @@ def test_trials_at_once_go_to_the_launcher_together(tmp_path: Path) -> None:
     assert len({trial.params["optimizer.lr"] for trial in study.trials}) == 6
 
 
-def test_a_journal_that_was_cut_off_is_mended(tmp_path: Path) -> None:
+def test_a_truncated_journal_is_repaired(tmp_path: Path) -> None:
     search(Bench(tmp_path, by_lr), LR, n_trials=2)
     journal = tmp_path / "study.journal"
     whole = journal.read_bytes()
@@ -343,7 +343,7 @@ def test_a_larger_error_than_the_median_is_pruned(tmp_path: Path) -> None:
         epochs(Pruning(3, "s", storage, mae), [5.0, 7.0, 1.0])
 
 
-def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_to_report(tmp_path: Path) -> None:
     storage = str(tmp_path / "j")
     study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction="maximize")
     study.set_user_attr("pruner", ["none", {}])
@@ -353,7 +353,7 @@ def test_a_resumed_run_goes_on_reporting(tmp_path: Path) -> None:
     assert study.trials[0].intermediate_values == {0: 0.1, 1: 0.2, 2: 0.3}
 
 
-def test_a_pruned_run_that_goes_on_is_pruned_again(tmp_path: Path) -> None:
+def test_a_resumed_pruned_run_is_pruned_again(tmp_path: Path) -> None:
     """Killed between the word to the study and the word in run.json; nothing was validated in this process."""
     storage = str(tmp_path / "j")
     study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction="maximize")

@@ -78,7 +78,7 @@ def test_a_stopped_run_waits_while_other_data_are_trained_on(lists: Path, monkey
     check_equal(whole.parent, config.parent)
 
 
-def test_a_stopped_run_goes_on_where_its_data_were_moved_to(
+def test_a_stopped_run_resumes_after_its_data_were_moved(
     lists: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(root: Path) -> int:

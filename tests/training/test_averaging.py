@@ -156,7 +156,7 @@ def test_swa_sees_views_that_are_left_to_the_device(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("average", [ExponentialAverage, lambda: StochasticAverage(start=0.0)])
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneUpper, GradualUnfreeze])
-def test_what_is_frozen_stays(average: Any, cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
+def test_frozen_tensors_do_not_change(average: Any, cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(cls, batch_norm="update")
     before = {name: tensor.clone() for name, tensor in strategy.frozen_tensors().items()}
     fit(strategy, digits, tmp_path, average(), epochs=2)
@@ -176,7 +176,7 @@ def test_accumulated_gradients_are_one_step(digits: Digits, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("make", [ExponentialAverage, lambda: StochasticAverage(start=0.25)])
-def test_a_fit_that_is_taken_up_again_ends_the_same(make: Any, digits: Digits, tmp_path: Path) -> None:
+def test_a_resumed_fit_ends_the_same(make: Any, digits: Digits, tmp_path: Path) -> None:
     def trained(folder: Path, epochs: int, resumed_from: Path | None = None) -> Strategy:
         strategy = make_strategy(FinetuneAll, batch_norm="update", scheduler=None)
         last = pl.callbacks.ModelCheckpoint(folder, "last")

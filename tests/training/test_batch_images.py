@@ -98,7 +98,7 @@ def test_no_random_stream_moves_and_nothing_is_loaded(tmp_path: Path, monkeypatc
     assert all(torch.equal(tensor, weights[name]) for name, tensor in strategy.state_dict().items())
 
 
-def test_the_image_lies_in_the_sub_run_train(tmp_path: Path) -> None:
+def test_the_image_is_in_the_sub_run_train(tmp_path: Path) -> None:
     strategy, data = parts([])
     log_batch(strategy, data, [CsvCurves(tmp_path), TensorBoardCurves(tmp_path)])
     events = EventAccumulator(str(tmp_path / "tensorboard/train"))

@@ -69,7 +69,7 @@ def test_every_optimizer_lowers_the_loss(name: str, digits: Digits) -> None:
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_goes_with_every_schedule(name: str, scheduler: str, digits: Digits) -> None:
+def test_every_optimizer_works_with_every_schedule(name: str, scheduler: str, digits: Digits) -> None:
     config = composed(f"optimizer={name}", f"scheduler={scheduler}")
     strategy = make_strategy(
         FinetuneAll, optimizer=make(config, "optimizer"), scheduler=make(config, "scheduler"), head_lr_multiplier=10
@@ -136,7 +136,7 @@ def test_a_wrong_setting_ends_a_run_in_one_sentence(capsys: pytest.CaptureFixtur
     assert "Traceback" not in told
 
 
-def test_runs_take_them_together(tmp_path: Path) -> None:
+def test_runs_combine_optimizer_and_schedule(tmp_path: Path) -> None:
     settings = [
         "scheduler=plateau",
         "optimizer=lamb",

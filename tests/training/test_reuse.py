@@ -66,7 +66,7 @@ def test_stored_features_change_nothing(backbone: str, strategy: str, engine: st
     assert computed["metrics"] == found["metrics"]
 
 
-def test_a_sweep_shares_what_is_frozen() -> None:
+def test_a_sweep_shares_frozen_features() -> None:
     settings = ["-m", "strategy=head_only,linear_probe", "seed=0,1", "seeds.backbone=0"]
     assert main(["train", *TINY, *SMALLEST, *settings, "output_dir=sweep"]) == 0
     runs = sorted(runs_below(Path("sweep")), key=lambda run: run["started_at"])
@@ -83,7 +83,7 @@ def test_a_run_starts_from_an_untouched_network() -> None:
     assert other["metrics"] != runs[0]["metrics"]
 
 
-def test_where_nothing_is_frozen_from_below_nothing_is_kept() -> None:
+def test_nothing_is_cached_if_the_lowest_stage_is_trained() -> None:
     for strategy in ("finetune_all", "finetune_lower"):
         assert trained(f"strategy={strategy}", "trainer.max_epochs=1")[0]["features"] is None
     assert not list(Path("kept").glob("*/entry.json"))
@@ -143,7 +143,7 @@ def test_checkpoints_are_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["+trainer.limit_train_batches=1", "debug=fast", "trainer.precision=64-true"])
-def test_what_cannot_be_reused_is_told(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_why_nothing_is_cached_is_named(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = trained(setting, "trainer.max_epochs=1")
     assert found["features"] is None
     assert "features are not cached" in capsys.readouterr().out
@@ -190,7 +190,7 @@ def test_features_of_another_network_are_an_error_that_names_them(capsys: pytest
     assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 0
 
 
-def test_it_ends_with_what_was_spent_and_saved(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_ends_with_time_spent_and_saved(capsys: pytest.CaptureFixture[str]) -> None:
     trained("trainer.max_epochs=1")
     trained("trainer.max_epochs=1")
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("features:")]

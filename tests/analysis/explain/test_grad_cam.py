@@ -127,7 +127,7 @@ def test_slopes_are_those_of_small_steps() -> None:
     torch.testing.assert_close(found[0], expected.float(), rtol=1e-3, atol=1e-6)
 
 
-def test_nothing_is_left_behind() -> None:
+def test_hooks_and_gradients_are_removed() -> None:
     strategy = make_strategy(FinetuneAll).eval()
     before = {name: tensor.clone() for name, tensor in strategy.state_dict().items()}
     class_maps(strategy, stage(strategy, "stage1"), images(), torch.tensor([0, 1, 2]))
@@ -208,7 +208,7 @@ def test_maps_with_channels_last() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_tokens_lie_as_their_patches_do() -> None:
+def test_tokens_have_the_order_of_their_patches() -> None:
     """A transformer's stem and first blocks; what changes one patch changes its token most of all."""
     backbone = timm_backbone("vit_tiny_patch16_224", weights=None, image_size=64)
     strategy = make_strategy(HeadOnly, backbone=backbone).eval()

@@ -215,7 +215,7 @@ def test_a_narrow_window_has_no_scrollbar_across(show: Callable[..., "Tab"]) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_hovering_a_chart_tells_names_means_and_bands_in_the_colours_of_the_page(
+def test_hovering_a_chart_shows_names_means_and_bands_in_the_colours_of_the_page(
     show: Callable[..., "Tab"], scheme: str, tmp_path: Path
 ) -> None:
     tab = show("small", color_scheme=scheme)
