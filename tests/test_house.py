@@ -1,4 +1,4 @@
-"""Hold the structure of the source: imports run one way, and no module, class or room grows without bound."""
+"""Check the structure of the source: imports run one way, and no module, class or room grows too large."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Progress: what a terminal and what a log file see, by a clock of the test's own."""
+"""Test progress on a terminal and in a log file, with a clock of the tests."""
 
 import io
 import time

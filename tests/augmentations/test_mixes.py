@@ -1,4 +1,4 @@
-"""Targets are mixed in the very shares in which images are."""
+"""Test mixes: targets are mixed in the same proportions as images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Single images agree with Pillow, batches with single images."""
+"""Test operations: single images agree with Pillow, batches with single images."""
 
 from io import BytesIO
 

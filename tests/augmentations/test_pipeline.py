@@ -1,4 +1,4 @@
-"""Views in order, images that become several, and the part that is left to the device."""
+"""Test lists of augmentations: their order, several views of an image, and views on the device."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A policy file says what is drawn; it comes back as it was written, and a damaged one is refused in one sentence."""
+"""Test policy files: they are read back as written, and damaged files are refused in one sentence."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The search: gradients reach every parameter, and what tells training from validation images is found."""
+"""Test the search for a policy: gradients reach every parameter, and it finds a known shift."""
 
 import copy
 from dataclasses import replace

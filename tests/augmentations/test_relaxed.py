@@ -1,4 +1,4 @@
-"""Relaxed operations do what torchvision's do, and gradients pass through them to magnitudes and images."""
+"""Test relaxed operations: they agree with torchvision's, and gradients reach magnitudes and images."""
 
 import math
 

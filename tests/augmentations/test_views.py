@@ -1,4 +1,4 @@
-"""Views keep their form, repeat with their generator, and mean the same for batches as for single images."""
+"""Test views: they keep the form of images, repeat with their generator, and are the same for batches."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Files of the same network for other images, other sizes, in other wrappings."""
+"""Test weights files for other image sizes, for grey images, or in other sub-dictionaries."""
 
 import argparse
 from collections.abc import Callable

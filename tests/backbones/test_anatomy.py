@@ -1,4 +1,4 @@
-"""The anatomy of known networks is the published one; of others, what gradients say."""
+"""Test the anatomy of networks against published figures and against gradients."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Stochastic depth: in training only, rising with depth."""
+"""Test stochastic depth: it acts in training only, and its rate rises with depth."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A file is taken for a network if it is of that very network, and of no other of its family."""
+"""Test that weights fit the network that they are from, and no other network of its family."""
 
 from functools import cache
 from itertools import product

@@ -1,4 +1,4 @@
-"""Stages compose to the library's own penultimate output; each tensor lives in one stage."""
+"""Test that all stages give the library's own penultimate output, and that each tensor is in one stage."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks of timm's that come from a folder or from the hub."""
+"""Test timm's networks from a folder or from the hub."""
 
 import json
 from pathlib import Path

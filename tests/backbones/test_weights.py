@@ -1,4 +1,4 @@
-"""Weights files: tensors only, right ones only, and a word about every failure."""
+"""Test weights files: only fitting tensors are loaded, and every failure is one sentence."""
 
 import pickle
 import re

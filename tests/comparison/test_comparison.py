@@ -1,4 +1,4 @@
-"""Pairs, fairness, budgets, and the tables that a paper prints."""
+"""Test comparisons: pairs of runs, refusals of unfair comparisons, tuning budgets, and tables for papers."""
 
 import json
 from pathlib import Path

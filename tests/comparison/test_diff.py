@@ -1,4 +1,4 @@
-"""What differs between two run directories is found, named and weighed; nothing else is."""
+"""Test that the differences between two run directories are found and named, and no others."""
 
 import json
 import math

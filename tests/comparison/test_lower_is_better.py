@@ -1,4 +1,4 @@
-"""Runs of regression through the whole comparison: the lowest error is the best."""
+"""Test comparisons of regression runs: the lowest error is the best."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Which rows are bold."""
+"""Test which rows are bold."""
 
 import math
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Work that is shared out to processes."""
+"""Test work that is divided among processes."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Which settings make rows and panels, and which value stands for all that were tried."""
+"""Test which settings make rows and panels, and which value tuning chooses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Sentences, word for word."""
+"""Test the sentences of verdicts, word for word."""
 
 import math
 from typing import Any

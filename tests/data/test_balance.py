@@ -1,4 +1,4 @@
-"""Balanced batches hold every class equally often, repeat with their seed, and leave out or repeat images evenly."""
+"""Test balanced batches: every class comes equally often, and images repeat evenly."""
 
 from collections import Counter
 from collections.abc import Callable

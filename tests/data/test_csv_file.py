@@ -1,4 +1,4 @@
-"""Lists of images: how they may be written, and one sentence for everything that can be wrong with them."""
+"""Test lists of images: how they may be written, and one sentence for every error."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes out of the decoder for each format and kind of pixels, against values computed by hand."""
+"""Test decoded pixels of each format against values computed by hand."""
 
 import io
 from collections.abc import Callable

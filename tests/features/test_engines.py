@@ -1,4 +1,4 @@
-"""Every engine gives PyTorch's numbers; the fastest is chosen once and remembered."""
+"""Test engines: each gives PyTorch's numbers, and the fastest is chosen once and remembered."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The loaders of features give what the loaders of images give, in the same order."""
+"""Test that loaders of features give the same items as loaders of images, in the same order."""
 
 from pathlib import Path
 

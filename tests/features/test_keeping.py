@@ -1,4 +1,4 @@
-"""Features are computed once, shared by all who want them, checked when found, and never in the way."""
+"""Test that features are computed once, shared by runs, checked when found, and optional."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""The store gives back what was put in, or nothing: never half of it, never something else."""
+"""Test that the store returns exactly the values that were written, or nothing."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Files of figures repeat byte for byte and embed their text; lines are told apart in grey."""
+"""Test files of figures: they repeat byte for byte, embed their text, and their lines differ in grey."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The dark form of a figure: legible on dark paper, and the light one as it was."""
+"""Test the dark form of a figure: it is legible on dark paper, and the light form is restored."""
 
 import io
 

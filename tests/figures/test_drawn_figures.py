@@ -1,4 +1,4 @@
-"""What each figure shows: lines, labels, numbers; what it refuses."""
+"""Test the lines, labels and numbers of each figure, and what it refuses."""
 
 import math
 from collections.abc import Mapping, Sequence

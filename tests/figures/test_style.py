@@ -1,4 +1,4 @@
-"""Styles are fixed for what ships, and told apart without colour."""
+"""Test styles: those of shipped strategies are fixed, and lines differ without colour."""
 
 from itertools import combinations
 

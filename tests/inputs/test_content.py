@@ -1,4 +1,4 @@
-"""Two data sets have one hash only if they hold the same, wherever they lie."""
+"""Test that two data sets have one hash only if their content is the same, at any path."""
 
 import os
 import shutil

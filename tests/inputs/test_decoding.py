@@ -1,4 +1,4 @@
-"""Every kind of image is decoded right or refused with a reason, at once and without its pixels in memory."""
+"""Test that every kind of image is decoded correctly or refused with a reason, without much memory."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""What counts as an image, which folders are looked into, and what is said of the rest."""
+"""Test which files count as images, which folders are searched, and how other files are reported."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Images in two splits are found: the same bytes always, nearly the same images if asked."""
+"""Test that images in two splits are found: equal bytes always, nearly equal images if asked."""
 
 import io
 import logging

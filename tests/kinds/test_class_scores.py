@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, torchmetrics and scipy, and by hand."""
+"""Test scores against scikit-learn, torchmetrics and scipy, and by hand."""
 
 import warnings
 from dataclasses import dataclass

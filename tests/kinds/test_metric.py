@@ -1,4 +1,4 @@
-"""Which way is better, and how values are shown."""
+"""Test metrics: which direction is better, and how values are shown."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Predictions come back as they were written, and damage is told in a sentence."""
+"""Test that predictions are read back as written, and that damage is named in one sentence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Predictions that are numbers: written, read, scored."""
+"""Test predicted numbers: written, read, scored."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The range test finds the steepest descent, and leaves nothing behind but a rate."""
+"""Test that the range test finds the steepest descent, and changes nothing but the learning rate."""
 
 import random
 from functools import partial

@@ -1,4 +1,4 @@
-"""Schedules rise, fall and end where they say, and move all groups alike."""
+"""Test schedules: they rise, fall and end as set, in the same way for all groups."""
 
 from functools import partial
 from pathlib import Path

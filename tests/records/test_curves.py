@@ -1,4 +1,4 @@
-"""metrics.csv and TensorBoard hold what was logged, once, under the agreed names."""
+"""Test that metrics.csv and TensorBoard have each logged number once, under the agreed names."""
 
 import re
 from pathlib import Path

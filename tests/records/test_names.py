@@ -1,4 +1,4 @@
-"""The files of a run directory are named in one module; the rest of the source goes by its constants."""
+"""Test that one module names the files of a run directory, and all others use its constants."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A regular file inside of the run is read, through whatever link the run is reached; anything else is named."""
+"""Test that only regular files inside a run are read; anything else is named."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a run was made with can be told."""
+"""Test the record of code, packages and command line of a run."""
 
 import hashlib
 import json

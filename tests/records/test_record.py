@@ -1,4 +1,4 @@
-"""One record tells of a run in any state, whatever run.json holds."""
+"""Test that a run in any state gives a record, for any content of run.json."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a command writes down of its sweep is read back; a damaged file is a named problem."""
+"""Test that sweep.json is read back as written, and that a damaged file is a named problem."""
 
 import json
 import os

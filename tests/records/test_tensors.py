@@ -1,4 +1,4 @@
-"""Checkpoints of strangers: what takes memory, reads beyond an end or holds code never reaches PyTorch."""
+"""Test that checkpoints of strangers with code, wrong sizes or excessive memory never reach PyTorch."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""A comparison as event files, and the command that serves them."""
+"""Test the event files of a comparison, and the command that serves them."""
 
 import json
 import signal

@@ -1,6 +1,6 @@
-"""TensorBoard as a person sees it: curves over each other, final scores in a table, bands that are shaded.
+"""Test TensorBoard in a browser: curves in one chart, final scores in a table, shaded bands.
 
-With HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER the image for the documentation is drawn, of these runs.
+HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER also draw the image of the documentation, from these runs.
 """
 
 import os

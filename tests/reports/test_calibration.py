@@ -1,4 +1,4 @@
-"""Why temperature scaling makes a calibration worse."""
+"""Test the reasons why temperature scaling makes a calibration worse."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace

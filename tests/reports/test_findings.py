@@ -1,4 +1,4 @@
-"""What a report calls the best."""
+"""Test which row a report calls the best."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page of a real report in a real browser: wide and narrow windows, light and dark."""
+"""Test the page of a real report in a browser: in wide and narrow windows, light and dark."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

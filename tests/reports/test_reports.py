@@ -1,4 +1,4 @@
-"""Groups, statistics, page and image from run directories made by hand."""
+"""Test groups, statistics, page and figures of run directories made by hand."""
 
 import statistics
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The report on runs that were measured under corruptions."""
+"""Test the report on runs that were measured under corruptions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The 15 corruptions: the same for the same pixels, stronger with severity, at home at every size."""
+"""Test the 15 corruptions: they repeat for the same pixels, grow with severity, and work at every size."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Networks on corrupted images: each image corrupted once, the same in whatever batches."""
+"""Test networks on corrupted images: each image is corrupted once, in the same way in any batches."""
 
 from collections.abc import Sequence
 

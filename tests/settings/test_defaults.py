@@ -1,4 +1,4 @@
-"""The defaults of a class are the values of its config files."""
+"""Test that the defaults of a class equal the values of its config files."""
 
 from functools import cache
 from inspect import Parameter, signature

@@ -1,4 +1,4 @@
-"""Settings of a stranger's run write nothing outside of the output and call nothing, however an argument is given."""
+"""Test that settings of a stranger's run write nothing outside the output and call nothing."""
 
 import importlib
 import inspect

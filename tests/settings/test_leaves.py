@@ -1,4 +1,4 @@
-"""Every setting of every group, given nonsense: refused in one sentence before training, or known to be valid."""
+"""Test every setting with nonsense: it is refused in one sentence before training, or known to be valid."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Files from strangers are read, never carried out: each of these would make a folder if any of it were run."""
+"""Test that files from strangers run no code: each would make a folder if any of it were run."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""Every config that ships runs."""
+"""Test that every shipped config runs."""
 
 import re
 from collections.abc import Callable

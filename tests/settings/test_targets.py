@@ -1,4 +1,4 @@
-"""A ``_target_`` names what a run needs, or a package that the user typed; whatever else is refused, and not called."""
+"""Test that a ``_target_`` names a known package or one that the user typed; others are never called."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Groups never straddle splits or folds; every class stays in train; the same seed gives the same split."""
+"""Test that groups stay in one split or fold, every class stays in train, and a seed repeats a split."""
 
 import re
 from collections.abc import Callable

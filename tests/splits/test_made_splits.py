@@ -1,4 +1,4 @@
-"""What is made of train, and what of the source is left idle."""
+"""Test splits made from train, and splits of the source that are not used."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The interval of one mean accuracy, held against statsmodels, paper and simulation."""
+"""Test the interval of one mean accuracy against statsmodels, by hand and by simulation."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Intervals of a mean, held against scipy and paper."""
+"""Test intervals of a mean against scipy and by hand."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Paired comparisons, held against scipy, statsmodels, paper and simulation."""
+"""Test paired comparisons against scipy and statsmodels, by hand and by simulation."""
 
 import math
 

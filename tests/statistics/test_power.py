@@ -1,4 +1,4 @@
-"""Numbers of runs and images, held against statsmodels and simulation."""
+"""Test numbers of runs and images against statsmodels and by simulation."""
 
 import math
 

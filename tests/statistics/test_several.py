@@ -1,4 +1,4 @@
-"""Several comparisons at once, held against statsmodels, scikit-posthocs and paper."""
+"""Test multiple comparisons against statsmodels and scikit-posthocs, and by hand."""
 
 import math
 from unittest import mock

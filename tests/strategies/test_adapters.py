@@ -1,4 +1,4 @@
-"""Adapters: where they are, what they start as, what moves."""
+"""Test adapters: their places, their start, and which tensors change."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Classifiers on fixed features agree with scikit-learn's."""
+"""Test that classifiers on fixed features agree with scikit-learn's."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stages are unfrozen one after another, and a resumed run equals an uninterrupted one."""
+"""Test that stages are unfrozen one after another, and that a resumed run equals an uninterrupted one."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The learning rates of the plan, and those that TensorBoard shows, are those that were asked for."""
+"""Test that plan and TensorBoard show the learning rates that were set."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The probe agrees with scikit-learn, is chosen on validation, and is folded into an ordinary network."""
+"""Test that the probe agrees with scikit-learn, is chosen on validation, and becomes the network's head."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Low-rank updates: what is adapted, what moves, and what is left once they are merged."""
+"""Test low-rank updates: adapted layers, trained tensors, and the merged network."""
 
 import builtins
 import copy

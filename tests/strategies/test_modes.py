@@ -1,4 +1,4 @@
-"""Which statistics batch norm uses, and which of them move."""
+"""Test which statistics batch norm uses, and which of them change."""
 
 from pathlib import Path
 

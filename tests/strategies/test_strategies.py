@@ -1,4 +1,4 @@
-"""Which weights move and which do not, how fast, in which mode."""
+"""Test which weights each strategy trains, at which rates, in which mode."""
 
 from functools import partial
 from pathlib import Path

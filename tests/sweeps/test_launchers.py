@@ -1,4 +1,4 @@
-"""One sweep, every launcher: the same numbers. Without the launcher's package: one sentence."""
+"""Test that one sweep gives the same numbers with every launcher."""
 
 import os
 import re

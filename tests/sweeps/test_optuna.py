@@ -1,4 +1,4 @@
-"""A search asks for as many trials as told, is pruned by validation, and goes on after a kill as if undisturbed."""
+"""Test searches: the number of trials, pruning by validation, and bit-equal resumes after a kill."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Processes that lose the one they work for end, and those that they started with them."""
+"""Test that processes end with the process that they work for."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs on two data sets are never one another's; the same data at another place are the same run."""
+"""Test that runs on two data sets are never mixed up, and that a moved copy is the same run."""
 
 import shutil
 from collections.abc import Callable

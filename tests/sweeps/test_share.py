@@ -1,4 +1,4 @@
-"""Jobs side by side have cores and GPUs of their own, wait for them, and let go of them even when killed."""
+"""Test that parallel jobs have their own cores and GPUs, wait for them, and free them even when killed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is finished, lives, was killed or failed is told as it is, and how long the rest will take."""
+"""Test headstart status: the state of each run, and the time left."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The same command again: what has finished is left alone, what has not goes on, what failed is tried again."""
+"""Test a sweep that is run again: it skips finished runs, resumes stopped runs and repeats failed ones."""
 
 import json
 import re

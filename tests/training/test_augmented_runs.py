@@ -1,4 +1,4 @@
-"""Augmentation as a user asks for it: the plan, where it is carried out, test views, wrong combinations."""
+"""Test augmented runs: the plan, the place of views, test views, wrong combinations."""
 
 from pathlib import Path
 

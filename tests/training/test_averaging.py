@@ -1,4 +1,4 @@
-"""Averaged weights: what is validated, kept and tested is the average, and training does not notice."""
+"""Test averaged weights: the average is validated, saved and tested, and training does not change."""
 
 import json
 from pathlib import Path

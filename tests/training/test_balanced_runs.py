@@ -1,4 +1,4 @@
-"""Runs on a long-tailed folder: what balance and refit do to them, and what stays as it was."""
+"""Test balance and refit in runs on a long-tailed folder."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The image of the first batch shows what the first training step sees, and disturbs nothing."""
+"""Test that the image of the first batch shows the first training step, and changes nothing."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""The epoch that a run keeps is the best on validation: accuracy first, then loss, then the first one."""
+"""Test that a run keeps the best epoch on validation: by accuracy, then loss, then the first."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a run says, and its log."""
+"""Test what a run prints, and its log."""
 
 import logging
 from pathlib import Path

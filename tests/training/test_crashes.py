@@ -1,4 +1,4 @@
-"""Machines fail: a clear end or a recovery, and finished results are kept."""
+"""Test failures of the machine: a run ends clearly or recovers, and finished results are kept."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A run on several devices gives what it gives on one, and leaves no process behind."""
+"""Test that a run on several devices gives the results of one device, and leaves no process behind."""
 
 import csv
 import json

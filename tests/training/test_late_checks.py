@@ -1,4 +1,4 @@
-"""Batches that batch norm can take no statistics from, and callbacks that watch what is not logged, are refused."""
+"""Test that too small batches for batch norm, and callbacks on numbers that are not logged, are refused."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Every optimizer that ships trains a real strategy; gradient clipping bounds its steps."""
+"""Test that every optimizer trains a real strategy, and that gradient clipping bounds its steps."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Whatever a network computes in, its scores are those of the answers that are written down."""
+"""Test that scores are those of the saved predictions, in any precision."""
 
 import csv
 import json

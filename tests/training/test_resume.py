@@ -1,4 +1,4 @@
-"""A run that is stopped, wherever, and taken up again ends as one that never was."""
+"""Test that a resumed run ends like one that never stopped, for a stop at any step."""
 
 import json
 import os

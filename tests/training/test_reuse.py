@@ -1,4 +1,4 @@
-"""A run on stored features is the run on images: same curve, same epoch, same test scores."""
+"""Test that cached features change nothing: the same curve, epoch and test scores."""
 
 import itertools
 import json

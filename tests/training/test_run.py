@@ -1,4 +1,4 @@
-"""A run directory holds what the contract says, its numbers agree with each other, and they repeat."""
+"""Test that a run directory is complete, and that its numbers agree with each other and repeat."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages of made-up sweeps: what a report looks like, without a run behind it."""
+"""Make pages of invented sweeps, which look like reports, without any run."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""The page as a reader uses it, in a real browser."""
+"""Test the page in a real browser, as a reader uses it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Any label prints in LaTeX as it is: checked by the grammar of the text, and by pdflatex where it is installed."""
+"""Test that LaTeX prints any label unchanged: by the grammar of the text, and by pdflatex if installed."""
 
 import re
 import shutil
