@@ -253,7 +253,7 @@ def test_an_output_that_is_full(warm: Server) -> None:
 
 
 def test_closed_streams_lead_nowhere() -> None:
-    """Files that we open must not get the numbers of closed streams."""
+    """Opened files must not get the numbers of closed streams."""
     code = (
         "import os, sys\nfrom headstart.cli import main\n"
         "assert sys.stdout is None\ncode = main(['--help'])\n"

@@ -20,18 +20,18 @@ from headstart.solvers.ridge import solve
 
 
 class Screen(io.StringIO):
-    """Standard error, as a terminal or not."""
+    """Standard error that is a terminal or not."""
 
     terminal = False
 
     def isatty(self) -> bool:
-        """As the test wants it."""
+        """Return whether the test wants a terminal."""
         return self.terminal
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """Standard error of a process that may show progress, and has shown none."""
+    """Replace standard error, for a process that has shown no progress yet."""
     for name in ("TQDM_DISABLE", "RANK", "SLURM_PROCID", "TERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=(screen := Screen())))
@@ -41,7 +41,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Seconds that pass only when the test says so; the thread that looks by itself sleeps."""
+    """Return a clock that only the test moves; the thread that shows progress sleeps."""
     now = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(progress, "PATIENCE", 3600.0)

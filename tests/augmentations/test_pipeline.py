@@ -29,7 +29,7 @@ PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resamplin
 
 
 class Own(View):
-    """A view of a user's, for single images only: it writes its number into a corner."""
+    """A user's view for single images only; it writes its number into a corner."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -162,7 +162,7 @@ def test_wrong_settings_are_refused(name: str, value: Any) -> None:
 
 
 def shifted_digits(side: int = 20) -> tuple[SearchImages, SearchImages, SearchImages]:
-    """Digits as they are to train on; rotated by 15 to 30 degrees either way and darkened to validate and test."""
+    """Return digits: unchanged for training; rotated by 15 to 30 degrees and darkened for validation and test."""
     digits = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     images = F.interpolate(images, (side - 6, side - 6), mode="bicubic").clamp(0, 1)
@@ -184,7 +184,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, seed: int, epochs: int = 12) -> float:
-    """Of a small network trained from scratch on ``train``, augmented by the policy."""
+    """Return the test accuracy of a small network trained from scratch with the policy."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = nn.Sequential(

@@ -17,7 +17,7 @@ BILINEAR = InterpolationMode.BILINEAR
 
 
 def random_images(count: int = 3, height: int = 20, width: int = 20, seed: int = 0) -> Tensor:
-    """Whole grey levels over 255, smooth as photographs are."""
+    """Return smooth images in whole grey levels over 255."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0.02, 0.98)
@@ -25,7 +25,7 @@ def random_images(count: int = 3, height: int = 20, width: int = 20, seed: int =
 
 
 def by_torchvision(name: str, image: Tensor, value: float) -> Tensor:
-    """The same operation on one image (3, H, W)."""
+    """Return one image (3, H, W) after torchvision's operation."""
     height, width = image.shape[-2:]
     still = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], "interpolation": BILINEAR}
     corner = {"center": [0.5, 0.5]}  # the middle of its first pixel

@@ -20,7 +20,7 @@ TINY_VIT = {"embed_dim": 12, "depth": 4, "num_heads": 3, "num_classes": 0}
 
 
 def network(seed: int) -> torch.nn.Module:
-    """A small network with convolutions, batch norm and a classifier."""
+    """Return a small network with convolutions, batch norm and a classifier."""
     torch.manual_seed(seed)
     return timm.create_model("test_resnet", num_classes=3)
 
@@ -100,7 +100,7 @@ def test_a_grey_first_layer_gives_the_same_output_on_grey_images(tmp_path: Path)
 
 
 def of_a_run(backbone: Backbone, file: Path) -> str:
-    """The path of a checkpoint as a run writes it."""
+    """Return the path of a checkpoint in the form that a run writes."""
     state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
     torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 2)}, "epoch": 3}, file)
     return str(file)

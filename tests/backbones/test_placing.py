@@ -40,7 +40,7 @@ LIBRARIES = {"torchvision": TORCHVISION, "timm": TIMM}
 
 @cache
 def tensors(library: str, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Names and shapes alone: what a network without its classifier wants, and what a file of it has."""
+    """Return names and shapes: those that a network without classifier needs, and those of its file."""
     with torch.device("meta"):
         if library == "timm":
             network = timm.create_model(name)

@@ -100,7 +100,7 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def old_format(name: str) -> dict[str, torch.Tensor]:
-    """As torchvision's own files are: without counters, DenseNet's layers under their old names."""
+    """Return weights in torchvision's old format: without counters, and with old names of DenseNet's layers."""
     torch.manual_seed(4)
     state = torchvision.models.get_model(name, weights=None).state_dict()
     state = {key: value + 0.01 for key, value in state.items() if "num_batches_tracked" not in key}

@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import answer_of
+from conftest import TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
 from headstart.analysis.layer_report import TEST, VALIDATION, draw, probes_csv, probes_table, verdict
 from headstart.cli import main
 from headstart.features import keeping
-from tests.conftest import TINY, runs_below
 
 SMALL = [*TINY, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
 
 def layers(*settings: str) -> Path:
-    """Probe the stages; the folder that was written."""
+    """Probe the stages and return the folder that was written."""
     before = set(Path("out").glob("*/*-layers*"))
     assert main(["inspect", "layers", *SMALL, *settings]) == 0
     (new,) = set(Path("out").glob("*/*-layers*")) - before
@@ -31,7 +30,7 @@ def layers(*settings: str) -> Path:
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of layers.csv by their stage."""
+    """Return the rows of layers.csv by stage."""
     with (folder / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {row.pop("stage"): {name: float(value) for name, value in row.items()} for row in rows}
@@ -39,7 +38,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each call of an engine was asked for."""
+    """Return a list that gets the number of rows of each call of an engine."""
     counts: list[int] = []
     original = keeping.compute
 
@@ -105,7 +104,7 @@ def test_a_row_is_what_a_run_gives(row: str, same: list[str], of_the_run: list[s
 
 
 def metrics_row(metrics: dict[str, float]) -> dict[str, float]:
-    """The row of metrics.csv that the run chose."""
+    """Return the row of metrics.csv that the run chose."""
     (path,) = Path("out").rglob("metrics.csv")
     with path.open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -96,7 +96,7 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
 
 
 def test_a_difference_lost_by_correction_has_an_interval_with_zero(tmp_path: Path) -> None:
-    """Alone, lp_ft beats l2_sp; among six rows it does not, and the interval holds zero."""
+    """Two rows alone: lp_ft beats l2_sp. Among six rows it does not, and the interval includes zero."""
     for seed in range(3):
         right = rights(0.8, seed)
         write_tested_run(tmp_path, "lp_ft", seed, right)

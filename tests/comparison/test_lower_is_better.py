@@ -24,7 +24,7 @@ CLEAR = {"scratch": 4.0, "head_only": 2.0, "finetune_all": 1.0}
 
 
 def write_three(root: Path, seeds: int = 3, **changes: Any) -> list[Run]:
-    """Three strategies whose errors differ clearly."""
+    """Write runs of three strategies whose errors differ clearly."""
     for strategy, size in CLEAR.items():
         for seed in range(seeds):
             write_regression_run(root, strategy, seed, RNG.normal(0, size, 200), RNG.normal(0, size, 50), **changes)

@@ -8,7 +8,7 @@ from headstart.comparison.processes import shared
 
 
 class FontPath(str):
-    """A name as a library has it: it cannot be unpickled."""
+    """A file name that cannot be unpickled."""
 
     __slots__ = ("number",)
 

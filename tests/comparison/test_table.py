@@ -12,7 +12,7 @@ from headstart.reports import read_runs
 
 
 def sweep(root: Path) -> tuple:
-    """Two strategies, two data sets, two learning rates of which validation prefers 0.2 for one of them."""
+    """Write runs of two strategies, data sets and learning rates; validation prefers 0.2 for one strategy."""
     for dataset, gain in (("ants", 0.0), ("birds", 0.05)):
         for seed in (0, 1):
             for strategy, lr, accuracy in (
@@ -69,7 +69,7 @@ def test_tuning_chooses_on_validation_and_counts_all(tmp_path: Path) -> None:
 
 
 def test_settings_are_compared_on_the_seeds_that_they_share(tmp_path: Path) -> None:
-    """0.1 is better on seeds 0 and 1; 0.2 has three lucky seeds more."""
+    """0.1 is better on seeds 0 and 1; 0.2 has three more seeds with high scores."""
     for lr, scores in ((0.1, [0.70, 0.60]), (0.2, [0.68, 0.58, 0.95, 0.96, 0.97])):
         for seed, score in enumerate(scores):
             write_run(tmp_path, "scratch", seed, score, lr=lr)

@@ -22,7 +22,7 @@ def sizes(data: ImageData) -> tuple[int, int, int]:
 
 
 def unlike(root: Path, name: str, value: int) -> Path:
-    """Write an image of its own."""
+    """Write an image that differs from all others."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (20, 20), value).save(root / name, "PNG")
     return root / name
@@ -103,7 +103,7 @@ ALL = {"train": 14}
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Callable[..., CsvFile]:
-    """Make a list of 14 empty files, which are not decoded: a header, and a form for path, label, split and number."""
+    """Write 14 empty files, which are not decoded, and a list of them: a header, and a format for each row."""
     for path, *_ in ROWS:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()

@@ -95,7 +95,7 @@ def tiff(values: NDArray, **options: object) -> bytes:
 
 
 def encoded(suffix: str, values: NDArray) -> bytes:
-    """By OpenCV, from RGB or grey."""
+    """Return an image encoded by OpenCV, from RGB or grey."""
     order = values if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]]
     return bytes(cv2.imencode(suffix, order)[1])
 
@@ -183,7 +183,7 @@ def test_alpha_is_distinguished_from_other_bands(band: NDArray, expected: bool) 
 
 
 def images_of(tmp_path: Path, made: Callable[[int], bytes], count: int = 12) -> Path:
-    """Two classes of so many images."""
+    """Write two classes with this number of images."""
     for label in "ab":
         (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(count):
@@ -204,7 +204,7 @@ def noise(number: int, most: int = 256, bands: int = 1) -> NDArray:
 
 @pytest.mark.parametrize(("most", "white"), [(4096, 4095), (256, 255), (3000, 4095), (65536, 65535)])
 def test_one_range_holds_for_all_images_of_a_data_set(most: int, white: int, tmp_path: Path) -> None:
-    """Also for those whose own values are small, and whatever subset is drawn."""
+    """The range also holds for images with small values, and for any subset."""
     root = images_of(tmp_path, lambda number: tiff(noise(number, most if number == 3 else most // 8).astype(np.uint16)))
     for settings in ({}, {"split_seed": 1}, {"labels_per_class": 2, "subset_seed": 4}):
         data = prepared(root, **settings)

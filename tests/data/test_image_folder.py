@@ -92,7 +92,7 @@ def test_a_truncated_image_stops_or_is_skipped(make_folder: Make) -> None:
 
 
 def unlike(root: Path, name: str, value: int) -> Path:
-    """An image of its own."""
+    """Write an image that differs from all others."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (20, 20), value).save(root / name, "PNG")
     return root / name

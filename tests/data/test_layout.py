@@ -20,12 +20,12 @@ def made(root: Path, counts: Counts) -> Path:
 
 
 def split(*folders: str, count: int = 3) -> Counts:
-    """Two classes in each folder."""
+    """Return two classes in each folder."""
     return {f"{folder}/{name}": count for folder in folders for name in ("cat", "dog")}
 
 
 def collected(root: Path, **options: Any) -> tuple[list[str], Counts, list[str]]:
-    """The classes, the number of images of each split, and what is not used."""
+    """Return the classes, the number of images of each split, and the unused files."""
     data = ImageFolder(root=str(root), **options)
     names, found = data.collect()
     return names, {name: len(part) for name, part in found.items()}, data.not_used

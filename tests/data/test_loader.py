@@ -16,7 +16,7 @@ from headstart.data.loader import InSteps, PatientLoader
 
 
 class Gives:
-    """A queue that gives a batch after so many steps without any."""
+    """A queue that gives a batch after this number of empty steps."""
 
     def __init__(self, empty: int) -> None:
         self.empty = empty

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def prefix_of(backbone: Backbone, stop: int | None = None) -> FrozenPrefix:
-    """With statistics of their own, so that folding them is something."""
+    """Return a prefix with random statistics, so that folding changes the weights."""
     torch.manual_seed(1)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -129,7 +129,7 @@ def test_half_precision_is_close() -> None:
 
 
 class Fake:
-    """An engine of a set speed and error."""
+    """An engine with a given speed and error."""
 
     batch, lanes = 8, 2
 

@@ -27,7 +27,7 @@ from headstart.inputs.deep import PixelRange
 
 @pytest.fixture(autouse=True)
 def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this process has checked before is forgotten."""
+    """Forget which features this process has checked."""
     monkeypatch.setattr(keeping, "_PROBED", set())
     monkeypatch.setattr(store, "_CHECKED", set())
 
@@ -56,7 +56,7 @@ def expected_of(keeper: Keeper, split: ImageSplit, epoch: int = 0) -> np.ndarray
 
 
 def counting(keeper: Keeper, seen: list[int]) -> Keeper:
-    """Note how many images its engine is given."""
+    """Record the number of images that the engine gets."""
     engine = keeper.choice.engine()
     plain = type(engine).__call__
 
@@ -237,7 +237,7 @@ def test_above_the_memory_limit_rows_stay_on_disk(stop: int, tmp_path: Path) -> 
 
 
 def got(folder: Path) -> tuple[int, float]:
-    """How many rows a run finds there, and the sum of all its values."""
+    """Return the number of rows that a run finds, and the sum of all values."""
     outcome = keeper_of(folder, digits_of(40)).get("train", digits_of(40).train)
     return outcome.found, float(values_of(outcome.rows).sum())
 

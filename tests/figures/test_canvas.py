@@ -87,7 +87,7 @@ def test_nothing_is_cut_off_at_the_edges(name: str) -> None:
 
 
 def test_lines_differ_in_grey() -> None:
-    """Any two strategies differ in luminance, or in marker or dash."""
+    """Any two strategies differ in luminance, marker or dash."""
     lines = {name: [(1.0, 0.5, 0.4, 0.6), (9.0, 0.6, 0.5, 0.7)] for name in STRATEGIES}
     (axes,) = draw_by_number(lines, "x").axes
     looks = {}

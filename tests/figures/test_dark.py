@@ -23,7 +23,7 @@ def drawn(figure: Figure) -> np.ndarray:
 
 
 def contrast(one: np.ndarray, other: np.ndarray) -> float:
-    """WCAG 2.2, relative luminance."""
+    """Return the contrast by WCAG 2.2, from relative luminance."""
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one, other)]
     low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) + 0.05 for c in linear)
     return high / low

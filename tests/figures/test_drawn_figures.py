@@ -34,7 +34,7 @@ from headstart.records.runs import read_runs
 
 
 def line(axes: Axes, label: str) -> Line2D:
-    """The one line of that label."""
+    """Return the only line with this label."""
     (found,) = [line for line in axes.get_lines() if line.get_label() == label]
     return found
 
@@ -52,7 +52,7 @@ def names(legend: object) -> list[str]:
 
 
 def curves(labels: Sequence[str]) -> Mapping[str, Curves]:
-    """Three epochs of all four columns."""
+    """Return three epochs of all four columns."""
     epochs = np.array([1, 2, 3])
     band = Band(epochs, np.array([0.2, 0.5, 0.6]), np.array([0.0, 0.1, 0.1]))
     columns = ("train/accuracy", "validation/accuracy", "train/loss", "validation/loss")
@@ -103,7 +103,7 @@ def test_many_panels_go_below_each_other(tmp_path: Path) -> None:
 
 
 def drawn_boxes(figure: Figure) -> dict[str, list[Sequence[float]]]:
-    """Where axes and legends end up, in dots."""
+    """Return the boxes of axes and legends in dots."""
     FigureCanvasAgg(figure).draw()
     return {
         "axes": [axes.get_tightbbox().extents for axes in figure.axes],
@@ -280,7 +280,7 @@ def test_labels_of_points_keep_apart() -> None:
 
 
 def assert_apart(boxes: Sequence[Sequence[float]]) -> None:
-    """No two boxes (left, bottom, right, top) overlap."""
+    """Assert that no two boxes (left, bottom, right, top) overlap."""
     for number, a in enumerate(boxes):
         for b in boxes[:number]:
             assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3], (a, b)
@@ -405,7 +405,7 @@ def test_reliability_shows_both_with_their_errors() -> None:
 
 
 def test_names_of_users_are_shown_as_they_are() -> None:
-    """Dollar signs are no mathematics, and what the small font lacks comes from another."""
+    """Dollar signs start no mathematics, and another font has the characters that the small one lacks."""
     figure = draw_forest([("a$_b$ − Ωж", 0.1, 0.0, 0.2, False)])
     FigureCanvasAgg(figure).draw()
     assert "a$_b$ − Ωж" in texts(figure)

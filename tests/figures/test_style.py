@@ -31,7 +31,7 @@ def test_styles_are_of_strategies_that_ship_and_others_get_one() -> None:
 
 
 def test_no_two_strategies_look_alike() -> None:
-    """Neither as lines in grey (marker and dash) nor as points in colour (marker and colour)."""
+    """Lines differ in marker or dash, points in marker or colour."""
     for (one, a), (other, b) in combinations(STRATEGIES.items(), 2):
         assert (a.marker, a.dash) != (b.marker, b.dash), (one, other)
         assert (a.marker, a.colour) != (b.marker, b.colour), (one, other)

@@ -28,7 +28,7 @@ def hash_of(data: ImageData, notes: Path | None = None) -> str | None:
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Keep size and time."""
+    """Write other content with the same size and time."""
     state = path.stat()
     path.write_bytes(content.ljust(state.st_size, b"\0")[: state.st_size])
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))

@@ -29,7 +29,7 @@ DECODER = Decoder(SIDE)
 
 
 def decoded(image: Image.Image, path: Path, **options: object) -> np.ndarray:
-    """Saved, and read by the decoder."""
+    """Save an image and return what the decoder reads."""
     image.save(path, **options)  # type: ignore[arg-type]
     return DECODER(path)
 
@@ -39,7 +39,7 @@ def is_all(image: np.ndarray, colour: tuple[int, int, int], tolerance: int = 3) 
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that claims to be so large."""
+    """Return a PNG whose header claims this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -97,7 +97,7 @@ def test_32_bits_have_no_range_to_scale_from(dtype: type, tmp_path: Path) -> Non
 
 
 def half_transparent(mode: str) -> Image.Image:
-    """Red (or dark grey) above, and below a colour that nobody should see, at alpha 0."""
+    """Return an image with red or dark grey above, and below another colour at alpha 0."""
     image = Image.new("RGBA", (40, 40), (*RED, 255))
     image.paste((0, 90, 90, 0), (0, 20, 40, 40))
     if mode == "P":
@@ -136,7 +136,7 @@ def test_one_bit_and_one_pixel(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_images_are_turned_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
-    """Stored as the camera holds it, so that the upright one is red above left, green above right, blue below left."""
+    """The upright image is red at the upper left, green at the upper right, blue at the lower left."""
     upright = np.zeros((40, 40, 3), dtype=np.uint8)
     upright[:20, :20], upright[:20, 20:], upright[20:, :20] = RED, GREEN, BLUE
     turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 1, 7: 1, 8: 3}[orientation]
@@ -182,7 +182,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(
 
 
 def test_a_large_photograph_is_no_bomb(tmp_path: Path) -> None:
-    """200 megapixels, as telephones take them: more than Pillow would open."""
+    """Telephones take images of 200 megapixels, more than Pillow's limit."""
     side = 14_143  # squared, more than twice Pillow's own limit
     assert is_all(decoded(Image.new("L", (side, side), 255), tmp_path / "a.jpg"), WHITE)
 

@@ -14,7 +14,7 @@ from headstart.records.curves import CsvCurves, Curves, TensorBoardCurves
 
 
 def log(curves: Curves) -> None:
-    """As Lightning does it: validation first, then training, then the test."""
+    """Log in Lightning's order: validation, training, then test."""
     for epoch in range(2):
         curves.log_metrics({"epoch": epoch, "validation/accuracy": 0.5 + epoch / 10, "validation/loss": 1.0})
         curves.log_metrics({"epoch": epoch, "train/accuracy": 0.6, "learning_rate/head": 0.1 - epoch / 100})

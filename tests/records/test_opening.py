@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def make(run: Path, kind: str) -> None:
-    """Put one kind of thing that is no file, or none of the run's, where a file belongs."""
+    """Put something that is no file, or no file of the run, in the place of a file."""
     path = run / "file"
     if kind == "folder":
         path.mkdir()

@@ -77,7 +77,7 @@ print(held - before, peak_memory("cpu") - before)
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A repository of two sources below src/headstart and a file beside them, committed; provenance looks at it."""
+    """Return a committed repository with two sources below src/headstart and another file."""
     package = tmp_path / "work" / "src" / "headstart"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -218,7 +218,7 @@ def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyP
 
 
 def test_a_user_without_a_home_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that is given any number for its user."""
+    """A container may run as any user number."""
 
     def unknown(number: int) -> None:
         raise KeyError(number)

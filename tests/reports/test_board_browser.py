@@ -29,7 +29,7 @@ MEANS = "runFilter=comparison.*(train|validation)&tagFilter=epoch&smoothing=0#ti
 
 @contextmanager
 def board(runs: Path) -> Iterator[str]:
-    """The address of headstart board over the runs."""
+    """Yield the address of headstart board over the runs."""
     code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True
@@ -43,19 +43,19 @@ def board(runs: Path) -> Iterator[str]:
 
 
 def chart(page: "Page", tag: str) -> str:
-    """The text of the card of a tag in the tab Time Series: its title, and a table with a line a run."""
+    """Return the text of a tag's card in the tab Time Series: its title, and a table with a line for each run."""
     card = page.locator("card-view", has_text=tag).first
     card.locator("scalar-card-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
     return card.inner_text()
 
 
 def runs_table(page: "Page") -> None:
-    """Wait until the list of runs is there."""
+    """Wait for the list of runs."""
     page.locator("runs-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
 
 
 def take_image(page: "Page", address: str, path: Path) -> None:
-    """Mean curves of training and validation, the settings of the tab put away."""
+    """Save an image of the mean curves of training and validation, with the settings of the tab hidden."""
     page.goto(f"{address}?{MEANS}")
     chart(page, "epoch_accuracy")
     chart(page, "epoch_loss")
@@ -132,7 +132,7 @@ def test_the_image_of_the_documentation_is_drawn() -> None:
 
 
 def close(cell: str, value: float) -> bool:
-    """Whether a cell shows the value, at the five digits that TensorBoard shows."""
+    """Return whether a cell shows the value, to the five digits of TensorBoard."""
     try:
         return float(cell) == pytest.approx(value, rel=1e-4)
     except ValueError:

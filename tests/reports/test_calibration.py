@@ -32,7 +32,7 @@ def said(right: float, sure: float, count: int, hard: float = 0.0) -> Said:
 
 
 def analysis(*pairs: tuple[Said, Said]) -> Any:
-    """Runs of one row, each with predictions on test and on validation."""
+    """Return an analysis of runs of one row, each with predictions on test and validation."""
     found = {str(number): SimpleNamespace(scores=scores_of(*pair)) for number, pair in enumerate(pairs)}
     runs = tuple(SimpleNamespace(id=name) for name in found)
     test = Statistic(0.8, 0.01, len(runs))
@@ -68,7 +68,7 @@ def test_without_validation_there_is_no_finding() -> None:
 
 
 def test_ece_may_rise_while_log_loss_falls() -> None:
-    """Validation is too sure throughout; of test, most are as sure as they should be, and some far too sure."""
+    """All predictions on validation are too sure; on test most are calibrated, and some are far too sure."""
     validation, well, bad = said(0.6, 0.8, 400), said(0.8, 0.8, 340), said(0.0, 0.999, 60)
     test = Said(np.concatenate([well.targets, bad.targets]), np.concatenate([well.probabilities, bad.probabilities]))
     (line,) = worse_calibration(analysis((test, validation)))

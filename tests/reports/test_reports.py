@@ -230,7 +230,7 @@ def test_a_spreadsheet_runs_nothing_that_a_report_writes(tmp_path: Path) -> None
 
 
 def test_the_table_fits_into_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long labels are broken; 80 columns are enough."""
+    """Long labels are wrapped, so 80 columns are enough."""
     for number, stages in enumerate((["stage1", "stage2"], ["stage2", "stage3"], None)):
         write_run(tmp_path, "scratch", 0, 0.5 + 0.1 * number, lr=0.1 + number, config={"head": {"stages": stages}})
     analysis = analyse(read_runs([tmp_path]), Options(by=["head.stages"]))

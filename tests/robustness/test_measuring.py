@@ -14,7 +14,7 @@ TARGETS = np.arange(COUNT) % 2
 
 
 class Bright:
-    """Tells dark images from bright ones, at a threshold; counts how often its features are asked for."""
+    """Classify dark and bright images by a threshold, and count the calls for features."""
 
     def __init__(self, threshold: float, body_key: str = "mean") -> None:
         self.threshold, self.body_key, self.asked = threshold, body_key, 0

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
 def printed_by(server: Server, code: str) -> str:
-    """What Python code prints that imports the benchmarks."""
+    """Return what Python code prints that imports the benchmarks."""
     done = server.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -38,7 +38,7 @@ def test_training_is_compared_with_a_plain_loop(warm: Server) -> None:
 def test_commands_are_measured_with_a_cold_and_a_warm_cache(
     warm: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is measured means nothing here: its commands are copies, too."""
+    """The measured times mean nothing here, as the commands run in copied processes."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import benchmark
     from benchmarks import measured

@@ -22,7 +22,7 @@ from headstart.settings.targets import LOG_FILE, PACKAGES, check_hydra, check_pa
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of the user's own, which says so when it is imported."""
+    """Write a package of the user that leaves a file when it is imported."""
     (tmp_path / "mine.py").write_text(
         "from pathlib import Path\nfrom headstart.strategies import HeadOnly\n"
         "Path('imported').touch()\nclass Own(HeadOnly): pass\n"
@@ -183,7 +183,7 @@ def test_settings_of_hydra_in_a_file_are_refused(settings: dict[str, Any], typed
 
 @pytest.fixture
 def evil(tmp_path: Path) -> Path:
-    """A folder of settings that would make the folder owned, if anything of it were called."""
+    """Return a folder of settings that would make the folder owned if anything in it were called."""
     folder = tmp_path / "evil"
     (folder / "experiment").mkdir(parents=True)
     (folder / "backbone").mkdir()

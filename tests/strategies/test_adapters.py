@@ -83,7 +83,7 @@ def test_bottlenecks_follow_the_channels() -> None:
 
 
 class Pair(nn.Module):
-    """A block that gives two tensors."""
+    """A block that returns two tensors."""
 
     def __init__(self) -> None:
         super().__init__()

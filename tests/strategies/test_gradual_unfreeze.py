@@ -15,7 +15,7 @@ from headstart.tasks import Classification
 
 
 class Watch(Callback):
-    """Which stages moved in each epoch, and with which rates."""
+    """Record which stages change in each epoch, and their rates."""
 
     def __init__(self) -> None:
         self.moved: list[list[str]] = []

@@ -16,7 +16,7 @@ SETTINGS = [*(setting for setting in TINY if not setting.startswith("dataset.cou
 
 @pytest.fixture
 def lists(make_folder: Callable[..., Path]) -> Path:
-    """A folder with images, and two lists of them with other labels."""
+    """Write a folder with images, and two lists of them with different labels."""
     root = make_folder({"a": 8, "b": 8})
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
     for name, label in (("right", lambda path: path[0]), ("shuffled", lambda path: "ab"[int(path[2]) % 2])):

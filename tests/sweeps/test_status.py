@@ -31,7 +31,7 @@ NOW = 1_800_000_000.0
 
 
 def make(root: Path, name: str, status: str, begun: float = 100.0, rows: int | None = None, **changes: Any) -> Path:
-    """A run that began ``begun`` seconds before NOW, its last epoch over 10 s before NOW."""
+    """Write a run that began ``begun`` seconds before NOW and ended its last epoch 10 s before NOW."""
     folder = root / name
     folder.mkdir(parents=True)
     content = {
@@ -51,7 +51,7 @@ def make(root: Path, name: str, status: str, begun: float = 100.0, rows: int | N
 
 @pytest.fixture
 def alive(tmp_path: Path) -> Iterator[Any]:
-    """alive(folder) has another process hold a folder's lock until the test ends."""
+    """Return a function that lets another process hold a folder's lock until the test ends."""
     processes = []
 
     def hold(folder: Path) -> subprocess.Popen[str]:
@@ -276,7 +276,7 @@ def test_five_hundred_runs_take_no_two_seconds_and_no_torch(tmp_path: Path) -> N
 
 
 def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> None:
-    """The sweep of three jobs began once more after its images were changed, and has trained one of them so far."""
+    """The sweep of three jobs is run again after its images were changed, and has trained one of them."""
     sweep = {"schema": 1, "jobs": 3, "overrides": [], "command": ["headstart train"]}
     (tmp_path / "sweep.json").write_text(json.dumps(sweep))
     for number in range(3):
@@ -290,7 +290,7 @@ def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> No
 
 
 def test_sources_at_one_place_are_not_changes_of_one_another(tmp_path: Path) -> None:
-    """cifar10 and stl10 lie in one folder; two columns of labels stand in one list."""
+    """cifar10 and stl10 are in one folder; one list has two columns of labels."""
     (tmp_path / "sweep.json").write_text(json.dumps({"schema": 1, "jobs": 2, "overrides": [], "command": ["x"]}))
     for number in "12":
         source = {"root": "data", "settings": number, "hash": number}

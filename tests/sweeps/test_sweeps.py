@@ -80,7 +80,7 @@ HOLD = (
 
 @contextmanager
 def held_elsewhere(directory: Path) -> Iterator[None]:
-    """By another process."""
+    """Let another process hold the lock."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -91,7 +91,7 @@ def held_elsewhere(directory: Path) -> Iterator[None]:
 
 
 def test_a_run_that_another_process_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds its directory, and has not yet written what it is: nothing, or that it was interrupted."""
+    """The run holds its directory, and has written nothing yet, or an interrupted run.json is there."""
     assert main(SWEEP) == 0
     first, second = sorted(Path("o").glob("*/textures-*"))
     (first / "run.json").unlink()

@@ -31,7 +31,7 @@ def state_of(strategy: Strategy) -> State:
 
 
 class Recorder(pl.Callback):
-    """The weights after every step, and what each validation saw."""
+    """Record the weights after every step and at each validation."""
 
     def __init__(self) -> None:
         self.steps: list[State] = []
@@ -54,7 +54,7 @@ class Recorder(pl.Callback):
 def fit(
     strategy: Strategy, data: Digits, folder: Path, average: AveragedWeights | None, epochs: int = 4, **kwargs: Any
 ) -> tuple[int, Recorder]:
-    """Train as a run does; the best epoch and everything that was passed through."""
+    """Train like a run; return the best epoch and the records."""
     recorder = Recorder()
     best = BestEpoch(folder / "checkpoints", "epoch", monitor="validation/accuracy", mode="max", save_weights_only=True)
     trainer = pl.Trainer(
@@ -71,7 +71,7 @@ def fit(
 
 
 def moving_average(states: list[State], decay: float) -> list[State]:
-    """By the definition, in double."""
+    """Return the moving average by its definition, in double precision."""
     averages = [{name: tensor.double() for name, tensor in states[0].items()}]
     for step, state in enumerate(states[1:], start=1):
         keep = min(decay, (1 + step) / (10 + step))

@@ -23,7 +23,7 @@ from headstart.training.batch_images import GAP, SHOWN, first_images, grid, log_
 
 
 class Halves(Mix):
-    """A mix of a user's."""
+    """A user's mix."""
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: tuple[int, int]) -> BatchMixing:
         return BatchMixing(averages.partner, 0.5)
@@ -36,7 +36,7 @@ def parts(mixes: Sequence[Mix], batch_size: int = 50, seed: int = 0) -> tuple[St
 
 
 def seen_in_training(strategy: Strategy, data: Digits, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """What enters the backbone in the first step of a real loader."""
+    """Return the input of the backbone in the first step of a real loader."""
     seen: list[Tensor] = []
     inner = strategy.normalised_features
 

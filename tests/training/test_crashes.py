@@ -22,8 +22,8 @@ from headstart.training.prepare import prepare
 TUNED = ["train", *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
 
 
-class Forgetful:
-    """A device with room for so many images that are trained on at once."""
+class SmallDevice:
+    """A device with memory to train on this number of images at once."""
 
     def __init__(self, room: int) -> None:
         self.room, self.refused = room, 0
@@ -39,7 +39,7 @@ class Forgetful:
 @pytest.mark.slow
 def test_a_batch_in_parts_makes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*TUNED, "output_dir=whole"]) == 0
-    device = Forgetful(6)
+    device = SmallDevice(6)
     monkeypatch.setattr(Strategy, "features", lambda *args: device.features(*args))
     assert main([*TUNED, "output_dir=parts", "trainer.auto_batch=true"]) == 0
     assert device.refused == 2  # 24 and 12 images did not fit
@@ -54,7 +54,7 @@ def test_a_batch_in_parts_makes_the_same_steps(monkeypatch: pytest.MonkeyPatch) 
 def test_without_auto_batch_a_run_ends_when_memory_runs_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    device = Forgetful(6)
+    device = SmallDevice(6)
     monkeypatch.setattr(Strategy, "features", lambda *args: device.features(*args))
     assert main([*TUNED, "output_dir=o", "sweep.retry=0"]) == 1
     said = capsys.readouterr().err
@@ -94,7 +94,7 @@ def test_divergence_in_the_last_step_is_reported(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_a_full_disk_is_reported_by_checkpoints_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch's own words would be of a failed check in its writer."""
+    """PyTorch's own message would name a failed check in its writer."""
 
     @contextmanager
     def full(path: Path, durable: bool = False) -> Iterator[Any]:

@@ -44,7 +44,7 @@ ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optim
 
 @pytest.fixture
 def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other ranks are copies of a process that has imported all; tests of their start and end do without."""
+    """Start the other ranks as copies of a warm process, except in tests of their start and end."""
     monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm.popen}))
 
 
@@ -148,7 +148,7 @@ def test_alone_a_process_has_every_image(monkeypatch: pytest.MonkeyPatch) -> Non
     ids=lambda arguments: " ".join(arguments),
 )
 def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: list[str], at_once: None) -> None:
-    """Batches of 7 are shared out as 4 and 3, and the 36th image of a split belongs to a batch of its own."""
+    """Batches of 7 are divided into 4 and 3, and the 36th image of a split is alone in its batch."""
     given = {setting.split("=")[0] for setting in (*ODD, *arguments)}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in given]
     tiny += [] if arguments is WISE else SMALLEST
@@ -166,7 +166,7 @@ def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: li
 
 @pytest.mark.slow
 def test_a_sharded_run_saves_the_files_of_one_process() -> None:
-    """Whole, plain tensors, which a run in one process starts from; what is frozen has not moved."""
+    """best.ckpt holds complete plain tensors that another run can start from; frozen tensors are unchanged."""
     upper = ["strategy=finetune_upper", "strategy.stages=1", STORED]
     for folder, shared_out in (("one", []), ("two", SHARDED)):
         assert main(["train", *TINY[1:], *ODD, *upper, *shared_out, f"output_dir={folder}"]) == 0
@@ -206,7 +206,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _equal(one: Path, two: Path, images: int = 36) -> None:
-    """The same curves, scores and predictions, image by image; and so the same run by name."""
+    """Assert equal curves, scores and predictions for each image, and the same hash."""
     a, b = (_rows(folder / "metrics.csv") for folder in (one, two))
     assert len(a) == len(b) > 0
     for row, other in zip(a, b, strict=True):

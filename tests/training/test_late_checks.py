@@ -18,7 +18,7 @@ from headstart.training.late_checks import check_limits, check_monitors, check_s
 
 
 def backbone(size: int) -> Backbone:
-    """The toy network for images of this size: its maps are a quarter as wide."""
+    """Return the toy network for images of this size; its maps are a quarter as wide."""
     toy = toy_backbone()
     small = Preprocessing(size, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
     return Backbone("toy", list(toy.stages.items()), toy.pool, small, WeightsInfo(name="toy"))

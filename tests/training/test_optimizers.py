@@ -27,7 +27,7 @@ def composed(*overrides: str) -> Any:
 
 
 class Losses(pl.Callback):
-    """The loss of each step."""
+    """Record the loss of each step."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -85,7 +85,7 @@ def test_every_optimizer_works_with_every_schedule(name: str, scheduler: str, di
 
 
 class Steps(pl.Callback):
-    """How far each step goes."""
+    """Record the length of each step."""
 
     def __init__(self) -> None:
         self.before: list[torch.Tensor] = []
@@ -102,7 +102,7 @@ class Steps(pl.Callback):
 
 
 def clipped(digits: Digits, folder: Path, *overrides: str) -> Steps:
-    """SGD without momentum and decay at rate 1: a step is a gradient."""
+    """Return a trainer with SGD at rate 1, without momentum and decay, so that a step is a gradient."""
     config = composed("trainer.accelerator=cpu", "trainer.max_epochs=1", *overrides)
     trainer, *_ = make_trainer(config, folder)
     steps = Steps()

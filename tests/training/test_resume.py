@@ -69,7 +69,7 @@ def test_a_resumed_run_ends_as_if_it_never_stopped(name: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("step", [STEPS + 2, EPOCHS * STEPS])
 def test_a_run_directory_may_move(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a run, and when only the test pass is left: with the same best epoch, at its new place."""
+    """A move in the middle of a run, or before the test pass, keeps the same best epoch at its new place."""
     few = [*command("finetune_all", "b")[:-2], "optimizer.lr=0.01", "sweep.checkpoint_share=1"]
     assert main([*few, "output_dir=a"]) == 0
     with monkeypatch.context() as patch:
@@ -130,7 +130,7 @@ def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
-    """As `timeout` and clusters send it: those that load images get it too."""
+    """`timeout` and clusters also send the signal to the processes that load images."""
     settings = ["augmentation=crop_resize", "dataset.num_workers=2", "trainer.max_epochs=1000", "strategy=finetune_all"]
     few = [
         setting

@@ -31,7 +31,7 @@ def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """With one, convolutions of small images round by how many there are in a batch."""
+    """Use two threads: with one, rounding of small convolutions depends on the batch size."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -75,7 +75,7 @@ def test_a_sweep_shares_frozen_features() -> None:
 
 
 def test_a_run_starts_from_an_untouched_network() -> None:
-    """The network of one run, trained, is not where the next one in the process starts."""
+    """The next run in the process does not start from the network that this run has trained."""
     runs = [trained("strategy=finetune_all", "trainer.max_epochs=1", "optimizer.lr=0.1")[0] for _ in range(2)]
     assert runs[0]["metrics"] == runs[1]["metrics"]
     assert runs[0]["provenance"]["weights"] == runs[1]["provenance"]["weights"]
@@ -130,7 +130,7 @@ def test_no_group_of_features_means_none() -> None:
 
 
 def test_checkpoints_are_whole(tmp_path: Path) -> None:
-    """However the epochs were kept meanwhile."""
+    """best.ckpt is complete for any way of saving epochs."""
     trained("strategy=finetune_upper", "trainer.max_epochs=2", "backbone=efficientnet_lite0")
     [checkpoint] = Path().rglob("checkpoints/*")
     assert checkpoint.name == "best.ckpt"

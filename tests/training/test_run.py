@@ -27,7 +27,7 @@ def train(*arguments: str, into: str = "o", tiny: list[str] = TINY) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run of finetune_lower with views, mixes and a reference."""
+    """Run finetune_lower once, with views, mixes and a reference."""
     return train(
         "strategy=finetune_lower",
         "augmentation=[crop_resize,mixup]",

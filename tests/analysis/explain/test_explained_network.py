@@ -31,7 +31,7 @@ def trained(*arguments: str) -> Run:
 
 
 def check(run: Run) -> Rebuilt:
-    """Check the rebuilt network without the check that the command itself makes."""
+    """Check the rebuilt network without the command's own check."""
     rebuilt = rebuild(run)
     features = rebuilt.verified_features(np.array([3, 1]))
     assert features.shape == (2, rebuilt.strategy.backbone.feature_dim)

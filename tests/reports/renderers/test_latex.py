@@ -29,7 +29,7 @@ LISTS = [
 
 
 def printed(escaped: str) -> str:
-    """What LaTeX prints of an escaped text."""
+    """Return the text that LaTeX prints for an escaped text."""
     forms = {form: letter for letter, form in SPECIAL.items()} | {"{}": ""}
     return TOKENS.sub(lambda found: forms[found[0]], escaped)
 
