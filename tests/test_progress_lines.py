@@ -17,6 +17,7 @@ from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import fit_probe
 from headstart.solvers.ridge import solve
+from headstart.tasks import Classification
 
 
 class Screen(io.StringIO):
@@ -194,7 +195,7 @@ def test_a_fit_shows_strength_and_iteration(
         return descend(*others, told)
 
     monkeypatch.setattr(linear_fit, "_descend", watched)
-    fit_probe(train, train, 20, [1.0, 0.1])
+    fit_probe(train, train, Classification(20), [1.0, 0.1])
     lines = screen.getvalue().splitlines()
     assert lines[0] == "logistic fit: 0 of 2 strengths (0 %), 0:30 so far, l2=1, iteration 1"
     assert lines[1].endswith("l2=1, iteration 2")

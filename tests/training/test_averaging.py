@@ -146,8 +146,7 @@ def test_swa_sees_views_that_are_left_to_the_device(tmp_path: Path) -> None:
     statistics = []
     for on_device in (False, True):
         data = Digits(labels_per_class=8, batch_size=40, num_workers=0)
-        data.prepare(PREPROCESSING, Pipeline([CropResize()]))
-        data.train.views_in_batches = on_device
+        data.prepare(PREPROCESSING, Pipeline([CropResize()], in_batches=on_device))
         strategy = make_strategy(FinetuneAll, augmented=True, batch_norm="update", lr=1e-6, scheduler=constant)
         fit(strategy, data, tmp_path / str(on_device), StochasticAverage(start=0.0), epochs=1)
         statistics.append(torch.cat([layer.running_mean for layer in batch_norms(strategy)]))

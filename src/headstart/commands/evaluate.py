@@ -253,6 +253,8 @@ def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNe
     from headstart.robustness.corruptions import LEAST, made_by
 
     rebuilt = _rebuilt(job.run, options)
+    if not rebuilt.data.signature.views:
+        raise DataError(f"corruptions of images do not fit its {rebuilt.data.signature.kind}s")
     if rebuilt.data.test.size < LEAST:
         raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, but corruptions need {LEAST} or more")
     predicted = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # corrupted images have one view, too

@@ -135,7 +135,8 @@ def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str
     maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
     with ProgressLine(f"embedding by {options.embedding}", unit=""):
         points = plane.embed(features, rows, options.embedding)
-    shown = [rebuilt.data.test.image(int(position)) for position in rebuilt.positions[chosen.rows]]
+    data, places = rebuilt.data, rebuilt.positions[chosen.rows]
+    shown = [data.signature.drawn(data.test.image(int(position))) for position in places]
     title = title_of(run)
     metric = run.metric
     headed = f"{title}: test {metric.words} {metric.text(float(predictions.per_image.mean()))}"

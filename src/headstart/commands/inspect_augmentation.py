@@ -108,23 +108,24 @@ def draw_views(data: "ImageData", augmentation: "Augmentation", seed: int) -> Dr
     positions = [position for _, position in first[:ROWS]]
     branches, size = data.train.branches, data.train.size
     plain = data.train.without_views().view_tensor([(0, position) for position in positions])
-    data.train.source.load("pictures")
+    data.train.source.load("images")
     columns, titles, start, made = [], [], time.perf_counter(), 0
     for epoch in range(max(1, COLUMNS // branches)):
         images = data.train.view_tensor([(epoch, position) for position in positions])
         made += len(images)
-        views = images.permute(0, 2, 3, 1).numpy().reshape(branches, len(positions), size, size, 3)
+        views = images.permute(0, 2, 3, 1).numpy().reshape(branches, len(positions), size, size, -1)
         columns += list(views)
         names = [f", {number}" for number in range(1, branches + 1)] if branches > 1 else [""]
         titles += [f"epoch {epoch + 1}{name}" for name in names]
     rate = made / (time.perf_counter() - start)
     if augmentation.mixes:
         columns = [_mixed(column, augmentation, seed, number) for number, column in enumerate(columns)]
-    return DrawnViews(plain.permute(0, 2, 3, 1).numpy(), np.stack(columns, axis=1), titles, rate)
+    shown = data.signature.drawn
+    return DrawnViews(shown(plain.permute(0, 2, 3, 1).numpy()), shown(np.stack(columns, axis=1)), titles, rate)
 
 
 def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: int) -> "NDArray":
-    """Return images (N, S, S, 3) after all mixes that work on images."""
+    """Return images (N, S, S, C) as floats, after all mixes that work on images."""
     import torch
 
     from headstart.seeds import generator
@@ -133,7 +134,7 @@ def _mixed(images: "NDArray", augmentation: "Augmentation", seed: int, column: i
     for mix in augmentation.mixes:
         mixing = mix.draw(rng, len(x), (x.shape[-2], x.shape[-1]))
         x = mixing.inputs(x) if mixing.stage is None else x
-    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return x.permute(0, 2, 3, 1).numpy()
 
 
 def _device(config: DictConfig) -> str:

@@ -107,10 +107,6 @@ class Metric:
         """Return the value, or a difference, turned so that more is better."""
         return value if self.higher_is_better else 0.0 - value
 
-    def better(self, a: float, b: float) -> bool:
-        """Return whether ``a`` is better than ``b``; NaN is better than nothing."""
-        return self.gain(a) > self.gain(b)
-
     def best(self, values: Iterable[float]) -> float:
         """Return the best value; NaN loses against every number, and is what no values give."""
         known = [value for value in values if not math.isnan(value)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,8 +13,7 @@ from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
-from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
-from headstart.solvers.scoring import score_classes
+from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
@@ -29,23 +28,21 @@ _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 def fit_probe(
     train: Features,
     validation: Features,
-    classes: int,
+    aim: Aim,
     strengths: Sequence[float] = STRENGTHS,
     loss: str = "logistic",
-    on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
-    balanced: bool = False,
+    on_row: OnRow = ignore,
 ) -> Probe:
     """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
 
     Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
-    ``balanced`` gives every class the same weight in the fit. The scores are accuracy and cross-entropy, always without
-    weights. ``on_row`` gets the number and the scores of each strength.
+    Images are weighted in the fit, but not in the scores. ``on_row`` gets the number and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
-    weights = balanced_weights(train.targets, classes) if balanced else None
+    weights = aim.weights_of(train.targets)
     fit: Fit | None = None
     best: Probe | None = None
     rows = []
@@ -59,33 +56,37 @@ def fit_probe(
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss], weights=weights, on_iteration=note)
+            fit = fit_linear(
+                x, train.targets, aim.width, strength, fit, LOSSES[loss], weights=weights, on_iteration=note
+            )
             if not fit.converged:
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
-            row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
-            row |= scores("validation", fit.logits(held_out), validation.targets)
+            row = {"l2": strength}
+            row |= scored(
+                aim, train=(fit.logits(x), train.targets), validation=(fit.logits(held_out), validation.targets)
+            )
             on_row(number, row)
             rows.append(row)
-            if best is None or rank(row) > rank(best.scores):
+            if best is None or rank(row, aim) > rank(best.scores, aim):
                 weight = fit.weight @ basis / std
                 best = Probe(weight, fit.bias - weight @ mean, number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    return replace(best, end=end_of(rows, best.number))
+    return replace(best, end=end_of(rows, best.number, aim))
 
 
 def fit_probe_once(
     train: Features,
     validation: Features,
-    classes: int,
+    aim: Aim,
     strengths: Sequence[float],
-    loss: str,
-    on_row: Callable[[int, dict[str, float]], None],
-    balanced: bool = False,
+    loss: str = "logistic",
+    on_row: OnRow = ignore,
 ) -> Probe:
     """Return ``fit_probe``'s result, from the cache if this process has fitted the same data before."""
-    digest = hashlib.sha256(f"{classes} {list(strengths)} {loss} {balanced}".encode())
+    weighed = aim.weights_of(train.targets) is not None
+    digest = hashlib.sha256(f"{aim.width} {list(strengths)} {loss} {weighed}".encode())
     for split in (train, validation):
         for tensor in (split.values, split.targets):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -102,7 +103,7 @@ def fit_probe_once(
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, classes, strengths, loss, keep_row, balanced)
+        probe = fit_probe(train, validation, aim, strengths, loss, keep_row)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -125,8 +126,3 @@ def principal_axes(x: Tensor) -> Tensor:
     if len(x) < x.shape[1]:
         return torch.linalg.svd(x, full_matrices=False).Vh
     return torch.linalg.eigh(x.T @ x).eigenvectors.T
-
-
-def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return the mean cross-entropy in nats and the accuracy, named after the split."""
-    return {f"{split}/{name}": value for name, value in score_classes(logits, targets).items()}

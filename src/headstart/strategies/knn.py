@@ -20,9 +20,8 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import rank
-from headstart.solvers.probe_fit import scores
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.solvers.probe import OnRow, rank, scored
+from headstart.strategies.solved import SolvedStrategy
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
 
@@ -58,11 +57,12 @@ class Knn(SolvedStrategy):
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):
-            row = {"neighbours": float(count), **scores("train", memory.votes(*own, count), train.targets)}
-            row |= scores("validation", memory.votes(*held_out, count), validation.targets)
+            votes, held_out_votes = memory.votes(*own, count), memory.votes(*held_out, count)
+            row = {"neighbours": float(count)}
+            row |= scored(self.task, train=(votes, train.targets), validation=(held_out_votes, validation.targets))
             on_row(number, row)
             rows.append(row)
-        best = max(range(len(rows)), key=lambda number: rank(rows[number]))
+        best = max(range(len(rows)), key=lambda number: rank(rows[number], self.task))
         memory.neighbours = candidates[best]
         self.head = memory
         return best

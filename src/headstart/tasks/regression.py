@@ -15,7 +15,6 @@ from headstart.solvers.features import Features
 from headstart.solvers.probe import Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge
 from headstart.tasks.heads import LinearHead, Rescaled
-from headstart.tasks.task import OnRow
 
 
 class Regression:
@@ -94,15 +93,9 @@ class Regression:
         """Return None, as all weights are equal."""
         return None
 
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a ridge regression on features, with the L2 strength that is best on validation."""
-        return fit_ridge(train, validation, self, strengths or STRENGTHS, on_row=on_row)
+        return fit_ridge(train, validation, self, strengths or STRENGTHS)
 
     @staticmethod
     def _column(targets: Tensor) -> Tensor:

@@ -97,6 +97,8 @@ def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
 
 def augments_on_device(config: DictConfig, device: str) -> bool:
     """Return whether the loader only draws views, and the device of the network computes them in batches."""
+    if make_features(config).views is not None or config.strategy.get("views") is not None:
+        return False  # views that are kept are made one by one
     where = config.augmentation.get("where", "auto")
     return where == "device" or (where == "auto" and device != "cpu")
 
@@ -149,6 +151,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         without = config.copy()
         without.backbone.weights = None
         wanted["random_backbone"] = make(without, "backbone")
+        wanted["random_backbone"].take_inputs(data.signature)
     if getattr(kind, "by_gradient", True):
         wanted |= {
             "optimizer": make(config, "optimizer"),

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.augmentations import Augmentation
+from headstart.augmentations import Augmentation, Pipeline
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.features import FeatureSettings
@@ -135,12 +135,12 @@ def prepare(
     backbone = compose.make_backbone(config)
     if every_stage and config.head.stages is None:
         config.head.stages = backbone.stage_names
-    data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
+    on_device = compose.augments_on_device(config, trainer.strategy.root_device.type)
+    views = Pipeline(augmentation.views, in_batches=on_device)
+    data.prepare(backbone.preprocessing, views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
-    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
-    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
     warn_of_corners(config, data)
     check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
     check_limits(trainer, data)

@@ -27,6 +27,7 @@ from headstart.records.names import (
     CHECKPOINT_FOLDER,
     CURVE_FILE,
     LOG_FILE,
+    RANK_LOG,
     SETTINGS_FILE,
     TEST_PREDICTIONS,
     VALIDATION_PREDICTIONS,
@@ -106,7 +107,7 @@ def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = la
     settle_on_the_cpu()
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
-    with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
+    with processes.silent(), listening(), processes.ProcessGroup(directory, RANK_LOG) as group:
         data = compose.make_data(config)
         return train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
 
@@ -178,7 +179,7 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
     parts = 1
     while True:
         try:
-            with processes.ProcessGroup(directory) as group:
+            with processes.ProcessGroup(directory, RANK_LOG) as group:
                 return train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
