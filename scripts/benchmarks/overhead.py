@@ -1,7 +1,7 @@
 """Measure the cost of the framework: fine-tuning with headstart, compared with a plain PyTorch loop.
 
 Both have the same network, memory format, batch size and data. They run in turns, so that other work on the machine
-affects both alike. Both use a GPU if there is one.
+affects both equally. Both use a GPU if there is one.
 """
 
 import statistics

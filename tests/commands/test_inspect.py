@@ -26,7 +26,7 @@ def printed() -> str:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of each line, by the first one."""
+    """Return the cells of each line by the first cell."""
     lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     return {line[0]: line[1:] for line in lines}
 

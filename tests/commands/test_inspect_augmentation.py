@@ -42,7 +42,7 @@ def test_views_of_one_image_lie_side_by_side_and_mixes_are_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_image_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_an_image_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["inspect", "augmentation", *TINY[:4], "output_dir=out"]
     assert main([*command, "augmentation=[crop_resize,augmix,manifold_mixup]"]) == 0
     output = capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.Cap
 
 
 class Ramp:
-    """Images that tell their position."""
+    """Images whose pixels hold their position."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -117,7 +117,7 @@ class Ramp:
 
 
 class Data:
-    """A data set whose test images may not be touched."""
+    """A data set whose test images must not be read."""
 
     name = "ramp"
     train, validation = Ramp(20), Ramp(9)

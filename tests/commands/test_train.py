@@ -95,7 +95,7 @@ def _check_one_sentence(output: Any, sentence: str) -> None:
         assert found["error"]["message"] in output.err
 
 
-def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_continues_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # wide enough for names in one piece
     sweep = ["-m", "strategy=linear_probe,scratch", "augmentation=mixup", "output_dir=o", "debug=fast"]
     assert main(["train", *TINY, *sweep]) == 1

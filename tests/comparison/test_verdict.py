@@ -1,4 +1,4 @@
-"""Sentences, word for word."""
+"""Test the sentences of verdicts, word for word."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ def test_one_is_better() -> None:
     assert verdict("a", "b", found, 0.004).endswith("[0.9, 2.7], p = 0.004")
 
 
-def test_not_to_be_told_apart() -> None:
+def test_two_cannot_be_separated() -> None:
     found = made(0.006, -0.011, 0.023, 0.41)
     start = "3 seeds cannot separate finetune_all (+0.6 points [-1.1, 2.3]) from head_only, p = 0.41"
 

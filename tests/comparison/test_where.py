@@ -1,4 +1,4 @@
-"""Conditions choose runs by any setting."""
+"""Test conditions, which choose runs by any setting."""
 
 from pathlib import Path
 

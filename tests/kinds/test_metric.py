@@ -1,4 +1,4 @@
-"""Which way is better, and how values are shown."""
+"""Test metrics: which direction is better, and how values are shown."""
 
 import math
 from dataclasses import replace
@@ -91,6 +91,6 @@ def test_run_json_may_state_the_unit() -> None:
         {"name": "mae", "higher_is_better": False, "unit": 3},
     ],
 )
-def test_what_is_no_metric_is_refused(stated: Any) -> None:
+def test_wrong_metrics_are_refused(stated: Any) -> None:
     with pytest.raises(DataError, match=r"run\.json"):
         stated_metric(MAE, stated)

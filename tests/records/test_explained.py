@@ -1,4 +1,4 @@
-"""PNG files of a run are whole and not too large to show, or named."""
+"""Test that PNG files of a run are complete and not too large to show; others are named."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What a run was made with can be told."""
+"""Test the record of code, packages and command line of a run."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def test_versions_and_commit() -> None:
     assert provenance.hardware()["cores"] >= 1
 
 
-def test_the_source_is_told_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_is_identified_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "headstart"
     shutil.copytree(CHECKOUT / "src" / "headstart", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(headstart, "__file__", str(copy / "__init__.py"))
@@ -77,7 +77,7 @@ print(held - before, peak_memory("cpu") - before)
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A repository of two sources below src/headstart and a file beside them, committed; provenance looks at it."""
+    """Return a committed repository with two sources below src/headstart and another file."""
     package = tmp_path / "work" / "src" / "headstart"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -155,12 +155,12 @@ def test_a_large_patch_is_cut_between_files_and_says_so(
     assert (tmp_path / "clone" / "src" / "headstart" / "seeds.py").read_text() == "one = 11\n"
 
 
-def test_no_repository_is_no_patch(tmp_path: Path, checkout: Path) -> None:
+def test_without_a_repository_there_is_no_patch(tmp_path: Path, checkout: Path) -> None:
     shutil.rmtree(checkout / ".git")
     assert provenance.write_code(tmp_path) == {"code_patch": None}
 
 
-def test_installed_packages_are_told_as_pip_reads_them(tmp_path: Path, checkout: Path) -> None:
+def test_installed_packages_are_listed_in_pips_format(tmp_path: Path, checkout: Path) -> None:
     provenance.write_code(tmp_path)
     lines = (tmp_path / "packages.txt").read_text().splitlines()
     assert lines == sorted(lines, key=str.lower)
@@ -218,7 +218,7 @@ def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyP
 
 
 def test_a_user_without_a_home_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that is given any number for its user."""
+    """A container may run as any user number."""
 
     def unknown(number: int) -> None:
         raise KeyError(number)

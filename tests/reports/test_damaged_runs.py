@@ -1,4 +1,4 @@
-"""A damaged run is named with what is wrong with it, in every command that reads it, and takes no other run down."""
+"""Test that every command that reads a damaged run names the damage, and reads all other runs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Settings that are wrong by themselves are refused before torch is imported and before anything is written."""
+"""Test that wrong settings are refused before torch is imported and before anything is written."""
 
 from collections.abc import Callable
 from pathlib import Path

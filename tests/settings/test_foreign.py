@@ -1,4 +1,4 @@
-"""Settings of a stranger's run write nothing outside of the output and call nothing, however an argument is given."""
+"""Test that settings of a stranger's run write nothing outside the output and call nothing."""
 
 import importlib
 import inspect
@@ -123,7 +123,7 @@ def test_downloads_go_into_the_output(there: bool, root: str | None, tmp_path: P
 
 
 def classes() -> Iterator[type]:
-    """Those of other packages that settings may name."""
+    """Return the classes of other packages that settings may name."""
     for name in OTHERS:
         module = importlib.import_module(name)
         names = [name, *(below.name for below in pkgutil.iter_modules(getattr(module, "__path__", []), f"{name}."))]
@@ -136,7 +136,7 @@ def classes() -> Iterator[type]:
 
 
 def test_no_class_has_a_place_that_passes() -> None:
-    """Each parameter of each class is given a path: those that pass are no places by their names."""
+    """Each parameter gets a path; those that pass must have names that mean no path."""
     seen, passed = 0, set()
     words = ("dir", "path", "file", "folder", "root", "url", "log_", "save_to", "trace", "export")
     for cls in set(classes()):

@@ -1,4 +1,4 @@
-"""Settings of data sets that are wrong by themselves."""
+"""Test wrong settings of data sets."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A sweep whose jobs would all be refused in the same words ends before its first job."""
+"""Test that a sweep whose jobs are all refused in the same words ends before its first job."""
 
 from collections.abc import Callable
 from pathlib import Path

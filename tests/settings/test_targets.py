@@ -1,4 +1,4 @@
-"""A ``_target_`` names what a run needs, or a package that the user typed; whatever else is refused, and not called."""
+"""Test that a ``_target_`` names a known package or one that the user typed; others are never called."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from headstart.settings.targets import LOG_FILE, PACKAGES, check_hydra, check_pa
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of the user's own, which says so when it is imported."""
+    """Write a package of the user that leaves a file when it is imported."""
     (tmp_path / "mine.py").write_text(
         "from pathlib import Path\nfrom headstart.strategies import HeadOnly\n"
         "Path('imported').touch()\nclass Own(HeadOnly): pass\n"
@@ -116,7 +116,7 @@ def test_trusted_packages() -> None:
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"], ["--cfg", "hydra"]])
-def test_what_hydra_is_told_to_make(
+def test_targets_of_hydra_itself_are_checked(
     settings: list[str], flags: list[str], package: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused([*flags, *settings], capsys).startswith("headstart: hydra.")
@@ -178,7 +178,7 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"overrides": {"hydra": ["hydra.job.env_set.A=1"]}}, "hydra.job.env_set.A=1", "overrides.hydra"),
     ],
 )
-def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | None, place: str) -> None:
+def test_settings_of_hydra_in_a_file_are_refused(settings: dict[str, Any], typed: str | None, place: str) -> None:
     with pytest.raises(ConfigError, match=rf"^hydra\.{re.escape(place)}"):
         check_hydra(settings, ["seed=1"])
     if typed is not None:
@@ -187,7 +187,7 @@ def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | N
 
 @pytest.fixture
 def evil(tmp_path: Path) -> Path:
-    """A folder of settings that would make the folder owned, if anything of it were called."""
+    """Return a folder of settings that would make the folder owned if anything in it were called."""
     folder = tmp_path / "evil"
     (folder / "experiment").mkdir(parents=True)
     (folder / "backbone").mkdir()

@@ -1,4 +1,4 @@
-"""Several views of an image, mixing within the network, and views that are carried out in the step."""
+"""Test training on several views of an image, on mixed stages, and on views computed on the device."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The probe agrees with scikit-learn, is chosen on validation, and is folded into an ordinary network."""
+"""Test that the probe agrees with scikit-learn, is chosen on validation, and becomes the network's head."""
 
 from pathlib import Path
 
@@ -160,7 +160,7 @@ def test_an_end_is_one_where_it_is_more_accurate_than_all_others(
 def test_strengths_that_are_all_right_give_no_warning(
     cls: type[LinearProbe | Ridge], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Classes far apart: the weakest strength has the lowest loss, but none is wrong anywhere."""
+    """Classes are well separated: the weakest strength has the lowest loss, but all are always right."""
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(80) % 10
     images = Features(
@@ -185,7 +185,7 @@ def test_the_network_gives_what_the_fit_gave(digits: Digits, tmp_path: Path) -> 
 
 
 def long_tail(seed: int) -> Features:
-    """60, 20 and 5 images of three classes."""
+    """Return 60, 20 and 5 images of three classes."""
     rng = np.random.default_rng(seed)
     targets = np.repeat([0, 1, 2], [60, 20, 5])
     values = np.random.default_rng(5).normal(size=(3, 8))[targets] + 1.5 * rng.normal(size=(85, 8))

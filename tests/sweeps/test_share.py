@@ -1,4 +1,4 @@
-"""Jobs side by side have cores and GPUs of their own, wait for them, and let go of them even when killed."""
+"""Test that parallel jobs have their own cores and GPUs, wait for them, and free them even when killed."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ BASIC = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that lists two GPUs, the second divided in two."""
+    """Install a driver that lists two GPUs, the second divided in two."""
     script = tmp_path / "bin" / "nvidia-smi"
     script.parent.mkdir()
     script.write_text(f"#!/bin/sh\ncat <<END\n{LISTED}END\n")

@@ -1,4 +1,4 @@
-"""Augmentation as a user asks for it: the plan, where it is carried out, test views, wrong combinations."""
+"""Test augmented runs: the plan, the place of views, test views, wrong combinations."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def run(*settings: str) -> Path:
 
 
 @pytest.mark.slow
-def test_the_plan_tells_order_place_and_parameters_and_where_is_not_part_of_a_run_s_name() -> None:
+def test_the_plan_shows_order_place_and_parameters_and_where_does_not_change_the_hash() -> None:
     loader = run(LIST, ONCE, "augmentation.augmix.severity=7", "output_dir=a")
     device = run(LIST, ONCE, "augmentation.augmix.severity=7", "augmentation.where=device", "output_dir=b")
     told = [line.split() for line in (device / "run.log").read_text().splitlines() if line.strip()[:1].isdigit()]

@@ -1,4 +1,4 @@
-"""Test that what a data set gives reaches the network, and that a run says what was done about it."""
+"""Test that the inputs of a data set reach the network, and that a run prints how they are adapted."""
 
 import logging
 from dataclasses import replace

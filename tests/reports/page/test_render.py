@@ -1,4 +1,4 @@
-"""The text of a page: complete in itself, safe, small, and the same every time."""
+"""Test the text of a page: self-contained, safe, small, and the same every time."""
 
 import hashlib
 import json
