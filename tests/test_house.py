@@ -76,6 +76,18 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
         yield node
 
 
+# Words that begin a noun or a question, not an order.
+NO_VERBS = "A All An Each Every How If In Its Mean No One The This To Two What Where Whether Which Why With".split()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_docstring_of_a_function_starts_with_a_verb(module):
+    """Such as "Return" or "Write"."""
+    nodes = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.FunctionDef)]
+    first = {node.name: text.split()[0] for node in nodes if (text := ast.get_docstring(node))}
+    assert not {name: word for name, word in first.items() if word in NO_VERBS or not word[0].isupper()}
+
+
 def test_every_room_is_listed():
     """A new folder needs a place in the order."""
     assert {room_of(module) for module in MODULES} == set(ROOMS)

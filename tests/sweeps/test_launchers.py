@@ -13,7 +13,7 @@ import pytest
 from conftest import SMALLEST, TINY, answer_of, runs_below
 from forking import Server
 
-SWEEP = ["-m", "strategy=scratch,finetune_all", "seed=0,1"]
+SWEEP = ["-m", "strategy=scratch,finetune_all"]
 COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -35,7 +35,7 @@ def sweep(launcher: str, tmp_path: Path, run: Callable[..., Any]) -> tuple[dict[
 @pytest.mark.parametrize("launchers", [["joblib", "submitit_local", "ray"]])
 def test_every_launcher_gives_the_same_numbers(launchers: list[str], tmp_path: Path, warm: Server) -> None:
     expected, _ = sweep("basic", tmp_path, warm.run)
-    assert len(expected) == 4
+    assert len(expected) == 2
     for launcher in launchers:
         found, said = sweep(launcher, tmp_path, subprocess.run)
         assert found == expected, launcher

@@ -14,16 +14,16 @@ from headstart.report_table import NOTHING
 NAME = re.compile(r"[A-Za-z]\w{0,39}")
 LONGEST_UNIT = 20
 DIGITS = 3
-"""Significant digits of what is no share."""
+"""Significant digits of values that are no shares."""
 EXACT = 6
-"""Significant digits where two values are held against each other."""
+"""Significant digits of two values that are compared."""
 CLOSE = 1e-4
 """The largest difference allowed between run.json and predictions: absolute for shares, else relative."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a sentence shows a difference; of two, a is the one with the better mean."""
+    """How a sentence states the difference of two groups, of which a has the better mean."""
 
     size: Callable[[float], str]
     """A difference that is not negative, with its unit."""
@@ -34,7 +34,7 @@ class Wording:
     lead: str = "+{size}"
     """The lead of a if it is not significant."""
     alike: str = "score the same on the same"
-    """For two that never differ on any image; the number of test images follows."""
+    """The phrase for two that are equal on every image; the number of test images follows."""
 
 
 def interval_text(low: float, high: float) -> str:
@@ -47,7 +47,7 @@ def interval_text(low: float, high: float) -> str:
 
 
 def _points(value: float, digits: int = 1) -> str:
-    """0.018 -> "1.8"; never "-0.0"."""
+    """Return a difference in points: "1.8" for 0.018; never "-0.0"."""
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
@@ -66,7 +66,7 @@ class Metric:
     long: str = ""
     """The name in full, where ``name`` is an abbreviation."""
     many: str = ""
-    """The plural of that."""
+    """The plural of ``long``."""
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ class Metric:
 
     @property
     def plural(self) -> str:
-        """Return what several values are called."""
+        """Return the plural of the name in full."""
         return self.many or f"values of {self.title}"
 
     @property
@@ -85,7 +85,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """Return the factor from a value to what is shown."""
+        """Return the factor from a stored value to the shown one."""
         return 100 if self.is_share else 1
 
     @property
@@ -108,7 +108,7 @@ class Metric:
         return value if self.higher_is_better else 0.0 - value
 
     def best(self, values: Iterable[float]) -> float:
-        """Return the best value; NaN loses against every number, and is what no values give."""
+        """Return the best value; NaN loses against every number, and is the result without values."""
         known = [value for value in values if not math.isnan(value)]
         return max(known, key=self.gain) if known else math.nan
 
@@ -191,7 +191,7 @@ class Metric:
 
     @property
     def wording(self) -> Wording:
-        """Return how a verdict tells a difference, given as a gain."""
+        """Return how a verdict states a difference, given as a gain."""
         if self.is_share and self.higher_is_better:
             return POINTS
         side = "higher" if self.higher_is_better else "lower"

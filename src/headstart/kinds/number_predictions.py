@@ -32,12 +32,12 @@ class NumberPredictions:
 
     @property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) absolute errors: their mean is the mean absolute error."""
+        """Return the absolute errors, (N,); their mean is the mean absolute error."""
         return np.abs(self.values - self.targets)
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs tested on the same images in the same order."""
         return digest(self.ids, self.targets)
 
     def text(self) -> str:
@@ -62,7 +62,7 @@ class NumberScores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The scores by name, those that exist."""
+        """Return the scores that exist, by name."""
         return {name: value for name, value in vars(self).items() if math.isfinite(value)}
 
     def measures(self) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,7 @@ class Classification:
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes have equal total weight in training, for any numbers of images."""
+        """Return whether all classes have equal total weight in training, for any numbers of images."""
         return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:

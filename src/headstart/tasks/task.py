@@ -21,7 +21,7 @@ class Task(Aim, Protocol):
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes have equal total weight in training."""
+        """Return whether all classes have equal total weight in training."""
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
