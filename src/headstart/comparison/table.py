@@ -14,11 +14,11 @@ from headstart.records.keys import (
     TASK,
     resolve_key,
     short_names,
-    short_word,
+    short_value,
     sort_value,
     value_of,
+    value_text,
     varying_keys,
-    word,
 )
 from headstart.records.runs import Run, run_order
 from headstart.statistics import score_interval
@@ -115,7 +115,7 @@ class RunGroup:
         plain = {"strategy", "augmentation", "backbone", "dataset", TASK}
         if len(self.by) == 1:
             plain.add(self.by[0])
-        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in shown]
+        parts = [short_value(value) if key in plain else f"{names[key]} {short_value(value)}" for key, value in shown]
         return ", ".join(parts) or "all runs"
 
 
@@ -216,7 +216,7 @@ def _best_setting(
         scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
     names = [
         ", ".join(
-            f"{name} {word(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
+            f"{name} {value_text(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
         )
         for values in settings
     ]

@@ -32,7 +32,7 @@ from headstart.figures.style import Style
 from headstart.kinds import Metric
 from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
 from headstart.records.explained import EXPLAINED, explained_in
-from headstart.records.keys import short_names, short_word
+from headstart.records.keys import short_names, short_value
 from headstart.records.names import EXPLAIN_FOLDER, TEST_PREDICTIONS
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
@@ -245,7 +245,7 @@ def _label_without(group: RunGroup, key: str) -> str:
     if len(by) == len(group.by):
         return group.label
     names = short_names(by)
-    return ", ".join(f"{names[name]} {short_word(group.key[name])}" for name in by) or "all runs"
+    return ", ".join(f"{names[name]} {short_value(group.key[name])}" for name in by) or "all runs"
 
 
 def _critical_difference(analysis: Analysis) -> Iterable[FigurePlan]:

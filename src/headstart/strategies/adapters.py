@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.backbones.adapter import Adapted, Adapter, blocks_of
+from headstart.backbones.adapter import AdaptedBlock, Adapter, blocks_of
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.settings.leaf_table import check_parameters
@@ -59,7 +59,7 @@ class Adapters(Surgical):
             for place in adapted:
                 where, _, name = place.rpartition(".")
                 adapter = Adapter(shapes[place], self.reduction)
-                setattr(stages.get_submodule(where), name, Adapted(stages.get_submodule(place), adapter))
+                setattr(stages.get_submodule(where), name, AdaptedBlock(stages.get_submodule(place), adapter))
         self.adapters = {id(p) for m in stages.modules() if isinstance(m, Adapter) for p in m.parameters()}
 
     def trains(self, layer: nn.Module, name: str) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.records.keys import BASE_KEYS, short_names, short_word, value_of, varying_keys
+from headstart.records.keys import BASE_KEYS, short_names, short_value, value_of, varying_keys
 from headstart.records.record import RunRecord
 
 LONG_NAME, END = 24, 8
@@ -22,7 +22,7 @@ def setting_columns(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
             keys.append(key)
     values = {key: [value_of(run, key) if run.content else None for run in runs] for key in keys}
     return {
-        name: ["–" if value is None else short_word(value, LONGEST_VALUE) for value in values[key]]
+        name: ["–" if value is None else short_value(value, LONGEST_VALUE) for value in values[key]]
         for key, name in short_names(keys).items()
     }
 

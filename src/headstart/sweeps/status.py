@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.kinds import Metric
 from headstart.records.finding import find_homes
-from headstart.records.lock import held
+from headstart.records.lock import is_locked
 from headstart.records.names import CURVE_FILE, RUN_FILE
 from headstart.records.outcomes import GOOD, is_trial, read_outcomes
 from headstart.records.record import LONGEST, RunRecord, record_of, whole_number
@@ -151,7 +151,7 @@ def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, fl
 
 def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
     """Return how far a sweep is, by its sweep.json and the runs below it."""
-    record, lives = sweep_record(directory), held(directory)
+    record, lives = sweep_record(directory), is_locked(directory)
     if record.problem:
         return SweepStatus(directory, lives, None, None, None, (), message=record.problem)
     outcomes, jobs = read_outcomes(directory), record.jobs

@@ -9,7 +9,7 @@ from headstart.data.balance import balance_text
 from headstart.strategies import Strategy
 from headstart.strategies.plan import HEADER
 from headstart.tables import table_text
-from headstart.training.augmentation_plan import STEPS, augmentation_steps
+from headstart.training.augmentation_plan import STEP_COLUMNS, augmentation_steps
 from headstart.training.prepare import Parts
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
     if steps := augmentation_steps(config, parts.augmentation, data.train.packs):
-        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
+        log.info("augmentation, in this order\n%s", table_text(STEP_COLUMNS, steps, [False] * len(STEP_COLUMNS)))
 
 
 def describe_data(data: ImageData, title: str, size: int) -> None:
