@@ -99,7 +99,7 @@ def run_directory(path: Path) -> Path:
 
 
 def finished_run(directory: Path, use: str) -> Run:
-    """Return a finished run. Raises DataError for any other; ``use`` says what the command does, as in "explained"."""
+    """Return a finished run. Raises DataError for another; ``use`` is a word for its message, such as "explained"."""
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be {use}, but this one is {run.status} ({run.reason}).")

@@ -32,7 +32,7 @@ class Statistic:
     deviation: float
     count: int
     bounds: tuple[float, float] | None = None
-    """The 95 % interval of the mean, if it comes from more than the values."""
+    """The 95 % interval of the mean, if it is not computed from the values alone."""
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Statistic:
@@ -109,7 +109,7 @@ class RunGroup:
 
     @property
     def label(self) -> str:
-        """Return its name inside its panel, as in "ridge" or "scratch, lr 0.1": its values of the compared settings."""
+        """Return its values of the compared settings, such as "ridge" or "scratch, lr 0.1"."""
         names = short_names(self.by)
         shown = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
         plain = {"strategy", "augmentation", "backbone", "dataset", TASK}

@@ -21,8 +21,7 @@ class OpenTable:
 
     file: IO[bytes]
     header: Sequence[str]
-    lines: int
-    """Lines below the header. A row takes one line or more."""
+    lines: int  # below the header; a row takes one line or more
 
 
 def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTable:

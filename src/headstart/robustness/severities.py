@@ -17,8 +17,7 @@ class Severities:
     """The constants of one data set: five for each corruption, by severity."""
 
     name: str
-    size: int
-    """The side of the data set's images, in pixels."""
+    size: int  # side of the images, in pixels
     constants: Mapping[str, tuple[Any, ...]]
 
 
@@ -127,8 +126,7 @@ IMAGENET = Severities(
     },
 )
 SETS = (CIFAR, TINY, IMAGENET)
-NAMES = tuple(IMAGENET.constants)
-"""The 15 common corruptions in the paper's order: noise, blur, weather, digital."""
+NAMES = tuple(IMAGENET.constants)  # the 15 common corruptions in the paper's order: noise, blur, weather, digital
 
 
 def severities_for(side: int) -> Severities:

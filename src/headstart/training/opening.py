@@ -10,12 +10,12 @@ from headstart.strategies import Strategy
 from headstart.strategies.plan import HEADER
 from headstart.tables import table_text
 from headstart.training.augmentation_plan import STEP_COLUMNS, augmentation_steps
-from headstart.training.prepare import Parts
+from headstart.training.prepare import RunParts
 
 log = logging.getLogger(__name__)
 
 
-def describe_run(config: DictConfig, parts: Parts) -> None:
+def describe_run(config: DictConfig, parts: RunParts) -> None:
     """Log data, weights, the training plan and the augmentation."""
     data, strategy = parts.data, parts.strategy
     describe_data(data, str(data.name), strategy.backbone.preprocessing.image_size)
