@@ -33,7 +33,7 @@ from headstart.settings.configs import (
     CONFIG_ERRORS,
     checking_settings,
     conf_folder,
-    explain,
+    error_text,
     help_text,
     missing_plugin,
     raised_by_hydra,
@@ -75,7 +75,7 @@ def reason(error: Exception, arguments: Sequence[str], config: str = "train") ->
     """Return what was wrong with the arguments of a command that makes no sweep, in one sentence."""
     if str(error).startswith("Ambiguous value for argument"):
         return "This command takes one value for each setting."
-    return explain(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
+    return error_text(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -150,7 +150,7 @@ def job(config: DictConfig) -> float:
         in_one_sentence = isinstance(error, USER_ERRORS) and not isinstance(error, CrashError)
         outcome = JobOutcome(
             number, tuple(overrides), word, None if directory is None else str(directory), in_one_sentence,
-            None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+            None if error is None else error_text(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
             time.monotonic() - begun,
         )  # fmt: skip
         if sweep is None or follows():
@@ -266,7 +266,7 @@ def _importing() -> Iterator[None]:
 
 def _print_error(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
     if isinstance(error, CONFIG_ERRORS):
-        error = ConfigError(explain(error, arguments))
+        error = ConfigError(error_text(error, arguments))
     elif isinstance(error, also):
         error = ConfigError(str(error))
     return print_error(crash_of(error) or error)

@@ -127,8 +127,8 @@ def layout_of(
 ) -> TableLayout:
     """Return the layout: as asked, else strategies as rows and one panel per combination of the other varying settings.
 
-    If all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is no
-    setting of any run.
+    If all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
+    not a setting of any run.
     """
     tuned = [resolve_key(name, runs) for name in tune]
     free = [key for key in (*BASE_KEYS, *varying_keys(runs)) if key not in tuned]
@@ -171,7 +171,7 @@ def group_runs(
 
     With ``tune``, runs that differ only in these settings become one group: those with the best mean on validation,
     over the seeds and folds that all settings share. The other runs count in ``tried``. Raises ConfigError when a name
-    is no setting of any run, and when settings share no seed or have no score on validation.
+    is not a setting of any run, and when settings share no seed or have no score on validation.
     """
     layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}

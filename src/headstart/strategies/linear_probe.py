@@ -27,7 +27,7 @@ class LinearProbe(SolvedStrategy):
     """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
     ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the others: a linear SVM). The strength
-    with the best validation accuracy is chosen, then the lowest loss. The head includes the standardisation, so that
+    with the best validation accuracy is chosen; lower loss breaks ties. The head includes the standardisation, so that
     the network takes plain images.
     """
 
