@@ -31,10 +31,7 @@ SHORTAGES = {
     errno.EAGAIN: ("no more processes can be started", "raise the limit that 'ulimit -u' shows"),
     errno.ENOMEM: ("the memory is used up", "use a smaller dataset.batch_size"),
 }
-WORKER_CODE = (
-    "/multiprocessing/",
-    "/torch/utils/data/",
-)  # code that starts these processes or sends their data
+WORKER_CODE = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes or sends their data
 # In a process that joblib started, the default context is joblib's, which cannot start torch's workers.
 CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 

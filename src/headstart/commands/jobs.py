@@ -97,7 +97,7 @@ def _found(described: DescribedRun, parent: Path) -> list[RunRecord]:
 
 
 def _states(found: Sequence[RunRecord]) -> list[tuple[Path, str, bool]]:
-    return [(run.directory, run.status, run.lives) for run in found]
+    return [(run.directory, run.status, run.is_running) for run in found]
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _earlier_result(
             other = "" if run.get("provenance", "source_sha256") == _source() else ", with another version of headstart"
             print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
             return Result("skipped", run.directory, _score(run))
-        if run.lives and not follows:
+        if run.is_running and not follows:
             print(f"skipped: running in another process: {run.directory}")
             return Result("elsewhere", run.directory, _score(run))
     return None
@@ -143,7 +143,7 @@ def _score(run: RunRecord) -> float:
 def _place(described: DescribedRun, found: Sequence[RunRecord], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
     """Return the directory to run in and the status of its run: "new" for a new directory."""
     for run in reversed(found):
-        if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
+        if policy.resume and run.status in (*UNFINISHED, "failed") and not run.is_running:
             return run.directory, run.status
     left = abandoned(parent, described.name) if policy.resume else None
     return left or identity.make_run_directory(parent, described.name), "new"

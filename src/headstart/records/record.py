@@ -86,7 +86,7 @@ class RunRecord:
         return self.status == "finished"
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether a process works in the directory now."""
         return is_locked(self.directory)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, called_plainly
+from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, layers_for_peft
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.settings.leaf_table import check_parameters
@@ -63,7 +63,7 @@ class Lora(Surgical):
         """Insert the updates."""
         stages = self.backbone.stages
         weights = list(adaptable_weights(stages, self.trained_stages()))
-        plain = called_plainly(self.backbone, [layer for _, layer, _ in weights])
+        plain = layers_for_peft(self.backbone, [layer for _, layer, _ in weights])
         others = [weight for weight in weights if id(weight[1]) not in plain]
         self._check(weights, others)
         before = {id(parameter) for parameter in stages.parameters()}

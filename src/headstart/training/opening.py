@@ -51,7 +51,7 @@ def describe_data(data: ImageData, title: str, size: int) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Log what was used of a file of weights; warn if a network is not fully pretrained but should be."""
+    """Log the used parts of a weights file; warn if a network is not fully pretrained but should be."""
     weights = strategy.backbone.weights
     if weights.taken:
         log.info("backbone.weights: took %s", weights.taken)

@@ -20,7 +20,7 @@ from headstart.features.store import IMAGES
 from headstart.files import expanded
 from headstart.inputs.facts import Facts
 from headstart.inputs.seen import SeenImages
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.settings import identity
 from headstart.settings.early_checks import check_settings
@@ -41,7 +41,7 @@ class RunParts:
     augmentation: Augmentation
     strategy: Strategy
     trainer: pl.Trainer
-    loggers: list[Curves]
+    loggers: list[CurveLogger]
     keep: KeepProgress
     features: FeatureSettings
     store: Path
