@@ -21,6 +21,7 @@ MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
     "training/batch_images.py",
+    "analysis/augmented_images.py",
     "analysis/explain/grad_cam.py",
     "analysis/explain/mistakes.py",
     "records/curves.py",
