@@ -15,8 +15,9 @@ from typing import Any
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
+from headstart.solvers.probe import OnRow
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks.heads import put_linear
 
 STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
@@ -39,16 +40,12 @@ class LinearProbe(SolvedStrategy):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit a classifier for each strength and put the best into the head."""
-        probe = fit_probe_once(
-            train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced, self.task
-        )
+        probe = fit_probe_once(train, validation, self.task, self.strengths, self.loss, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.strength = probe.scores["l2"]
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Fit a classifier with the chosen strength."""
-        probe = fit_probe(
-            images, images, self.task.width, [self.strength], self.loss, balanced=self.task.balanced, judge=self.task
-        )
+        probe = fit_probe(images, images, self.task, [self.strength], self.loss)
         put_linear(self.head, probe.weight, probe.bias)

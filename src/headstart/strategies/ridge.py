@@ -14,8 +14,9 @@ from typing import Any
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
+from headstart.solvers.probe import OnRow
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks.heads import put_linear
 
 
@@ -36,7 +37,7 @@ class Ridge(SolvedStrategy):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Solve for each strength and put the best head in place."""
-        probe = fit_ridge(train, validation, self.task, self.strengths, self.task.weights_of, on_row)
+        probe = fit_ridge(train, validation, self.task, self.strengths, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.chosen = probe.scores["l2"], probe.scale
         return probe.number
