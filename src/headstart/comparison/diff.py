@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headstart.errors import DataError
 from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
 from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.opening import MB, open_inside
@@ -129,8 +130,11 @@ class ClassPairs:
         return centre - reach, centre + reach
 
 
-def compare_predictions(a: Path, b: Path, kind: Kind) -> ClassPairs | ErrorPairs:
-    """Compare two files image by image. Raises DataError if one cannot be read, or if they list different images."""
+def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPairs | ErrorPairs:
+    """Compare two files image by image, by their scores for a metric.
+
+    Raises DataError if one cannot be read, if they list different images, or if images have no such scores.
+    """
     first = read_predictions(a, kind)
     same = same_bytes(a, b)
     second = first if same else read_predictions(b, kind)
@@ -143,12 +147,15 @@ def compare_predictions(a: Path, b: Path, kind: Kind) -> ClassPairs | ErrorPairs
     at = np.arange(len(first.ids)) if same else np.array([order[name] for name in first.ids])
     if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
         return _class_pairs(first, second, at, a.name)
-    assert isinstance(first, NumberPredictions)
-    assert isinstance(second, NumberPredictions)
-    if (first.targets != second.targets[at]).any():
+    assert isinstance(first, NumberPredictions | LabelSetPredictions)
+    assert isinstance(second, NumberPredictions | LabelSetPredictions)
+    if first.targets.shape != second.targets.shape or (first.targets != second.targets[at]).any():
         raise DataError(f"{a.name} lists the same images with different targets")
-    gaps = np.abs(first.values - second.values[at])
-    return ErrorPairs(first.per_image, second.per_image[at], int((gaps > 0).sum()), float(gaps.max()))
+    scores, others = (kind.per_image(of, metric.name) for of in (first, second))
+    if scores is None or others is None:
+        raise DataError(f"{a.name} gives no {metric.words} for single images")
+    gaps = np.abs(first.values - second.values[at]).reshape(len(at), -1).max(axis=1)
+    return ErrorPairs(scores, others[at], int((gaps > 0).sum()), float(gaps.max()))
 
 
 def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[np.int64], name: str) -> ClassPairs:
@@ -333,7 +340,7 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
         kind = kind_of(a.content)
         if a.task != b.task:
             raise DataError(f"the task of A is {a.task}, that of B {b.task}")
-        pairs = compare_predictions(files[0], files[1], kind)
+        pairs = compare_predictions(files[0], files[1], kind, metric_of(a.content))
     except DataError as error:
         there = all(file.is_file() for file in files)
         note = f"Predictions cannot be compared: {error}."

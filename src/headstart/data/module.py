@@ -19,7 +19,7 @@ from headstart.data.loader import load_split
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
 from headstart.inputs.batch import Batch
-from headstart.inputs.collection import Collection
+from headstart.inputs.collection import Collection, plain
 from headstart.inputs.content import source_hash
 from headstart.inputs.decoding import Decoder
 from headstart.inputs.deep import NoRangeError, PixelRange
@@ -139,7 +139,7 @@ class ImageData(pl.LightningDataModule):
             self.not_used, self.warnings = [], []
             if not (self.targets.from_folders or self.reads_labels):
                 raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
-            if not self.targets.from_folders and (counted := _counts_classes(self)):
+            if counted := _counts_classes(self):
                 raise ConfigError(f"{counted} counts classes, and task={self.task} has none: leave it out.")
             class_names, splits = self.collect()
             if self.groups is not None:
@@ -204,7 +204,7 @@ class ImageData(pl.LightningDataModule):
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
         splits = [getattr(self, name) for name in SPLITS]
-        parts = [content_digest([""] * len(of), of.targets.tolist(), of.images.contents) for of in splits]
+        parts = [content_digest([""] * len(of), plain(of.targets), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _set_splits(
@@ -239,7 +239,7 @@ class ImageData(pl.LightningDataModule):
             unreadable |= decoded.unreadable
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
-            contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            contents = content_digest(collection.ids, collection.plain_targets, decoded.contents)
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
             images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
@@ -348,9 +348,11 @@ class ImageData(pl.LightningDataModule):
 def _counts_classes(data: ImageData) -> str:
     """Return the first setting that makes no sense without classes; empty if there is none."""
     settings = {
-        "dataset.labels_per_class": data.labels_per_class is not None,
-        "dataset.validation_labels_per_class": data.validation_labels_per_class is not None,
-        "dataset.balance": data.balance != "none",
+        "dataset.labels_per_class": data.labels_per_class is not None and not data.targets.from_folders,
+        "dataset.validation_labels_per_class": (
+            data.validation_labels_per_class is not None and not data.targets.from_folders
+        ),
+        "dataset.balance": data.balance not in data.targets.balances,
     }
     return next((name for name, is_set in settings.items() if is_set), "")
 

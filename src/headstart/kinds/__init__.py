@@ -9,6 +9,7 @@ from headstart.errors import DataError
 from headstart.kinds.classification import ClassKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
+from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.regression import NumberKind
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind())}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind(), LabelSetKind())}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 
@@ -40,7 +41,8 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
 
 def metric_of(record: Mapping[str, Any]) -> Metric:
     """Return the primary metric of a run, from run.json. Raises DataError for one that cannot be."""
-    return stated_metric(kind_of(record).primary, record.get("primary"))
+    kind = kind_of(record)
+    return stated_metric(kind.primary, record.get("primary"), kind.earlier)
 
 
 def metric_or_default(record: Mapping[str, Any]) -> Metric:

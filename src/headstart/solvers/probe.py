@@ -13,7 +13,7 @@ OnRow = Callable[[int, dict[str, float]], None]
 
 
 class Aim(Protocol):
-    """The part of a task that solved heads need; outputs are (N, K), targets (N,)."""
+    """The part of a task that solved heads need; outputs are (N, K)."""
 
     width: int  # K
     primary: str  # the name of the primary metric
@@ -26,7 +26,10 @@ class Aim(Protocol):
         """Return the factor for least-squares outputs that gives the lowest loss and changes no prediction."""
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal."""
+        """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal.
+
+        Where an image has several labels, it is (N, K), the weight of each label.
+        """
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return "loss" and the primary metric by its name, computed in float64."""

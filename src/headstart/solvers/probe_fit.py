@@ -12,7 +12,7 @@ from headstart.progress import ProgressLine
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
+from headstart.solvers.linear_fit import LOSSES, Fit, bernoulli, fit_linear
 from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
 
 log = logging.getLogger(__name__)
@@ -31,14 +31,17 @@ def fit_probe(
 ) -> Probe:
     """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
 
-    Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
-    Images are weighted in the fit, but not in the scores. ``on_row`` gets the number and the scores of each strength.
+    Targets are classes (N,), or labels (N, K) that exclude none of the others: then each has a fit of its own, all with
+    the same strength. Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is
+    "logistic" or "hinge". Images are weighted in the fit, but not in the scores. ``on_row`` gets the number and the
+    scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
     weights = aim.weights_of(train.targets)
+    function = bernoulli if loss == "logistic" and train.targets.ndim == 2 else LOSSES[loss]
     fit: Fit | None = None
     best: Probe | None = None
     rows = []
@@ -52,9 +55,7 @@ def fit_probe(
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(
-                x, train.targets, aim.width, strength, fit, LOSSES[loss], weights=weights, on_iteration=note
-            )
+            fit = fit_linear(x, train.targets, aim.width, strength, fit, function, weights=weights, on_iteration=note)
             if not fit.converged:
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
             row = {"l2": strength}
@@ -112,6 +113,13 @@ def balanced_weights(targets: Tensor, classes: int) -> Tensor:
     """Return the weights of the images, float64 (N,) of mean 1, that give all classes the same weight."""
     of_class = torch.from_numpy(class_weights(targets.cpu().numpy(), classes))
     return of_class.to(targets.device)[targets]
+
+
+def label_weights(targets: Tensor) -> Tensor:
+    """Return weights float64 (N, K) that give the positives of each label the weight of its negatives."""
+    targets = targets.double()
+    positives = targets.sum(dim=0)
+    return 1 + targets * ((len(targets) - positives) / positives.clamp(min=1) - 1)
 
 
 def principal_axes(x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Ridge(SolvedStrategy):
     prediction.
     """
 
-    picked, solver, only_classes = "l2", "closed form", False
+    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "multilabel")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

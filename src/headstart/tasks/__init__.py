@@ -2,8 +2,9 @@
 
 from headstart.tasks.classification import Classification
 from headstart.tasks.heads import CosineHead, LinearHead, MlpHead
+from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
 from headstart.tasks.scores import EpochScores
 from headstart.tasks.task import Task
 
-__all__ = ["Classification", "CosineHead", "EpochScores", "LinearHead", "MlpHead", "Regression", "Task"]
+__all__ = ["Classification", "CosineHead", "EpochScores", "LinearHead", "MlpHead", "Multilabel", "Regression", "Task"]

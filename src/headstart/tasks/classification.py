@@ -12,6 +12,7 @@ from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Probe
 from headstart.solvers.probe_fit import STRENGTHS, balanced_weights, fit_probe_once
 from headstart.solvers.scoring import score_classes
@@ -53,6 +54,11 @@ class Classification:
         """Return whether all classes have equal total weight in training, for any numbers of images."""
         return self.class_weights is not None
 
+    @property
+    def linear(self) -> bool:
+        """Return whether a linear head gives the logits themselves: it does."""
+        return True
+
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
         """Return new output layers; only the seed determines their weights."""
         return self.head.make(feature_dim, self.width, seed)
@@ -76,11 +82,15 @@ class Classification:
         soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
-    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return 1 for a right prediction and 0 for a wrong one; for soft targets, that of the predicted class."""
-        predicted = outputs.argmax(dim=1)
-        hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else predicted == targets
+        predicted = outputs.argmax(dim=1, keepdim=True)
+        hits = targets.gather(1, predicted) if targets.ndim == 2 else predicted == targets[:, None]
         return hits.to(torch.float32)
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the accuracy, from the tallies (N, 1)."""
+        return float(tallies.double().sum()) / len(tallies)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss and accuracy in float64."""
@@ -97,6 +107,12 @@ class Classification:
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Set the head's weights to the class means of the features."""
         start_from_class_means(head, features.values, features.targets)
+
+    def make_neighbours(
+        self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
+    ) -> NearestNeighbours:
+        """Return a head in which the nearest training images vote for their classes."""
+        return NearestNeighbours(values, targets, self.width, neighbours, temperature, self.balanced)
 
     def regress_on(self, targets: Tensor) -> Tensor:
         """Return one-hot targets, float64 (N, classes)."""

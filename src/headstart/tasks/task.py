@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Aim, Probe
 from headstart.tasks.heads import LinearHead
 
@@ -13,7 +14,7 @@ from headstart.tasks.heads import LinearHead
 class Task(Aim, Protocol):
     """Head, loss and metrics for one kind of target.
 
-    ``outputs`` (N, K) come from the head; targets are (N,), or (N, K) for mixed images.
+    ``outputs`` (N, ...) come from the head. Targets are what the data set gives, or what ``soft`` makes of them.
     """
 
     kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
@@ -23,6 +24,10 @@ class Task(Aim, Protocol):
     def balanced(self) -> bool:
         """Return whether all classes have equal total weight in training."""
 
+    @property
+    def linear(self) -> bool:
+        """Return whether a linear output layer gives the outputs themselves, so that its weights can be solved for."""
+
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
         """Return the arguments that a prepared data set determines, e.g. the number of classes."""
@@ -31,13 +36,16 @@ class Task(Aim, Protocol):
         """Return new output layers, from features (N, D) to outputs (N, K), initialised from only the seed."""
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return targets (N,) as floats (N, K) that can be mixed."""
+        """Return targets as float32 that can be mixed."""
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean loss over N items, in float32 or wider."""
 
-    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the score of each item, float32 (N,); the primary metric is their mean."""
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what each item adds to the primary metric, (N, M), where M depends on the task alone."""
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
         """Return outputs (N, K) of the predictions averaged over V views, from outputs (V, N, K)."""
@@ -47,6 +55,11 @@ class Task(Aim, Protocol):
 
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Set the head's weights for ``head.init=class_means``."""
+
+    def make_neighbours(
+        self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
+    ) -> NearestNeighbours:
+        """Return a head that predicts from the nearest of these images: features (M, D) and targets."""
 
     def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a linear model on features, with the L2 strength that is best on validation."""

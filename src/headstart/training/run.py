@@ -420,7 +420,7 @@ def _finish(
     hidden = (config.get("sweep") or {}).get("trial")  # a search does not show test
     splits = ["validation"] if hidden else ["validation", "test"]
     primary = compose.kind_of(config).primary
-    results = [f"{split} {primary.name} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
+    results = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
     log.info("%s; %s", choice, ", ".join(results))
 
 
