@@ -37,7 +37,7 @@ from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
 from headstart.settings.split_names import SPLITS, split_name
-from headstart.solvers.class_weights import class_weights
+from headstart.solvers.class_weights import class_weights, weights_of_counts
 from headstart.splits.grouped_splits import shared_groups
 from headstart.splits.groups import grouped_by_name
 from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
@@ -127,6 +127,7 @@ class ImageData(pl.LightningDataModule):
 
     signature = RGB  # what enters a network
     reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
+    gives_masks = False  # whether targets are label images
 
     def default_name(self, root: str | None) -> str:
         """Return the data set's name for tables, used if dataset.name is not set."""
@@ -140,6 +141,10 @@ class ImageData(pl.LightningDataModule):
         """Return the result of ``collect``, which is called once."""
         if self._found is None:
             self.not_used, self.warnings = [], []
+            if self.targets.from_masks != self.gives_masks:
+                needs = f"task={self.task} needs a label image for each image: use dataset=image_mask."
+                gives = f"dataset=image_mask gives label images, and task={self.task} uses none: use task=segmentation."
+                raise ConfigError(needs if self.targets.from_masks else gives)
             if not (self.targets.from_folders or self.reads_labels):
                 raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
             if not self.targets.from_folders and (counted := _counts_classes(self)):
@@ -196,6 +201,10 @@ class ImageData(pl.LightningDataModule):
         labelled = {name: (split.ids, split.targets, split.images.contents) for name, split in ready.items()}
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self._text)) else []
 
+    def targets_of(self, collection: Collection, decoder: Decoder, size: int, split: str) -> Any:
+        """Return the targets of a split: an array (N, ...), or label images that are read on demand."""
+        return collection.targets
+
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
         splits = (self.train, self.validation, self.test)
@@ -234,12 +243,13 @@ class ImageData(pl.LightningDataModule):
             unreadable |= decoded.unreadable
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
-            contents = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+            targets = self.targets_of(collection, decoder, size, name)
+            contents = content_digest(collection.ids, targets.tolist(), decoded.contents)
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
             images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
             drawn = views if name == "train" else None
-            ready[name] = ImageSplit(images, collection.targets, size, drawn, self.augmentation_seed)
+            ready[name] = ImageSplit(images, targets, size, drawn, self.augmentation_seed)
         if self.on_error != "skip":
             refuse(unreadable, images_in_all)
         self.skipped += unreadable
@@ -310,7 +320,10 @@ class ImageData(pl.LightningDataModule):
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
         """Return the weights (classes,) of the training loss, or None unless ``dataset.balance=loss``."""
-        return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
+        if self.balance != "loss":
+            return None
+        counts = self.train.targets.counts.sum(axis=0) if self.gives_masks else None
+        return class_weights(self.train.targets, self.num_classes) if counts is None else weights_of_counts(counts)
 
     def train_eval_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
         """Return the training images, centre-cropped."""
@@ -370,7 +383,7 @@ def _counts_classes(data: ImageData) -> str:
     settings = {
         "dataset.labels_per_class": data.labels_per_class is not None,
         "dataset.validation_labels_per_class": data.validation_labels_per_class is not None,
-        "dataset.balance": data.balance != "none",
+        "dataset.balance": data.balance == "sampler" or (data.balance == "loss" and not data.gives_masks),
     }
     return next((name for name, is_set in settings.items() if is_set), "")
 

@@ -10,6 +10,7 @@ from headstart.kinds.classification import ClassKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.regression import NumberKind
+from headstart.kinds.segmentation import SegmentationKind
 
 __all__ = [
     "DEFAULT",
@@ -24,7 +25,7 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind())}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind(), SegmentationKind())}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 

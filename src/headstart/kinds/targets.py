@@ -26,6 +26,7 @@ class TargetRules(Protocol):
     """What a data set needs to know of the kind of its targets."""
 
     from_folders: bool  # whether folders of classes give such targets
+    from_masks: bool  # whether they are label images
 
     def read(
         self, labels: Mapping[str, Sequence[str]], place: str
@@ -52,6 +53,7 @@ class ClassTargets:
     """Targets are indices of classes, int64 (N,)."""
 
     from_folders = True
+    from_masks = False
 
     def read(
         self, labels: Mapping[str, Sequence[str]], place: str
@@ -106,6 +108,7 @@ class NumberTargets:
     """Targets are numbers, float64 (N,); there are no classes."""
 
     from_folders = False
+    from_masks = False
 
     def read(
         self, labels: Mapping[str, Sequence[str]], place: str

@@ -20,6 +20,8 @@ from headstart.settings.rules import (
     existing_images,
     existing_table,
     existing_weights,
+    given_root,
+    is_file,
 )
 from headstart.settings.sources import check_source, source_of
 from headstart.settings.targets import check_packages, check_targets
@@ -38,6 +40,7 @@ LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+WITH_MASKS = "headstart.data.ImageMask"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -215,6 +218,8 @@ def check_places(settings: Mapping[str, Any]) -> None:
     if target == IN_TABLE:
         existing_table(root)
         existing_images(settings["dataset"].get("pictures"))
+    if target == WITH_MASKS and not is_file(given_root(root)):
+        existing_folder(root)
     if target in EMBEDDED:
         check_no_root(target.rsplit(".", 1)[-1].lower(), root)
     weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")

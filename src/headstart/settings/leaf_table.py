@@ -108,6 +108,8 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
+    "palette": optional(text("the path of a file with a colour and a name a line")),
+    "ignore_index": optional(whole(0, 65535, such=", such as 255")),
     "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
 }  # fmt: skip
