@@ -45,7 +45,8 @@ def test_the_loss_is_of_standardised_errors_and_the_score_in_the_unit() -> None:
     task = Regression(mean=100.0, deviation=10.0)
     outputs, targets = torch.tensor([[110.0], [90.0]]), torch.tensor([100.0, 95.0], dtype=torch.float64)
     assert float(task.loss(outputs, targets)) == pytest.approx((1.0 + 0.25) / 2)
-    assert task.score_each(outputs, targets).tolist() == [10.0, 5.0]
+    assert task.tally(outputs, targets).tolist() == [[10.0], [5.0]]
+    assert task.primary_of(task.tally(outputs, targets)) == 7.5
     assert task.score(outputs, targets) == pytest.approx({"loss": 0.625, "mae": 7.5})
     assert float(task.loss(outputs, task.soft(targets))) == pytest.approx(0.625)
 

@@ -77,11 +77,15 @@ class Classification:
         soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
-    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return 1 for a right prediction and 0 for a wrong one; for soft targets, that of the predicted class."""
-        predicted = outputs.argmax(dim=1)
-        hits = targets.gather(1, predicted[:, None]).squeeze(1) if targets.ndim == 2 else predicted == targets
+        predicted = outputs.argmax(dim=1, keepdim=True)
+        hits = targets.gather(1, predicted) if targets.ndim == 2 else predicted == targets[:, None]
         return hits.to(torch.float32)
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the accuracy, from the tallies (N, 1)."""
+        return float(tallies.double().sum()) / len(tallies)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss and accuracy in float64."""

@@ -61,10 +61,14 @@ class Regression:
         error = (outputs - self._column(targets).to(outputs)) / self.deviation
         return self.losses[self.loss_name](error, torch.zeros_like(error))
 
-    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return absolute errors, (N,), in the unit of the targets."""
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return absolute errors, (N, 1), in the unit of the targets."""
         outputs = at_least_single(outputs)
-        return (outputs - self._column(targets).to(outputs)).abs().squeeze(1).to(torch.float32)
+        return (outputs - self._column(targets).to(outputs)).abs().to(torch.float32)
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the mean absolute error, from the tallies (N, 1)."""
+        return float(tallies.double().sum()) / len(tallies)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss and mean absolute error in float64."""

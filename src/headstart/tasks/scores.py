@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class EpochScores:
     """Loss and primary metric over an epoch, over the images of all processes.
 
-    Sums are in float64 at every precision of the network. The class is no module, because a trainer converts the
-    tensors of modules to the network's precision.
+    Sums are in float64 at every precision of the network. The primary metric need not be a mean over images, so the
+    tallies of all images are kept until the epoch ends. The class is no module, because a trainer converts the tensors
+    of modules to the network's precision.
     """
 
     def __init__(self, task: "Task") -> None:
@@ -27,15 +28,15 @@ class EpochScores:
     @torch.no_grad()
     def update(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: outputs (N, K), targets in the task's format, the mean loss."""
-        scores = self.task.score_each(outputs, targets)
-        self._batches.append((at_least_single(loss.detach()).expand(len(outputs)), scores))
+        tallies = self.task.tally(outputs, targets)
+        self._batches.append((at_least_single(loss.detach()).expand(len(outputs)), tallies))
 
     def state(self) -> tuple[Tensor, Tensor] | None:
-        """Return the losses and scores so far, (images,) each; None if there are none."""
+        """Return the losses (images,) and the tallies (images, M) so far; None if there are none."""
         if not self._batches:
             return None
-        losses, scores = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
-        return losses, scores
+        losses, tallies = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
+        return losses, tallies
 
     def resume(self, state: tuple[Tensor, Tensor] | None, device: torch.device) -> None:
         """Continue from a state that ``state`` returned."""
@@ -43,12 +44,15 @@ class EpochScores:
             self._batches.append((state[0].to(device), state[1].to(device)))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the epoch's "loss" and primary metric as float64, NaN without a batch; then clear the sums."""
-        own = self.state()
-        sums = (float(own[0].double().sum()), float(own[1].double().sum()), len(own[0])) if own else (0.0, 0.0, 0)
+        """Return the epoch's "loss" and primary metric as float64, NaN without a batch; then clear the tallies."""
+        states = [state for state in ranks.gathered([self.state()]) if state is not None]
         self._batches = []
-        losses, scores, count = map(sum, zip(*ranks.gathered([sums]), strict=True))
+        loss = primary = math.nan
+        if states:
+            count = sum(len(losses) for losses, _ in states)
+            loss = sum(float(losses.double().sum()) for losses, _ in states) / count
+            primary = self.task.primary_of(torch.cat([tallies for _, tallies in states]))
         return {
-            name: torch.tensor(value / count if count else math.nan, dtype=torch.float64)
-            for name, value in (("loss", losses), (self.task.primary, scores))
+            name: torch.tensor(value, dtype=torch.float64)
+            for name, value in (("loss", loss), (self.task.primary, primary))
         }

@@ -41,8 +41,11 @@ class Task(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean loss over N items, in float32 or wider."""
 
-    def score_each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the score of each item, float32 (N,); the primary metric is their mean."""
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what each item adds to the primary metric, (N, M), where M depends on the task alone."""
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return "loss" and the primary metric by its name, computed in float64."""
