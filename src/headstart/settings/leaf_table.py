@@ -178,7 +178,7 @@ STRATEGY = {
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
 }
-TASK = {"label_smoothing": BELOW_ONE, "loss": one_of("mse", "mae", "huber")}
+TASK = {"label_smoothing": BELOW_ONE, "dice": NOT_NEGATIVE, "loss": one_of("mse", "mae", "huber")}
 HEAD = {
     "stages": optional(either(text(""), listed(text(""), "", distinct=True),
                               words="one or more stages, each once, as in [stage2,stage3]")),
@@ -188,6 +188,7 @@ HEAD = {
     "init": one_of("default", "zeros", "gaussian", "class_means"),
     "hidden": either(whole(1), listed(whole(1), "", 1, 2), words="one or two widths, as in [256] or [512,128]"),
     "scale": POSITIVE,
+    "width": whole(8, 4096, such=", such as 64"),
 }  # fmt: skip
 OPTIMIZER = {
     "lr": RATE,

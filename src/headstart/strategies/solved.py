@@ -31,7 +31,7 @@ class SolvedStrategy(Strategy):
 
     by_gradient = False
     picked = ""  # the column in metrics.csv of the setting that validation chooses
-    only_classes = True  # whether classification is its only task
+    tasks: Sequence[str] = ("classification",)  # that it can solve
 
     def __init__(
         self,
@@ -46,8 +46,10 @@ class SolvedStrategy(Strategy):
     ) -> None:
         who = f"strategy={self.config_name()}"
         check_parameters("strategy", locals())
-        if self.only_classes and task.kind != "classification":
-            raise ConfigError(f"{who} needs classes, and task={task.kind} has none: use strategy=ridge or head_only.")
+        if task.kind not in self.tasks:
+            raise ConfigError(
+                f"{who} needs one class for each image, and task={task.kind} has none: use strategy=ridge or head_only."
+            )
         if task.head.dropout:
             raise ConfigError(f"{who} takes no gradient steps, so head.dropout has to stay 0.")
         check_linear_head(task, who)

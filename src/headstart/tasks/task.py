@@ -23,6 +23,7 @@ class Task(Protocol):
     higher_is_better: bool  # whether a higher value of it is better
     head: LinearHead  # its settings
     width: int  # K
+    by_pixel: bool  # whether outputs and targets have a value for each pixel; targets then move with the views
 
     @property
     def balanced(self) -> bool:

@@ -14,7 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
+from headstart.augmentations import Augmentation, AugMix, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
 from headstart.data import ImageData
 from headstart.devices import processes, sharding
@@ -29,6 +29,7 @@ from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
 from headstart.strategies import Strategy
 from headstart.tasks import Task
+from headstart.tasks.dense_heads import check_head_of_images
 from headstart.training.averaging import check_one_average
 from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.training.crashes import crash_of
@@ -142,6 +143,8 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     """Return the LightningModule; the task needs to know the data, so they come first."""
     if (augmentation.views or config.get("test_views")) and not data.signature.views:
         raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
+    if data.gives_masks:
+        check_pixel_settings(config, augmentation)
     backbone.take_inputs(data.signature)
     kind = get_class(config.strategy._target_)
     wanted: dict[str, Any] = {}
@@ -170,9 +173,34 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     return strategy
 
 
+def check_pixel_settings(config: DictConfig, augmentation: Augmentation) -> None:
+    """Raise ConfigError for views that do not fit targets with a value for each pixel."""
+    for view in augmentation.views:
+        if isinstance(view, AugMix):
+            raise ConfigError(
+                "augmentation: augmix averages an image with moved copies of it, so no mask fits: leave it out."
+            )
+        if not view.moves_labels:
+            raise ConfigError(
+                f"augmentation: {type(view).__name__} does not say how a mask moves (View.move): leave it out."
+            )
+    views = {
+        "test_views": config.get("test_views"),
+        "strategy.views": config.strategy.get("views"),
+        "features.views": (config.get("features") or {}).get("views"),
+    }
+    for key, value in views.items():
+        if value is not None:
+            raise ConfigError(
+                f"{key}={value}: views of an image show other pixels, but each pixel has a target; leave it null."
+            )
+
+
 def make_task(config: DictConfig, data: ImageData) -> Task:
     """Return head, loss and metrics for the targets of these data; without the group head, a linear one."""
     head = make(config, "head") if config.get("head") else None
+    if not data.gives_masks:
+        check_head_of_images(head, data.task)
     task: Task = make(config, "task", head=head, **_task_class(config).settings_of(data))
     return task
 

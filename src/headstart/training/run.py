@@ -35,6 +35,7 @@ from headstart.records.predictions import write_predictions
 from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
+from headstart.tasks.scores import scores_of_kept
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
@@ -212,7 +213,7 @@ class Stopwatch:
 
 @dataclass
 class Tested:
-    """The outputs of the chosen network, in the order of the images: (N, K)."""
+    """What is kept of the outputs of the chosen network, in the order of the images: (N, ...)."""
 
     validation: Tensor
     test: Tensor
@@ -336,7 +337,7 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
     if ranks.leads():
         keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
-    return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
+    return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
 
 
 def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
@@ -365,7 +366,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, KINDS[task.kind])
         if name == "test" or one_view:  # the epoch was chosen by single views
-            scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
+            scores = scores_of_kept(task, outputs, split.targets[: len(outputs)])
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
 
