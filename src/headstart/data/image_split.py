@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from headstart.data.label_targets import LabelTargets
 from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Targets
 from headstart.inputs.decoding import PixelArray
 from headstart.inputs.images import Images
+from headstart.inputs.label_targets import LabelTargets
 from headstart.seeds import generator
 
 

@@ -37,7 +37,7 @@ from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
 from headstart.settings.split_names import SPLITS, split_name
-from headstart.solvers.class_weights import class_weights, weights_of_counts
+from headstart.solvers.class_weights import class_weights
 from headstart.splits.grouped_splits import shared_groups
 from headstart.splits.groups import grouped_by_name
 from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
@@ -141,14 +141,7 @@ class ImageData(pl.LightningDataModule):
         """Return the result of ``collect``, which is called once."""
         if self._found is None:
             self.not_used, self.warnings = [], []
-            if self.targets.from_masks != self.gives_masks:
-                needs = f"task={self.task} needs a label image for each image: use dataset=image_mask."
-                gives = f"dataset=image_mask gives label images, and task={self.task} uses none: use task=segmentation."
-                raise ConfigError(needs if self.targets.from_masks else gives)
-            if not (self.targets.from_folders or self.reads_labels):
-                raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
-            if not self.targets.from_folders and (counted := _counts_classes(self)):
-                raise ConfigError(f"{counted} counts classes, and task={self.task} has none: leave it out.")
+            _check_kind(self)
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
@@ -320,10 +313,7 @@ class ImageData(pl.LightningDataModule):
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
         """Return the weights (classes,) of the training loss, or None unless ``dataset.balance=loss``."""
-        if self.balance != "loss":
-            return None
-        counts = self.train.targets.counts.sum(axis=0) if self.gives_masks else None
-        return class_weights(self.train.targets, self.num_classes) if counts is None else weights_of_counts(counts)
+        return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
     def train_eval_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
         """Return the training images, centre-cropped."""
@@ -376,6 +366,18 @@ class ImageData(pl.LightningDataModule):
         if not split.source.costly and not split.views:
             return 0
         return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
+
+
+def _check_kind(data: ImageData) -> None:
+    """Raise ConfigError unless the data set gives targets of its task's kind."""
+    if data.targets.from_masks != data.gives_masks:
+        needs = f"task={data.task} needs a label image for each image: use dataset=image_mask."
+        gives = f"dataset=image_mask gives label images, and task={data.task} uses none: use task=segmentation."
+        raise ConfigError(needs if data.targets.from_masks else gives)
+    if not (data.targets.from_folders or data.reads_labels):
+        raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
+    if not data.targets.from_folders and (counted := _counts_classes(data)):
+        raise ConfigError(f"{counted} counts classes, and task={data.task} has none: leave it out.")
 
 
 def _counts_classes(data: ImageData) -> str:

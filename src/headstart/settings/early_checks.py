@@ -40,7 +40,7 @@ LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
-WITH_MASKS = "headstart.data.ImageMask"
+WITH_MASKS = "headstart.masks.ImageMask"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -96,6 +96,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_trainer(settings)
     check_callbacks(settings)
     check_augmentation(settings)
+    check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
     check_places(settings)
 
@@ -179,6 +180,22 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
         isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
     ):
         raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
+
+
+def check_masks(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that do not fit images with masks."""
+    if settings["dataset"].get("_target_") != WITH_MASKS:
+        return
+    for key in ("test_views", "strategy.views", "features.views"):
+        group, _, name = key.rpartition(".")
+        value = (settings.get(group) or {}).get(name) if group else settings.get(name)
+        if value is not None:
+            raise ConfigError(
+                f"{key}={value}: views of an image show other pixels, and with dataset=image_mask each pixel has a"
+                " target; leave it null."
+            )
+    if settings.get("references"):
+        raise ConfigError("references=[raw_pixels] needs one target an image, not masks; leave it empty.")
 
 
 def check_references(names: Iterable[str]) -> list[str]:

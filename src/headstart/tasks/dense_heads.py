@@ -12,7 +12,7 @@ from headstart.errors import ConfigError
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead, LinearLayer
 
-GROUPS = 8  # of GroupNorm
+GROUP = 8  # channels of each group of GroupNorm
 
 
 class PixelLayers(nn.Module):
@@ -75,7 +75,7 @@ class UpconvLayers(PixelLayers):
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(2 * width if step else width, width, 3, padding=1, bias=False),
-                nn.GroupNorm(GROUPS, width),
+                nn.GroupNorm(width // GROUP, width),
                 nn.ReLU(),
             )
             for step in range(len(maps))
@@ -131,8 +131,8 @@ class UpconvHead(DenseHead):
 
     def __init__(self, stages: Sequence[str] | None = None, width: int = 64) -> None:
         check_parameters("head", locals())
-        if width % GROUPS:
-            raise ConfigError(f"head.width={width}: expected a multiple of {GROUPS}, such as 64.")
+        if width % GROUP:
+            raise ConfigError(f"head.width={width}: expected a multiple of {GROUP}, such as 64.")
         super().__init__(stages)
         self.channels = width
 

@@ -14,7 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from headstart.augmentations import Augmentation, AugMix, FixedViews, ManifoldMixup, Pipeline
+from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
 from headstart.data import ImageData
 from headstart.devices import processes, sharding
@@ -144,7 +144,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     if (augmentation.views or config.get("test_views")) and not data.signature.views:
         raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
     if data.gives_masks:
-        check_pixel_settings(config, augmentation)
+        augmentation.check_labels()
     backbone.take_inputs(data.signature)
     kind = get_class(config.strategy._target_)
     wanted: dict[str, Any] = {}
@@ -171,29 +171,6 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         check_solved_balance(data.balance, strategy.config_name())
     augmentation.settle(strategy.backbone.stage_names, strategy.backbone.taps[0])
     return strategy
-
-
-def check_pixel_settings(config: DictConfig, augmentation: Augmentation) -> None:
-    """Raise ConfigError for views that do not fit targets with a value for each pixel."""
-    for view in augmentation.views:
-        if isinstance(view, AugMix):
-            raise ConfigError(
-                "augmentation: augmix averages an image with moved copies of it, so no mask fits: leave it out."
-            )
-        if not view.moves_labels:
-            raise ConfigError(
-                f"augmentation: {type(view).__name__} does not say how a mask moves (View.move): leave it out."
-            )
-    views = {
-        "test_views": config.get("test_views"),
-        "strategy.views": config.strategy.get("views"),
-        "features.views": (config.get("features") or {}).get("views"),
-    }
-    for key, value in views.items():
-        if value is not None:
-            raise ConfigError(
-                f"{key}={value}: views of an image show other pixels, but each pixel has a target; leave it null."
-            )
 
 
 def make_task(config: DictConfig, data: ImageData) -> Task:

@@ -42,6 +42,7 @@ from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_
 from headstart.training.console import quieten, talking
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
+from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
 from headstart.training.prepare import Described, Parts, describe, prepare, settle_on_the_cpu
@@ -391,6 +392,9 @@ def _finish(
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
         logger.muted = False  # still muted if nothing was left to train
+    if strategy.task.by_pixel:
+        write_labels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
+    for logger in parts.loggers:
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")

@@ -83,16 +83,3 @@ def _lines(key: str, file: str) -> list[str]:
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"dataset.{key}={file}: this is no text in UTF-8; expected a class a line.") from error
-
-
-def palette_of(count: int) -> list[Colour]:
-    """Return ``count`` colours that differ, as the PASCAL VOC challenge numbers them (Everingham et al. 2010)."""
-    colours = []
-    for index in range(count):
-        red = green = blue = 0
-        for bit in range(8):
-            red |= (index >> (3 * bit) & 1) << (7 - bit)
-            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
-            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
-        colours.append((red, green, blue))
-    return colours

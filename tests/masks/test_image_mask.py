@@ -12,9 +12,9 @@ from PIL import Image
 
 from headstart.augmentations import CropResize, FlipCrop, Pipeline
 from headstart.backbones import Preprocessing
-from headstart.data import ImageMask
 from headstart.errors import HeadstartError
 from headstart.inputs.facts import Facts
+from headstart.masks import ImageMask
 
 SIZE = 16
 P = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)

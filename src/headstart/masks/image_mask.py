@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.data.csv_file import Columns, CsvFile, ListedRow
-from headstart.data.label_targets import LabelTargets
 from headstart.data.listed import Listed
-from headstart.data.mask_layout import find_pairs
-from headstart.data.palette import label_reader, read_names, read_palette
 from headstart.data.table import ListTable
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
@@ -22,7 +20,11 @@ from headstart.inputs.deep import UnreadableError
 from headstart.inputs.facts import Facts
 from headstart.inputs.found import real_path, walk
 from headstart.inputs.label_images import LabelFile, LabelReader, largest_value, upright
+from headstart.inputs.label_targets import LabelTargets
+from headstart.masks.mask_layout import find_pairs
+from headstart.masks.palette import label_reader, read_names, read_palette
 from headstart.settings.rules import check_dataset, existing_folder, given_classes, given_root, is_file
+from headstart.solvers.class_weights import weights_of_counts
 
 KEPT_BYTES = 2**30  # masks of a split that take less memory are read once
 NAMED = 3  # classes named in a warning
@@ -71,6 +73,11 @@ class ImageMask(CsvFile):
         """Return one hash of images, masks and the meaning of their values."""
         parts = [super().source_hash(facts) or "", files_hash(list(self.masks.values()), facts, list(self.masks))]
         return hashlib.sha256("\0".join([*parts, *self.class_names, repr(self.reader)]).encode()).hexdigest()
+
+    @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """Return the weights (classes,) of the training loss by pixels, or None unless ``dataset.balance=loss``."""
+        return weights_of_counts(self.train.targets.counts.sum(axis=0)) if self.balance == "loss" else None
 
     def _from_folders(self) -> dict[str, Collection]:
         top = walk(existing_folder(self.root))
