@@ -76,7 +76,7 @@ def write_regression_run(
     (folder / "metrics.csv").write_text("\n".join([header, *rows]) + "\n")
     for name, of in (("predictions.csv", errors), ("validation_predictions.csv", validation_errors)):
         if of is not None:
-            targets = np.arange(len(of), dtype=float)
+            targets = np.arange(len(of), dtype=float)[:, None]
             ids = [f"{name[:4]}/{number}.jpg" for number in range(len(of))]
-            (folder / name).write_text(NumberPredictions(ids, targets, targets + of).text())
+            (folder / name).write_text(NumberPredictions(ids, targets, targets + of[:, None]).text())
     return folder

@@ -27,6 +27,8 @@ from headstart.comparison.diff import (
 )
 from headstart.errors import DataError
 from headstart.kinds import KINDS
+from headstart.kinds.classification import ACCURACY
+from headstart.kinds.regression import MAE
 from headstart.records.record import read_record
 
 
@@ -120,7 +122,7 @@ def test_which_split_differs(tmp_path: Path) -> None:
 def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = make_up(tmp_path / "a", [True] * 30 + [False] * 10)
     b = make_up(tmp_path / "b", [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8)
-    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"], ACCURACY)
     assert (pairs.images, pairs.changed, pairs.only_a, pairs.only_b, pairs.largest) == (40, 12, 10, 2, 0.5)
     assert pairs.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
     assert main(["diff", str(a), str(b)]) == 0
@@ -136,13 +138,13 @@ def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
     b = tmp_path / "b.csv"
     cells = [head.split(","), *(row.split(",") for row in reversed(rows))]
     b.write_text("".join(f"{i},{t},{p},{bee},{ant}\n" for i, t, p, ant, bee in cells))
-    assert compare_predictions(a, b, KINDS["classification"]) == Pairs(4, 0, 0, 0, None)
+    assert compare_predictions(a, b, KINDS["classification"], ACCURACY) == Pairs(4, 0, 0, 0, None)
 
 
 def test_other_images_are_not_paired(tmp_path: Path) -> None:
     a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", prefix="others")
     with pytest.raises(DataError, match="4 and 4, of which 0 are the same"):
-        compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"])
+        compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"], ACCURACY)
     result = sections(a, b)["results"]
     assert result.equal is False
     assert "cannot be compared" in result.notes[0]
@@ -307,7 +309,7 @@ def test_a_metric_that_no_float_holds_is_no_number(tmp_path: Path) -> None:
 def test_numbers_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     errors = np.random.default_rng(0).normal(0, 2, 30)
     a, b = (write_regression_run(tmp_path / name, "ridge", 0, of) for name, of in (("a", errors), ("b", errors * 1.5)))
-    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"])
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"], MAE)
     assert isinstance(pairs, ErrorPairs)
     assert (pairs.images, pairs.changed) == (30, 30)
     assert pairs.largest == pytest.approx(np.abs(errors).max() / 2)
@@ -323,15 +325,15 @@ def test_numbers_are_compared_image_by_image(tmp_path: Path, capsys: pytest.Capt
 
 def test_numbers_for_one_image_have_no_interval(tmp_path: Path) -> None:
     a, b = (write_regression_run(tmp_path / name, "ridge", 0, np.array([of])) for name, of in (("a", 1.0), ("b", -3.0)))
-    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"])
-    assert pairs_text(pairs, KINDS["regression"].primary).endswith("by 4 at most: test mae +2.")
+    pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["regression"], MAE)
+    assert pairs_text(pairs, MAE).endswith("by 4 at most: test mae +2.")
 
 
 def test_other_targets_and_other_tasks_are_not_paired(tmp_path: Path) -> None:
     a = write_regression_run(tmp_path / "a", "ridge", 0, np.ones(3))
     (tmp_path / "other.csv").write_text((a / "predictions.csv").read_text().replace(",2.0,3.0", ",2.5,3.0"))
     with pytest.raises(DataError, match="the same images with other targets"):
-        compare_predictions(a / "predictions.csv", tmp_path / "other.csv", KINDS["regression"])
+        compare_predictions(a / "predictions.csv", tmp_path / "other.csv", KINDS["regression"], MAE)
     result = sections(a, make_up(tmp_path / "b"))["results"]
     assert result.equal is False
-    assert "A is a run of regression, B one of classification" in result.notes[0]
+    assert "A is a run of regression, mae, B one of classification" in result.notes[0]

@@ -154,12 +154,12 @@ def test_tasks_are_never_compared_with_each_other(tmp_path: Path) -> None:
     panels = make_panels(group_runs(runs))
     assert [(panel.title, panel.metric.name, len(panel.groups)) for panel in panels] == [
         ("classification", "accuracy", 2),
-        ("regression", "mae", 3),
+        ("regression, mae", "mae", 3),
     ]
     evidence, _ = gather(runs)
-    assert {one.panel for panel in panels for one in compare(panel, evidence)} == {"classification", "regression"}
+    assert {one.panel for panel in panels for one in compare(panel, evidence)} == {"classification", "regression, mae"}
     by = make_panels(group_runs(runs, by=["strategy"], compare=[]))
-    assert [panel.title for panel in by] == ["classification", "regression"]
+    assert [panel.title for panel in by] == ["classification", "regression, mae"]
     with pytest.raises(ConfigError, match="different tasks cannot be compared"):
         group_runs(runs, by=["task"])
 
@@ -172,7 +172,7 @@ def test_metrics_and_units_are_never_mixed(tmp_path: Path) -> None:
     write_regression_run(tmp_path / "c", "ridge", 0, np.ones(5), primary=primary, metrics=metrics)
     runs = read_runs([tmp_path]).runs
     assert [panel.title for panel in make_panels(group_runs(runs))] == [
-        "regression",
+        "regression, mae",
         "regression, mae (years)",
         "regression, rmse",
     ]

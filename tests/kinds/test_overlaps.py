@@ -85,7 +85,7 @@ def table(text: str) -> SimpleNamespace:
 def test_predictions_come_back() -> None:
     found = predictions()
     again = parse_labels(table(found.text()), "predictions.csv")  # type: ignore[arg-type]
-    assert (again.ids, again.classes) == (found.ids, found.classes)
+    assert (again.ids, again.names) == (found.ids, found.names)
     assert (again.tallies == found.tallies).all()
     assert again.images == found.images
     assert (again.per_image == found.per_image).all()

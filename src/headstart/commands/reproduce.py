@@ -271,7 +271,7 @@ def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
         for record in (original, repeated):
             _check_agreement(record)
         metric = metric_of(original.content)
-        pairs = compare_predictions(then, now, kind_of(original.content))
+        pairs = compare_predictions(then, now, kind_of(original.content), metric)
     except DataError as error:
         return Verdict(DIFFERENT, (f"The test images cannot be compared one by one: {error}.", *figures))
     low, high = pairs.interval
@@ -281,9 +281,9 @@ def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
 def _check_agreement(record: RunRecord) -> None:
     """Raise DataError if run.json and predictions.csv give different values of the primary metric on test."""
     kind, metric = kind_of(record.content), metric_of(record.content)
-    counted = float(read_predictions(record.directory / TEST_PREDICTIONS, kind).per_image.mean())
-    stated = _score_of(record)
-    if abs(counted - stated) > ROUNDING * (1 if metric.is_share else max(counted, stated)):
+    scores = kind.per_image(read_predictions(record.directory / TEST_PREDICTIONS, kind), metric.name)
+    counted, stated = float("nan") if scores is None else float(scores.mean()), _score_of(record)
+    if not metric.agrees(counted, stated, ROUNDING):
         raise DataError(
             f"in '{record.directory}' run.json has a test {metric.words} of {metric.exact(stated)}, but predictions.csv"
             f" gives {metric.exact(counted)}"

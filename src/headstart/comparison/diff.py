@@ -129,8 +129,11 @@ class Pairs:
         return centre - reach, centre + reach
 
 
-def compare_predictions(a: Path, b: Path, kind: Kind) -> Pairs | ErrorPairs:
-    """Compare two files image by image. Raises DataError where one cannot be read or they list other images."""
+def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs | ErrorPairs:
+    """Compare two files image by image, by their scores for a metric.
+
+    Raises DataError where one cannot be read, they list other images, or images have no such scores.
+    """
     first = read_predictions(a, kind)
     same = same_bytes(a, b)
     second = first if same else read_predictions(b, kind)
@@ -145,10 +148,13 @@ def compare_predictions(a: Path, b: Path, kind: Kind) -> Pairs | ErrorPairs:
         return _class_pairs(first, second, at, a.name)
     assert isinstance(first, NumberPredictions)
     assert isinstance(second, NumberPredictions)
-    if (first.targets != second.targets[at]).any():
+    if first.targets.shape != second.targets.shape or (first.targets != second.targets[at]).any():
         raise DataError(f"{a.name} lists the same images with other targets")
-    apart = np.abs(first.values - second.values[at])
-    return ErrorPairs(first.per_image, second.per_image[at], int((apart > 0).sum()), float(apart.max()))
+    scores, others = (kind.per_image(of, metric.name) for of in (first, second))
+    if scores is None or others is None:
+        raise DataError(f"{a.name} gives no {metric.words} for single images")
+    apart = np.abs(first.values - second.values[at]).reshape(len(at), -1).max(axis=1)
+    return ErrorPairs(scores, others[at], int((apart > 0).sum()), float(apart.max()))
 
 
 def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[np.int64], name: str) -> Pairs:
@@ -335,7 +341,7 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
         kind = kind_of(a.content)
         if a.task != b.task:
             raise DataError(f"A is a run of {a.task}, B one of {b.task}")
-        pairs = compare_predictions(files[0], files[1], kind)
+        pairs = compare_predictions(files[0], files[1], kind, metric_of(a.content))
     except DataError as error:
         there = all(file.is_file() for file in files)
         note = f"Predictions cannot be compared: {error}."

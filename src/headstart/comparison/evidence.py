@@ -26,7 +26,7 @@ class Evidence:
     """A summary of the predictions of one run on N test images."""
 
     per_image: NDArray[Any]
-    """(N,) the score of each image: right or wrong, or an error."""
+    """(N,) the score of each image: right or wrong, an error, or its part in a metric that is no mean."""
     images: str
     """A digest of names and targets of the test images, in their order."""
     content: str
@@ -100,9 +100,10 @@ def judge(run: Run) -> Evidence:
     """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
     kind, metric = run.kind, run.metric
     test = read_predictions(run.directory / TEST_PREDICTIONS, kind)
-    if metric.name != kind.primary.name:
+    per_image = kind.per_image(test, metric.name)
+    if per_image is None:
         raise DataError(f"predictions.csv gives no {metric.words} for single images")
-    found = float(test.per_image.mean())
+    found = float(per_image.mean())
     if not metric.agrees(found, run.test):
         has = f"{metric.exact(found)} right" if kind.right_or_wrong else f"a {metric.words} of {metric.exact(found)}"
         raise DataError(f"predictions.csv has {has}, run.json says {metric.exact(run.test)}")
@@ -110,7 +111,7 @@ def judge(run: Run) -> Evidence:
     if (run.directory / VALIDATION_PREDICTIONS).is_file():
         validation = read_predictions(run.directory / VALIDATION_PREDICTIONS, kind)
     return Evidence(
-        per_image=test.per_image,
+        per_image=per_image,
         images=test.images,
         content=run.fingerprints.get("test", ""),
         shared=_shared(run, test, validation),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from headstart.data.listed import Listed, count_beside
 from headstart.data.module import ImageData
 from headstart.data.table import ListTable, like_split, read_table
-from headstart.errors import DataError, nearest
+from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import images_text, real_path
+from headstart.settings.leaves import as_list
 from headstart.settings.rules import (
     check_dataset,
     existing_images,
@@ -32,7 +33,7 @@ class Columns:
     """The places of the columns in a row."""
 
     path: int
-    label: int
+    targets: Sequence[int]
     split: int | None
     group: int | None
 
@@ -43,13 +44,15 @@ class ListedRow:
 
     line: int
     path: str
-    label: str
+    cells: tuple[str, ...]  # that give the target
     split: str
     group: str | None
 
 
 class CsvFile(ImageData):
     """Images listed in a CSV file with a header: a path, a label and, optionally, a split and a group.
+
+    ``targets`` names several columns in place of the label: numbers, or 0 and 1 for each of several labels.
 
     Paths are absolute, or relative to ``pictures`` (default: the file's folder). Paths and links must not leave that
     folder unless ``allow_outside``, because a list from others could name any of your files. ``split_column`` is by
@@ -61,6 +64,7 @@ class CsvFile(ImageData):
         self,
         path_column: str = "path",
         label_column: str = "label",
+        targets: str | Sequence[str] | None = None,
         split_column: str | None = None,
         group_column: str | None = None,
         splits: Mapping[str, Any] | None = None,
@@ -76,6 +80,8 @@ class CsvFile(ImageData):
         self.split_column = None if split_column is None else str(split_column)
         self.group_column = None if group_column is None else str(group_column)
         self.splits, self.classes = given_splits(splits), given_classes(classes)
+        self.target_columns = [str(name) for name in as_list(targets or [])]
+        self._check_targets_given()
 
     def default_name(self, root: str | None) -> str:
         """Return the name of the file."""
@@ -92,15 +98,16 @@ class CsvFile(ImageData):
         base = existing_images(self.pictures) or file.parent
         table = read_table(file)
         columns = self._columns(table)
-        rows = self._of_classes(table, self._of_splits(table, columns, _rows(table, columns)))
+        rows = _rows(table, columns, self.targets.may_be_empty)
+        rows = self._of_classes(table, self._of_splits(table, columns, rows))
         rows = self._with_files(table, rows, base)
         if "train" not in {row.split for row in rows}:
             raise DataError(f"'{file}' lists no {'training ' if rows else ''}image.")
         by_split: dict[str, list[ListedRow]] = {}
         for row in rows:
             by_split.setdefault(row.split, []).append(row)
-        labels = {split: [row.label for row in of] for split, of in by_split.items()}
-        class_names, targets, warnings = self.targets.read(labels, printable(str(file)))
+        cells = {split: [row.cells for row in of] for split, of in by_split.items()}
+        class_names, targets, warnings = self.targets.read(cells, self.target_columns, printable(str(file)))
         self.warnings += warnings
         return class_names, {split: _collection(of, targets[split], base) for split, of in by_split.items()}
 
@@ -110,11 +117,15 @@ class CsvFile(ImageData):
             table.column("split_column", self.split_column)
         )  # fmt: skip
         group = None if self.group_column is None else table.column("group_column", self.group_column)
-        path, label = (
-            table.column(key, name)
-            for key, name in (("path_column", self.path_column), ("label_column", self.label_column))
-        )
-        unused = [place for place in range(len(table.header)) if place not in (path, label, split, group)]
+        path = table.column("path_column", self.path_column)
+        targets = [table.column("targets", name) for name in self.target_columns] or [self._label_of(table)]
+        for place in targets if self.target_columns else ():
+            if place in (path, split, group) or targets.count(place) > 1:
+                raise DataError(
+                    f"dataset.targets={self.target_columns}: column '{table.header[place]}' of '{table.file}' is"
+                    f" {'named twice' if targets.count(place) > 1 else 'the path, the split or the group'}."
+                )
+        unused = [place for place in range(len(table.header)) if place not in (path, *targets, split, group)]
         names = [f"`{table.header[place]}`" for place in unused if table.header[place]]
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -124,7 +135,26 @@ class CsvFile(ImageData):
         for place in unused if split is None else ():
             if setting := like_split(table, place):
                 self.warnings.append(f"column `{table.header[place]}` looks like a split; use it with {setting}")
-        return Columns(path, label, split, group)
+        return Columns(path, targets, split, group)
+
+    def _label_of(self, table: ListTable) -> int:
+        """Return the place of the column of labels; several labels are in the column labels, if there is one."""
+        names = [self.label_column]
+        if self.label_column == "label":
+            names = [name for name in self.targets.label_columns if table.find("label_column", name) is not None]
+        return table.column("label_column", (names or self.targets.label_columns)[0])
+
+    def _check_targets_given(self) -> None:
+        """Raise ConfigError for columns or classes that the task has no use for."""
+        if self.target_columns and not self.targets.columns:
+            raise ConfigError(
+                f"dataset.targets={self.target_columns}: task={self.task} reads one label; use dataset.label_column, or"
+                " task=regression for numbers."
+            )
+        if self.target_columns and self.label_column != "label":
+            raise ConfigError("dataset.targets and dataset.label_column both name the targets: leave one of them out.")
+        if self.classes is not None and not self.targets.from_folders:
+            raise ConfigError(f"dataset.classes chooses classes, and task={self.task} has none: leave it out.")
 
     def _of_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows with the standard names of their splits. Raises DataError for an unknown split."""
@@ -140,7 +170,7 @@ class CsvFile(ImageData):
                     f" value of dataset.test_split, or a value in dataset.splits={{train: ..., test: ...}}."
                     f"{hint if hint.startswith(' Did') else ''}"
                 )
-            found.append(ListedRow(row.line, row.path, row.label, split, row.group))
+            found.append(replace(row, split=split))
         return found
 
     def _of_named_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
@@ -161,21 +191,19 @@ class CsvFile(ImageData):
         others = {value: count for value, count in counts.items() if value not in splits.values()}
         self.not_used += [f"split `{value}`: {images_text(count)}" for value, count in others.items()]
         names = {value: split for split, value in splits.items()}
-        return [
-            ListedRow(row.line, row.path, row.label, names[row.split], row.group) for row in rows if row.split in names
-        ]
+        return [replace(row, split=names[row.split]) for row in rows if row.split in names]
 
     def _of_classes(self, table: ListTable, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows whose label is in dataset.classes, and note the other labels."""
         if self.classes is None:
             return rows
-        counts = Counter(row.label for row in rows)
+        counts = Counter(row.cells[0] for row in rows)
         for name in self.classes:
             if name not in counts:
                 raise DataError(f"dataset.classes: '{table.file}' has no label '{name}'.{nearest(name, counts)}")
         others = {label: count for label, count in counts.items() if label not in self.classes}
         self.not_used += [f"label `{label}`: {images_text(count)}" for label, count in others.items()]
-        return [row for row in rows if row.label in self.classes]
+        return [row for row in rows if row.cells[0] in self.classes]
 
     def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
         """Return the rows with the names of their files. Raises DataError for a missing, outside or repeated file."""
@@ -199,22 +227,26 @@ class CsvFile(ImageData):
             if place in lines:
                 raise DataError(f"{where} lists '{row.path}' again, after line {lines[place]}; keep one.")
             lines[place] = row.line
-            found.append(ListedRow(row.line, name or row.path, row.label, row.split, row.group))
+            found.append(replace(row, path=name or row.path))
         if self.splits is None and self.classes is None and (others := count_beside(lines)):
             self.not_used.append(f"{images_text(others)} in the same folders but not in the list")
         return found
 
 
-def _rows(table: ListTable, columns: Columns) -> list[ListedRow]:
-    """Return the rows of a table. Raises DataError for an empty path, label or group."""
+def _rows(table: ListTable, columns: Columns, may_be_empty: bool) -> list[ListedRow]:
+    """Return the rows of a table. Raises DataError for an empty path or group, and mostly for an empty target."""
     rows = []
+    single = len(columns.targets) == 1
+    needed = [("path", columns.path), ("group", columns.group)]
+    needed += [("label" if single else table.header[place], place) for place in columns.targets if not may_be_empty]
     for line, cells in table.rows:
-        for what, place in (("path", columns.path), ("label", columns.label), ("group", columns.group)):
+        for what, place in needed:
             if place is not None and not cells[place]:
                 raise DataError(f"Line {line} of '{table.file}' has no {what}.")
         split = "" if columns.split is None else cells[columns.split]
         group = None if columns.group is None else cells[columns.group]
-        rows.append(ListedRow(line, cells[columns.path], cells[columns.label], split, group))
+        targets = tuple(cells[place] for place in columns.targets)
+        rows.append(ListedRow(line, cells[columns.path], targets, split, group))
     return rows
 
 

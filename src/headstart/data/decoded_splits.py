@@ -21,11 +21,11 @@ def decode_or_hash(collection: Collection, decoder: Decoder, keep: bool, what: s
         with contextlib.suppress(UnreadableError):  # reported below, image by image
             one = lambda index: content_hash(collection.images[index])  # noqa: E731
             contents = list(decode_each(one, len(collection), f"hashing {what}"))
-            if content_digest(collection.ids, collection.targets.tolist(), contents) == known[0]:
+            if content_digest(collection.ids, collection.plain_targets, contents) == known[0]:
                 return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
     decoded = decode_all(collection, decoder, keep, what)
     if seen is not None and not decoded.unreadable:
-        digest = content_digest(collection.ids, collection.targets.tolist(), decoded.contents)
+        digest = content_digest(collection.ids, collection.plain_targets, decoded.contents)
         seen.note(collection, decoder, digest, decoded.notes)
     return decoded
 

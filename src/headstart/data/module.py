@@ -21,7 +21,7 @@ from headstart.data.loader import PatientLoader
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
 from headstart.inputs.batch import Batch
-from headstart.inputs.collection import Collection
+from headstart.inputs.collection import Collection, plain
 from headstart.inputs.content import source_hash
 from headstart.inputs.decoding import Decoder
 from headstart.inputs.deep import NoRangeError, PixelRange
@@ -201,7 +201,7 @@ class ImageData(pl.LightningDataModule):
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
         splits = (self.train, self.validation, self.test)
-        parts = [content_digest([""] * len(of), of.targets.tolist(), of.images.contents) for of in splits]
+        parts = [content_digest([""] * len(of), plain(of.targets), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _set_splits(
@@ -237,7 +237,7 @@ class ImageData(pl.LightningDataModule):
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
             targets = self.targets_of(collection, decoder, size, name)
-            contents = content_digest(collection.ids, targets.tolist(), decoded.contents)
+            contents = content_digest(collection.ids, plain(targets), decoded.contents)
             digest.update(f"{name} {contents}".encode())
             self.split_fingerprints[name] = contents
             images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
@@ -376,16 +376,18 @@ def _check_kind(data: ImageData) -> None:
         raise ConfigError(needs if data.targets.from_masks else gives)
     if not (data.targets.from_folders or data.reads_labels):
         raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
-    if not data.targets.from_folders and (counted := _counts_classes(data)):
+    if counted := _counts_classes(data):
         raise ConfigError(f"{counted} counts classes, and task={data.task} has none: leave it out.")
 
 
 def _counts_classes(data: ImageData) -> str:
     """Return the first setting that makes no sense without classes; empty if there is none."""
     settings = {
-        "dataset.labels_per_class": data.labels_per_class is not None,
-        "dataset.validation_labels_per_class": data.validation_labels_per_class is not None,
-        "dataset.balance": data.balance == "sampler" or (data.balance == "loss" and not data.gives_masks),
+        "dataset.labels_per_class": data.labels_per_class is not None and not data.targets.from_folders,
+        "dataset.validation_labels_per_class": (
+            data.validation_labels_per_class is not None and not data.targets.from_folders
+        ),
+        "dataset.balance": data.balance not in data.targets.balances,
     }
     return next((name for name, is_set in settings.items() if is_set), "")
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Undecoded = Path | Image.Image | NDArray[np.uint8]
-Targets = NDArray[np.int64]
+Targets = NDArray[np.int64]  # or what the kind of target has, (N, ...)
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,14 @@ class Collection:
     """Labelled images that are not yet decoded."""
 
     ids: list[str]  # unique in the collection; for files, the path below the root
-    targets: Targets  # (N,) index into the class names
+    targets: Targets  # (N,) index into the class names; for other tasks (N, ...)
     images: Sequence[Undecoded]  # (N,), may open entries lazily
     groups: list[str] | None = None  # (N,) images of a group stay in one split: a patient, a site, a burst
+
+    @property
+    def plain_targets(self) -> list[Any]:
+        """Return the targets as numbers, or lists of numbers, for hashes."""
+        return plain(self.targets)
 
     def take(self, indices: NDArray[np.int64]) -> "Collection":
         """Return the entries at these positions, in this order."""
@@ -28,6 +34,12 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def plain(targets: NDArray[Any]) -> list[Any]:
+    """Return targets (N, ...) as numbers, or lists of numbers where an image has several."""
+    numbers: list[Any] = (targets[:, 0] if targets.shape[1:] == (1,) else targets).tolist()
+    return numbers
 
 
 def joined(parts: Sequence[Collection]) -> Collection:

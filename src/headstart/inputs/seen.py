@@ -58,7 +58,7 @@ class SeenImages:
 
     def _key(self, collection: Collection, decoder: Decoder) -> str:
         digest = hashlib.sha256(f"{decoder} {PIL.__version__} {RULES}".encode())
-        for name, target in zip(collection.ids, collection.targets, strict=True):
+        for name, target in zip(collection.ids, collection.plain_targets, strict=True):
             digest.update(f"\0{name}\0{target}".encode())
         return digest.hexdigest()
 

@@ -41,7 +41,8 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
 
 def metric_of(record: Mapping[str, Any]) -> Metric:
     """Return the primary metric of a run, from run.json. Raises DataError for one that cannot be."""
-    return stated_metric(kind_of(record).primary, record.get("primary"))
+    kind = kind_of(record)
+    return stated_metric(kind.primary, record.get("primary"), kind.earlier)
 
 
 def metric_or_default(record: Mapping[str, Any]) -> Metric:

@@ -25,6 +25,7 @@ class ClassKind:
 
     name = "classification"
     primary = ACCURACY
+    earlier: Mapping[str, Metric] = {}
     right_or_wrong = True
     loss_unit = "nats"
     shares: Collection[str] = frozenset({"accuracy", "balanced_accuracy"})
@@ -65,6 +66,10 @@ class ClassKind:
 
         return parse_classes(table, name)
 
+    def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
+        """Return whether each image is predicted right, (N,), for the accuracy."""
+        return test.per_image if metric == ACCURACY.name else None
+
     def further(self, test: Predictions, validation: Predictions | None) -> Scores:
         """Return balanced accuracy, F1, calibration before and after temperature scaling, on test."""
         from headstart.kinds.class_predictions import ClassPredictions
@@ -74,7 +79,7 @@ class ClassKind:
         assert validation is None or isinstance(validation, ClassPredictions)
         return test_scores(test, validation)
 
-    def details(self, test: Predictions) -> Sequence[ReportTable]:
+    def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
         """Return the classes, the confusions and the mistakes."""
         from headstart.kinds.class_predictions import ClassPredictions
         from headstart.kinds.class_tables import classes_table, confusions_table, mistakes_table

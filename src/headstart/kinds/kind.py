@@ -43,7 +43,10 @@ class Predictions(Protocol):
 
     @property
     def per_image(self) -> NDArray[Any]:
-        """The score of each image, (N,); their mean is the primary metric."""
+        """The score of each image, (N,); their mean is the primary metric.
+
+        Of a metric that is no mean over images, it is the metric plus the image's influence on it.
+        """
 
     @property
     def images(self) -> str:
@@ -88,6 +91,8 @@ class Kind(Protocol):
 
     name: str
     primary: Metric
+    earlier: Mapping[str, Metric]
+    """What was the primary metric in earlier runs, by name."""
     right_or_wrong: bool
     """Whether the score of an image is 1 (right) or 0."""
     loss_unit: str
@@ -111,10 +116,13 @@ class Kind(Protocol):
     def parse(self, table: PredictionTable, name: str) -> Predictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
 
+    def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
+        """Return the scores of the images, (N,), whose mean is this metric; None if it has no such scores."""
+
     def further(self, test: Predictions, validation: Predictions | None) -> FurtherScores:
         """Return the scores on test besides the primary metric. Raises DataError when there is nothing to score."""
 
-    def details(self, test: Predictions) -> Sequence[ReportTable]:
+    def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
         """Return the tables that a report on one run shows."""
 
 

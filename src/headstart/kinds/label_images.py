@@ -1,6 +1,6 @@
 """How label images are described and split: what they hold is read with their files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from headstart.inputs.collection import Targets
 from headstart.kinds.labels import classes_text
+from headstart.kinds.targets import Cells
 
 IMBALANCED = 3  # times as many pixels in the largest class as in the smallest
 
@@ -17,12 +18,16 @@ class LabelImageRules:
 
     from_folders = False
     from_masks = True
+    columns = ""
+    label_columns: Sequence[str] = ("mask",)
+    may_be_empty = False
+    balances: Collection[str] = ("none", "loss")
 
     def read(
-        self, labels: Mapping[str, Sequence[str]], place: str
+        self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return no class names, and zeros in place of targets: the labels of a list are files."""
-        return [], {split: np.zeros(len(of), dtype=np.int64) for split, of in labels.items()}, []
+        """Return no class names, and zeros in place of targets: the cells of a list are files."""
+        return [], {split: np.zeros(len(of), dtype=np.int64) for split, of in cells.items()}, []
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
         """Return one stratum, as an image holds several classes."""

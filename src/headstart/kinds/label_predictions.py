@@ -29,7 +29,7 @@ class LabelPredictions:
 
     ids: Sequence[str]
     tallies: NDArray[np.int64]  # (N, 3 C), as in ``overlaps``
-    classes: Sequence[str]
+    names: Sequence[str]  # of the classes
 
     @cached_property
     def per_image(self) -> NDArray[np.float64]:
@@ -39,13 +39,13 @@ class LabelPredictions:
     @property
     def images(self) -> str:
         """A digest of ids, classes and true pixels: equal for two runs that were tested on the same images in order."""
-        return digest([*self.classes, *self.ids], self.tallies[:, 2 * len(self.classes) :])
+        return digest([*self.names, *self.ids], self.tallies[:, 2 * len(self.names) :])
 
     def text(self) -> str:
         """Return the CSV file: id, then the pixels of each class that are right, predicted and true."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["id", *(f"{part}:{name}" for part in PARTS for name in self.classes)])
+        table.writerow(["id", *(f"{part}:{name}" for part in PARTS for name in self.names)])
         for name, row in zip(self.ids, self.tallies.tolist(), strict=True):
             table.writerow([name, *row])
         return text.getvalue()
@@ -116,7 +116,7 @@ def overlap_scores(test: LabelPredictions) -> OverlapScores:
     if not true.sum():
         raise DataError("no pixel of the test images has a class")
     recall = both[true > 0] / true[true > 0]
-    return OverlapScores(float(both.sum() / true.sum()), float(recall.mean()), class_ious(test.tallies), test.classes)
+    return OverlapScores(float(both.sum() / true.sum()), float(recall.mean()), class_ious(test.tallies), test.names)
 
 
 def class_iou_table(test: LabelPredictions) -> ReportTable:
@@ -125,7 +125,7 @@ def class_iou_table(test: LabelPredictions) -> ReportTable:
     ious, pixels = class_ious(test.tallies), max(1, int(true.sum()))
     rows = []
     for label in np.argsort(np.nan_to_num(ious, nan=np.inf), kind="stable").tolist():
-        cells = [Cell(test.classes[label])]
+        cells = [Cell(test.names[label])]
         cells += [share_cell(float(of[label] / pixels)) for of in (true, said)]
         cells += [
             share_cell(float(top / below)) if below else Cell(NOTHING)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from headstart.errors import DataError
@@ -18,7 +19,7 @@ DIGITS = 3
 EXACT = 6
 """Significant digits where two values are held against each other."""
 CLOSE = 1e-4
-"""How far apart a share that run.json states, and its value from predictions, may be; of other metrics, relatively."""
+"""How far apart a metric that run.json states, and its value from predictions, may be; relatively if unbounded."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Metric:
     """The name in full, where ``name`` is an abbreviation."""
     many: str = ""
     """The plural of that."""
+    short: str = ""
+    """The name as tables and messages write it, if it differs from ``name``."""
 
     @property
     def title(self) -> str:
@@ -101,7 +104,7 @@ class Metric:
     @property
     def words(self) -> str:
         """Return the name as a reader sees it."""
-        return self.name.replace("_", " ")
+        return self.short or self.name.replace("_", " ")
 
     def gain(self, value: float) -> float:
         """Return the value, or a difference, turned so that more is better."""
@@ -120,9 +123,12 @@ class Metric:
         """Return the value moved into the bounds."""
         return min(max(value, self.bounds[0]), self.bounds[1])
 
-    def agrees(self, a: float, b: float) -> bool:
-        """Return whether two values are the same but for rounding in single precision."""
-        return abs(a - b) <= CLOSE * (1 if self.is_share else max(abs(a), abs(b)))
+    def agrees(self, a: float, b: float, close: float = CLOSE) -> bool:
+        """Return whether two values are the same but for rounding in single precision.
+
+        Of a metric with an upper bound, such as R², the rounding of values near 0 is as large as of those near 1.
+        """
+        return abs(a - b) <= close * max(abs(a), abs(b), 1 if math.isfinite(self.bounds[1]) else 0)
 
     def check(self, name: str, value: float) -> None:
         """Raise DataError for a value outside the bounds."""
@@ -211,10 +217,11 @@ class Metric:
         return text if not self.unit or text == NOTHING else f"{text} {self.unit}"
 
 
-def stated_metric(primary: Metric, stated: object) -> Metric:
+def stated_metric(primary: Metric, stated: object, earlier: Mapping[str, Metric] = MappingProxyType({})) -> Metric:
     """Return the primary metric that run.json states; ``primary``, that of its kind, where it states none.
 
-    The unit may be another, as targets have one. Raises DataError for what is no metric.
+    ``earlier`` has the metrics that this kind had before. The unit may be another, as targets have one. Raises
+    DataError for what is no metric.
     """
     if stated is None:
         return primary
@@ -226,11 +233,12 @@ def stated_metric(primary: Metric, stated: object) -> Metric:
         raise DataError("run.json has a primary metric without a name, or that does not say which way is better")
     if not (isinstance(unit, str) and unit.isprintable() and len(unit) <= LONGEST_UNIT):
         raise DataError("run.json has a primary metric with a unit that is none")
-    if name != primary.name:
+    known = primary if name == primary.name else earlier.get(name)
+    if known is None:
         return Metric(name, higher, unit)
-    if higher != primary.higher_is_better or (unit == "%") != primary.is_share:
+    if higher != known.higher_is_better or (unit == "%") != known.is_share:
         raise DataError(f"run.json contradicts what {name} is: which way is better, or its unit")
-    return replace(primary, unit=unit)
+    return replace(known, unit=unit)
 
 
 def _decimals(size: float, digits: int) -> int:

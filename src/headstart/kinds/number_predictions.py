@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,40 +13,55 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable, digest
+from headstart.kinds.metric import significant
+from headstart.kinds.per_image import r_squared, r_squared_each
 from headstart.kinds.regression import BEYOND
 from headstart.report_table import Cell, Column, ReportTable
 
-COLUMNS = ("number", "id", "target", "prediction")
-AT_ONCE = 250_000  # rows that are parsed before they are checked
+FIXED = ("number", "id")
+PAIR = ("target", "prediction")
+AT_ONCE = 500_000  # cells that are parsed before they are checked
 LARGEST = 1e39
 """No target and no prediction in 32 bits reaches it."""
 
 
 @dataclass(frozen=True)
 class NumberPredictions:
-    """N images, in the order of the file; targets and predictions are in the unit of the target."""
+    """N images and K targets, in the order of the file; both are in the unit of the target."""
 
     ids: Sequence[str]
-    targets: NDArray[np.float64]  # (N,)
-    values: NDArray[np.float64]  # (N,)
+    targets: NDArray[np.float64]  # (N, K)
+    values: NDArray[np.float64]  # (N, K)
+    names: Sequence[str] = ()  # of the targets; none for one without a name
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """(N, K) absolute errors."""
+        return np.abs(self.values - self.targets)
 
     @property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) absolute errors: their mean is the mean absolute error."""
-        return np.abs(self.values - self.targets)
+        """(N,) scores whose mean is R², averaged over the targets that vary; NaN where none does."""
+        each = r_squared_each(self.targets, self.values)
+        varies = ~np.isnan(each[0])
+        return each[:, varies].mean(axis=1) if varies.any() else np.full(len(each), np.nan)
 
     @property
     def images(self) -> str:
         """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
-        return digest(self.ids, self.targets)
+        return digest([*self.names, *self.ids], self.targets)
 
     def text(self) -> str:
-        """Return the CSV file: the number of the row from 0, id, target, prediction; floats come back bit for bit."""
+        """Return the CSV file: the number of the row from 0, id, and target and prediction of each target.
+
+        The columns of a target with a name end in it, as in target_sky. Floats come back bit for bit.
+        """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for number, row in enumerate(zip(self.ids, self.targets.tolist(), self.values.tolist(), strict=True)):
-            table.writerow([number, row[0], repr(row[1]), repr(row[2])])
+        table.writerow(_header(self.names))
+        pairs = np.stack([self.targets, self.values], axis=2).reshape(len(self.ids), -1)
+        for number, (name, row) in enumerate(zip(self.ids, pairs.tolist(), strict=True)):
+            table.writerow([number, name, *map(repr, row)])
         return text.getvalue()
 
 
@@ -54,44 +69,69 @@ class NumberPredictions:
 class NumberScores:
     """Scores on test."""
 
-    rmse: float
-    """Root of the mean squared error, in the unit of the target."""
-    r2: float
-    """Explained share of the variance of the targets, 1 - SS_residual / SS_total; NaN where they do not vary."""
-    median_absolute_error: float
+    numbers: Mapping[str, float]
+    """By name; where targets have several names, as in mae_sky. Those that exist."""
 
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The scores by name, those that exist."""
-        return {name: value for name, value in vars(self).items() if math.isfinite(value)}
+    @classmethod
+    def of(cls, test: NumberPredictions) -> NumberScores:
+        """Return the scores of each target."""
+        several = len(test.names) > 1
+        found = {
+            f"{name}_{target}" if several else name: float(value)
+            for name, values in _scores(test).items()
+            for target, value in zip(test.names or [""], values, strict=True)
+        }
+        return cls({name: value for name, value in found.items() if math.isfinite(value)})
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
-        yield from ((BEYOND[name].heading, BEYOND[name].text(value)) for name, value in self.numbers.items())
+        """Yield names and texts of what a report on one run shows; those of several targets have a table."""
+        for name, column in BEYOND.items():
+            if name in self.numbers:
+                yield column.heading, column.text(self.numbers[name])
+
+
+def _scores(test: NumberPredictions) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of each target, (K,), by name."""
+    return {
+        "r2": r_squared(test.targets, test.values),
+        "mae": test.errors.mean(axis=0),
+        "rmse": np.sqrt((test.errors**2).mean(axis=0)),
+        "median_absolute_error": np.median(test.errors, axis=0),
+    }
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    pairs = [f"{what}_{name}" for name in names for what in PAIR]
+    return [*FIXED, *(pairs or PAIR)]
 
 
 def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
     """Read some rows at a time, so that what is wrong in the first ones ends it."""
     import pandas as pd
 
-    if tuple(table.header) != COLUMNS:
-        raise DataError(f"{name} does not have the columns {', '.join(COLUMNS)}")
+    header = list(table.header)
+    names = [one.removeprefix("target_") for one in header[2::2]] if header != _header(()) else []
+    if header != _header(names):
+        raise DataError(f"{name} does not have the columns {', '.join(_header(()))}, or two for each named target")
+    if len(set(names)) < len(names):
+        raise DataError(f"{name} names a target twice")
+    columns = len(header)
     ids: list[str] = []
-    targets, values = (np.empty(table.lines) for _ in range(2))
+    targets, values = (np.empty((table.lines, (columns - 2) // 2)) for _ in range(2))
     for part in pd.read_csv(
         table.file,
         header=0,
-        names=list(range(len(COLUMNS))),
-        dtype={0: np.int64, 1: str, 2: np.float64, 3: np.float64},
+        names=list(range(columns)),
+        dtype={0: np.int64, 1: str, **dict.fromkeys(range(2, columns), np.float64)},
         keep_default_na=False,
         engine="c",
         float_precision="round_trip",
-        chunksize=AT_ONCE,
+        chunksize=max(1, AT_ONCE // columns),
     ):
         if part.empty:
             break
         rows = slice(len(ids), len(ids) + len(part))
-        targets[rows], values[rows] = part[2], part[3]
+        targets[rows], values[rows] = part.iloc[:, 2::2].to_numpy(), part.iloc[:, 3::2].to_numpy()
         if (part[0].to_numpy() != np.arange(rows.start, rows.stop)).any():
             raise DataError(f"{name} does not number its rows from 0: some are missing, or in another order")
         if not ((np.abs(targets[rows]) < LARGEST) & (np.abs(values[rows]) < LARGEST)).all():
@@ -100,28 +140,44 @@ def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
     if not ids:
         raise DataError(f"{name} holds no image")
     count = len(ids)  # fewer than lines where an id has a line end
-    return NumberPredictions(ids, targets[:count], values[:count])
+    return NumberPredictions(ids, targets[:count], values[:count], names)
 
 
-def number_scores(test: NumberPredictions) -> NumberScores:
-    """Return RMSE, R² and the median absolute error on test."""
-    residuals = test.values - test.targets
-    total = float(((test.targets - test.targets.mean()) ** 2).sum())
-    return NumberScores(
-        rmse=float(np.sqrt(np.mean(residuals**2))),
-        r2=1 - float((residuals**2).sum()) / total if total else math.nan,
-        median_absolute_error=float(np.median(np.abs(residuals))),
-    )
+def targets_table(test: NumberPredictions) -> ReportTable:
+    """Return the scores of each target."""
+    columns = [
+        Column("target", field="target"),
+        Column("R²", "number", field="r2"),
+        Column("MAE", "number", "Mean absolute error.", "mae"),
+        Column("RMSE", "number", "Root of the mean squared error.", "rmse"),
+        Column("median abs. error", "number", field="median_absolute_error"),
+        Column("mean", "number", "Of the target over test images.", "mean"),
+        Column("deviation", "number", "Of the target over test images.", "deviation"),
+    ]
+    numbers = [*_scores(test).values(), test.targets.mean(axis=0), test.targets.std(axis=0)]
+    rows = [
+        [Cell(name), *(Cell(significant(float(of[place])), float(of[place])) for of in numbers)]
+        for place, name in enumerate(test.names)
+    ]
+    note = "On test images. MAE, RMSE, median, mean and deviation are in the unit of the target."
+    return ReportTable("targets", "Targets", note, columns, rows)
 
 
 def errors_table(test: NumberPredictions) -> ReportTable:
-    """Return the images, those with the largest errors first."""
+    """Return the images, those with the largest errors first; of several targets, the largest in deviations."""
+    spread = test.targets.std(axis=0)
+    size = (test.errors / np.where(spread > 0, spread, 1)).max(axis=1)
+    worst = (test.errors / np.where(spread > 0, spread, 1)).argmax(axis=1)
+    several = len(test.names) > 1
     rows = []
-    for row in np.argsort(-test.per_image, kind="stable").tolist():
-        target, value = float(test.targets[row]), float(test.values[row])
-        rows.append([Cell(test.ids[row]), *(Cell(f"{n:.4g}", n) for n in (target, value, value - target))])
+    for row in np.argsort(-size, kind="stable").tolist():
+        column = int(worst[row])
+        target, value = float(test.targets[row, column]), float(test.values[row, column])
+        named = [Cell(test.names[column])] if several else []
+        rows.append([Cell(test.ids[row]), *named, *(Cell(f"{n:.4g}", n) for n in (target, value, value - target))])
     columns = [
         Column("image", field="id"),
+        *([Column("of", help="The target with the largest error, in deviations.", field="name")] if several else []),
         Column("target", "number", field="target"),
         Column("prediction", "number", field="prediction"),
         Column("error", "number", "Prediction less target.", "error"),

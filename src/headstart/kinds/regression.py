@@ -1,4 +1,4 @@
-"""One number an image; the primary metric is the mean absolute error, in the unit of the target."""
+"""One or several numbers an image; the primary metric is R², the share of the targets' variance that is explained."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from headstart.report_table import ReportTable
 
 BEYOND = {
-    "rmse": ScoreColumn("RMSE"),
     "r2": ScoreColumn("R²"),
+    "mae": ScoreColumn("MAE"),
+    "rmse": ScoreColumn("RMSE"),
     "median_absolute_error": ScoreColumn("median abs. error"),
 }
+R2 = Metric("r2", True, "", (-math.inf, 1), "R²", "values of R²", "R²")
 MAE = Metric("mae", False, "", (0, math.inf), "mean absolute error", "mean absolute errors")
 
 
 class NumberKind:
-    """One number an image."""
+    """One or several numbers an image."""
 
     name = "regression"
-    primary = MAE
+    primary = R2
+    earlier: Mapping[str, Metric] = {"mae": MAE}
     right_or_wrong = False
     loss_unit = ""
     shares: Collection[str] = frozenset()
     beyond: Mapping[str, ScoreColumn] = BEYOND
-    beyond_note = "RMSE: root of the mean squared error. R²: share of the targets' variance that is explained."
+    beyond_note = (
+        "R²: share of the targets' variance that is explained. MAE: mean absolute error. RMSE: root of the mean squared"
+        " error. Errors are in the unit of the target; those of several targets are in runs.csv."
+    )
 
     @property
     def targets(self) -> NumberTargets:
@@ -46,13 +52,16 @@ class NumberKind:
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
     ) -> NumberPredictions:
-        """Return the predictions of a network from its outputs in the unit of the target, (N,) or (N, 1)."""
+        """Return the predictions from targets (N, K) and outputs, whose first K columns are in the unit of the targets.
+
+        ``classes`` are the names of the K targets; none for one without a name.
+        """
         import numpy as np
 
         from headstart.kinds.number_predictions import NumberPredictions
 
-        values = outputs.double().reshape(len(outputs)).numpy()
-        return NumberPredictions(ids, np.asarray(targets, dtype=np.float64), values)
+        targets = np.asarray(targets, dtype=np.float64)
+        return NumberPredictions(ids, targets, outputs[:, : targets.shape[1]].double().numpy(), classes)
 
     def parse(self, table: PredictionTable, name: str) -> NumberPredictions:
         """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
@@ -60,16 +69,26 @@ class NumberKind:
 
         return parse_numbers(table, name)
 
+    def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
+        """Return the scores of the images (N,), whose mean is R² or, in earlier runs, the mean absolute error."""
+        from headstart.kinds.number_predictions import NumberPredictions
+
+        assert isinstance(test, NumberPredictions)
+        if metric == MAE.name:
+            return test.errors.mean(axis=1)
+        return test.per_image if metric == R2.name else None
+
     def further(self, test: Predictions, validation: Predictions | None) -> NumberScores:
-        """Return RMSE, R² and the median absolute error on test; validation adds nothing."""
-        from headstart.kinds.number_predictions import NumberPredictions, number_scores
+        """Return R², MAE, RMSE and the median absolute error of each target on test; validation adds nothing."""
+        from headstart.kinds.number_predictions import NumberPredictions, NumberScores
 
         assert isinstance(test, NumberPredictions)
-        return number_scores(test)
+        return NumberScores.of(test)
 
-    def details(self, test: Predictions) -> Sequence[ReportTable]:
-        """Return the images with the largest errors."""
-        from headstart.kinds.number_predictions import NumberPredictions, errors_table
+    def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
+        """Return the scores of each target where there are several, and the images with the largest errors."""
+        from headstart.kinds.number_predictions import NumberPredictions, errors_table, targets_table
 
         assert isinstance(test, NumberPredictions)
-        return (errors_table(test),)
+        several = (targets_table(test),) if len(test.names) > 1 else ()
+        return *several, errors_table(test)

@@ -9,6 +9,7 @@ from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
 if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from headstart.kinds.label_images import LabelImageRules
@@ -27,6 +28,7 @@ class SegmentationKind:
 
     name = "segmentation"
     primary = MEAN_IOU
+    earlier: Mapping[str, Metric] = {}
     right_or_wrong = False
     loss_unit = "nats"
     shares: Collection[str] = frozenset({"mean_iou", *BEYOND})
@@ -60,7 +62,11 @@ class SegmentationKind:
         assert isinstance(test, LabelPredictions)
         return overlap_scores(test)
 
-    def details(self, test: Predictions) -> Sequence[ReportTable]:
+    def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
+        """Return the parts of the images in the mean IoU, (N,); None for another metric."""
+        return test.per_image if metric == MEAN_IOU.name else None
+
+    def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
         """Return the classes and the images with the lowest IoU."""
         from headstart.kinds.label_predictions import LabelPredictions, class_iou_table, worst_images_table
 

@@ -1,6 +1,6 @@
 """How targets of each kind are read, checked, split evenly and described."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,9 @@ from headstart.kinds.labels import (
     suspicious_labels,
 )
 
+Cells = Sequence[Sequence[str]]  # the cells of each row
+
+LARGEST = 1e38  # of a number; networks compute in 32 bits
 MOST_STRATA = 5  # ranges of numbers that splits hold in equal shares
 LEAST_IN_STRATUM = 10  # images; with fewer in all, there are fewer ranges
 
@@ -27,11 +30,18 @@ class TargetRules(Protocol):
 
     from_folders: bool  # whether folders of classes give such targets
     from_masks: bool  # whether they are label images
+    columns: str  # what the columns are that dataset.targets names, as in "numbers"; empty if it names none
+    label_columns: Sequence[str]  # where dataset.label_column is not set, the first of these that a list has
+    may_be_empty: bool  # whether a list may have empty cells
+    balances: Collection[str]  # values of dataset.balance that make sense
 
     def read(
-        self, labels: Mapping[str, Sequence[str]], place: str
+        self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return class names, targets of each split, and warnings, from the labels in a list. Raises DataError."""
+        """Return class names, targets of each split, and warnings, from the cells of a list. Raises DataError.
+
+        A row has a cell for each of ``names``, the columns of dataset.targets, or one cell if there are no names.
+        """
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
         """Return the stratum of each target, int64 (N,), and the names of the strata: splits hold them evenly."""
@@ -54,11 +64,16 @@ class ClassTargets:
 
     from_folders = True
     from_masks = False
+    columns = ""
+    label_columns: Sequence[str] = ("label",)
+    may_be_empty = False
+    balances: Collection[str] = ("none", "loss", "sampler")
 
     def read(
-        self, labels: Mapping[str, Sequence[str]], place: str
+        self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
         """Return the labels of train, sorted, as class names. Raises DataError for a label that train lacks."""
+        labels = {split: [label for (label,) in of] for split, of in cells.items()}
         counts: dict[str, int] = {}
         for label in (label for of in labels.values() for label in of):
             counts[label] = counts.get(label, 0) + 1
@@ -105,37 +120,57 @@ class ClassTargets:
 
 
 class NumberTargets:
-    """Targets are numbers, float64 (N,); there are no classes."""
+    """Targets are K numbers, float64 (N, K); class names are the names of their columns, none for a single label."""
 
     from_folders = False
     from_masks = False
+    columns = "numbers"
+    label_columns: Sequence[str] = ("label",)
+    may_be_empty = False
+    balances: Collection[str] = ("none",)
 
     def read(
-        self, labels: Mapping[str, Sequence[str]], place: str
+        self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return no class names, and the labels as numbers. Raises DataError for a label that is no number."""
+        """Return the names, and the cells as numbers. Raises DataError for a cell that is no number, or too large."""
         targets = {}
-        for split, of in labels.items():
-            values = [number_of(label) for label in of]
-            if None in values:
-                label = of[values.index(None)]
-                raise DataError(f"'{place}' has the label '{label}', but task=regression needs numbers.")
-            targets[split] = np.array(values, dtype=np.float64)
-        return [], targets, []
+        for split, rows in cells.items():
+            values = np.array([[number_of(cell) for cell in row] for row in rows], dtype=np.float64)  # NaN for None
+            for row, column in np.argwhere(~(np.abs(values) < LARGEST)).tolist()[:1]:
+                cell = rows[row][column]
+                where = f"Column '{names[column]}' of '{place}'" if names else f"'{place}'"
+                if number_of(cell) is not None:
+                    raise DataError(f"{where} has the number {cell}, too large for 32 bits; use a larger unit.")
+                raise DataError(f"{where} has the label '{cell}', but task=regression needs numbers.")
+            targets[split] = values
+        return list(names), targets, []
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
-        """Return up to five ranges of numbers with equally many images; equal numbers are in one range."""
-        count = max(1, min(MOST_STRATA, len(targets) // LEAST_IN_STRATUM))
-        edges = np.quantile(targets, np.arange(1, count) / count)
-        _, strata = np.unique(np.searchsorted(edges, targets, side="right"), return_inverse=True)
-        names = [f"{targets[strata == one].min():g} to {targets[strata == one].max():g}" for one in np.unique(strata)]
-        return strata.astype(np.int64), names
+        """Return up to five ranges of numbers with equally many images; equal numbers are in one range.
+
+        The ranges of several targets are those of their first principal component, after standardisation.
+        """
+        values, what = targets[:, 0], ""
+        if targets.shape[1] > 1:
+            spread = targets.std(axis=0)
+            standard = (targets - targets.mean(axis=0)) / np.where(spread > 0, spread, 1)
+            _, _, axes = np.linalg.svd(standard, full_matrices=False)
+            axis = axes[0] * np.sign(axes[0, np.abs(axes[0]).argmax()])
+            values, what = np.round(standard @ axis, 9), "component "
+        count = max(1, min(MOST_STRATA, len(values) // LEAST_IN_STRATUM))
+        edges = np.quantile(values, np.arange(1, count) / count)
+        _, strata = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
+        parts = [values[strata == one] for one in np.unique(strata)]
+        return strata.astype(np.int64), [f"{what}{part.min():g} to {part.max():g}" for part in parts]
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
-        """Raise DataError where all training images have the same number."""
-        train = splits["train"]
-        if len(train) and (train == train[0]).all():
-            raise DataError(f"All training images have the number {train[0]:g}; there is nothing to learn from them.")
+        """Raise DataError where all images of a split have the same number."""
+        for split, targets in splits.items():
+            for column in np.flatnonzero((targets == targets[:1]).all(axis=0)).tolist() if len(targets) else []:
+                of = f" in column '{class_names[column]}'" if class_names else ""
+                why = "; there is nothing to learn from them" if split == "train" else ", so R² does not exist"
+                name = "training" if split == "train" else split
+                raise DataError(f"All {name} images have the number {targets[0, column]:g}{of}{why}.")
 
     def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
         """Return nothing: there are no classes."""
@@ -143,9 +178,15 @@ class NumberTargets:
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
         """Return the range of the numbers, and their mean and deviation."""
-        phrase = f"numbers from {targets.min():.4g} to {targets.max():.4g}"
-        return phrase, [f"numbers in train: mean {targets.mean():.4g}, deviation {targets.std():.4g}"]
+        lines = []
+        for column, name in enumerate(class_names or ["numbers"]):
+            of = targets[:, column]
+            span = f"{of.min():.4g} to {of.max():.4g}, " if class_names else ""
+            lines.append(f"{name} in train: {span}mean {of.mean():.4g}, deviation {of.std():.4g}")
+        if class_names:
+            return f"{len(class_names)} number{'s' * (len(class_names) > 1)} ({', '.join(class_names)})", lines
+        return f"numbers from {targets.min():.4g} to {targets.max():.4g}", lines
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return the number, exactly."""
-        return repr(float(target))
+        """Return the numbers, exactly."""
+        return ", ".join(repr(number) for number in np.atleast_1d(target).tolist())

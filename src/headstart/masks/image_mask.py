@@ -101,14 +101,14 @@ class ImageMask(CsvFile):
         listed = Listed(base)
         rows = super()._with_files(table, rows, base)
         for row in rows:
-            name = listed.file_of(row.label)
+            name = listed.file_of(row.cells[0])
             where = f"Line {row.line} of '{table.file}'"
             if name is None:
-                missing = printable(str(base / row.label))
+                missing = printable(str(base / row.cells[0]))
                 raise DataError(f"{where} names the mask '{missing}', but there is no such file.")
             if not self.allow_outside and not real_path(base / name).is_relative_to(listed.inside):
                 raise DataError(
-                    f"{where} names the mask '{printable(row.label)}', which is outside '{base}'; allow it with"
+                    f"{where} names the mask '{printable(row.cells[0])}', which is outside '{base}'; allow it with"
                     " dataset.allow_outside=true."
                 )
             self.masks[printable(row.path)] = base / name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.comparison.evidence import Evidence
-from headstart.records.names import TEST_PREDICTIONS
+from headstart.records.names import TEST_PREDICTIONS, VALIDATION_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.runs import Run
 from headstart.report_table import ReportTable
@@ -34,5 +34,6 @@ class OneRun:
         if evidence is None:
             return cls(run, overview_table(run, None, None), ())
         found = read_predictions(run.directory / TEST_PREDICTIONS, run.kind)
-        details = run.kind.details(found)
+        held_out = run.directory / VALIDATION_PREDICTIONS
+        details = run.kind.details(found, read_predictions(held_out, run.kind) if held_out.is_file() else None)
         return cls(run, overview_table(run, found, evidence.scores), tuple(one for one in details if one.rows))

@@ -37,6 +37,8 @@ ADDED: dict[str, Any] = {
     "dataset.group_column": None,
     "dataset.splits": None,
     "dataset.classes": None,
+    "dataset.targets": None,
+    "task.bins": 20,
     "strategy.batch_norm_images": 4096,
 }
 

@@ -105,6 +105,8 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "download": truth(),
     "path_column": COLUMN,
     "label_column": COLUMN,
+    "targets": optional(either(text(""), listed(text(""), "", distinct=True),
+                               words="one or more columns, each once, as in [sky,road]")),
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
@@ -178,7 +180,12 @@ STRATEGY = {
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
 }
-TASK = {"label_smoothing": BELOW_ONE, "dice": NOT_NEGATIVE, "loss": one_of("mse", "mae", "huber")}
+TASK = {
+    "label_smoothing": BELOW_ONE,
+    "loss": one_of("mse", "mae", "huber", "bins"),
+    "dice": NOT_NEGATIVE,
+    "bins": whole(3, 1000),
+}
 HEAD = {
     "stages": optional(either(text(""), listed(text(""), "", distinct=True),
                               words="one or more stages, each once, as in [stage2,stage3]")),

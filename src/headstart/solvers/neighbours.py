@@ -1,6 +1,7 @@
-"""The nearest images of the training split vote."""
+"""The nearest images of the training split vote, or give their mean."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,3 +74,22 @@ class NearestNeighbours(nn.Module):
         weights = logs.softmax(dim=1)
         shares = weights.new_zeros(len(weights), self.classes).scatter_add_(1, labels[:, :count], weights)
         return ((1 - self.classes * LEAST) * shares + LEAST).log()
+
+
+class NeighbourMean(NearestNeighbours):
+    """The same with several numbers an image: the mean of the neighbours' numbers (N, K), weighted as the votes are.
+
+    With ``odds`` the numbers are 0 or 1, and the outputs are the log-odds of their means.
+    """
+
+    labels: Tensor  # (M, K)
+
+    def __init__(self, *args: Any, odds: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.odds = odds
+
+    def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
+        """Outputs (N, K) from the first ``count`` neighbours that ``nearest`` gives; ``labels`` is (N, most, K)."""
+        weights = (cosines[:, :count] / self.temperature).softmax(dim=1)
+        means = (weights[:, :, None] * labels[:, :count].to(weights)).sum(dim=1)
+        return ((1 - 2 * LEAST) * means + LEAST).logit() if self.odds else means

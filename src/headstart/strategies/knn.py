@@ -1,4 +1,4 @@
-"""Let the nearest training images vote.
+"""Let the nearest training images vote, or take the mean of their numbers.
 
 Nothing is trained, so it shows how good the features are on their own.
 
@@ -21,7 +21,6 @@ from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import rank
-from headstart.solvers.probe_fit import scores
 from headstart.strategies.solved import OnRow, SolvedStrategy
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
@@ -33,7 +32,7 @@ class Knn(SolvedStrategy):
     A k above the number of training images is not tried. In training scores, an image is not its own neighbour.
     """
 
-    picked, solver = "neighbours", "votes"
+    picked, solver, tasks = "neighbours", "votes", ("classification", "regression", "multilabel")
 
     def __init__(
         self, *args: Any, neighbours: Sequence[int] = NEIGHBOURS, temperature: float = 0.07, **kwargs: Any
@@ -45,24 +44,26 @@ class Knn(SolvedStrategy):
     def change_layers(self) -> None:
         """Set an empty head, which has no weights to train."""
         nothing = torch.empty(0, self.backbone.feature_dim), torch.empty(0, dtype=torch.int64)
-        self.head = NearestNeighbours(*nothing, self.task.width, 1, 1.0)
+        self.head = self.task.make_neighbours(*nothing, 1, 1.0)
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Store the features of the training images and choose k."""
         candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
-        memory = NearestNeighbours(
-            train.values, train.targets, self.task.width, candidates[-1], self.temperature, self.task.balanced
-        ).to(train.values.device)
+        memory = self.task.make_neighbours(train.values, train.targets, candidates[-1], self.temperature)
+        memory = memory.to(train.values.device)
         with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
             own = memory.nearest(train.values, candidates[-1], itself=True, on_chunk=progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):
-            row = {"neighbours": float(count), **scores("train", memory.votes(*own, count), train.targets)}
-            row |= scores("validation", memory.votes(*held_out, count), validation.targets)
+            row = {"neighbours": float(count)}
+            for split, found, targets in (("train", own, train.targets), ("validation", held_out, validation.targets)):
+                scores = self.task.score(memory.votes(*found, count), targets)
+                row |= {f"{split}/{name}": value for name, value in scores.items()}
             on_row(number, row)
             rows.append(row)
-        best = max(range(len(rows)), key=lambda number: rank(rows[number]))
+        primary, higher = self.task.primary, self.task.higher_is_better
+        best = max(range(len(rows)), key=lambda number: rank(rows[number], primary, higher))
         memory.neighbours = candidates[best]
         self.head = memory
         return best
@@ -70,16 +71,14 @@ class Knn(SolvedStrategy):
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
         """Load the tensors of a run; the number of neighbours is no tensor, so its row of scores gives it."""
         if {"head.memory", "head.labels"} <= state.keys():
-            self.head = NearestNeighbours(
-                state["head.memory"], state["head.labels"], self.task.width, int(chosen("neighbours")),
-                self.temperature, self.task.balanced,
-            )  # fmt: skip
+            self.head = self.task.make_neighbours(
+                state["head.memory"], state["head.labels"], int(chosen("neighbours")), self.temperature
+            )
         super().restore(state, chosen)
 
     def compute_again(self, images: Features) -> None:
         """Store the features of these images; k stays the same."""
         head = self.head
         assert isinstance(head, NearestNeighbours)
-        self.head = NearestNeighbours(
-            images.values, images.targets, head.classes, head.neighbours, head.temperature, head.balanced
-        ).to(images.values.device)
+        again = self.task.make_neighbours(images.values, images.targets, head.neighbours, head.temperature)
+        self.head = again.to(images.values.device)

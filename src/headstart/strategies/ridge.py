@@ -28,7 +28,7 @@ class Ridge(SolvedStrategy):
     prediction.
     """
 
-    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "segmentation")
+    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "multilabel", "segmentation")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -12,6 +12,7 @@ from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Probe
 from headstart.solvers.probe_fit import STRENGTHS, balanced_weights, fit_probe_once
 from headstart.solvers.scoring import score_classes
@@ -54,6 +55,11 @@ class Classification:
     def balanced(self) -> bool:
         """Whether all classes have equal total weight in training, for any numbers of images."""
         return self.class_weights is not None
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear head gives the logits themselves: True."""
+        return True
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
         """Return new output layers; only the seed determines their weights."""
@@ -103,6 +109,12 @@ class Classification:
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Set the head's weights to the class means of the features."""
         start_from_class_means(head, features.values, features.targets)
+
+    def make_neighbours(
+        self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
+    ) -> NearestNeighbours:
+        """Return a head in which the nearest training images vote for their classes."""
+        return NearestNeighbours(values, targets, self.width, neighbours, temperature, self.balanced)
 
     def regress_on(self, targets: Tensor) -> Tensor:
         """Return one-hot targets, float64 (N, classes)."""

@@ -136,11 +136,11 @@ class Rescaled(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, layers: nn.Module, mean: float, deviation: float) -> None:
+    def __init__(self, layers: nn.Module, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
         self.layers = layers
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("deviation", torch.tensor(deviation))
+        self.register_buffer("mean", mean)  # () or (K,)
+        self.register_buffer("deviation", deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return numbers (N, K) in the unit of the targets, from features (N, D)."""
@@ -150,7 +150,7 @@ class Rescaled(nn.Module):
 def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Set the weights (K, D) and the bias (K,) of a linear head, so that it returns ``weight x + bias``."""
     if isinstance(head, Rescaled):
-        put_linear(head.layers, weight / head.deviation, (bias - head.mean) / head.deviation)
+        put_linear(head.layers, weight / head.deviation.reshape(-1, 1), (bias - head.mean) / head.deviation)
         return
     assert isinstance(head, LinearLayer)
     with torch.no_grad():

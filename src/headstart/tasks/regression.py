@@ -1,4 +1,4 @@
-"""Predict one number per image: a head in the unit of the targets, squared error, mean absolute error."""
+"""Predict one or several numbers per image: a head in the unit of the targets, squared error or bins, R²."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,21 +9,25 @@ from torch.nn import functional as F
 
 from headstart.errors import ConfigError
 from headstart.kinds import KINDS
+from headstart.kinds.per_image import mean_r_squared
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours, NeighbourMean
 from headstart.solvers.probe import Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge
+from headstart.tasks.bins import NumberBins, bin_edges, bin_loss
 from headstart.tasks.heads import LinearHead, Rescaled
 from headstart.tasks.task import OnRow
 
 
 class Regression:
-    """One number per image.
+    """K numbers per image; targets are always (N, K).
 
-    ``mean`` and ``deviation`` are those of the training targets. The output layer learns standardised targets, so that
-    usual learning rates work for any unit; a fixed layer converts its output to the unit of the targets. ``loss`` is
-    "mse", "mae" or "huber", of standardised errors.
+    ``mean``, ``deviation``, ``low`` and ``high`` are those of the training targets, a number or K of them. The output
+    layer learns standardised targets, so that usual learning rates work for any unit; a fixed layer converts its output
+    to the unit of the targets. ``loss`` is "mse", "mae" or "huber", of standardised errors, or "bins": the
+    cross-entropy over ``bins`` ranges of each number (see ``NumberBins``).
     """
 
     kind = "regression"
@@ -32,64 +36,99 @@ class Regression:
     by_pixel = False
     losses: Mapping[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
     balanced = False
-    width = 1
 
     def __init__(
-        self, mean: float = 0.0, deviation: float = 1.0, loss: str = "mse", head: LinearHead | None = None
+        self,
+        mean: float | Sequence[float] = 0.0,
+        deviation: float | Sequence[float] = 1.0,
+        low: float | Sequence[float] = -1.0,
+        high: float | Sequence[float] = 1.0,
+        loss: str = "mse",
+        bins: int = 20,
+        head: LinearHead | None = None,
     ) -> None:
         check_parameters("task", locals())
         self.head = head or LinearHead()
         if self.head.init == "class_means":
             raise ConfigError("head.init=class_means: task=regression has no classes; use head.init=default.")
-        self.mean, self.deviation, self.loss_name = float(mean), float(deviation) or 1.0, loss
+        self.mean, self.deviation = (torch.tensor(of, dtype=torch.float64) for of in (mean, deviation))
+        self.deviation = torch.where(self.deviation > 0, self.deviation, 1.0)  # () or (K,)
+        self.loss_name = loss
+        self.numbers = self.width = max(1, self.mean.numel())
+        self.edges: Tensor | None = None  # (K, bins + 1)
+        if loss == "bins":
+            first, last = (torch.tensor(end, dtype=torch.float64).reshape(-1) for end in (low, high))
+            self.edges = bin_edges(first.expand(self.numbers), last.expand(self.numbers), bins)
+            self.width = self.numbers * bins
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
-        """Return the mean and deviation of the training targets."""
-        return {"mean": float(data.train.targets.mean()), "deviation": float(data.train.targets.std())}
+        """Return mean, deviation and range of the training targets."""
+        of = data.train.targets
+        found = {"mean": of.mean(axis=0), "deviation": of.std(axis=0), "low": of.min(axis=0), "high": of.max(axis=0)}
+        return {name: value.tolist() if len(value) > 1 else float(value[0]) for name, value in found.items()}
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear head gives the numbers themselves."""
+        return self.edges is None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, from features (N, D) to numbers (N, 1)."""
-        return Rescaled(self.head.make(feature_dim, self.width, seed), self.mean, self.deviation)
+        """Return new output layers, from features (N, D) to numbers (N, K), followed by logits if there are bins."""
+        layers = self.head.make(feature_dim, self.width, seed)
+        if self.edges is not None:
+            return NumberBins(layers, self.edges.float())
+        return Rescaled(layers, self.mean.float(), self.deviation.float())
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return the numbers (N,) as (N, 1)."""
-        return targets.to(torch.float32)[:, None]
+        """Return the numbers (N, K) as float32."""
+        return targets.to(torch.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss of errors, divided by the deviation of the training targets."""
+        """Return the mean loss of errors, divided by the deviation of the training targets, or that of the bins."""
         outputs = at_least_single(outputs)
-        error = (outputs - self._column(targets).to(outputs)) / self.deviation
-        return self.losses[self.loss_name](error, torch.zeros_like(error))
+        if self.edges is not None and outputs.shape[1] > self.numbers:
+            logits = outputs[:, self.numbers :].unflatten(1, (self.numbers, -1))
+            return bin_loss(logits, targets, self.edges)
+        error = (outputs - targets.to(outputs)) / self.deviation.to(outputs)
+        return self.losses.get(self.loss_name, F.mse_loss)(error, torch.zeros_like(error))
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return absolute errors, (N, 1), in the unit of the targets."""
-        outputs = at_least_single(outputs)
-        return (outputs - self._column(targets).to(outputs)).abs().to(torch.float32)
+        """Return numbers and targets, (N, 2 K)."""
+        outputs = at_least_single(outputs)[:, : self.numbers]
+        return torch.cat([outputs, targets.to(outputs)], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
-        """Return the mean absolute error, from the tallies (N, 1)."""
-        return float(tallies.double().sum()) / len(tallies)
+        """Return R², averaged over the K targets, from the tallies (N, 2 K)."""
+        values, targets = tallies.cpu().double().numpy().reshape(len(tallies), 2, self.numbers).swapaxes(0, 1)
+        return mean_r_squared(targets, values)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss and mean absolute error in float64."""
-        outputs, targets = outputs.detach().cpu().double(), self._column(targets.cpu()).double()
-        return {"loss": float(self.loss(outputs, targets)), self.primary: float((outputs - targets).abs().mean())}
+        """Return loss and R² in float64."""
+        outputs, targets = outputs.detach().cpu().double(), targets.cpu().double()
+        return {"loss": float(self.loss(outputs, targets)), self.primary: self.primary_of(self.tally(outputs, targets))}
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the mean (N, 1) of outputs (V, N, 1)."""
+        """Return the mean (N, ...) of outputs (V, N, ...)."""
         return at_least_single(outputs).mean(dim=0)
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the mean variance of standardised outputs over the views."""
-        return (at_least_single(outputs) / self.deviation).var(dim=0, correction=0).mean()
+        """Return the mean variance of standardised numbers over the views."""
+        numbers = at_least_single(outputs)[:, :, : self.numbers]
+        return (numbers / self.deviation.to(numbers)).var(dim=0, correction=0).mean()
 
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Do nothing, as no start of this head needs features."""
 
+    def make_neighbours(
+        self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
+    ) -> NearestNeighbours:
+        """Return a head that gives the mean of the numbers of the nearest training images, weighted by likeness."""
+        return NeighbourMean(values, targets, self.numbers, neighbours, temperature)
+
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the numbers, float64 (N, 1)."""
-        return targets.double()[:, None]
+        """Return the numbers, float64 (N, K)."""
+        return targets.double()
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
         """Return 1, as outputs are in the unit of the targets."""
@@ -108,8 +147,3 @@ class Regression:
     ) -> Probe:
         """Return a ridge regression on features, with the L2 strength that is best on validation."""
         return fit_ridge(train, validation, self, strengths or STRENGTHS, on_row=on_row)
-
-    @staticmethod
-    def _column(targets: Tensor) -> Tensor:
-        """Return targets (N,) or (N, 1) as (N, 1)."""
-        return targets[:, None] if targets.ndim == 1 else targets

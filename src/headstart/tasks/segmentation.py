@@ -33,7 +33,7 @@ class Segmentation:
     kind = "segmentation"
     primary = KINDS[kind].primary.name
     higher_is_better = KINDS[kind].primary.higher_is_better
-    by_pixel = True
+    by_pixel = linear = True
 
     def __init__(
         self,

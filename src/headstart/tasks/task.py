@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from headstart.solvers.features import Features
+from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Probe
 from headstart.tasks.heads import LinearHead
 
@@ -15,19 +16,23 @@ OnRow = Callable[[int, dict[str, float]], None]
 class Task(Protocol):
     """Head, loss and metrics for one kind of target.
 
-    ``outputs`` (N, K) come from the head; targets are (N,), or (N, K) for mixed images.
+    ``outputs`` (N, ...) come from the head. Targets are what the data set gives, or what ``soft`` makes of them.
     """
 
     kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
     primary: str  # the name of the primary metric
     higher_is_better: bool  # whether a higher value of it is better
     head: LinearHead  # its settings
-    width: int  # K
+    width: int  # of the output layer
     by_pixel: bool  # whether outputs and targets have a value for each pixel; targets then move with the views
 
     @property
     def balanced(self) -> bool:
         """Whether all classes have equal total weight in training."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear output layer gives the outputs themselves, so that its weights can be solved for."""
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
@@ -37,7 +42,7 @@ class Task(Protocol):
         """Return new output layers, from features (N, D) to outputs (N, K), initialised from only the seed."""
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return targets (N,) as floats (N, K) that can be mixed."""
+        """Return targets as float32 that can be mixed."""
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean loss over N items, in float32 or wider."""
@@ -59,6 +64,11 @@ class Task(Protocol):
 
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Set the head's weights for ``head.init=class_means``."""
+
+    def make_neighbours(
+        self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
+    ) -> NearestNeighbours:
+        """Return a head that predicts from the nearest of these images: features (M, D) and targets."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
         """Return the targets of a least-squares fit, float64 (N, K)."""

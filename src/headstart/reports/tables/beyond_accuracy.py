@@ -23,7 +23,7 @@ def beyond_accuracy(analysis: Analysis) -> ReportTable | None:
     columns = [
         (Column(column.heading, "number"), partial(cell_of, name, column))
         for name, column in {name: column for kind in kinds for name, column in kind.beyond.items()}.items()
-        if any(analysis.score(group, name).count for group in analysis.groups)
+        if any(analysis.score(group, name).count and name != group.metric.name for group in analysis.groups)
     ]
     if not columns:
         return None

@@ -37,7 +37,7 @@ def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None)
             unit = f" ({metric.unit})" if metric.unit else ""
             yield f"{name.replace('_', ' ')}, no network{unit}", metric.number(value)
     if scores is not None:
-        yield from scores.measures()
+        yield from (one for one in scores.measures() if one[0].casefold() != run.metric.words.casefold())
     if learning := _learning(run):
         yield "learning", learning
     selection = run.get("selection")
@@ -57,8 +57,8 @@ def _score(run: Run, value: float, tested: Predictions | None, count: int) -> st
     if run.kind.right_or_wrong:
         found = score_interval(value, 0.0, 1, count)
         low, high = found.low, found.high
-    elif tested is not None:
-        found = mean_interval(tested.per_image[None])
+    elif tested is not None and (scores := run.kind.per_image(tested, metric.name)) is not None:
+        found = mean_interval(scores[None])
         low, high = metric.clipped(found.low), metric.clipped(found.high)
     inside = "" if math.isnan(low) else f" {metric.interval(low, high)}"
     return f"{metric.number(value)}{inside}, {count} images"
