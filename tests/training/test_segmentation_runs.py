@@ -98,7 +98,7 @@ def test_a_run_directory_holds_label_images_and_a_figure(settings: list[str]) ->
 
 @pytest.fixture
 def two_threads() -> Any:
-    """With one, convolutions of small images round by how many there are in a batch."""
+    """With one thread, or one image in a batch, convolutions of small images round otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -110,7 +110,11 @@ def test_stored_features_change_nothing(settings: list[str], strategy: str, two_
     curves = []
     for enabled in ("false", "true"):
         found, run = trained(
-            settings, f"strategy={strategy}", f"features.enabled={enabled}", f"output_dir=runs/{enabled}"
+            settings,
+            f"strategy={strategy}",
+            "dataset.batch_size=4",
+            f"features.enabled={enabled}",
+            f"output_dir=runs/{enabled}",
         )
         assert (found["features"] is not None) == (enabled == "true")
         table = pd.read_csv(run / "metrics.csv").drop(columns="samples_per_second", errors="ignore")
