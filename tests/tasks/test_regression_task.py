@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALLEST, runs_below
-from PIL import Image
+from made_lists import list_of_numbers
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.preprocessing import StandardScaler
@@ -32,20 +32,6 @@ GRADIENT = [
     "scratch", "finetune_all", "finetune_lower", "finetune_upper", "surgical", "gradual_unfreeze", "head_only",
     "bias_only", "norm_only", "lora", "adapters", "truncate", "l2_sp", "lp_ft", "wise_ft", "layer_transfer",
 ]  # fmt: skip
-
-
-def list_of_numbers(count: int = 60) -> None:
-    """Write grey images and a list with their brightness as the number to predict."""
-    rng = np.random.default_rng(0)
-    Path("images").mkdir()
-    rows = [["path", "label", "dark"]]
-    for number in range(count):
-        brightness = rng.uniform(20, 220)
-        pixels = np.clip(rng.normal(brightness, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(f"images/{number}.png")
-        rows.append([f"{number}.png", f"{brightness / 10:.3f}", f"{-brightness / 5:.3f}"])
-    with Path("images/list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
 
 
 def test_the_loss_is_of_standardised_errors_and_the_score_is_r2() -> None:

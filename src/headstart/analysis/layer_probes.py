@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from headstart.backbones import Backbone
 from headstart.backbones.readout import Joined
+from headstart.errors import ConfigError
 from headstart.features.extract import extract
 from headstart.progress import within
 from headstart.solvers.features import Features
@@ -46,6 +47,8 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
     does.
     """
     parts = prepare(config, folder, every_stage=True)
+    if parts.strategy.task.kind != "classification":
+        raise ConfigError(f"inspect layers compares accuracies of classes, and task={parts.data.task} has none.")
     strategy: Any = parts.strategy  # a linear probe
     _describe(parts)
     splits = _features(parts)

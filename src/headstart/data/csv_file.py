@@ -148,8 +148,8 @@ class CsvFile(ImageData):
         """Raise ConfigError for columns or classes that the task has no use for."""
         if self.target_columns and not self.targets.columns:
             raise ConfigError(
-                f"dataset.targets={self.target_columns}: task={self.task} reads one label; use dataset.label_column, or"
-                " task=regression for numbers."
+                f"dataset.targets={self.target_columns}: task={self.task} reads one label; use dataset.label_column,"
+                " or task=regression for numbers, or task=multilabel for several labels."
             )
         if self.target_columns and self.label_column != "label":
             raise ConfigError("dataset.targets and dataset.label_column both name the targets: leave one of them out.")

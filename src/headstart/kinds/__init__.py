@@ -9,6 +9,7 @@ from headstart.errors import DataError
 from headstart.kinds.classification import ClassKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
+from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.regression import NumberKind
 from headstart.kinds.segmentation import SegmentationKind
 
@@ -25,7 +26,9 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind(), SegmentationKind())}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 

@@ -18,6 +18,7 @@ class LabelImageRules:
 
     from_folders = False
     from_masks = True
+    several_labels = False
     columns = ""
     label_columns: Sequence[str] = ("mask",)
     may_be_empty = False

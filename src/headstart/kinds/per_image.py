@@ -47,6 +47,12 @@ def average_precisions(labels: NDArray[Any], scores: NDArray[Any]) -> Floats:
     return np.array([_precision(y, s) for y, s in zip(np.asarray(labels).T, np.asarray(scores).T, strict=True)])
 
 
+def mean_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> float:
+    """Return the average precision, averaged over the labels that occur, from labels and scores (N, K); NaN if none."""
+    each = average_precisions(labels, scores)
+    return float(each[~np.isnan(each)].mean()) if not np.isnan(each).all() else float("nan")
+
+
 def average_precision_each(labels: NDArray[Any], scores: NDArray[Any]) -> Floats:
     """Return the jackknife pseudo-values, (N, K), of the average precision of each label; their mean over N is it.
 

@@ -33,6 +33,7 @@ class TargetRules(Protocol):
     columns: str  # what the columns are that dataset.targets names, as in "numbers"; empty if it names none
     label_columns: Sequence[str]  # where dataset.label_column is not set, the first of these that a list has
     may_be_empty: bool  # whether a list may have empty cells
+    several_labels: bool  # whether targets are 0 or 1 for each label, (N, K)
     balances: Collection[str]  # values of dataset.balance that make sense
 
     def read(
@@ -67,6 +68,7 @@ class ClassTargets:
     columns = ""
     label_columns: Sequence[str] = ("label",)
     may_be_empty = False
+    several_labels = False
     balances: Collection[str] = ("none", "loss", "sampler")
 
     def read(
@@ -127,6 +129,7 @@ class NumberTargets:
     columns = "numbers"
     label_columns: Sequence[str] = ("label",)
     may_be_empty = False
+    several_labels = False
     balances: Collection[str] = ("none",)
 
     def read(

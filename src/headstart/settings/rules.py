@@ -31,11 +31,16 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
         )
 
 
-def check_solved_balance(balance: str, strategy: str) -> None:
+def check_solved_balance(balance: str, strategy: str, task: str = "classification") -> None:
     """Raise ConfigError for a balance without effect on a solved strategy; ``strategy`` is its name in the settings."""
     if balance == "sampler":
         raise ConfigError(
             f"dataset.balance=sampler draws batches, and strategy={strategy} has none: use dataset.balance=loss."
+        )
+    if balance == "loss" and task == "multilabel" and strategy in ("ridge", "knn"):
+        raise ConfigError(
+            f"dataset.balance=loss weighs positives in the cross-entropy, and strategy={strategy} has none: use"
+            " strategy=linear_probe."
         )
     if balance == "loss" and strategy == "nearest_centroid":
         raise ConfigError(

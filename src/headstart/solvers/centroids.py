@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SCALES: list[float] = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()  # tried for logits
 QUIET = 0.01  # smallest deviation of a feature, as a fraction of the median one
 
 
@@ -42,5 +43,4 @@ def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor,
 
 def best_scale(logits: Tensor, targets: Tensor) -> float:
     """Return the factor from 1e-5 to 1e4 that minimises the cross-entropy of these logits (N, classes)."""
-    scales = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()
-    return min(scales, key=lambda scale: float(F.cross_entropy(scale * logits, targets)))
+    return min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits, targets)))

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
-# A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1. It returns the weighted mean loss,
-# N times its gradient, and a typical second derivative.
+# A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1, or (N, classes). It returns the
+# weighted mean loss, N times its gradient, and a typical second derivative.
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -45,6 +45,13 @@ def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, 
     return value, weights * (probabilities - one_hot), curvature
 
 
+def bernoulli(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the binary cross-entropy in nats, summed over labels that exclude none of the others, as a ``Loss``."""
+    probabilities = logits.sigmoid()
+    value = -(weights * (labels * F.logsigmoid(logits) + (1 - labels) * F.logsigmoid(-logits))).sum() / len(logits)
+    return value, weights * (probabilities - labels), (weights * (probabilities * (1 - probabilities))).mean()
+
+
 def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the squared hinge loss, each class against the rest (Razavian et al. 2014, arXiv:1403.6382)."""
     signs = 2 * one_hot - 1
@@ -69,13 +76,15 @@ def fit_linear(
 ) -> Fit:
     """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is not penalised.
 
-    ``x`` is float64 (N, D). ``weights`` (N,), of mean 1, multiply the loss of each image. scikit-learn's C is
+    ``x`` is float64 (N, D); ``targets`` are classes (N,) or labels (N, classes). ``weights`` (N,), of mean 1, multiply
+    the loss of each image, or (N, classes) that of each label. scikit-learn's C is
     1 / (l2 * N). The problem is convex, so ``start`` only changes the time. Each variable is scaled by the square root
     of its curvature, so the fit is fastest if the columns of ``x`` are uncorrelated. L-BFGS is restarted with a new
     scale until a restart gains nothing. ``on_iteration`` gets the number of iterations after each one.
     """
-    one_hot = F.one_hot(targets, classes).to(x)
-    weights = (x.new_ones(len(x)) if weights is None else weights.to(x))[:, None]
+    one_hot = (F.one_hot(targets, classes) if targets.ndim == 1 else targets).to(x)
+    weights = x.new_ones(len(x)) if weights is None else weights.to(x)
+    weights = weights[:, None] if weights.ndim == 1 else weights
     if start is None:
         start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), math.inf, 0, False)
     fit = start

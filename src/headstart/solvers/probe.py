@@ -4,10 +4,26 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+
+
+class Judge(Protocol):
+    """How a task scores outputs."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the loss and the primary metric."""
+
+    @property
+    def primary(self) -> str:
+        """The name of the primary metric."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of it is better."""
 
 
 @dataclass(frozen=True)

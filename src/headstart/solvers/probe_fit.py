@@ -12,8 +12,8 @@ from headstart.progress import ProgressLine
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
-from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
+from headstart.solvers.linear_fit import LOSSES, Fit, bernoulli, fit_linear
+from headstart.solvers.probe import Judge, Probe, end_of, rank, warn_of_end
 from headstart.solvers.scoring import score_classes
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,12 @@ def fit_probe(
     loss: str = "logistic",
     on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
     balanced: bool = False,
+    judge: Judge | None = None,
 ) -> Probe:
     """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
+
+    Targets are classes (N,), or labels (N, classes) of which an image may have several: then each label has a fit of
+    its own, all with the same strength, and ``judge`` gives the scores in place of accuracy and cross-entropy.
 
     Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
     ``balanced`` gives every class the same weight in the fit. The scores are accuracy and cross-entropy, always without
@@ -45,7 +49,11 @@ def fit_probe(
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
-    weights = balanced_weights(train.targets, classes) if balanced else None
+    several = train.targets.ndim == 2
+    weigh = label_weights if several else lambda targets: balanced_weights(targets, classes)
+    weights = weigh(train.targets) if balanced else None
+    function = bernoulli if several and loss == "logistic" else LOSSES[loss]
+    primary, higher = (judge.primary, judge.higher_is_better) if judge else ("accuracy", True)
     fit: Fit | None = None
     best: Probe | None = None
     rows = []
@@ -59,20 +67,20 @@ def fit_probe(
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(x, train.targets, classes, strength, fit, LOSSES[loss], weights=weights, on_iteration=note)
+            fit = fit_linear(x, train.targets, classes, strength, fit, function, weights=weights, on_iteration=note)
             if not fit.converged:
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
-            row = {"l2": strength, **scores("train", fit.logits(x), train.targets)}
-            row |= scores("validation", fit.logits(held_out), validation.targets)
+            row = {"l2": strength, **scores("train", fit.logits(x), train.targets, judge)}
+            row |= scores("validation", fit.logits(held_out), validation.targets, judge)
             on_row(number, row)
             rows.append(row)
-            if best is None or rank(row) > rank(best.scores):
+            if best is None or rank(row, primary, higher) > rank(best.scores, primary, higher):
                 weight = fit.weight @ basis / std
                 best = Probe(weight, fit.bias - weight @ mean, number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    return replace(best, end=end_of(rows, best.number))
+    return replace(best, end=end_of(rows, best.number, primary, higher))
 
 
 def fit_probe_once(
@@ -83,6 +91,7 @@ def fit_probe_once(
     loss: str,
     on_row: Callable[[int, dict[str, float]], None],
     balanced: bool = False,
+    judge: Judge | None = None,
 ) -> Probe:
     """Return ``fit_probe``'s result, from the cache if this process has fitted the same data before."""
     digest = hashlib.sha256(f"{classes} {list(strengths)} {loss} {balanced}".encode())
@@ -102,7 +111,7 @@ def fit_probe_once(
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, classes, strengths, loss, keep_row, balanced)
+        probe = fit_probe(train, validation, classes, strengths, loss, keep_row, balanced, judge)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -117,6 +126,13 @@ def balanced_weights(targets: Tensor, classes: int) -> Tensor:
     return of_class.to(targets.device)[targets]
 
 
+def label_weights(targets: Tensor) -> Tensor:
+    """Return weights float64 (N, classes) that give the positives of each label the weight of its negatives."""
+    targets = targets.double()
+    positives = targets.sum(dim=0)
+    return 1 + targets * ((len(targets) - positives) / positives.clamp(min=1) - 1)
+
+
 def principal_axes(x: Tensor) -> Tensor:
     """Return orthonormal rows (min(N, D), D) that span ``x`` and along which it is uncorrelated.
 
@@ -127,6 +143,7 @@ def principal_axes(x: Tensor) -> Tensor:
     return torch.linalg.eigh(x.T @ x).eigenvectors.T
 
 
-def scores(split: str, logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return the mean cross-entropy in nats and the accuracy, named after the split."""
-    return {f"{split}/{name}": value for name, value in score_classes(logits, targets).items()}
+def scores(split: str, logits: Tensor, targets: Tensor, judge: Judge | None = None) -> dict[str, float]:
+    """Return the mean cross-entropy in nats and the accuracy, or the judge's scores, named after the split."""
+    found = judge.score(logits, targets) if judge else score_classes(logits, targets)
+    return {f"{split}/{name}": value for name, value in found.items()}

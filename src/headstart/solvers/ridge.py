@@ -10,12 +10,12 @@ from torch import Tensor
 from headstart.progress import counted
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
+from headstart.solvers.probe import Judge, Probe, end_of, rank, warn_of_end
 
 STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
 
 
-class Aim(Protocol):
+class Aim(Judge, Protocol):
     """What a least-squares fit needs to know of a task."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
@@ -23,17 +23,6 @@ class Aim(Protocol):
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the factor for outputs (N, K) that makes their loss least and changes no decision."""
-
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the loss and the primary metric."""
-
-    @property
-    def primary(self) -> str:
-        """The name of the primary metric."""
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher value of it is better."""
 
 
 def fit_ridge(

@@ -6,6 +6,7 @@ from headstart.errors import DataError, nearest
 from headstart.inputs.collection import Collection, Targets, joined
 from headstart.kinds.targets import TargetRules
 from headstart.splits.grouped_splits import check_class_groups, grouped_fold_of, grouped_text, split_off_groups
+from headstart.splits.label_splits import label_fold_of, split_off_labels
 from headstart.splits.splits import fold_of, split_off
 
 Splits = dict[str, Collection]
@@ -54,7 +55,9 @@ class Splitting:
     def folded(self, found: Splits, folds: int, fold: int) -> tuple[Splits, str]:
         """Return one fold of the training and validation images as test; the source's test images are not read."""
         pooled = joined([found["train"], *(split for name, split in found.items() if name == "validation")])
-        if pooled.groups is None:
+        if pooled.groups is None and self.rules.several_labels:
+            stay, off = label_fold_of(pooled.targets, folds, fold, self.seed)
+        elif pooled.groups is None:
             strata, names = self._strata(pooled)
             stay, off = fold_of(strata, folds, fold, self.seed, names)
         else:
@@ -69,13 +72,20 @@ class Splitting:
         self, train: Collection, fraction: float, what: str, keep: int = 1
     ) -> tuple[Collection, Collection, list[str]]:
         """Return what stays, what is split off, and notes on it; at least ``keep`` groups of each class stay."""
+        if train.groups is None and self.rules.several_labels:
+            stay, off = split_off_labels(train.targets, fraction, self.seed, what)
+            return train.take(stay), train.take(off), []
         strata, names = self._strata(train)
         if train.groups is None:
             stay, off = split_off(strata, fraction, self.seed, names, what)
             return train.take(stay), train.take(off), []
         stay, off = split_off_groups(strata, train.groups, fraction, self.seed, names, what, keep)
         made = train.take(off)
-        return train.take(stay), made, [grouped_text(what, made, len(train), self.class_names)]
+        return (
+            train.take(stay),
+            made,
+            [grouped_text(what, made, len(train), self.class_names if self.rules.from_folders else [])],
+        )
 
     def _check_groups(self, images: Collection, needed: int, why: str) -> None:
         strata, names = self._strata(images)

@@ -26,12 +26,12 @@ STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0
 class LinearProbe(SolvedStrategy):
     """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
-    ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the others: a linear SVM). The strength
-    with the best validation accuracy is chosen, then the lowest loss. The head includes the standardisation, so that
-    the network takes plain images.
+    ``loss`` is "logistic" (multinomial; of several labels an image, one for each label) or "hinge" (squared, each class
+    against the others: a linear SVM). The strength with the best primary metric on validation is chosen, then the
+    lowest loss. The head includes the standardisation, so that the network takes plain images.
     """
 
-    picked, solver, tasks = "l2", "L-BFGS", ("classification", "segmentation")
+    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,7 +44,7 @@ class LinearProbe(SolvedStrategy):
             probe = self.task.fit_probe(train, validation, self.strengths, on_row, self.loss)
         else:
             probe = fit_probe_once(
-                train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced
+                train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced, self.task
             )
         put_linear(self.head, probe.weight, probe.bias)
         self.strength = probe.scores["l2"]
@@ -55,5 +55,13 @@ class LinearProbe(SolvedStrategy):
         if isinstance(self.task, Segmentation):
             probe = self.task.fit_probe(images, images, [self.strength], loss=self.loss)
         else:
-            probe = fit_probe(images, images, self.task.width, [self.strength], self.loss, balanced=self.task.balanced)
+            probe = fit_probe(
+                images,
+                images,
+                self.task.width,
+                [self.strength],
+                self.loss,
+                balanced=self.task.balanced,
+                judge=self.task,
+            )
         put_linear(self.head, probe.weight, probe.bias)

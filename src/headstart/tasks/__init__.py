@@ -3,6 +3,7 @@
 from headstart.tasks.classification import Classification
 from headstart.tasks.dense_heads import DenseHead, UpconvHead
 from headstart.tasks.heads import CosineHead, LinearHead, MlpHead
+from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
 from headstart.tasks.scores import EpochScores
 from headstart.tasks.segmentation import Segmentation
@@ -15,6 +16,7 @@ __all__ = [
     "EpochScores",
     "LinearHead",
     "MlpHead",
+    "Multilabel",
     "Regression",
     "Segmentation",
     "Task",

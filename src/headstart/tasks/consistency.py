@@ -3,6 +3,7 @@
 import math
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from headstart.precision import at_least_single
 
@@ -19,3 +20,15 @@ def jensen_shannon(logits: Tensor) -> Tensor:
     """
     logs = at_least_single(logits).log_softmax(dim=2)
     return (logs.exp() * (logs - log_mean(logs))).sum(dim=2).mean()
+
+
+def bernoulli_divergence(logits: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence in nats of V views for each label alone, averaged over labels and images.
+
+    Logits are (V, N, K); a label is there or not, so its distribution has two values. 0 for equal views, at most log 2.
+    """
+    logits = at_least_single(logits)
+    total = logits.new_zeros(())
+    for logs in (F.logsigmoid(logits), F.logsigmoid(-logits)):
+        total = total + (logs.exp() * (logs - log_mean(logs))).mean()
+    return total

@@ -168,7 +168,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         augmented=bool(augmentation),
     )
     if not strategy.by_gradient:
-        check_solved_balance(data.balance, strategy.config_name())
+        check_solved_balance(data.balance, strategy.config_name(), data.task)
     augmentation.settle(strategy.backbone.stage_names, strategy.backbone.taps[0])
     return strategy
 

@@ -29,7 +29,9 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     describe_data(data)
     if data.skipped:
         log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
-    if line := balance_text(data.train.targets, data.class_names, data.balance, data.class_weights):
+    if (data.targets.from_folders or data.gives_masks) and (
+        line := balance_text(data.train.targets, data.class_names, data.balance, data.class_weights)
+    ):
         log.info("%s", line)
     warn_of_weights(strategy)
     if strategy.normalisation.changed:

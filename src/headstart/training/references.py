@@ -47,5 +47,5 @@ def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dic
         found[name] = REFERENCES[name](data, task)
         metric = KINDS[task.kind].primary
         value = metric.text(found[name][f"test/{metric.name}"])
-        log.info("%s, no network: test %s %s", name.replace("_", " "), metric.name, value)
+        log.info("%s, no network: test %s %s", name.replace("_", " "), metric.words, value)
     return found

@@ -423,7 +423,7 @@ def _finish(
     manifest.finish("finished")
     splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
     primary = compose.kind_of(config).primary  # a search shows only validation
-    found = [f"{split} {primary.name} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
+    found = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
     log.info("%s; %s", choice, ", ".join(found))
 
 
