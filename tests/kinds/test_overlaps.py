@@ -9,7 +9,7 @@ from sklearn.metrics import jaccard_score
 
 from headstart.errors import DataError
 from headstart.kinds.label_predictions import LabelPredictions, overlap_scores, parse_labels
-from headstart.kinds.overlaps import class_ious, image_ious, iou_by_image, mean_iou, tallies_of
+from headstart.solvers.overlaps import class_ious, image_ious, iou_by_image, mean_iou, tallies_of
 
 NAMES = ["sky", "road", "a, b"]
 

@@ -8,8 +8,8 @@ from sklearn.metrics import jaccard_score
 from torch.nn import functional as F
 
 from headstart.errors import ConfigError
-from headstart.kinds.overlaps import mean_iou, tallies_of
 from headstart.solvers.features import Features
+from headstart.solvers.overlaps import mean_iou, tallies_of
 from headstart.tasks import CosineHead, DenseHead, LinearHead, Segmentation, UpconvHead
 from headstart.tasks.dense_heads import resized
 from headstart.tasks.heads import put_linear

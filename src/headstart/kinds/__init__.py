@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.errors import DataError
@@ -26,9 +26,8 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
-}
+_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable, digest
-from headstart.kinds.overlaps import class_ious, image_ious, iou_by_image
 from headstart.kinds.segmentation import BEYOND
 from headstart.report_table import NOTHING, Cell, Column, ReportTable, share_cell
+from headstart.solvers.overlaps import class_ious, image_ious, iou_by_image
 
 PARTS = ("both", "predicted", "true")  # prefixes of the columns, C each
 AT_ONCE = 1_000_000  # cells that are parsed before they are checked

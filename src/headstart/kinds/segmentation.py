@@ -45,7 +45,7 @@ class SegmentationKind:
     def predicted(self, ids: Sequence[str], targets: Any, outputs: Tensor, classes: Sequence[str]) -> LabelPredictions:
         """Return the predictions of a network from its label images, integers (N, H, W)."""
         from headstart.kinds.label_predictions import LabelPredictions
-        from headstart.kinds.overlaps import tallies_of
+        from headstart.solvers.overlaps import tallies_of
 
         return LabelPredictions(ids, tallies_of(outputs.numpy(), targets, len(classes)), classes)
 

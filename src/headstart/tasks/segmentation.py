@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.kinds import KINDS
-from headstart.kinds.overlaps import mean_iou, tallies_of
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
+from headstart.solvers.overlaps import mean_iou, tallies_of
 from headstart.solvers.probe import Probe
 from headstart.solvers.probe_fit import STRENGTHS
 from headstart.tasks.dense_heads import DenseLinear, dense_head
