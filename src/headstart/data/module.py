@@ -237,12 +237,10 @@ class ImageData(pl.LightningDataModule):
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
             targets = self.targets_of(collection, decoder, size, name)
-            contents = content_digest(collection.ids, plain(targets), decoded.contents)
-            digest.update(f"{name} {contents}".encode())
-            self.split_fingerprints[name] = contents
+            self.split_fingerprints[name] = content_digest(collection.ids, plain(targets), decoded.contents)
+            digest.update(f"{name} {self.split_fingerprints[name]}".encode())
             images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
-            drawn = views if name == "train" else None
-            ready[name] = ImageSplit(images, targets, size, drawn, self.augmentation_seed)
+            ready[name] = ImageSplit(images, targets, size, views if name == "train" else None, self.augmentation_seed)
         if self.on_error != "skip":
             refuse(unreadable, images_in_all)
         self.skipped += unreadable
