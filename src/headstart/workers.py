@@ -32,8 +32,6 @@ LACKS = {
     errno.ENOMEM: ("the memory is used up", "use a smaller dataset.batch_size"),
 }
 PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes and exchanges data with them
-
-
 # In a process that joblib started, the default context is joblib's, which cannot start torch's workers.
 CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
@@ -157,7 +155,12 @@ def _lacked(error: BaseException) -> int:
     return number if number in LACKS else 0
 
 
+def core_numbers() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
+
+
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return len(core_numbers())

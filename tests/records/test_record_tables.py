@@ -1,4 +1,4 @@
-"""CSV files are counted before they are parsed: few bytes never become many cells."""
+"""Test that CSV files are measured before they are parsed, so that few bytes never become many cells."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Every setting of every group, given nonsense: refused in one sentence before training, or known to be valid."""
+"""Test every setting with nonsense: it is refused in one sentence before training, or known to be valid."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ LATER = {
 
 
 def shipped(group: str, name: str) -> dict[str, Any]:
-    """The settings of a file of conf/, with those that it builds on."""
+    """Return the settings of a file of conf/, with those that it builds on."""
     found = yaml.safe_load((conf_folder() / group / f"{name}.yaml").read_text()) or {}
     below: dict[str, Any] = {}
     for part in found.pop("defaults", []):
@@ -104,7 +104,7 @@ def paths_of(settings: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[
 
 
 def changed(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """The settings with one other value; what is not changed is shared."""
+    """Return the settings with one other value; unchanged parts are shared."""
     new = place = dict(settings)
     for key in path[:-1]:
         place[key] = dict(place[key])
@@ -128,7 +128,7 @@ def _files() -> None:
 
 
 def cases(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each setting of each file of a group with each value: key, name of the value, all settings."""
+    """Yield the key, the name of the value and all settings, for each setting of a group and each value."""
     for name in choices(group) if group else [""]:
         settings = settings_with(group, name)
         early(settings)
@@ -138,7 +138,7 @@ def cases(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def refused(check: Callable[[], object]) -> str | None:
-    """The sentence in which it is refused, if it is."""
+    """Return the sentence that refuses the settings, or None."""
     try:
         check()
     except HeadstartError as error:
@@ -159,7 +159,7 @@ def test_nonsense_is_refused_by_the_settings_alone(group: str) -> None:
 
 
 def build(group: str, config: DictConfig) -> None:
-    """Make the part of a run that a group describes, on a network of four stages."""
+    """Make the part of a run that a group describes, for a network of four stages."""
     if group == "backbone":
         compose.make_backbone(config)
     if group == "augmentation":
@@ -231,7 +231,7 @@ CALLBACKS = [
 
 
 def all_checks(settings: dict[str, Any]) -> None:
-    """What the settings alone show, then the trainer, its callbacks, the optimizer and the strategy."""
+    """Check the settings, then make the trainer, its callbacks, the optimizer and the strategy."""
     early(settings)
     config = OmegaConf.create(settings)
     compose.check_optimizer(config)
@@ -277,7 +277,7 @@ def test_sizes_are_those_that_the_feature_store_reads(size: int | str) -> None:
     assert bytes_of(size) >= 0
 
 
-def test_a_number_that_is_too_large_is_told_the_limit() -> None:
+def test_a_number_that_is_too_large_is_refused_with_the_limit() -> None:
     settings = changed(settings_with("", ""), ("trainer", "max_epochs"), 10**22)
     assert refused(lambda: early(settings)) == (
         f"trainer.max_epochs={10**22}: expected a whole number above 0, such as 10, below 2147483648."

@@ -1,4 +1,4 @@
-"""A ``_target_`` names what a run needs, or a package that the user typed; whatever else is refused, and not called."""
+"""Test that a ``_target_`` names a known package or one that the user typed; others are never called."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from headstart.settings.targets import LOG_FILE, PACKAGES, check_hydra, check_pa
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of the user's own, which says so when it is imported."""
+    """Write a package of the user that leaves a file when it is imported."""
     (tmp_path / "mine.py").write_text(
         "from pathlib import Path\nfrom headstart.strategies import HeadOnly\n"
         "Path('imported').touch()\nclass Own(HeadOnly): pass\n"
@@ -81,14 +81,14 @@ def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys
     assert hashed == config_hash(config) == config_hash({**config, "allow_targets": []}), "no part of the result"
 
 
-def test_a_file_cannot_vouch_for_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_cannot_trust_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
     content = "# @package _global_\nallow_targets: [mine]\nstrategy:\n  _target_: mine.Own\n"
     (folder / "theirs.yaml").write_text(content)
     theirs = ["--config-dir", str(folder.parent), "experiment=theirs"]
     said = refused(theirs, capsys)
-    assert "allow_targets=['mine'] stands in a config file, which cannot vouch for itself" in said
+    assert "allow_targets=['mine'] is set in a config file, where it has no effect" in said
     assert "add allow_targets=[mine] to the command" in said
     assert not Path("imported").exists()
     assert main(["train", "--cfg", "job", *theirs, "allow_targets=[mine]"]) == 0
@@ -116,7 +116,7 @@ def test_trusted_packages() -> None:
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"], ["--cfg", "hydra"]])
-def test_what_hydra_is_told_to_make(
+def test_targets_of_hydra_itself_are_checked(
     settings: list[str], flags: list[str], package: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused([*flags, *settings], capsys).startswith("headstart: hydra.")
@@ -161,7 +161,11 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"hydra_logging": "${hydra.mine}"}, None, "hydra_logging"),
         ({"job_logging": {"x": "ext://os.environ"}}, None, "job_logging.x"),
         ({"job_logging": {"handlers": {"x": {"filename": "here.log"}}}}, "hydra.job_logging.handlers.x.filename", ""),
-        ({"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.GoOn"}}}}, None, "callbacks.x.y._target_"),
+        (
+            {"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.BeginSweep"}}}},
+            None,
+            "callbacks.x.y._target_",
+        ),
         ({"launcher": {"x": {"_target_": "hydra_plugins.a.B"}}}, None, "launcher.x._target_"),
         ({"mine": {"_target_": "hydra_plugins.a.B"}}, None, "mine._target_"),
         ({"job": {"env_set": {"PATH": "/tmp"}}}, "hydra.job.env_set.PATH", "job.env_set.PATH"),
@@ -174,7 +178,7 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"overrides": {"hydra": ["hydra.job.env_set.A=1"]}}, "hydra.job.env_set.A=1", "overrides.hydra"),
     ],
 )
-def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | None, place: str) -> None:
+def test_settings_of_hydra_in_a_file_are_refused(settings: dict[str, Any], typed: str | None, place: str) -> None:
     with pytest.raises(ConfigError, match=rf"^hydra\.{re.escape(place)}"):
         check_hydra(settings, ["seed=1"])
     if typed is not None:
@@ -183,7 +187,7 @@ def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | N
 
 @pytest.fixture
 def evil(tmp_path: Path) -> Path:
-    """A folder of settings that would make the folder owned, if anything of it were called."""
+    """Return a folder of settings that would make the folder owned if anything in it were called."""
     folder = tmp_path / "evil"
     (folder / "experiment").mkdir(parents=True)
     (folder / "backbone").mkdir()
@@ -211,7 +215,7 @@ def evil(tmp_path: Path) -> Path:
     [
         ("overrides", "was not typed"),
         ("sweep_overrides", "was not typed"),
-        ("params", "is not for sweeping"),
+        ("params", "cannot be swept"),
         ("later", "Timer"),
         ("twice", "no setting may hold"),
         ("environment", "if you trust it, type it"),

@@ -1,4 +1,4 @@
-"""Adapters: where they are, what they start as, what moves."""
+"""Test adapters: their places, their start, and which tensors change."""
 
 import copy
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def test_bottlenecks_follow_the_channels() -> None:
 
 
 class Pair(nn.Module):
-    """A block that gives two tensors."""
+    """A block that returns two tensors."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Classifiers on fixed features agree with scikit-learn's."""
+"""Test that classifiers on fixed features agree with scikit-learn's."""
 
 import copy
 from pathlib import Path
@@ -174,7 +174,7 @@ def test_neighbours_have_nothing_to_train() -> None:
 
 
 def long_tail(seed: int, dim: int = 12) -> Features:
-    """60, 20, 12 and 4 images of four classes."""
+    """Return 60, 20, 12 and 4 images of four classes."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(4).repeat_interleave(torch.tensor([60, 20, 12, 4]))
     centres = torch.randn(4, dim, generator=torch.Generator().manual_seed(99))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from headstart.analysis.layer_probes import StageProbe
 
 VALIDATION, TEST, CHOSEN = "#0072B2", "#E69F00", "#000000"  # Okabe & Ito's palette; the first two differ in grey
-
-
 JOINED = "all joined"
 
 

@@ -1,4 +1,4 @@
-"""The operations of ``operations`` for batches of tensors on any device; each image has its own magnitude.
+"""Apply the operations of ``operations`` to batches on any device; each image has its own magnitude.
 
 ``jpeg`` is missing: it works on one image at a time. Images are uint8 (N, 3, H, W) and are rounded to bytes after each
 operation, as in ``operations``.

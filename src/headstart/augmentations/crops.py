@@ -1,4 +1,4 @@
-"""Views that crop: they cut a part of an image and return it at the network's size."""
+"""Crop: cut a part of an image and return it at the network's size."""
 
 import math
 from collections.abc import Sequence

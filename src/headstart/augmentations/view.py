@@ -1,4 +1,4 @@
-"""The contract of a view: it draws what to do to an image, then applies that to one image or to a batch."""
+"""Define a view: it draws what to do to an image, then applies that to one image or to a batch."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from headstart.commands.train import USER_ERRORS, answered
-from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
-from headstart.settings.early_checks import named_well
+from headstart.commands.train import USER_ERRORS, answered, reason
+from headstart.settings.configs import choices, composed
+from headstart.settings.early_checks import resolved_and_checked
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _print_tables(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _print_tables(arguments))
 
 
 def _print_tables(arguments: Sequence[str]) -> None:
@@ -102,13 +102,6 @@ def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
     return backbone.name, backbone.preprocessing.image_size, anatomy(backbone), backbone.feature_dim
 
 
-def reason(error: Exception, arguments: Sequence[str]) -> str:
-    """Return what was wrong with the arguments, in one sentence."""
-    if str(error).startswith("Ambiguous value for argument"):
-        return "inspect takes one network at a time; give each setting one value."
-    return explain(error, arguments) if isinstance(error, CONFIG_ERRORS) else str(error)
-
-
 def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     """Return the settings of a run and the name of their strategy."""
     keys = {argument.split("=")[0].lstrip("+~") for argument in arguments}
@@ -118,7 +111,7 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     if keys.isdisjoint(GIVE_SIZE):
         own.append("backbone.image_size=null")
     config, choices = composed(own)
-    return named_well(config, own), choices["strategy"]
+    return resolved_and_checked(config, own), choices["strategy"]
 
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:

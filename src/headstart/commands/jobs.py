@@ -49,7 +49,7 @@ class ResumePolicy:
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
 
-def do(
+def run_or_skip(
     config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = (), in_sweep: bool = False
 ) -> Result:
     """Carry out a run, unless an earlier run with the same settings and data makes it unnecessary.

@@ -31,16 +31,16 @@ from headstart.records.outcomes import (
 from headstart.records.sweep_file import sweep_record
 from headstart.settings.configs import (
     CONFIG_ERRORS,
+    checking_settings,
     conf_folder,
     explain,
-    from_hydra,
-    guarded,
     help_text,
     missing_plugin,
+    raised_by_hydra,
     refuse_parts,
 )
-from headstart.settings.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
+from headstart.settings.early_checks import TRUST, check_early, resolved
+from headstart.sweeps.beginning import Sweep, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 from headstart.training.crashes import crash_of
 
@@ -56,12 +56,10 @@ _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
-def answered(
-    arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
-) -> int:
+def answered(arguments: Sequence[str], help_text: str, work: Callable[[], object], config: str = "train") -> int:
     """Print a command's help if the arguments ask for it, or else do its work; return the exit code.
 
-    Raises ConfigError, with the text of ``reason``, for settings that Hydra refuses.
+    ``config`` is the config file that it starts from. Raises ConfigError for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
@@ -69,8 +67,15 @@ def answered(
     try:
         work()
     except CONFIG_ERRORS as error:
-        raise ConfigError(reason(error)) from error
+        raise ConfigError(reason(error, arguments, config)) from error
     return DONE
+
+
+def reason(error: Exception, arguments: Sequence[str], config: str = "train") -> str:
+    """Return what was wrong with the arguments of a command that makes no sweep, in one sentence."""
+    if str(error).startswith("Ambiguous value for argument"):
+        return "This command takes one value for each setting."
+    return explain(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -85,7 +90,7 @@ def train(arguments: Sequence[str]) -> int:
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
     looks = any(word.partition("=")[0] in LOOKING for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    with _command_line(["headstart train", *words]), guarded(None if looks else check_early, sweeps):
+    with _command_line(["headstart train", *words]), checking_settings(None if looks else check_early, sweeps):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(words)) is not None:
@@ -94,23 +99,23 @@ def train(arguments: Sequence[str]) -> int:
             command()
         except KeyboardInterrupt as error:
             print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
-            _conclude(ended())
+            _conclude(end_sweep())
             return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
         except _NoData as refused:
-            ended()
+            end_sweep()
             return _print_error(refused.error, arguments)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
-            ended()
-            if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
+            end_sweep()
+            if raised_by_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
             return _print_error(missing_plugin(error), arguments, also=(ValueError,))
-    return _conclude(ended())
+    return _conclude(end_sweep())
 
 
 def _conclude(sweep: Sweep | None) -> int:
     """Print the summary of a sweep; return the exit code of the command."""
     if sweep is None:
-        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].told else FAILED
+        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].correctable else FAILED
     outcomes = read_outcomes(sweep.folder)
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
@@ -235,14 +240,14 @@ def start(
 ) -> "Result":
     """Start, resume or skip one run in a folder."""
     refuse_parts(overrides)
-    config = closed(config)
+    config = resolved(config)
     trusted = check_early(config, overrides)
     with _importing():
-        from headstart.commands.jobs import do
+        from headstart.commands.jobs import run_or_skip
         from headstart.settings.targets import check_targets
 
         check_targets(OmegaConf.to_container(config), trusted, TRUST)
-    return do(config, folder, choices, overrides, in_sweep)
+    return run_or_skip(config, folder, choices, overrides, in_sweep)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""FSDP: the weights are sharded over the processes while they are trained."""
+"""Shard the weights over the processes while they are trained (FSDP)."""
 
 from collections.abc import Mapping
 from typing import Any

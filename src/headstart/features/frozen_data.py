@@ -1,4 +1,4 @@
-"""Loaders for the trained part of a network: features of the frozen part are computed once and cached."""
+"""Load features of the frozen part, computed once and cached, for the trained part of a network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ class FrozenData(pl.LightningDataModule):
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
     def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> Any:
-        """Return shuffled batches, from a place on; of images where they differ from epoch to epoch."""
+        """Return shuffled batches, from ``start_at`` on; batches of images if features would differ in every epoch."""
         data = self.data
         views = (self.views or 0) if data.train.views else 1
         rows = self._get("train", data.train, views).rows if views and not self.mixed else None
@@ -76,7 +76,7 @@ class FrozenData(pl.LightningDataModule):
 
     @property
     def entry(self) -> int:
-        """The stage that the features enter."""
+        """Return the stage that the features enter."""
         return self.keeper.prefix.stop
 
     def record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The frozen part of a network, from bytes to the input of the trained part, and the key of its output."""
+"""Hold the frozen part of a network, from bytes to the input of the trained part, and key its output."""
 
 import hashlib
 from typing import Any

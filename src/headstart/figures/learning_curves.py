@@ -1,4 +1,4 @@
-"""Learning curves of one panel: training beside validation, so that overfitting shows."""
+"""Draw the learning curves of one panel: training beside validation, so that overfitting shows."""
 
 from collections.abc import Mapping
 

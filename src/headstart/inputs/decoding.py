@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from headstart.inputs.deep import (
     further_bands,
     read_tiff,
 )
+from headstart.inputs.signature import RGB, Signature
 from headstart.progress import counted
 from headstart.workers import LACKS, usable_cores
 
@@ -80,6 +81,7 @@ class Decoder:
     resize: str = "crop"
     enlarge: bool = True
     pixel_range: PixelRange | None = DECLARED
+    signature: ClassVar[Signature] = RGB
 
     def __call__(self, image: Undecoded) -> PixelArray:
         """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""

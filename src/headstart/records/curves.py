@@ -40,7 +40,7 @@ class Histogram:
 class Curves(Logger):
     """Collects one row of numbers for each epoch (or L2 strength), over any number of calls by Lightning.
 
-    Test scores are no curve: ``finish`` gets them once.
+    ``finish`` logs the test scores, once.
     """
 
     keeps_images = False  # whether images and histograms are written: they cost time to make

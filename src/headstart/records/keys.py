@@ -14,7 +14,7 @@ from headstart.records.runs import run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
-TASK = "task"  # no setting either: the kind of target with its metric; only runs that share it are compared
+TASK = "task"  # not a setting: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
 DATA = "dataset.data"  # not a setting: the hash of the data
@@ -106,7 +106,7 @@ def word(value: Any) -> str:
 
 
 def short_word(value: Any, limit: int = 40) -> str:
-    """Return the same; a long one, such as a path, as its end and four digits that identify the whole."""
+    """Return a value as ``word`` does; shorten a long one to its end and four digits of its hash."""
     text = word(value)
     if len(text) <= limit:
         return text

@@ -28,7 +28,7 @@ class RunLock:
         if _held_here(self.path):
             return False
         file = self.path.open("a")
-        if _taken(file) or not _still_there(file, self.path):
+        if _take_fails(file) or not _still_there(file, self.path):
             file.close()  # held by another, or removed by one that has just ended
             return False
         _HELD[str(self.path)] = (os.getpid(), file)
@@ -57,16 +57,16 @@ def held(directory: Path) -> bool:
         return True
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b", buffering=0)
-    except OSError:  # never locked, or we may not look
+    except OSError:  # never locked, or not readable
         return False
     with file:
-        return _asked(file)
+        return _is_taken(file)
 
 
-def _asked(file: IO[Any]) -> bool:
+def _is_taken(file: IO[Any]) -> bool:
     """Return whether another process holds the lock of an open file. On Linux the lock is not taken."""
     if sys.platform != "linux":
-        return _taken(file)
+        return _take_fails(file)
     try:
         answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except OSError:
@@ -74,8 +74,8 @@ def _asked(file: IO[Any]) -> bool:
     return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
-def _taken(file: IO[Any]) -> bool:
-    """Return whether another process holds the lock of an open file. If none does, this process takes it."""
+def _take_fails(file: IO[Any]) -> bool:
+    """Take the lock of an open file; return True if another process holds it."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -137,6 +137,13 @@ class RunRecord:
         return found if isinstance(found, int) else None
 
     @property
+    def title(self) -> str:
+        """Return a title for figures and tables on this run."""
+        augmentation = f", {'+'.join(self.augmentation)}" if self.augmentation else ""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.strategy} of {self.backbone} on {self.dataset}{augmentation}{seed}"
+
+    @property
     def data_hash(self) -> str | None:
         """Return the hash of everything that the source of the data held, or None."""
         found = self.get("source", "hash")

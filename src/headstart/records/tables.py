@@ -1,4 +1,4 @@
-"""Check CSV files of a run directory before they are parsed, as a few bytes can ask for much memory."""
+"""Check CSV files of a run directory before they are parsed, because a few bytes can make a parser use much memory."""
 
 import csv
 import io

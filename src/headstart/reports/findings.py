@@ -11,7 +11,7 @@ from headstart.records.runs import Run, RunSet
 from headstart.reports.analysis import Analysis
 
 MOST_NAMES = 3
-PROVISIONAL = "One pair of runs only: such differences are provisional, as another seed may turn them."
+PROVISIONAL = "One pair of runs only: differences are provisional, as another seed may reverse them."
 
 
 def title_of(analysis: Analysis) -> str:
@@ -20,7 +20,7 @@ def title_of(analysis: Analysis) -> str:
 
 
 def runs_in_all(analysis: Analysis) -> str:
-    """Return the number of runs and the settings that all of them share, as a sentence."""
+    """Return two sentences: the number of runs, and the settings that all of them share."""
     _, constant = split_keys(analysis.groups)
     count, shared = len(analysis.runs), shared_settings(constant)
     return f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"
@@ -76,7 +76,7 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     if not others:
         return f"{best.label} has a test {metric.title} of {mean}"
     if not (alike or better or single or unknown):
-        return f"{best.label} is the best {panel.what} with {mean}"
+        return f"{best.label} is the best {panel.compared} with {mean}"
     clauses = [
         f"{words} {_listed(labels)}"
         for words, labels in (
@@ -113,16 +113,17 @@ def remarks(found: RunSet) -> list[str]:
     """Return notes on runs that are not counted, and on those that are."""
     lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in found.problems]
     if found.repeated:
-        lines.append(f"{len(found.repeated)} earlier repetition(s) of a run, not counted")
-    reused = [run for run in found.runs if _found_features(run)]
+        count = len(found.repeated)
+        lines.append(f"{count} run{'' if count == 1 else 's'} not counted: repeated later")
+    reused = [run for run in found.runs if _reused_features(run)]
     if reused:
         lines.append(
-            f"{len(reused)} of {len(found.runs)} runs found features that earlier runs had computed: their training"
-            " times leave that out"
+            f"{len(reused)} of {len(found.runs)} runs reused features that earlier runs computed; their training times"
+            " exclude that computation"
         )
     return lines
 
 
-def _found_features(run: Run) -> bool:
+def _reused_features(run: Run) -> bool:
     features = run.get("features")
     return isinstance(features, dict) and features.get("hit") is True

@@ -1,4 +1,4 @@
-"""The severities: the constants that CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made with.
+"""List the severities: the constants that CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made with.
 
 Hendrycks & Dietterich 2019 (arXiv:1903.12261); the numbers come from the authors' programs. Blurs, shifts and grain are
 in pixels. A blur that makes an image of 224 pixels hard to recognise destroys one of 32, so each size has its own set.

@@ -49,14 +49,14 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     ``overrides`` are the settings as typed. Raises a HeadstartError or an error of OmegaConf.
     """
     refuse_parts(overrides)
-    settings: Any = OmegaConf.to_container(closed(config))
+    settings: Any = OmegaConf.to_container(resolved(config))
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
     check_settings(settings)
     return trusted
 
 
-def closed(config: DictConfig, complete: bool = True) -> DictConfig:
+def resolved(config: DictConfig, complete: bool = True) -> DictConfig:
     """Return the settings with all references resolved, so that the run uses exactly what was checked.
 
     Raises ConfigError for a resolved value that looks like a reference again, and, if ``complete``, OmegaConf's error
@@ -65,17 +65,17 @@ def closed(config: DictConfig, complete: bool = True) -> DictConfig:
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     for key, value in flatten(settings).items():
         if "${" in str(value):
-            raise ConfigError(f"{key}={value}: no setting may hold ${{ once its references are filled in.")
+            raise ConfigError(f"{key}={value}: no setting may hold ${{ after its references are resolved.")
     filled: DictConfig = OmegaConf.create(settings)
     return filled
 
 
-def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Return the resolved settings of a command without a run, after a check of every class that they name.
+def resolved_and_checked(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return the resolved settings of a command that makes no run, and check every class that they name.
 
     Loads torch. Raises ConfigError.
     """
-    config = closed(config, complete=False)
+    config = resolved(config, complete=False)
     settings: Any = OmegaConf.to_container(config)
     check_targets(settings, trusted_packages(settings, overrides), TRUST)
     return config
@@ -115,8 +115,8 @@ def check_groups(settings: Mapping[str, Any]) -> None:
         full.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"output_dir={printable(str(place))}: TensorBoard writes only below names in UTF-8, and"
-            f" '{printable(full)}' is none; choose another folder."
+            f"output_dir={printable(str(place))}: TensorBoard needs a path in UTF-8, and"
+            f" '{printable(full)}' is not; choose another folder."
         ) from None
 
 
@@ -142,11 +142,11 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for trainer settings that end a run within an epoch, do not exist or have no effect."""
     trainer = settings["trainer"]
     if trainer.get("max_steps", -1) not in (-1, None):
-        raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
+        raise ConfigError("trainer.max_steps: a run is validated after whole epochs; use trainer.max_epochs.")
     if any(trainer.get(name, 1) != 1 for name in ("check_val_every_n_epoch", "val_check_interval")):
         raise ConfigError(
-            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: every epoch is judged once,"
-            " at its end."
+            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: validation runs once, at"
+            " the end of each epoch."
         )
     least, epochs = trainer.get("min_epochs"), trainer.get("max_epochs")
     if is_whole(least) and is_whole(epochs) and least > epochs:
@@ -179,7 +179,7 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
     if augmentation.get("policy") is not None and not any(
         isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
     ):
-        raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
+        raise ConfigError(f"augmentation.policy={augmentation['policy']}: only augmentation=learned reads it.")
 
 
 def check_masks(settings: Mapping[str, Any]) -> None:
@@ -208,14 +208,14 @@ def check_references(names: Iterable[str]) -> list[str]:
 
 
 def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Return the packages in allow_targets. Raises ConfigError where a file sets it, as a file may not trust itself."""
+    """Return the packages in allow_targets. Raises ConfigError if a config file sets it."""
     wanted = settings.get("allow_targets") or []
     if not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
         raise ConfigError(f"allow_targets={wanted}: expected a list of packages, as in allow_targets=[my_package].")
     typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
     if wanted and not typed:
         raise ConfigError(
-            f"allow_targets={wanted} stands in a config file, which cannot vouch for itself; if you trust it, add"
+            f"allow_targets={wanted} is set in a config file, where it has no effect; if you trust the file, add"
             f" allow_targets=[{','.join(wanted)}] to the command."
         )
     return wanted

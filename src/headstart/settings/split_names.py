@@ -11,7 +11,7 @@ WORDS = {
     **dict.fromkeys("dev devel development eval evaluation".split(), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }  # fmt: skip
-# Words beside these without meaning, as in train_images, seg_test, ValidationSet, test2017.
+# Words without meaning beside these, as in train_images, seg_test, ValidationSet, test2017.
 FILLERS = frozenset(
     "set sets data dataset datasets image images img imgs pic pics picture pictures photo photos seg split splits"
     " folder dir file files crop cropped crops resized raw full all new final small mini part my the"
@@ -22,7 +22,7 @@ FILLERS = frozenset(
 def split_of(name: str) -> str | None:
     """Return train, validation or test for a name that means one of them by itself; None for others."""
     split, rest = _parts(name)
-    return split if all(_says_nothing(word) for word in rest) else None
+    return split if all(_is_filler(word) for word in rest) else None
 
 
 def split_name(name: str) -> str:
@@ -31,7 +31,7 @@ def split_name(name: str) -> str:
 
 
 def split_folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the split of every name that means one by itself or in the company of the others.
+    """Return the split of every name that means one by itself or beside the other names.
 
     ``flowers_train`` may be a class; beside ``flowers_test`` it is a split.
     """
@@ -41,7 +41,7 @@ def split_folders(names: Iterable[str]) -> dict[str, str]:
         split, rest = _parts(name)
         if split is None:
             continue
-        if all(_says_nothing(word) for word in rest):
+        if all(_is_filler(word) for word in rest):
             found[name] = split
         else:
             alike[tuple(rest)][name] = split
@@ -72,5 +72,5 @@ def _cut(word: str) -> list[str]:
     return [word]
 
 
-def _says_nothing(word: str) -> bool:
+def _is_filler(word: str) -> bool:
     return word in FILLERS or word.isdigit()

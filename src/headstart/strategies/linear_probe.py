@@ -15,8 +15,9 @@ from typing import Any
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
+from headstart.solvers.probe import OnRow
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Segmentation
 from headstart.tasks.heads import put_linear
 
@@ -43,9 +44,7 @@ class LinearProbe(SolvedStrategy):
         if isinstance(self.task, Segmentation):
             probe = self.task.fit_probe(train, validation, self.strengths, on_row, self.loss)
         else:
-            probe = fit_probe_once(
-                train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced, self.task
-            )
+            probe = fit_probe_once(train, validation, self.task, self.strengths, self.loss, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.strength = probe.scores["l2"]
         return probe.number
@@ -55,13 +54,5 @@ class LinearProbe(SolvedStrategy):
         if isinstance(self.task, Segmentation):
             probe = self.task.fit_probe(images, images, [self.strength], loss=self.loss)
         else:
-            probe = fit_probe(
-                images,
-                images,
-                self.task.width,
-                [self.strength],
-                self.loss,
-                balanced=self.task.balanced,
-                judge=self.task,
-            )
+            probe = fit_probe(images, images, self.task, [self.strength], self.loss)
         put_linear(self.head, probe.weight, probe.bias)

@@ -14,8 +14,9 @@ from typing import Any
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
+from headstart.solvers.probe import OnRow
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Segmentation
 from headstart.tasks.heads import put_linear
 
@@ -40,7 +41,7 @@ class Ridge(SolvedStrategy):
         if isinstance(self.task, Segmentation):
             probe = self.task.fit_probe(train, validation, self.strengths, on_row, "ridge")
         else:
-            probe = fit_ridge(train, validation, self.task, self.strengths, self.task.weights_of, on_row)
+            probe = fit_ridge(train, validation, self.task, self.strengths, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.chosen = probe.scores["l2"], probe.scale
         return probe.number

@@ -251,7 +251,7 @@ class GradientStrategy(Strategy):
         return {
             "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._step_rates,
-            "apart": ranks.gathered([(float(value), images) for value, images in self._spread]),
+            "spread": ranks.gathered([(float(value), images) for value, images in self._spread]),
             **self.clock.state(),
         }
 
@@ -264,7 +264,7 @@ class GradientStrategy(Strategy):
             self.train_scores.resume(scores, self.device)
         self._step_rates = [(step, dict(rates)) for step, rates in progress["rates"]]
         if ranks.leads():
-            self._spread = [(torch.tensor(value), images) for value, images in progress["apart"]]
+            self._spread = [(torch.tensor(value), images) for value, images in progress["spread"]]
         self.open_phase()
         self.train()
 

@@ -123,7 +123,7 @@ class Strategy(HeadedBackbone):
 
     @property
     def wants_start_features(self) -> bool:
-        """Whether the start of the head is computed from features of the training images."""
+        """Return whether the start of the head is computed from features of the training images."""
         return self.task.head.init == "class_means"
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:

@@ -27,8 +27,8 @@ def setting_columns(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     }
 
 
-def words_of(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a few words for each run: its strategy, the settings that differ, and its seed.
+def run_labels(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a label for each run: its strategy, the settings that differ, and its seed.
 
     As in "head_only stages=stage1,stage2 seed=0". A run with a damaged run.json has the name of its directory.
     """

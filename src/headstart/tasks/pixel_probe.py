@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,15 +11,17 @@ from torch.nn import functional as F
 
 from headstart.progress import ProgressLine
 from headstart.seeds import generator
-from headstart.solvers import centroids, ridge
+from headstart.solvers import ridge
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
-from headstart.solvers.probe import Probe, end_of, rank, warn_of_end
-from headstart.solvers.probe_fit import balanced_weights, principal_axes
+from headstart.solvers.probe import OnRow, Probe, end_of, rank, warn_of_end
+from headstart.solvers.probe_fit import principal_axes
 from headstart.tasks.dense_heads import DenseLinear, resized
 from headstart.tasks.heads import put_linear
-from headstart.tasks.task import OnRow
+
+if TYPE_CHECKING:
+    from headstart.tasks.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
 PIXELS = 2**15  # of each split, at most, that take part in a fit
@@ -28,33 +30,8 @@ RIDGE = "ridge"  # the third loss, beside those of ``LOSSES``
 Solution = tuple[float, Tensor, Tensor]  # L2 strength, weight (K, D), bias (K,)
 
 
-class PixelTask(Protocol):
-    """What a fit needs to know of a task with a class for each pixel."""
-
-    @property
-    def width(self) -> int:
-        """Return the number of classes."""
-
-    @property
-    def balanced(self) -> bool:
-        """Return whether classes have equal total weight."""
-
-    @property
-    def primary(self) -> str:
-        """Return the name of the primary metric."""
-
-    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss over the pixels of a batch."""
-
-    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what each image adds to the primary metric."""
-
-    def primary_of(self, tallies: Tensor) -> float:
-        """Return the primary metric."""
-
-
 def fit_pixels(
-    task: PixelTask,
+    task: "Segmentation",
     head: DenseLinear,
     train: Features,
     validation: Features,
@@ -76,28 +53,28 @@ def fit_pixels(
         for number, (strength, weight, bias) in enumerate(_path(task, sample, strengths, loss)):
             scale = 1.0
             if held_out is not None:  # the scale of one-hot outputs means nothing to the cross-entropy
-                scale = centroids.best_scale(held_out.values @ weight.T + bias, held_out.targets)
+                scale = task.best_scale(held_out.values @ weight.T + bias, held_out.targets)
             put_linear(head, scale * weight, scale * bias)
             row = {"l2": strength}
             for split, features in (("train", train), ("validation", validation)):
                 row |= {f"{split}/{name}": value for name, value in scores_of(task, head, features).items()}
             on_row(number, row)
             rows.append(row)
-            if best is None or rank(row, task.primary) > rank(best.scores, task.primary):
+            if best is None or rank(row, task) > rank(best.scores, task):
                 best = Probe(scale * weight, scale * bias, number, row, scale=scale)
             progress.advance()
     if best is None:
         raise ValueError("fit_pixels needs at least one strength.")
-    end = end_of(rows, best.number, task.primary)
+    end = end_of(rows, best.number, task)
     warn_of_end(end, best.scores["l2"])
     return replace(best, end=end)
 
 
-def _path(task: PixelTask, sample: Features, strengths: Sequence[float], loss: str) -> Iterator[Solution]:
+def _path(task: "Segmentation", sample: Features, strengths: Sequence[float], loss: str) -> Iterator[Solution]:
     """Yield the solution of each strength, strongest first."""
-    weights = balanced_weights(sample.targets, task.width) if task.balanced else None
+    weights = task.weights_of(sample.targets)
     if loss == RIDGE:
-        yield from ridge.solve(sample.values, F.one_hot(sample.targets, task.width).double(), strengths, weights)
+        yield from ridge.solve(sample.values, task.regress_on(sample.targets), strengths, weights)
         return
     mean, std = standardisation(sample.values)
     x = (sample.values - mean) / std
@@ -139,7 +116,7 @@ def pixel_rows(head: DenseLinear, features: Features, most: int = PIXELS) -> Fea
 
 
 @torch.no_grad()
-def scores_of(task: PixelTask, head: DenseLinear, features: Features) -> dict[str, float]:
+def scores_of(task: "Segmentation", head: DenseLinear, features: Features) -> dict[str, float]:
     """Return the loss and the primary metric of all pixels; batches of images weigh by their pixels with a class."""
     total, pixels, tallies = 0.0, 0, []
     for start in range(0, len(features.values), AT_ONCE):

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from headstart.kinds import KINDS
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
+from headstart.solvers import centroids
 from headstart.solvers.features import Features
 from headstart.solvers.overlaps import mean_iou, tallies_of
-from headstart.solvers.probe import Probe
-from headstart.solvers.probe_fit import STRENGTHS
+from headstart.solvers.probe import OnRow, Probe, ignore
+from headstart.solvers.probe_fit import STRENGTHS, balanced_weights
 from headstart.tasks.dense_heads import DenseLinear, dense_head
 from headstart.tasks.heads import LinearHead
 from headstart.tasks.pixel_probe import fit_pixels
-from headstart.tasks.task import OnRow
 
 IGNORED = -1
 
@@ -127,12 +127,24 @@ class Segmentation:
     def start_head(self, head: nn.Module, features: Features) -> None:
         """Do nothing, as no start of this head needs features."""
 
+    def regress_on(self, targets: Tensor) -> Tensor:
+        """Return one-hot targets of pixels (P,), float64 (P, C)."""
+        return F.one_hot(targets, self.num_classes).double()
+
+    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the factor for least-squares outputs of pixels (P, C) that gives the lowest cross-entropy."""
+        return centroids.best_scale(outputs, targets)
+
+    def weights_of(self, targets: Tensor) -> Tensor | None:
+        """Return the weight of each pixel in a solved fit, (P,) with mean 1; None if all weights are equal."""
+        return balanced_weights(targets, self.num_classes) if self.balanced else None
+
     def fit_probe(
         self,
         train: Features,
         validation: Features,
         strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
+        on_row: OnRow = ignore,
         loss: str = "logistic",
     ) -> Probe:
         """Return a linear head on joined maps, with the L2 strength that is best on validation.

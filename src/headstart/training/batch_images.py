@@ -36,7 +36,7 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) ->
 
 @torch.no_grad()
 def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
-    """The first ``count`` images of the first batch as they enter the network: float (N, C, S, S), normalised.
+    """Return the first images of the first batch as they enter the network: float (N, C, S, S), normalised.
 
     Several views of one image are side by side.
     """
@@ -68,7 +68,7 @@ def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
     x = (normalised - strategy.pixel_shift) / strategy.pixel_scale
     if x.shape[-1] > SIDE:
         x = interpolate(x, size=(SIDE, SIDE), mode="area")
-    return strategy.backbone.signature.drawn(x).permute(0, 2, 3, 1).cpu().numpy()
+    return strategy.backbone.signature.drawn(x.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

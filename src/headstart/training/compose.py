@@ -98,6 +98,8 @@ def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
 
 def augments_on_device(config: DictConfig, device: str) -> bool:
     """Return whether the loader only draws views, and the device of the network computes them in batches."""
+    if make_features(config).views is not None or config.strategy.get("views") is not None:
+        return False  # views that are kept are made one by one
     where = config.augmentation.get("where", "auto")
     return where == "device" or (where == "auto" and device != "cpu")
 
@@ -152,6 +154,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         without = config.copy()
         without.backbone.weights = None
         wanted["random_backbone"] = make(without, "backbone")
+        wanted["random_backbone"].take_inputs(data.signature)
     if getattr(kind, "by_gradient", True):
         wanted |= {
             "optimizer": make(config, "optimizer"),
@@ -244,7 +247,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         logger=loggers,
         callbacks=callbacks,
         default_root_dir=str(directory),
-        **_shared_out(config),
+        **_device_arguments(config),
     )
     processes.check_world(trainer, config.trainer)
     if trainer.world_size > 1 and config.trainer.get("auto_batch"):
@@ -278,7 +281,7 @@ def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
         )
 
 
-def _shared_out(config: DictConfig) -> dict[str, Any]:
+def _device_arguments(config: DictConfig) -> dict[str, Any]:
     """Return the trainer's further arguments for several devices; none for one device."""
     strategy = config.trainer.get("strategy")
     if strategy is None:

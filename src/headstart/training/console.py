@@ -10,8 +10,8 @@ from pathlib import Path
 from headstart import progress
 
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
-# Warnings of Lightning about what is intended here: small data needs no workers, frozen stages stay in eval mode.
-MEANT = (
+# Warnings of Lightning about intended behaviour: small data needs no workers, frozen stages stay in eval mode.
+INTENDED = (
     ".*custom batch sampler.*for prediction.*",  # it returns every image
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
@@ -52,7 +52,7 @@ class _File(logging.FileHandler):
 
 
 @contextmanager
-def talking(file: Path | None = None) -> Iterator[None]:
+def show_log(file: Path | None = None) -> Iterator[None]:
     """Send headstart's log to the terminal and, with the time of day, to the file, if any."""
     logger = logging.getLogger("headstart")
     handlers: list[logging.Handler] = [_Terminal()]
@@ -75,9 +75,9 @@ def talking(file: Path | None = None) -> Iterator[None]:
         logger.propagate = propagate
 
 
-def quieten() -> None:
+def silence_lightning() -> None:
     """Silence Lightning's messages about itself; other warnings still show."""
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
-    for message in MEANT:
+    for message in INTENDED:
         warnings.filterwarnings("ignore", message)

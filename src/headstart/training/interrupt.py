@@ -25,12 +25,12 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether the run should end after this step."""
+        """Return whether the run should end after this step."""
         return self.received is not None
 
     @property
     def reason(self) -> str:
-        """The reason of the end, for display."""
+        """Return the reason of the end, for display."""
         return f"stopped by {signal.Signals(self.received or signal.SIGINT).name}"
 
     def end(self) -> None:

@@ -18,15 +18,7 @@ log = logging.getLogger(__name__)
 def describe_run(config: DictConfig, parts: Parts) -> None:
     """Log data, weights, the training plan and the augmentation."""
     data, strategy = parts.data, parts.strategy
-    size = strategy.backbone.preprocessing.image_size
-    if data.splits_made:
-        log.info("%s", data.splits_made)
-    phrase, _ = data.targets.describe(data.train.targets, data.class_names, data.balance)
-    log.info(
-        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
-        data.name, phrase, len(data.train), len(data.validation), len(data.test), size, size,
-    )  # fmt: skip
-    describe_data(data)
+    describe_data(data, str(data.name), strategy.backbone.preprocessing.image_size)
     if data.skipped:
         log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
     if (data.targets.from_folders or data.gives_masks) and (
@@ -39,13 +31,19 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in HEADER]
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
-    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
+    if steps := augmentation_steps(config, parts.augmentation, data.train.packs):
         log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
 
 
-def describe_data(data: ImageData) -> None:
-    """Log the sizes of the classes, unused files, and suspicious findings."""
-    _, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
+def describe_data(data: ImageData, title: str, size: int) -> None:
+    """Log made splits, numbers and sizes of images, sizes of classes, unused files, and suspicious findings."""
+    if data.splits_made:
+        log.info("%s", data.splits_made)
+    phrase, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
+    log.info(
+        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
+        title, phrase, len(data.train), len(data.validation), len(data.test), size, size,
+    )  # fmt: skip
     for line in lines:
         log.info("%s", line)
     if data.not_used:

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.augmentations import Augmentation
+from headstart.augmentations import Augmentation, Pipeline
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.features import FeatureSettings
@@ -27,6 +27,7 @@ from headstart.settings.early_checks import check_settings
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
 from headstart.training import compose
+from headstart.training.console import silence_lightning
 from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, warn_of_corners
 from headstart.training.resume import KeepProgress
 from headstart.training.reuse import check_views
@@ -58,7 +59,7 @@ class Described:
 
     @property
     def name(self) -> str:
-        """The name of its directory."""
+        """Return the name of its directory."""
         names = self.names
         return identity.readable_name(
             names["dataset"],
@@ -74,7 +75,7 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
 
     Finds the images and hashes those that have changed. Raises a HeadstartError if that fails.
     """
-    settings = settled(config)
+    settings = run_settings(config)
     config = OmegaConf.create(settings)
     data = compose.make_data(config)
     names = {
@@ -92,8 +93,8 @@ def facts_folder(config: DictConfig) -> Path | None:
     return features.folder(config.output_dir) / IMAGES if features.enabled else None
 
 
-def settled(config: DictConfig) -> dict[str, Any]:
-    """Return the settings with every reference resolved and an absolute folder of images."""
+def run_settings(config: DictConfig) -> dict[str, Any]:
+    """Return the settings of a run: every reference resolved, the folder of images absolute."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
     if not compose.starts_pretrained(config):
@@ -135,12 +136,12 @@ def prepare(
     backbone = compose.make_backbone(config)
     if every_stage and config.head.stages is None:
         config.head.stages = backbone.stage_names
-    data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
+    on_device = compose.augments_on_device(config, trainer.strategy.root_device.type)
+    views = Pipeline(augmentation.views, in_batches=on_device)
+    data.prepare(backbone.preprocessing, views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
-    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
-    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
     warn_of_corners(config, data)
     check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
     check_limits(trainer, data)
@@ -149,8 +150,9 @@ def prepare(
     return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
 
 
-def settle_on_the_cpu() -> None:
-    """Without a GPU, fix PyTorch's answer, as its optimizers else look for a driver at every step, in 0.2 ms."""
+def settle_process() -> None:
+    """Silence Lightning, and hide CUDA if there is no GPU: optimizers would search for one at every step (0.2 ms)."""
+    silence_lightning()
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 

@@ -27,6 +27,7 @@ from headstart.records.names import (
     CHECKPOINT_FOLDER,
     CURVE_FILE,
     LOG_FILE,
+    RANK_LOG,
     SETTINGS_FILE,
     TEST_PREDICTIONS,
     VALIDATION_PREDICTIONS,
@@ -39,13 +40,13 @@ from headstart.tasks.scores import scores_of_kept
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.console import quieten, talking
+from headstart.training.console import show_log
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
 from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
-from headstart.training.prepare import Described, Parts, describe, prepare, settle_on_the_cpu
+from headstart.training.prepare import Described, Parts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
 from headstart.training.reuse import frozen_data
@@ -86,11 +87,10 @@ def carry_out(
     validation of the chosen epoch.
     """
     start = time.perf_counter()
-    quieten()
-    settle_on_the_cpu()
+    settle_process()
     config = described.config
     write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
-    with talking(directory / LOG_FILE), listening() as stop:
+    with show_log(directory / LOG_FILE), listening() as stop:
         manifest = Manifest(directory, _known_before(described, directory, overrides, repeats))
         try:
             value = _within_memory(config, described.data, directory, manifest, start)
@@ -104,11 +104,10 @@ def carry_out(
 
 def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
     """Train as a follower in a run that another process leads and records; return the same metric."""
-    quieten()
-    settle_on_the_cpu()
+    settle_process()
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
-    with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
+    with processes.silent(), listening(), processes.ProcessGroup(directory, RANK_LOG) as group:
         data = compose.make_data(config)
         return train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
 
@@ -134,10 +133,10 @@ def _known_before(
         "seed": config.seed,
         "provenance": {
             **provenance.git_state(),
-            **provenance.keep(directory),
+            **provenance.write_code(directory),
             "packages": provenance.packages(),
             "hardware": provenance.hardware(),
-            **provenance.call(overrides),
+            **provenance.command_of(overrides),
             "dataset_fingerprint": None,
             "weights": {"name": None, "sha256": None},
         },
@@ -180,7 +179,7 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
     parts = 1
     while True:
         try:
-            with processes.ProcessGroup(directory) as group:
+            with processes.ProcessGroup(directory, RANK_LOG) as group:
                 return train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
@@ -253,7 +252,7 @@ def train_and_test(
         epoch = parts.strategy.fit(parts.trainer, cached or parts.data, at_start, resume, batch_parts)
     watch.seconds += parts.keep.earlier_seconds
     tested = _test(parts, cached, views, epoch, directory, watch)
-    manifest.content["features"] = _of_features(cached)
+    manifest.content["features"] = _features_entry(cached)
     _write_predictions(parts, tested, directory, one_view=views is None)
     metrics = _metrics(parts, tested, epoch)
     if ranks.leads():
@@ -341,7 +340,7 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
     return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
 
 
-def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
+def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:
     """Return the entry of cached features in run.json; log the time that they saved."""
     if cached is None:
         return None

@@ -47,7 +47,7 @@ def choose(predictions: ClassPredictions, count: int) -> ChosenMistakes:
 
     Without mistakes, return the right predictions with the lowest probability. Ties keep the order of the file.
     """
-    probability = predictions.probabilities[np.arange(len(predictions.said)), predictions.said]
+    probability = predictions.probabilities[np.arange(len(predictions.predicted)), predictions.predicted]
     mistakes = np.flatnonzero(~predictions.correct)
     if len(mistakes):
         return ChosenMistakes(mistakes[np.argsort(-probability[mistakes], kind="stable")][:count], True)
@@ -60,7 +60,7 @@ def mistakes_csv(predictions: ClassPredictions, chosen: ChosenMistakes) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["number", "id", "target", "prediction", "probability_of_prediction", "probability_of_target"])
     for number, row in enumerate(chosen.rows.tolist(), start=1):
-        target, predicted = int(predictions.targets[row]), int(predictions.said[row])
+        target, predicted = int(predictions.targets[row]), int(predictions.predicted[row])
         shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (predicted, target)]
         classes = predictions.classes
         table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[predicted], *shares]))
@@ -93,7 +93,7 @@ def draw_mistakes(
 
 def caption(axes: "Axes", predictions: ClassPredictions, row: int, number: int) -> None:
     """Write the image's number, predicted class and true class above it, each class with its probability."""
-    predicted, target = int(predictions.said[row]), int(predictions.targets[row])
+    predicted, target = int(predictions.predicted[row]), int(predictions.targets[row])
     shares = predictions.probabilities[row]
     lines = [("predicted", predicted, PREDICTED), ("true", target, TRUE)]
     if predicted == target:

@@ -10,7 +10,7 @@ from headstart.reports.tables.cells import GroupColumn, group_table, score_cell
 
 
 def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
-    """Return one row per group, lowest mean corruption error first."""
+    """Return one row per group, the lowest mean corruption error first."""
     best = {id(group) for group, is_best in found.rows if is_best}
     columns: list[GroupColumn] = [
         (Column("mCE (%)", "number"), lambda group: score_cell(found.mce(group), id(group) in best)),
@@ -23,7 +23,7 @@ def robustness_table(analysis: Analysis, found: Measured) -> ReportTable:
         ("robustness", "Robustness", _note(found)),
         [group for group, _ in found.rows],
         columns,
-        behind=lambda group: (run for run in group.runs if run.id in found.runs),
+        runs_of=lambda group: (run for run in group.runs if run.id in found.runs),
     )
 
 
@@ -34,7 +34,7 @@ def corruption_tables(analysis: Analysis, found: Measured) -> list[ReportTable]:
         errors = [(analysis.places(group.runs), found.by_corruption(group)) for group in panel.groups]
         columns = [Column("corruption"), *(Column(group.label, "number") for group in panel.groups)]
         rows = [
-            [Cell(name), *(share_cell(of[name].mean if name in of else math.nan, runs) for runs, of in errors)]
+            [Cell(name), *(share_cell(means[name].mean if name in means else math.nan, runs) for runs, means in errors)]
             for name in found.corruptions(panel)
         ]
         title = f"Error by corruption: {panel.title}"
@@ -44,7 +44,7 @@ def corruption_tables(analysis: Analysis, found: Measured) -> list[ReportTable]:
 
 def _note(found: Measured) -> str:
     first, *others = found.runs.values()
-    over = "the corruptions that were measured"
+    over = "the measured corruptions"
     if all(other.cells == first.cells for other in others):
         over = f"{len(first.corruptions)} corruptions at severities {', '.join(map(str, first.severities))}"
     return (
