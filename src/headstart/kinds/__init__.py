@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.errors import DataError
@@ -11,6 +11,7 @@ from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.regression import NumberKind
+from headstart.kinds.segmentation import SegmentationKind
 
 __all__ = [
     "DEFAULT",
@@ -25,7 +26,8 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind(), LabelSetKind())}
+_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 

@@ -18,6 +18,7 @@ from headstart.solvers.features import Features
 from headstart.solvers.probe import OnRow
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import SolvedStrategy
+from headstart.tasks import Segmentation
 from headstart.tasks.heads import put_linear
 
 STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
@@ -31,7 +32,7 @@ class LinearProbe(SolvedStrategy):
     lowest loss. The head includes the standardisation, so that the network takes plain images.
     """
 
-    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel")
+    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,12 +41,18 @@ class LinearProbe(SolvedStrategy):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit a classifier for each strength and put the best into the head."""
-        probe = fit_probe_once(train, validation, self.task, self.strengths, self.loss, on_row)
+        if isinstance(self.task, Segmentation):
+            probe = self.task.fit_probe(train, validation, self.strengths, on_row, self.loss)
+        else:
+            probe = fit_probe_once(train, validation, self.task, self.strengths, self.loss, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.strength = probe.scores["l2"]
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Fit a classifier with the chosen strength."""
-        probe = fit_probe(images, images, self.task, [self.strength], self.loss)
+        if isinstance(self.task, Segmentation):
+            probe = self.task.fit_probe(images, images, [self.strength], loss=self.loss)
+        else:
+            probe = fit_probe(images, images, self.task, [self.strength], self.loss)
         put_linear(self.head, probe.weight, probe.bias)

@@ -17,6 +17,7 @@ from headstart.solvers.features import Features, in_double
 from headstart.solvers.probe import OnRow
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
 from headstart.strategies.solved import SolvedStrategy
+from headstart.tasks import Segmentation
 from headstart.tasks.heads import put_linear
 
 
@@ -28,7 +29,7 @@ class Ridge(SolvedStrategy):
     prediction.
     """
 
-    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "multilabel")
+    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "multilabel", "segmentation")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +38,10 @@ class Ridge(SolvedStrategy):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Solve for each strength and put the best head in place."""
-        probe = fit_ridge(train, validation, self.task, self.strengths, on_row)
+        if isinstance(self.task, Segmentation):
+            probe = self.task.fit_probe(train, validation, self.strengths, on_row, "ridge")
+        else:
+            probe = fit_ridge(train, validation, self.task, self.strengths, on_row)
         put_linear(self.head, probe.weight, probe.bias)
         self.chosen = probe.scores["l2"], probe.scale
         return probe.number
@@ -45,6 +49,10 @@ class Ridge(SolvedStrategy):
     def compute_again(self, images: Features) -> None:
         """Solve for the chosen strength and keep the scale, which only images outside the fit can determine."""
         strength, scale = self.chosen
+        if isinstance(self.task, Segmentation):
+            probe = self.task.fit_probe(images, images, [strength], loss="ridge")
+            put_linear(self.head, scale / probe.scale * probe.weight, scale / probe.scale * probe.bias)
+            return
         images, task = in_double(images), self.task
         ((_, weight, bias),) = solve(
             images.values, task.regress_on(images.targets), [strength], task.weights_of(images.targets)
