@@ -26,15 +26,9 @@ STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0
 class LinearProbe(SolvedStrategy):
     """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
-    <<<<<<< HEAD
-        ``loss`` is "logistic" (multinomial; of several labels an image, one for each label) or "hinge" (squared, each class
-        against the others: a linear SVM). The strength with the best primary metric on validation is chosen, then the
-        lowest loss. The head includes the standardisation, so that the network takes plain images.
-    =======
-        ``loss`` is "logistic" (multinomial) or "hinge" (squared, each class against the others: a linear SVM). The strength
-        with the best validation accuracy is chosen; lower loss breaks ties. The head includes the standardisation, so that
-        the network takes plain images.
-    >>>>>>> main
+    ``loss`` is "logistic" (multinomial; of several labels an image, one for each label) or "hinge" (squared, each class
+    against the others: a linear SVM). The strength with the best primary metric on validation is chosen; lower loss
+    breaks ties. The head includes the standardisation, so that the network takes plain images.
     """
 
     picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel")
