@@ -17,7 +17,18 @@ from torch.utils.data import DataLoader, Dataset
 from headstart.data import ImageFolder
 from headstart.errors import CrashError, DataError
 from headstart.training.crashes import crash_of, happens_again
-from headstart.workers import CODES, CONTEXT, LACKS, PATIENCE, as_raised, begin, causes, end_all, failure_of, rehearse
+from headstart.workers import (
+    CONTEXT,
+    EXIT_BASE,
+    PATIENCE,
+    SHORTAGES,
+    as_raised,
+    begin,
+    causes,
+    end_all,
+    failure_of,
+    rehearse,
+)
 
 DIED = "DataLoader worker (pid 31) exited unexpectedly with exit code {}. Details are lost due to multiprocessing."
 CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n  File ...\n{1}\n"
@@ -26,8 +37,8 @@ CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most r
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (RuntimeError(DIED.format(CODES + errno.EMFILE)), "too many files are open"),
-        (RuntimeError(DIED.format(CODES + errno.ENOSPC)), "/dev/shm"),
+        (RuntimeError(DIED.format(EXIT_BASE + errno.EMFILE)), "too many files are open"),
+        (RuntimeError(DIED.format(EXIT_BASE + errno.ENOSPC)), "/dev/shm"),
         (RuntimeError(DIED.format(1)), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Killed."), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Bus error. It is possible that"), "/dev/shm"),
@@ -75,7 +86,7 @@ def raised(number: int) -> OSError:
     raise AssertionError
 
 
-@pytest.mark.parametrize("number", sorted(LACKS))
+@pytest.mark.parametrize("number", sorted(SHORTAGES))
 def test_the_first_cause_counts(number: int) -> None:
     def unfinished() -> None:
         try:
@@ -88,7 +99,7 @@ def test_the_first_cause_counts(number: int) -> None:
     assert [type(cause) for cause in causes(found.value)] == [type(raised(number)), RuntimeError]
     crash = crash_of(found.value)
     assert crash is not None
-    assert LACKS[number][0] in str(crash)
+    assert SHORTAGES[number][0] in str(crash)
     assert happens_again(found.value)  # under the same limits, so that it is not tried again
 
 

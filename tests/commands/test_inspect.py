@@ -89,8 +89,8 @@ def test_the_size_is_that_of_the_weights_unless_said(
     [
         (["backbone=resnet5"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["bakbone=resnet50"], r"no setting 'bakbone'. Did you mean 'backbone'\?"),
-        (["resnet50"], r"'resnet50' is no setting; expected key=value, as in backbone=resnet50"),
-        (["-m", "backbone=resnet18"], r"'-m' is no setting"),
+        (["resnet50"], r"'resnet50' is not a setting; expected key=value, as in backbone=resnet50"),
+        (["-m", "backbone=resnet18"], r"'-m' is not a setting"),
         (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["backbone=timm"], r"backbone.name is not set"),
         (["backbone=vit_b_16", "dataset.image_size=100"], r"needs a multiple of its patch size"),

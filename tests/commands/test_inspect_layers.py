@@ -13,7 +13,7 @@ from conftest import TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
-from headstart.analysis.layer_report import TEST, VALIDATION, draw, probes_csv, probes_table, verdict
+from headstart.analysis.layer_report import TEST, VALIDATION, draw_layers, layer_verdict, probes_csv, probes_table
 from headstart.cli import main
 from headstart.features import keeping
 
@@ -134,8 +134,8 @@ def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None
     [
         (["bakbone=resnet50"], r"no setting 'bakbone'. Did you mean 'backbone'\?"),
         (["backbone=resnet5"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
-        (["resnet50"], r"'resnet50' is no setting; expected key=value"),
-        (["-m"], r"'-m' is no setting"),
+        (["resnet50"], r"'resnet50' is not a setting; expected key=value"),
+        (["-m"], r"'-m' is not a setting"),
         (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
@@ -186,7 +186,7 @@ PROBES = [
 
 
 def test_the_best_stage_is_that_of_validation() -> None:
-    assert verdict(PROBES) == "stage1 transfers best: validation 88.1 %, test 87.2 %", "ties go to the lower loss"
+    assert layer_verdict(PROBES) == "stage1 transfers best: validation 88.1 %, test 87.2 %", "ties go to the lower loss"
     lines = [re.split(r"\s{2,}", line.strip()) for line in probes_table(PROBES).splitlines()]
     assert lines[0] == ["stage", "features", "l2", "validation accuracy", "test accuracy"]
     assert lines[4] == ["stage2", "40", "0.0316", "88.1 %", "90.0 %"]
@@ -195,7 +195,7 @@ def test_the_best_stage_is_that_of_validation() -> None:
 
 
 def test_the_figure() -> None:
-    (axes,) = draw(PROBES, "net on data").axes
+    (axes,) = draw_layers(PROBES, "net on data").axes
     drawn = {str(line.get_label()): np.asarray(line.get_ydata(), dtype=float) for line in axes.lines}
     assert drawn["validation"] == pytest.approx([50, 88.1, 88.1])
     assert drawn["test"] == pytest.approx([60, 87.2, 90])

@@ -85,7 +85,7 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["dataset=image_folder", "dataset.root=gone"], "there is no such folder"),
         (["dataset._target_=os.system"], "a config file may only name classes"),
         (["policy.lr=1,2"], "one value for each setting"),
-        (["--now"], "'--now' is no setting"),
+        (["--now"], "'--now' is not a setting"),
     ],
 )
 def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from headstart.records.curves import CsvCurves, Curves, TensorBoardCurves
+from headstart.records.curves import CsvCurves, CurveLogger, TensorBoardCurves
 
 
-def log(curves: Curves) -> None:
+def log(curves: CurveLogger) -> None:
     """Log in Lightning's order: validation, training, then test."""
     for epoch in range(2):
         curves.log_metrics({"epoch": epoch, "validation/accuracy": 0.5 + epoch / 10, "validation/loss": 1.0})

@@ -22,9 +22,9 @@ ENTRIES = ("status", "id", "seed", "augmentation", "metrics", "source", "started
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, {"id": "x", "dataset": "ants", "seed": 3, "augmentation": ["flip", "none"]})
-    assert (record_of(tmp_path).status, record_of(tmp_path).lives) == ("running", False)
+    assert (record_of(tmp_path).status, record_of(tmp_path).is_running) == ("running", False)
     with RunLock(tmp_path):
-        assert record_of(tmp_path).lives
+        assert record_of(tmp_path).is_running
     manifest.update(metrics={"test/accuracy": 0.5, "test/loss": float("nan")}, source={"hash": "abc"})
     manifest.finish("finished")
     record = record_of(tmp_path)

@@ -35,7 +35,7 @@ WRONG = {
     "+trainer.overfit_batches=2": r"trainer.overfit_batches=2: expected 0, .* use limit_train_batches",
     "+trainer.enable_checkpointing=false": r"expected true, as the best epoch is chosen among checkpoints",
     "+trainer.model_registry=[]": r"trainer.model_registry=\[\]: expected a name",
-    "+callbacks.mine.patience=5": r"callbacks.mine: expected the class to make in callbacks.mine._target_",
+    "+callbacks.mine.patience=5": r"callbacks.mine: expected the path of a class in callbacks.mine._target_",
     "+callbacks.mine._target_=pytorch_lightning.callbacks.LearningRateFinder": r"change nothing .*strategy.lr=auto",
     "+callbacks.mine._target_=pytorch_lightning.callbacks.BatchSizeFinder": r"change nothing .*trainer.auto_batch=true",
     "+trainer.max_steps=7": r"trainer.max_steps: a run is validated after whole epochs; use trainer.max_epochs",

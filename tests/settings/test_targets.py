@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY, answer_of
+from conftest import SMALLEST, TINY, answer_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +33,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    assert main(["train", *TINY, "output_dir=o", *arguments]) == 2
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o", *arguments]) == 2
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1, said
     assert not list(Path().rglob("run.json"))
@@ -62,7 +62,7 @@ def test_what_train_refuses(settings: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_a_class_of_another_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *TINY, "+callbacks.x._target_=torch.nn.Identity"]) == 2
+    assert main(["train", *SMALLEST, *TINY, "+callbacks.x._target_=torch.nn.Identity"]) == 2
     assert capsys.readouterr().err == "headstart: callbacks.x: Identity is no callback of Lightning's.\n"
 
 
@@ -72,7 +72,7 @@ def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys
     assert "add allow_targets=[mine]" in said
     assert not Path("imported").exists(), "foreign code is not even imported"
     typed = ["strategy._target_=mine.Own", "allow_targets=[mine]", "debug=fast"]
-    assert main(["train", *TINY, "output_dir=o", *typed]) == 0
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o", *typed]) == 0
     assert Path("imported").exists()
     (run,) = Path("o").rglob("run.json")
     assert yaml.safe_load((run.parent / "config.yaml").read_text())["allow_targets"] == ["mine"]
@@ -222,7 +222,9 @@ def evil(tmp_path: Path) -> Path:
     ],
 )
 def test_a_folder_of_a_stranger(name: str, sentence: str, evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--config-dir", str(evil), f"experiment={name}", *TINY, "output_dir=o", "debug=fast"]) in (
+    assert main(
+        ["train", "--config-dir", str(evil), f"experiment={name}", *SMALLEST, *TINY, "output_dir=o", "debug=fast"]
+    ) in (
         1,
         2,
     )

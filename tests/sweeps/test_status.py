@@ -149,7 +149,7 @@ def test_a_sweep_that_runs(tmp_path: Path, alive: Any) -> None:
     alive(sweep)
     found = overview([tmp_path], NOW)
     (told,) = found.sweeps
-    assert told.lives
+    assert told.is_running
     assert (told.jobs, told.left) == (8, 4)
     assert told.remaining == pytest.approx(4 * 50 + 0)
     assert "go on" not in total_line(found)

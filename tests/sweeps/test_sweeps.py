@@ -15,7 +15,7 @@ from resuming import Killed
 
 from headstart.cli import main
 from headstart.records.finding import find_run_directories
-from headstart.records.lock import RunLock, _is_taken, held
+from headstart.records.lock import RunLock, _is_taken, is_locked
 from headstart.records.outcomes import JobOutcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
 from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, end_sweep
 from headstart.sweeps.earlier import abandoned, earlier_runs
@@ -126,14 +126,14 @@ def test_a_sweep_that_cannot_begin_does_not(capsys: pytest.CaptureFixture[str]) 
     assert told.value.code == 2
     assert capsys.readouterr().err.startswith("headstart: the sweep cannot begin: Is a directory")
     assert not list(Path("bad").glob("textures-*"))
-    assert not held(Path("bad"))
+    assert not is_locked(Path("bad"))
 
 
 def test_asking_takes_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     with held_elsewhere(tmp_path):
-        assert held(tmp_path)
+        assert is_locked(tmp_path)
         assert not RunLock(tmp_path).acquire()
     with (tmp_path / ".lock").open("r+") as file:
         assert not _is_taken(file)
@@ -221,31 +221,31 @@ def test_one_folder_is_swept_by_one_process_at_a_time(capsys: pytest.CaptureFixt
     (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
     code = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT / 'src')!r})\n"
-        "from pathlib import Path; from headstart.records.lock import RunLock, held\n"
-        f"place = Path({str(folder)!r}); assert not held(place); assert RunLock(place).acquire()\n"
+        "from pathlib import Path; from headstart.records.lock import RunLock, is_locked\n"
+        f"place = Path({str(folder)!r}); assert not is_locked(place); assert RunLock(place).acquire()\n"
         "print('taken', flush=True); sys.stdin.readline()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "taken\n"
-        assert held(folder)
+        assert is_locked(folder)
         with pytest.raises(SystemExit) as stopped:
             main(SWEEP)
         assert stopped.value.code == 2
         other.kill()
         other.wait()
     assert "is being swept by another process" in capsys.readouterr().err
-    assert not held(folder)
+    assert not is_locked(folder)
     assert main(SWEEP) == 0
 
 
 def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     with lock:
-        assert held(tmp_path)
+        assert is_locked(tmp_path)
         assert not RunLock(tmp_path).acquire()
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 
 from headstart.augmentations import FixedViews
 from headstart.augmentations.fixed_views import KINDS
@@ -17,7 +17,7 @@ LIST = "augmentation=[crop_resize,augmix,random_erasing,mixup]"
 
 
 def run(*settings: str) -> Path:
-    assert main(["train", *TINY, "strategy=finetune_all", *settings]) == 0
+    assert main(["train", *SMALLEST, *TINY, "strategy=finetune_all", *settings]) == 0
     return max(Path().rglob("run.json"), key=lambda path: path.stat().st_mtime_ns).parent
 
 
@@ -75,5 +75,5 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
     ],
 )
 def test_wrong_settings_are_refused(settings: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *TINY, *settings]) == 2
+    assert main(["train", *SMALLEST, *TINY, *settings]) == 2
     assert message in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, digits, make_strategy, make_trainer, runs_below, toy_backbone  # noqa: F401
+from conftest import SMALLEST, TINY, digits, make_strategy, make_trainer, runs_below, toy_backbone  # noqa: F401
 from omegaconf import OmegaConf
 
 from headstart.cli import main
@@ -19,7 +19,7 @@ from headstart.training import checkpoints
 from headstart.training.crashes import crash_of, happens_again
 from headstart.training.prepare import prepare
 
-TUNED = ["train", *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
+TUNED = ["train", *SMALLEST, *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
 
 
 class SmallDevice:
@@ -79,7 +79,7 @@ def test_a_loss_that_is_nan_ends_the_run_with_step_and_group(tmp_path: Path, dig
 
 def test_divergence_by_a_high_rate_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     wild = ["strategy=head_only", "optimizer=sgd", "optimizer.lr=1e38"]
-    assert main(["train", *TINY, *wild, "output_dir=o"]) == 2
+    assert main(["train", *SMALLEST, *TINY, *wild, "output_dir=o"]) == 2
     assert "Training diverged: at step" in capsys.readouterr().err
     (found,) = runs_below(Path("o"))
     assert found["status"] == "failed"
@@ -88,7 +88,7 @@ def test_divergence_by_a_high_rate_is_reported(capsys: pytest.CaptureFixture[str
 
 def test_divergence_in_the_last_step_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     step = ["optimizer=sgd", "optimizer.lr=1e30", "dataset.batch_size=512", "trainer.max_epochs=1"]
-    assert main(["train", *TINY, "strategy=finetune_all", *step]) == 2
+    assert main(["train", *SMALLEST, *TINY, "strategy=finetune_all", *step]) == 2
     assert "Training diverged: after epoch 1 the validation loss is" in capsys.readouterr().err
 
 
@@ -116,18 +116,18 @@ def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_try_resumes(
 
     with monkeypatch.context() as patch:
         patch.setattr("headstart.training.run.keep_network", full)
-        assert main(["train", *TINY, "output_dir=o", "sweep.retry=0"]) == 1
+        assert main(["train", *SMALLEST, *TINY, "output_dir=o", "sweep.retry=0"]) == 1
     said = capsys.readouterr().err
     assert "the disk is full ('somewhere')" in said
     assert "Traceback" not in said
-    assert main(["train", *TINY, "output_dir=o"]) == 0
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o"]) == 0
     (found,) = runs_below(Path("o"))  # in the same directory
     assert found["status"] == "finished"
 
 
 def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("in the way")
-    assert main(["train", *TINY, "output_dir=file/runs"]) == 1
+    assert main(["train", *SMALLEST, *TINY, "output_dir=file/runs"]) == 1
     said = capsys.readouterr().err
     assert "a part of its path is a file" in said
     assert "Traceback" not in said
@@ -200,5 +200,5 @@ def test_a_run_that_fails_while_it_is_made_is_tried_once(where: str, monkeypatch
         raise TypeError("a setting that nobody has looked at")
 
     monkeypatch.setattr(f"headstart.{where}", fail)
-    assert main(["train", *TINY, "output_dir=o"]) == 1
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o"]) == 1
     assert len(tries) == (1 if "make" in where else 2)

@@ -20,7 +20,7 @@ from headstart.solvers.probe_fit import fit_probe
 from headstart.strategies import LinearProbe
 from headstart.strategies.fitting import start_features
 from headstart.training.opening import describe_data, warn_of_weights
-from headstart.training.prepare import Parts, prepare
+from headstart.training.prepare import RunParts, prepare
 from headstart.training.reuse import frozen_data
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
         yield None, slice(0, start)
 
 
-def _features(parts: Parts) -> tuple[Features, Features, Features]:
+def _features(parts: RunParts) -> tuple[Features, Features, Features]:
     """Return the features of training, validation and test images, stages side by side; cached as in any run."""
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     device: Any = trainer.strategy.root_device
@@ -115,7 +115,7 @@ def _probe(
     )
 
 
-def _describe(parts: Parts) -> None:
+def _describe(parts: RunParts) -> None:
     data, strategy = parts.data, parts.strategy
     title = f"{strategy.backbone.name} on {data.name}"
     describe_data(data, title, strategy.backbone.preprocessing.image_size)

@@ -11,7 +11,7 @@ from headstart.backbones.readout import channels_last_dim
 class Adapter(nn.Module):
     """A residual bottleneck for outputs of the given shape.
 
-    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square image: linear on the last axis.
+    Convolutions for (N, C, H, W); linear on the last axis for (N, T, C), (N, C), and (N, H, W, C) of a square image.
     """
 
     def __init__(self, shape: tuple[int, ...], reduction: int) -> None:
@@ -30,7 +30,7 @@ class Adapter(nn.Module):
         return x + self.up(self.act(self.down(x)))
 
 
-class Adapted(nn.Module):
+class AdaptedBlock(nn.Module):
     """A block followed by its adapter."""
 
     def __init__(self, block: nn.Module, adapter: Adapter) -> None:
@@ -47,12 +47,12 @@ def blocks_of(stage: nn.Module, name: str) -> list[str]:
     if isinstance(stage, fx.GraphModule):
         targets = dict.fromkeys(str(node.target) for node in stage.graph.nodes if node.op == "call_module")
         return [f"{name}.{target}" for target in targets if _is_block(stage.get_submodule(target))]
-    return list(_children(stage, name))
+    return list(_blocks_below(stage, name))
 
 
-def _children(module: nn.Module, name: str) -> Iterator[str]:
+def _blocks_below(module: nn.Module, name: str) -> Iterator[str]:
     for key, child in module.named_children():
-        inner = list(_children(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
+        inner = list(_blocks_below(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
         if inner:
             yield from inner
         elif _is_block(child):

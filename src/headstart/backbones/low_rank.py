@@ -43,8 +43,8 @@ def adaptable_weights(stages: nn.ModuleDict, chosen: Iterable[str]) -> Iterator[
 
 
 @torch.no_grad()
-def called_plainly(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
-    """Return the ids of the layers that a pass calls and whose own pass peft reproduces."""
+def layers_for_peft(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
+    """Return the ids of the layers that peft can replace: a pass calls them, and peft reproduces them."""
     called: set[int] = set()
     hooks = [layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for layer in layers]
     backbone.output_shapes()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,7 @@ from headstart.tables import table_text
 if TYPE_CHECKING:
     from headstart.analysis.measured_network import MeasuredNetwork
     from headstart.robustness.measuring import Source
-AT_ONCE = 8
-"""Networks that are in memory at once and share corrupted images."""
+AT_ONCE = 8  # networks that are in memory at once and share corrupted images
 
 
 @dataclass
@@ -70,7 +70,7 @@ class _RunErrors:
 
     @contextmanager
     def printed_for(self, directory: Path) -> Iterator[None]:
-        """Print an error that the block raises about this run."""
+        """Print an error of this run that is raised inside this context."""
         try:
             yield
         except (HeadstartError, *CONFIG_ERRORS) as error:
@@ -185,9 +185,9 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
     known = job.known
     if known is not None:
-        of = (known.weights, known.made_by, known.fingerprint)
+        origin = (known.weights, known.made_by, known.fingerprint)
         count = min(options.images or known.total, known.total)
-        if of != (weights, made_by(known.size), run.fingerprints.get("test")):
+        if origin != (weights, made_by(known.size), run.fingerprints.get("test")):
             print(
                 f"{job.name}: {ROBUSTNESS_FILE} is for other weights, images or packages and is replaced",
                 file=sys.stderr,
@@ -219,10 +219,10 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
             groups.setdefault(source.key, (source, []))[1].append((job, network))
     for source, members in groups.values():
         wanted = [
-            {name: [at for of, at in job.missing if of == name] for name in dict(job.missing)} for job, _ in members
+            {name: [at for one, at in job.missing if one == name] for name in dict(job.missing)} for job, _ in members
         ]
-        for name, right in measure(source, [network for _, network in members], wanted):
-            for (job, network), by_severity in zip(members, right, strict=True):
+        for name, results in measure(source, [network for _, network in members], wanted):
+            for (job, network), by_severity in zip(members, results, strict=True):
                 assert job.known is not None
                 found = {(name, severity): network.rows_of(correct) for severity, correct in by_severity.items()}
                 job.known = job.known.with_results(found, NAMES)
@@ -271,7 +271,7 @@ def _table(
 ) -> str:
     """Return the table of errors in percent."""
     names, severities = options.corruptions, options.severities
-    shown = replace(found, results={(name, at): found.results[name, at] for name in names for at in severities})
+    shown = replace(found, results={key: found.results[key] for key in product(names, severities)})
     header = ["error (%)", *(f"severity {severity}" for severity in severities), "mean"]
     rows = [
         [name or "mean", *(percent(shown.error(name, severity)) for severity in severities), percent(shown.error(name))]
@@ -298,7 +298,7 @@ def normalised(found: Robustness, baseline: Robustness) -> dict[str, float]:
     NaN if the baseline makes no error. Raises DataError if the baseline was tested on other images.
     """
     if (found.images, found.made_by) != (baseline.images, baseline.made_by):
-        raise DataError("it was tested on other images than the run of --relative-to, so their errors have no ratio")
+        raise DataError("the run of --relative-to was tested on other images, so their errors cannot be compared")
     errors = {}
     for name in found.corruptions:
         cells = [cell for cell in found.results if cell[0] == name]

@@ -13,8 +13,7 @@ from headstart.records.finding import find_run_directories
 from headstart.records.names import EXPLAIN_FOLDER, RUN_FILE
 from headstart.records.opening import check_stays_inside
 from headstart.records.runs import Run, read_run
-from headstart.settings.configs import CONFIG_ERRORS
-from headstart.settings.configs import explain as explain_config
+from headstart.settings.configs import CONFIG_ERRORS, error_text
 
 IMAGES, MOST_IMAGES = 12, 60
 
@@ -47,7 +46,7 @@ def explain(arguments: Sequence[str]) -> int:
 
 def print_run_error(directory: Path, error: Exception) -> int:
     """Print an error of one run, a HeadstartError or one of Hydra's; return the exit code."""
-    text = str(error) if isinstance(error, HeadstartError) else explain_config(error)
+    text = str(error) if isinstance(error, HeadstartError) else error_text(error)
     kind = CrashError if isinstance(error, CrashError) else DataError
     return print_error(kind(f"{directory.name}: {text}{'' if text.endswith(('.', '?')) else '.'}"))
 
@@ -99,7 +98,7 @@ def run_directory(path: Path) -> Path:
 
 
 def finished_run(directory: Path, use: str) -> Run:
-    """Return a finished run. Raises DataError for any other; ``use`` says what the command does, as in "explained"."""
+    """Return a finished run. Raises DataError for another; ``use`` is a word for its message, such as "explained"."""
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be {use}, but this one is {run.status} ({run.reason}).")

@@ -49,7 +49,7 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     from headstart.analysis.augmented_images import draw_views, grid_files
     from headstart.augmentations import ManifoldMixup
     from headstart.training import compose
-    from headstart.training.augmentation_plan import STEPS, augmentation_steps
+    from headstart.training.augmentation_plan import STEP_COLUMNS, augmentation_steps
     from headstart.training.prepare import run_settings, settle_process
 
     settle_process()
@@ -61,7 +61,7 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     augmentation.settle(backbone.stage_names, backbone.taps[0])
     drawn = draw_views(data, augmentation, int(config.seeds.augmentation))
     on_device = compose.augments_on_device(config, _device(config))
-    table = table_text(STEPS, augmentation_steps(config, augmentation, on_device), [False] * len(STEPS))
+    table = table_text(STEP_COLUMNS, augmentation_steps(config, augmentation, on_device), [False] * len(STEP_COLUMNS))
     print(table, flush=True)
     for mix in augmentation.mixes:
         if isinstance(mix, ManifoldMixup):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.analysis.layer_report import probes_csv, probes_table, verdict, write_figure
+from headstart.analysis.layer_report import layer_verdict, probes_csv, probes_table, write_layer_figure
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
@@ -59,7 +59,7 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     config = OmegaConf.create(run_settings(config))
     with show_log():
         probes = probe_stages(config, output)
-    print(f"\n{probes_table(probes)}\n\n{verdict(probes)}", flush=True)
+    print(f"\n{probes_table(probes)}\n\n{layer_verdict(probes)}", flush=True)
     backbone = str(config.backbone.get("name") or choices["backbone"])
     dataset = str(make_data(config).name)
     folder = make_run_directory(
@@ -67,7 +67,7 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     )
     write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "layers.csv", probes_csv(probes))
-    write_figure(folder, probes, f"{backbone} on {dataset}")
+    write_layer_figure(folder, probes, f"{backbone} on {dataset}")
     print(f"written to {folder}")
 
 

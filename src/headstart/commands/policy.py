@@ -75,7 +75,7 @@ def _search_and_print(config: DictConfig) -> None:
     output = _writable(config.policy.output)
     silence_lightning()
     with show_log():
-        found, provenance = _found(config, settings)
+        found, provenance = _searched(config, settings)
         _write(output, found, provenance)
     print(f"\n{policy_table(found.policy)}\n")
     print(
@@ -123,8 +123,8 @@ class SearchPreprocessing:
     crop_fraction: float = 1.0
 
 
-def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
-    """Return the policy and its provenance; both are the same whenever the search is repeated."""
+def _searched(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
+    """Return the policy and its provenance, which are equal in every repetition of the search."""
     from headstart.augmentations.learned.search import SearchEpoch, search
     from headstart.training.compose import make_data
 

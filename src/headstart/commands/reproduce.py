@@ -23,7 +23,7 @@ from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTION
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord, read_record, record_of
 from headstart.records.settings_file import read_config
-from headstart.settings.configs import CONFIG_ERRORS, explain
+from headstart.settings.configs import CONFIG_ERRORS, error_text
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.leaves import is_whole
@@ -40,7 +40,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     try:
         return _reproduced(options)
     except CONFIG_ERRORS as error:
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(error_text(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:

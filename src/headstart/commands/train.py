@@ -33,7 +33,7 @@ from headstart.settings.configs import (
     CONFIG_ERRORS,
     checking_settings,
     conf_folder,
-    explain,
+    error_text,
     help_text,
     missing_plugin,
     raised_by_hydra,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 WITH_VALUE = (  # Hydra's flags that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
-LOOKING = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # these run nothing
+WITHOUT_RUN = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # no run starts
 OPTIONAL_VALUE = ("--info", "-i")
 _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
@@ -72,10 +72,10 @@ def answered(arguments: Sequence[str], help_text: str, work: Callable[[], object
 
 
 def reason(error: Exception, arguments: Sequence[str], config: str = "train") -> str:
-    """Return what was wrong with the arguments of a command that makes no sweep, in one sentence."""
+    """Return one sentence about wrong arguments of a command that makes no sweep."""
     if str(error).startswith("Ambiguous value for argument"):
         return "This command takes one value for each setting."
-    return explain(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
+    return error_text(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -88,9 +88,9 @@ def train(arguments: Sequence[str]) -> int:
     remember_gpus()
     words = flags_first(arguments)
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
-    looks = any(word.partition("=")[0] in LOOKING for word in words)
+    runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    with _command_line(["headstart train", *words]), checking_settings(None if looks else check_early, sweeps):
+    with _command_line(["headstart train", *words]), checking_settings(None if runs_nothing else check_early, sweeps):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(words)) is not None:
@@ -137,8 +137,8 @@ class _NoData(BaseException):
 def job(config: DictConfig) -> float:
     """Carry out one job in the process of a launcher; return its validation score, or NaN if it failed.
 
-    The outcome is recorded for the command that waits for it. Errors are not raised to Hydra, which would print its own
-    message; only an interruption is.
+    The outcome is recorded for the command that waits for it. Only an interruption is raised to Hydra, which would
+    print its own message about other errors.
     """
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
@@ -150,7 +150,7 @@ def job(config: DictConfig) -> float:
         in_one_sentence = isinstance(error, USER_ERRORS) and not isinstance(error, CrashError)
         outcome = JobOutcome(
             number, tuple(overrides), word, None if directory is None else str(directory), in_one_sentence,
-            None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+            None if error is None else error_text(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
             time.monotonic() - begun,
         )  # fmt: skip
         if sweep is None or follows():
@@ -266,7 +266,7 @@ def _importing() -> Iterator[None]:
 
 def _print_error(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
     if isinstance(error, CONFIG_ERRORS):
-        error = ConfigError(explain(error, arguments))
+        error = ConfigError(error_text(error, arguments))
     elif isinstance(error, also):
         error = ConfigError(str(error))
     return print_error(crash_of(error) or error)

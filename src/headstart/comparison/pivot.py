@@ -14,13 +14,13 @@ BOLD = "Bold: best, and results not significantly different from it."
 
 @dataclass(frozen=True)
 class Pivot:
-    """``cells[row][column]``: a group, or None where there are no such runs."""
+    """``cells[row][column]``: a group, or None if there are no such runs."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[RunGroup | None, ...], ...]
     best: tuple[frozenset[str], ...]
-    """For each column, the rows in bold, see ``best_rows``."""
+    """The rows in bold of each column, see ``best_rows``."""
 
 
 def score_on_test(group: RunGroup) -> Statistic:
@@ -35,7 +35,7 @@ def pivot(
 ) -> Pivot:
     """Return the table with the best row first and references last.
 
-    Rows are sorted by their mean score over the columns, or by their mean place where metrics differ.
+    Rows are sorted by their mean score over the columns, or by their mean place if metrics differ.
     """
     cells: dict[str, dict[int, RunGroup]] = {}
     for number, panel in enumerate(panels):
@@ -67,18 +67,18 @@ def best_rows(
 ) -> frozenset[str]:
     """Return the best row and the rows that tie with it; empty for a single row.
 
-    A row ties if its mean lies within the best row's interval and the corrected test does not separate the two. In the
-    order of means, the first row that does not tie ends the ties. So no row in bold is worse than one not in bold.
+    A row ties if its mean lies within the best row's interval and the corrected test does not separate the two. Rows
+    below the first one that does not tie are not in bold, so that no row in bold is worse than one that is not.
     """
     gain = panel.metric.gain
     groups = sorted((group for group in panel.groups if score(group).count), key=lambda group: -gain(score(group).mean))
     if len(groups) < 2:
         return frozenset()
     best, *others = groups
-    near = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
+    inseparable = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
     bound = min(map(gain, score(best).interval))
     ties = takewhile(
-        lambda group: frozenset((best.label, group.label)) in near and not gain(score(group).mean) < bound,
+        lambda group: frozenset((best.label, group.label)) in inseparable and not gain(score(group).mean) < bound,
         others,
     )
     return frozenset({best.label, *(group.label for group in ties)})

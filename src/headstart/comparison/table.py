@@ -14,11 +14,11 @@ from headstart.records.keys import (
     TASK,
     resolve_key,
     short_names,
-    short_word,
+    short_value,
     sort_value,
     value_of,
+    value_text,
     varying_keys,
-    word,
 )
 from headstart.records.runs import Run, run_order
 from headstart.statistics import score_interval
@@ -32,7 +32,7 @@ class Statistic:
     deviation: float
     count: int
     bounds: tuple[float, float] | None = None
-    """The 95 % interval of the mean, if it comes from more than the values."""
+    """The 95 % interval of the mean, if it is not computed from the values alone."""
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Statistic:
@@ -109,13 +109,13 @@ class RunGroup:
 
     @property
     def label(self) -> str:
-        """Return its name inside its panel, as in "ridge" or "scratch, lr 0.1": its values of the compared settings."""
+        """Return its values of the compared settings, such as "ridge" or "scratch, lr 0.1"."""
         names = short_names(self.by)
         shown = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
         plain = {"strategy", "augmentation", "backbone", "dataset", TASK}
         if len(self.by) == 1:
             plain.add(self.by[0])
-        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in shown]
+        parts = [short_value(value) if key in plain else f"{names[key]} {short_value(value)}" for key, value in shown]
         return ", ".join(parts) or "all runs"
 
 
@@ -127,8 +127,8 @@ def layout_of(
 ) -> TableLayout:
     """Return the layout: as asked, else strategies as rows and one panel per combination of the other varying settings.
 
-    If all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is no
-    setting of any run.
+    If all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
+    not a setting of any run.
     """
     tuned = [resolve_key(name, runs) for name in tune]
     free = [key for key in (*BASE_KEYS, *varying_keys(runs)) if key not in tuned]
@@ -171,7 +171,7 @@ def group_runs(
 
     With ``tune``, runs that differ only in these settings become one group: those with the best mean on validation,
     over the seeds and folds that all settings share. The other runs count in ``tried``. Raises ConfigError when a name
-    is no setting of any run, and when settings share no seed or have no score on validation.
+    is not a setting of any run, and when settings share no seed or have no score on validation.
     """
     layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}
@@ -216,7 +216,7 @@ def _best_setting(
         scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
     names = [
         ", ".join(
-            f"{name} {word(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
+            f"{name} {value_text(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
         )
         for values in settings
     ]

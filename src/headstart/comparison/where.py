@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from headstart.errors import ConfigError
-from headstart.records.keys import resolve_key, value_of, word
+from headstart.records.keys import resolve_key, value_of, value_text
 from headstart.records.runs import Run
 
 ORDERED: dict[str, Callable[[Any, Any], bool]] = {
@@ -34,7 +34,7 @@ def choose(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         before = kept
         kept = [run for run in kept if _meets(value_of(run, key), sign, text, condition)]
         if not kept:
-            values = ", ".join(sorted({word(value_of(run, key)) for run in before})[:12])
+            values = ", ".join(sorted({value_text(value_of(run, key)) for run in before})[:12])
             raise ConfigError(f"--where '{condition}' leaves no run; values of {found[1]}: {values}.")
     return kept
 
@@ -51,7 +51,7 @@ def _meets(value: Any, sign: str, text: str, condition: str) -> bool:
 
 
 def _equal(value: Any, text: str) -> bool:
-    if text in (str(value), word(value)):
+    if text in (str(value), value_text(value)):
         return True
     number = _scalar(text)
     return is_number(number) and is_number(value) and bool(number == value)

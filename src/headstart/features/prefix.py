@@ -78,6 +78,6 @@ def _structure(module: nn.Module) -> str:
 
 
 def reference(prefix: FrozenPrefix, images: Tensor, autocast: torch.dtype | None = None) -> Tensor:
-    """Return PyTorch's own output, layer by layer, which every engine is compared with."""
+    """Return PyTorch's own output, layer by layer, to compare engines with."""
     with torch.inference_mode(), torch.autocast(images.device.type, autocast, enabled=autocast is not None):
         return prefix(images).float()

@@ -31,8 +31,7 @@ from headstart.kinds import Metric
 from headstart.kinds.classification import ACCURACY
 
 HEIGHT = 3.4
-LABEL = 7.5
-"""The font size of labels, in points."""
+LABEL = 7.5  # font size of labels, in points
 FRONT: dict[str, Any] = {"color": REFERENCE, "linewidth": 1, "linestyle": "--"}
 
 
@@ -199,5 +198,5 @@ def _covered(box: Box, others: Sequence[Box]) -> float:
 
 
 def _outside(box: Box, room: Box) -> float:
-    """Return by how many points a box sticks out."""
+    """Return the distance, in points, by which a box exceeds the room."""
     return sum(max(0.0, by) for by in (room[0] - box[0], room[1] - box[1], box[2] - room[2], box[3] - room[3]))

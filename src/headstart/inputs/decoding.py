@@ -36,7 +36,7 @@ from headstart.inputs.deep import (
 )
 from headstart.inputs.signature import RGB, Signature
 from headstart.progress import counted
-from headstart.workers import LACKS, usable_cores
+from headstart.workers import SHORTAGES, usable_cores
 
 # Pillow logs, and also raises, what it cannot decode; deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
@@ -192,7 +192,7 @@ def told_as_unreadable() -> Iterator[None]:
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether the machine, not the image, caused the error: no memory, or too many open files."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES)
 
 
 def content_hash(image: Undecoded) -> bytes:

@@ -1,4 +1,4 @@
-"""Find where temperature scaling makes calibration worse, and say why."""
+"""Find rows whose calibration temperature scaling makes worse, and explain why."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from headstart.comparison.table import RunGroup
 from headstart.kinds.class_scores import BINS, HARD, Calibration, Scores, TemperatureFit
 from headstart.reports.analysis import Analysis
 
-RISE = 0.01
-"""A smaller rise of the expected calibration error is not reported."""
+RISE = 0.01  # a smaller rise of the expected calibration error is not reported
 DECIDING = 5
-"""Hard images decide on the temperature if their share of the log-loss is this many times their share of the images."""
+"""Hard images determine the temperature if their share of the log-loss is this many times their share of the images."""
 
 
 def worse_calibration(analysis: Analysis) -> list[str]:
@@ -56,7 +55,7 @@ def _sentence(group: RunGroup, fits: list[tuple[Scores, Calibration, Temperature
 
 
 def _hard(fits: list[TemperatureFit], temperature: float) -> str:
-    """Return a sentence on the images that decide on the temperature."""
+    """Return a sentence on the images that determine the temperature."""
     images, loss = (float(np.mean([getattr(one, name) for one in fits])) for name in ("hard", "hard_loss"))
     if temperature <= 1 or not loss > DECIDING * images:
         return "The lowest log-loss does not give the lowest ECE here."

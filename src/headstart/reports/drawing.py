@@ -32,7 +32,7 @@ from headstart.figures.style import Style
 from headstart.kinds import Metric
 from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
 from headstart.records.explained import EXPLAINED, explained_in
-from headstart.records.keys import short_names, short_word
+from headstart.records.keys import short_names, short_value
 from headstart.records.names import EXPLAIN_FOLDER, TEST_PREDICTIONS
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
@@ -43,8 +43,7 @@ from headstart.reports.tables.accuracy import metrics_of
 from headstart.statistics import cliques, friedman_nemenyi
 
 FOREST_ROWS = 20
-PANELS = 6
-"""Up to this many panels get figures of their own."""
+PANELS = 6  # up to this many panels get figures of their own
 Styles = Mapping[str, Style]
 
 
@@ -105,14 +104,14 @@ def draw_figures(analysis: Analysis, styles: Styles, directory: Path, everything
 
 def planned(analysis: Analysis, curves: Sequence[Mapping[str, Curves]], styles: Styles) -> list[FigurePlan]:
     """Return the figures for which there are data."""
-    plans = [*_by_number(analysis), *_critical_difference(analysis)]
+    plans = [*_number_figures(analysis), *_critical_difference(analysis)]
     for number, panel in enumerate(analysis.panels[:PANELS]):
         slug = f"{number + 1}-{_slug(panel.title)}"
-        plans += _of_panel(analysis, panel, curves[number], styles, slug)
+        plans += _panel_figures(analysis, panel, curves[number], styles, slug)
     return plans
 
 
-def _of_panel(
+def _panel_figures(
     analysis: Analysis, panel: Panel, curves: Mapping[str, Curves], styles: Styles, slug: str
 ) -> Iterable[FigurePlan]:
     title = panel.title
@@ -182,12 +181,12 @@ def _robustness(analysis: Analysis, title: str, styles: Styles, slug: str) -> It
 
 
 def _forest_rows(analysis: Analysis, panel: Panel) -> list[tuple[str, float, float, float, bool]]:
-    made: Sequence[Comparison] = analysis.comparisons.get(panel.title, ())
-    if len(made) > FOREST_ROWS:
-        made = verdicts(panel, panel.best, analysis)
+    comparisons: Sequence[Comparison] = analysis.comparisons.get(panel.title, ())
+    if len(comparisons) > FOREST_ROWS:
+        comparisons = verdicts(panel, panel.best, analysis)
     return [
         (f"{one.a} – {one.b}", one.result.difference, one.result.low, one.result.high, one.significant)
-        for one in made
+        for one in comparisons
         if math.isfinite(one.result.low)
     ]
 
@@ -210,7 +209,7 @@ def _reliability(runs: Sequence[Run], analysis: Analysis, title: str) -> Figure:
     return draw_reliability(before, after if len(after) == len(before) else [], title)
 
 
-def _by_number(analysis: Analysis) -> Iterable[FigurePlan]:
+def _number_figures(analysis: Analysis) -> Iterable[FigurePlan]:
     """Yield figures of means against each setting with three or more numbers, one per combination of the others."""
     for key in numeric_keys(analysis.panels):
         short = short_names([key])[key]
@@ -245,7 +244,7 @@ def _label_without(group: RunGroup, key: str) -> str:
     if len(by) == len(group.by):
         return group.label
     names = short_names(by)
-    return ", ".join(f"{names[name]} {short_word(group.key[name])}" for name in by) or "all runs"
+    return ", ".join(f"{names[name]} {short_value(group.key[name])}" for name in by) or "all runs"
 
 
 def _critical_difference(analysis: Analysis) -> Iterable[FigurePlan]:

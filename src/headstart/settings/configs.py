@@ -36,11 +36,11 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
     """Return the settings of one run, open to changes, and the names of the chosen files by group.
 
     ``arguments`` are key=value; ``name`` is the config file that the command starts from. Raises ConfigError for an
-    argument that is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
+    argument that is not a setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
     """
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
-            raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
+            raise ConfigError(f"'{argument}' is not a setting; expected key=value, as in backbone=resnet50.")
     refuse_parts(arguments)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -155,7 +155,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
+def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
     """Return one sentence about an error in the settings, with the nearest valid choice.
 
     ``arguments`` are those of the command; ``name`` is the config file that it starts from.

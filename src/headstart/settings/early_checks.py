@@ -39,8 +39,8 @@ EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
-IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
-WITH_MASKS = "headstart.masks.ImageMask"
+FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+MASKS_CLASS = "headstart.masks.ImageMask"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -102,7 +102,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a group that is missing or no mapping, and for an output_dir that is no path."""
+    """Raise ConfigError for a group that is missing or not a mapping, and for an output_dir that is not a path."""
     for group in (*NEEDED, *OPTIONAL):
         empty = group in OPTIONAL and settings.get(group) in (None, [], {})
         if not empty and not isinstance(settings.get(group), Mapping):
@@ -121,7 +121,7 @@ def check_groups(settings: Mapping[str, Any]) -> None:
 
 
 def check_seeds(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a seed that is no whole number."""
+    """Raise ConfigError for a seed that is not a whole number."""
     streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
     for group in NEEDED:
         parts = settings[group].items()
@@ -131,7 +131,7 @@ def check_seeds(settings: Mapping[str, Any]) -> None:
 
 
 def check_needed(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for settings without those that every run needs."""
+    """Raise ConfigError if a setting that every run needs is missing."""
     for key in ("optimizer.lr", "trainer.max_epochs"):
         group, name = key.split(".")
         if name not in settings[group]:
@@ -162,7 +162,7 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
     for name, part in (settings.get("callbacks") or {}).items():
         target = str(part.get("_target_") or "")
         if not target:
-            raise ConfigError(f"callbacks.{name}: expected the class to make in callbacks.{name}._target_.")
+            raise ConfigError(f"callbacks.{name}: expected the path of a class in callbacks.{name}._target_.")
         instead = WITHOUT_EFFECT.get(target.rpartition(".")[2]) if target.startswith("pytorch_lightning.") else None
         if instead:
             raise ConfigError(f"callbacks.{name}._target_={target} would change nothing here; use {instead}.")
@@ -184,7 +184,7 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
 
 def check_masks(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for settings that do not fit images with masks."""
-    if settings["dataset"].get("_target_") != WITH_MASKS:
+    if settings["dataset"].get("_target_") != MASKS_CLASS:
         return
     for key in ("test_views", "strategy.views", "features.views"):
         group, _, name = key.rpartition(".")
@@ -222,7 +222,7 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
 
 
 def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Raise ConfigError for settings of the data set without effect on a solved strategy."""
+    """Raise ConfigError for settings of the data set that do not affect a solved strategy."""
     if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
         check_solved_balance(balance, name)
 
@@ -230,12 +230,12 @@ def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
 def check_places(settings: Mapping[str, Any]) -> None:
     """Raise a HeadstartError for data or weights that are not on disk."""
     target, root = str(settings["dataset"].get("_target_")), settings["dataset"].get("root")
-    if target == IN_FOLDER:
+    if target == FOLDER_CLASS:
         existing_folder(root)
-    if target == IN_TABLE:
+    if target == TABLE_CLASS:
         existing_table(root)
         existing_images(settings["dataset"].get("pictures"))
-    if target == WITH_MASKS and not is_file(given_root(root)):
+    if target == MASKS_CLASS and not is_file(given_root(root)):
         existing_folder(root)
     if target in EMBEDDED:
         check_no_root(target.rsplit(".", 1)[-1].lower(), root)

@@ -12,10 +12,10 @@ LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is fi
 
 
 class NearestNeighbours(nn.Module):
-    """A head that remembers the training images: features (N, D) to logarithms of the classes' shares of votes.
+    """A head that remembers the training images. It maps features (N, D) to logarithms of the classes' vote shares.
 
-    Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
-    arXiv:1805.01978, section 3.4). With ``balanced``, the weight is divided by the number of images of its class.
+    Each of the ``neighbours`` nearest images, by cosine, has the vote ``exp(cosine / temperature)`` (Wu et al. 2018,
+    arXiv:1805.01978, section 3.4). With ``balanced``, the vote is divided by the number of images of its class.
     """
 
     memory: Tensor  # float32 (M, D), rows of length 1
@@ -45,17 +45,17 @@ class NearestNeighbours(nn.Module):
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
     def nearest(
-        self, x: Tensor, count: int, itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+        self, x: Tensor, count: int, exclude_itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
     ) -> tuple[Tensor, Tensor]:
-        """Return cosines and labels of the nearest images, (N, count); with ``itself`` row i is not its own neighbour.
+        """Return cosines and labels of the nearest images, (N, count); row i may not be its own neighbour.
 
-        ``on_chunk`` gets the number of rows after each chunk of them.
+        With ``exclude_itself``, ``x`` is the memory. ``on_chunk`` gets the number of rows of each finished chunk.
         """
         cosines, labels = [], []
         memory = self.memory.float()  # the trainer may hold it in another precision
         for start in range(0, len(x), CHUNK):
             chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
-            if itself:
+            if exclude_itself:
                 rows = torch.arange(len(chunk), device=chunk.device)
                 chunk[rows, rows + start] = -torch.inf
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)

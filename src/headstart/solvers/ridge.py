@@ -51,9 +51,9 @@ def solve(
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Yield strength, weight (K, D) and bias (K,) for unscaled features, strongest first.
 
-    On standardised features x, centred targets y and n images each minimises ``|y - x w|^2 / n + l2 |w|^2``. One
+    Each minimises ``|y - x w|^2 / n + l2 |w|^2`` for standardised features x, centred targets y and n images. One
     singular value decomposition of the features (N, D), float64, serves all strengths. ``y`` is float64 (N, K). The
-    square of each image counts ``weights`` times, (N,) of mean 1.
+    squared error of each image counts ``weights`` times, (N,) of mean 1.
     """
     mean, std = standardisation(values)
     x = (values - mean) / std
@@ -62,7 +62,7 @@ def solve(
         y = y - centre
     else:  # the free bias takes the weighted means, and each row counts by the root of its weight
         weights = weights[:, None]
-        centre, middle = ((weights * of).mean(dim=0) for of in (y, x))
+        centre, middle = ((weights * array).mean(dim=0) for array in (y, x))
         y, x = weights.sqrt() * (y - centre), weights.sqrt() * (x - middle)
         mean = mean + std * middle
     u, s, vh = torch.linalg.svd(x, full_matrices=False)

@@ -14,8 +14,7 @@ from headstart.statistics.mean_error import MeanError, two_way_error
 
 BLOCK = 50  # resamples drawn at once
 KEPT_IMAGES = 10_000  # up to this many images, draws are cached for the next comparison: at most 40 MB
-EXACT_PAIRS = 16
-"""Up to this many pairs J, all 2^J sign flips are tried."""
+EXACT_PAIRS = 16  # up to this many pairs J, all 2^J sign flips are tried
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def _sign_flip_p(differences: Floats, seed: int) -> float:
 
 
 def _mcnemar_p(only_a: int, only_b: int) -> float:
-    """Return the two-sided exact p that a and b are equally often the only one that is right."""
+    """Return the two-sided exact p of McNemar's test, from the images that only a or only b has right."""
     from scipy.special import bdtr
 
     return min(1.0, float(2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0

@@ -52,7 +52,7 @@ class Knn(SolvedStrategy):
         memory = self.task.make_neighbours(train.values, train.targets, candidates[-1], self.temperature)
         memory = memory.to(train.values.device)
         with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
-            own = memory.nearest(train.values, candidates[-1], itself=True, on_chunk=progress.advance)
+            own = memory.nearest(train.values, candidates[-1], exclude_itself=True, on_chunk=progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):

@@ -28,8 +28,8 @@ class LinearProbe(SolvedStrategy):
     """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
     ``loss`` is "logistic" (multinomial; of several labels an image, one for each label) or "hinge" (squared, each class
-    against the others: a linear SVM). The strength with the best primary metric on validation is chosen, then the
-    lowest loss. The head includes the standardisation, so that the network takes plain images.
+    against the others: a linear SVM). The strength with the best primary metric on validation is chosen; lower loss
+    breaks ties. The head includes the standardisation, so that the network takes plain images.
     """
 
     picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation")

@@ -79,7 +79,7 @@ class GradientStrategy(Strategy):
         return fit_by_gradient(self, trainer, data, start, resume)
 
     def configure_model(self) -> None:
-        """Train copies in shares, if the trainer shares weights."""
+        """Replace the network by a sharded copy, if the trainer shards weights."""
         self.shared.begin(self)
 
     def configure_optimizers(self) -> Any:
@@ -183,14 +183,14 @@ class GradientStrategy(Strategy):
     # --- an epoch
 
     def on_train_epoch_start(self) -> None:
-        """Set every mode, as validation changed them, and start the clock."""
+        """Set all modes, because validation changed them, and start the clock."""
         self.open_phase()
         self.train()
         self.clock.start(self.device)
         self._spread = []
 
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock, as training of this epoch is over."""
+        """Stop the clock, because training of this epoch is over."""
         self.clock.stop()
 
     def on_validation_epoch_end(self) -> None:

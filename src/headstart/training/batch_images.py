@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from headstart.data import ImageData
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.strategies import Strategy
 
 TAG = "augmented_batch"
@@ -20,7 +20,7 @@ SIDE = 128  # pixels per side of an image in the grid, at most, as compressing a
 GAP = 2
 
 
-def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) -> None:
+def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[CurveLogger]) -> None:
     """Log the first batch of the first epoch, after views and mixes, to the loggers that keep images.
 
     It is bit-equal to the input of the first training step. Drawing it changes no random stream: views come from

@@ -22,7 +22,7 @@ from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
 from headstart.kinds import KINDS, Kind, Metric
-from headstart.records.curves import CsvCurves, Curves, UnwrittenCurves
+from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
@@ -210,12 +210,12 @@ def check_optimizer(config: DictConfig) -> None:
         raise ConfigError(f"{group}: {_line(error)}.") from error
 
 
-def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves], KeepProgress]:
+def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[CurveLogger], KeepProgress]:
     """Return Lightning's trainer with the loggers and callbacks of the settings.
 
     Every run has metrics.csv, a checkpoint of the best epoch on validation, and checkpoints to resume from.
     """
-    loggers: list[Curves] = [CsvCurves(directory)]
+    loggers: list[CurveLogger] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():
         loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]

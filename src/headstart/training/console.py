@@ -32,13 +32,13 @@ class _Terminal(logging.Handler):
         if record.exc_info:
             return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # which may lack letters of a name
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # it may lack letters of a name
         line = (mark + record.getMessage()).encode(encoding, "backslashreplace").decode(encoding)
         progress.write(line)
 
 
 class _File(logging.FileHandler):
-    """The log file. It ignores errors of the disk, as other files of the run report them."""
+    """The log file. It ignores errors of the disk, because other files of the run report them."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
         """Omit the line after an error of the disk; still show a bug in a message."""

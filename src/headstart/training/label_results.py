@@ -8,14 +8,14 @@ from torch import Tensor
 
 from headstart.data import ImageData
 from headstart.figures.label_images import label_figure, label_palette
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.records.label_files import write_label_figure, write_label_images
 
 TAG = "test_predictions"
 SHOWN = 6  # images of the figure, evenly spaced in the test split
 
 
-def write_labels(data: ImageData, predicted: Tensor, directory: Path, loggers: Sequence[Curves]) -> None:
+def write_labels(data: ImageData, predicted: Tensor, directory: Path, loggers: Sequence[CurveLogger]) -> None:
     """Write predicted label images (N, S, S) of the first N test images, and a figure of some of them."""
     labels = predicted.numpy()
     write_label_images(directory, data.test.ids, labels, label_palette(data.num_classes))

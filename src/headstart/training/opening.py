@@ -9,13 +9,13 @@ from headstart.data.balance import balance_text
 from headstart.strategies import Strategy
 from headstart.strategies.plan import HEADER
 from headstart.tables import table_text
-from headstart.training.augmentation_plan import STEPS, augmentation_steps
-from headstart.training.prepare import Parts
+from headstart.training.augmentation_plan import STEP_COLUMNS, augmentation_steps
+from headstart.training.prepare import RunParts
 
 log = logging.getLogger(__name__)
 
 
-def describe_run(config: DictConfig, parts: Parts) -> None:
+def describe_run(config: DictConfig, parts: RunParts) -> None:
     """Log data, weights, the training plan and the augmentation."""
     data, strategy = parts.data, parts.strategy
     describe_data(data, str(data.name), strategy.backbone.preprocessing.image_size)
@@ -32,7 +32,7 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
     if steps := augmentation_steps(config, parts.augmentation, data.train.packs):
-        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
+        log.info("augmentation, in this order\n%s", table_text(STEP_COLUMNS, steps, [False] * len(STEP_COLUMNS)))
 
 
 def describe_data(data: ImageData, title: str, size: int) -> None:
@@ -53,7 +53,7 @@ def describe_data(data: ImageData, title: str, size: int) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Log what was used of a file of weights; warn if a network is not fully pretrained but should be."""
+    """Log the used parts of a weights file; warn if a network is not fully pretrained but should be."""
     weights = strategy.backbone.weights
     if weights.taken:
         log.info("backbone.weights: took %s", weights.taken)

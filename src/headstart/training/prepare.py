@@ -20,7 +20,7 @@ from headstart.features.store import IMAGES
 from headstart.files import expanded
 from headstart.inputs.facts import Facts
 from headstart.inputs.seen import SeenImages
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.settings import identity
 from headstart.settings.early_checks import check_settings
@@ -34,21 +34,21 @@ from headstart.training.reuse import check_views
 
 
 @dataclass(frozen=True)
-class Parts:
+class RunParts:
     """The parts of a run, ready to train."""
 
     data: ImageData
     augmentation: Augmentation
     strategy: Strategy
     trainer: pl.Trainer
-    loggers: list[Curves]
+    loggers: list[CurveLogger]
     keep: KeepProgress
     features: FeatureSettings
     store: Path
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedRun:
     """A run that has not started."""
 
     config: DictConfig  # with every reference resolved
@@ -70,7 +70,7 @@ class Described:
         )
 
 
-def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
+def describe(config: DictConfig, choices: Mapping[str, Any]) -> DescribedRun:
     """Return the run that the settings describe; ``choices`` are the names of the chosen config groups.
 
     Finds the images and hashes those that have changed. Raises a HeadstartError if that fails.
@@ -84,7 +84,7 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
         "strategy": str(choices["strategy"]),
     }
     data_hash = data.source_hash(Facts(facts_folder(config)))
-    return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
+    return DescribedRun(config, names, data, data_hash, identity.config_hash(settings, data_hash))
 
 
 def facts_folder(config: DictConfig) -> Path | None:
@@ -115,7 +115,7 @@ def prepare(
     every_stage: bool = False,
     group: processes.ProcessGroup | None = None,
     data: ImageData | None = None,
-) -> Parts:
+) -> RunParts:
     """Return the parts of a run; check everything that can be checked, cheap checks first.
 
     ``data`` may be given if it is already found. With ``every_stage``, head.stages is set to all stages unless it
@@ -147,7 +147,7 @@ def prepare(
     check_limits(trainer, data)
     check_shares(data, strategy, trainer.world_size)
     check_sharding(strategy, trainer.strategy, trainer.world_size)
-    return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
+    return RunParts(data, augmentation, strategy, trainer, loggers, keep, features, store)
 
 
 def settle_process() -> None:

@@ -1,4 +1,4 @@
-"""Compute scores without a network, from only the data, to compare a run with."""
+"""Compute scores from the data alone, without a network, for comparison with a run."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -31,12 +31,12 @@ def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
 def pixels(split: ImageSplit) -> Features:
     """Return the centre-cropped images, at most 32 x 32, as features (N, pixels)."""
     split.images.load("images")
-    rows = [_small(split.image(index)).reshape(-1) for index in range(len(split))]
+    rows = [_reduced(split.image(index)).reshape(-1) for index in range(len(split))]
     return Features(torch.from_numpy(np.stack(rows)), torch.from_numpy(split.targets))
 
 
-def _small(image: PixelArray) -> NDArray[np.float32]:
-    """Return (s, s, C), the image (S, S, C) with at most 32 pixels a side; Pillow averages one channel at a time."""
+def _reduced(image: PixelArray) -> NDArray[np.float32]:
+    """Return an image (S, S, C) reduced to at most 32 pixels a side; Pillow averages one channel at a time."""
     if image.shape[0] <= SIDE:
         return image.astype(np.float32)
     bands = [Image.fromarray(band).resize((SIDE, SIDE), Image.Resampling.BOX) for band in np.moveaxis(image, 2, 0)]

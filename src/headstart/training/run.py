@@ -46,7 +46,7 @@ from headstart.training.interrupt import Interrupted, listening
 from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
-from headstart.training.prepare import Described, Parts, describe, prepare, settle_process
+from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
 from headstart.training.reuse import frozen_data
@@ -65,7 +65,7 @@ def run(
 ) -> float:
     """Train, test and write a new run directory below ``parent``; return the chosen primary metric on validation.
 
-    ``repeats`` names the run that this one repeats, if any; such a run is in no comparison.
+    ``repeats`` names the run that this one repeats, if any. Comparisons leave out such a run.
     """
     described = describe(config, choices)
     if processes.follows():
@@ -76,7 +76,7 @@ def run(
 
 
 def carry_out(
-    described: Described,
+    described: DescribedRun,
     directory: Path,
     overrides: Sequence[str] = (),
     repeats: Mapping[str, Any] | None = None,
@@ -91,9 +91,9 @@ def carry_out(
     config = described.config
     write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
     with show_log(directory / LOG_FILE), listening() as stop:
-        manifest = Manifest(directory, _known_before(described, directory, overrides, repeats))
+        manifest = Manifest(directory, _first_content(described, directory, overrides, repeats))
         try:
-            value = _within_memory(config, described.data, directory, manifest, start)
+            value = _fit_in_memory(config, described.data, directory, manifest, start)
         except BaseException as error:
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
             log.error("the run ended early", exc_info=error)
@@ -112,8 +112,8 @@ def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = la
         return train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
 
 
-def _known_before(
-    described: Described, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
+def _first_content(
+    described: DescribedRun, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the content of run.json before anything is read; data and weights follow later."""
     config = described.config
@@ -174,7 +174,7 @@ def _without_trial(config: DictConfig) -> DictConfig:
     return kept
 
 
-def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifest: Manifest, start: float) -> float:
+def _fit_in_memory(config: DictConfig, data: ImageData, directory: Path, manifest: Manifest, start: float) -> float:
     """Train and test; with trainer.auto_batch, repeat with twice as many parts per batch when memory runs out."""
     parts = 1
     while True:
@@ -188,7 +188,7 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
                 or parts >= config.dataset.batch_size
             ):
                 raise
-        parts *= 2  # here, as inside ``except`` the error keeps the memory in use
+        parts *= 2  # not inside ``except``, where the error still holds the memory
         gc.collect()
         torch.cuda.empty_cache()
         manifest.update(batch_parts=parts)
@@ -212,7 +212,7 @@ class Stopwatch:
 
 
 @dataclass
-class Tested:
+class Outputs:
     """What is kept of the outputs of the chosen network, in the order of the images: (N, ...)."""
 
     validation: Tensor
@@ -262,7 +262,7 @@ def train_and_test(
     return metrics[f"validation/{parts.strategy.task.primary}"]
 
 
-def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
+def _record_parts(config: DictConfig, parts: RunParts, manifest: Manifest) -> None:
     """Write the facts about data and weights to run.json."""
     data, strategy = parts.data, parts.strategy
     data.not_used += unused_settings(config, manifest.content["provenance"].get("overrides", []), strategy)
@@ -283,8 +283,8 @@ def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
     )
 
 
-def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
-    """Return the checkpoint of an earlier process; remove its other files, which are made again."""
+def _resume_point(parts: RunParts, directory: Path, manifest: Manifest) -> ResumePoint | None:
+    """Return the checkpoint of an earlier process; remove its other files, which this run writes again."""
     packages = manifest.content["provenance"]["packages"]
     parts.keep.origin = {
         "settings": manifest.content["config_hash"],
@@ -301,7 +301,7 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
     return resume
 
 
-def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
+def _start_from(parts: RunParts, resume: ResumePoint | None) -> None:
     """Restore curves and callbacks to the state of a checkpoint."""
     parts.keep.resume_from(resume)
     for logger in parts.loggers:
@@ -310,7 +310,7 @@ def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
         log.info("resumes from its checkpoint: %s", resume)
 
 
-def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None]:
+def _cached_features(parts: RunParts) -> tuple[FrozenData | None, FrozenData | None]:
     """Return the data with outputs of the frozen prefix, and the data with features of the untrained network."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     device: Any = trainer.strategy.root_device
@@ -321,7 +321,9 @@ def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None
     return cached, at_start
 
 
-def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch) -> Tested:
+def _test(
+    parts: RunParts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch
+) -> Outputs:
     """Predict validation, refit if the settings ask for it, save the network, and predict test, once."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     mixed = strategy.batch_norm == "batch"
@@ -337,7 +339,7 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
     if ranks.leads():
         keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
-    return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
+    return Outputs(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
 
 
 def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:
@@ -356,7 +358,7 @@ def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:
     return record
 
 
-def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
+def _write_predictions(parts: RunParts, tested: Outputs, directory: Path, one_view: bool) -> None:
     """Write the predictions of both splits; add the scores of test, and with ``one_view`` those of validation."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
@@ -370,7 +372,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
 
-def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
+def _metrics(parts: RunParts, tested: Outputs, epoch: int) -> dict[str, float]:
     """Return the metrics of the chosen epoch and of the saved outputs."""
     row = parts.loggers[0].rows[epoch]
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
@@ -379,7 +381,7 @@ def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
 
 def _finish(
     config: DictConfig,
-    parts: Parts,
+    parts: RunParts,
     manifest: Manifest,
     epoch: int,
     metrics: dict[str, float],
@@ -420,15 +422,16 @@ def _finish(
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
     manifest.finish("finished")
-    splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
-    primary = compose.kind_of(config).primary  # a search shows only validation
-    found = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
-    log.info("%s; %s", choice, ", ".join(found))
+    hidden = (config.get("sweep") or {}).get("trial")  # a search does not show test
+    splits = ["validation"] if hidden else ["validation", "test"]
+    primary = compose.kind_of(config).primary
+    results = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
+    log.info("%s; %s", choice, ", ".join(results))
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of TensorBoard's HParams tab: the names, then every number that determines the result."""
-    settings = flatten(identity.determining(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+    settings = flatten(identity.determining_settings(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
     numbers = {
         key: value

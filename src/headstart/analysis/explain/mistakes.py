@@ -31,7 +31,7 @@ class ChosenMistakes:
     wrong: bool  # False: there are no mistakes, so these are right predictions
 
     @property
-    def what(self) -> str:
+    def title(self) -> str:
         """Return the title of the figure."""
         count = len(self.rows)
         if self.wrong:
@@ -76,7 +76,7 @@ def draw_mistakes(
     lines = math.ceil(len(chosen.rows) / COLUMNS)
     columns = math.ceil(len(chosen.rows) / lines)
     width = max(WIDTH * columns + 0.2, 4.6)
-    heading = title_lines([chosen.what, title], width - 0.2)
+    heading = title_lines([chosen.title, title], width - 0.2)
     height = (WIDTH + 0.3) * lines + 0.65 + LINE * (len(heading) - 2)
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]

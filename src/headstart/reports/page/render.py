@@ -24,7 +24,7 @@ from headstart.reports.page.run_table import run_table
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-FEW_VALUES = 12  # a text column of at most this many gets a drop-down
+FEW_VALUES = 12  # a text column with at most this many values gets a drop-down
 # Not allowed in HTML, or impossible to write as UTF-8.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 

@@ -18,18 +18,18 @@ from headstart.statistics import mean_interval, score_interval
 MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
-def overview_table(run: Run, found: Predictions | None, scores: FurtherScores | None) -> ReportTable:
+def overview_table(run: Run, predictions: Predictions | None, scores: FurtherScores | None) -> ReportTable:
     """Return one row per measure; without predictions, the measures that run.json holds."""
-    rows = [[Cell(name), Cell(text)] for name, text in _measures(run, found, scores)]
+    rows = [[Cell(name), Cell(text)] for name, text in _measures(run, predictions, scores)]
     return ReportTable("overview", "Overview", "", [Column("measure"), Column("value")], rows)
 
 
-def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
+def _measures(run: Run, predictions: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each known measure."""
     images = _images(run)
     metric = run.metric
     for split, value in (("test", run.test), ("validation", run.validation)):
-        tested = found if split == "test" else None
+        tested = predictions if split == "test" else None
         if value is not None:
             yield metric.axis(split), _score(run, value, tested, images.get(split, 0))
     for name, reference in run.references.items():
@@ -49,7 +49,7 @@ def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None)
 
 
 def _score(run: Run, value: float, tested: Predictions | None, count: int) -> str:
-    """Return the primary metric with its 95 % interval over images, where it has one."""
+    """Return the primary metric with its 95 % interval over images, if it has one."""
     metric, count = run.metric, count if tested is None else len(tested.ids)
     if not count:
         return metric.number(value)
@@ -60,8 +60,8 @@ def _score(run: Run, value: float, tested: Predictions | None, count: int) -> st
     elif tested is not None and (scores := run.kind.per_image(tested, metric.name)) is not None:
         found = mean_interval(scores[None])
         low, high = metric.clipped(found.low), metric.clipped(found.high)
-    inside = "" if math.isnan(low) else f" {metric.interval(low, high)}"
-    return f"{metric.number(value)}{inside}, {count} images"
+    interval = "" if math.isnan(low) else f" {metric.interval(low, high)}"
+    return f"{metric.number(value)}{interval}, {count} images"
 
 
 def _images(run: Run) -> dict[str, int]:
