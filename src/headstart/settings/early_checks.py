@@ -40,7 +40,7 @@ LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
-MASKS_CLASS = "headstart.masks.ImageMask"
+MASK_CLASS = "headstart.masks.ImageMask"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -184,7 +184,7 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
 
 def check_masks(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for settings that do not fit images with masks."""
-    if settings["dataset"].get("_target_") != MASKS_CLASS:
+    if settings["dataset"].get("_target_") != MASK_CLASS:
         return
     for key in ("test_views", "strategy.views", "features.views"):
         group, _, name = key.rpartition(".")
@@ -235,7 +235,7 @@ def check_places(settings: Mapping[str, Any]) -> None:
     if target == TABLE_CLASS:
         existing_table(root)
         existing_images(settings["dataset"].get("pictures"))
-    if target == MASKS_CLASS and not is_file(given_root(root)):
+    if target == MASK_CLASS and not is_file(given_root(root)):
         existing_folder(root)
     if target in EMBEDDED:
         check_no_root(target.rsplit(".", 1)[-1].lower(), root)

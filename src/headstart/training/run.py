@@ -213,7 +213,7 @@ class Stopwatch:
 
 @dataclass
 class Outputs:
-    """What is kept of the outputs of the chosen network, in the order of the images: (N, ...)."""
+    """The stored outputs of the chosen network, in the order of the images: (N, ...)."""
 
     validation: Tensor
     test: Tensor
