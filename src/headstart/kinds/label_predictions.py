@@ -33,12 +33,12 @@ class LabelPredictions:
 
     @cached_property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) the mean IoU and the influence of each image: their mean is the mean IoU."""
+        """Return the mean IoU plus the influence of each image, (N,); their mean is the mean IoU."""
         return iou_by_image(self.tallies)
 
     @property
     def images(self) -> str:
-        """A digest of ids, classes and true pixels: equal for two runs that were tested on the same images in order."""
+        """Return a digest of ids, classes and true pixels, equal for two runs tested on the same images in order."""
         return digest([*self.names, *self.ids], self.tallies[:, 2 * len(self.names) :])
 
     def text(self) -> str:
@@ -64,7 +64,7 @@ class OverlapScores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The scores by name, those that exist."""
+        """Return the scores that exist, by name."""
         found = {"pixel_accuracy": self.pixel_accuracy, "mean_class_accuracy": self.mean_class_accuracy}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 

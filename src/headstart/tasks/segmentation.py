@@ -56,7 +56,7 @@ class Segmentation:
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes have equal total weight in training, for any numbers of pixels."""
+        """Return whether all classes have equal total weight in training, for any numbers of pixels."""
         return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
