@@ -20,8 +20,14 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     check_parameters("dataset", settings)
     _check_folds(settings.get("folds"), settings.get("fold", 0), settings.get("test_split"))
     given_splits(settings.get("splits"))
-    if not (isinstance(settings.get("classes"), str) and "ignore_index" in settings):  # masks may have a file of names
-        given_classes(settings.get("classes"))
+    classes, files = settings.get("classes"), {"palette": settings.get("palette")}
+    if isinstance(classes, str) and "ignore_index" in settings:  # masks may have a file of names
+        files["classes"] = classes
+    else:
+        given_classes(classes)
+    for key, file in files.items():
+        if file is not None and not is_file(expanded(str(file))):
+            raise ConfigError(f"dataset.{key}={file}: there is no such file.")
     _check_groups(settings.get("groups"), settings.get("group_column"))
     crop, resize = settings.get("crop_fraction"), settings.get("resize", "crop")
     if crop not in (None, 1) and resize != "crop":  # 1 crops nothing
