@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from headstart.commands.train import USER_ERRORS, answered
+from headstart.errors import ConfigError
 from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
 from headstart.settings.early_checks import named_well
+from headstart.settings.parts import SEVERAL_TASK
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     if keys.isdisjoint(GIVE_SIZE):
         own.append("backbone.image_size=null")
     config, choices = composed(own)
+    if config.task.get("_target_") == SEVERAL_TASK:
+        raise ConfigError("task=several: what a strategy trains does not depend on the outputs; leave the task out.")
     return named_well(config, own), choices["strategy"]
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of
+from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
+from headstart.kinds.several_predictions import SeveralPredictions
 from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.opening import MB, open_inside
 from headstart.records.predictions import read_predictions
@@ -133,7 +134,8 @@ class Pairs:
 def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs | ErrorPairs:
     """Compare two files image by image, by their scores for a metric.
 
-    Raises DataError where one cannot be read, they list other images, or images have no such scores.
+    Of several outputs, the primary one is compared. Raises DataError where one cannot be read, they list other images,
+    or images have no such scores.
     """
     first = read_predictions(a, kind)
     same = same_bytes(a, b)
@@ -145,6 +147,10 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs |
             f"{a.name} lists other images: {len(first.ids)} and {len(second.ids)}, of which {common} are the same"
         )
     at = np.arange(len(first.ids)) if same else np.array([order[name] for name in first.ids])
+    if isinstance(first, SeveralPredictions) and isinstance(second, SeveralPredictions):
+        first, second = (of.parts[of.primary] for of in (first, second))
+    if isinstance(kind, SeveralKind):
+        kind = kind.decisive
     if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
         return _class_pairs(first, second, at, a.name)
     assert isinstance(first, NumberPredictions | LabelSetPredictions)

@@ -32,7 +32,7 @@ from headstart.inputs.looks import Notes, joined_notes
 from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
 from headstart.inputs.signature import RGB
-from headstart.kinds import KINDS
+from headstart.kinds import KINDS, Kind
 from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
@@ -96,7 +96,7 @@ class ImageData(pl.LightningDataModule):
         subset_seed: int = 0,
         order_seed: int = 0,
         augmentation_seed: int = 0,
-        task: str = "classification",
+        task: str | Kind = "classification",
     ) -> None:
         check_dataset(locals())  # the parameters by their names
         super().__init__()
@@ -112,7 +112,8 @@ class ImageData(pl.LightningDataModule):
         self.resize, self.bits = resize, bits
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
-        self.task, self.targets = task, KINDS[task].targets
+        self.kind = KINDS[task] if isinstance(task, str) else task
+        self.task, self.targets = self.kind.name, self.kind.targets
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
@@ -143,7 +144,7 @@ class ImageData(pl.LightningDataModule):
             if not (self.targets.from_folders or self.reads_labels):
                 raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
             if counted := _counts_classes(self):
-                raise ConfigError(f"{counted} counts classes, and task={self.task} has none: leave it out.")
+                raise ConfigError(f"{counted} needs one class an image, and task={self.task} is not so: leave it out.")
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}

@@ -182,7 +182,11 @@ TASK = {
     "label_smoothing": BELOW_ONE,
     "loss": one_of("mse", "mae", "huber", "bins"),
     "bins": whole(3, 1000),
-}
+    "parts": mapping("outputs by name, as in {species: {kind: classification, column: label}}"),
+    "weights": optional(either(one_of("uncertainty"), mapping("weights"),
+                               words="a weight for each output, as in {species: 1, box: 0.5}, or uncertainty")),
+    "primary": optional(text("the name of an output")),
+}  # fmt: skip
 HEAD = {
     "stages": optional(either(text(""), listed(text(""), "", distinct=True),
                               words="one or more stages, each once, as in [stage2,stage3]")),

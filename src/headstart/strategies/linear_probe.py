@@ -12,12 +12,18 @@ Fails: with many labels: at 80 a class lp_ft has 89.6 % and the probe 87.7.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from headstart.errors import ConfigError
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
+from headstart.solvers.probe import Probe
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.tasks import Several, Task
 from headstart.tasks.heads import put_linear
+from headstart.tasks.several import fit_parts, parts_of
 
 STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
 
@@ -30,25 +36,34 @@ class LinearProbe(SolvedStrategy):
     lowest loss. The head includes the standardisation, so that the network takes plain images.
     """
 
-    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel")
+    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "several")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_parameters("strategy", locals())
         self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
+        if isinstance(self.task, Several) and (numbers := self.task.of_kind("regression")):
+            raise ConfigError(
+                f"strategy=linear_probe fits classifiers, and the output '{numbers[0]}' is a number: use"
+                " strategy=ridge or head_only."
+            )
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit a classifier for each strength and put the best into the head."""
-        probe = fit_probe_once(
-            train, validation, self.task.width, self.strengths, self.loss, on_row, self.task.balanced, self.task
-        )
+
+        def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
+            return fit_probe_once(train, validation, task.width, self.strengths, self.loss, on_row, task.balanced, task)
+
+        probe, each = fit_parts(self.task, fit, train, validation, on_row)
         put_linear(self.head, probe.weight, probe.bias)
-        self.strength = probe.scores["l2"]
+        self.chosen = {name: one.scores["l2"] for name, one in each.items()}
+        self.note_parts(probe, each)
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Fit a classifier with the chosen strength."""
-        probe = fit_probe(
-            images, images, self.task.width, [self.strength], self.loss, balanced=self.task.balanced, judge=self.task
-        )
-        put_linear(self.head, probe.weight, probe.bias)
+        fitted = []
+        for name, task, own in parts_of(self.task, images):
+            probe = fit_probe(own, own, task.width, [self.chosen[name]], self.loss, balanced=task.balanced, judge=task)
+            fitted.append((probe.weight, probe.bias))
+        put_linear(self.head, *map(torch.cat, zip(*fitted, strict=True)))

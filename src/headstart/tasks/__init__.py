@@ -5,6 +5,17 @@ from headstart.tasks.heads import CosineHead, LinearHead, MlpHead
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
 from headstart.tasks.scores import EpochScores
+from headstart.tasks.several import Several
 from headstart.tasks.task import Task
 
-__all__ = ["Classification", "CosineHead", "EpochScores", "LinearHead", "MlpHead", "Multilabel", "Regression", "Task"]
+__all__ = [
+    "Classification",
+    "CosineHead",
+    "EpochScores",
+    "LinearHead",
+    "MlpHead",
+    "Multilabel",
+    "Regression",
+    "Several",
+    "Task",
+]

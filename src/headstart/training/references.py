@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from headstart.data import ImageData, ImageSplit
-from headstart.kinds import KINDS
 from headstart.solvers.features import Features
 from headstart.tasks import Task
 
@@ -45,7 +44,7 @@ def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dic
     found = {}
     for name in names:
         found[name] = REFERENCES[name](data, task)
-        metric = KINDS[task.kind].primary
+        metric = data.kind.primary
         value = metric.text(found[name][f"test/{metric.name}"])
         log.info("%s, no network: test %s %s", name.replace("_", " "), metric.words, value)
     return found

@@ -19,7 +19,7 @@ from headstart.devices import processes
 from headstart.errors import Pruned
 from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
-from headstart.kinds import KINDS
+from headstart.kinds import SeveralKind
 from headstart.records import provenance
 from headstart.records.lock import RunLock
 from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
@@ -35,6 +35,7 @@ from headstart.records.predictions import write_predictions
 from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
+from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
@@ -116,12 +117,20 @@ def _known_before(
 ) -> dict[str, Any]:
     """Return the content of run.json before anything is read; data and weights follow later."""
     config = described.config
-    primary = compose.kind_of(config).primary
+    kind = compose.kind_of(config)
+    primary = kind.primary
+    several = kind if isinstance(kind, SeveralKind) else None
     return {
         "id": identity.run_id(described.config_hash, None, None),
         "config_hash": described.config_hash,
-        "task": compose.kind_of(config).name,
-        "primary": {"name": primary.name, "higher_is_better": primary.higher_is_better, "unit": primary.unit},
+        "task": kind.name,
+        **({"parts": {name: part.name for name, part in several.parts.items()}} if several else {}),
+        "primary": {
+            "name": primary.name,
+            "higher_is_better": primary.higher_is_better,
+            "unit": primary.unit,
+            **({"part": several.primary_part} if several else {}),
+        },
         "source": {
             "root": config.dataset.get("root"),
             "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
@@ -363,7 +372,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
         ("validation", VALIDATION_PREDICTIONS, data.validation, tested.validation),
     ):
         if ranks.leads():
-            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, KINDS[task.kind])
+            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, data.kind)
         if name == "test" or one_view:  # the epoch was chosen by single views
             scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
@@ -415,6 +424,9 @@ def _finish(
         },
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
+    if weights := learned_weights(strategy.task, strategy.head):
+        manifest.content["selected"]["weights"] = weights
+        log.info("learned weights of the losses: %s", ", ".join(f"{name} {of:.3g}" for name, of in weights.items()))
     manifest.finish("finished")
     splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
     primary = compose.kind_of(config).primary  # a search shows only validation
