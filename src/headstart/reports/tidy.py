@@ -37,7 +37,11 @@ def group_frame(analysis: Analysis) -> pd.DataFrame:
                 f"{test}_bootstrap_high": drawn.high if drawn else None,
                 f"{validation}_mean": group.validation.mean,
                 f"{validation}_deviation": group.validation.deviation,
-                **{f"test_{name}_mean": analysis.score(group, name).mean for name in group.kind.beyond},
+                **{
+                    f"test_{name}_mean": analysis.score(group, name).mean
+                    for name in group.kind.beyond
+                    if name != group.metric.name
+                },
                 **_robustness_of(analysis, group),
                 **{
                     name: group.cost(name)

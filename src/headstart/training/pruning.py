@@ -52,8 +52,8 @@ class Pruning(pl.Callback):
             return
         epoch, value = max(trial.intermediate_values.items())
         raise Pruned(
-            f"Pruned after epoch {epoch + 1}: validation {self.primary.words} {self.primary.text(value)} was behind that"
-            " of other trials."
+            f"Pruned after epoch {epoch + 1}: validation {self.primary.words} {self.primary.text(value)} was behind"
+            " that of other trials."
         )
 
     def _trial(self) -> Any:
