@@ -1,17 +1,17 @@
-# Each target sets up what it needs: .venv, made from pyproject.toml with the versions in constraints.txt, which are those of
-# pip and of the tools that build the package, too.
+# Each target first makes .venv from pyproject.toml, with the versions in constraints.txt. These include the versions of pip
+# and of the tools that build the package.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-fast check clean
 
-demo: .venv/.ready  ## five strategies on embedded pictures, and a report
+demo: .venv/.ready  ## five strategies on embedded images, and a report
 	rm -rf runs/demo
 	$(BIN)/headstart train experiment=demo
 	$(BIN)/headstart train experiment=demo_digits
 	$(BIN)/headstart report runs/demo
 
-test: .venv/.ready  ## all tests, one process a core
+test: .venv/.ready  ## all tests, one process for each core
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
 test-fast: .venv/.ready  ## without the slow ones

@@ -360,7 +360,7 @@ NETWORKS = {
     "storages of zeros": _archive(lambda name, old: bytes(len(old)) if "/data/" in name else old),
     "storages of noise": _archive(lambda name, old: bytes(b ^ 0x7F for b in old) if "/data/" in name else old),
     "a bomb": _archive(lambda name, old: old + bytes(300_000_000) * name.endswith("/data/0"), zipfile.ZIP_DEFLATED),
-    "a list of entries that lies": changed(_end_that_lies),
+    "a list of entries with a wrong length": changed(_end_that_lies),
     "code": _pickled(pickle.dumps(_Code(), 2)),
     "no mapping": _pickled(pickle.dumps([1, 2], 2)),
     "no tensors": _pickled(pickle.dumps({"epoch": 0, "state_dict": {}}, 2)),

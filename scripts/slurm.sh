@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The same small sweep by hydra/launcher=basic and by hydra/launcher=submitit_slurm, on a Slurm of one node that is
-# started here and stopped at the end. One job is requeued, as a pre-emption does; another gets SIGUSR2, as before the
-# end of its time. Every run has to give the metrics of the basic launcher. As root, Debian's Slurm is installed first
-# where there is none. Ends with 0 and "skipped: ..." where Slurm cannot be started.
+# Run a small sweep with hydra/launcher=basic and with hydra/launcher=submitit_slurm, and compare the metrics of all runs.
+# The script starts a Slurm of one node and stops it at the end. It requeues one job, as a pre-emption does, and sends SIGUSR2
+# to another, as Slurm does before a time limit. As root it installs Debian's Slurm if there is none. If Slurm cannot be
+# started, it prints "skipped: ..." and ends with exit code 0.
 #
 #   scripts/slurm.sh [PYTHON]      a Python with headstart and its extra "sweep"; by default .venv/bin/python
 set -euo pipefail
@@ -26,7 +26,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-wait_for() {  # seconds, then a command that has to come true
+wait_for() {  # seconds, then a command; wait until it succeeds
     local end=$((SECONDS + $1)); shift
     until "$@" >"$place/wait.log" 2>&1; do
         if [ "$SECONDS" -ge "$end" ]; then return 1; fi
@@ -41,7 +41,7 @@ if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
     installed=yes
 fi
 
-# --- one node, everything in one folder, nothing of /etc
+# --- one node with all its files in one folder, without /etc
 mkdir -p "$place"/{munge,state,spool}
 chmod 755 "$place" "$place/munge"
 (umask 077 && head -c 1024 /dev/urandom >"$place/munge/key")
@@ -109,7 +109,7 @@ mapfile -t jobs < <(squeue --noheader --array --states=RUNNING --format=%i)
 scontrol requeue "${jobs[0]}"
 echo "requeued: job ${jobs[0]}"
 if [ "${#jobs[@]}" -gt 1 ]; then
-    timeout 3 scancel --signal=USR2 "${jobs[1]}" || true  # sends it again and again to a job that is back in the queue
+    timeout 3 scancel --signal=USR2 "${jobs[1]}" || true  # it repeats the signal to a job that is back in the queue
     echo "SIGUSR2: job ${jobs[1]}"
 fi
 wait "$launcher" || { tail -n 20 "$place/slurm.log"; exit 1; }

@@ -63,7 +63,7 @@ def write_regression_run(
     validation_errors: np.ndarray | None = None,
     **changes: Any,
 ) -> Path:
-    """A finished run of regression that predicts too much by ``errors`` (N,), for targets 0, 1, 2, ..."""
+    """Write a finished regression run that predicts too much by ``errors`` (N,), for targets 0, 1, 2, ..."""
     mae = float(np.abs(errors).mean())
     held_out = mae + 0.1 if validation_errors is None else float(np.abs(validation_errors).mean())
     primary = {"name": "mae", "higher_is_better": False, "unit": changes.pop("unit", "")}

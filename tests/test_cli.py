@@ -34,7 +34,7 @@ CALLS = {
     "diff": (["diff", ".", "."], "commands.diff.read_record"),
     "inspect": (["inspect", *SMALLEST], "commands.inspect._composed"),
     "layers": (["inspect", "layers"], "commands.inspect_layers._settings"),
-    "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.named_well"),
+    "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.resolved_and_checked"),
     "policy": (["policy"], "commands.policy.search_settings"),
     "features": (["features", "list", "--dir", "."], "commands.features.listed"),
 }
@@ -104,7 +104,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 @pytest.mark.parametrize(("error", "expected"), [(OSError(errno.ENOSPC, ""), False), (ValueError("a bug"), True)])
-def test_a_thread_leaves_errors_of_the_system_to_who_waits(
+def test_a_thread_prints_bugs_but_no_errors_of_the_system(
     error: Exception, expected: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("threading.excepthook", threading.excepthook)  # put back in the end
@@ -122,7 +122,7 @@ def test_a_thread_leaves_errors_of_the_system_to_who_waits(
     assert len(output.splitlines()) == 1 or expected
 
 
-def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_written_before_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Path("runs"), "scratch", 0, 0.5)
     monkeypatch.setattr("headstart.reports.write.markdown_page", failing(OSError(errno.ENOSPC, "", "report.md")))
     assert main(["report", "runs", "--out", "r"]) == 1
@@ -137,7 +137,7 @@ def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, capsy
     ("error", "expected"),
     [(OSError("encoder error -2"), "encoder error -2"), (OSError(errno.ENOSPC, "full"), "[Errno 28] full: 'a.png'")],
 )
-def test_an_error_while_a_file_is_written_keeps_its_words(error: OSError, expected: str) -> None:
+def test_an_error_while_a_file_is_written_keeps_its_message(error: OSError, expected: str) -> None:
     with pytest.raises(OSError, match=f"^{re.escape(expected)}$"), atomic_file(Path("a.png")):
         raise error
     assert not list(Path().iterdir())
@@ -159,7 +159,7 @@ def test_python_m_is_the_command(
 # --- places that cannot be written to
 
 
-def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_folder_is_tested_before_the_work_and_left_unchanged(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "newer", "")
     check_writable(tmp_path, "")
     assert not list(tmp_path.iterdir())
@@ -178,7 +178,7 @@ def test_a_folder_in_the_place_of_a_file_is_found_before_the_work(tmp_path: Path
 
 
 @pytest.mark.parametrize("command", ["report", "board", "layers", "augmentation", "policy"])
-def test_a_command_tries_its_place_before_the_work(
+def test_a_command_tests_its_folder_before_the_work(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").touch()
@@ -234,7 +234,7 @@ def ended(
     return result, output
 
 
-def test_nobody_reads_any_more(warm: Server) -> None:
+def test_a_closed_pipe_ends_silently(warm: Server) -> None:
     read, write = os.pipe()
     os.close(read)
     assert ended(warm, "", ["--help"], write) == (141, "")
@@ -253,7 +253,7 @@ def test_an_output_that_is_full(warm: Server) -> None:
 
 
 def test_closed_streams_lead_nowhere() -> None:
-    """Files that we open must not get the numbers of closed streams."""
+    """Opened files must not get the numbers of closed streams."""
     code = (
         "import os, sys\nfrom headstart.cli import main\n"
         "assert sys.stdout is None\ncode = main(['--help'])\n"
@@ -291,7 +291,7 @@ def test_a_limit_on_the_size_of_files(warm: Server) -> None:
     "environment",
     [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii:strict"}],
 )
-def test_no_locale_makes_a_name_fail(environment: dict[str, str]) -> None:
+def test_names_can_be_printed_in_every_locale(environment: dict[str, str]) -> None:
     write_run(Path("runs-é-类"), "scratch", 0, 0.5)
     done = subprocess.run(
         [sys.executable, "-m", "headstart", "status", "runs-é-类", os.fsdecode(b"runs-\xe9")],

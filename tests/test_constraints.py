@@ -25,6 +25,6 @@ def test_everything_named_in_pyproject_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("line", re.findall(r"^.*pip install.*$", (CHECKOUT / "Makefile").read_text(), re.M))
-def test_make_goes_by_the_pins(line: str) -> None:
+def test_make_uses_the_pins(line: str) -> None:
     assert "--constraint constraints.txt" in line
     assert "--build-constraint constraints.txt" in line or line.endswith("--upgrade pip"), "pip alone builds nothing"

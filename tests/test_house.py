@@ -1,4 +1,4 @@
-"""Hold the structure of the source: imports run one way, and no module, class or room grows without bound."""
+"""Check the structure of the source: imports run one way, and no module, class or room grows too large."""
 
 import ast
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def room_of(module: str) -> str:
 
 
 def imported(module: str, when_loaded: bool = False) -> Iterator[str]:
-    """Yield the modules of headstart that a module imports, or those that it imports as it is loaded."""
+    """Yield the modules of headstart that a module imports, or only those that it imports when it is loaded."""
     tree = ast.parse(MODULES[module].read_text())
     for node in _statements(tree) if when_loaded else ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "headstart":
@@ -69,21 +69,33 @@ def imported(module: str, when_loaded: bool = False) -> Iterator[str]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield what runs as a module is loaded: neither functions nor what only a type checker reads."""
+    """Yield the statements that run when a module is loaded, except those for type checkers."""
     for node in tree.body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         yield node
 
 
+# Words that begin a noun or a question, not an order.
+NO_VERBS = "A All An Each Every How If In Its Mean No One The This To Two What Where Whether Which Why With".split()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_docstring_of_a_function_starts_with_a_verb(module):
+    """Such as "Return" or "Write"."""
+    nodes = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.FunctionDef)]
+    first = {node.name: text.split()[0] for node in nodes if (text := ast.get_docstring(node))}
+    assert not {name: word for name, word in first.items() if word in NO_VERBS or not word[0].isupper()}
+
+
 def test_every_room_is_listed():
-    """A new folder has a place in the order."""
+    """A new folder needs a place in the order."""
     assert {room_of(module) for module in MODULES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS[1:])
 def test_a_room_imports_only_lower_rooms(room):
-    """Imports inside functions and for type checkers count, too."""
+    """Imports inside functions and for type checkers count."""
     allowed = set(ROOMS[: ROOMS.index(room) + 1])
     wrong = [
         f"{module} imports {name}"
@@ -96,7 +108,7 @@ def test_a_room_imports_only_lower_rooms(room):
 
 
 def test_no_circle_of_modules():
-    """Loading any module ends, whichever comes first."""
+    """Any module can be loaded first."""
     edges = {module: set(imported(module, when_loaded=True)) - {module} for module in MODULES}
     left = dict(edges)
     while free := [module for module, targets in left.items() if not targets & left.keys()]:
@@ -107,7 +119,7 @@ def test_no_circle_of_modules():
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_class_is_too_large(module):
-    """A class of more lines is two things."""
+    """A larger class is two things."""
     tree = ast.parse(MODULES[module].read_text())
     sizes = {
         node.name: (node.end_lineno or 0) - node.lineno + 1 for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
@@ -117,7 +129,7 @@ def test_no_class_is_too_large(module):
 
 @pytest.mark.parametrize("room", ROOMS[1:])
 def test_no_room_is_too_large(room):
-    """A folder of more lines is two rooms."""
+    """A larger folder is two rooms."""
     lines = sum(len(path.read_text().splitlines()) for path in (SOURCE / room).rglob("*.py"))
     assert lines <= LARGER_ROOMS.get(room, LARGEST_ROOM)
 

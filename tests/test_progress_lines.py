@@ -1,4 +1,4 @@
-"""Progress: what a terminal and what a log file see, by a clock of the test's own."""
+"""Test progress on a terminal and in a log file, with a clock of the tests."""
 
 import io
 import time
@@ -17,21 +17,22 @@ from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import fit_probe
 from headstart.solvers.ridge import solve
+from headstart.tasks import Classification
 
 
 class Screen(io.StringIO):
-    """Standard error, as a terminal or not."""
+    """Standard error that is a terminal or not."""
 
     terminal = False
 
     def isatty(self) -> bool:
-        """As the test wants it."""
+        """Return whether the test wants a terminal."""
         return self.terminal
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """Standard error of a process that may show progress, and has shown none."""
+    """Replace standard error, for a process that has shown no progress yet."""
     for name in ("TQDM_DISABLE", "RANK", "SLURM_PROCID", "TERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=(screen := Screen())))
@@ -41,7 +42,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Seconds that pass only when the test says so; the thread that looks by itself sleeps."""
+    """Return a clock that only the test moves; the thread that shows progress sleeps."""
     now = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(progress, "PATIENCE", 3600.0)
@@ -124,7 +125,7 @@ def test_processes_that_follow_are_silent(
     assert not screen.getvalue()
 
 
-def test_work_within_work_takes_its_place(screen: Screen, clock: list[float]) -> None:
+def test_nested_work_replaces_the_line(screen: Screen, clock: list[float]) -> None:
     with ProgressLine("outer", 10) as outer:
         with ProgressLine("inner", 10) as inner:
             outer.show(40.0)
@@ -134,7 +135,7 @@ def test_work_within_work_takes_its_place(screen: Screen, clock: list[float]) ->
     assert [line.split(":")[0] for line in screen.getvalue().splitlines()] == ["inner", "outer"]
 
 
-def test_it_shows_by_itself_and_only_what_takes_long(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_long_work_shows_progress(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", 0.2)
     for _ in counted(range(3), "short", 3):
         pass
@@ -177,7 +178,7 @@ def features(images: int = 300, classes: int = 20, width: int = 8) -> Features:
     return Features(torch.randn(images, width, generator=generator) + labels[:, None] / 10, labels)
 
 
-def test_a_fit_tells_strength_and_iteration(
+def test_a_fit_shows_strength_and_iteration(
     screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = features()
@@ -194,7 +195,7 @@ def test_a_fit_tells_strength_and_iteration(
         return descend(*others, told)
 
     monkeypatch.setattr(linear_fit, "_descend", watched)
-    fit_probe(train, train, 20, [1.0, 0.1])
+    fit_probe(train, train, Classification(20), [1.0, 0.1])
     lines = screen.getvalue().splitlines()
     assert lines[0] == "logistic fit: 0 of 2 strengths (0 %), 0:30 so far, l2=1, iteration 1"
     assert lines[1].endswith("l2=1, iteration 2")
@@ -206,7 +207,7 @@ def test_a_fit_tells_strength_and_iteration(
 def test_neighbours_are_counted_by_chunks() -> None:
     train, sizes = features(2500), []
     memory = NearestNeighbours(train.values, train.targets, 20, 3, 0.07)
-    memory.nearest(train.values, 3, itself=True, on_chunk=sizes.append)
+    memory.nearest(train.values, 3, exclude_itself=True, on_chunk=sizes.append)
     assert sizes == [1024, 1024, 452]
 
 

@@ -5,7 +5,7 @@ import io
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headstart.tables import csv_cell, table_text, terminal_width
@@ -50,6 +50,7 @@ CELLS = st.lists(
 
 
 @given(CELLS, st.integers(20, 120))
+@example([("[[[[[[[[[[,", "0")], 21)
 def test_a_table_fits_and_loses_nothing(rows: list[tuple[str, str]], width: int) -> None:
     lines = table_text(["setting", "number"], rows, [False, True], width).splitlines()
     number = max(len("number"), *(len(cell) for _, cell in rows))

@@ -17,7 +17,18 @@ from torch.utils.data import DataLoader, Dataset
 from headstart.data import ImageFolder
 from headstart.errors import CrashError, DataError
 from headstart.training.crashes import crash_of, happens_again
-from headstart.workers import CODES, CONTEXT, LACKS, PATIENCE, as_raised, begin, causes, end_all, failure_of, rehearse
+from headstart.workers import (
+    CONTEXT,
+    EXIT_BASE,
+    PATIENCE,
+    SHORTAGES,
+    as_raised,
+    begin,
+    causes,
+    end_all,
+    failure_of,
+    rehearse,
+)
 
 DIED = "DataLoader worker (pid 31) exited unexpectedly with exit code {}. Details are lost due to multiprocessing."
 CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n  File ...\n{1}\n"
@@ -26,8 +37,8 @@ CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most r
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (RuntimeError(DIED.format(CODES + errno.EMFILE)), "too many files are open"),
-        (RuntimeError(DIED.format(CODES + errno.ENOSPC)), "/dev/shm"),
+        (RuntimeError(DIED.format(EXIT_BASE + errno.EMFILE)), "too many files are open"),
+        (RuntimeError(DIED.format(EXIT_BASE + errno.ENOSPC)), "/dev/shm"),
         (RuntimeError(DIED.format(1)), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Killed."), "has died"),
         (RuntimeError("DataLoader worker (pid 31) is killed by signal: Bus error. It is possible that"), "/dev/shm"),
@@ -38,7 +49,7 @@ CAUGHT = "Caught {0} in DataLoader worker process 1.\nOriginal Traceback (most r
         (OSError(CAUGHT.format("OSError", "OSError: [Errno 24] Too many open files: 'a.jpg'")), "too many files"),
     ],
 )  # fmt: skip
-def test_what_they_lacked(error: BaseException, words: str) -> None:
+def test_the_missing_resource_is_named(error: BaseException, words: str) -> None:
     crash = failure_of(error)
     assert isinstance(crash, CrashError)
     assert words in str(crash)
@@ -55,7 +66,7 @@ def test_what_they_lacked(error: BaseException, words: str) -> None:
         ValueError("ancdata"),
     ],
 )
-def test_other_errors_are_not_theirs(error: BaseException) -> None:
+def test_other_errors_are_not_blamed_on_workers(error: BaseException) -> None:
     assert failure_of(error) is None
 
 
@@ -75,7 +86,7 @@ def raised(number: int) -> OSError:
     raise AssertionError
 
 
-@pytest.mark.parametrize("number", sorted(LACKS))
+@pytest.mark.parametrize("number", sorted(SHORTAGES))
 def test_the_first_cause_counts(number: int) -> None:
     def unfinished() -> None:
         try:
@@ -88,11 +99,11 @@ def test_the_first_cause_counts(number: int) -> None:
     assert [type(cause) for cause in causes(found.value)] == [type(raised(number)), RuntimeError]
     crash = crash_of(found.value)
     assert crash is not None
-    assert LACKS[number][0] in str(crash)
+    assert SHORTAGES[number][0] in str(crash)
     assert happens_again(found.value)  # under the same limits, so that it is not tried again
 
 
-def test_an_error_of_the_data_is_told_as_it_was_raised() -> None:
+def test_an_error_of_the_data_keeps_its_message() -> None:
     error = DataError(CAUGHT.format("DataError", "headstart.errors.DataError: The image 'a: b' was changed."))
     assert str(as_raised(error)) == "The image 'a: b' was changed."
     assert type(as_raised(error)) is DataError
@@ -103,7 +114,7 @@ def test_an_error_of_the_data_is_told_as_it_was_raised() -> None:
     assert as_raised(hidden) is plain
 
 
-def test_what_they_need_is_tried_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_are_tested_before_workers_start(monkeypatch: pytest.MonkeyPatch) -> None:
     rehearse(2)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 4, hard))
@@ -114,7 +125,7 @@ def test_what_they_need_is_tried_before(monkeypatch: pytest.MonkeyPatch) -> None
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_loaders_have_all_this(make_folder: Any) -> None:
+def test_loaders_use_these_checks(make_folder: Any) -> None:
     data = ImageFolder(root=str(make_folder({"train/a": 4, "train/b": 4})), image_size=SIZE, num_workers=1)
     data.prepare(PREPROCESSING)
     loader = data.val_dataloader()
@@ -152,7 +163,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.EMFILE, "too many files are open"), (None, "has died")])
-def test_no_run_waits_for_what_cannot_be_handed_on(number: int | None, words: str) -> None:
+def test_no_run_waits_for_a_batch_that_cannot_be_passed_on(number: int | None, words: str) -> None:
     loader = DataLoader(Unsendable(number), num_workers=1, collate_fn=as_it_is, worker_init_fn=begin, timeout=30)
     with pytest.raises(RuntimeError) as found:
         next(iter(loader))
@@ -160,7 +171,7 @@ def test_no_run_waits_for_what_cannot_be_handed_on(number: int | None, words: st
     end_all()
 
 
-def test_nothing_is_heard_of_those_that_are_ended() -> None:
+def test_all_workers_are_ended() -> None:
     loader = DataLoader(torch.zeros(64, 1), num_workers=2, worker_init_fn=begin, timeout=30)  # type: ignore[arg-type]
     batches = iter(loader)
     next(batches)

@@ -25,12 +25,12 @@ def head_only(settings: Sequence[str], rounds: int) -> list[Row]:
     engine = cold[0].runs[0]["features"]["engine"]
     return [
         Row(
-            "head_only, 20 epochs: fit, cold store",
+            "head_only, 20 epochs: fit, cold cache",
             f"{plain.train / cold_fit:.1f}",
             "20",
             f"{plain.train:.1f} s / {cold_fit:.2f} s ({engine}; metrics differ by {difference:.0e} at most)",
         ),
-        Row("the same, warm store", f"{plain.train / warm_fit:.0f}", "100", f"{plain.train:.1f} s / {warm_fit:.2f} s"),
+        Row("the same, warm cache", f"{plain.train / warm_fit:.0f}", "100", f"{plain.train:.1f} s / {warm_fit:.2f} s"),
         Row(
             "the same, whole command, cold",
             f"{plain.wall / cold_wall:.1f}",
@@ -54,7 +54,7 @@ def finetune_upper(settings: Sequence[str], rounds: int) -> list[Row]:
     same = plain.runs[0]["metrics"] == cold[0].runs[0]["metrics"]
     return [
         Row(
-            "finetune_upper, last stage, 10 epochs: fit, cold store",
+            "finetune_upper, last stage, 10 epochs: fit, cold cache",
             f"{plain.train / cold_fit:.2f}",
             "2.5 or the bound",
             f"{plain.train:.1f} s / {cold_fit:.1f} s; warm {plain.train / warm_fit:.2f}; bound by arithmetic"

@@ -51,9 +51,9 @@ def measure(count: int) -> dict[str, float]:
     from headstart.records.curves import CsvCurves
     from headstart.strategies import HeadOnly
     from headstart.tasks import Classification
-    from headstart.training.console import quieten
+    from headstart.training.console import silence_lightning
 
-    quieten()
+    silence_lightning()
     with TemporaryDirectory(prefix="benchmark-") as folder:
         rng = np.random.default_rng(0)
         names = rng.integers(0, 2**63, (count, 2), dtype=np.uint64)

@@ -1,7 +1,7 @@
 """Measure the cost of the framework: fine-tuning with headstart, compared with a plain PyTorch loop.
 
 Both have the same network, memory format, batch size and data. They run in turns, so that other work on the machine
-affects both alike. Both use a GPU if there is one.
+affects both equally. Both use a GPU if there is one.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from headstart.data import Textures
 from headstart.records.curves import CsvCurves, TensorBoardCurves
 from headstart.strategies import FinetuneAll, cosine
 from headstart.tasks import Classification
-from headstart.training.console import quieten
+from headstart.training.console import silence_lightning
 
 RATE = 0.001
 
@@ -81,7 +81,7 @@ def through_headstart(backbone: Backbone, data: Textures, device: torch.device) 
 
 def finetune_all(size: int, batch: int, rounds: int, labels: int = 40) -> list[Row]:
     """Measure all loops in turns; return rows of ratios and medians."""
-    quieten()
+    silence_lightning()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     make = partial(efficientnet_lite, "efficientnet_lite0", weights="imagenet", image_size=size)
     data = Textures(batch_size=batch, labels_per_class=labels, crop_fraction=1.0)

@@ -45,7 +45,7 @@ def leads() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Work as if there were no other process: loaders created inside give all images."""
+    """Ignore the other processes inside this context: its loaders give all images."""
     before, _ALONE[0] = _ALONE[0], True
     try:
         yield

@@ -1,4 +1,4 @@
-"""A table as data: what a reader sees, what it is sorted by, and the runs behind it. It knows no format.
+"""A table as data: its texts, sort keys, and the runs behind its cells, independent of any format.
 
 Texts may hold any characters; each renderer escapes them. Numbers that are not finite count as missing.
 """
@@ -22,26 +22,26 @@ class Column:
     help: str = ""
     """One sentence that explains the column; may be empty."""
     field: str = ""
-    """The name of its values in a CSV file; empty for a column that is for people only."""
+    """Its name in the CSV file; empty if the file leaves it out."""
     shown: bool = True
-    """Whether people see its texts, or a CSV file alone holds its values."""
+    """Whether people see it; otherwise only the CSV file holds it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, what it is sorted by, and which runs are behind it."""
+    """The text of a cell, its sort key, and the runs behind it."""
 
     text: str
     value: float | str | None = None
     """Sort key, and value in a CSV file. None means the text in a column of texts, and missing in one of numbers."""
     runs: tuple[int, ...] = ()
-    """Places in Analysis.runs, counted from 0."""
+    """Positions in Analysis.runs, from 0."""
     bold: bool = False
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Rows of cells in the order in which they are first shown."""
+    """Rows of cells, in the order shown first."""
 
     id: str
     title: str
@@ -49,7 +49,7 @@ class ReportTable:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     lower: int | None = None
-    """The first row of the lower part, such as references; None where all rows are one part."""
+    """The first row below a rule, such as the first reference; None without a rule."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -58,51 +58,51 @@ class ReportTable:
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns that people see."""
+        """Return the names of the shown columns."""
         return [column.name for column in self.columns if column.shown]
 
     @property
     def numeric(self) -> list[bool]:
-        """Which of these columns are numbers."""
+        """Return for each shown column whether it holds numbers."""
         return [column.kind == "number" for column in self.columns if column.shown]
 
     @property
     def cells(self) -> list[list[Cell]]:
-        """The rows of these columns."""
+        """Return the rows, with the cells of the shown columns only."""
         return [[cell for cell, column in zip(row, self.columns, strict=True) if column.shown] for row in self.rows]
 
     @property
     def texts(self) -> list[list[str]]:
-        """The same as texts."""
+        """Return the texts of these cells."""
         return [[cell.text for cell in row] for row in self.cells]
 
     def first(self, count: int) -> ReportTable:
-        """Return the table with its first rows; the note says how many more its CSV file holds."""
+        """Return the table with its first ``count`` rows; the note says how many more the CSV file holds."""
         more = len(self.rows) - count
         note = f"{self.note} {more} more rows are in {self.id}.csv.".strip() if more > 0 else self.note
         return replace(self, note=note, rows=self.rows[:count])
 
     def where(self, column: str, text: str) -> ReportTable:
-        """Return the table with the rows that have a text in a column."""
+        """Return the table with only the rows that have this text in a column."""
         place = [one.name for one in self.columns].index(column)
         return replace(self, rows=[row for row in self.rows if row[place].text == text])
 
     def without(self, *names: str) -> ReportTable:
-        """Return the table without some columns."""
+        """Return the table without the columns of these names."""
         kept = [place for place, column in enumerate(self.columns) if column.name not in names]
         rows = [[row[place] for place in kept] for row in self.rows]
         return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
 
     def renamed(self, column: str, name: str) -> ReportTable:
-        """Return the table with another name of a column."""
+        """Return the table with a column renamed."""
         return replace(self, columns=[replace(one, name=name) if one.name == column else one for one in self.columns])
 
 
 def share_cell(share: float, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a share in percent; nothing for NaN."""
+    """Return the cell of a share in percent; "–" for NaN."""
     return Cell(NOTHING if math.isnan(share) else f"{100 * share:.1f}", share, runs)
 
 
 def count_cell(count: int, runs: tuple[int, ...] = ()) -> Cell:
-    """Return a whole number."""
+    """Return the cell of a whole number."""
     return Cell(str(count), count, runs)

@@ -35,7 +35,9 @@ def table_text(
             width = None
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, is_right in zip(header, right, strict=True):
-        grid.add_column(Text(name), justify="right" if is_right else "left", no_wrap=width is None or is_right)
+        grid.add_column(
+            Text(name), justify="right" if is_right else "left", no_wrap=width is None or is_right, overflow="fold"
+        )
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))  # no markup: a class may be called [bold]
     text = io.StringIO()

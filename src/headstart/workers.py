@@ -1,4 +1,4 @@
-"""Start the processes that load images, and explain why they failed. Loads no torch.
+"""Start the processes that load images, and explain why they failed. Imports no torch.
 
 A process that cannot send an image would let the run wait for ever. So it ends itself; its exit code gives the reason.
 """
@@ -20,8 +20,8 @@ from headstart.orphans import end_with
 
 GRACE = 20  # seconds that a process lives after SIGTERM
 PATIENCE = 600  # seconds in which a batch must arrive
-CODES = 100  # added to the errno that is the exit code
-LACKS = {
+EXIT_BASE = 100  # the exit code is this plus the errno
+SHORTAGES = {
     errno.EMFILE: ("too many files are open", "allow more, as with 'ulimit -n 4096'"),
     errno.ENFILE: ("too many files are open on this machine", "end other programs"),
     errno.ENOSPC: (
@@ -31,9 +31,7 @@ LACKS = {
     errno.EAGAIN: ("no more processes can be started", "raise the limit that 'ulimit -u' shows"),
     errno.ENOMEM: ("the memory is used up", "use a smaller dataset.batch_size"),
 }
-PLACES = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes and exchanges data with them
-
-
+WORKER_CODE = ("/multiprocessing/", "/torch/utils/data/")  # code that starts these processes or sends their data
 # In a process that joblib started, the default context is joblib's, which cannot start torch's workers.
 CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
@@ -78,8 +76,8 @@ def end_all() -> None:
 
 
 def _end(error: BaseException) -> None:
-    if number := _lacked(error):
-        os._exit(CODES + number)
+    if number := _shortage(error):
+        os._exit(EXIT_BASE + number)
     traceback.print_exception(error)
     os._exit(1)
 
@@ -96,12 +94,12 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def failure_of(error: BaseException) -> CrashError | None:
-    """Return the sentence for an error of the processes that load images, or None for any other error.
+    """Return a CrashError for an error of the processes that load images, or None for any other error.
 
     The first cause counts; later errors, such as "iter(combined_loader)", only follow from it.
     """
     for cause in causes(error):
-        if number := _lacked(cause):
+        if number := _shortage(cause):
             return _failure(number)
     text = str(error)
     if isinstance(error, RuntimeError) and "DataLoader timed out" in text:
@@ -131,22 +129,22 @@ def as_raised(error: BaseException) -> BaseException:
 
 
 def _failure(number: int) -> CrashError:
-    why, mend = LACKS.get(number, (os.strerror(number), "use fewer of them"))
+    reason, remedy = SHORTAGES.get(number, (os.strerror(number), "use fewer of them"))
     return CrashError(
-        f"The processes that load images cannot work because {why}; {mend}, or use dataset.num_workers=0.",
+        f"The processes that load images cannot work because {reason}; {remedy}, or use dataset.num_workers=0.",
         lasting=True,
     )
 
 
-def _lacked(error: BaseException) -> int:
-    """Return the errno behind an error of a process that loads images, raised there or in the run; else 0."""
+def _shortage(error: BaseException) -> int:
+    """Return the errno in ``SHORTAGES`` that caused an error, of a process that loads images or of the run; else 0."""
     text, number = str(error), 0
     if isinstance(error, OSError) and error.errno is not None:
         frames = traceback.extract_tb(error.__traceback__)
-        number = error.errno if any(place in frame.filename for frame in frames for place in PLACES) else 0
+        number = error.errno if any(place in frame.filename for frame in frames for place in WORKER_CODE) else 0
     elif "DataLoader worker" in text:
         if found := re.search(r"exit code (\d+)|\[Errno (\d+)\]", text):
-            number = int(found[1]) - CODES if found[1] else int(found[2])
+            number = int(found[1]) - EXIT_BASE if found[1] else int(found[2])
         elif "Bus error" in text:
             number = errno.ENOSPC
     elif isinstance(error, RuntimeError):
@@ -154,10 +152,15 @@ def _lacked(error: BaseException) -> int:
             number = errno.EMFILE
         elif found := re.search(r"shared memory.*\((\d+)\)", text):
             number = int(found[1])
-    return number if number in LACKS else 0
+    return number if number in SHORTAGES else 0
+
+
+def core_numbers() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
 
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return len(core_numbers())

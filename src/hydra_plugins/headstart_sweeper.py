@@ -101,13 +101,13 @@ class OptunaSweeper(Sweeper):
     def data_hashes(self, batch: Sequence[Sequence[str]]) -> list[str]:
         """Return hashes of what the data sets of these jobs hold, each once, sorted; loads torch."""
         from headstart.inputs.facts import Facts
-        from headstart.settings.early_checks import check_settings, named_well
+        from headstart.settings.early_checks import check_settings, resolved_and_checked
         from headstart.training.compose import make_data
-        from headstart.training.prepare import facts_folder, settled
+        from headstart.training.prepare import facts_folder, run_settings
 
         found = set()
         for overrides in batch:
-            config = OmegaConf.create(settled(named_well(self._composed(overrides), overrides)))
+            config = OmegaConf.create(run_settings(resolved_and_checked(self._composed(overrides), overrides)))
             check_settings(config)
             found.add(str(make_data(config).source_hash(Facts(facts_folder(config)))))
         return sorted(found)

@@ -1,4 +1,4 @@
-"""Targets are mixed in the very shares in which images are."""
+"""Test mixes: targets are mixed in the same proportions as images."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_shares_are_from_the_beta_distribution_and_batches_may_stay_as_they_are(
     assert 0.2 < np.mean([mixing.share < 1 or mixing.box is not None for mixing in seldom]) < 0.3
 
 
-def test_the_switch_goes_both_ways() -> None:
+def test_a_batch_is_mixed_by_mixup_or_by_cutmix() -> None:
     rng = np.random.default_rng(0)
     boxes = [MixupOrCutMix(cutmix=0.3).draw(rng, 4, (8, 8)).box is not None for _ in range(2000)]
     assert 0.26 < np.mean(boxes) < 0.34

@@ -1,11 +1,11 @@
-"""Single images agree with Pillow, batches with single images."""
+"""Test operations: single images agree with Pillow, batches with single images."""
 
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from skimage.data import astronaut
@@ -49,7 +49,7 @@ def test_values_are_changed_as_pillow_does(image: PixelArray) -> None:
             assert far(apply_steps(image, [(name, factor)]), enhanced) <= 1, (name, factor)
 
 
-def test_what_moves_pixels_goes_where_torchvision_moves_them() -> None:
+def test_geometric_operations_move_pixels_as_torchvision_does() -> None:
     tensor = torch.from_numpy(PHOTO.copy()).permute(2, 0, 1)
     bilinear = v2.InterpolationMode.BILINEAR
     inner = slice(15, 35), slice(20, 40)  # away from the black
@@ -81,8 +81,9 @@ def test_hue_goes_round_and_leaves_grey_alone() -> None:
     st.integers(8, 40),
     st.integers(0, 9),
 )
-def test_a_batch_becomes_what_single_images_become(plans: list[list[Step]], height: int, width: int, seed: int) -> None:
-    # Smooth images, as a rounding apart would decide on which side of a threshold a value lies.
+@example([[("translate_x", 0.6), ("solarize", 1e-308)]], 24, 24, 0)
+def test_a_batch_changes_like_single_images(plans: list[list[Step]], height: int, width: int, seed: int) -> None:
+    # Images are smooth, as one rounding would decide on which side of a threshold a value is.
     rng = np.random.default_rng(seed)
     small = rng.integers(30, 220, (len(plans), 3, 3, 3), dtype=np.uint8)
     images = [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BICUBIC)) for one in small]
@@ -102,7 +103,7 @@ def test_a_batch_becomes_what_single_images_become(plans: list[list[Step]], heig
         assert (np.median(difference) if cuts else np.quantile(difference, 0.98)) <= (6 if cuts else 4), plan
 
 
-def test_a_jpeg_is_what_pillow_reads_of_one() -> None:
+def test_a_jpeg_view_equals_an_image_saved_and_read_by_pillow() -> None:
     file = BytesIO()
     Image.fromarray(PHOTO).save(file, "JPEG", quality=40)
     theirs, ours = np.asarray(Image.open(file)).astype(int), apply_steps(PHOTO, [("jpeg", 40)]).astype(int)

@@ -1,4 +1,4 @@
-"""Views in order, images that become several, and the part that is left to the device."""
+"""Test lists of augmentations: their order, several views of an image, and views on the device."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ PHOTO = np.asarray(Image.fromarray(astronaut()).resize((44, 36), Image.Resamplin
 
 
 class Own(View):
-    """A view of a user's, for single images only: it writes its number into a corner."""
+    """A user's view for single images only; it writes its number into a corner."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -66,7 +66,7 @@ def test_views_work_in_the_order_of_the_list() -> None:
         ([CropResize(copies=2), Own(3), ColorJitter()], 2),
     ],
 )
-def test_it_does_not_matter_where_views_are_carried_out(views: list[View], batch_from: int) -> None:
+def test_views_are_equal_in_workers_and_on_the_device(views: list[View], batch_from: int) -> None:
     assert Pipeline(views).batch_from == batch_from
     by_loader, on_device = done(views, False), done(views, True)
     assert by_loader.shape == on_device.shape == (2 * Pipeline(views).branches, 3, 32, 32)
@@ -86,7 +86,7 @@ def test_precision_is_the_network_s_not_the_views(view: View) -> None:
         torch.set_default_dtype(torch.float32)
 
 
-def test_what_was_drawn_passes_through_lightning_s_plugin_for_half_precision() -> None:
+def test_drawn_parameters_pass_through_lightnings_plugin_for_half_precision() -> None:
     pipeline = Pipeline([CropResize()])
     drawn = [pipeline.draw(np.random.default_rng(0), (36, 44), 32)]
     undone, *_ = HalfPrecision("bf16-true").convert_input((pipeline.pack([PHOTO], drawn, 32), torch.zeros(1)))
@@ -96,7 +96,7 @@ def test_what_was_drawn_passes_through_lightning_s_plugin_for_half_precision() -
 @pytest.mark.parametrize(
     "views", [[CropResize(scale=(0.02, 0.1))], [CropResize(scale=(0.02, 0.1), copies=2), AugMix()]]
 )
-def test_of_a_panorama_the_loader_sends_the_part_alone(views: list[View]) -> None:
+def test_the_loader_sends_only_the_cropped_part_of_a_panorama(views: list[View]) -> None:
     panorama = np.tile(PHOTO, (1, 60, 1))
     pipeline, images = Pipeline(views), [panorama, PHOTO]
     drawn = [pipeline.draw(np.random.default_rng(n), one.shape[:2], 32) for n, one in enumerate(images)]
@@ -106,7 +106,7 @@ def test_of_a_panorama_the_loader_sends_the_part_alone(views: list[View]) -> Non
     assert apart.abs().float().mean() < 0.5
 
 
-def test_of_one_image_come_its_clean_view_and_two_mixtures() -> None:
+def test_augmix_gives_the_image_and_two_mixtures() -> None:
     views = done([CropResize(flip=0), AugMix(jsd=12)], False)
     clean = done([CropResize(flip=0)], False)
     assert torch.equal(views[:2], clean)
@@ -146,7 +146,7 @@ def test_fixed_views_start_with_the_centre() -> None:
         ({"odd": object()}, "augmentation.odd: object is neither a View nor a Mix"),
     ],
 )
-def test_what_cannot_go_together_is_refused(parts: dict[str, View | Mix], message: str) -> None:
+def test_wrong_combinations_are_refused(parts: dict[str, View | Mix], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Augmentation(parts)
 

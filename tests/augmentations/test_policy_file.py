@@ -1,4 +1,4 @@
-"""A policy file says what is drawn; it comes back as it was written, and a damaged one is refused in one sentence."""
+"""Test policy files: they are read back as written, and damaged files are refused in one sentence."""
 
 import json
 from pathlib import Path
@@ -45,14 +45,14 @@ policies = st.lists(
 
 
 @given(policy=policies)
-def test_what_was_written_is_read(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_written_policy_is_read_back(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("policy") / "p.json"
     write_policy(path, policy)
     assert read_policy(path) == policy
 
 
 @given(policy=policies, seed=st.integers(0, 99))
-def test_what_is_drawn_is_possible(policy: Policy, seed: int) -> None:
+def test_draws_are_valid(policy: Policy, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for name, magnitude in policy.draw(rng):
         assert name in OPERATIONS
@@ -131,7 +131,7 @@ def test_damaged_files_are_refused(path: list, value: object, told: str) -> None
     ],
     ids=["cut off", "no text", "deep", "a list", "something else"],
 )
-def test_what_is_no_policy_is_refused(content: bytes, told: str) -> None:
+def test_wrong_policies_are_refused(content: bytes, told: str) -> None:
     Path("p.json").write_bytes(content)
     with pytest.raises(ConfigError, match=told):
         read_policy("p.json")
@@ -142,7 +142,7 @@ def test_a_missing_file_is_named() -> None:
         Learned("gone.json")
 
 
-def test_a_run_is_known_by_what_the_policy_says() -> None:
+def test_the_hash_of_a_run_follows_the_content_of_the_policy() -> None:
     def of(file: str) -> str:
         view = {"_target_": "headstart.augmentations.Learned", "policy": file}
         return config_hash({"augmentation": {"policy": file, "learned": view}})

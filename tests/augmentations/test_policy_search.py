@@ -1,4 +1,4 @@
-"""The search: gradients reach every parameter, and what tells training from validation images is found."""
+"""Test the search for a policy: gradients reach every parameter, and it finds a known shift."""
 
 import copy
 from dataclasses import replace
@@ -66,7 +66,7 @@ def test_without_a_gradient_the_images_are_the_same() -> None:
     torch.testing.assert_close(quick, policy(images, seeded(3)).detach(), atol=1e-5, rtol=0)
 
 
-def test_application_is_as_likely_as_it_says() -> None:
+def test_an_operation_is_applied_with_its_probability() -> None:
     logits = torch.tensor([-2.0, 0.0, 1.5]).repeat(20_000, 1)
     drawn = relaxed_bernoulli(logits, 0.05, seeded())
     assert ((drawn > 0) & (drawn < 1)).any()
@@ -88,7 +88,7 @@ def test_the_policy_written_is_the_one_learned() -> None:
     assert posterize == OperationChoice("posterize", 0.1457, 0.3, 6.0, 1.0)
 
 
-def test_a_range_ends_where_magnitudes_end() -> None:
+def test_ranges_stay_within_the_limits_of_magnitudes() -> None:
     relaxed = RelaxedPolicy(replace(SMALL, sub_policies=1, steps=1), seeded())
     with torch.no_grad():
         relaxed.magnitudes.fill_(3.0)
@@ -126,7 +126,7 @@ def test_the_penalty_is_for_slopes_other_than_one() -> None:
     assert gradient_penalty(steep, images, others, seeded()).item() > 1
 
 
-def test_batches_show_every_image_before_any_again() -> None:
+def test_batches_use_every_image_before_repeating_one() -> None:
     pixels = SearchImages(torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2), torch.arange(10))
     batches = pixels.batches(4, seeded())
     seen = torch.cat([next(batches)[1] for _ in range(5)])
@@ -162,7 +162,7 @@ def test_wrong_settings_are_refused(name: str, value: Any) -> None:
 
 
 def shifted_digits(side: int = 20) -> tuple[SearchImages, SearchImages, SearchImages]:
-    """Digits as they are to train on; rotated by 15 to 30 degrees either way and darkened to validate and test."""
+    """Return digits: unchanged for training; rotated by 15 to 30 degrees and darkened for validation and test."""
     digits = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     images = F.interpolate(images, (side - 6, side - 6), mode="bicubic").clamp(0, 1)
@@ -184,7 +184,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, seed: int, epochs: int = 12) -> float:
-    """Of a small network trained from scratch on ``train``, augmented by the policy."""
+    """Return the test accuracy of a small network trained from scratch with the policy."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = nn.Sequential(

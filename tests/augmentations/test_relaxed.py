@@ -1,4 +1,4 @@
-"""Relaxed operations do what torchvision's do, and gradients pass through them to magnitudes and images."""
+"""Test relaxed operations: they agree with torchvision's, and gradients reach magnitudes and images."""
 
 import math
 
@@ -17,7 +17,7 @@ BILINEAR = InterpolationMode.BILINEAR
 
 
 def random_images(count: int = 3, height: int = 20, width: int = 20, seed: int = 0) -> Tensor:
-    """Whole grey levels over 255, smooth as photographs are."""
+    """Return smooth images in whole grey levels over 255."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0.02, 0.98)
@@ -25,7 +25,7 @@ def random_images(count: int = 3, height: int = 20, width: int = 20, seed: int =
 
 
 def by_torchvision(name: str, image: Tensor, value: float) -> Tensor:
-    """The same operation on one image (3, H, W)."""
+    """Return one image (3, H, W) after torchvision's operation."""
     height, width = image.shape[-2:]
     still = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], "interpolation": BILINEAR}
     corner = {"center": [0.5, 0.5]}  # the middle of its first pixel
@@ -113,7 +113,7 @@ def test_the_gradient_is_the_slope(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "darker"), [("posterize", 4.0), ("solarize", 40.0)])
-def test_a_straight_through_gradient_points_where_the_result_goes(name: str, darker: float) -> None:
+def test_a_straight_through_gradient_has_the_sign_of_the_change(name: str, darker: float) -> None:
     images = random_images(8) * 0.9 + 0.1
     at = torch.full((8,), {"posterize": 5.6, "solarize": 120.0}[name], requires_grad=True)
     apply(name, images, at).mean().backward()
@@ -133,7 +133,7 @@ def test_each_image_has_its_own_magnitude() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_is_searched_with_is_what_is_carried_out(name: str) -> None:
+def test_relaxed_operations_equal_those_of_training(name: str) -> None:
     images = random_images(4, 24, 20)
     span = RANGES.get(name)
     values = [0.0] * 4 if span is None else span.physical(torch.tensor([0.05, 0.3, 0.7, 0.95])).tolist()

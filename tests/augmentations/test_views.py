@@ -1,4 +1,4 @@
-"""Views keep their form, repeat with their generator, and mean the same for batches as for single images."""
+"""Test views: they keep the form of images, repeat with their generator, and are the same for batches."""
 
 from collections.abc import Callable
 
@@ -148,7 +148,7 @@ def test_augmix_draws_as_the_paper_says() -> None:
 
 @pytest.mark.parametrize("severity", [1, 3, 10])
 def test_augmix_cuts_to_whole_numbers(severity: int) -> None:
-    """Towards 0, as the authors' code: at low severities a translation, a turn or a posterize mostly does nothing."""
+    """Numbers are cut towards 0, as in the authors' code, so many operations at low severities change nothing."""
     shape, view = (32, 48), AugMix(severity=severity)
     drawn = [view.draw(np.random.default_rng(seed), shape, 32) for seed in range(1500)]
     steps = [step for one in drawn for chain in one.chains for step in chain]

@@ -1,4 +1,4 @@
-"""Files of the same network for other images, other sizes, in other wrappings."""
+"""Test weights files for other image sizes, for grey images, or in other sub-dictionaries."""
 
 import argparse
 from collections.abc import Callable
@@ -20,7 +20,7 @@ TINY_VIT = {"embed_dim": 12, "depth": 4, "num_heads": 3, "num_classes": 0}
 
 
 def network(seed: int) -> torch.nn.Module:
-    """A small network with convolutions, batch norm and a classifier."""
+    """Return a small network with convolutions, batch norm and a classifier."""
     torch.manual_seed(seed)
     return timm.create_model("test_resnet", num_classes=3)
 
@@ -83,7 +83,7 @@ def test_sub_networks_are_found_and_named(name: str, tmp_path: Path) -> None:
     assert "layer1 (1 tensor)" not in backbone.weights.unused
 
 
-def test_a_grey_first_layer_answers_to_grey_images_as_before(tmp_path: Path) -> None:
+def test_a_grey_first_layer_gives_the_same_output_on_grey_images(tmp_path: Path) -> None:
     torch.manual_seed(0)
     grey = timm.create_model("test_resnet", num_classes=3, in_chans=1)
     torch.save(grey.state_dict(), tmp_path / "grey.pt")
@@ -100,7 +100,7 @@ def test_a_grey_first_layer_answers_to_grey_images_as_before(tmp_path: Path) -> 
 
 
 def of_a_run(backbone: Backbone, file: Path) -> str:
-    """The path of a checkpoint as a run writes it."""
+    """Return the path of a checkpoint in the form that a run writes."""
     state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
     torch.save({"state_dict": state | {"head.weight": torch.zeros(2, 2)}, "epoch": 3}, file)
     return str(file)
@@ -159,7 +159,7 @@ def test_windows_of_torchvision_are_resized() -> None:
         ({"depth": 4}, {"depth": 5}),
     ],
 )
-def test_what_a_library_would_stretch_to_fit_is_of_another_network(own: dict[str, Any], other: dict[str, Any]) -> None:
+def test_weights_of_another_network_are_not_resized_to_fit(own: dict[str, Any], other: dict[str, Any]) -> None:
     make: Callable[..., Any] = timm.models.vision_transformer.VisionTransformer
     target, source = (make(img_size=64, **{**TINY_VIT, **settings}) for settings in (own, other))
     wanted = target.state_dict()

@@ -1,4 +1,4 @@
-"""The anatomy of known networks is the published one; of others, what gradients say."""
+"""Test the anatomy of networks against published figures and against gradients."""
 
 import copy
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_the_librarys_own_figures(name: str) -> None:
 
 
 def seen(backbone: Backbone, stop: int, unit: tuple[int, ...]) -> tuple[int, int]:
-    """First and last column of the image that a unit (row, column) of a stage's map depends on."""
+    """Return the first and last column of the image that a unit of a stage's map depends on."""
     network = copy.deepcopy(backbone).double().eval()
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -138,14 +138,14 @@ class Skip(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze-and-excitation, its own gradient left out."""
+    """Squeeze-and-excitation without its gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * x.mean((2, 3), keepdim=True).sigmoid().detach()
 
 
 class PatchMerging(nn.Module):
-    """2 x 2 neighbours become channels, by reshaping alone; then channels last."""
+    """2 x 2 neighbours become channels, by reshaping only; then channels last."""
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
@@ -226,7 +226,7 @@ def test_maps_with_channels_last() -> None:
 
 
 class Shifted(nn.Module):
-    """Adds what it sees elsewhere: everywhere, or in place in a part of the map."""
+    """Add a shifted copy of the map to all of it, or to a part of it in place."""
 
     def __init__(self, everywhere: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Stochastic depth: in training only, rising with depth."""
+"""Test stochastic depth: it acts in training only, and its rate rises with depth."""
 
 from functools import partial
 
@@ -37,7 +37,7 @@ def rates(network: nn.Module) -> list[float]:
 
 @torch.no_grad()
 def outcome(backbone: Backbone, seed: int, training: bool) -> Tensor:
-    """Features of four images; the noise alone follows from the seed."""
+    """Return features of four images; the seed decides the noise only."""
     x = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     backbone.train(training)
     torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def outcome(backbone: Backbone, seed: int, training: bool) -> Tensor:
 
 
 def perturbed(backbone: Backbone) -> Backbone:
-    """Blocks that start as the identity (a gain of zero, a layer scale of 1e-6) would hide that they are dropped."""
+    """Return a network whose blocks all count: blocks that start as the identity would hide that they are dropped."""
     with torch.no_grad():
         for name, parameter in backbone.named_parameters():
             if parameter.ndim == 1 or "layer_scale" in name:

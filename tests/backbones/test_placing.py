@@ -1,4 +1,4 @@
-"""A file is taken for a network if it is of that very network, and of no other of its family."""
+"""Test that weights fit the network that they are from, and no other network of its family."""
 
 from functools import cache
 from itertools import product
@@ -40,7 +40,7 @@ LIBRARIES = {"torchvision": TORCHVISION, "timm": TIMM}
 
 @cache
 def tensors(library: str, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Names and shapes alone: what a network without its classifier wants, and what a file of it has."""
+    """Return names and shapes: those that a network without classifier needs, and those of its file."""
     with torch.device("meta"):
         if library == "timm":
             network = timm.create_model(name)
@@ -94,7 +94,7 @@ def test_what_a_refusal_shows() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4, 6, 13])
-def test_a_first_layer_for_other_images_is_refused_for_what_it_is(channels: int) -> None:
+def test_a_first_layer_for_other_channels_is_refused_with_that_reason(channels: int) -> None:
     wanted, found = tensors("torchvision", "resnet18")
     found = {**found, "conv1.weight": torch.zeros(64, channels, 7, 7)}
     said = f"w.pt: its first layer conv1.weight was made for images of {channels} channels, but it takes images of 3."

@@ -1,4 +1,4 @@
-"""Features are read where they are said to be read."""
+"""Test that features are read from the chosen stages."""
 
 import pytest
 import torch

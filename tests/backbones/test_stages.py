@@ -1,4 +1,4 @@
-"""Stages compose to the library's own penultimate output; each tensor lives in one stage."""
+"""Test that all stages give the library's own penultimate output, and that each tensor is in one stage."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ SIZE = 64
 
 
 def _own_statistics(network: nn.Module) -> None:
-    """Give every normalisation its own statistics, so that a stage left out or doubled shows."""
+    """Give every normalisation different statistics, so that a missing or doubled stage changes the output."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
@@ -58,7 +58,7 @@ def test_torchvision_stages_equal_the_penultimate_output(name: str) -> None:
 
 
 def _perturbed(network: nn.Module) -> nn.Module:
-    """Many networks start with blocks that do nothing (a last gain of zero): make every block count."""
+    """Make every block count: many networks start with blocks that do nothing."""
     generator = torch.Generator().manual_seed(5)
     for parameter in network.parameters():
         if parameter.ndim <= 1:
@@ -130,9 +130,9 @@ def test_names_of_stages_do_not_depend_on_the_image_size(
     assert make is not efficientnet_lite or found == {("stem", "stage1", "stage2", "stage3", "stage4")}
 
 
-def test_what_is_no_chain_is_refused() -> None:
+def test_networks_that_are_no_chain_are_refused() -> None:
     class Split(nn.Module):
-        """Two branches that meet at the end only."""
+        """Two branches that meet only at the end."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""Networks of timm's that come from a folder or from the hub."""
+"""Test timm's networks from a folder or from the hub."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from headstart.settings.identity import config_hash
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A network with its weights, as timm saves it."""
+    """Return a folder with a network and its weights, as timm saves it."""
     torch.manual_seed(5)
     network = timm.create_model("test_resnet", num_classes=3)
     timm.models.save_for_hf(network, str(tmp_path / "my net"), safe_serialization=True)

@@ -1,4 +1,4 @@
-"""Weights files: tensors only, right ones only, and a word about every failure."""
+"""Test weights files: only fitting tensors are loaded, and every failure is one sentence."""
 
 import pickle
 import re
@@ -50,7 +50,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
-def test_numbers_that_are_none_are_refused(value: float, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_refused(value: float, tmp_path: Path) -> None:
     state = {name: tensor.double() for name, tensor in resnet(0).state_dict().items()}
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = value
     torch.save(state, tmp_path / "w.pt")
@@ -58,7 +58,7 @@ def test_numbers_that_are_none_are_refused(value: float, tmp_path: Path) -> None
         torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
 
 
-def test_sub_networks_beside_the_one_that_is_taken_are_listed(tmp_path: Path) -> None:
+def test_unused_sub_networks_are_listed(tmp_path: Path) -> None:
     state = {f"net.encoder.{name}": tensor for name, tensor in resnet(0).state_dict().items()}
     others = ("net.decoder.out.weight", "net.decoder.out.bias", "loss.centres")
     torch.save(state | {name: torch.ones(2) for name in others}, tmp_path / "w.pt")
@@ -68,12 +68,12 @@ def test_sub_networks_beside_the_one_that_is_taken_are_listed(tmp_path: Path) ->
     assert torchvision_backbone("resnet18", weights=str(tmp_path / "c.pt"), image_size=64).weights.unused == ()
 
 
-def test_a_folder_is_told_as_such(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_folder(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no such file, but a folder; name a file in it, or .*local-dir:"):
         torchvision_backbone("resnet18", weights=str(tmp_path), image_size=64)
 
 
-def test_a_traced_program_is_refused_without_further_words(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_traced_program_is_refused_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(tmp_path / "w.pt"))
     recwarn.clear()
     with pytest.raises(WeightsError, match="is not a weights file"):
@@ -100,7 +100,7 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def old_format(name: str) -> dict[str, torch.Tensor]:
-    """As torchvision's own files are: without counters, DenseNet's layers under their old names."""
+    """Return weights in torchvision's old format: without counters, and with old names of DenseNet's layers."""
     torch.manual_seed(4)
     state = torchvision.models.get_model(name, weights=None).state_dict()
     state = {key: value + 0.01 for key, value in state.items() if "num_batches_tracked" not in key}
@@ -109,7 +109,7 @@ def old_format(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small"])
 @pytest.mark.parametrize("how", ["imagenet", "file"])
-def test_torchvision_files_of_old_are_loaded_whole(
+def test_old_files_of_torchvision_are_loaded_whole(
     name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = old_format(name)
@@ -146,7 +146,7 @@ def test_the_checkpoint_of_a_run_is_a_weights_file(make: Callable[..., Backbone]
         assert torch.equal(next(small.parameters()), next(source.parameters()))
 
 
-def test_what_a_file_leaves_random_is_named(tmp_path: Path) -> None:
+def test_tensors_missing_in_a_file_are_named(tmp_path: Path) -> None:
     state = resnet(0).state_dict()
     torch.save({key: value for key, value in state.items() if key != "bn1.bias"}, tmp_path / "w.pt")
     backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
@@ -211,7 +211,7 @@ def test_tensors_of_an_odd_kind_are_refused(change: Callable[..., Any], message:
 
 
 @pytest.mark.parametrize("key", [5, (1, 2)])
-def test_tensors_without_a_name_are_passed_over(key: object, tmp_path: Path) -> None:
+def test_tensors_without_a_name_are_skipped(key: object, tmp_path: Path) -> None:
     source = resnet(7)
     torch.save({**source.state_dict(), key: torch.zeros(1)}, tmp_path / "w.pt")
     backbone = torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
@@ -221,7 +221,7 @@ def test_tensors_without_a_name_are_passed_over(key: object, tmp_path: Path) -> 
         torchvision_backbone("resnet18", weights=str(tmp_path / "w.pt"), image_size=64)
 
 
-def test_what_cannot_be_copied_is_one_sentence() -> None:
+def test_tensors_that_cannot_be_copied_are_refused_in_one_sentence() -> None:
     network = torch.nn.Module()
     network.register_buffer("shared", torch.zeros(1).expand(4))  # four values in one place
     with pytest.raises(WeightsError, match=r"w\.pt cannot be loaded into it \(.*memory location"):
@@ -229,7 +229,7 @@ def test_what_cannot_be_copied_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/w.pt", "x" * 5000])
-def test_a_path_that_no_system_takes_is_no_file(path: str) -> None:
+def test_an_impossible_path_is_no_file(path: str) -> None:
     for make in (torchvision_backbone, timm_backbone):
         with pytest.raises(WeightsError, match="there is no such file"):
             make("resnet18", weights=path, image_size=64)

@@ -12,7 +12,6 @@ from conftest import trained_run
 
 from headstart.analysis.explain.network import rebuild
 from headstart.cli import main
-from headstart.commands import evaluate as command
 from headstart.records.robustness_file import read_robustness
 from headstart.records.runs import Run, read_run
 from headstart.robustness import corrupt
@@ -30,16 +29,14 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def test_alone_it_tests_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_corruptions_the_run_is_tested_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run)]) == 0
     recorded = json.loads((run / "run.json").read_text())["metrics"]["test/accuracy"]
     assert f"test accuracy {100 * recorded:.2f} % on 36 images, as run.json says" in capsys.readouterr().out
     assert not (run / "robustness.json").exists()
 
 
-def test_figures_are_those_of_images_corrupted_and_passed_one_by_one(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_equal_those_of_single_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     twin = Path(shutil.copytree(run, run.with_name("twin")))
     cells = ["--corruptions", "contrast", "shot_noise", "--severities", "2", "5"]
     assert main(["evaluate", str(run), str(twin), *cells]) == 0
@@ -82,7 +79,7 @@ def test_only_what_is_missing_is_measured(run: Path, monkeypatch: pytest.MonkeyP
     assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     before = (run / "robustness.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(command, "_rebuilt", lambda *_: pytest.fail("a network was rebuilt"))
+        patch.setattr("headstart.analysis.explain.network.rebuild", lambda *_: pytest.fail("a network was rebuilt"))
         assert main(["evaluate", str(run), "--corruptions", "fog", "--severities", "1"]) == 0
     assert (run / "robustness.json").read_bytes() == before
     assert main(["evaluate", str(run), "--corruptions", "fog", "brightness", "--severities", "1"]) == 0
@@ -101,7 +98,7 @@ def test_only_what_is_missing_is_measured(run: Path, monkeypatch: pytest.MonkeyP
     assert list(fresh.results) == [("brightness", 1)]
 
 
-def test_what_was_finished_stays_when_it_is_killed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_corruptions_are_kept_after_a_kill(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from headstart.robustness import measuring
 
     def killed_at_fog(image: np.ndarray, name: str, *more: int) -> np.ndarray:
@@ -116,7 +113,7 @@ def test_what_was_finished_stays_when_it_is_killed(run: Path, monkeypatch: pytes
     assert list(known.results) == [("frost", 3)]
 
 
-def test_some_images_are_each_class_in_its_share_and_others_are_not_mixed_in(
+def test_fewer_images_keep_the_shares_of_classes_and_other_results_stay_separate(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = ["--corruptions", "pixelate", "--severities", "4"]

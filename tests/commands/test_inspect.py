@@ -26,7 +26,7 @@ def printed() -> str:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of each line, by the first one."""
+    """Return the cells of each line by the first cell."""
     lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     return {line[0]: line[1:] for line in lines}
 
@@ -89,9 +89,9 @@ def test_the_size_is_that_of_the_weights_unless_said(
     [
         (["backbone=resnet5"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["bakbone=resnet50"], r"no setting 'bakbone'. Did you mean 'backbone'\?"),
-        (["resnet50"], r"'resnet50' is no setting; expected key=value, as in backbone=resnet50"),
-        (["-m", "backbone=resnet18"], r"'-m' is no setting"),
-        (["backbone=resnet18,resnet50"], r"one network at a time"),
+        (["resnet50"], r"'resnet50' is not a setting; expected key=value, as in backbone=resnet50"),
+        (["-m", "backbone=resnet18"], r"'-m' is not a setting"),
+        (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["backbone=timm"], r"backbone.name is not set"),
         (["backbone=vit_b_16", "dataset.image_size=100"], r"needs a multiple of its patch size"),
         (["backbone.weights=gone.pt"], r"backbone.weights=gone.pt: there is no such file"),

@@ -7,10 +7,10 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
+from headstart.analysis.augmented_images import COLUMNS, ROWS, draw_views
 from headstart.augmentations import Augmentation, AugMix, CropResize, Mixup
 from headstart.backbones import Preprocessing
 from headstart.cli import main
-from headstart.commands.inspect_augmentation import COLUMNS, ROWS, draw_views
 from headstart.data import Digits
 
 P = Preprocessing(16, (0.5,) * 3, (0.25,) * 3, "bilinear", 0.875)
@@ -42,7 +42,7 @@ def test_views_of_one_image_lie_side_by_side_and_mixes_are_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_image_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_an_image_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["inspect", "augmentation", *TINY[:4], "output_dir=out"]
     assert main([*command, "augmentation=[crop_resize,augmix,manifold_mixup]"]) == 0
     output = capsys.readouterr().out

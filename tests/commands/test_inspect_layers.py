@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import answer_of
+from conftest import TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
-from headstart.analysis.layer_report import TEST, VALIDATION, draw, probes_csv, probes_table, verdict
+from headstart.analysis.layer_report import TEST, VALIDATION, draw_layers, layer_verdict, probes_csv, probes_table
 from headstart.cli import main
 from headstart.features import keeping
-from tests.conftest import TINY, runs_below
 
 SMALL = [*TINY, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
 
 def layers(*settings: str) -> Path:
-    """Probe the stages; the folder that was written."""
+    """Probe the stages and return the folder that was written."""
     before = set(Path("out").glob("*/*-layers*"))
     assert main(["inspect", "layers", *SMALL, *settings]) == 0
     (new,) = set(Path("out").glob("*/*-layers*")) - before
@@ -31,7 +30,7 @@ def layers(*settings: str) -> Path:
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of layers.csv by their stage."""
+    """Return the rows of layers.csv by stage."""
     with (folder / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {row.pop("stage"): {name: float(value) for name, value in row.items()} for row in rows}
@@ -39,7 +38,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each call of an engine was asked for."""
+    """Return a list that gets the number of rows of each call of an engine."""
     counts: list[int] = []
     original = keeping.compute
 
@@ -51,11 +50,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_one_pass_whose_features_a_second_call_finds(computed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_call_finds_the_features_of_the_first(computed: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     first = layers()
     assert computed == [12 * 6, 12 * 4, 12 * 4], "each image once, for all stages together"
     output = capsys.readouterr().out
-    assert "efficientnet_lite0 on textures: 12 classes, 72 training, 48 validation and 48 test images" in output
+    described = "12 classes (brick, cat, coffee, ...), 72 training, 48 validation and 48 test images"
+    assert f"efficientnet_lite0 on textures: {described}" in output
     assert "random weights" in output
 
     computed.clear()
@@ -105,14 +105,14 @@ def test_a_row_is_what_a_run_gives(row: str, same: list[str], of_the_run: list[s
 
 
 def metrics_row(metrics: dict[str, float]) -> dict[str, float]:
-    """The row of metrics.csv that the run chose."""
+    """Return the row of metrics.csv that the run chose."""
     (path,) = Path("out").rglob("metrics.csv")
     with path.open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     return min(rows, key=lambda row: abs(row["validation/loss"] - metrics["validation/loss"]))  # in 64 and in 32 bits
 
 
-def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     folder = layers("head.stages=[stem]")
     assert list(read(folder)) == ["stem"], "nothing to join"
     capsys.readouterr()
@@ -134,9 +134,9 @@ def test_a_report_passes_the_folder_by(capsys: pytest.CaptureFixture[str]) -> No
     [
         (["bakbone=resnet50"], r"no setting 'bakbone'. Did you mean 'backbone'\?"),
         (["backbone=resnet5"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
-        (["resnet50"], r"'resnet50' is no setting; expected key=value"),
-        (["-m"], r"'-m' is no setting"),
-        (["backbone=resnet18,resnet50"], r"one network at a time"),
+        (["resnet50"], r"'resnet50' is not a setting; expected key=value"),
+        (["-m"], r"'-m' is not a setting"),
+        (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
         (["debug=fast"], r"trainer.limit_train_batches: inspect layers uses all images"),
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys: pyte
     )
 
 
-def test_wrong_settings_and_help_are_told_without_torch() -> None:
+def test_wrong_settings_and_help_are_answered_without_torch() -> None:
     code = (
         "import sys; from headstart.cli import main\n"
         "assert main(['inspect', 'layers', '--help']) == 0\n"
@@ -186,7 +186,7 @@ PROBES = [
 
 
 def test_the_best_stage_is_that_of_validation() -> None:
-    assert verdict(PROBES) == "stage1 transfers best: validation 88.1 %, test 87.2 %", "ties go to the lower loss"
+    assert layer_verdict(PROBES) == "stage1 transfers best: validation 88.1 %, test 87.2 %", "ties go to the lower loss"
     lines = [re.split(r"\s{2,}", line.strip()) for line in probes_table(PROBES).splitlines()]
     assert lines[0] == ["stage", "features", "l2", "validation accuracy", "test accuracy"]
     assert lines[4] == ["stage2", "40", "0.0316", "88.1 %", "90.0 %"]
@@ -195,7 +195,7 @@ def test_the_best_stage_is_that_of_validation() -> None:
 
 
 def test_the_figure() -> None:
-    (axes,) = draw(PROBES, "net on data").axes
+    (axes,) = draw_layers(PROBES, "net on data").axes
     drawn = {str(line.get_label()): np.asarray(line.get_ydata(), dtype=float) for line in axes.lines}
     assert drawn["validation"] == pytest.approx([50, 88.1, 88.1])
     assert drawn["test"] == pytest.approx([60, 87.2, 90])

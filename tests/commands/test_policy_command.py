@@ -84,8 +84,8 @@ def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
         (["dataset=textres"], "no dataset 'textres'. Did you mean 'textures'"),
         (["dataset=image_folder", "dataset.root=gone"], "there is no such folder"),
         (["dataset._target_=os.system"], "a config file may only name classes"),
-        (["policy.lr=1,2"], "one set of settings"),
-        (["--now"], "'--now' is no setting"),
+        (["policy.lr=1,2"], "one value for each setting"),
+        (["--now"], "'--now' is not a setting"),
     ],
 )
 def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +100,7 @@ def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.Cap
 
 
 class Ramp:
-    """Images that tell their position."""
+    """Images whose pixels hold their position."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -117,7 +117,7 @@ class Ramp:
 
 
 class Data:
-    """A data set whose test images may not be touched."""
+    """A data set whose test images must not be read."""
 
     name = "ramp"
     train, validation = Ramp(20), Ramp(9)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from complete_runs import write_complete_run
 from conftest import CHECKOUT, SMALLEST, TINY, answer_of
 from made_runs import write_regression_run
-from made_up import make_up
 
+from headstart.analysis.reproduction import seed_lines, verdict
 from headstart.cli import main
-from headstart.commands.reproduce import engine_of, seed_lines, verdict
+from headstart.commands.reproduce import engine_of
 from headstart.errors import ConfigError
 from headstart.records.record import read_record
 from headstart.settings.targets import check_hydra, check_targets
@@ -33,7 +34,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def changed_config(run: Path, **changes: Any) -> None:
-    """Settings by dotted key, the dots written as two underscores."""
+    """Change settings of a run, by dotted keys in which two underscores replace each dot."""
     file = run / "config.yaml"
     config = yaml.safe_load(file.read_text())
     for key, value in changes.items():
@@ -125,7 +126,7 @@ def test_a_run_without_a_folder_takes_none(capsys: pytest.CaptureFixture[str]) -
     assert "--root x: the images of textures do not come from a folder" in capsys.readouterr().err
 
 
-def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_config_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     run = train("strategy=finetune_all")
     changed_config(run, optimizer__lr=0.3, seeds__head=5, strategy__head_seed=5)
     code = main(["reproduce", str(run), "--output", "again"])
@@ -136,7 +137,7 @@ def test_a_config_that_was_changed_shows(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_verdicts(tmp_path: Path) -> None:
-    original = make_up(tmp_path / "a", [True] * 60 + [False] * 40)
+    original = write_complete_run(tmp_path / "a", [True] * 60 + [False] * 40)
     cases = {
         "same": ([True] * 60 + [False] * 40, {}, "bit-equal"),
         "loss": ([True] * 60 + [False] * 40, {"test/loss": 0.50001}, "within the interval"),
@@ -146,7 +147,7 @@ def test_verdicts(tmp_path: Path) -> None:
         "better": ([True] * 72 + [False] * 28, {}, "different"),
     }
     for name, (right, metrics, word) in cases.items():
-        folder = make_up(tmp_path / name, right)
+        folder = write_complete_run(tmp_path / name, right)
         content = json.loads((folder / "run.json").read_text())
         content["metrics"] |= metrics
         (folder / "run.json").write_text(json.dumps(content | {"cost": {"wall_seconds": len(name)}}))
@@ -159,15 +160,17 @@ def test_verdicts(tmp_path: Path) -> None:
     assert "12 of 100 test images are predicted differently; 12 are right only then, 0 only now" in reasons[1]
 
 
-def test_what_contradicts_itself_is_different(tmp_path: Path) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 1.0})
+def test_a_run_that_contradicts_itself_is_different(tmp_path: Path) -> None:
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", metrics={"test/accuracy": 1.0})
     found = verdict(read_record(a), read_record(b))
     assert found.word == "different"
     assert "has a test accuracy of 100.00 %, but predictions.csv gives 75.00 %" in found.reasons[0]
-    other = verdict(read_record(a), read_record(make_up(tmp_path / "c", (True, False, False, False), prefix="x")))
+    other = verdict(
+        read_record(a), read_record(write_complete_run(tmp_path / "c", (True, False, False, False), prefix="x"))
+    )
     assert other.word == "different"
     assert "cannot be compared one by one" in other.reasons[0]
-    data = make_up(tmp_path / "d", provenance={"dataset_fingerprint": "e" * 64})
+    data = write_complete_run(tmp_path / "d", provenance={"dataset_fingerprint": "e" * 64})
     assert verdict(read_record(a), read_record(data)).word == "different", "equal figures of other data are chance"
 
 
@@ -180,18 +183,21 @@ def test_sisters_are_those_that_differ_in_seeds_only(tmp_path: Path) -> None:
     ]
     rights = [(True, True, True, False), (True, True, False, False), (True, True, True, True), (False,) * 4]
     runs = [
-        make_up(tmp_path / str(n), right, config) for n, (right, config) in enumerate(zip(rights, other, strict=True))
+        write_complete_run(tmp_path / str(n), right, config)
+        for n, (right, config) in enumerate(zip(rights, other, strict=True))
     ]
-    make_up(tmp_path / "again", (False,) * 4)  # no other seed
-    make_up(tmp_path / "failed", (False,) * 4, {"seed": 4, "seeds": {"head": 4}}, status="failed")
-    again = read_record(make_up(tmp_path / "reproduced" / "0", (True, True, True, True)))
+    write_complete_run(tmp_path / "again", (False,) * 4)  # no other seed
+    write_complete_run(tmp_path / "failed", (False,) * 4, {"seed": 4, "seeds": {"head": 4}}, status="failed")
+    again = read_record(write_complete_run(tmp_path / "reproduced" / "0", (True, True, True, True)))
     assert seed_lines(read_record(runs[0]), again) == [
         "Over 3 seeds, including the original's: 75.00 ± 25.00 %; the difference is 1 of this standard deviation."
     ]
     assert seed_lines(read_record(runs[3]), again) == []
 
 
-def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_reproduced_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refused(run: Path, reason: str) -> None:
         assert main(["reproduce", str(run), "--output", "never"]) == 2
         err = capsys.readouterr().err
@@ -200,13 +206,13 @@ def test_what_cannot_be_reproduced_is_one_sentence(tmp_path: Path, capsys: pytes
         assert not Path("never").exists()
 
     refused(tmp_path / "gone", "There is no folder")
-    refused(make_up(tmp_path / "a", status="interrupted"), "is interrupted and has no result to reproduce")
-    refused(make_up(tmp_path / "b", schema=7), "schema 7; this version reads 1")
-    refused(make_up(tmp_path / "c", metrics={}), "no test/accuracy")
-    run = make_up(tmp_path / "d")
+    refused(write_complete_run(tmp_path / "a", status="interrupted"), "is interrupted and has no result to reproduce")
+    refused(write_complete_run(tmp_path / "b", schema=7), "schema 7; this version reads 1")
+    refused(write_complete_run(tmp_path / "c", metrics={}), "no test/accuracy")
+    run = write_complete_run(tmp_path / "d")
     (run / "predictions.csv").unlink()
     refused(run, "has no predictions to compare with: predictions.csv is missing")
-    run = make_up(tmp_path / "e")
+    run = write_complete_run(tmp_path / "e")
     for text, reason in (
         ("{half", "cannot be read"),
         ("- 1\n", "does not hold a mapping"),
@@ -285,12 +291,12 @@ def test_shipped_and_usual_targets_pass(tmp_path: Path, monkeypatch: pytest.Monk
     check_targets({"_target_": "my_package.Own"}, ["my_package"])
 
 
-def test_wrong_input_is_told_without_torch() -> None:
+def test_wrong_input_is_refused_without_torch() -> None:
     code = "import sys; from headstart.cli import main; main(['reproduce', 'gone']); print('torch' in sys.modules)"
     assert answer_of(code).strip() == "False"
 
 
-def test_as_many_threads_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repeat_uses_the_same_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     before = torch.get_num_threads()
     wanted = 3 - min(before, 2)
@@ -307,7 +313,7 @@ def test_as_many_threads_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever they lie: in a folder of their own, beside the runs of the sweep, and below it."""
+    """A repeat may be in its own folder, beside the runs of the sweep, or below it."""
     sweep = [*SMALL, "output_dir=runs", "hydra.sweep.dir=runs/sweep", "strategy=head_only,linear_probe,finetune_all"]
     assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
     runs = sorted(path.parent for path in Path("runs/sweep").glob("*/run.json"))
@@ -339,11 +345,13 @@ def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("then", "gpus", "expected"), [("torch", False, "torch"), ("torch", True, None), (None, False, None)]
 )
-def test_features_are_computed_as_then(then: str | None, gpus: bool, expected: str | None, tmp_path: Path) -> None:
+def test_features_are_computed_by_the_same_engine(
+    then: str | None, gpus: bool, expected: str | None, tmp_path: Path
+) -> None:
     if torch.cuda.is_available():
         gpus = not gpus
     hardware = {"hardware": {"gpus": ["H100"]} if gpus else {}}
-    run = make_up(tmp_path / "a", provenance=hardware, features=then and {"engine": then})
+    run = write_complete_run(tmp_path / "a", provenance=hardware, features=then and {"engine": then})
     assert engine_of(read_record(run)) == expected
 
 

@@ -27,7 +27,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["strategy=scratch", "strategy.head_lr_multiplyer=1"], r"Did you mean 'strategy.head_lr_multiplier'\?"),
         (["strategy=scratch,head_only"], r"several values: add -m"),
         (["scratch"], r"'scratch' cannot be read as a setting; expected key=value"),
-        (["seed=${nothing}"], r"seed refers to what does not exist"),
+        (["seed=${nothing}"], r"seed refers to something that does not exist"),
         (["seed=one"], r"seed=one: expected a whole number"),
         (["dataset.image_size=0"], r"dataset.image_size=0: expected a whole number above 0"),
         (["dataset.batch_size=many"], r"dataset.batch_size=many: expected a whole number"),
@@ -95,7 +95,7 @@ def _check_one_sentence(output: Any, sentence: str) -> None:
         assert found["error"]["message"] in output.err
 
 
-def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_continues_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # wide enough for names in one piece
     sweep = ["-m", "strategy=linear_probe,scratch", "augmentation=mixup", "output_dir=o", "debug=fast"]
     assert main(["train", *TINY, *sweep]) == 1

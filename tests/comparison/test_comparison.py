@@ -1,4 +1,4 @@
-"""Pairs, fairness, budgets, and the tables that a paper prints."""
+"""Test comparisons: pairs of runs, refusals of unfair comparisons, tuning budgets, and tables for papers."""
 
 import json
 from pathlib import Path
@@ -95,8 +95,8 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
         report(tmp_path, baseline="scrach")
 
 
-def test_a_separation_that_correction_takes_away_takes_the_interval_with_it(tmp_path: Path) -> None:
-    """Alone, lp_ft beats l2_sp; among six rows it does not, and the interval holds zero."""
+def test_a_difference_lost_by_correction_has_an_interval_with_zero(tmp_path: Path) -> None:
+    """Two rows alone: lp_ft beats l2_sp. Among six rows it does not, and the interval includes zero."""
     for seed in range(3):
         right = rights(0.8, seed)
         write_tested_run(tmp_path, "lp_ft", seed, right)
@@ -184,7 +184,7 @@ def test_selection_on_test_is_refused(tmp_path: Path, changes: dict) -> None:
         report(tmp_path)
 
 
-def test_predictions_that_belie_the_manifest_are_told(tmp_path: Path) -> None:
+def test_predictions_that_contradict_run_json_are_reported(tmp_path: Path) -> None:
     folder = write_tested_run(tmp_path, "lp_ft", 0, rights(0.9, 0))
     content = json.loads((folder / "run.json").read_text())
     content["metrics"]["test/accuracy"] = 0.99

@@ -1,4 +1,4 @@
-"""What differs between two run directories is found, named and weighed; nothing else is."""
+"""Test that the differences between two run directories are found and named, and no others."""
 
 import json
 import math
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from complete_runs import write_complete_run
 from conftest import TINY, answer_of
 from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import write_regression_run
-from made_up import make_up
 from scipy.stats import ttest_rel
 
 from headstart.cli import main
 from headstart.commands.diff import value_cells
 from headstart.comparison.diff import (
+    ClassPairs,
     DiffSection,
     ErrorPairs,
-    Pairs,
     compare_predictions,
     conclusion,
     differences,
@@ -45,7 +45,7 @@ def told(a: Path, b: Path) -> str:
 
 
 def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b")
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b")
     for section in sections(a, b).values():
         assert section.equal is True
         assert not section.rows
@@ -53,7 +53,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     for title in ("settings", "seeds", "code", "data", "weights", "packages", "hardware", "results"):
         assert f"the same: {title} (" in said
-    assert said.rstrip().splitlines()[-1] == "The two should give the same result, and they did."
+    assert said.rstrip().splitlines()[-1] == "The results should be equal, and they are."
 
 
 # A change, the section it belongs to, the row's name, and whether it may change the result.
@@ -83,19 +83,22 @@ CHANGES: list[tuple[dict[str, Any], str, str, bool]] = [
 def test_one_change_shows_in_one_section(
     change: dict[str, Any], title: str, row: str, bears: bool, tmp_path: Path
 ) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", **change)
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", **change)
     for one, other in ((a, b), (b, a)):
         found = sections(one, other)
         assert [name for name, section in found.items() if section.rows] == [title]
         assert names(found[title]) == [row]
         assert found[title].equal is not bears
-        assert told(one, other).startswith("The two need not give the same result" if bears else "The two should give")
+        assert told(one, other).startswith("The results may differ" if bears else "The results should be equal")
         assert bool(found[title].rows[0].note) is not bears
 
 
-def test_two_ways_round_are_mirror_images(tmp_path: Path) -> None:
+def test_swapped_runs_give_mirrored_differences(tmp_path: Path) -> None:
     changed: dict[str, Any] = {"config": {"optimizer": {"lr": 0.2}, "seeds": {"head": 1}}}
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", (True, False, False, False), **changed)
+    a, b = (
+        write_complete_run(tmp_path / "a"),
+        write_complete_run(tmp_path / "b", (True, False, False, False), **changed),
+    )
     there, back = sections(a, b), sections(b, a)
     for title in there:
         rows = {(row.name, json.dumps(row.a), json.dumps(row.b)) for row in there[title].rows}
@@ -103,25 +106,25 @@ def test_two_ways_round_are_mirror_images(tmp_path: Path) -> None:
         assert there[title].equal == back[title].equal
 
 
-def test_streams_are_told_once(tmp_path: Path) -> None:
+def test_streams_are_named_once(tmp_path: Path) -> None:
     changed = {"seed": 1, "seeds": {"head": 1}, "strategy": {"head_seed": 1}, "backbone": {"seed": 1}}
-    found = sections(make_up(tmp_path / "a"), make_up(tmp_path / "b", config=changed))
+    found = sections(write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", config=changed))
     assert names(found["seeds"]) == ["seed", "seeds.head"]
 
 
 def test_which_split_differs(tmp_path: Path) -> None:
     new = {"dataset_fingerprint": "e" * 64, "split_fingerprints": {"train": "9" * 64}}
-    b = make_up(tmp_path / "b", provenance=new, skipped=["x.jpg"], classes=["ant", "wasp"],
+    b = write_complete_run(tmp_path / "b", provenance=new, skipped=["x.jpg"], classes=["ant", "wasp"],
                 pictures={"train": 9, "validation": 4, "test": 4})  # fmt: skip
-    rows = {row.name: (row.a, row.b) for row in sections(make_up(tmp_path / "a"), b)["data"].rows}
+    rows = {row.name: (row.a, row.b) for row in sections(write_complete_run(tmp_path / "a"), b)["data"].rows}
     assert rows.keys() == {"dataset_fingerprint", "split_fingerprints.train", "pictures.train", "classes", "skipped"}
     assert rows["classes"] == ("2, with bee", "2, with wasp")
     assert rows["skipped"] == ("0", "1, with x.jpg")
 
 
 def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a = make_up(tmp_path / "a", [True] * 30 + [False] * 10)
-    b = make_up(tmp_path / "b", [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8)
+    a = write_complete_run(tmp_path / "a", [True] * 30 + [False] * 10)
+    b = write_complete_run(tmp_path / "b", [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8)
     pairs = compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"], ACCURACY)
     assert (pairs.images, pairs.changed, pairs.only_a, pairs.only_b, pairs.largest) == (40, 12, 10, 2, 0.5)
     assert pairs.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
@@ -129,21 +132,21 @@ def test_predictions_are_compared_image_by_image(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "12 of 40 test images are predicted differently; 10 are right only in A, 2 only in B" in said
     assert "-20.00 points" in said
-    assert "The two should give the same result, but they did not." in said
+    assert "The results should be equal, but they differ." in said
 
 
 def test_order_of_images_and_classes_does_not_matter(tmp_path: Path) -> None:
-    a = make_up(tmp_path / "a") / "predictions.csv"
+    a = write_complete_run(tmp_path / "a") / "predictions.csv"
     head, *rows = a.read_text().splitlines()
     b = tmp_path / "b.csv"
     cells = [head.split(","), *(row.split(",") for row in reversed(rows))]
     b.write_text("".join(f"{i},{t},{p},{bee},{ant}\n" for i, t, p, ant, bee in cells))
-    assert compare_predictions(a, b, KINDS["classification"], ACCURACY) == Pairs(4, 0, 0, 0, None)
+    assert compare_predictions(a, b, KINDS["classification"], ACCURACY) == ClassPairs(4, 0, 0, 0, None)
 
 
 def test_other_images_are_not_paired(tmp_path: Path) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", prefix="others")
-    with pytest.raises(DataError, match="4 and 4, of which 0 are the same"):
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", prefix="others")
+    with pytest.raises(DataError, match="4 and 4, 0 in common"):
         compare_predictions(a / "predictions.csv", b / "predictions.csv", KINDS["classification"], ACCURACY)
     result = sections(a, b)["results"]
     assert result.equal is False
@@ -154,8 +157,8 @@ def test_other_images_are_not_paired(tmp_path: Path) -> None:
 def test_the_interval_is_one(outcomes: list[tuple[bool, bool]]) -> None:
     first, second = np.array(outcomes).T
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    pairs = Pairs(len(outcomes), only_a + only_b, only_a, only_b)
-    mirrored = Pairs(len(outcomes), only_a + only_b, only_b, only_a)
+    pairs = ClassPairs(len(outcomes), only_a + only_b, only_a, only_b)
+    mirrored = ClassPairs(len(outcomes), only_a + only_b, only_b, only_a)
     low, high = pairs.interval
     assert low < high
     assert (-high, -low) == pytest.approx(mirrored.interval)
@@ -169,16 +172,16 @@ def test_the_interval_is_one(outcomes: list[tuple[bool, bool]]) -> None:
 def test_the_interval_covers_what_it_should() -> None:
     rng = np.random.default_rng(0)
     cells = rng.multinomial(100, [0.08, 0.15, 0.77], size=4000)  # only the first right, only the second, else
-    intervals = [Pairs(100, a + b, a, b).interval for a, b, _ in cells.tolist()]
+    intervals = [ClassPairs(100, a + b, a, b).interval for a, b, _ in cells.tolist()]
     covered = np.mean([low <= 0.07 <= high for low, high in intervals])
     assert 0.94 < covered < 0.97
 
 
-def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a = make_up(tmp_path / "a")
-    b = make_up(tmp_path / "b", status="failed", metrics={}, provenance={"dataset_fingerprint": None, "packages": None})
+def test_unfinished_runs_are_compared_by_what_they_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write_complete_run(tmp_path / "a")
+    b = write_complete_run(
+        tmp_path / "b", status="failed", metrics={}, provenance={"dataset_fingerprint": None, "packages": None}
+    )
     (b / "predictions.csv").unlink()
     (b / "config.yaml").write_text("{half")
     found = sections(a, b)
@@ -187,19 +190,19 @@ def test_unfinished_and_incomplete_runs_are_compared_as_far_as_they_go(
     assert found["settings"].equal is True, "their hashes are equal"
     assert main(["diff", str(b), str(a)]) == 0
     said = capsys.readouterr().out
-    assert "unknown whether they did, as A is failed" in said
+    assert "unknown whether they are, as A is failed" in said
     (a / "run.json").write_text(json.dumps({"schema": 1, "status": "running"}))
     assert all(section.equal is None for section in sections(a, b).values())
 
 
 def test_code_that_was_not_recorded_is_not_called_the_same(tmp_path: Path) -> None:
     old = {"git_commit": None, "git_dirty": None, "source_sha256": None}
-    a, b = (make_up(tmp_path / name, provenance=old) for name in "ab")
+    a, b = (write_complete_run(tmp_path / name, provenance=old) for name in "ab")
     assert sections(a, b)["code"].equal is None
-    assert told(a, b).endswith("the same result (too little is recorded: code); they did.")
+    assert told(a, b).endswith("the results should be equal (not recorded: code); they are equal.")
     dirty = {"git_dirty": True, "source_sha256": None}
     c, d = (
-        make_up(tmp_path / name, provenance=dirty | {"git_diff_sha256": diff})
+        write_complete_run(tmp_path / name, provenance=dirty | {"git_diff_sha256": diff})
         for name, diff in (("c", "1" * 64), ("d", "2" * 64))
     )
     assert sections(c, c)["code"].equal is True
@@ -207,17 +210,19 @@ def test_code_that_was_not_recorded_is_not_called_the_same(tmp_path: Path) -> No
 
 
 def test_hardware_only_rounds(tmp_path: Path) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", provenance={"hardware": {"threads": 2}})
-    assert (
-        told(a, b)
-        == "The two should give the same result but for rounding, as only the hardware differs, and they did."
+    a, b = (
+        write_complete_run(tmp_path / "a"),
+        write_complete_run(tmp_path / "b", provenance={"hardware": {"threads": 2}}),
     )
+    assert told(a, b) == "The results should be equal except for rounding, as only the hardware differs, and they are."
 
 
 def test_values_that_look_like_markup_or_are_long_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     long = list(range(100))
-    a = make_up(tmp_path / "a", config={"dataset": {"root": "/data/[bold]x"}, "strategy": {"l2": long}})
-    b = make_up(tmp_path / "b", config={"dataset": {"root": "/data/[/]"}, "strategy": {"l2": [*long[:-1], 7]}})
+    a = write_complete_run(tmp_path / "a", config={"dataset": {"root": "/data/[bold]x"}, "strategy": {"l2": long}})
+    b = write_complete_run(
+        tmp_path / "b", config={"dataset": {"root": "/data/[/]"}, "strategy": {"l2": [*long[:-1], 7]}}
+    )
     assert main(["diff", str(a), str(b)]) == 0
     said = capsys.readouterr().out
     assert "/data/[bold]x" in said
@@ -232,11 +237,11 @@ def test_values_that_look_like_markup_or_are_long_show(tmp_path: Path, capsys: p
     ("content", "reason"),
     [("{half", "cannot be read"), ("[]", "JSON object"), ('{"schema": 2}', "schema 2; this version reads 1")],
 )
-def test_what_is_no_run_is_one_sentence(
+def test_a_folder_that_is_no_run_is_refused_in_one_sentence(
     content: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_up(tmp_path / "runs" / "good")
-    (make_up(tmp_path / "runs" / "bad") / "run.json").write_text(content)
+    run = write_complete_run(tmp_path / "runs" / "good")
+    (write_complete_run(tmp_path / "runs" / "bad") / "run.json").write_text(content)
     for wrong, expected in (("bad", reason), ("goof", "Did you mean"), (".", "it holds 2 runs: name one, such as")):
         assert main(["diff", str(run), str(tmp_path / "runs" / wrong)]) == 2
         told = capsys.readouterr().err
@@ -257,7 +262,7 @@ def test_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for title in ("seeds", "code", "data", "weights", "packages", "hardware"):
         assert found[title].equal is True, title
     assert all(section.equal for section in sections(a, a).values())
-    assert told(a, b).startswith("The two need not give the same result, as settings differ, and")
+    assert told(a, b).startswith("The results may differ, as settings differ, and")
 
 
 def test_no_torch() -> None:
@@ -282,7 +287,7 @@ def test_no_torch() -> None:
 def test_a_damaged_run_json_is_one_sentence(
     changes: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", **changes)
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", **changes)
     assert main(["diff", str(a), str(b)]) == 2
     assert capsys.readouterr().err == f"headstart: '{b / 'run.json'}' is damaged: {sentence}.\n"
 
@@ -296,12 +301,12 @@ def test_a_damaged_run_json_is_one_sentence(
     ],
 )
 def test_odd_values_are_differences(changes: dict[str, Any], title: str, tmp_path: Path) -> None:
-    found = sections(make_up(tmp_path / "a"), make_up(tmp_path / "b", **changes))
+    found = sections(write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", **changes))
     assert [name for name, section in found.items() if section.rows] == [title]
 
 
 def test_a_metric_that_no_float_holds_is_no_number(tmp_path: Path) -> None:
-    a, b = make_up(tmp_path / "a"), make_up(tmp_path / "b", metrics={"test/accuracy": 10**400})
+    a, b = write_complete_run(tmp_path / "a"), write_complete_run(tmp_path / "b", metrics={"test/accuracy": 10**400})
     assert "test/accuracy" in read_record(a).metrics
     assert "test/accuracy" not in read_record(b).metrics
 
@@ -332,8 +337,8 @@ def test_numbers_for_one_image_have_no_interval(tmp_path: Path) -> None:
 def test_other_targets_and_other_tasks_are_not_paired(tmp_path: Path) -> None:
     a = write_regression_run(tmp_path / "a", "ridge", 0, np.ones(3))
     (tmp_path / "other.csv").write_text((a / "predictions.csv").read_text().replace(",2.0,3.0", ",2.5,3.0"))
-    with pytest.raises(DataError, match="the same images with other targets"):
+    with pytest.raises(DataError, match="the same images with different targets"):
         compare_predictions(a / "predictions.csv", tmp_path / "other.csv", KINDS["regression"], MAE)
-    result = sections(a, make_up(tmp_path / "b"))["results"]
+    result = sections(a, write_complete_run(tmp_path / "b"))["results"]
     assert result.equal is False
-    assert "A is a run of regression, mae, B one of classification" in result.notes[0]
+    assert "the task of A is regression, mae, that of B classification" in result.notes[0]

@@ -1,4 +1,4 @@
-"""Runs of regression through the whole comparison: the lowest error is the best."""
+"""Test comparisons of regression runs: the lowest error is the best."""
 
 import json
 import math
@@ -24,7 +24,7 @@ CLEAR = {"scratch": 4.0, "head_only": 2.0, "finetune_all": 1.0}
 
 
 def write_three(root: Path, seeds: int = 3, **changes: Any) -> list[Run]:
-    """Three strategies whose errors differ clearly."""
+    """Write runs of three strategies whose errors differ clearly."""
     for strategy, size in CLEAR.items():
         for seed in range(seeds):
             write_regression_run(root, strategy, seed, RNG.normal(0, size, 200), RNG.normal(0, size, 50), **changes)
@@ -62,7 +62,7 @@ def test_verdicts_say_which_error_is_lower(tmp_path: Path) -> None:
     assert [float(bound) for bound in bounds] == pytest.approx([-made[0].result.high, -made[0].result.low], abs=0.006)
 
 
-def test_what_cannot_be_separated_is_said_so(tmp_path: Path) -> None:
+def test_a_verdict_names_what_cannot_be_separated(tmp_path: Path) -> None:
     errors = RNG.normal(0, 1, 40)
     for seed in range(3):
         write_regression_run(tmp_path, "scratch", seed, errors + RNG.normal(0, 0.1, 40))
@@ -98,7 +98,7 @@ def test_the_paired_test_agrees_with_scipy_on_the_same_arrays(tmp_path: Path, se
     assert (one.result.low, one.result.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_equal_predictions_are_told_in_words_that_fit(tmp_path: Path) -> None:
+def test_the_verdict_on_equal_predictions_fits_the_task(tmp_path: Path) -> None:
     errors = RNG.normal(0, 1, 20)
     for strategy in ("scratch", "head_only"):
         write_regression_run(tmp_path, strategy, 0, errors)
@@ -128,9 +128,7 @@ def test_without_predictions_the_interval_is_that_over_runs(tmp_path: Path) -> N
     (group,) = group_runs(runs)
     evidence, problems = gather(runs)
     assert not evidence
-    assert {problem.reason for problem in problems} == {
-        "predictions.csv is missing, so it is compared by its mae alone"
-    }
+    assert {problem.reason for problem in problems} == {"predictions.csv is missing, so only its mae is compared"}
     expected = ttest_1samp([run.test for run in runs], 0).confidence_interval(0.95)
     assert with_interval(group, evidence).test.interval == pytest.approx((expected.low, expected.high))
 
@@ -178,11 +176,11 @@ def test_metrics_and_units_are_never_mixed(tmp_path: Path) -> None:
     ]
     _, problems = gather(runs)
     assert [problem.reason for problem in problems] == [
-        "predictions.csv gives no rmse for single images, so it is compared by its rmse alone"
+        "predictions.csv gives no rmse for single images, so only its rmse is compared"
     ]
 
 
-def test_predictions_that_belie_run_json_do_not_count(tmp_path: Path) -> None:
+def test_predictions_that_contradict_run_json_do_not_count(tmp_path: Path) -> None:
     metrics = {"test/mae": 0.5, "validation/mae": 0.5}
     write_regression_run(tmp_path, "scratch", 0, np.ones(5), metrics=metrics)
     evidence, (problem,) = gather(read_runs([tmp_path]).runs)
@@ -202,7 +200,7 @@ def test_predictions_that_belie_run_json_do_not_count(tmp_path: Path) -> None:
         ({"metrics": {"test/mae": 1.0, "validation/mae": -2.0}}, "validation/mae of -2"),
     ],
 )
-def test_what_cannot_be_is_a_problem(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+def test_impossible_values_are_problems(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     folder = write_regression_run(tmp_path, "scratch", 0, np.ones(5))
     content = json.loads((folder / "run.json").read_text()) | change
     (folder / "run.json").write_text(json.dumps(content))

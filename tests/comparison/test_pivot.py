@@ -1,4 +1,4 @@
-"""Which rows are bold."""
+"""Test which rows are bold."""
 
 import math
 from itertools import combinations
@@ -19,7 +19,7 @@ CLASSIFIER, REGRESSION = Run(Path("a"), {}), Run(Path("b"), {"task": "regression
 
 
 def panel(means: dict[str, float], half: float = math.nan, run: Run = CLASSIFIER) -> Panel:
-    """Groups with these means, whose own intervals reach as far as ``half``."""
+    """Return a panel of groups with these means, whose own intervals have the half width ``half``."""
     groups = []
     for name, mean in means.items():
         bounds = None if math.isnan(half) else (mean - half, mean + half)

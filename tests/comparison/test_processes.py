@@ -1,4 +1,4 @@
-"""Work that is shared out to processes."""
+"""Test work that is divided among processes."""
 
 import errno
 
@@ -8,7 +8,7 @@ from headstart.comparison.processes import shared
 
 
 class FontPath(str):
-    """A name as a library has it: it cannot be unpickled."""
+    """A file name that cannot be unpickled."""
 
     __slots__ = ("number",)
 
@@ -18,7 +18,7 @@ class FontPath(str):
         return path
 
 
-def test_an_error_comes_back_whatever_names_its_file() -> None:
+def test_an_error_comes_back_with_file_names_of_any_kind() -> None:
     def fail(number: int) -> int:
         if number == 1:
             raise OSError(errno.EMFILE, "Too many open files", FontPath("a.ttf", 0))

@@ -1,4 +1,4 @@
-"""Which settings make rows and panels, and which value stands for all that were tried."""
+"""Test which settings make rows and panels, and which value tuning chooses."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from headstart.reports import read_runs
 
 
 def sweep(root: Path) -> tuple:
-    """Two strategies, two data sets, two learning rates of which validation prefers 0.2 for one of them."""
+    """Write runs of two strategies, data sets and learning rates; validation prefers 0.2 for one strategy."""
     for dataset, gain in (("ants", 0.0), ("birds", 0.05)):
         for seed in (0, 1):
             for strategy, lr, accuracy in (
@@ -49,7 +49,7 @@ def test_rows_and_panels_as_asked(tmp_path: Path) -> None:
     assert [group.label for group in panels[0].groups][:2] == ["head_only, lr 0.2", "head_only, lr 0.1"]
     only = make_panels(group_runs(runs, compare=["dataset", "lr"]))
     assert len(only) == 4
-    with pytest.raises(ConfigError, match="'strategy' is asked for twice"):
+    with pytest.raises(ConfigError, match="'strategy' is given twice"):
         layout_of(runs, by=["strategy"], compare=["strategy"])
 
 
@@ -69,7 +69,7 @@ def test_tuning_chooses_on_validation_and_counts_all(tmp_path: Path) -> None:
 
 
 def test_settings_are_compared_on_the_seeds_that_they_share(tmp_path: Path) -> None:
-    """0.1 is better on seeds 0 and 1; 0.2 has three lucky seeds more."""
+    """0.1 is better on seeds 0 and 1; 0.2 has three more seeds with high scores."""
     for lr, scores in ((0.1, [0.70, 0.60]), (0.2, [0.68, 0.58, 0.95, 0.96, 0.97])):
         for seed, score in enumerate(scores):
             write_run(tmp_path, "scratch", seed, score, lr=lr)
@@ -93,7 +93,7 @@ def test_settings_that_share_no_seed_are_not_compared(tmp_path: Path) -> None:
         group_runs(runs, by=["strategy"], tune=["lr"])
 
 
-def test_of_several_endings_the_one_that_varies_is_meant(tmp_path: Path) -> None:
+def test_a_short_name_means_the_setting_that_varies(tmp_path: Path) -> None:
     for seed in (0, 1):
         config = {"dataset": {"image_size": 64 + seed, "k": 1}, "backbone": {"image_size": 64 + seed, "k": 2}}
         write_run(tmp_path, "scratch", seed, 0.5, config=config)
@@ -103,7 +103,7 @@ def test_of_several_endings_the_one_that_varies_is_meant(tmp_path: Path) -> None
         layout_of(runs, by=["k"])
 
 
-def test_long_values_are_cut_in_labels_and_stay_apart(tmp_path: Path) -> None:
+def test_long_values_are_shortened_in_labels_and_stay_distinct(tmp_path: Path) -> None:
     for name in ("one", "two"):
         weights = f"/some/where/{name}/a-long-name-of-a-run/checkpoints/best.ckpt"
         write_run(tmp_path / name, "scratch", 0, 0.5, id=name, config={"backbone": {"weights": weights}})
@@ -122,7 +122,9 @@ def test_long_values_are_cut_in_labels_and_stay_apart(tmp_path: Path) -> None:
         (("elsewhere", None), [1, 1]),  # of an early run, which does not say: places tell
     ],
 )
-def test_data_count_by_what_they_held(tmp_path: Path, second: tuple[str, str | None], groups: list[int]) -> None:
+def test_runs_are_grouped_by_the_content_of_their_data(
+    tmp_path: Path, second: tuple[str, str | None], groups: list[int]
+) -> None:
     for seed, (root, held) in enumerate([("here", "hash one"), second]):
         config = {"dataset": {"root": root}}
         write_run(tmp_path, "head_only", seed, 0.7, config=config, source={"root": root, "hash": held})

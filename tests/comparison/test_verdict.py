@@ -1,4 +1,4 @@
-"""Sentences, word for word."""
+"""Test the sentences of verdicts, word for word."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ def test_one_is_better() -> None:
     assert verdict("a", "b", found, 0.004).endswith("[0.9, 2.7], p = 0.004")
 
 
-def test_not_to_be_told_apart() -> None:
+def test_two_cannot_be_separated() -> None:
     found = made(0.006, -0.011, 0.023, 0.41)
     start = "3 seeds cannot separate finetune_all (+0.6 points [-1.1, 2.3]) from head_only, p = 0.41"
 
@@ -40,7 +40,7 @@ def test_not_to_be_told_apart() -> None:
     too_few = ", and more seeds would not: the 153 test images are too few, about 900 would do"
     assert said(Needed(None, 893)) == start + too_few
     assert said(Needed(None, None)) == f"{start}, and neither more seeds nor more test images alone would"
-    folds = said(Needed(None, 893), word="folds")
+    folds = said(Needed(None, 893), units="folds")
     assert folds.startswith("3 folds cannot")
     assert "more folds would not" in folds
     turned = made(-0.006, -0.023, 0.011, 0.41)
@@ -83,7 +83,7 @@ def test_no_difference() -> None:
     needed = sample_needed(paired_both(same, same))
     said = verdict("a", "b", paired_both(same, same), None, needed)
     assert said == "a and b are right on the same test images in all 3 seeds"
-    folds = verdict("a", "b", paired_runs([0.8, 0.9], [0.8, 0.9]), word="folds")
+    folds = verdict("a", "b", paired_runs([0.8, 0.9], [0.8, 0.9]), units="folds")
     assert folds == "a and b score the same in all 2 folds"
     zero = made(0.0, -0.0004, 0.0004, 1.0)
     assert verdict("a", "b", zero, None, Needed(None, None)) == (
@@ -107,7 +107,7 @@ def test_one_seed() -> None:
 def test_bounds_and_p_that_are_not_known_are_not_shown() -> None:
     shifted = verdict("a", "b", paired_runs([0.9, 0.8, 0.7], [0.8, 0.7, 0.6]))
     assert shifted == "3 seeds cannot separate a (+10.0 points) from b, p = 0.25"
-    folds = verdict("a", "b", paired_runs([0.9, 0.8], [0.8, 0.7], overlap=0.5), word="folds")
+    folds = verdict("a", "b", paired_runs([0.9, 0.8], [0.8, 0.7], overlap=0.5), units="folds")
     assert folds == "2 folds cannot separate a (+10.0 points) from b"
     assert verdict("a", "b", made(0.1, math.nan, math.nan, 0.03)) == "a beats b by 10.0 points, p = 0.030"
 

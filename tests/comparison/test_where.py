@@ -1,4 +1,4 @@
-"""Conditions choose runs by any setting."""
+"""Test conditions, which choose runs by any setting."""
 
 from pathlib import Path
 
@@ -42,10 +42,10 @@ def test_conditions(runs: list, conditions: list[str], count: int) -> None:
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("strategy", "is no condition"),
+        ("strategy", "is not a condition"),
         ("strateg=scratch", "No run has a setting 'strateg'. Did you mean 'strategy'"),
-        ("strategy=scrach", "leaves no run; strategy is head_only, ridge, scratch"),
-        ("seed<many", "'many' is no number"),
+        ("strategy=scrach", "leaves no run; values of strategy: head_only, ridge, scratch"),
+        ("seed<many", "'many' is not a number"),
     ],
 )
 def test_wrong_conditions_are_refused(runs: list, condition: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Balanced batches hold every class equally often, repeat with their seed, and leave out or repeat images evenly."""
+"""Test balanced batches: every class comes equally often, and images repeat evenly."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_classes_and_the_images_of_each_come_equally_often(counts: list[int], si
 
 
 @given(COUNTS, st.integers(1, 9), st.integers(0, 9))
-def test_what_is_left_of_an_epoch_is_what_would_have_come(counts: list[int], size: int, done: int) -> None:
+def test_a_resumed_epoch_draws_the_remaining_batches(counts: list[int], size: int, done: int) -> None:
     targets = targets_of(counts)
     whole, rest = BalancedBatches(targets, size, 1), BalancedBatches(targets, size, 1)
     whole.set_epoch(2)

@@ -1,4 +1,4 @@
-"""Lists of images: how they may be written, and one sentence for everything that can be wrong with them."""
+"""Test lists of images: how they may be written, and one sentence for every error."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def sizes(data: ImageData) -> tuple[int, int, int]:
 
 
 def unlike(root: Path, name: str, value: int) -> Path:
-    """Write an image of its own."""
+    """Write an image that differs from all others."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (20, 20), value).save(root / name, "PNG")
     return root / name
@@ -83,7 +83,7 @@ def test_csv_leaves_its_folder_only_if_allowed(make_folder: Make, tmp_path: Path
         CsvFile(root=str(file), allow_outside="maybe")  # type: ignore[arg-type]
 
 
-def test_csv_with_a_image_that_is_gone_can_do_without(make_folder: Make) -> None:
+def test_csv_skips_a_missing_image_if_asked(make_folder: Make) -> None:
     root = make_folder({"x": 12})
     lines = [f"x/{i}.jpg,{'ants' if i % 2 else 'bees'}" for i in range(14)]
     (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
@@ -103,7 +103,7 @@ ALL = {"train": 14}
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Callable[..., CsvFile]:
-    """Make a list of 14 empty files, which are not decoded: a header, and a form for path, label, split and number."""
+    """Write 14 empty files, which are not decoded, and a list of them: a header, and a format for each row."""
     for path, *_ in ROWS:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
@@ -235,7 +235,7 @@ def test_no_file_but_a_csv_file(tmp_path: Path) -> None:
           " label in one way"]),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_list(
+def test_messages_about_a_list(
     listed: Listing, text: tuple[str, ...], options: dict[str, Any], not_used: list[str], warnings: list[str]
 ) -> None:
     data = listed(*text, **options)
@@ -261,7 +261,7 @@ def test_a_list_is_searched_once_and_only_where_needed(listed: Listing, monkeypa
     assert len(walked) == 1
 
 
-def test_a_path_of_another_machine_is_told_where_the_image_is(tmp_path: Path) -> None:
+def test_for_a_path_of_another_machine_the_image_here_is_named(tmp_path: Path) -> None:
     (tmp_path / "pics").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "pics" / "a.png")
     (tmp_path / "l.csv").write_text("path,label\n/home/bob/pics/a.png,cat\n")

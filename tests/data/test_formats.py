@@ -1,4 +1,4 @@
-"""What comes out of the decoder for each format and kind of pixels, against values computed by hand."""
+"""Test decoded pixels of each format against values computed by hand."""
 
 import io
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def tiff(values: NDArray, **options: object) -> bytes:
 
 
 def encoded(suffix: str, values: NDArray) -> bytes:
-    """By OpenCV, from RGB or grey."""
+    """Return an image encoded by OpenCV, from RGB or grey."""
     order = values if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]]
     return bytes(cv2.imencode(suffix, order)[1])
 
@@ -178,12 +178,12 @@ def test_without_a_range_only_what_needs_one_is_refused(tmp_path: Path) -> None:
         (np.where(X < 14, 0, 200).astype(np.uint8), False),  # a band without data on most of the image
     ],
 )
-def test_alpha_is_told_from_other_bands(band: NDArray, expected: bool) -> None:
+def test_alpha_is_distinguished_from_other_bands(band: NDArray, expected: bool) -> None:
     assert behaves_as_alpha(band) is expected
 
 
 def images_of(tmp_path: Path, made: Callable[[int], bytes], count: int = 12) -> Path:
-    """Two classes of so many images."""
+    """Write two classes with this number of images."""
     for label in "ab":
         (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(count):
@@ -204,7 +204,7 @@ def noise(number: int, most: int = 256, bands: int = 1) -> NDArray:
 
 @pytest.mark.parametrize(("most", "white"), [(4096, 4095), (256, 255), (3000, 4095), (65536, 65535)])
 def test_one_range_holds_for_all_images_of_a_data_set(most: int, white: int, tmp_path: Path) -> None:
-    """Also for those whose own values are small, and whatever subset is drawn."""
+    """The range also holds for images with small values, and for any subset."""
     root = images_of(tmp_path, lambda number: tiff(noise(number, most if number == 3 else most // 8).astype(np.uint16)))
     for settings in ({}, {"split_seed": 1}, {"labels_per_class": 2, "subset_seed": 4}):
         data = prepared(root, **settings)
@@ -214,7 +214,7 @@ def test_one_range_holds_for_all_images_of_a_data_set(most: int, white: int, tmp
         assert np.abs(data.train.image(0)[..., 0] - expected).max() <= 1
 
 
-def test_bits_decide_and_what_is_above_is_told(tmp_path: Path) -> None:
+def test_bits_set_the_range_and_higher_values_are_counted(tmp_path: Path) -> None:
     root = images_of(tmp_path, lambda number: tiff(noise(number, 4096 if number == 3 else 1024).astype(np.uint16)))
     data = prepared(root, bits=10)
     assert data.pixel_range == {"integers": 1023, "floats": 1023.0}
@@ -237,7 +237,7 @@ def test_a_file_with_negative_values_is_named(tmp_path: Path) -> None:
     assert prepared(root, on_error="skip").skipped == ["b/3.tif"]
 
 
-def test_what_was_told_once_is_told_again_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_are_repeated_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pages(number: int) -> bytes:
         return tiff(np.stack([noise(number, 100 if number else 4000)] * 2).astype(np.uint16), photometric="minisblack")
 
@@ -268,7 +268,7 @@ def test_near_infrared_is_no_alpha(tmp_path: Path) -> None:
         assert np.array_equal(data.train.image(0), np.asarray(image)[..., :3])
 
 
-def test_frames_after_the_first_are_told(tmp_path: Path) -> None:
+def test_further_frames_are_counted(tmp_path: Path) -> None:
     def animated(number: int) -> bytes:
         file, frames = io.BytesIO(), [Image.fromarray(noise(number + k).astype(np.uint8)) for k in (0, 50)]
         if number % 4:
@@ -289,7 +289,7 @@ LOOKS: dict[str, Callable[[int], NDArray]] = {
 
 
 @pytest.mark.parametrize("what", LOOKS)
-def test_images_that_look_like_nothing_are_warned_of(what: str, tmp_path: Path) -> None:
+def test_blank_images_are_warned_of(what: str, tmp_path: Path) -> None:
     root = images_of(
         tmp_path,
         lambda number: tiff((LOOKS[what] if number % 4 == 0 or "other" in what else noise)(number).astype(np.uint8)),
@@ -300,7 +300,7 @@ def test_images_that_look_like_nothing_are_warned_of(what: str, tmp_path: Path) 
     assert sentence.startswith("24 of 24" if "other" in what else "6 of 24")
 
 
-def test_strokes_on_black_and_a_few_flat_images_are_no_news(tmp_path: Path) -> None:
+def test_strokes_on_black_and_a_few_flat_images_give_no_warning(tmp_path: Path) -> None:
     def stroke(number: int) -> bytes:
         values = np.zeros((SIDE, SIDE), np.uint8)
         if number not in (1, 3):  # two of one class are empty

@@ -92,13 +92,13 @@ def test_a_truncated_image_stops_or_is_skipped(make_folder: Make) -> None:
 
 
 def unlike(root: Path, name: str, value: int) -> Path:
-    """An image of its own."""
+    """Write an image that differs from all others."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (20, 20), value).save(root / name, "PNG")
     return root / name
 
 
-def test_what_only_looks_like_a_image_is_named_and_counted(make_folder: Make) -> None:
+def test_files_that_only_look_like_images_are_named_and_counted(make_folder: Make) -> None:
     root = make_folder({"a": 10, "b": 10})
     os.mkfifo(root / "a/pipe.jpg")
     (root / "a/nowhere.jpg").symlink_to("gone.jpg")
@@ -111,7 +111,7 @@ def test_what_only_looks_like_a_image_is_named_and_counted(make_folder: Make) ->
     assert sorted(data.skipped) == ["a/nowhere.jpg", "a/pipe.jpg", "b/loop.jpg", "b/zero.jpg"]
 
 
-def test_hidden_files_are_passed_over_and_links_to_folders_not_followed(make_folder: Make) -> None:
+def test_hidden_files_and_links_to_a_parent_are_skipped(make_folder: Make) -> None:
     root = make_folder({"a": 10, "b": 10})
     for name in (".hidden.jpg", "._0.jpg", ".checkpoints/0.jpg", "__MACOSX/0.jpg"):
         (root / "a" / name).parent.mkdir(exist_ok=True)
@@ -176,7 +176,7 @@ def test_names_of_any_bytes_reach_every_file(make_folder: Make, tmp_path: Path) 
     assert json.loads((tmp_path / "run.json").read_text())["root"] == data.root
 
 
-def test_few_labels_are_taken_from_what_can_be_read(make_folder: Make) -> None:
+def test_few_labels_are_chosen_among_readable_images(make_folder: Make) -> None:
     root = make_folder({"train/a": 9, "train/b": 9, "test/a": 2, "test/b": 2, "val/a": 2, "val/b": 2})
     for name in ("0", "2", "4", "5"):
         (root / f"train/a/{name}.jpg").write_text("not an image")
@@ -269,7 +269,7 @@ def test_two_images_a_class_are_too_few_for_three_splits(make_folder: Make) -> N
         sizes(ImageFolder(root=str(make_folder({"a": 2, "b": 3}))))
 
 
-def test_splits_and_fractions_that_take_no_part_are_said(make_folder: Make) -> None:
+def test_unused_splits_and_fractions_are_named(make_folder: Make) -> None:
     root = make_folder({f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"})
     data = ImageFolder(root=str(root), test_split="val", test_fraction=0.3)
     data.prepare(P)

@@ -20,12 +20,12 @@ def made(root: Path, counts: Counts) -> Path:
 
 
 def split(*folders: str, count: int = 3) -> Counts:
-    """Two classes in each folder."""
+    """Return two classes in each folder."""
     return {f"{folder}/{name}": count for folder in folders for name in ("cat", "dog")}
 
 
 def collected(root: Path, **options: Any) -> tuple[list[str], Counts, list[str]]:
-    """The classes, the number of images of each split, and what is not used."""
+    """Return the classes, the number of images of each split, and the unused files."""
     data = ImageFolder(root=str(root), **options)
     names, found = data.collect()
     return names, {name: len(part) for name, part in found.items()}, data.not_used
@@ -218,7 +218,7 @@ def test_masks_among_images_are_warned_of(tmp_path: Path, names: list[str], mask
     assert [sentence.split(" such as ")[0] for sentence in data.warnings] == [f"{masks} images"] * (masks > 0)
 
 
-def test_other_files_are_said(tmp_path: Path) -> None:
+def test_other_files_are_named(tmp_path: Path) -> None:
     made(tmp_path, split("train") | {"extra": 2})
     for name in ("README.md", "train/a.txt", "train/cat/b.txt", "train/dog/c.heic", "extra/d.txt", ".hidden"):
         (tmp_path / name).write_text("x")
@@ -235,7 +235,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
     assert collected(tmp_path)[2] == ["2 broken links (`owl`, `cat/me`)"]
 
 
-def test_names_of_classes_are_what_they_are(tmp_path: Path) -> None:
+def test_names_of_classes_are_kept(tmp_path: Path) -> None:
     expected = ["12", "Ecureuil", "__unknown__", "_background_", "steam_train", "\u65e5\u672c"]
     assert collected(made(tmp_path, dict.fromkeys(expected, 1)))[0] == expected
 
@@ -249,7 +249,7 @@ def test_classes_spelled_alike_are_warned_of(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_of_other_files_is_told_as_such(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused_with_its_files(tmp_path: Path) -> None:
     made(tmp_path, {"cat": 0, "dog": 0})
     for name in ("cat/0.heic", "dog/0.heic", "dog/1.wav"):
         (tmp_path / name).write_text("x")

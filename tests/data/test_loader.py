@@ -16,7 +16,7 @@ from headstart.data.loader import InSteps, PatientLoader
 
 
 class Gives:
-    """A queue that gives a batch after so many steps without any."""
+    """A queue that gives a batch after this number of empty steps."""
 
     def __init__(self, empty: int) -> None:
         self.empty = empty
@@ -30,7 +30,7 @@ class Gives:
 
 
 @pytest.mark.parametrize(("empty", "found", "steps"), [(0, True, 1), (1, True, 2), (119, True, 120), (120, False, 120)])
-def test_it_waits_in_steps(empty: int, found: bool, steps: int) -> None:
+def test_the_loader_waits_in_steps(empty: int, found: bool, steps: int) -> None:
     waiting: Any = object.__new__(InSteps)
     waiting._data_queue, waiting._workers, waiting._workers_status, waiting._shutdown = Gives(empty), [], [], True
     assert waiting._try_get_data(600) == (found, "batch" if found else None)

@@ -167,7 +167,7 @@ def test_images_read_before_are_hashed_and_not_decoded(make_folder: Callable[...
         prepared()
 
 
-def test_a_image_changed_under_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_image_changed_during_the_run_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     root = make_folder({"a": 10, "b": 10})
     for _ in range(2):
         data = ImageFolder(root=str(root))
@@ -206,7 +206,7 @@ def test_validation_takes_a_few_images_a_class_and_test_stays(own: bool, make_fo
 
 
 def large(tmp_path: Path, side: int = 100) -> Path:
-    """Eight images of noise a class, all of one size."""
+    """Write eight images of noise for each class, all of one size."""
     for label in "ab":
         (tmp_path / "large" / label).mkdir(parents=True)
         for number in range(8):
@@ -223,7 +223,7 @@ def cut(root: Path, views: Pipeline | None = None, **settings: Any) -> ImageFold
 
 @pytest.mark.parametrize(("side", "decoded"), [(100, 32), (25, 25), (10, 10)])
 def test_crop_resize_cuts_from_the_image_as_far_as_it_has_pixels(side: int, decoded: int, tmp_path: Path) -> None:
-    """16 pixels of the least part, 0.35 of the area at 4 to 3, take 32 of the whole; nothing is enlarged before."""
+    """A side of 32 pixels gives the smallest part, 0.35 of the area at 4 to 3, 16 pixels without enlargement."""
     root = large(tmp_path, side)
     data = cut(root)
     with Image.open(root / data.train.ids[0]) as image:
@@ -236,7 +236,7 @@ def test_crop_resize_cuts_from_the_image_as_far_as_it_has_pixels(side: int, deco
     assert np.array_equal(data.train.image(0, epoch=3), expected)
 
 
-def test_plain_images_do_not_know_of_views(tmp_path: Path) -> None:
+def test_plain_images_do_not_depend_on_views(tmp_path: Path) -> None:
     root = large(tmp_path)
     with_views, without = cut(root), cut(root, Pipeline([]))
     positions = list(range(len(without.train)))

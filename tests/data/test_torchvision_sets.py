@@ -65,7 +65,7 @@ def test_images_and_targets_are_found(attribute: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("kind", ["above", "absolute", "link", "zip"])
 def test_archives_stay_in_their_folder(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The set's archive is unpacked by torchvision, which trusts it."""
+    """torchvision unpacks the archive of the set without a check."""
     root, outside = tmp_path / "data", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()

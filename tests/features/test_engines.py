@@ -1,4 +1,4 @@
-"""Every engine gives PyTorch's numbers; the fastest is chosen once and remembered."""
+"""Test engines: each gives PyTorch's numbers, and the fastest is chosen once and remembered."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def prefix_of(backbone: Backbone, stop: int | None = None) -> FrozenPrefix:
-    """With statistics of their own, so that folding them is something."""
+    """Return a prefix with random statistics, so that folding changes the weights."""
     torch.manual_seed(1)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -129,7 +129,7 @@ def test_half_precision_is_close() -> None:
 
 
 class Fake:
-    """An engine of a set speed and error."""
+    """An engine with a given speed and error."""
 
     batch, lanes = 8, 2
 
@@ -176,7 +176,7 @@ def test_an_engine_with_other_numbers_is_not_used(
         EngineChoice(work_of(prefix), "onnxruntime").engine()
 
 
-def test_a_remembered_engine_that_fails_makes_way(
+def test_a_remembered_engine_that_fails_is_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     prefix = prefix_of(toy_backbone())
@@ -200,7 +200,7 @@ def test_what_cannot_be_exported_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         OnnxEngine(prefix_of(toy_backbone()))
 
 
-def test_the_exporter_that_stays_works_too() -> None:
+def test_the_newer_exporter_works_too() -> None:
     prefix = prefix_of(toy_backbone())
     model = engines._export(
         engines._Stored(prefix).eval(), torch.zeros(8, SIZE, SIZE, 3, dtype=torch.uint8), modern=True

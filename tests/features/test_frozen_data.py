@@ -1,4 +1,4 @@
-"""The loaders of features give what the loaders of images give, in the same order."""
+"""Test that loaders of features give the same items as loaders of images, in the same order."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def frozen_of(
 
 @pytest.mark.parametrize("limit", ["auto", 0])
 @pytest.mark.parametrize("which", ["train", "train_eval", "val", "test"])
-def test_features_stand_where_their_images_stood(which: str, limit: object, tmp_path: Path) -> None:
+def test_features_keep_the_order_of_images(which: str, limit: object, tmp_path: Path) -> None:
     frozen = frozen_of(tmp_path, memory_limit=limit)
     loader, pixels = (getattr(source, f"{which}_dataloader")() for source in (frozen, frozen.data))
     assert isinstance(loader, FeatureBatches)

@@ -1,4 +1,4 @@
-"""Features are computed once, shared by all who want them, checked when found, and never in the way."""
+"""Test that features are computed once, shared by runs, checked when found, and optional."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ from headstart.inputs.deep import PixelRange
 
 @pytest.fixture(autouse=True)
 def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this process has checked before is forgotten."""
+    """Forget which features this process has checked."""
     monkeypatch.setattr(keeping, "_PROBED", set())
     monkeypatch.setattr(store, "_CHECKED", set())
 
@@ -56,7 +56,7 @@ def expected_of(keeper: Keeper, split: ImageSplit, epoch: int = 0) -> np.ndarray
 
 
 def counting(keeper: Keeper, seen: list[int]) -> Keeper:
-    """Note how many images its engine is given."""
+    """Record the number of images that the engine gets."""
     engine = keeper.choice.engine()
     plain = type(engine).__call__
 
@@ -161,7 +161,7 @@ def test_views_of_another_opencv_are_others(tmp_path: Path, monkeypatch: pytest.
     assert keeper.entry(data.validation).name == plain
 
 
-def test_what_is_found_is_held_against_the_network(tmp_path: Path) -> None:
+def test_cached_features_are_checked_against_the_network(tmp_path: Path) -> None:
     data = digits_of()
     keeper = keeper_of(tmp_path, data)
     entry = keeper.entry(data.train)
@@ -237,7 +237,7 @@ def test_above_the_memory_limit_rows_stay_on_disk(stop: int, tmp_path: Path) -> 
 
 
 def got(folder: Path) -> tuple[int, float]:
-    """How many rows a run finds there, and the sum of all its values."""
+    """Return the number of rows that a run finds, and the sum of all values."""
     outcome = keeper_of(folder, digits_of(40)).get("train", digits_of(40).train)
     return outcome.found, float(values_of(outcome.rows).sum())
 
@@ -271,7 +271,7 @@ def test_stopping_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert keeper.get("train", data.train).found == 0
 
 
-def test_it_says_what_it_did(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_counts_found_and_computed_features(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     data = digits_of()
     keeper_of(tmp_path, data).get("train", data.train)
@@ -296,7 +296,7 @@ def test_a_run_does_not_drop_what_it_needs_itself(tmp_path: Path, monkeypatch: p
     assert keeper.get("train", data.train).rows is None  # and not half of them
 
 
-def test_what_may_not_be_read_is_left_alone(
+def test_unreadable_entries_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = digits_of()

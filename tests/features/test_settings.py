@@ -1,4 +1,4 @@
-"""Sizes as people write them, and one sentence for what is no setting."""
+"""Test sizes such as 20GB, and one sentence for wrong ones."""
 
 from pathlib import Path
 

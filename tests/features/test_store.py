@@ -1,4 +1,4 @@
-"""The store gives back what was put in, or nothing: never half of it, never something else."""
+"""Test that the store returns exactly the values that were written, or nothing."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def put(entry: Entry, numbers: list[int], values: NDArray[Any]) -> None:
     shape=st.sampled_from([(4,), (2, 3, 2)]),
     dtype=st.sampled_from(["float32", "float16"]),
 )
-def test_rows_come_back_from_whatever_parts_hold_them(
+def test_rows_are_read_from_any_parts(
     tmp_path_factory: pytest.TempPathFactory,
     groups: list[set[int]],
     asked: list[int],
@@ -110,7 +110,9 @@ def shorten(part: Path) -> None:
         lambda part: (part / "values.npy").write_bytes(b""),
     ],
 )
-def test_a_damaged_part_is_removed_and_told(damage: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_part_is_removed_with_a_warning(
+    damage: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     entry = make_store(tmp_path).entry(KEY)
     put(entry, [0, 1], np.ones((2, 4), np.float32))
     part = entry.part_folders()[0]
@@ -134,7 +136,7 @@ def test_a_part_that_is_only_partly_written_is_never_seen(tmp_path: Path) -> Non
     assert sorted(path.name for path in entry.folder.iterdir()) == ["entry.json", "lock"]
 
 
-def test_reading_goes_on_after_a_part_was_dropped(tmp_path: Path) -> None:
+def test_reading_continues_after_a_part_was_deleted(tmp_path: Path) -> None:
     entry = make_store(tmp_path).entry(KEY)
     values = np.arange(8, dtype=np.float32).reshape(2, 4)
     put(entry, [0, 1], values)
@@ -145,7 +147,7 @@ def test_reading_goes_on_after_a_part_was_dropped(tmp_path: Path) -> None:
         open_part(found.parts[0].path)
 
 
-def test_what_was_unused_for_longest_makes_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_parts_are_deleted(tmp_path: Path) -> None:
     row = 4 * 1000
     store = make_store(tmp_path, 4 * row)  # three parts of a row each and what describes them
     for number in range(3):
@@ -200,7 +202,7 @@ def test_a_folder_that_describes_no_entry_is_no_entry(tmp_path: Path) -> None:
         open_part(store.folder / "broken" / "none")
 
 
-def test_a_part_that_tells_an_endless_number_of_rows_is_damaged(tmp_path: Path) -> None:
+def test_a_part_with_an_absurd_number_of_rows_is_damaged(tmp_path: Path) -> None:
     entry = make_store(tmp_path).entry(KEY)
     put(entry, [0], np.ones((1, 4), np.float32))
     assert [part.rows for part in entry.parts()] == [1]

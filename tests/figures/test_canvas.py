@@ -1,4 +1,4 @@
-"""Files of figures repeat byte for byte and embed their text; lines are told apart in grey."""
+"""Test files of figures: they repeat byte for byte, embed their text, and their lines differ in grey."""
 
 import subprocess
 import sys
@@ -86,8 +86,8 @@ def test_nothing_is_cut_off_at_the_edges(name: str) -> None:
         assert (edge == 255).all()
 
 
-def test_lines_are_told_apart_in_grey() -> None:
-    """Any two strategies differ in luminance, or in marker or dash."""
+def test_lines_differ_in_grey() -> None:
+    """Any two strategies differ in luminance, marker or dash."""
     lines = {name: [(1.0, 0.5, 0.4, 0.6), (9.0, 0.6, 0.5, 0.7)] for name in STRATEGIES}
     (axes,) = draw_by_number(lines, "x").axes
     looks = {}

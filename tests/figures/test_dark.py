@@ -1,4 +1,4 @@
-"""The dark form of a figure: legible on dark paper, and the light one as it was."""
+"""Test the dark form of a figure: it is legible on dark paper, and the light form is restored."""
 
 import io
 
@@ -23,7 +23,7 @@ def drawn(figure: Figure) -> np.ndarray:
 
 
 def contrast(one: np.ndarray, other: np.ndarray) -> float:
-    """WCAG 2.2, relative luminance."""
+    """Return the contrast by WCAG 2.2, from relative luminance."""
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one, other)]
     low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) + 0.05 for c in linear)
     return high / low
@@ -42,7 +42,7 @@ def test_a_dark_figure_is_dark_and_the_light_one_comes_back(name: str) -> None:
     assert dark.mean() < 80 < 175 < before.mean()
 
 
-def test_what_an_error_inside_leaves_is_light() -> None:
+def test_an_error_inside_restores_the_light_style() -> None:
     figure = FIGURES["cost"]()
     before = drawn(figure)
     with pytest.raises(RuntimeError), darkened(figure):

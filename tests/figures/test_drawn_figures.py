@@ -1,4 +1,4 @@
-"""What each figure shows: lines, labels, numbers; what it refuses."""
+"""Test the lines, labels and numbers of each figure, and what it refuses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from PIL import Image
 
 from headstart.comparison.curves import Band, Curves, read_curves
 from headstart.comparison.panels import make_panels
@@ -26,7 +25,7 @@ from headstart.figures.cost import Point, draw_cost, pareto
 from headstart.figures.critical_difference import draw_critical_difference, levels
 from headstart.figures.forest import draw_forest
 from headstart.figures.learning_curves import draw_learning_curves
-from headstart.figures.overview import draw, draw_overview
+from headstart.figures.overview import draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import REFERENCE, STRATEGIES
 from headstart.kinds.class_scores import reliability_bins
@@ -34,7 +33,7 @@ from headstart.records.runs import read_runs
 
 
 def line(axes: Axes, label: str) -> Line2D:
-    """The one line of that label."""
+    """Return the only line with this label."""
     (found,) = [line for line in axes.get_lines() if line.get_label() == label]
     return found
 
@@ -52,7 +51,7 @@ def names(legend: object) -> list[str]:
 
 
 def curves(labels: Sequence[str]) -> Mapping[str, Curves]:
-    """Three epochs of all four columns."""
+    """Return three epochs of all four columns."""
     epochs = np.array([1, 2, 3])
     band = Band(epochs, np.array([0.2, 0.5, 0.6]), np.array([0.0, 0.1, 0.1]))
     columns = ("train/accuracy", "validation/accuracy", "train/loss", "validation/loss")
@@ -70,7 +69,8 @@ def test_overview_has_curves_above_bars(tmp_path: Path) -> None:
         "epoch,l2,train/accuracy,validation/accuracy\n0,1,0.9,0.8\n"
     )
     panels = make_panels(group_runs(read_runs([tmp_path]).runs))
-    upper, lower = draw_overview(panels).axes
+    figure = draw_overview(panels)
+    upper, lower = figure.axes
     tuned = line(upper, "finetune_all")
     np.testing.assert_allclose(tuned.get_ydata(), [81, 86, 91])
     np.testing.assert_array_equal(tuned.get_xdata(), [1, 2, 3])
@@ -85,10 +85,8 @@ def test_overview_has_curves_above_bars(tmp_path: Path) -> None:
         "finetune_all", "linear_probe", "scratch", "raw pixels",
     ]  # fmt: skip
     assert "91.0 ± 1.4" in [text.get_text() for text in lower.texts]
-    draw(panels, tmp_path / "report.png")
-    with Image.open(tmp_path / "report.png") as image:
-        assert image.size[0] > 5.1 * 120
-        assert image.size[1] == int((3.3 + 2.0 + 1.45) * 120)
+    assert figure.get_size_inches()[0] > 5.1
+    assert figure.get_size_inches()[1] == pytest.approx(3.3 + 2.0 + 1.45)
 
 
 def test_many_panels_go_below_each_other(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_many_panels_go_below_each_other(tmp_path: Path) -> None:
 
 
 def drawn_boxes(figure: Figure) -> dict[str, list[Sequence[float]]]:
-    """Where axes and legends end up, in dots."""
+    """Return the boxes of axes and legends in dots."""
     FigureCanvasAgg(figure).draw()
     return {
         "axes": [axes.get_tightbbox().extents for axes in figure.axes],
@@ -112,7 +110,7 @@ def drawn_boxes(figure: Figure) -> dict[str, list[Sequence[float]]]:
 
 
 @pytest.mark.parametrize("count", [2, 30, 90])
-def test_the_legend_covers_no_curve_and_tells_all_apart(count: int, tmp_path: Path) -> None:
+def test_the_legend_covers_no_curve_and_names_all(count: int, tmp_path: Path) -> None:
     for number in range(count):
         write_run(tmp_path, f"strategy with a name {number}", 0, 0.5, references=REFERENCES)
     figure = draw_overview(make_panels(group_runs(read_runs([tmp_path]).runs)))
@@ -280,7 +278,7 @@ def test_labels_of_points_keep_apart() -> None:
 
 
 def assert_apart(boxes: Sequence[Sequence[float]]) -> None:
-    """No two boxes (left, bottom, right, top) overlap."""
+    """Assert that no two boxes (left, bottom, right, top) overlap."""
     for number, a in enumerate(boxes):
         for b in boxes[:number]:
             assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3], (a, b)
@@ -405,7 +403,7 @@ def test_reliability_shows_both_with_their_errors() -> None:
 
 
 def test_names_of_users_are_shown_as_they_are() -> None:
-    """Dollar signs are no mathematics, and what the small font lacks comes from another."""
+    """Dollar signs start no mathematics, and another font has the characters that the small one lacks."""
     figure = draw_forest([("a$_b$ − Ωж", 0.1, 0.0, 0.2, False)])
     FigureCanvasAgg(figure).draw()
     assert "a$_b$ − Ωж" in texts(figure)

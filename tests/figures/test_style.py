@@ -1,4 +1,4 @@
-"""Styles are fixed for what ships, and told apart without colour."""
+"""Test styles: those of shipped strategies are fixed, and lines differ without colour."""
 
 from itertools import combinations
 
@@ -31,7 +31,7 @@ def test_styles_are_of_strategies_that_ship_and_others_get_one() -> None:
 
 
 def test_no_two_strategies_look_alike() -> None:
-    """Neither as lines in grey (marker and dash) nor as points in colour (marker and colour)."""
+    """Lines differ in marker or dash, points in marker or colour."""
     for (one, a), (other, b) in combinations(STRATEGIES.items(), 2):
         assert (a.marker, a.dash) != (b.marker, b.dash), (one, other)
         assert (a.marker, a.colour) != (b.marker, b.colour), (one, other)
@@ -68,7 +68,7 @@ def test_a_strategy_alone_has_its_own_style_and_gives_way_to_an_earlier_one() ->
     assert styles["knn"] == Style(COLOURS[0], STRATEGIES["knn"].marker, STRATEGIES["knn"].dash)
 
 
-def test_beyond_forty_colours_tell_apart() -> None:
+def test_a_hundred_groups_have_different_styles() -> None:
     styles = styles_of([f"run {number}" for number in range(100)])
     assert ALIKE_FROM == 40
     assert len(set(styles.values())) == 100

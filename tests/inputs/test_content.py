@@ -1,4 +1,4 @@
-"""Two data sets have one hash only if they hold the same, wherever they lie."""
+"""Test that two data sets have one hash only if their content is the same, at any path."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def hash_of(data: ImageData, notes: Path | None = None) -> str | None:
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Keep size and time."""
+    """Write other content with the same size and time."""
     state = path.stat()
     path.write_bytes(content.ljust(state.st_size, b"\0")[: state.st_size])
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -124,11 +124,11 @@ def test_a_file_that_cannot_be_read_is_one_more_content(root: Path) -> None:
     assert hash_of(ImageFolder(root=str(root))) != before
 
 
-def test_embedded_images_are_told_by_their_settings() -> None:
+def test_embedded_images_are_identified_by_their_settings() -> None:
     assert hash_of(Digits()) is None
 
 
-def test_a_set_of_torchvision_is_told_by_its_own_files(tmp_path: Path) -> None:
+def test_a_set_of_torchvision_is_identified_by_its_own_files(tmp_path: Path) -> None:
     def idx(values: np.ndarray) -> bytes:
         lengths = b"".join(int(side).to_bytes(4, "big") for side in values.shape)
         return bytes([0, 0, 8, values.ndim]) + lengths + values.astype(np.uint8).tobytes()

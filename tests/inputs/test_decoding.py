@@ -1,4 +1,4 @@
-"""Every kind of image is decoded right or refused with a reason, at once and without its pixels in memory."""
+"""Test that every kind of image is decoded correctly or refused with a reason, without much memory."""
 
 import errno
 import io
@@ -29,7 +29,7 @@ DECODER = Decoder(SIDE)
 
 
 def decoded(image: Image.Image, path: Path, **options: object) -> np.ndarray:
-    """Saved, and read by the decoder."""
+    """Save an image and return what the decoder reads."""
     image.save(path, **options)  # type: ignore[arg-type]
     return DECODER(path)
 
@@ -39,7 +39,7 @@ def is_all(image: np.ndarray, colour: tuple[int, int, int], tolerance: int = 3) 
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that claims to be so large."""
+    """Return a PNG whose header claims this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -97,7 +97,7 @@ def test_32_bits_have_no_range_to_scale_from(dtype: type, tmp_path: Path) -> Non
 
 
 def half_transparent(mode: str) -> Image.Image:
-    """Red (or dark grey) above, and below a colour that nobody should see, at alpha 0."""
+    """Return an image with red or dark grey above, and below another colour at alpha 0."""
     image = Image.new("RGBA", (40, 40), (*RED, 255))
     image.paste((0, 90, 90, 0), (0, 20, 40, 40))
     if mode == "P":
@@ -113,7 +113,7 @@ def half_transparent(mode: str) -> Image.Image:
     ("mode", "suffix"),
     [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("RGBA", "gif"), ("P", "gif"), ("RGBA", "webp"), ("P", "webp")],
 )
-def test_what_is_transparent_lies_on_white(mode: str, suffix: str, tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(mode: str, suffix: str, tmp_path: Path) -> None:
     options = {"webp": {"lossless": True, "exact": True}}.get(suffix, {})
     image = decoded(half_transparent(mode), tmp_path / f"a.{suffix}", **options)
     assert (image[-8:] == 255).all()
@@ -136,7 +136,7 @@ def test_one_bit_and_one_pixel(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_images_are_turned_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
-    """Stored as the camera holds it, so that the upright one is red above left, green above right, blue below left."""
+    """The upright image is red at the upper left, green at the upper right, blue at the lower left."""
     upright = np.zeros((40, 40, 3), dtype=np.uint8)
     upright[:20, :20], upright[:20, 20:], upright[20:, :20] = RED, GREEN, BLUE
     turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 1, 7: 1, 8: 3}[orientation]
@@ -182,7 +182,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(
 
 
 def test_a_large_photograph_is_no_bomb(tmp_path: Path) -> None:
-    """200 megapixels, as telephones take them: more than Pillow would open."""
+    """Telephones take images of 200 megapixels, more than Pillow's limit."""
     side = 14_143  # squared, more than twice Pillow's own limit
     assert is_all(decoded(Image.new("L", (side, side), 255), tmp_path / "a.jpg"), WHITE)
 
@@ -195,7 +195,7 @@ def test_a_large_photograph_is_no_bomb(tmp_path: Path) -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "it is PostScript, a program"),
     ],
 )
-def test_what_is_no_image_has_a_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_files_that_are_no_images_get_a_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(UnreadableError, match=reason):
@@ -204,7 +204,7 @@ def test_what_is_no_image_has_a_reason(content: bytes, reason: str, tmp_path: Pa
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_half_a_image_is_none(suffix: str, share: float, tmp_path: Path) -> None:
+def test_half_an_image_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
@@ -213,7 +213,7 @@ def test_half_a_image_is_none(suffix: str, share: float, tmp_path: Path) -> None
         DECODER(path)
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_are_no_files_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.jpg")
     Path("folder.jpg").mkdir()
@@ -294,7 +294,7 @@ def seeds() -> list[bytes]:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(seeds()), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8), st.floats(0, 1))
-def test_damage_ends_in_a_image_or_a_reason(content: bytes, changes: list[tuple[float, int]], end: float) -> None:
+def test_damage_gives_an_image_or_a_reason(content: bytes, changes: list[tuple[float, int]], end: float) -> None:
     data = bytearray(content)
     for place, value in changes:
         data[int(place * (len(data) - 1))] = value

@@ -1,4 +1,4 @@
-"""What counts as an image, which folders are looked into, and what is said of the rest."""
+"""Test which files count as images, which folders are searched, and how other files are reported."""
 
 import os
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_other_files_are_none(tmp_path: Path, name: str, content: bytes) -> None
     assert folder.others == [name]
 
 
-def test_what_is_called_like_an_image_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_the_suffix_of_an_image_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched(tmp_path, "a/0.jpg", "a/1.PNG", "b/c/2.webp", "b/notes.pdf")
 
     def opened(*_: Any, **__: Any) -> None:
@@ -79,7 +79,7 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     assert walk(tmp_path).others == ["pipe"]
 
 
-def test_what_systems_put_beside_files_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_systems_add_are_skipped(tmp_path: Path) -> None:
     touched(tmp_path, ".DS_Store", ".hidden/0.jpg", "__MACOSX/0.jpg", "a/._0.jpg", "@eaDir/0.jpg", "__unknown__/0.jpg")
     folder = walk(tmp_path)
     assert names(folder) == ["__unknown__/0.jpg"]
@@ -121,7 +121,7 @@ def test_no_folder_counts_twice(tmp_path: Path, made: dict[str, str], expected: 
     assert len(images) == len(set(images)) == (4 if "a/x" in made else 2)
 
 
-def test_files_are_counted_by_suffix_and_the_mend_named() -> None:
+def test_files_are_counted_by_suffix_with_a_remedy() -> None:
     files = ["a.txt", "b.TXT", "c.json", "d.heic", "e.heic", "f.heic", "README", "Dr. who at work"]
     assert files_by_suffix(files) == "3 .heic (install pillow-heif), 2 without suffix, 2 .txt, 1 .json"
     assert files_by_suffix([]) == ""

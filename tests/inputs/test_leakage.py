@@ -1,4 +1,4 @@
-"""Images in two splits are found: the same bytes always, nearly the same images if asked."""
+"""Test that images in two splits are found: equal bytes always, nearly equal images if asked."""
 
 import io
 import logging
@@ -34,7 +34,7 @@ def prepared(root: Path, **options: bool) -> ImageFolder:
     return data
 
 
-def test_equal_files_in_two_splits_are_told(make_folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_equal_files_in_two_splits_are_reported(make_folder: Make, caplog: pytest.LogCaptureFixture) -> None:
     root = make_folder(COUNTS)
     with caplog.at_level(logging.WARNING):
         data = prepared(root)
@@ -109,7 +109,7 @@ def test_changed_copies_are_near_and_other_images_are_not(change: str) -> None:
         assert min(differing(copy, other) for key, other in hashes.items() if key != name) > 2 * THRESHOLD
 
 
-def test_near_duplicates_are_told_if_asked(make_folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_near_duplicates_are_reported_if_asked(make_folder: Make, caplog: pytest.LogCaptureFixture) -> None:
     root = make_folder(COUNTS)
     images = list(photographs().values())
     images[0].save(root / "train/a/photo.png")

@@ -21,6 +21,7 @@ MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
     "training/batch_images.py",
+    "analysis/augmented_images.py",
     "analysis/explain/grad_cam.py",
     "analysis/explain/mistakes.py",
     "records/curves.py",
@@ -54,7 +55,8 @@ def test_another_range_of_values_gives_the_same_inputs(low, high):
     torch.testing.assert_close(stored * scale + shift, normalize(images() / 255, IMAGENET.mean, IMAGENET.std))
     assert changed
     assert f"values from {low:g} to {high:g}" in note
-    assert torch.equal(replace(RGB, low=low, high=high).drawn(stored), images())
+    drawn = replace(RGB, low=low, high=high).drawn(stored.permute(0, 2, 3, 1).numpy())
+    assert (drawn == images().permute(0, 2, 3, 1).numpy()).all()
 
 
 def test_each_channel_has_its_own_scale():
@@ -65,13 +67,22 @@ def test_each_channel_has_its_own_scale():
     torch.testing.assert_close(1 / scale.flatten(), torch.tensor(five.std))
 
 
-def test_channels_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match=r"gives 5 channels, but the backbone takes 3"):
-        reconcile(replace(RGB, channels=5), IMAGENET)
-    toy = toy_backbone()
-    toy.signature = replace(RGB, channels=5)
-    with pytest.raises(ConfigError, match=r"gives 5 channels, but the backbone takes 3"):
-        make_strategy(HeadOnly, backbone=toy)
+@pytest.mark.parametrize("channels", [1, 2, 5, 7])
+def test_items_whose_channels_are_alike_give_the_same_features_for_any_number_of_channels(channels):
+    alike = torch.rand(2, 1, 16, 16)
+    expected = make_strategy(HeadOnly, backbone=toy_backbone()).eval().features(alike.expand(-1, 3, -1, -1))
+    backbone = toy_backbone()
+    backbone.take_inputs(replace(RGB, channels=channels))
+    strategy = make_strategy(HeadOnly, backbone=backbone).eval()
+    torch.testing.assert_close(strategy.features(alike.expand(-1, channels, -1, -1)), expected)
+    assert f"first layer from 3 to {channels} channels" in strategy.normalisation.note
+
+
+def test_a_network_without_a_first_convolution_keeps_its_channels():
+    backbone = toy_backbone()
+    backbone.preprocessing = replace(backbone.preprocessing, mean=(0.5,) * 9, std=(0.5,) * 9)
+    with pytest.raises(ConfigError, match=r"has no first convolution for items of 5 channels"):
+        backbone.take_inputs(replace(RGB, channels=5))
 
 
 def test_shapes():

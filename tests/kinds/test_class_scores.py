@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, torchmetrics and scipy, and by hand."""
+"""Test scores against scikit-learn, torchmetrics and scipy, and by hand."""
 
 import warnings
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Said:
 
 
 def drawn(seed: int, images: int = 200, classes: int = 5, sharpness: float = 2.0, used: int | None = None) -> Said:
-    """Random probabilities; targets drawn from a flatter version of them, so that they are overconfident."""
+    """Return random probabilities, and targets drawn from a flatter version of them: overconfident predictions."""
     rng = np.random.default_rng(seed)
     logits = sharpness * rng.normal(size=(images, classes))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -68,7 +68,7 @@ def test_agrees_with_the_libraries(seed: int, used: int | None) -> None:
 
 
 def test_by_hand() -> None:
-    """Three images: a right answer at 0.8, a wrong one at 0.6, a right one at 0.6; the third class is never shown."""
+    """Right at 0.8, wrong at 0.6, right at 0.6; the third class has no image."""
     probabilities = np.array([[0.8, 0.2, 0.0], [0.6, 0.4, 0.0], [0.3, 0.6, 0.1]])
     found = scores.test_scores(Said(np.array([0, 1, 1]), probabilities))
     assert found.accuracy == pytest.approx(2 / 3)
@@ -165,7 +165,7 @@ def test_pooled_bins_are_those_of_all_images() -> None:
 
 @pytest.mark.parametrize("number", range(16))
 def test_a_bin_holds_its_upper_edge(number: int) -> None:
-    """Guo et al. 2017: bin m is ((m - 1) / M, m / M]."""
+    """Guo et al. 2017 define bin m as ((m - 1) / M, m / M]."""
     confidence = float(np.linspace(0, 1, 16)[number])
     bins = scores.reliability_bins(np.array([0]), np.array([[confidence, 0.0]]))
     assert bins.count.argmax() == max(number - 1, 0)

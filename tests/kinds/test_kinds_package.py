@@ -1,4 +1,4 @@
-"""Which kind of target a run is of."""
+"""Test which kind of target a run has."""
 
 import subprocess
 import sys

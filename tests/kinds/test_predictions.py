@@ -1,4 +1,4 @@
-"""Predictions come back as they were written, and damage is told in a sentence."""
+"""Test that predictions are read back as written, and that damage is named in one sentence."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from headstart.records.predictions import read_class_predictions, write_predicti
 CLASSES = KINDS["classification"]
 
 
-def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
+def test_the_files_of_a_run_are_read_back(tmp_path: Path) -> None:
     classes = ["id", "target", "a, b", "NA"]  # names that a careless reader would mistake
     targets = np.array([0, 3, 2, 1])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
@@ -22,7 +22,7 @@ def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
     assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
     assert list(found.classes) == classes
     assert found.targets.tolist() == targets.tolist()
-    assert found.said.tolist() == logits.argmax(1).tolist()
+    assert found.predicted.tolist() == logits.argmax(1).tolist()
     np.testing.assert_allclose(found.probabilities, logits.double().softmax(1).numpy(), rtol=1e-10)
     other = read_class_predictions(tmp_path / "p.csv")
     assert found.images == other.images
@@ -49,7 +49,7 @@ def test_what_a_run_wrote_is_read(tmp_path: Path) -> None:
         ("id,target,prediction,x,x\n1,x,x,0.5,0.5\n", "a class twice"),
     ],
 )
-def test_damage_is_told(tmp_path: Path, text: str | None, said: str) -> None:
+def test_damage_is_named(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "p.csv").write_text(text)
     with pytest.raises(DataError, match=said):

@@ -1,4 +1,4 @@
-"""Predictions that are numbers: written, read, scored."""
+"""Test predicted numbers: written, read, scored."""
 
 import math
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_the_largest_errors_come_first() -> None:
         (f"{HEAD}x,a,1.0,1.0\n", "cannot be read"),
     ],
 )
-def test_damage_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_damage_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(DataError, match=said):
         read_predictions(tmp_path / "p.csv", KIND)

@@ -1,4 +1,4 @@
-"""The range test finds the steepest descent, and leaves nothing behind but a rate."""
+"""Test that the range test finds the steepest descent, and changes nothing but the learning rate."""
 
 import random
 from functools import partial
@@ -43,7 +43,7 @@ def random_state() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cls", [FinetuneAll, FinetuneUpper])
-def test_everything_is_put_back(cls: type[Strategy], training: bool, digits: Digits) -> None:
+def test_the_strategy_is_restored(cls: type[Strategy], training: bool, digits: Digits) -> None:
     strategy = make(cls, dropout=0.5).train(training)
     tensors, state = everything(strategy), random_state()
     modes = [module.training for module in strategy.modules()]

@@ -1,4 +1,4 @@
-"""Schedules rise, fall and end where they say, and move all groups alike."""
+"""Test schedules: they rise, fall and end as set, in the same way for all groups."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from headstart.strategies import FinetuneAll, constant, cosine, one_cycle, plate
 
 
 def rates(schedule: Any, steps: int, **kwargs: float) -> list[float]:
-    """The rate of each step, and the one after the last."""
+    """Return the rate of each step, and the one after the last step."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     scheduler = schedule(optimizer, total_steps=steps, **kwargs)
     seen = []

@@ -1,4 +1,4 @@
-"""metrics.csv and TensorBoard hold what was logged, once, under the agreed names."""
+"""Test that metrics.csv and TensorBoard have each logged number once, under the agreed names."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-from headstart.records.curves import CsvCurves, Curves, TensorBoardCurves
+from headstart.records.curves import CsvCurves, CurveLogger, TensorBoardCurves
 
 
-def log(curves: Curves) -> None:
-    """As Lightning does it: validation first, then training, then the test."""
+def log(curves: CurveLogger) -> None:
+    """Log in Lightning's order: validation, training, then test."""
     for epoch in range(2):
         curves.log_metrics({"epoch": epoch, "validation/accuracy": 0.5 + epoch / 10, "validation/loss": 1.0})
         curves.log_metrics({"epoch": epoch, "train/accuracy": 0.6, "learning_rate/head": 0.1 - epoch / 100})
@@ -96,7 +96,7 @@ def test_one_layout_a_run_overlays_train_and_validation(tmp_path: Path) -> None:
         assert sum(any(re.match(pattern, tag) for pattern in patterns) for patterns in charts.values()) == 1
 
 
-def test_nothing_but_scalars_is_written_unasked(tmp_path: Path) -> None:
+def test_only_scalars_are_written_by_default(tmp_path: Path) -> None:
     log(TensorBoardCurves(tmp_path))
     events = EventAccumulator(str(tmp_path / "tensorboard/train"))
     events.Reload()

@@ -1,4 +1,4 @@
-"""JSON and YAML of strangers: plain, printable values or one sentence, at once and in little memory."""
+"""Test JSON and YAML of strangers: they give plain, printable values or one sentence, in little memory."""
 
 import json
 import math

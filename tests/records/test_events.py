@@ -1,4 +1,4 @@
-"""TensorBoard is given event files alone: no link, no pipe, no record that is longer than memory."""
+"""Test that TensorBoard gets event files only: no link, no pipe, no record larger than memory."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""Runs and sweeps are found whatever lies where, and looking for them ends."""
+"""Test that runs and sweeps are found among any other files, and that the search ends."""
 
 import os
 import subprocess

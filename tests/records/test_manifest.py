@@ -1,4 +1,4 @@
-"""run.json is whole at any time and valid JSON whatever the numbers."""
+"""Test that run.json is always complete, and valid JSON for any numbers."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of a run directory are named in one module; the rest of the source goes by its constants."""
+"""Test that one module names the files of a run directory, and all others use its constants."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ OTHERS = {
 
 
 def spelled_out(code: str) -> Iterator[str]:
-    """Yield the texts of a module that name a file or folder of a run directory, sentences and docstrings left out."""
+    """Yield the texts of a module that name a file of a run directory, except sentences and docstrings."""
     tree = ast.parse(code)
     joined = {id(side) for node in ast.walk(tree) if isinstance(node, ast.BinOp) for side in (node.left, node.right)}
     for node in ast.walk(tree):

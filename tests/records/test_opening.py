@@ -1,4 +1,4 @@
-"""A regular file inside of the run is read, through whatever link the run is reached; anything else is named."""
+"""Test that only regular files inside a run are read; anything else is named."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def make(run: Path, kind: str) -> None:
-    """Put one kind of thing that is no file, or none of the run's, where a file belongs."""
+    """Put something that is no file, or no file of the run, in the place of a file."""
     path = run / "file"
     if kind == "folder":
         path.mkdir()

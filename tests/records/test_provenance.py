@@ -1,4 +1,4 @@
-"""What a run was made with can be told."""
+"""Test the record of code, packages and command line of a run."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def test_versions_and_commit() -> None:
     assert provenance.hardware()["cores"] >= 1
 
 
-def test_the_source_is_told_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_is_identified_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "headstart"
     shutil.copytree(CHECKOUT / "src" / "headstart", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(headstart, "__file__", str(copy / "__init__.py"))
@@ -77,7 +77,7 @@ print(held - before, peak_memory("cpu") - before)
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A repository of two sources below src/headstart and a file beside them, committed; provenance looks at it."""
+    """Return a committed repository with two sources below src/headstart and another file."""
     package = tmp_path / "work" / "src" / "headstart"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -117,7 +117,7 @@ def test_changed_code_is_kept_as_a_patch_that_gives_it_again(checkout: Path, tmp
     git(checkout, "config", "color.diff", "always")
     run = tmp_path / "run"
     run.mkdir()
-    told = provenance.keep(run)["code_patch"]
+    told = provenance.write_code(run)["code_patch"]
     patch = (run / "code.patch").read_bytes()
     assert told == {
         "file": "code.patch",
@@ -135,7 +135,7 @@ def test_changed_code_is_kept_as_a_patch_that_gives_it_again(checkout: Path, tmp
 def test_unchanged_code_leaves_no_patch(checkout: Path, tmp_path: Path) -> None:
     (checkout / "notes.txt").write_text("changed\n")
     (tmp_path / "code.patch").write_text("of an earlier attempt")
-    assert provenance.keep(tmp_path) == {"code_patch": None}
+    assert provenance.write_code(tmp_path) == {"code_patch": None}
     assert not (tmp_path / "code.patch").exists()
 
 
@@ -145,7 +145,7 @@ def test_a_large_patch_is_cut_between_files_and_says_so(
     monkeypatch.setattr(provenance, "MOST_PATCH", 5000)
     (checkout / "src" / "headstart" / "seeds.py").write_text("one = 11\n")
     (checkout / "src" / "headstart" / "large.py").write_text("diff --git a/x b/x\n" * 1000)
-    told = provenance.keep(tmp_path)["code_patch"]
+    told = provenance.write_code(tmp_path)["code_patch"]
     assert told["left_out"] == ["src/headstart/large.py"]
     text = (tmp_path / "code.patch").read_text()
     assert "larger than 5000 bytes: src/headstart/large.py" in text.splitlines()[0]
@@ -155,13 +155,13 @@ def test_a_large_patch_is_cut_between_files_and_says_so(
     assert (tmp_path / "clone" / "src" / "headstart" / "seeds.py").read_text() == "one = 11\n"
 
 
-def test_no_repository_is_no_patch(tmp_path: Path, checkout: Path) -> None:
+def test_without_a_repository_there_is_no_patch(tmp_path: Path, checkout: Path) -> None:
     shutil.rmtree(checkout / ".git")
-    assert provenance.keep(tmp_path) == {"code_patch": None}
+    assert provenance.write_code(tmp_path) == {"code_patch": None}
 
 
-def test_installed_packages_are_told_as_pip_reads_them(tmp_path: Path, checkout: Path) -> None:
-    provenance.keep(tmp_path)
+def test_installed_packages_are_listed_in_pips_format(tmp_path: Path, checkout: Path) -> None:
+    provenance.write_code(tmp_path)
     lines = (tmp_path / "packages.txt").read_text().splitlines()
     assert lines == sorted(lines, key=str.lower)
     assert {f"torch=={version('torch')}", f"omegaconf=={version('omegaconf')}"} <= set(lines)
@@ -176,7 +176,7 @@ def test_the_call_can_be_typed_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    told = provenance.call(overrides)
+    told = provenance.command_of(overrides)
     assert shlex.split(told["command_line"]) == ["headstart", "train", *overrides]
     assert told["overrides"] == overrides
     assert told["command"] == sys.argv
@@ -186,7 +186,7 @@ def test_the_call_can_be_typed_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "CUBLAS_WORKSPACE_CONFIG" not in told["environment"]
     assert "hunter2" not in json.dumps(told)
     monkeypatch.chdir(tmp_path.parent)
-    assert provenance.call([])["working_directory"] == str(tmp_path.parent)
+    assert provenance.command_of([])["working_directory"] == str(tmp_path.parent)
 
 
 def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +218,11 @@ def test_everything_is_on_disk_before_the_first_step(monkeypatch: pytest.MonkeyP
 
 
 def test_a_user_without_a_home_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that is given any number for its user."""
+    """A container may run as any user number."""
 
     def unknown(number: int) -> None:
         raise KeyError(number)
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    assert provenance.call([])["working_directory"] == str(Path.cwd())
+    assert provenance.command_of([])["working_directory"] == str(Path.cwd())

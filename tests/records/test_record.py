@@ -1,4 +1,4 @@
-"""One record tells of a run in any state, whatever run.json holds."""
+"""Test that a run in any state gives a record, for any content of run.json."""
 
 import json
 from pathlib import Path
@@ -22,9 +22,9 @@ ENTRIES = ("status", "id", "seed", "augmentation", "metrics", "source", "started
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, {"id": "x", "dataset": "ants", "seed": 3, "augmentation": ["flip", "none"]})
-    assert (record_of(tmp_path).status, record_of(tmp_path).lives) == ("running", False)
+    assert (record_of(tmp_path).status, record_of(tmp_path).is_running) == ("running", False)
     with RunLock(tmp_path):
-        assert record_of(tmp_path).lives
+        assert record_of(tmp_path).is_running
     manifest.update(metrics={"test/accuracy": 0.5, "test/loss": float("nan")}, source={"hash": "abc"})
     manifest.finish("finished")
     record = record_of(tmp_path)
@@ -51,7 +51,7 @@ def test_damage_is_a_status_with_a_reason(text: str | None, problem: str, tmp_pa
     assert not record.finished
 
 
-def test_numbers_that_nothing_measured_are_none() -> None:
+def test_impossible_numbers_are_none() -> None:
     values = {"a": 1, "b": True, "c": "1", "d": float("inf"), "e": float("nan"), "f": 10**15, "g": {"h": 2.5}}
     record = RunRecord(Path("x"), values)
     assert [record.number(name) for name in "abcdef"] == [1.0, None, None, None, None, None]

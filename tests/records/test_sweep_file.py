@@ -1,4 +1,4 @@
-"""What a command writes down of its sweep is read back; a damaged file is a named problem."""
+"""Test that sweep.json is read back as written, and that a damaged file is a named problem."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_a_damaged_file_is_a_problem(text: str, tmp_path: Path) -> None:
     assert (record.overrides, record.jobs, record.command, record.process) == (None, None, (), None)
 
 
-def test_odd_entries_say_nothing(tmp_path: Path) -> None:
+def test_odd_entries_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps({"overrides": "x", "jobs": True, "command": 3, "process": [1]}))
     record = sweep_record(tmp_path)
     assert (record.overrides, record.jobs, record.command, record.process) == (None, None, (), None)

@@ -1,4 +1,4 @@
-"""Checkpoints of strangers: what takes memory, reads beyond an end or holds code never reaches PyTorch."""
+"""Test that checkpoints of strangers with code, wrong sizes or excessive memory never reach PyTorch."""
 
 import io
 import pickle
@@ -60,7 +60,7 @@ def test_every_kind_of_storage(tmp_path: Path) -> None:
 
 
 def changed(change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """The archive with other entries."""
+    """Return the archive with other entries."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(WHOLE)) as old, zipfile.ZipFile(made, "w", compression) as new:
         for name in old.namelist():
@@ -73,7 +73,7 @@ def with_pickle(content: bytes) -> bytes:
 
 
 def tensor_of(count: int, length: int, offset: int = 0, kind: str = "FloatStorage") -> bytes:
-    """A pickle of one tensor over entry 0, which has six numbers."""
+    """Return a pickle of one tensor over entry 0, which has six numbers."""
 
     def told(value: Any) -> bytes:
         return pickle.dumps(value, 2)[2:-1]
@@ -84,13 +84,13 @@ def tensor_of(count: int, length: int, offset: int = 0, kind: str = "FloatStorag
 
 
 def end_that_lies(content: bytes) -> bytes:
-    """The size of the list of entries, as the end of the archive has it, is 3 GB."""
+    """Return an archive whose end claims a list of entries of 3 GB."""
     place = content.rindex(b"PK\x05\x06")
     return content[: place + 12] + struct.pack("<L", 3 * 2**30) + content[place + 16 :]
 
 
 def twice(content: bytes) -> bytes:
-    """The largest entry is listed many times."""
+    """Return an archive that lists its largest entry many times."""
     made = io.BytesIO(content)
     with zipfile.ZipFile(made, "a") as archive:
         for number in range(50):

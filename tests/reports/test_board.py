@@ -1,4 +1,4 @@
-"""A comparison as event files, and the command that serves them."""
+"""Test the event files of a comparison, and the command that serves them."""
 
 import json
 import signal
@@ -224,7 +224,9 @@ def test_links_follow_the_settings_that_differ(tmp_path: Path) -> None:
     }
 
 
-def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_cannot_be_shown_are_refused_in_one_sentence(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -243,7 +245,7 @@ def test_what_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path, capsys
 
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """The address that the command prints, and its process."""
+    """Return the address that the command prints, and its process."""
     code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--port", "0"],
@@ -286,7 +288,7 @@ def test_without_means_none_are_written(runs: Path) -> None:
 
 
 def listening(pid: int) -> set[str]:
-    """The addresses at which a process listens."""
+    """Return the addresses at which a process listens."""
     own = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
     found = set()
     for table in ("tcp", "tcp6"):

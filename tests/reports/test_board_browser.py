@@ -1,6 +1,6 @@
-"""TensorBoard as a person sees it: curves over each other, final scores in a table, bands that are shaded.
+"""Test TensorBoard in a browser: curves in one chart, final scores in a table, shaded bands.
 
-With HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER the image for the documentation is drawn, of these runs.
+HEADSTART_SCREENSHOTS=FILE.png and HEADSTART_RUNS=FOLDER also draw the image of the documentation, from these runs.
 """
 
 import os
@@ -29,7 +29,7 @@ MEANS = "runFilter=comparison.*(train|validation)&tagFilter=epoch&smoothing=0#ti
 
 @contextmanager
 def board(runs: Path) -> Iterator[str]:
-    """The address of headstart board over the runs."""
+    """Yield the address of headstart board over the runs."""
     code = "import sys; from headstart.cli import main; sys.exit(main(['board', *sys.argv[1:]]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True
@@ -43,19 +43,19 @@ def board(runs: Path) -> Iterator[str]:
 
 
 def chart(page: "Page", tag: str) -> str:
-    """The text of the card of a tag in the tab Time Series: its title, and a table with a line a run."""
+    """Return the text of a tag's card in the tab Time Series: its title, and a table with a line for each run."""
     card = page.locator("card-view", has_text=tag).first
     card.locator("scalar-card-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
     return card.inner_text()
 
 
 def runs_table(page: "Page") -> None:
-    """Wait until the list of runs is there."""
+    """Wait for the list of runs."""
     page.locator("runs-data-table tb-data-table-content-row").first.wait_for(timeout=WAIT)
 
 
 def take_image(page: "Page", address: str, path: Path) -> None:
-    """Mean curves of training and validation, the settings of the tab put away."""
+    """Save an image of the mean curves of training and validation, with the settings of the tab hidden."""
     page.goto(f"{address}?{MEANS}")
     chart(page, "epoch_accuracy")
     chart(page, "epoch_loss")
@@ -126,13 +126,13 @@ def test_tensorboard_shows_what_a_comparison_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("HEADSTART_SCREENSHOTS" not in os.environ, reason="draws an image for the documentation")
-def test_image_for_the_documentation() -> None:
+def test_the_image_of_the_documentation_is_drawn() -> None:
     with board(Path(os.environ["HEADSTART_RUNS"])) as address, chromium() as watched:
         take_image(watched.new_page(viewport=VIEW), address, Path(os.environ["HEADSTART_SCREENSHOTS"]))
 
 
 def close(cell: str, value: float) -> bool:
-    """Whether a cell shows the value, at the five digits that TensorBoard shows."""
+    """Return whether a cell shows the value, to the five digits of TensorBoard."""
     try:
         return float(cell) == pytest.approx(value, rel=1e-4)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Why temperature scaling makes a calibration worse."""
+"""Test the reasons why temperature scaling makes a calibration worse."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ def said(right: float, sure: float, count: int, hard: float = 0.0) -> Said:
 
 
 def analysis(*pairs: tuple[Said, Said]) -> Any:
-    """Runs of one row, each with predictions on test and on validation."""
+    """Return an analysis of runs of one row, each with predictions on test and validation."""
     found = {str(number): SimpleNamespace(scores=scores_of(*pair)) for number, pair in enumerate(pairs)}
     runs = tuple(SimpleNamespace(id=name) for name in found)
     test = Statistic(0.8, 0.01, len(runs))
@@ -47,8 +47,14 @@ OTHER = said(0.8, 0.8, 400), said(0.6, 0.8, 400)
 @pytest.mark.parametrize(
     ("runs", "reasons"),
     [
-        ([HARD], ["ECE rises there, too", "The 10.0 % of these images that gave their true class less than 1 % carry"]),
-        ([OTHER], ["ECE does not rise there", "On test log-loss rises", "they differ from those of test"]),
+        (
+            [HARD],
+            [
+                "raises ECE there, too",
+                "10.0 % of these images give their true class a probability below 1 %. They carry",
+            ],
+        ),
+        ([OTHER], ["without raising ECE there", "On test, log-loss rises", "differ from the test images"]),
         ([HARD, HARD], ["knn worse: ECE rises from 0.0 to"]),
         ([(said(0.6, 0.8, 400), said(0.6, 0.8, 400))], []),  # overconfident on both: mended
         ([(said(0.8, 0.8, 400), said(0.8, 0.8, 400))], []),  # right as it is
@@ -61,15 +67,15 @@ def test_why_it_is_worse(runs: list[tuple[Said, Said]], reasons: list[str]) -> N
         assert reason in lines[0]
 
 
-def test_without_validation_nothing_is_said() -> None:
+def test_without_validation_there_is_no_finding() -> None:
     found = analysis(HARD)
     found.evidence = {"0": SimpleNamespace(scores=scores_of(HARD[0]))}
     assert worse_calibration(found) == []
 
 
-def test_ece_alone_may_see_it_otherwise() -> None:
-    """Validation is too sure throughout; of test, most are as sure as they should be, and some far too sure."""
+def test_ece_may_rise_while_log_loss_falls() -> None:
+    """All predictions on validation are too sure; on test most are calibrated, and some are far too sure."""
     validation, well, bad = said(0.6, 0.8, 400), said(0.8, 0.8, 340), said(0.0, 0.999, 60)
     test = Said(np.concatenate([well.targets, bad.targets]), np.concatenate([well.probabilities, bad.probabilities]))
     (line,) = worse_calibration(analysis((test, validation)))
-    assert "On test log-loss falls as well" in line
+    assert "On test, log-loss falls, too" in line

@@ -1,4 +1,4 @@
-"""A damaged run is named with what is wrong with it, in every command that reads it, and takes no other run down."""
+"""Test that every command that reads a damaged run names the damage, and reads all other runs."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def test_other_test_images_by_damage_take_no_run_down(tmp_path: Path) -> None:
     (run / "predictions.csv").write_text(content.replace("test/0.jpg", "test/odd.jpg"))
     assert main(["report", str(tmp_path / "runs"), "--no-figures", "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.md").read_text().replace("\\", "")
-    assert text.count("predictions.csv lists other images than another run that was tested on the same ones") == 1
+    assert text.count("predictions.csv lists other images than other runs on the same test set") == 1
 
 
 def test_a_damaged_sweep_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

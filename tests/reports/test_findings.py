@@ -1,4 +1,4 @@
-"""What a report calls the best."""
+"""Test which row a report calls the best."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def report(root: Path, **options: object) -> Analysis:
 
 
 def write(root: Path, shares: dict[str, float], seeds: int = 4) -> None:
-    """Runs that are right on the first images, and more or less so on the others, by strategy."""
+    """Write runs that are right on the first images, and on a share of the others that depends on the strategy."""
     for seed in range(seeds):
         easy = np.random.default_rng(seed).random(300)
         for number, (name, share) in enumerate(shares.items()):
@@ -71,7 +71,7 @@ def test_rows_that_share_no_seed_are_named(tmp_path: Path) -> None:
 
 
 def test_a_higher_mean_over_luckier_seeds_is_not_hidden(tmp_path: Path) -> None:
-    """On the runs that they share knn is better, but lp_ft has three lucky seeds more."""
+    """knn is better on the shared runs, but lp_ft has three more seeds with high scores."""
     for seed in range(4):
         write_run(tmp_path, "lp_ft", seed, 0.5 + 0.01 * seed)
         write_run(tmp_path, "knn", seed, 0.6 + 0.011 * seed)

@@ -1,4 +1,4 @@
-"""One run alone: its accuracy over images, classes, confusions, mistakes, calibration, cost and learning curve."""
+"""Test the report of one run: its accuracy, classes, confusions, mistakes, calibration, cost and curve."""
 
 from pathlib import Path
 

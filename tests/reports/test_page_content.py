@@ -1,4 +1,4 @@
-"""The page of a real report in a real browser: wide and narrow windows, light and dark."""
+"""Test the page of a real report in a browser: in wide and narrow windows, light and dark."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ STRATEGIES = {"finetune_all": 0.9, "linear_probe": 0.8, "gradual_unfreeze": 0.75
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of five strategies on three seeds, two epochs each."""
+    """Write the page of five strategies on three seeds, two epochs each."""
     folder = tmp_path_factory.mktemp("report")
     rng = np.random.default_rng(0)
     for strategy, accuracy in STRATEGIES.items():
@@ -83,7 +83,7 @@ def test_contents_are_folded_on_a_phone_and_open_on_a_desk(show: Callable[..., "
 
 
 def shades(tab: "Tab") -> list[float]:
-    """How light the first dots of each figure are, 0 to 255."""
+    """Return the brightness of the first dots of each figure, 0 to 255."""
     return tab.locator("figure.image img").evaluate_all(
         """(images) => Promise.all(images.map(async (image) => {
             await image.decode();

@@ -1,4 +1,4 @@
-"""Reports on runs of regression, alone, compared, and beside those of classification."""
+"""Test reports on regression runs: alone, compared, and beside classification runs."""
 
 import csv
 from pathlib import Path

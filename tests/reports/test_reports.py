@@ -1,4 +1,4 @@
-"""Groups, statistics, page and image from run directories made by hand."""
+"""Test groups, statistics, page and figures of run directories made by hand."""
 
 import statistics
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_a_repeat_of_headstart_reproduce_never_counts(tmp_path: Path, capsys: py
     assert ([one.directory for one in found.runs], found.problems, found.repeated) == ([run], (), ())
     assert found.checks == 2
     assert main(["report", str(tmp_path / "b")]) == 2
-    assert "no finished run here (1 of 'headstart reproduce' do not count)" in capsys.readouterr().err
+    assert "no finished run here (1 by 'headstart reproduce' not counted)" in capsys.readouterr().err
 
 
 INDIFFERENT_KEYS = [f"{group}.{name}".lstrip(".") for group, names in INDIFFERENT.items() for name in sorted(names)]
@@ -210,7 +210,7 @@ def test_odd_values_do_not_end_a_report(changes: dict, tmp_path: Path, capsys: p
     assert "scratch" in capsys.readouterr().out
 
 
-def test_seeds_that_are_lists_are_told(tmp_path: Path) -> None:
+def test_seeds_that_are_lists_are_named(tmp_path: Path) -> None:
     write_run(tmp_path, "scratch", 0, 0.5, config={"seeds": {"split": [1]}})
     reasons = [problem.reason for problem in read_runs([tmp_path]).problems]
     assert "config.yaml has a seeds.split that is neither a number nor a word" in reasons
@@ -230,7 +230,7 @@ def test_a_spreadsheet_runs_nothing_that_a_report_writes(tmp_path: Path) -> None
 
 
 def test_the_table_fits_into_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long labels are broken; 80 columns are enough."""
+    """Long labels are wrapped, so 80 columns are enough."""
     for number, stages in enumerate((["stage1", "stage2"], ["stage2", "stage3"], None)):
         write_run(tmp_path, "scratch", 0, 0.5 + 0.1 * number, lr=0.1 + number, config={"head": {"stages": stages}})
     analysis = analyse(read_runs([tmp_path]), Options(by=["head.stages"]))

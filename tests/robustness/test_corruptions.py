@@ -1,4 +1,4 @@
-"""The 15 corruptions: the same for the same pixels, stronger with severity, at home at every size."""
+"""Test the 15 corruptions: they repeat for the same pixels, grow with severity, and work at every size."""
 
 import random
 
@@ -20,13 +20,13 @@ SIZES = (32, 64, 224)
 
 
 def photograph(side: int, number: int = 0) -> np.ndarray:
-    """A part of a real image, uint8 (side, side, 3)."""
+    """Return a part of a real image, uint8 (side, side, 3)."""
     top = 40 * number
     return np.asarray(cv2.resize(data.astronaut()[top : top + 300, 80:380], (side, side), interpolation=cv2.INTER_AREA))
 
 
 def global_states() -> tuple[str, bytes, object]:
-    """Of the generators of NumPy, PyTorch and Python that everyone shares."""
+    """Return the states of the global generators of NumPy, PyTorch and Python."""
     return repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), random.getstate()  # noqa: NPY002
 
 
@@ -67,7 +67,7 @@ def test_severity_five_is_further_from_the_image_than_one(name: str, side: int) 
 
 @pytest.mark.parametrize("side", SIZES)
 def test_elastic_bends_more_with_severity(side: int) -> None:
-    """The published constants trade the affine part, which moves far, for local bends, which destroy shapes."""
+    """With severity the published constants reduce the affine part, which moves far, and increase local bends."""
     rows, columns = np.mgrid[:side, :side]
     ramps = np.stack([rows, columns, rows + columns], axis=2) * (127 / side)
     inside = (slice(side // 4, -(side // 4)),) * 2
@@ -110,7 +110,7 @@ def test_each_size_has_the_constants_of_the_nearest_set() -> None:
 
 
 def test_glass_is_what_the_loop_over_pixels_gives() -> None:
-    """Without blur: each pixel in turn, from the last on, takes what its random neighbour has at that moment."""
+    """Without blur each pixel, from the last to the first, takes the current value of a random neighbour."""
     side, reach, rounds = 20, 3, 2
     x = np.random.default_rng(0).random((side, side, 3), dtype=np.float32)
     found = glass_blur(x, (0.05, reach, rounds), generator("glass", 1))
@@ -141,6 +141,6 @@ def test_clouds_fill_their_range_and_close_at_the_edges() -> None:
         ("fog", 1, 8, "shorter side has 8 pixels; corruptions need at least 16"),
     ],
 )
-def test_what_cannot_be_corrupted_is_told(name: str, severity: int, side: int, sentence: str) -> None:
+def test_wrong_images_and_corruptions_are_refused(name: str, severity: int, side: int, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         corrupt(np.zeros((side, side, 3), np.uint8), name, severity)

@@ -1,4 +1,4 @@
-"""Networks on corrupted images: each image corrupted once, the same in whatever batches."""
+"""Test networks on corrupted images: each image is corrupted once, in the same way in any batches."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ TARGETS = np.arange(COUNT) % 2
 
 
 class Bright:
-    """Tells dark images from bright ones, at a threshold; counts how often its features are asked for."""
+    """Classify dark and bright images by a threshold, and count the calls for features."""
 
     def __init__(self, threshold: float, body_key: str = "mean") -> None:
         self.threshold, self.body_key, self.asked = threshold, body_key, 0
@@ -58,7 +58,7 @@ def test_images_have_the_same_digest_in_whatever_batches() -> None:
     assert source([[1, 2, 3]]).digest(np.array([1, 2, 3])) not in digests
 
 
-def test_networks_with_one_body_share_its_features_and_get_what_they_asked_for() -> None:
+def test_networks_with_one_backbone_share_its_features() -> None:
     first, second, other = Bright(120.0), Bright(127.0), Bright(127.0, "other")
     wanted = [{"fog": [1, 3]}, {"fog": [3]}, {"contrast": [2]}]
     found = list(measure(source([list(range(COUNT))]), [first, second, other], wanted))

@@ -15,14 +15,14 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
 def printed_by(server: Server, code: str) -> str:
-    """What Python code prints that imports the benchmarks."""
+    """Return what Python code prints that imports the benchmarks."""
     done = server.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
+def test_training_is_compared_with_a_plain_loop(warm: Server) -> None:
     code = "from benchmarks import overhead; print(*overhead.finetune_all(32, 24, 1, labels=4), sep='\\n')"
     rows = re.findall(
         r"what='finetune_all, 32 px, batches of 24: (.*?)', ratio='(\d\.\d{3})', aim='(.*?)'", printed_by(warm, code)
@@ -35,10 +35,10 @@ def test_training_is_held_against_a_plain_loop(warm: Server) -> None:
 
 
 @pytest.mark.slow
-def test_commands_are_measured_from_a_cold_and_a_warm_store(
+def test_commands_are_measured_with_a_cold_and_a_warm_cache(
     warm: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is measured means nothing here: its commands are copies, too."""
+    """The measured times mean nothing here, as the commands run in copied processes."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import benchmark
     from benchmarks import measured
@@ -49,8 +49,8 @@ def test_commands_are_measured_from_a_cold_and_a_warm_store(
     benchmark.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[0] for row in rows] == [
-        "| head_only, 20 epochs: fit, cold store",
-        "| the same, warm store",
+        "| head_only, 20 epochs: fit, cold cache",
+        "| the same, warm cache",
         "| the same, whole command, cold",
     ]
     ratios = [float(row.split(" | ")[1]) for row in rows]
@@ -79,7 +79,7 @@ def test_an_unknown_question_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_views_are_held_against_torchvision_s(warm: Server) -> None:
+def test_views_are_compared_with_torchvisions(warm: Server) -> None:
     code = "from benchmarks import augmentation as a; a.SECONDS = 0.05; print(*a.views(1), sep='\\n')"
     rows = re.findall(r"what='(.*?)', ratio='(.*?)', aim='(.*?)'", printed_by(warm, code).replace('"', "'"))
     assert [aim for _, _, aim in rows if aim] == ["5", "3", "2", "2"]

@@ -89,18 +89,18 @@ def test_a_case_depends_on_its_number_only(number: int) -> None:
     assert made[0] == made[1]
 
 
-def test_sixty_images(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--images", "60", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
+def test_thirty_images(capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--images", "30", "--configs", "0", "--runs", "0", "--seed", "1"]) == 0
     output = capfd.readouterr().out
-    assert output.startswith("images: 60 cases, ")
+    assert output.startswith("images: 30 cases, ")
     assert output.endswith(" 0 hangs, 0 tracebacks\n")
     assert " 0 well" not in output
     assert " 0 refused" not in output
 
 
 @pytest.mark.slow
-def test_twenty_five_configs(capfd: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["--images", "0", "--configs", "25", "--runs", "0", "--seed", "1"]) == 0, capfd.readouterr().out
+def test_ten_configs(capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--images", "0", "--configs", "10", "--runs", "0", "--seed", "1"]) == 0, capfd.readouterr().out
     assert capfd.readouterr().out.endswith(" 0 hangs, 0 tracebacks\n")
 
 
@@ -145,11 +145,11 @@ def test_what_is_wrong_with_reading(word: str, outcome: Any, wrong: str | None) 
 
 
 @pytest.mark.slow
-def test_six_damaged_runs() -> None:
-    options = ["--images", "0", "--configs", "0", "--runs", "6", "--seconds", "60"]
+def test_three_damaged_runs() -> None:
+    options = ["--images", "0", "--configs", "0", "--runs", "3", "--seconds", "60"]
     command = [sys.executable, str(CHECKOUT / "scripts" / "fuzz.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("runs: 6 damaged directories, 0 failures\n")
+    assert done.stdout.startswith("runs: 3 damaged directories, 0 failures\n")
     for word in fuzz.COMMANDS:
         assert re.search(rf"^ *{word} +\d+ +\d+ +0 +0 +0 +0 ", done.stdout, re.MULTILINE), done.stdout

@@ -43,7 +43,7 @@ def test_counts_fall_and_test_stays(
         (["gone", "new"], "gone has no folder train"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_wrong_arguments_are_refused_in_one_sentence(
     arguments: list[str],
     sentence: str,
     make_folder: Callable[..., Path],

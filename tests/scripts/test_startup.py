@@ -47,7 +47,7 @@ def test_the_limit_is_passed_or_not() -> None:
 
 @pytest.mark.slow
 def test_every_command_ends_as_it_should() -> None:
-    """How long each takes is for the script to tell, on a machine that does nothing else."""
+    """The script itself measures the times, on an idle machine."""
     names = ["help", "cfg", "choice", "setting", "value", "folder", "weights", "target", "status"]
     done = startup("--rounds", "1", *names)
     assert done.returncode in (0, 1), done.stdout + done.stderr

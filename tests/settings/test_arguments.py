@@ -1,4 +1,4 @@
-"""Arguments of other libraries are held against their annotations."""
+"""Test that arguments of other libraries are checked against their annotations."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The defaults of a class are the values of its config files."""
+"""Test that the defaults of a class equal the values of its config files."""
 
 from functools import cache
 from inspect import Parameter, signature
@@ -16,7 +16,7 @@ GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if choices(fol
 
 @cache
 def shipped(group: str) -> dict[str, list[dict[str, Any]]]:
-    """Return what the files of a group say of classes of headstart, by class."""
+    """Return the settings in the files of a group for classes of headstart, by class."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in choices(group):
         settings: Any = OmegaConf.to_container(composed([f"{group}={name}"])[0].get(group) or OmegaConf.create())
@@ -27,7 +27,7 @@ def shipped(group: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def parameters(name: str) -> dict[str, Parameter]:
-    """Return the parameters of a class with those that it hands on, or of a function."""
+    """Return the parameters of a function or class, including those that a class passes on."""
     made: Any = get_object(name)
     found: dict[str, Parameter] = {}
     for one in reversed(made.__mro__) if isinstance(made, type) else [made]:
@@ -44,7 +44,7 @@ def as_list(value: Any) -> Any:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_class_has_the_defaults_of_its_files(group: str) -> None:
-    """Where the files of one class differ, its default is that of one of them."""
+    """If several files name one class, its default is that of one of them."""
     for name, parts in shipped(group).items():
         for key, parameter in parameters(name).items():
             values = [part[key] for part in parts if key in part and not str(part[key]).startswith("${")]

@@ -1,4 +1,4 @@
-"""Settings that are wrong by themselves are refused before torch is imported and before anything is written."""
+"""Test that wrong settings are refused before torch is imported and before anything is written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,16 +29,16 @@ WRONG = {
     "optimizer.lr=nan": r"optimizer.lr=nan: expected a number above 0",
     "+trainer.max_epoch=7": r"There is no setting 'trainer.max_epoch'. Did you mean 'max_epochs'\?",
     "+trainer.min_epochs=11": r"trainer.min_epochs=11 is above trainer.max_epochs=2",
-    "+trainer.check_val_every_n_epoch=5": r"have to be 1: every epoch is judged once",
-    "+trainer.val_check_interval=0": r"have to be 1: every epoch is judged once",
+    "+trainer.check_val_every_n_epoch=5": r"have to be 1: validation runs once",
+    "+trainer.val_check_interval=0": r"have to be 1: validation runs once",
     "+trainer.fast_dev_run=-1": r"trainer.fast_dev_run=-1: expected false, .* use debug=fast",
     "+trainer.overfit_batches=2": r"trainer.overfit_batches=2: expected 0, .* use limit_train_batches",
     "+trainer.enable_checkpointing=false": r"expected true, as the best epoch is chosen among checkpoints",
     "+trainer.model_registry=[]": r"trainer.model_registry=\[\]: expected a name",
-    "+callbacks.mine.patience=5": r"callbacks.mine: expected the class to make in callbacks.mine._target_",
+    "+callbacks.mine.patience=5": r"callbacks.mine: expected the path of a class in callbacks.mine._target_",
     "+callbacks.mine._target_=pytorch_lightning.callbacks.LearningRateFinder": r"change nothing .*strategy.lr=auto",
     "+callbacks.mine._target_=pytorch_lightning.callbacks.BatchSizeFinder": r"change nothing .*trainer.auto_batch=true",
-    "+trainer.max_steps=7": r"trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs",
+    "+trainer.max_steps=7": r"trainer.max_steps: a run is validated after whole epochs; use trainer.max_epochs",
     "optimizer.lr=inf": r"optimizer.lr=inf: expected a number above 0",
     "output_dir=' '": r"output_dir= : expected the path of a folder",
     "trainer.max_epochs=-1": r"trainer.max_epochs=-1: expected a whole number above 0",
@@ -53,7 +53,7 @@ WRONG = {
     "dataset.validation_fraction=1": r"dataset.validation_fraction=1: expected a share between 0 and 1",
     "dataset.test_fraction=0": r"dataset.test_fraction=0: expected a share between 0 and 1",
     "dataset.folds=1": r"dataset.folds=1: expected a whole number above 1",
-    "dataset.fold=2": r"dataset.fold=2: of how many\?",
+    "dataset.fold=2": r"dataset.fold=2 needs dataset.folds",
     "dataset.on_error=ignore": r"dataset.on_error=ignore: expected raise or skip",
     "dataset.num_workers=-1": r"dataset.num_workers=-1: expected auto, or a whole number",
     "dataset.root=0": r"dataset.root=0: textures comes with the package and reads no folder",
@@ -143,7 +143,7 @@ def test_what_is_named_has_to_be_there(make_folder: Callable[..., Path], tmp_pat
         existing_images(str(table))
     with pytest.raises(DataError, match=r"dataset.pictures=.*pics: there is no such folder"):
         existing_images(str(tmp_path / "pics"))
-    with pytest.raises(WeightsError, match="there is no such file"):
+    with pytest.raises(WeightsError, match="this is a folder"):
         existing_weights(root)
     for place in (existing_folder, existing_table):
         with pytest.raises(ConfigError, match=r"dataset\.root is not set"):
@@ -172,8 +172,8 @@ def test_a_folder_that_is_not_utf_8_is_refused(
     monkeypatch.chdir(folder)
     assert main(["train", *TINY]) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "TensorBoard writes only below names in UTF-8" in sentence
-    assert "caf\\xe9/runs' is none; choose another folder." in sentence
+    assert "TensorBoard needs a path in UTF-8" in sentence
+    assert "caf\\xe9/runs' is not; choose another folder." in sentence
     assert not list(folder.rglob("run.json"))
 
 

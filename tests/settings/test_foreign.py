@@ -1,4 +1,4 @@
-"""Settings of a stranger's run write nothing outside of the output and call nothing, however an argument is given."""
+"""Test that settings of a stranger's run write nothing outside the output and call nothing."""
 
 import importlib
 import inspect
@@ -50,7 +50,7 @@ def callback(name: str, **arguments: Any) -> dict[str, Any]:
 )
 def test_what_is_refused(groups: dict[str, Any]) -> None:
     with pytest.raises(
-        ConfigError, match=r"a run from elsewhere may not say (where files are|what is called here); .* --trust \w+\.$"
+        ConfigError, match=r"a run from elsewhere may not (choose this path|name code to call); .* --trust \w+\.$"
     ):
         keep_inside(settings(**groups), OUT)
 
@@ -123,7 +123,7 @@ def test_downloads_go_into_the_output(there: bool, root: str | None, tmp_path: P
 
 
 def classes() -> Iterator[type]:
-    """Those of other packages that settings may name."""
+    """Return the classes of other packages that settings may name."""
     for name in OTHERS:
         module = importlib.import_module(name)
         names = [name, *(below.name for below in pkgutil.iter_modules(getattr(module, "__path__", []), f"{name}."))]
@@ -136,7 +136,7 @@ def classes() -> Iterator[type]:
 
 
 def test_no_class_has_a_place_that_passes() -> None:
-    """Each parameter of each class is given a path: those that pass are no places by their names."""
+    """Each parameter gets a path; those that pass must have names that mean no path."""
     seen, passed = 0, set()
     words = ("dir", "path", "file", "folder", "root", "url", "log_", "save_to", "trace", "export")
     for cls in set(classes()):
@@ -194,7 +194,7 @@ def test_reproduce_writes_inside(trained: Path, tmp_path: Path, capsys: pytest.C
     file.write_text(before)
     assert "verdict: " in said.out, said.err
     assert f"note: callbacks.x.dirpath={outside} is changed to {tmp_path / 'out' / 'files'}." in said.out
-    assert "note: callbacks.x.filename=../../x is left out: it is no plain name of a file." in said.out
+    assert "note: callbacks.x.filename=../../x is left out: it is not a plain file name." in said.out
     assert not outside.exists()
     assert {path.name for path in tmp_path.iterdir()} <= {"out", "cache"}
     assert list(Path("out/files").glob("*.ckpt"))

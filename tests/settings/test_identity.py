@@ -1,4 +1,4 @@
-"""Hashes follow what determines a result and nothing else; no directory is written over."""
+"""Test that hashes depend on everything that determines a result and nothing else."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every setting of every group, given nonsense: refused in one sentence before training, or known to be valid."""
+"""Test every setting with nonsense: it is refused in one sentence before training, or known to be valid."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ GROUPS = ("dataset", "backbone", "augmentation", "strategy", "task", "head", "op
           "logger", "callbacks", "features")  # fmt: skip
 NEEDED = {"backbone timm": {"name": "resnet18"}, "augmentation learned": {"policy": "policy.json"},
           "dataset csv": {"root": "list.csv"}, "dataset image_folder": {"root": "."},
-          "task several": {"parts": {"kind": {"kind": "regression", "column": "label", "loss": "bins", "bins": 9}}}}  # fmt: skip
+          "task several": {"parts": {"kind": {"kind": "regression", "column": "x", "loss": "mae", "bins": 9}}}}  # fmt: skip
 # What may be so after all: any whole number is a seed, any text a name, and a large number of a loss or rate that the
 # first step would tell of is a number still.
 VALID = {
@@ -74,7 +74,7 @@ LATER = {
 
 
 def shipped(group: str, name: str) -> dict[str, Any]:
-    """The settings of a file of conf/, with those that it builds on."""
+    """Return the settings of a file of conf/, with those that it builds on."""
     found = yaml.safe_load((conf_folder() / group / f"{name}.yaml").read_text()) or {}
     below: dict[str, Any] = {}
     for part in found.pop("defaults", []):
@@ -106,7 +106,7 @@ def paths_of(settings: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[
 
 
 def changed(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """The settings with one other value; what is not changed is shared."""
+    """Return the settings with one other value; unchanged parts are shared."""
     new = place = dict(settings)
     for key in path[:-1]:
         place[key] = dict(place[key])
@@ -130,7 +130,7 @@ def _files() -> None:
 
 
 def cases(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each setting of each file of a group with each value: key, name of the value, all settings."""
+    """Yield the key, the name of the value and all settings, for each setting of a group and each value."""
     for name in choices(group) if group else [""]:
         settings = settings_with(group, name)
         early(settings)
@@ -140,7 +140,7 @@ def cases(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def refused(check: Callable[[], object]) -> str | None:
-    """The sentence in which it is refused, if it is."""
+    """Return the sentence that refuses the settings, or None."""
     try:
         check()
     except HeadstartError as error:
@@ -161,7 +161,7 @@ def test_nonsense_is_refused_by_the_settings_alone(group: str) -> None:
 
 
 def build(group: str, config: DictConfig) -> None:
-    """Make the part of a run that a group describes, on a network of four stages."""
+    """Make the part of a run that a group describes, for a network of four stages."""
     if group == "backbone":
         compose.make_backbone(config)
     if group == "augmentation":
@@ -233,7 +233,7 @@ CALLBACKS = [
 
 
 def all_checks(settings: dict[str, Any]) -> None:
-    """What the settings alone show, then the trainer, its callbacks, the optimizer and the strategy."""
+    """Check the settings, then make the trainer, its callbacks, the optimizer and the strategy."""
     early(settings)
     config = OmegaConf.create(settings)
     compose.check_optimizer(config)
@@ -279,7 +279,7 @@ def test_sizes_are_those_that_the_feature_store_reads(size: int | str) -> None:
     assert bytes_of(size) >= 0
 
 
-def test_a_number_that_is_too_large_is_told_the_limit() -> None:
+def test_a_number_that_is_too_large_is_refused_with_the_limit() -> None:
     settings = changed(settings_with("", ""), ("trainer", "max_epochs"), 10**22)
     assert refused(lambda: early(settings)) == (
         f"trainer.max_epochs={10**22}: expected a whole number above 0, such as 10, below 2147483648."

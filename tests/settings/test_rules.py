@@ -1,4 +1,4 @@
-"""Settings of data sets that are wrong by themselves."""
+"""Test wrong settings of data sets."""
 
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ from headstart.settings.rules import check_dataset, existing_folder, given_class
         ({"splits": {"train": "a", "val": "b", "dev": "c"}}, r"dataset.splits names validation twice"),
         ({"splits": {"train": ["a"]}}, r"dataset.splits=\{train: \['a'\]\}: expected the name of a folder"),
         ({"splits": {"train": None}}, r"expected the name of a folder"),
-        ({"splits": {"test": "a"}}, r"dataset.splits names test but no train"),
+        ({"splits": {"test": "a"}}, r"dataset.splits names test but not train"),
         ({"splits": {"train": "a", "test": "a"}}, r"expected a different place for each split"),
         ({"classes": "cat"}, r"dataset.classes=cat: expected a list of names"),
         ({"classes": ["cat", 1.5]}, r"expected a list of names"),
         ({"classes": [True, False]}, r"expected a list of names"),
-        ({"classes": ["cat", "cat"]}, r"expected two different names or more"),
-        ({"classes": []}, r"expected two different names or more"),
+        ({"classes": ["cat", "cat"]}, r"expected at least two different names"),
+        ({"classes": []}, r"expected at least two different names"),
         ({"groups": 7}, r"dataset.groups=7: expected a regular expression"),
         ({"groups": ""}, r"dataset.groups=: expected a regular expression"),
         ({"groups": "(a)(b)"}, r"one part in brackets at most"),
-        ({"groups": "a", "group_column": "b"}, r"both say what stays together"),
+        ({"groups": "a", "group_column": "b"}, r"both define groups"),
         ({"group_column": 1.5}, r"dataset.group_column=1.5: expected the name of a column, or null"),
         ({"split_column": True}, r"dataset.split_column=True: expected the name of a column, or null"),
         ({"path_column": None}, r"dataset.path_column=None: expected the name of a column\."),

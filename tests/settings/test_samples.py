@@ -1,11 +1,11 @@
-"""A sweep whose jobs would all be refused in the same words ends before its first job."""
+"""Test that a sweep whose jobs are all refused in the same words ends before its first job."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from omegaconf import OmegaConf
 
 from headstart.cli import main
@@ -46,7 +46,7 @@ GONE = ["dataset=image_folder", "dataset.root=gone"]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["-m", *GONE, "strategy=scratch,head_only", "seed=range(75)"], "dataset.root=gone: there is no such folder"),
+        (["-m", *GONE, "strategy=scratch,head_only", "seed=range(20)"], "dataset.root=gone: there is no such folder"),
         (["-m", *GONE, "seed=0,1", "hydra/launcher=joblib"], "dataset.root=gone: there is no such folder"),
         (["-m", *GONE, "hydra/sweeper=optuna", "optimizer.lr=interval(0.1,1)"], "dataset.root=gone: there is no such"),
         (["experiment=strategies"], "dataset.root=data/scene15: there is no such folder"),
@@ -64,14 +64,14 @@ def test_all_jobs_refused_alike(arguments: list[str], sentence: str, capsys: pyt
 
 
 def test_a_value_that_is_swept_fails_its_own_job_only(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = ["-m", *TINY, "strategy=nearest_centroid", "task.label_smoothing=7,0.1", "output_dir=o"]
+    sweep = ["-m", *SMALLEST, *TINY, "strategy=nearest_centroid", "task.label_smoothing=7,0.1", "output_dir=o"]
     assert main(["train", *sweep]) == 1
     assert "2 runs: 1 finished, 1 failed" in capsys.readouterr().out
     assert [run["status"] for run in runs_below(Path("o"))] == ["finished"]
 
 
 def test_a_default_that_every_job_replaces_is_not_looked_at() -> None:
-    sweep = ["-m", *TINY[1:], "dataset=image_folder", "dataset.root=one,two", "strategy=nearest_centroid"]
+    sweep = ["-m", *SMALLEST, *TINY[1:], "dataset=image_folder", "dataset.root=one,two", "strategy=nearest_centroid"]
     assert main(["train", *sweep]) == 1  # each has a sentence of its own, and none is about dataset.root=null
 
 
@@ -80,7 +80,7 @@ def test_data_that_all_jobs_share_end_the_sweep_at_its_first_job(
     launcher: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty").mkdir()
-    sweep = ["-m", *GONE, "dataset.root=empty", "seed=range(75)", "output_dir=o", *launcher]
+    sweep = ["-m", *GONE, "dataset.root=empty", "seed=range(20)", "output_dir=o", *launcher]
     assert main(["train", *sweep]) == 2
     said = capsys.readouterr()
     assert len(said.err.splitlines()) == 1
@@ -94,7 +94,14 @@ def test_data_of_one_job_fail_that_job_only(
 ) -> None:
     images = make_folder({"a": 6, "b": 6})
     Path("empty").mkdir()
-    sweep = ["-m", *TINY[1:], "dataset=image_folder", f"dataset.root=empty,{images}", "strategy=nearest_centroid"]
+    sweep = [
+        "-m",
+        *SMALLEST,
+        *TINY[1:],
+        "dataset=image_folder",
+        f"dataset.root=empty,{images}",
+        "strategy=nearest_centroid",
+    ]
     assert main(["train", *sweep, "output_dir=o"]) == 1
     assert "2 runs: 1 finished, 1 failed" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Files from strangers are read, never carried out: each of these would make a folder if any of it were run."""
+"""Test that files from strangers run no code: each would make a folder if any of it were run."""
 
 import ast
 import io
@@ -26,7 +26,7 @@ SOURCES = [*(CHECKOUT / "src").rglob("*.py"), *(CHECKOUT / "scripts").rglob("*.p
 
 
 class Evil:
-    """Unpickled, it makes the folder owned."""
+    """An object that makes the folder owned when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -55,7 +55,7 @@ def as_pickle(content: Any, path: Path) -> None:
 
 
 def in_zip(content: Any, path: Path) -> None:
-    """torch.save's own layout, with another pickle."""
+    """Return a file in the layout of torch.save with another pickle."""
     whole = io.BytesIO()
     torch.save({"conv.weight": torch.zeros(3)}, whole)
     with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
@@ -71,7 +71,7 @@ WAYS = [in_torch_file, as_pickle, in_zip, in_old_torch_file]
 
 
 def test_the_bait_works(evil: Evil, tmp_path: Path) -> None:
-    """Each file does harm where it is read without care, so that the tests below can fail."""
+    """Each file does harm if it is read without care, so the tests below can fail."""
     for way in WAYS:
         way(evil, tmp_path / "file")
         if way is as_pickle:
@@ -177,7 +177,7 @@ def test_a_hydra_pickle(evil: Evil, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def calls(tree: ast.AST) -> list[tuple[str, dict[str, str]]]:
-    """Dotted names of functions that are called, with their keyword arguments as text."""
+    """Yield the dotted names of called functions, with their keyword arguments as text."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [(ast.unparse(one.func), {str(word.arg): ast.unparse(word.value) for word in one.keywords}) for one in found]
 

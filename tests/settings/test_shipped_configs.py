@@ -1,4 +1,4 @@
-"""Every config that ships runs."""
+"""Test that every shipped config runs."""
 
 import re
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_datasets(name: str, make_folder: Callable[..., Path], monkeypatch: pyte
 
 
 class FakeSet:
-    """Takes what torchvision's sets take; holds twenty images of two classes."""
+    """A set of twenty images of two classes with the arguments of torchvision's sets."""
 
     classes = ["ants", "bees"]
 
@@ -112,7 +112,7 @@ class FakeSet:
 @pytest.mark.parametrize("name", sorted(set(choices("experiment")) - DEMOS))
 @pytest.mark.parametrize("scale", [[], ["scale=full"]], ids=["small", "full"])
 def test_experiments_of_the_documentation(name: str, scale: list[str], make_folder: Callable[..., Path]) -> None:
-    """One run of each: the first value of everything that it sweeps over, on small images."""
+    """Each experiment makes one run with the first value of every swept setting, on small images."""
     settings = yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
     swept = settings["hydra"]["sweeper"]["params"]
     first = {key: str(values).split(",")[0] for key, values in swept.items()}

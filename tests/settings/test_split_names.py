@@ -1,4 +1,4 @@
-"""Which names mean splits, and which only sound like it."""
+"""Test which names mean splits, and which are only similar."""
 
 import pytest
 

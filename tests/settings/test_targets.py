@@ -1,4 +1,4 @@
-"""A ``_target_`` names what a run needs, or a package that the user typed; whatever else is refused, and not called."""
+"""Test that a ``_target_`` names a known package or one that the user typed; others are never called."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY, answer_of
+from conftest import SMALLEST, TINY, answer_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from headstart.settings.targets import LOG_FILE, PACKAGES, check_hydra, check_pa
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of the user's own, which says so when it is imported."""
+    """Write a package of the user that leaves a file when it is imported."""
     (tmp_path / "mine.py").write_text(
         "from pathlib import Path\nfrom headstart.strategies import HeadOnly\n"
         "Path('imported').touch()\nclass Own(HeadOnly): pass\n"
@@ -33,7 +33,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    assert main(["train", *TINY, "output_dir=o", *arguments]) == 2
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o", *arguments]) == 2
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1, said
     assert not list(Path().rglob("run.json"))
@@ -62,7 +62,7 @@ def test_what_train_refuses(settings: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_a_class_of_another_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *TINY, "+callbacks.x._target_=torch.nn.Identity"]) == 2
+    assert main(["train", *SMALLEST, *TINY, "+callbacks.x._target_=torch.nn.Identity"]) == 2
     assert capsys.readouterr().err == "headstart: callbacks.x: Identity is no callback of Lightning's.\n"
 
 
@@ -72,7 +72,7 @@ def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys
     assert "add allow_targets=[mine]" in said
     assert not Path("imported").exists(), "foreign code is not even imported"
     typed = ["strategy._target_=mine.Own", "allow_targets=[mine]", "debug=fast"]
-    assert main(["train", *TINY, "output_dir=o", *typed]) == 0
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o", *typed]) == 0
     assert Path("imported").exists()
     (run,) = Path("o").rglob("run.json")
     assert yaml.safe_load((run.parent / "config.yaml").read_text())["allow_targets"] == ["mine"]
@@ -81,14 +81,14 @@ def test_a_package_of_ones_own_is_trusted_where_it_is_typed(package: str, capsys
     assert hashed == config_hash(config) == config_hash({**config, "allow_targets": []}), "no part of the result"
 
 
-def test_a_file_cannot_vouch_for_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_cannot_trust_itself(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
     content = "# @package _global_\nallow_targets: [mine]\nstrategy:\n  _target_: mine.Own\n"
     (folder / "theirs.yaml").write_text(content)
     theirs = ["--config-dir", str(folder.parent), "experiment=theirs"]
     said = refused(theirs, capsys)
-    assert "allow_targets=['mine'] stands in a config file, which cannot vouch for itself" in said
+    assert "allow_targets=['mine'] is set in a config file, where it has no effect" in said
     assert "add allow_targets=[mine] to the command" in said
     assert not Path("imported").exists()
     assert main(["train", "--cfg", "job", *theirs, "allow_targets=[mine]"]) == 0
@@ -116,7 +116,7 @@ def test_trusted_packages() -> None:
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"], ["--cfg", "hydra"]])
-def test_what_hydra_is_told_to_make(
+def test_targets_of_hydra_itself_are_checked(
     settings: list[str], flags: list[str], package: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused([*flags, *settings], capsys).startswith("headstart: hydra.")
@@ -161,7 +161,11 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"hydra_logging": "${hydra.mine}"}, None, "hydra_logging"),
         ({"job_logging": {"x": "ext://os.environ"}}, None, "job_logging.x"),
         ({"job_logging": {"handlers": {"x": {"filename": "here.log"}}}}, "hydra.job_logging.handlers.x.filename", ""),
-        ({"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.GoOn"}}}}, None, "callbacks.x.y._target_"),
+        (
+            {"callbacks": {"x": {"y": {"_target_": "headstart.sweeps.beginning.BeginSweep"}}}},
+            None,
+            "callbacks.x.y._target_",
+        ),
         ({"launcher": {"x": {"_target_": "hydra_plugins.a.B"}}}, None, "launcher.x._target_"),
         ({"mine": {"_target_": "hydra_plugins.a.B"}}, None, "mine._target_"),
         ({"job": {"env_set": {"PATH": "/tmp"}}}, "hydra.job.env_set.PATH", "job.env_set.PATH"),
@@ -174,7 +178,7 @@ HIDDEN = ("headstart.records.outcomes.write_atomically", "hydra.experimental.cal
         ({"overrides": {"hydra": ["hydra.job.env_set.A=1"]}}, "hydra.job.env_set.A=1", "overrides.hydra"),
     ],
 )
-def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | None, place: str) -> None:
+def test_settings_of_hydra_in_a_file_are_refused(settings: dict[str, Any], typed: str | None, place: str) -> None:
     with pytest.raises(ConfigError, match=rf"^hydra\.{re.escape(place)}"):
         check_hydra(settings, ["seed=1"])
     if typed is not None:
@@ -183,7 +187,7 @@ def test_what_a_file_may_not_tell_hydra(settings: dict[str, Any], typed: str | N
 
 @pytest.fixture
 def evil(tmp_path: Path) -> Path:
-    """A folder of settings that would make the folder owned, if anything of it were called."""
+    """Return a folder of settings that would make the folder owned if anything in it were called."""
     folder = tmp_path / "evil"
     (folder / "experiment").mkdir(parents=True)
     (folder / "backbone").mkdir()
@@ -211,14 +215,16 @@ def evil(tmp_path: Path) -> Path:
     [
         ("overrides", "was not typed"),
         ("sweep_overrides", "was not typed"),
-        ("params", "is not for sweeping"),
+        ("params", "cannot be swept"),
         ("later", "Timer"),
         ("twice", "no setting may hold"),
         ("environment", "if you trust it, type it"),
     ],
 )
 def test_a_folder_of_a_stranger(name: str, sentence: str, evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--config-dir", str(evil), f"experiment={name}", *TINY, "output_dir=o", "debug=fast"]) in (
+    assert main(
+        ["train", "--config-dir", str(evil), f"experiment={name}", *SMALLEST, *TINY, "output_dir=o", "debug=fast"]
+    ) in (
         1,
         2,
     )

@@ -1,4 +1,4 @@
-"""Groups never straddle splits or folds; every class stays in train; the same seed gives the same split."""
+"""Test that groups stay in one split or fold, every class stays in train, and a seed repeats a split."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ GROUPS = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3), min_size=
 
 
 def images_of(counts: list[list[int]]) -> tuple[np.ndarray, list[str], list[str]]:
-    """Targets, groups and names of the classes, in mixed order."""
+    """Return targets, groups and class names, in mixed order."""
     entries = [
         (label, f"g{g}") for g, row in enumerate(counts) for label, count in enumerate(row) for _ in range(count)
     ]
@@ -54,7 +54,7 @@ def test_groups_stay_whole_and_every_class_stays(
 @settings(deadline=None, max_examples=40)
 @given(st.integers(6, 40), st.integers(1, 4), st.sampled_from([0.1, 0.2, 0.25, 0.3, 0.4]), st.integers(0, 3))
 def test_the_fraction_is_met_as_well_as_groups_allow(many: int, each: int, fraction: float, seed: int) -> None:
-    """Groups of one size: off by less than one of them, or by what cutting into ten parts cannot tell."""
+    """With groups of one size the error is less than one group, or less than the steps of ten parts."""
     targets, groups, names = images_of([[each] * 3] * many)
     _, off = split_off_groups(targets, groups, fraction, seed, names, "validation", 1)
     assert abs(len(off) / len(targets) - fraction) <= 1 / many + 0.05

@@ -1,4 +1,4 @@
-"""Groups that are read from names."""
+"""Test groups that are read from names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is made of train, and what of the source is left idle."""
+"""Test splits made from train, and splits of the source that are not used."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_splits_that_take_no_part(folds: int | None, test_split: str | None, exp
     assert splits_not_used(found, folds, test_split) == expected
 
 
-def test_fractions_without_effect_are_said_where_they_were_set() -> None:
+def test_fractions_without_effect_are_named_if_they_were_set() -> None:
     set_both = {"validation": 0.3, "test": 0.1}
     text = "dataset.validation_fraction not used, as the source has its own split"
     assert idle_fractions(["test"], None, set_both) == text

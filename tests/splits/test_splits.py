@@ -1,4 +1,4 @@
-"""Splits and subsets are stratified, repeat with their seed, and lose nothing."""
+"""Test that splits and subsets are stratified, repeat with their seed, and lose no image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The interval of one mean accuracy, held against statsmodels, paper and simulation."""
+"""Test the interval of one mean accuracy against statsmodels, by hand and by simulation."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_runs_that_answer_alike_have_the_interval_of_one() -> None:
 
 
 def test_independent_answers_of_many_runs_narrow_it() -> None:
-    """Where images are equally hard, S runs on N images are S N answers."""
+    """If images are equally hard, S runs on N images give S N independent answers."""
     answers = np.random.default_rng(0).random((20, 500)) < 0.8
     found = accuracy_interval(answers)
     least = 2 * 1.96 * math.sqrt(0.16 / 10_000)
@@ -43,7 +43,7 @@ def test_independent_answers_of_many_runs_narrow_it() -> None:
 
 @pytest.mark.parametrize(("seeds", "images", "of_seeds"), [(2, 150, 0.5), (3, 150, 0.0), (3, 60, 0.3), (10, 150, 0.5)])
 def test_coverage(seeds: int, images: int, of_seeds: float) -> None:
-    """Right where skill, seed and image together are above zero; 2,000 experiments (SE 0.5 %)."""
+    """An answer is right if skill, seed and image add up to more than zero; 2,000 experiments (SE 0.5 %)."""
     rng, count, skill = np.random.default_rng(1), 2000, 1.5
     drawn = skill + of_seeds * rng.normal(size=(count, seeds, 1)) + rng.normal(size=(count, 1, images))
     answers = rng.random((count, seeds, images)) < stats.norm.cdf(drawn)

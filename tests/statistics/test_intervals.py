@@ -1,4 +1,4 @@
-"""Intervals of a mean, held against scipy and paper."""
+"""Test intervals of a mean against scipy and by hand."""
 
 import math
 import time
@@ -62,7 +62,7 @@ def test_values_without_an_interval() -> None:
 
 
 def test_rounding_is_no_difference_from_the_mean() -> None:
-    """Two values: half the draws are the mean itself, and the interval is symmetric only if they are seen as ties."""
+    """Half the draws of two values equal the mean; only if they count as ties is the interval symmetric."""
     interval = bootstrap_mean([0.1, 0.7])
     assert (interval.low + interval.high) / 2 == pytest.approx(interval.mean)
 

@@ -1,4 +1,4 @@
-"""Paired comparisons, held against scipy, statsmodels, paper and simulation."""
+"""Test paired comparisons against scipy and statsmodels, by hand and by simulation."""
 
 import math
 
@@ -153,7 +153,7 @@ def test_right_and_wrong_vary_at_least_as_if_both_differed_on_one_image() -> Non
 
 
 def test_seeds_alone_are_the_paired_t_test() -> None:
-    """Where every image says the same, the image term is nothing and the t-test over seeds is left."""
+    """If every image gives the same answer, the image term is zero and the t-test over seeds remains."""
     by_seed = np.array([0.1, 0.3, 0.2, 0.5])
     found = paired_both(np.repeat(by_seed[:, None], 50, axis=1), np.zeros((4, 50)))
     expected = paired_runs(by_seed, np.zeros(4))
@@ -209,7 +209,7 @@ def test_both_sides_agree(both: np.ndarray) -> None:
     [(0.02, 0.1, 0.3), (0.3, 0.3, 1.0), (0.1, 1.0, 1.0), (0.1, 0.3, 1.0), (1.0, 0.0, 1.0), (0.0, 0.0, 1.0)],
 )
 def test_coverage(seeds: int, of_seeds: float, of_images: float, rest: float) -> None:
-    """The 95 % interval holds the true value in no fewer than 94 % of 4,000 simulated experiments (SE 0.35 %)."""
+    """The 95 % interval contains the true value in at least 94 % of 4,000 simulations (SE 0.35 %)."""
     rng, count, images = np.random.default_rng(7), 4000, 60
     d = rest * rng.standard_normal((count, seeds, images), dtype=np.float32)
     d += of_seeds * rng.standard_normal((count, seeds, 1), dtype=np.float32)
@@ -220,7 +220,7 @@ def test_coverage(seeds: int, of_seeds: float, of_images: float, rest: float) ->
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_verdict_interval_and_p_agree(data: st.DataObject) -> None:
-    """Whatever the answers and however many comparisons: better, zero left out and p below 5 % are one thing."""
+    """For any answers and number of comparisons: better, an interval without zero and p below 5 % agree."""
     shape = data.draw(st.tuples(st.integers(2, 5), st.integers(2, 30)))
     seed, comparisons = data.draw(st.integers(0, 2**32)), data.draw(st.sampled_from([1, 3, 45]))
     shares = data.draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -261,7 +261,7 @@ def test_p_is_the_level_at_which_the_interval_ends_at_zero(
 
 
 def test_more_seeds_are_not_counted_twice() -> None:
-    """With many seeds the standard error is that of the model; the simple sum of both terms would be a third above."""
+    """With many seeds the standard error is the model's; the simple sum of both terms would be a third larger."""
     rng, errors, simple = np.random.default_rng(3), [], []
     for _ in range(50):
         d = rng.normal(size=(20, 80))

@@ -1,4 +1,4 @@
-"""Numbers of runs and images, held against statsmodels and simulation."""
+"""Test numbers of runs and images against statsmodels and by simulation."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_power_of_sure_things() -> None:
 
 
 def test_seeds_alone_are_the_paired_t_test() -> None:
-    """A deviation of the seeds alone: images do not help, and the numbers are those of the paired t-test."""
+    """If only seeds vary, more images do not help, and the numbers are those of the paired t-test."""
     deviations = Deviations(0.02, 0.0, 0.0)
     assert runs_needed_both(0.01, deviations, 500) == runs_needed(0.01, 0.02) == 34
     assert images_needed(0.01, deviations, 10) is None

@@ -1,4 +1,4 @@
-"""Several comparisons at once, held against statsmodels, scikit-posthocs and paper."""
+"""Test multiple comparisons against statsmodels and scikit-posthocs, and by hand."""
 
 import math
 from unittest import mock
@@ -88,7 +88,7 @@ def test_cliques_by_hand() -> None:
 @given(
     st.lists(st.integers(10, 60).map(lambda x: x / 10), min_size=1, max_size=10), st.sampled_from([0.35, 1.15, 2.45])
 )
-def test_cliques_hold_every_pair_that_is_not_told_apart(ranks: list[float], critical: float) -> None:
+def test_cliques_contain_every_pair_without_a_significant_difference(ranks: list[float], critical: float) -> None:
     groups = [set(group) for group in cliques(ranks, critical)]
     for i in range(len(ranks)):
         for j in range(i):

@@ -1,4 +1,4 @@
-"""The package as a whole: quick to import, and every public name is there."""
+"""Test that the package is quick to import, and that every public name exists."""
 
 from conftest import answer_of
 

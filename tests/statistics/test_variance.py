@@ -1,4 +1,4 @@
-"""Sources of variance, on designs done by hand and simulated."""
+"""Test sources of variance on designs made by hand and simulated."""
 
 import math
 

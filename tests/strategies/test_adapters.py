@@ -1,4 +1,4 @@
-"""Adapters: where they are, what they start as, what moves."""
+"""Test adapters: their places, their start, and which tensors change."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from conftest import PREPROCESSING, make_strategy, make_trainer, toy_backbone
 from torch import Tensor, nn
 
 from headstart.backbones import Backbone, WeightsInfo, timm_backbone, torchvision_backbone
-from headstart.backbones.adapter import Adapted
+from headstart.backbones.adapter import AdaptedBlock
 from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.strategies import Adapters, FinetuneAll, Strategy
@@ -61,7 +61,7 @@ def test_the_network_starts_as_it_was_and_every_adapter_acts(name: str) -> None:
     found = trained(strategy)
     assert found
     assert all(".adapter.down." in key or ".adapter.up." in key for key in found)
-    assert sum(isinstance(module, Adapted) for module in strategy.backbone.stages[stage].modules()) == count
+    assert sum(isinstance(module, AdaptedBlock) for module in strategy.backbone.stages[stage].modules()) == count
     with torch.no_grad():
         for parameter in found.values():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -83,7 +83,7 @@ def test_bottlenecks_follow_the_channels() -> None:
 
 
 class Pair(nn.Module):
-    """A block that gives two tensors."""
+    """A block that returns two tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,8 +102,8 @@ def test_a_block_of_two_tensors_gets_none() -> None:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone = Backbone("pair", [("only", nn.Sequential(Pair(), First()))], pool, PREPROCESSING, WeightsInfo())
     strategy = make_strategy(Adapters, backbone=backbone)
-    assert isinstance(strategy.backbone.stages["only"], Adapted)
-    assert sum(isinstance(module, Adapted) for module in strategy.modules()) == 1
+    assert isinstance(strategy.backbone.stages["only"], AdaptedBlock)
+    assert sum(isinstance(module, AdaptedBlock) for module in strategy.modules()) == 1
 
 
 def test_only_adapters_and_head_move_and_load_again(digits: Digits, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several views of an image, mixing within the network, and views that are carried out in the step."""
+"""Test training on several views of an image, on mixed stages, and on views computed on the device."""
 
 import math
 from pathlib import Path
@@ -87,8 +87,9 @@ def test_views_on_the_device_train_as_those_of_the_loader(tmp_path: Path) -> Non
     curves = []
     for on_device in (False, True):
         data = Digits(labels_per_class=8, batch_size=16, num_workers=0)
-        data.prepare(PREPROCESSING, Pipeline([CropResize(), ColorJitter(hue=(0, 0)), AugMix(jsd=12)]))
-        data.train.views_in_batches = on_device
+        data.prepare(
+            PREPROCESSING, Pipeline([CropResize(), ColorJitter(hue=(0, 0)), AugMix(jsd=12)], in_batches=on_device)
+        )
         assert isinstance(next(iter(data.train_dataloader()))[0], Tensor) is not on_device
         strategy = make_strategy(Scratch, augmented=True, consistency=12.0)
         strategy.fit(make_trainer(tmp_path / str(on_device), epochs=2), data)

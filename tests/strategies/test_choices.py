@@ -1,4 +1,4 @@
-"""What validation chose in a run is in its record, with the number of candidates, and in the report's budget."""
+"""Test that a run records the choices of validation and their candidates, and that reports count them."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Classifiers on fixed features agree with scikit-learn's."""
+"""Test that classifiers on fixed features agree with scikit-learn's."""
 
 import copy
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, make_strategy, make_trainer, runs_below
+from conftest import SMALLEST, TINY, make_strategy, make_trainer, runs_below
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -97,7 +97,7 @@ def test_nearest_centroid_is_scikit_learns(digits: Digits, tmp_path: Path) -> No
 
 
 def test_averaged_views_are_means_over_views_of_the_same_images() -> None:
-    common = [*TINY, "augmentation=crop_resize", "strategy=nearest_centroid"]
+    common = [*SMALLEST, *TINY, "augmentation=crop_resize", "strategy=nearest_centroid"]
     assert main(["train", "-m", *common, "strategy.views=1,4", "output_dir=many"]) == 0
     one, four = sorted(runs_below(Path("many")), key=lambda run: run["features"]["splits"]["test"]["rows"])
     assert four["features"]["splits"]["test"]["rows"] == 4 * one["features"]["splits"]["test"]["rows"]
@@ -162,7 +162,14 @@ def test_only_a_plain_linear_head_is_computed(head: LinearHead) -> None:
 
 
 def test_views_need_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
-    command = [*TINY, "augmentation=crop_resize", "strategy=ridge", "strategy.views=2", "features.enabled=false"]
+    command = [
+        *SMALLEST,
+        *TINY,
+        "augmentation=crop_resize",
+        "strategy=ridge",
+        "strategy.views=2",
+        "features.enabled=false",
+    ]
     assert main(["train", *command]) == 2
     assert "features.enabled is false" in capsys.readouterr().err
 
@@ -174,7 +181,7 @@ def test_neighbours_have_nothing_to_train() -> None:
 
 
 def long_tail(seed: int, dim: int = 12) -> Features:
-    """60, 20, 12 and 4 images of four classes."""
+    """Return 60, 20, 12 and 4 images of four classes."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(4).repeat_interleave(torch.tensor([60, 20, 12, 4]))
     centres = torch.randn(4, dim, generator=torch.Generator().manual_seed(99))

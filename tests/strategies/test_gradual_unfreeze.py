@@ -1,4 +1,4 @@
-"""Stages are unfrozen one after another, and a resumed run equals an uninterrupted one."""
+"""Test that stages are unfrozen one after another, and that a resumed run equals an uninterrupted one."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from headstart.tasks import Classification
 
 
 class Watch(Callback):
-    """Which stages moved in each epoch, and with which rates."""
+    """Record which stages change in each epoch, and their rates."""
 
     def __init__(self) -> None:
         self.moved: list[list[str]] = []
@@ -49,7 +49,7 @@ def test_a_stage_more_every_few_epochs(digits: Digits, tmp_path: Path) -> None:
     assert [group.since for group in strategy.plan.groups if not group.frozen] == [7, 5, 3, 1]
 
 
-def test_a_killed_run_goes_on_as_it_would_have(digits: Digits, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_equal(digits: Digits, tmp_path: Path) -> None:
     def fit(folder: Path, stop: int | None = None, resume: Path | None = None) -> GradualUnfreeze:
         trainer = make_trainer(folder, epochs=5)
         trainer.callbacks.append(ModelCheckpoint(folder / "all", save_top_k=-1, filename="{epoch}"))
@@ -81,7 +81,7 @@ def test_counts_beyond_the_network_are_refused() -> None:
         make_strategy(GradualUnfreeze, epochs_per_stage=0)
 
 
-def test_stages_whose_turn_never_comes_are_told(
+def test_stages_that_are_never_unfrozen_are_named(
     digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_strategy(GradualUnfreeze, epochs_per_stage=2).fit(make_trainer(tmp_path, epochs=3), digits)

@@ -1,4 +1,4 @@
-"""The learning rates of the plan, and those that TensorBoard shows, are those that were asked for."""
+"""Test that plan and TensorBoard show the learning rates that were set."""
 
 import math
 from pathlib import Path
@@ -96,7 +96,7 @@ def planned(strategy: Strategy) -> dict[str, float | None]:
 
 
 def optimizer_rates(strategy: Strategy) -> dict[str, float]:
-    """Of the optimizer itself, without a schedule."""
+    """Return the rates of the optimizer itself, without a schedule."""
     strategy.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     return {group["name"]: group["lr"] for group in strategy.configure_optimizers().param_groups}
 

@@ -1,4 +1,4 @@
-"""The probe agrees with scikit-learn, is chosen on validation, and is folded into an ordinary network."""
+"""Test that the probe agrees with scikit-learn, is chosen on validation, and becomes the network's head."""
 
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from headstart.solvers.linear_fit import LOSSES, fit_linear
 from headstart.solvers.probe import end_of, warn_of_end
 from headstart.solvers.probe_fit import balanced_weights, fit_probe, principal_axes
 from headstart.strategies import LinearProbe, Ridge
+from headstart.tasks import Classification
 
 
 def blobs(count: int, dimension: int, seed: int) -> Features:
@@ -38,7 +39,7 @@ def blobs(count: int, dimension: int, seed: int) -> Features:
 @pytest.mark.parametrize("l2", [1.0, 0.01])
 def test_agrees_with_scikit_learn(count: int, dimension: int, l2: float) -> None:
     train, held_out = blobs(count, dimension, 0), blobs(40, dimension, 0)
-    probe = fit_probe(train, held_out, 3, [l2])
+    probe = fit_probe(train, held_out, Classification(3), [l2])
     scaler = StandardScaler().fit(train.values.double())
     reference = LogisticRegression(C=1 / (l2 * count), tol=1e-10, max_iter=10_000)
     reference.fit(scaler.transform(train.values.double()), train.targets)
@@ -69,7 +70,7 @@ def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent
     assume(len(train.targets.unique()) == 3)
     mean, std = standardisation(train.values)
     x = (train.values.double() - mean) / std
-    probe = fit_probe(train, train, 3, [100 * l2, 10 * l2, l2], loss)
+    probe = fit_probe(train, train, Classification(3), [100 * l2, 10 * l2, l2], loss)
     x = x @ principal_axes(x).T
     fitted = None
     for strength in (100 * l2, 10 * l2, l2):
@@ -108,7 +109,7 @@ def test_the_same_fit_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         rows: dict[int, dict[str, float]] = {}
         features = Features(train.values + other, train.targets)
-        probe = probe_fit.fit_probe_once(features, held_out, classes, strengths, loss, rows.__setitem__)
+        probe = probe_fit.fit_probe_once(features, held_out, Classification(classes), strengths, loss, rows.__setitem__)
         results.append((probe, rows))
     assert fits == [1.0, 0.1, 1.0, 1.0, 0.1, 1.0, 0.1]
     assert results[0] == results[1]
@@ -128,11 +129,11 @@ def test_hinge_is_an_option(digits: Digits, tmp_path: Path) -> None:
 
 def test_the_strength_is_the_best_on_validation() -> None:
     rows: dict[int, dict[str, float]] = {}
-    probe = fit_probe(blobs(40, 30, 0), blobs(200, 30, 1), 3, [0.001, 10, 0.1], on_row=rows.__setitem__)
+    probe = fit_probe(blobs(40, 30, 0), blobs(200, 30, 1), Classification(3), [0.001, 10, 0.1], on_row=rows.__setitem__)
     assert [row["l2"] for row in rows.values()] == [10, 0.1, 0.001]
     assert probe.scores["validation/accuracy"] == max(row["validation/accuracy"] for row in rows.values())
     assert rows[probe.number] == probe.scores
-    assert probe.end == end_of(list(rows.values()), probe.number)
+    assert probe.end == end_of(list(rows.values()), probe.number, Classification(3))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_the_strength_is_the_best_on_validation() -> None:
 def test_an_end_is_one_where_it_is_more_accurate_than_all_others(
     accuracies: list[float], best: int, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert end_of([{"validation/accuracy": accuracy} for accuracy in accuracies], best) == end
+    assert end_of([{"validation/accuracy": accuracy} for accuracy in accuracies], best, Classification(2)) == end
     warn_of_end(end, 0.1)
     assert (f"0.1, is the {end}est one tried" in caplog.text) == bool(end)
 
@@ -159,7 +160,7 @@ def test_an_end_is_one_where_it_is_more_accurate_than_all_others(
 def test_strengths_that_are_all_right_give_no_warning(
     cls: type[LinearProbe | Ridge], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Classes far apart: the weakest strength has the lowest loss, but none is wrong anywhere."""
+    """Classes are well separated: the weakest strength has the lowest loss, but all are always right."""
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(80) % 10
     images = Features(
@@ -184,7 +185,7 @@ def test_the_network_gives_what_the_fit_gave(digits: Digits, tmp_path: Path) -> 
 
 
 def long_tail(seed: int) -> Features:
-    """60, 20 and 5 images of three classes."""
+    """Return 60, 20 and 5 images of three classes."""
     rng = np.random.default_rng(seed)
     targets = np.repeat([0, 1, 2], [60, 20, 5])
     values = np.random.default_rng(5).normal(size=(3, 8))[targets] + 1.5 * rng.normal(size=(85, 8))
@@ -200,14 +201,14 @@ def test_balanced_weights_are_scikit_learns() -> None:
 @pytest.mark.parametrize("l2", [1.0, 0.01])
 def test_a_balanced_probe_is_scikit_learns(l2: float) -> None:
     train, held_out = long_tail(0), long_tail(1)
-    probe = fit_probe(train, held_out, 3, [l2], balanced=True)
+    probe = fit_probe(train, held_out, Classification(3, class_weights=[1, 1, 1]), [l2])
     scaler = StandardScaler().fit(train.values.double())
     reference = LogisticRegression(C=1 / (l2 * len(train.targets)), class_weight="balanced", tol=1e-10, max_iter=10_000)
     reference.fit(scaler.transform(train.values.double()), train.targets)
     expected = reference.predict_proba(scaler.transform(held_out.values.double()))
     logits = held_out.values.double() @ probe.weight.T + probe.bias
     np.testing.assert_allclose(logits.softmax(1).numpy(), expected, atol=2e-3)
-    plain = fit_probe(train, held_out, 3, [l2])
+    plain = fit_probe(train, held_out, Classification(3), [l2])
     assert not torch.allclose(plain.weight, probe.weight, atol=1e-2)
     expected_loss = nn.functional.cross_entropy(logits, held_out.targets)  # scores count images alike
     assert probe.scores["validation/loss"] == pytest.approx(float(expected_loss))

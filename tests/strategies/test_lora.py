@@ -1,4 +1,4 @@
-"""Low-rank updates: what is adapted, what moves, and what is left once they are merged."""
+"""Test low-rank updates: adapted layers, trained tensors, and the merged network."""
 
 import builtins
 import copy
@@ -22,7 +22,7 @@ pytest.importorskip("peft")
 
 
 class Attention(nn.Module):
-    """A block whose weights PyTorch reads: none of its layers is called."""
+    """A block whose weights PyTorch reads directly, without calling its layers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Mean(nn.Module):
 
 
 def odd_backbone() -> Backbone:
-    """Convolutions with ways of their own, and one in groups."""
+    """Return a backbone with grouped and otherwise unusual convolutions."""
     from timm.layers import Conv2dSame
 
     with torch.random.fork_rng():
@@ -100,7 +100,7 @@ def updates(strategy: Lora) -> dict[str, nn.Parameter]:
 
 
 def lively(backbone: Backbone) -> Backbone:
-    """Random weights may start blocks from a scale of zero, through which no gradient passes."""
+    """Make every block count: a block with scale zero passes no gradient."""
     for parameter in backbone.parameters():
         if parameter.ndim == 1 and not parameter.any():
             nn.init.constant_(parameter, 0.1)

@@ -1,4 +1,4 @@
-"""Which statistics batch norm uses, and which of them move."""
+"""Test which statistics batch norm uses, and which of them change."""
 
 from pathlib import Path
 
@@ -26,7 +26,9 @@ def images(data: Digits) -> Tensor:
 
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneAll])
 @pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("update", True), ("batch", False)])
-def test_what_moves(cls: type[Strategy], mode: str, moves: bool, digits: Digits, tmp_path: Path) -> None:
+def test_the_mode_decides_whether_statistics_change(
+    cls: type[Strategy], mode: str, moves: bool, digits: Digits, tmp_path: Path
+) -> None:
     strategy = make_strategy(cls, batch_norm=mode)
     before = statistics(strategy)
     strategy.fit(make_trainer(tmp_path), digits)
@@ -115,7 +117,7 @@ def test_the_plan_names_the_mode() -> None:
     assert {group.statistics for group in make_strategy(FinetuneAll, batch_norm="adapt").plan.groups} == {"adapt", None}
 
 
-def test_what_means_nothing_is_refused() -> None:
+def test_wrong_modes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'frozen'\?"):
         make_strategy(FinetuneAll, batch_norm="frozn")
     for cls in (LinearProbe, Knn):

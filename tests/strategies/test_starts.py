@@ -1,4 +1,4 @@
-"""Strategies that are told apart by where they start, and by what pulls them back there."""
+"""Test strategies that differ by their start, and by the penalty on the distance from it."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which weights move and which do not, how fast, in which mode."""
+"""Test which weights each strategy trains, at which rates, in which mode."""
 
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,7 @@ def stage_states(strategy: Strategy) -> list[dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("cls", list(TRAINED))
-def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
+def test_only_trained_tensors_change(cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(cls)
     stages, head = stage_states(strategy), strategy.head.weight.detach().clone()
     strategy.eval()  # left so by an earlier evaluation
@@ -68,7 +68,7 @@ def test_only_what_is_trained_moves(cls: type[Strategy], digits: Digits, tmp_pat
 
 
 @pytest.mark.parametrize("cls", list(TRAINED))
-def test_the_plan_is_what_happens(cls: type[Strategy]) -> None:
+def test_the_plan_matches_gradients_and_modes(cls: type[Strategy]) -> None:
     strategy = make_strategy(cls)
     trained = sum(p.numel() for p in strategy.parameters() if p.requires_grad)
     assert trained == sum(group.size_trained for group in strategy.plan.groups)

@@ -1,4 +1,4 @@
-"""One sweep, every launcher: the same numbers. Without the launcher's package: one sentence."""
+"""Test that one sweep gives the same numbers with every launcher."""
 
 import os
 import re
@@ -13,12 +13,12 @@ import pytest
 from conftest import SMALLEST, TINY, answer_of, runs_below
 from forking import Server
 
-SWEEP = ["-m", "strategy=scratch,finetune_all", "seed=0,1"]
+SWEEP = ["-m", "strategy=scratch,finetune_all"]
 COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def sweep(launcher: str, tmp_path: Path, run: Callable[..., Any]) -> tuple[dict[tuple[str, int], Any], str]:
-    """The metrics of each run by a launcher in a process of its own, and what was said on the terminal."""
+    """Run a sweep in a separate process; return the metrics of each run and the output."""
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
     settings = [*TINY, *SMALLEST, *SWEEP, f"hydra/launcher={launcher}", f"output_dir={launcher}"]
@@ -35,7 +35,7 @@ def sweep(launcher: str, tmp_path: Path, run: Callable[..., Any]) -> tuple[dict[
 @pytest.mark.parametrize("launchers", [["joblib", "submitit_local", "ray"]])
 def test_every_launcher_gives_the_same_numbers(launchers: list[str], tmp_path: Path, warm: Server) -> None:
     expected, _ = sweep("basic", tmp_path, warm.run)
-    assert len(expected) == 4
+    assert len(expected) == 2
     for launcher in launchers:
         found, said = sweep(launcher, tmp_path, subprocess.run)
         assert found == expected, launcher
@@ -71,7 +71,7 @@ def test_our_settings_take_the_place_of_the_packages(launcher: str) -> None:
 
 
 def test_settings_fit_what_the_packages_take() -> None:
-    """Every setting of ours is one that the launcher knows, and none of its own is missing."""
+    """Our settings for a launcher are exactly those that its package accepts."""
     from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
     from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
     from omegaconf import OmegaConf

@@ -1,4 +1,4 @@
-"""Processes that lose the one they work for end, and those that they started with them."""
+"""Test that processes end with the process that they work for."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ child.wait()
 
 
 def lives(pid: int) -> bool:
-    """Whether a process has not ended; one that nobody has waited for has."""
+    """Return whether a process runs; one that nobody waited for does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -38,7 +38,7 @@ def lives(pid: int) -> bool:
 
 
 def offspring(pid: int) -> set[int]:
-    """Every process that comes from this one."""
+    """Return every process started by this one, directly or not."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Runs on two data sets are never one another's; the same data at another place are the same run."""
+"""Test that runs on two data sets are never mixed up, and that a moved copy is the same run."""
 
 import shutil
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SETTINGS = [*(setting for setting in TINY if not setting.startswith("dataset.cou
 
 @pytest.fixture
 def lists(make_folder: Callable[..., Path]) -> Path:
-    """A folder with images, and two lists of them with other labels."""
+    """Write a folder with images, and two lists of them with different labels."""
     root = make_folder({"a": 8, "b": 8})
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
     for name, label in (("right", lambda path: path[0]), ("shuffled", lambda path: "ab"[int(path[2]) % 2])):
@@ -78,7 +78,7 @@ def test_a_stopped_run_waits_while_other_data_are_trained_on(lists: Path, monkey
     check_equal(whole.parent, config.parent)
 
 
-def test_a_stopped_run_goes_on_where_its_data_were_moved_to(
+def test_a_stopped_run_resumes_after_its_data_were_moved(
     lists: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(root: Path) -> int:

@@ -1,4 +1,4 @@
-"""A table of runs shows the settings in which they differ, whatever state they are in."""
+"""Test that a table of runs shows the settings in which they differ, in any state."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Jobs side by side have cores and GPUs of their own, wait for them, and let go of them even when killed."""
+"""Test that parallel jobs have their own cores and GPUs, wait for them, and free them even when killed."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ BASIC = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that lists two GPUs, the second divided in two."""
+    """Install a driver that lists two GPUs, the second divided in two."""
     script = tmp_path / "bin" / "nvidia-smi"
     script.parent.mkdir()
     script.write_text(f"#!/bin/sh\ncat <<END\n{LISTED}END\n")
@@ -42,7 +42,7 @@ def hydra_config(launcher: dict[str, object], mode: str = "MULTIRUN") -> object:
 
 
 def cores_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(share, "usable", lambda: set(range(count)))
+    monkeypatch.setattr(share, "core_numbers", lambda: set(range(count)))
 
 
 @given(present=st.integers(1, 12), taken=st.lists(st.integers(1, 4), max_size=4), gpus=st.integers(0, 3))
@@ -187,30 +187,30 @@ def test_gpus_of_a_job(trainer: dict[str, object], wanted: int) -> None:
 
 @pytest.mark.parametrize(("launcher", "mode"), [(BASIC, "MULTIRUN"), (JOBLIB, "RUN")])
 def test_one_run_after_the_other_changes_nothing(launcher: dict[str, object], mode: str, tmp_path: Path) -> None:
-    before = dict(os.environ), share.usable()
+    before = dict(os.environ), share.core_numbers()
     with share.shared(hydra_config(launcher, mode), {}, tmp_path) as got:
         assert got is None
-        assert (dict(os.environ), share.usable()) == before
+        assert (dict(os.environ), share.core_numbers()) == before
     assert not list(tmp_path.iterdir())
 
 
 def test_a_job_keeps_to_its_cores_with_all_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = share.usable()
+    cores = share.core_numbers()
     if len(cores) < 2:
         pytest.skip("one core cannot be shared")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     done, seen = threading.Event(), []
-    older = threading.Thread(target=lambda: (done.wait(), seen.append(share.usable())))  # type: ignore[func-returns-value]
+    older = threading.Thread(target=lambda: (done.wait(), seen.append(share.core_numbers())))  # type: ignore[func-returns-value]
     older.start()
     with share.shared(hydra_config(JOBLIB | {"n_jobs": len(cores)}), {"accelerator": "cpu"}, tmp_path) as got:
         assert got is not None
-        assert share.usable() == set(got.cores)
+        assert share.core_numbers() == set(got.cores)
         assert len(got.cores) == 1
         assert os.environ["OMP_NUM_THREADS"] == "1"
         done.set()
         older.join()
     assert seen == [set(got.cores)]
-    assert share.usable() == cores
+    assert share.core_numbers() == cores
     assert "OMP_NUM_THREADS" not in os.environ
 
 

@@ -1,4 +1,4 @@
-"""What is finished, lives, was killed or failed is told as it is, and how long the rest will take."""
+"""Test headstart status: the state of each run, and the time left."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ NOW = 1_800_000_000.0
 
 
 def make(root: Path, name: str, status: str, begun: float = 100.0, rows: int | None = None, **changes: Any) -> Path:
-    """A run that began ``begun`` seconds before NOW, its last epoch over 10 s before NOW."""
+    """Write a run that began ``begun`` seconds before NOW and ended its last epoch 10 s before NOW."""
     folder = root / name
     folder.mkdir(parents=True)
     content = {
@@ -51,7 +51,7 @@ def make(root: Path, name: str, status: str, begun: float = 100.0, rows: int | N
 
 @pytest.fixture
 def alive(tmp_path: Path) -> Iterator[Any]:
-    """alive(folder) has another process hold a folder's lock until the test ends."""
+    """Return a function that lets another process hold a folder's lock until the test ends."""
     processes = []
 
     def hold(folder: Path) -> subprocess.Popen[str]:
@@ -84,7 +84,7 @@ def test_jobs_that_an_earlier_command_finished_are_not_left(tmp_path: Path, aliv
     assert (sweep.left, sweep.remaining) == (0, 0.0)
 
 
-def test_an_interrupted_run_tells_how_far_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_run_shows_its_progress(tmp_path: Path) -> None:
     run = only(make(tmp_path, "a", "interrupted", rows=3))
     assert (run.epochs, run.max_epochs) == (3, 10)
 
@@ -112,13 +112,13 @@ def test_the_time_to_go_comes_from_the_epochs_that_are_over(tmp_path: Path, aliv
     assert run.remaining == pytest.approx(7 * 90 / 3 - 10)  # 90 s for three epochs, and the fourth began 10 s ago
 
 
-def test_a_run_that_was_taken_up_again_goes_by_its_speed(tmp_path: Path, alive: Any) -> None:
+def test_the_time_left_of_a_resumed_run_uses_its_own_speed(tmp_path: Path, alive: Any) -> None:
     folder = make(tmp_path, "a", "running", begun=11, rows=5, pictures={"train": 60_000})
     alive(folder)
     assert only(folder).remaining == pytest.approx(5 * 60 - 10), "five epochs in one second they cannot have been"
 
 
-def test_before_the_first_epoch_runs_of_its_kind_tell(tmp_path: Path, alive: Any) -> None:
+def test_before_the_first_epoch_similar_runs_give_the_time_left(tmp_path: Path, alive: Any) -> None:
     folder = make(tmp_path, "a", "running", begun=20)
     alive(folder)
     assert only(folder).remaining is None
@@ -138,7 +138,7 @@ def test_rows_that_are_settings_are_no_epochs(tmp_path: Path, alive: Any) -> Non
     assert (only(folder).epochs, only(folder).max_epochs, only(folder).remaining) == (None, None, None)
 
 
-def test_a_sweep_that_goes_on(tmp_path: Path, alive: Any) -> None:
+def test_a_sweep_that_runs(tmp_path: Path, alive: Any) -> None:
     sweep = tmp_path / "sweep"
     make(sweep, "a", "finished", cost={"wall_seconds": 60.0})
     make(sweep, "b", "finished", cost={"wall_seconds": 40.0})
@@ -149,14 +149,14 @@ def test_a_sweep_that_goes_on(tmp_path: Path, alive: Any) -> None:
     alive(sweep)
     found = overview([tmp_path], NOW)
     (told,) = found.sweeps
-    assert told.lives
+    assert told.is_running
     assert (told.jobs, told.left) == (8, 4)
     assert told.remaining == pytest.approx(4 * 50 + 0)
     assert "go on" not in total_line(found)
     assert total_line(found) == "3 runs: 2 finished, 1 running; 4 jobs left; 3 min 20 s to go"
 
 
-def test_a_sweep_that_was_killed_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_sweep_says_how_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path / "sweep", "a", "running", rows=2)
     write_sweep(tmp_path / "sweep", jobs=3)
     write_outcome(tmp_path / "sweep", JobOutcome(0, (), "interrupted", None))
@@ -211,7 +211,7 @@ def test_no_runs_and_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"status": "running", "cost": 3}', '{"status": 7}', '{"jobs": "x"}'])
-def test_damaged_files_are_told_and_never_fatal(content: str, tmp_path: Path) -> None:
+def test_damaged_files_are_named_and_never_fatal(content: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "run.json").write_text(content)
     (tmp_path / "sweep.json").write_text(content)
@@ -222,7 +222,7 @@ def test_damaged_files_are_told_and_never_fatal(content: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "1" + "0" * 16])
-def test_numbers_that_cannot_be_are_not_told(number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_numbers_are_not_shown(number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make(tmp_path, "a", "finished", cost={"wall_seconds": "?", "epochs": "?"}, metrics={"test/accuracy": "?"})
     make(tmp_path, "b", "running", rows=2, pictures={"train": "?"})
     for file in (run / "run.json", tmp_path / "b" / "run.json"):
@@ -276,7 +276,7 @@ def test_five_hundred_runs_take_no_two_seconds_and_no_torch(tmp_path: Path) -> N
 
 
 def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> None:
-    """The sweep of three jobs began once more after its images were changed, and has trained one of them so far."""
+    """The sweep of three jobs is run again after its images were changed, and has trained one of them."""
     sweep = {"schema": 1, "jobs": 3, "overrides": [], "command": ["headstart train"]}
     (tmp_path / "sweep.json").write_text(json.dumps(sweep))
     for number in range(3):
@@ -290,7 +290,7 @@ def test_runs_on_data_that_were_changed_since_are_not_done(tmp_path: Path) -> No
 
 
 def test_sources_at_one_place_are_not_changes_of_one_another(tmp_path: Path) -> None:
-    """cifar10 and stl10 lie in one folder; two columns of labels stand in one list."""
+    """cifar10 and stl10 are in one folder; one list has two columns of labels."""
     (tmp_path / "sweep.json").write_text(json.dumps({"schema": 1, "jobs": 2, "overrides": [], "command": ["x"]}))
     for number in "12":
         source = {"root": "data", "settings": number, "hash": number}
@@ -334,7 +334,7 @@ def test_the_score_is_the_primary_metric_of_each_run(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize("task", [None, 7, "nonsense", {"a": 1}])
-def test_an_unknown_task_takes_nothing_down(tmp_path: Path, task: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_task_stops_no_other_run(tmp_path: Path, task: object, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path, "head_only", 0, 0.5, task=task)
     write_regression_run(tmp_path, "scratch", 0, np.array([1.0, 3.0]))
     assert main(["status", str(tmp_path)]) == 0

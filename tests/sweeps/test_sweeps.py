@@ -1,4 +1,4 @@
-"""The same command again: what has finished is left alone, what has not goes on, what failed is tried again."""
+"""Test a sweep that is run again: it skips finished runs, resumes stopped runs and repeats failed ones."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from resuming import Killed
 
 from headstart.cli import main
 from headstart.records.finding import find_run_directories
-from headstart.records.lock import RunLock, _asked, held
+from headstart.records.lock import RunLock, _is_taken, is_locked
 from headstart.records.outcomes import JobOutcome, failures_table, read_outcomes, seconds_left, summary, write_outcome
-from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, ended
+from headstart.sweeps.beginning import STAMPED, _same_sweep, _stamped, count_jobs, end_sweep
 from headstart.sweeps.earlier import abandoned, earlier_runs
 from headstart.sweeps.share import known_at_once
 
@@ -42,7 +42,7 @@ def words() -> list[str]:
     return [outcome.word for outcome in read_outcomes(folder)]
 
 
-def test_finished_runs_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_runs_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SWEEP) == 0
     before = texts()
     assert main(SWEEP) == 0
@@ -64,7 +64,7 @@ def test_killed_before_anything_was_written_down(where: str, monkeypatch: pytest
         patch.setattr(where, _killed)
         with pytest.raises(Killed):
             main(SWEEP)
-    ended()  # the end of the process would have
+    end_sweep()  # the end of the process would have
     (made,) = Path("o").glob("*/textures-*")
     assert not (made / "run.json").exists()
     assert main(SWEEP) == 0
@@ -80,7 +80,7 @@ HOLD = (
 
 @contextmanager
 def held_elsewhere(directory: Path) -> Iterator[None]:
-    """By another process."""
+    """Let another process hold the lock."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -91,7 +91,7 @@ def held_elsewhere(directory: Path) -> Iterator[None]:
 
 
 def test_a_run_that_another_process_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds its directory, and has not yet written what it is: nothing, or that it was interrupted."""
+    """The run holds its directory, and has written nothing yet, or an interrupted run.json is there."""
     assert main(SWEEP) == 0
     first, second = sorted(Path("o").glob("*/textures-*"))
     (first / "run.json").unlink()
@@ -103,7 +103,7 @@ def test_a_run_that_another_process_has_just_begun(monkeypatch: pytest.MonkeyPat
         assert not list(Path("o/other").glob("textures-*"))
 
 
-def test_two_sweeps_of_one_second_lie_apart(tmp_path: Path) -> None:
+def test_two_sweeps_of_one_second_have_different_folders(tmp_path: Path) -> None:
     stamp = tmp_path / "2026-01-02_03-04-05"
     first, lock = _stamped(stamp, ["seed=0,1"])
     assert (first, lock is not None) == (stamp, True)
@@ -126,17 +126,17 @@ def test_a_sweep_that_cannot_begin_does_not(capsys: pytest.CaptureFixture[str]) 
     assert told.value.code == 2
     assert capsys.readouterr().err.startswith("headstart: the sweep cannot begin: Is a directory")
     assert not list(Path("bad").glob("textures-*"))
-    assert not held(Path("bad"))
+    assert not is_locked(Path("bad"))
 
 
 def test_asking_takes_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     with held_elsewhere(tmp_path):
-        assert held(tmp_path)
+        assert is_locked(tmp_path)
         assert not RunLock(tmp_path).acquire()
     with (tmp_path / ".lock").open("r+") as file:
-        assert not _asked(file)
+        assert not _is_taken(file)
         done = subprocess.run([sys.executable, "-c", HOLD.replace("300", "0"), str(tmp_path)])  # while we look at it
         assert done.returncode == 0
 
@@ -158,7 +158,7 @@ def test_only_what_a_killed_run_leaves_is_taken(tmp_path: Path) -> None:
     assert abandoned(tmp_path, "run") is None
 
 
-def test_what_is_missing_is_run_and_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runs_are_run_and_failed_runs_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("headstart.strategies.linear_probe.LinearProbe.compute_head", _broken)
         assert main([*SWEEP, "sweep.retry=0"]) == 1
@@ -201,7 +201,7 @@ def test_other_images_are_another_run(make_folder: object, capsys: pytest.Captur
     capsys.readouterr()
 
 
-def test_a_larger_sweep_takes_over_what_a_smaller_one_found() -> None:
+def test_a_larger_sweep_includes_the_runs_of_a_smaller_one() -> None:
     smaller = [setting.replace("head_only,linear_probe", "head_only") for setting in SWEEP]
     assert main(smaller) == 0
     assert main([*SWEEP, "hydra.sweep.dir=o/larger"]) == 0
@@ -210,7 +210,7 @@ def test_a_larger_sweep_takes_over_what_a_smaller_one_found() -> None:
     assert {path.parent.name == "larger" for path in find_run_directories(["o/larger"])} == {True, False}
 
 
-def test_every_run_anew_if_asked() -> None:
+def test_all_runs_are_repeated_if_asked() -> None:
     assert main(SWEEP) == 0
     assert main([*SWEEP, "sweep.skip_finished=false"]) == 0
     assert len(runs_below(Path("o"))) == 4
@@ -221,31 +221,31 @@ def test_one_folder_is_swept_by_one_process_at_a_time(capsys: pytest.CaptureFixt
     (folder,) = (path.parent for path in Path("o").glob("*/sweep.json"))
     code = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT / 'src')!r})\n"
-        "from pathlib import Path; from headstart.records.lock import RunLock, held\n"
-        f"place = Path({str(folder)!r}); assert not held(place); assert RunLock(place).acquire()\n"
+        "from pathlib import Path; from headstart.records.lock import RunLock, is_locked\n"
+        f"place = Path({str(folder)!r}); assert not is_locked(place); assert RunLock(place).acquire()\n"
         "print('taken', flush=True); sys.stdin.readline()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "taken\n"
-        assert held(folder)
+        assert is_locked(folder)
         with pytest.raises(SystemExit) as stopped:
             main(SWEEP)
         assert stopped.value.code == 2
         other.kill()
         other.wait()
     assert "is being swept by another process" in capsys.readouterr().err
-    assert not held(folder)
+    assert not is_locked(folder)
     assert main(SWEEP) == 0
 
 
 def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     with lock:
-        assert held(tmp_path)
+        assert is_locked(tmp_path)
         assert not RunLock(tmp_path).acquire()
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -330,7 +330,7 @@ def _broken(*args: object) -> None:
         (["resumed"], 1, 4, 10.0),
     ],
 )
-def test_the_time_left_is_told_by_runs_that_were_made(
+def test_the_time_left_is_estimated_from_runs_that_were_made(
     words: list[str], left: int, at_once: int, seconds: float | None
 ) -> None:
     times = {"finished": 5.0, "retried": 15.0, "skipped": 0.1, "failed": 1.0}
@@ -352,7 +352,7 @@ def test_how_many_runs_are_made_side_by_side(launcher: str, n_jobs: int | None, 
     assert known_at_once(config) == expected
 
 
-def test_a_crash_is_told_once_and_its_cause_stands_in_the_table(
+def test_a_crash_is_reported_once_and_its_cause_is_in_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*args: object) -> None:

@@ -1,4 +1,4 @@
-"""Loss and accuracy agree with torch and torchmetrics; soft targets are scored by expectation."""
+"""Test that loss and accuracy agree with torch and torchmetrics, also for soft targets."""
 
 import numpy as np
 import pytest

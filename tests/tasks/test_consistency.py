@@ -1,4 +1,4 @@
-"""The Jensen-Shannon divergence of predictions."""
+"""Test the Jensen-Shannon divergence of predictions."""
 
 import math
 

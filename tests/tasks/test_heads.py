@@ -1,4 +1,4 @@
-"""Heads start where they say and compute what they say."""
+"""Test the start and the output of heads."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Regression: loss, scores, head and the fit of a number."""
+"""Test the loss, scores, head and closed-form fit of regression."""
 
 import csv
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""Augmentation as a user asks for it: the plan, where it is carried out, test views, wrong combinations."""
+"""Test augmented runs: the plan, the place of views, test views, wrong combinations."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 
 from headstart.augmentations import FixedViews
 from headstart.augmentations.fixed_views import KINDS
@@ -17,12 +17,12 @@ LIST = "augmentation=[crop_resize,augmix,random_erasing,mixup]"
 
 
 def run(*settings: str) -> Path:
-    assert main(["train", *TINY, "strategy=finetune_all", *settings]) == 0
+    assert main(["train", *SMALLEST, *TINY, "strategy=finetune_all", *settings]) == 0
     return max(Path().rglob("run.json"), key=lambda path: path.stat().st_mtime_ns).parent
 
 
 @pytest.mark.slow
-def test_the_plan_tells_order_place_and_parameters_and_where_is_not_part_of_a_run_s_name() -> None:
+def test_the_plan_shows_order_place_and_parameters_and_where_does_not_change_the_hash() -> None:
     loader = run(LIST, ONCE, "augmentation.augmix.severity=7", "output_dir=a")
     device = run(LIST, ONCE, "augmentation.augmix.severity=7", "augmentation.where=device", "output_dir=b")
     told = [line.split() for line in (device / "run.log").read_text().splitlines() if line.strip()[:1].isdigit()]
@@ -61,7 +61,7 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
     [
         (["augmentation.where=gpu"], "augmentation.where=gpu: expected one of auto, workers, device."),
         (["+augmentation.mixupp=1"], "augmentation.mixupp=1: expected the settings of a view or mix."),
-        (["+augmentation.policy=p.json"], "augmentation.policy=p.json: it goes with augmentation=learned."),
+        (["+augmentation.policy=p.json"], "augmentation.policy=p.json: only augmentation=learned reads it."),
         (["test_views=flips"], "Did you mean 'flip'"),
         (["augmentation=[augmix,mixup]", "augmentation.augmix.jsd=12"], "remove one of them"),
         (["augmentation=manifold_mixup", "augmentation.manifold_mixup.stages=[stage9]"], "no stage 'stage9'"),
@@ -75,5 +75,5 @@ def test_test_views_average_probabilities_and_leave_training_alone() -> None:
     ],
 )
 def test_wrong_settings_are_refused(settings: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *TINY, *settings]) == 2
+    assert main(["train", *SMALLEST, *TINY, *settings]) == 2
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Averaged weights: what is validated, kept and tested is the average, and training does not notice."""
+"""Test averaged weights: the average is validated, saved and tested, and training does not change."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def state_of(strategy: Strategy) -> State:
 
 
 class Recorder(pl.Callback):
-    """The weights after every step, and what each validation saw."""
+    """Record the weights after every step and at each validation."""
 
     def __init__(self) -> None:
         self.steps: list[State] = []
@@ -54,7 +54,7 @@ class Recorder(pl.Callback):
 def fit(
     strategy: Strategy, data: Digits, folder: Path, average: AveragedWeights | None, epochs: int = 4, **kwargs: Any
 ) -> tuple[int, Recorder]:
-    """Train as a run does; the best epoch and everything that was passed through."""
+    """Train like a run; return the best epoch and the records."""
     recorder = Recorder()
     best = BestEpoch(folder / "checkpoints", "epoch", monitor="validation/accuracy", mode="max", save_weights_only=True)
     trainer = pl.Trainer(
@@ -71,7 +71,7 @@ def fit(
 
 
 def moving_average(states: list[State], decay: float) -> list[State]:
-    """By the definition, in double."""
+    """Return the moving average by its definition, in double precision."""
     averages = [{name: tensor.double() for name, tensor in states[0].items()}]
     for step, state in enumerate(states[1:], start=1):
         keep = min(decay, (1 + step) / (10 + step))
@@ -146,8 +146,7 @@ def test_swa_sees_views_that_are_left_to_the_device(tmp_path: Path) -> None:
     statistics = []
     for on_device in (False, True):
         data = Digits(labels_per_class=8, batch_size=40, num_workers=0)
-        data.prepare(PREPROCESSING, Pipeline([CropResize()]))
-        data.train.views_in_batches = on_device
+        data.prepare(PREPROCESSING, Pipeline([CropResize()], in_batches=on_device))
         strategy = make_strategy(FinetuneAll, augmented=True, batch_norm="update", lr=1e-6, scheduler=constant)
         fit(strategy, data, tmp_path / str(on_device), StochasticAverage(start=0.0), epochs=1)
         statistics.append(torch.cat([layer.running_mean for layer in batch_norms(strategy)]))
@@ -156,7 +155,7 @@ def test_swa_sees_views_that_are_left_to_the_device(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("average", [ExponentialAverage, lambda: StochasticAverage(start=0.0)])
 @pytest.mark.parametrize("cls", [HeadOnly, FinetuneUpper, GradualUnfreeze])
-def test_what_is_frozen_stays(average: Any, cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
+def test_frozen_tensors_do_not_change(average: Any, cls: type[Strategy], digits: Digits, tmp_path: Path) -> None:
     strategy = make_strategy(cls, batch_norm="update")
     before = {name: tensor.clone() for name, tensor in strategy.frozen_tensors().items()}
     fit(strategy, digits, tmp_path, average(), epochs=2)
@@ -176,7 +175,7 @@ def test_accumulated_gradients_are_one_step(digits: Digits, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("make", [ExponentialAverage, lambda: StochasticAverage(start=0.25)])
-def test_a_fit_that_is_taken_up_again_ends_the_same(make: Any, digits: Digits, tmp_path: Path) -> None:
+def test_a_resumed_fit_ends_the_same(make: Any, digits: Digits, tmp_path: Path) -> None:
     def trained(folder: Path, epochs: int, resumed_from: Path | None = None) -> Strategy:
         strategy = make_strategy(FinetuneAll, batch_norm="update", scheduler=None)
         last = pl.callbacks.ModelCheckpoint(folder, "last")

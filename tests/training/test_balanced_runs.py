@@ -1,4 +1,4 @@
-"""Runs on a long-tailed folder: what balance and refit do to them, and what stays as it was."""
+"""Test balance and refit in runs on a long-tailed folder."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_stored_features_change_nothing_for_balanced_batches(balance: str, train
 
 
 @pytest.mark.parametrize("strategy", [["linear_probe"], ["knn", "strategy.neighbours=[5]"]])
-def test_a_refit_is_what_is_tested_and_kept_but_not_what_is_validated(strategy: list[str], train: Train) -> None:
+def test_a_refit_is_tested_and_saved_but_not_validated(strategy: list[str], train: Train) -> None:
     settings = [f"strategy={strategy[0]}", *strategy[1:], "dataset.balance=loss"]
     (once, plain), (twice, refitted) = train(*settings), train(*settings, "strategy.refit=true")
     assert refitted["selected"] == {**plain["selected"], "refit": True, "refit_images": 38}

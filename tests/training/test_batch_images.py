@@ -1,4 +1,4 @@
-"""The image of the first batch shows what the first training step sees, and disturbs nothing."""
+"""Test that the image of the first batch shows the first training step, and changes nothing."""
 
 import io
 import random
@@ -23,7 +23,7 @@ from headstart.training.batch_images import GAP, SHOWN, first_images, grid, log_
 
 
 class Halves(Mix):
-    """A mix of a user's."""
+    """A user's mix."""
 
     def mixing(self, averages: BatchMixing, rng: np.random.Generator, shape: tuple[int, int]) -> BatchMixing:
         return BatchMixing(averages.partner, 0.5)
@@ -36,7 +36,7 @@ def parts(mixes: Sequence[Mix], batch_size: int = 50, seed: int = 0) -> tuple[St
 
 
 def seen_in_training(strategy: Strategy, data: Digits, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """What enters the backbone in the first step of a real loader."""
+    """Return the input of the backbone in the first step of a real loader."""
     seen: list[Tensor] = []
     inner = strategy.normalised_features
 
@@ -98,7 +98,7 @@ def test_no_random_stream_moves_and_nothing_is_loaded(tmp_path: Path, monkeypatc
     assert all(torch.equal(tensor, weights[name]) for name, tensor in strategy.state_dict().items())
 
 
-def test_the_image_lies_in_the_sub_run_train(tmp_path: Path) -> None:
+def test_the_image_is_in_the_sub_run_train(tmp_path: Path) -> None:
     strategy, data = parts([])
     log_batch(strategy, data, [CsvCurves(tmp_path), TensorBoardCurves(tmp_path)])
     events = EventAccumulator(str(tmp_path / "tensorboard/train"))

@@ -1,4 +1,4 @@
-"""The epoch that a run keeps is the best on validation: accuracy first, then loss, then the first one."""
+"""Test that a run keeps the best epoch on validation: by accuracy, then loss, then the first."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ CASES = [
 
 
 class Scripted(HeadOnly):
-    """Its validation scores are made up."""
+    """A strategy with given validation scores."""
 
     scores: Sequence[tuple[float, float]] = ()
 
@@ -51,8 +51,8 @@ def test_ties_go_to_the_lower_loss(
     assert strategy.fit(trainer, digits) == expected
 
 
-class Told:
-    """What a checkpoint callback asks of a trainer."""
+class TrainerStub:
+    """The parts of a trainer that a checkpoint callback reads."""
 
     def __init__(self, accuracy: float, loss: float) -> None:
         self.callback_metrics = {MONITOR: torch.tensor(accuracy), LOSS: torch.tensor(loss)}
@@ -75,7 +75,7 @@ def test_a_resumed_run_chooses_the_same_epoch(scores: list[tuple[float, float]],
             state = best.state_dict()
             best = best_epoch(Path("elsewhere"))
             best.load_state_dict(state)
-        told: Any = Told(accuracy, loss)
+        told: Any = TrainerStub(accuracy, loss)
         if best.check_monitor_top_k(told, told.callback_metrics[MONITOR]):
             chosen = number
             path = str(Path(str(best.dirpath)) / "epoch.ckpt")

@@ -1,4 +1,4 @@
-"""Machines fail: a clear end or a recovery, and finished results are kept."""
+"""Test failures of the machine: a run ends clearly or recovers, and finished results are kept."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, digits, make_strategy, make_trainer, runs_below, toy_backbone  # noqa: F401
+from conftest import SMALLEST, TINY, digits, make_strategy, make_trainer, runs_below, toy_backbone  # noqa: F401
 from omegaconf import OmegaConf
 
 from headstart.cli import main
@@ -19,11 +19,11 @@ from headstart.training import checkpoints
 from headstart.training.crashes import crash_of, happens_again
 from headstart.training.prepare import prepare
 
-TUNED = ["train", *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
+TUNED = ["train", *SMALLEST, *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
 
 
-class Forgetful:
-    """A device with room for so many images that are trained on at once."""
+class SmallDevice:
+    """A device with memory to train on this number of images at once."""
 
     def __init__(self, room: int) -> None:
         self.room, self.refused = room, 0
@@ -39,7 +39,7 @@ class Forgetful:
 @pytest.mark.slow
 def test_a_batch_in_parts_makes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*TUNED, "output_dir=whole"]) == 0
-    device = Forgetful(6)
+    device = SmallDevice(6)
     monkeypatch.setattr(Strategy, "features", lambda *args: device.features(*args))
     assert main([*TUNED, "output_dir=parts", "trainer.auto_batch=true"]) == 0
     assert device.refused == 2  # 24 and 12 images did not fit
@@ -51,10 +51,10 @@ def test_a_batch_in_parts_makes_the_same_steps(monkeypatch: pytest.MonkeyPatch) 
         assert parts["metrics"][name] == pytest.approx(value, abs=1e-4), name
 
 
-def test_without_being_asked_a_run_ends_where_memory_does(
+def test_without_auto_batch_a_run_ends_when_memory_runs_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    device = Forgetful(6)
+    device = SmallDevice(6)
     monkeypatch.setattr(Strategy, "features", lambda *args: device.features(*args))
     assert main([*TUNED, "output_dir=o", "sweep.retry=0"]) == 1
     said = capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_without_being_asked_a_run_ends_where_memory_does(
     assert runs_below(Path("o"))[0]["status"] == "failed"
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_step_and_group(tmp_path: Path, digits: Any) -> None:  # noqa: F811
+def test_a_loss_that_is_nan_ends_the_run_with_step_and_group(tmp_path: Path, digits: Any) -> None:  # noqa: F811
     strategy = make_strategy(FinetuneAll)
 
     def spoil(step: int) -> None:
@@ -77,24 +77,24 @@ def test_a_loss_that_is_no_number_ends_the_run_with_step_and_group(tmp_path: Pat
         strategy.fit(make_trainer(tmp_path), digits)
 
 
-def test_a_rate_far_too_high_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_divergence_by_a_high_rate_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     wild = ["strategy=head_only", "optimizer=sgd", "optimizer.lr=1e38"]
-    assert main(["train", *TINY, *wild, "output_dir=o"]) == 2
+    assert main(["train", *SMALLEST, *TINY, *wild, "output_dir=o"]) == 2
     assert "Training diverged: at step" in capsys.readouterr().err
     (found,) = runs_below(Path("o"))
     assert found["status"] == "failed"
     assert "head" in found["error"]["message"]
 
 
-def test_a_last_step_that_breaks_everything_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_divergence_in_the_last_step_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     step = ["optimizer=sgd", "optimizer.lr=1e30", "dataset.batch_size=512", "trainer.max_epochs=1"]
-    assert main(["train", *TINY, "strategy=finetune_all", *step]) == 2
+    assert main(["train", *SMALLEST, *TINY, "strategy=finetune_all", *step]) == 2
     assert "Training diverged: after epoch 1 the validation loss is" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk_is_told_by_checkpoints_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch's own words would be of a failed check in its writer."""
+def test_a_full_disk_is_reported_by_checkpoints_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own message would name a failed check in its writer."""
 
     @contextmanager
     def full(path: Path, durable: bool = False) -> Iterator[Any]:
@@ -108,7 +108,7 @@ def test_a_full_disk_is_told_by_checkpoints_too(tmp_path: Path, monkeypatch: pyt
     assert "the disk is full" in str(crash_of(told.value))
 
 
-def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_try_goes_on(
+def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_try_resumes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*args: object) -> None:
@@ -116,18 +116,18 @@ def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_try_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr("headstart.training.run.keep_network", full)
-        assert main(["train", *TINY, "output_dir=o", "sweep.retry=0"]) == 1
+        assert main(["train", *SMALLEST, *TINY, "output_dir=o", "sweep.retry=0"]) == 1
     said = capsys.readouterr().err
     assert "the disk is full ('somewhere')" in said
     assert "Traceback" not in said
-    assert main(["train", *TINY, "output_dir=o"]) == 0
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o"]) == 0
     (found,) = runs_below(Path("o"))  # in the same directory
     assert found["status"] == "finished"
 
 
-def test_a_place_that_cannot_be_written_to_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("in the way")
-    assert main(["train", *TINY, "output_dir=file/runs"]) == 1
+    assert main(["train", *SMALLEST, *TINY, "output_dir=file/runs"]) == 1
     said = capsys.readouterr().err
     assert "a part of its path is a file" in said
     assert "Traceback" not in said
@@ -144,7 +144,7 @@ def test_a_place_that_cannot_be_written_to_is_told(capsys: pytest.CaptureFixture
         (FileNotFoundError(errno.ENOENT, "No such file"), None),
     ],
 )
-def test_what_is_no_bug_is_told_as_what_it_is(error: Exception, words: str | None) -> None:
+def test_errors_of_machine_and_settings_are_no_bugs(error: Exception, words: str | None) -> None:
     crash = crash_of(error)
     assert (crash is None) if words is None else (words in str(crash))
 
@@ -179,7 +179,7 @@ def _dies(*args: object) -> None:
         (MemoryError(), True, False),
     ],
 )
-def test_what_comes_from_settings_happens_again(
+def test_only_errors_that_may_pass_are_tried_again(
     error: Exception, making: bool, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
@@ -200,5 +200,5 @@ def test_a_run_that_fails_while_it_is_made_is_tried_once(where: str, monkeypatch
         raise TypeError("a setting that nobody has looked at")
 
     monkeypatch.setattr(f"headstart.{where}", fail)
-    assert main(["train", *TINY, "output_dir=o"]) == 1
+    assert main(["train", *SMALLEST, *TINY, "output_dir=o"]) == 1
     assert len(tries) == (1 if "make" in where else 2)

@@ -1,4 +1,4 @@
-"""A run on several devices gives what it gives on one, and leaves no process behind."""
+"""Test that a run on several devices gives the results of one device, and leaves no process behind."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ from headstart.devices import processes
 from headstart.settings import identity
 from headstart.settings.configs import composed
 from headstart.training import compose
-from headstart.training.prepare import settled
+from headstart.training.prepare import run_settings
 
 TWO = ["trainer=ddp", "trainer.devices=2"]
 SHARDED = ["trainer=fsdp", "trainer.devices=2"]
@@ -44,7 +44,7 @@ ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optim
 
 @pytest.fixture
 def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other ranks are copies of a process that has imported all; tests of their start and end do without."""
+    """Start the other ranks as copies of a warm process, except in tests of their start and end."""
     monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm.popen}))
 
 
@@ -94,7 +94,7 @@ def test_every_image_goes_to_one_process_in_as_many_batches(length: int, batch_s
         (["trainer=ddp", "trainer.devices=49"], "batches of 24, too few for 49 processes"),
     ],
 )
-def test_what_cannot_be_shared_out_is_refused(
+def test_runs_that_cannot_be_divided_are_refused(
     arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(processes.ProcessGroup, "start", lambda self, trainer: None)  # none is needed to be refused
@@ -112,14 +112,14 @@ def test_processes_of_others_have_to_agree_with_the_devices(
     assert "trainer.devices=2 on trainer.num_nodes=1 is 2 in all, but 3 processes" in capsys.readouterr().err
 
 
-def test_the_hash_does_not_tell_on_how_many_devices() -> None:
-    hashes = {identity.config_hash(settled(composed([*TINY, *extra])[0])) for extra in ([], TWO, SHARDED)}
+def test_the_hash_does_not_depend_on_the_number_of_devices() -> None:
+    hashes = {identity.config_hash(run_settings(composed([*TINY, *extra])[0])) for extra in ([], TWO, SHARDED)}
     assert len(hashes) == 1
 
 
-def test_only_what_rests_for_some_epochs_makes_ddp_look_for_it() -> None:
+def test_ddp_searches_for_unused_weights_only_if_there_may_be_some() -> None:
     found = {
-        name: compose._shared_out(composed([*TINY, *TWO, f"strategy={name}"])[0])["strategy"]
+        name: compose._device_arguments(composed([*TINY, *TWO, f"strategy={name}"])[0])["strategy"]
         for name in ("finetune_all", "gradual_unfreeze")
     }
     assert found == {"finetune_all": "ddp", "gradual_unfreeze": "ddp_find_unused_parameters_true"}
@@ -147,8 +147,8 @@ def test_alone_a_process_has_every_image(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_two_processes_give_what_one_gives(trainer: list[str], arguments: list[str], at_once: None) -> None:
-    """Batches of 7 are shared out as 4 and 3, and the 36th image of a split belongs to a batch of its own."""
+def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: list[str], at_once: None) -> None:
+    """Batches of 7 are divided into 4 and 3, and the 36th image of a split is alone in its batch."""
     given = {setting.split("=")[0] for setting in (*ODD, *arguments)}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in given]
     tiny += [] if arguments is WISE else SMALLEST
@@ -165,8 +165,8 @@ def test_two_processes_give_what_one_gives(trainer: list[str], arguments: list[s
 
 
 @pytest.mark.slow
-def test_what_a_sharded_run_keeps_is_what_one_process_keeps() -> None:
-    """Whole, plain tensors, which a run in one process starts from; what is frozen has not moved."""
+def test_a_sharded_run_saves_the_files_of_one_process() -> None:
+    """best.ckpt holds complete plain tensors that another run can start from; frozen tensors are unchanged."""
     upper = ["strategy=finetune_upper", "strategy.stages=1", STORED]
     for folder, shared_out in (("one", []), ("two", SHARDED)):
         assert main(["train", *TINY[1:], *ODD, *upper, *shared_out, f"output_dir={folder}"]) == 0
@@ -186,7 +186,7 @@ def test_what_a_sharded_run_keeps_is_what_one_process_keeps() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared_out", [TWO, SHARDED], ids=["ddp", "fsdp"])
-def test_two_processes_go_on_where_they_were_stopped(
+def test_two_processes_resume_after_a_stop(
     shared_out: list[str], at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = [*ANY, *shared_out, "strategy=finetune_all", STORED, "dataset.batch_size=24", "augmentation=crop_resize"]
@@ -206,7 +206,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _equal(one: Path, two: Path, images: int = 36) -> None:
-    """The same curves, scores and predictions, image by image; and so the same run by name."""
+    """Assert equal curves, scores and predictions for each image, and the same hash."""
     a, b = (_rows(folder / "metrics.csv") for folder in (one, two))
     assert len(a) == len(b) > 0
     for row, other in zip(a, b, strict=True):

@@ -1,4 +1,4 @@
-"""Histograms count every weight, once an epoch, and only where there is a place for them."""
+"""Test that histograms count every weight, once each epoch, and need TensorBoard."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Batches that batch norm can take no statistics from, and callbacks that watch what is not logged, are refused."""
+"""Test that too small batches for batch norm, and callbacks on numbers that are not logged, are refused."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from headstart.training.late_checks import check_limits, check_monitors, check_s
 
 
 def backbone(size: int) -> Backbone:
-    """The toy network for images of this size: its maps are a quarter as wide."""
+    """Return the toy network for images of this size; its maps are a quarter as wide."""
     toy = toy_backbone()
     small = Preprocessing(size, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
     return Backbone("toy", list(toy.stages.items()), toy.pool, small, WeightsInfo(name="toy"))
@@ -113,7 +113,7 @@ def test_a_network_without_batch_norm_takes_single_images() -> None:
     ],
 )
 @pytest.mark.parametrize("make", [EarlyStopping, lambda monitor: ModelCheckpoint(monitor=monitor)])
-def test_what_a_callback_watches_is_logged(make: Callable[[str], Any], monitor: str, sentence: str | None) -> None:
+def test_a_callback_watches_a_logged_number(make: Callable[[str], Any], monitor: str, sentence: str | None) -> None:
     strategy = make_strategy(FinetuneAll)
     if sentence is None:
         check_monitors([make(monitor)], strategy)
@@ -123,7 +123,7 @@ def test_what_a_callback_watches_is_logged(make: Callable[[str], Any], monitor: 
     check_monitors([make(monitor)], make_strategy(NearestCentroid))  # calls none
 
 
-def test_what_is_known_at_the_end_of_an_epoch_is_not_watched_before() -> None:
+def test_a_number_of_the_end_of_an_epoch_is_not_watched_before() -> None:
     early = EarlyStopping("train/loss", check_on_train_epoch_end=False)
     with pytest.raises(ConfigError, match="known only at the end of an epoch"):
         check_monitors([early], make_strategy(FinetuneAll))
@@ -151,7 +151,7 @@ def limited(limit: float) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("watched", ["validation/loss", "train/loss", "samples_per_second", "learning_rate/head"])
-def test_a_run_stops_by_whatever_is_logged(watched: str) -> None:
+def test_a_run_can_stop_by_any_logged_number(watched: str) -> None:
     tiny = "debug=fast dataset.counts=[6,4,4] dataset.image_size=32 dataset.num_workers=0 backbone.weights=null"
     watching = ["callbacks=early_stopping", f"callbacks.early_stopping.monitor={watched}", "trainer.accelerator=cpu"]
     assert main(["train", *tiny.split(), *watching, "trainer.max_epochs=2"]) == 0

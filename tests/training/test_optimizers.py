@@ -1,4 +1,4 @@
-"""Every optimizer that ships trains a real strategy; gradient clipping bounds its steps."""
+"""Test that every optimizer trains a real strategy, and that gradient clipping bounds its steps."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def composed(*overrides: str) -> Any:
 
 
 class Losses(pl.Callback):
-    """The loss of each step."""
+    """Record the loss of each step."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -69,7 +69,7 @@ def test_every_optimizer_lowers_the_loss(name: str, digits: Digits) -> None:
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_goes_with_every_schedule(name: str, scheduler: str, digits: Digits) -> None:
+def test_every_optimizer_works_with_every_schedule(name: str, scheduler: str, digits: Digits) -> None:
     config = composed(f"optimizer={name}", f"scheduler={scheduler}")
     strategy = make_strategy(
         FinetuneAll, optimizer=make(config, "optimizer"), scheduler=make(config, "scheduler"), head_lr_multiplier=10
@@ -85,7 +85,7 @@ def test_every_optimizer_goes_with_every_schedule(name: str, scheduler: str, dig
 
 
 class Steps(pl.Callback):
-    """How far each step goes."""
+    """Record the length of each step."""
 
     def __init__(self) -> None:
         self.before: list[torch.Tensor] = []
@@ -102,7 +102,7 @@ class Steps(pl.Callback):
 
 
 def clipped(digits: Digits, folder: Path, *overrides: str) -> Steps:
-    """SGD without momentum and decay at rate 1: a step is a gradient."""
+    """Return a trainer with SGD at rate 1, without momentum and decay, so that a step is a gradient."""
     config = composed("trainer.accelerator=cpu", "trainer.max_epochs=1", *overrides)
     trainer, *_ = make_trainer(config, folder)
     steps = Steps()
@@ -136,7 +136,7 @@ def test_a_wrong_setting_ends_a_run_in_one_sentence(capsys: pytest.CaptureFixtur
     assert "Traceback" not in told
 
 
-def test_runs_take_them_together(tmp_path: Path) -> None:
+def test_runs_combine_optimizer_and_schedule(tmp_path: Path) -> None:
     settings = [
         "scheduler=plateau",
         "optimizer=lamb",

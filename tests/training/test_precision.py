@@ -1,4 +1,4 @@
-"""Whatever a network computes in, its scores are those of the answers that are written down."""
+"""Test that scores are those of the saved predictions, in any precision."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ FEW = ["dataset.counts=[5,9,9]", "backbone=timm", "backbone.name=test_resnet", "
 
 
 def counted(file: Path) -> tuple[float, float]:
-    """The share of right answers, and the mean cross-entropy in nats, of a file of predictions."""
+    """Return accuracy and mean cross-entropy in nats of a file of predictions."""
     with file.open(newline="") as text:
         header, *rows = csv.reader(text)
     right = sum(target == said for _, target, said, *_ in rows)

@@ -1,4 +1,4 @@
-"""The passes of a run count their images, and each epoch is told in a line."""
+"""Test that the passes of a run count their images, and that each epoch prints a line."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""The raw-pixel reference agrees with scikit-learn."""
+"""Test that the raw-pixel reference agrees with scikit-learn."""
 
 import numpy as np
 import pytest

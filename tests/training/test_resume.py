@@ -1,4 +1,4 @@
-"""A run that is stopped, wherever, and taken up again ends as one that never was."""
+"""Test that a resumed run ends like one that never stopped, for a stop at any step."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def command(name: str, folder: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_run_that_is_taken_up_ends_as_if_it_never_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_ends_as_if_it_never_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lr_finder, "STEPS", 25)  # a range test each time that the run goes on
     assert main(command(name, "a")) == 0
     # Stopped within an epoch, killed right after an epoch's last step, then at the end of what is left.
@@ -69,7 +69,7 @@ def test_a_run_that_is_taken_up_ends_as_if_it_never_stopped(name: str, monkeypat
 
 @pytest.mark.parametrize("step", [STEPS + 2, EPOCHS * STEPS])
 def test_a_run_directory_may_move(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a run, and when only the test pass is left: with the same best epoch, at its new place."""
+    """A move in the middle of a run, or before the test pass, keeps the same best epoch at its new place."""
     few = [*command("finetune_all", "b")[:-2], "optimizer.lr=0.01", "sweep.checkpoint_share=1"]
     assert main([*few, "output_dir=a"]) == 0
     with monkeypatch.context() as patch:
@@ -101,7 +101,7 @@ def test_a_signal_while_the_last_checkpoint_is_written(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("when", [0, 1])
-def test_what_comes_after_the_end_takes_nothing_away(when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_after_the_end_changes_nothing(when: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(folder: Path) -> None:
         if json.loads((folder.parent / "run.json").read_text())["status"] != "finished":
             return
@@ -121,7 +121,7 @@ def test_what_comes_after_the_end_takes_nothing_away(when: int, monkeypatch: pyt
     assert run.read_text() == before
 
 
-def test_half_a_checkpoint_is_cleared_away(tmp_path: Path) -> None:
+def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
     for name in (".resume.ckpt.ab12", ".best.ckpt.x", "resume.ckpt", "epoch.ckpt", "best.ckpt"):
         (tmp_path / name).touch()
     drop_halves(tmp_path)
@@ -130,7 +130,7 @@ def test_half_a_checkpoint_is_cleared_away(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
-    """As `timeout` and clusters send it: those that load images get it too."""
+    """`timeout` and clusters also send the signal to the processes that load images."""
     settings = ["augmentation=crop_resize", "dataset.num_workers=2", "trainer.max_epochs=1000", "strategy=finetune_all"]
     few = [
         setting
@@ -151,7 +151,7 @@ def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
     assert [run["status"] for run in runs_below(Path("b"))] == ["interrupted"]
 
 
-def test_a_checkpoint_of_other_images_is_not_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_other_images_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, 4, "SIGTERM")
         assert main(command("finetune_all", "b")) == 143
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_at_once() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_signal_of_a_queue_is_handed_on_after_the_run() -> None:
+def test_the_signal_of_a_queue_is_passed_on_after_the_run() -> None:
     said: list[str] = []
     before = signal.signal(signal.SIGUSR2, lambda *args: said.append("requeued"))
     try:

@@ -1,4 +1,4 @@
-"""A run on stored features is the run on images: same curve, same epoch, same test scores."""
+"""Test that cached features change nothing: the same curve, epoch and test scores."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """With one, convolutions of small images round by how many there are in a batch."""
+    """Use two threads: with one, rounding of small convolutions depends on the batch size."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -66,7 +66,7 @@ def test_stored_features_change_nothing(backbone: str, strategy: str, engine: st
     assert computed["metrics"] == found["metrics"]
 
 
-def test_a_sweep_shares_what_is_frozen() -> None:
+def test_a_sweep_shares_frozen_features() -> None:
     settings = ["-m", "strategy=head_only,linear_probe", "seed=0,1", "seeds.backbone=0"]
     assert main(["train", *TINY, *SMALLEST, *settings, "output_dir=sweep"]) == 0
     runs = sorted(runs_below(Path("sweep")), key=lambda run: run["started_at"])
@@ -75,7 +75,7 @@ def test_a_sweep_shares_what_is_frozen() -> None:
 
 
 def test_a_run_starts_from_an_untouched_network() -> None:
-    """The network of one run, trained, is not where the next one in the process starts."""
+    """The next run in the process does not start from the network that this run has trained."""
     runs = [trained("strategy=finetune_all", "trainer.max_epochs=1", "optimizer.lr=0.1")[0] for _ in range(2)]
     assert runs[0]["metrics"] == runs[1]["metrics"]
     assert runs[0]["provenance"]["weights"] == runs[1]["provenance"]["weights"]
@@ -83,7 +83,7 @@ def test_a_run_starts_from_an_untouched_network() -> None:
     assert other["metrics"] != runs[0]["metrics"]
 
 
-def test_where_nothing_is_frozen_from_below_nothing_is_kept() -> None:
+def test_nothing_is_cached_if_the_lowest_stage_is_trained() -> None:
     for strategy in ("finetune_all", "finetune_lower"):
         assert trained(f"strategy={strategy}", "trainer.max_epochs=1")[0]["features"] is None
     assert not list(Path("kept").glob("*/entry.json"))
@@ -130,7 +130,7 @@ def test_no_group_of_features_means_none() -> None:
 
 
 def test_checkpoints_are_whole(tmp_path: Path) -> None:
-    """However the epochs were kept meanwhile."""
+    """best.ckpt is complete for any way of saving epochs."""
     trained("strategy=finetune_upper", "trainer.max_epochs=2", "backbone=efficientnet_lite0")
     [checkpoint] = Path().rglob("checkpoints/*")
     assert checkpoint.name == "best.ckpt"
@@ -143,7 +143,7 @@ def test_checkpoints_are_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["+trainer.limit_train_batches=1", "debug=fast", "trainer.precision=64-true"])
-def test_what_cannot_be_reused_is_told(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_why_nothing_is_cached_is_named(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = trained(setting, "trainer.max_epochs=1")
     assert found["features"] is None
     assert "features are not cached" in capsys.readouterr().out
@@ -190,7 +190,7 @@ def test_features_of_another_network_are_an_error_that_names_them(capsys: pytest
     assert main(["train", *TINY, *SMALLEST, "features.dir=kept", "output_dir=again"]) == 0
 
 
-def test_it_ends_with_what_was_spent_and_saved(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_ends_with_time_spent_and_saved(capsys: pytest.CaptureFixture[str]) -> None:
     trained("trainer.max_epochs=1")
     trained("trainer.max_epochs=1")
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("features:")]

@@ -1,4 +1,4 @@
-"""A run directory holds what the contract says, its numbers agree with each other, and they repeat."""
+"""Test that a run directory is complete, and that its numbers agree with each other and repeat."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def train(*arguments: str, into: str = "o", tiny: list[str] = TINY) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run of finetune_lower with views, mixes and a reference."""
+    """Run finetune_lower once, with views, mixes and a reference."""
     return train(
         "strategy=finetune_lower",
         "augmentation=[crop_resize,mixup]",

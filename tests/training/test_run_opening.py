@@ -1,4 +1,4 @@
-"""Test that what a data set gives reaches the network, and that a run says what was done about it."""
+"""Test that the inputs of a data set reach the network, and that a run prints how they are adapted."""
 
 import logging
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 from conftest import SMALLEST, TINY
 
 from headstart.errors import ConfigError
+from headstart.inputs.decoding import Decoder
 from headstart.inputs.signature import RGB
 from headstart.settings.configs import composed
 from headstart.training.compose import make_data
@@ -19,13 +20,14 @@ LINE = "inputs: first layer unchanged, values from 0 to 510"
 
 @pytest.mark.parametrize("high", [255, 510])
 def test_only_inputs_unlike_rgb_images_are_mentioned(
-    high: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    high: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = composed([*TINY, *SMALLEST, "head.stages=[stage2]"])[0]
     data = make_data(config)
-    data.signature = replace(RGB, high=high)
+    given = replace(RGB, high=high)
+    monkeypatch.setattr(Decoder, "signature", given)
     parts = prepare(config, tmp_path, data=data)
-    assert parts.strategy.backbone.signature == data.signature
+    assert parts.strategy.backbone.signature == data.signature == given
     scale = 1 / (parts.strategy.backbone.preprocessing.std[0] * high)
     assert float(parts.strategy.pixel_scale[0, 0]) == pytest.approx(scale)
     with caplog.at_level(logging.INFO, "headstart.training.opening"):
@@ -35,9 +37,11 @@ def test_only_inputs_unlike_rgb_images_are_mentioned(
 
 
 @pytest.mark.parametrize("setting", ["augmentation=crop_resize", "test_views=flip"])
-def test_views_are_refused_where_they_make_no_sense(setting: str, tmp_path: Path) -> None:
+def test_views_are_refused_where_they_make_no_sense(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = composed([*TINY, *SMALLEST, setting])[0]
     data = make_data(config)
-    data.signature = replace(RGB, views=False)
+    monkeypatch.setattr(Decoder, "signature", replace(RGB, views=False))
     with pytest.raises(ConfigError, match=r"views do not fit the images of"):
         prepare(config, tmp_path, data=data)

@@ -1,4 +1,4 @@
-"""Settings that were typed and are not applied are named, with the reason; those that are applied are not."""
+"""Test that settings that were typed and are not used are named, with the reason."""
 
 from pathlib import Path
 from typing import Any

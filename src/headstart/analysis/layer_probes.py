@@ -20,7 +20,7 @@ from headstart.solvers.probe_fit import fit_probe
 from headstart.strategies import LinearProbe
 from headstart.strategies.fitting import start_features
 from headstart.training.opening import describe_data, warn_of_weights
-from headstart.training.prepare import Parts, prepare
+from headstart.training.prepare import RunParts, prepare
 from headstart.training.reuse import frozen_data
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
         yield None, slice(0, start)
 
 
-def _features(parts: Parts) -> tuple[Features, Features, Features]:
+def _features(parts: RunParts) -> tuple[Features, Features, Features]:
     """Return the features of training, validation and test images, stages side by side; cached as in any run."""
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     device: Any = trainer.strategy.root_device
@@ -101,8 +101,7 @@ def _probe(
     stage: str | None, columns: slice, splits: tuple[Features, Features, Features], strategy: LinearProbe
 ) -> StageProbe:
     train, validation, test = (Features(split.values[:, columns], split.targets) for split in splits)
-    task = strategy.task
-    probe = fit_probe(train, validation, task.width, strategy.strengths, strategy.loss, balanced=task.balanced)
+    probe = fit_probe(train, validation, strategy.task, strategy.strengths, strategy.loss)
     # In single precision, as the head of a run: the same decisions.
     logits = F.linear(test.values, probe.weight.to(test.values), probe.bias.to(test.values))
     return StageProbe(
@@ -116,17 +115,10 @@ def _probe(
     )
 
 
-def _describe(parts: Parts) -> None:
+def _describe(parts: RunParts) -> None:
     data, strategy = parts.data, parts.strategy
-    size = strategy.backbone.preprocessing.image_size
-    log.info(
-        "%s on %s: %d classes, %d training, %d validation and %d test images, %d x %d pixels",
-        strategy.backbone.name, data.name, data.num_classes, len(data.train), len(data.validation), len(data.test),
-        size, size,
-    )  # fmt: skip
-    if data.splits_made:
-        log.info("%s", data.splits_made)
-    describe_data(data)
+    title = f"{strategy.backbone.name} on {data.name}"
+    describe_data(data, title, strategy.backbone.preprocessing.image_size)
     if data.skipped:
         log.warning("%d unreadable images are skipped: %s", len(data.skipped), ", ".join(data.skipped))
     warn_of_weights(strategy)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from headstart.analysis.layer_probes import StageProbe
 
 VALIDATION, TEST, CHOSEN = "#0072B2", "#E69F00", "#000000"  # Okabe & Ito's palette; the first two differ in grey
-
-
 JOINED = "all joined"
 
 
@@ -27,7 +25,7 @@ def best_stage(probes: "Sequence[StageProbe]") -> "StageProbe":
     return max(stages, key=lambda probe: (probe.validation_accuracy, -probe.validation_loss))
 
 
-def verdict(probes: "Sequence[StageProbe]") -> str:
+def layer_verdict(probes: "Sequence[StageProbe]") -> str:
     """Return a line that names the stage that transfers best."""
     best = best_stage(probes)
     return (
@@ -63,19 +61,19 @@ def probes_csv(probes: "Sequence[StageProbe]") -> str:
     return text.getvalue()
 
 
-def write_figure(folder: Path, probes: "Sequence[StageProbe]", title: str) -> None:
+def write_layer_figure(folder: Path, probes: "Sequence[StageProbe]", title: str) -> None:
     """Write layers.png and layers.pdf to the folder."""
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = draw(probes, title)
+        figure = draw_layers(probes, title)
         for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
             image = io.BytesIO()
             figure.savefig(image, format=kind, dpi=150, metadata=metadata)
             write_atomically(folder / f"layers.{kind}", image.getvalue())
 
 
-def draw(probes: "Sequence[StageProbe]", title: str) -> "Figure":
+def draw_layers(probes: "Sequence[StageProbe]", title: str) -> "Figure":
     """Draw accuracy against depth, with horizontal lines for all stages joined."""
     from matplotlib.figure import Figure
 

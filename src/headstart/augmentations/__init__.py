@@ -1,4 +1,4 @@
-"""Views of single images and mixes of batches, composable in a list."""
+"""Augment single images by views and batches by mixes, composable in a list."""
 
 from headstart.augmentations.augmentation import Augmentation
 from headstart.augmentations.augmix import AugMix
@@ -35,6 +35,5 @@ __all__ = [
     "RandAugment",
     "RandomErasing",
     "TrivialAugment",
-
     "View",
-]  # fmt: skip
+]

@@ -1,4 +1,4 @@
-"""The whole augmentation of a run: views of single images, then mixes of batches."""
+"""Join the augmentation of a run: views of single images, then mixes of batches."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""AugMix: chains of mild operations, mixed with the original image."""
+"""Mix chains of mild operations with the original image (AugMix)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

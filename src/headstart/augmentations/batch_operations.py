@@ -1,4 +1,4 @@
-"""The operations of ``operations`` for batches of tensors on any device; each image has its own magnitude.
+"""Apply the operations of ``operations`` to batches on any device; each image has its own magnitude.
 
 ``jpeg`` is missing: it works on one image at a time. Images are uint8 (N, 3, H, W) and are rounded to bytes after each
 operation, as in ``operations``.
@@ -29,7 +29,7 @@ def apply_steps_batch(images: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor
             everything = len(rows) == len(images)
             index = torch.tensor(rows, device=images.device)
             some = images if everything else images[index]
-            changed = warped(some, of_kind) if kind == "warp" else _by_magnitude(kind, some, of_kind)
+            changed = warped(some, of_kind) if kind == "warp" else _apply_kernel(kind, some, of_kind)
             if everything:
                 images = changed
             else:
@@ -60,7 +60,7 @@ def sampled(images: Tensor, matrices: Tensor) -> Tensor:
     return as_bytes(F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
 
 
-def _by_magnitude(kind: str, images: Tensor, steps: Sequence[Step]) -> Tensor:
+def _apply_kernel(kind: str, images: Tensor, steps: Sequence[Step]) -> Tensor:
     magnitudes = torch.tensor([magnitude for _, magnitude in steps], dtype=torch.float32, device=images.device)
     return KERNELS[kind](images, magnitudes.view(-1, 1, 1, 1))
 

@@ -1,4 +1,4 @@
-"""Random brightness, contrast, saturation and hue."""
+"""Change brightness, contrast, saturation and hue at random."""
 
 from collections.abc import Sequence
 

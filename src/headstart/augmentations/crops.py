@@ -1,4 +1,4 @@
-"""Views that crop: they cut a part of an image and return it at the network's size."""
+"""Crop: cut a part of an image and return it at the network's size."""
 
 import math
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ class CropResize(View):
         self.flip, self.branches = flip, copies
 
     def source_side(self, size: int) -> int:
-        """Return the short side, in pixels, at which even the smallest part with the worst aspect need not be enlarged.
+        """Return the short side, in pixels, at which the smallest part with the worst aspect fills the network's input.
 
         Parts are cut from the decoded image. If it had the network's size, most parts would be enlarged.
         """
@@ -122,7 +122,7 @@ class CropResize(View):
         down = [_weights(part.top, part.bottom, height, size, area) for part, area in zip(drawn, filters, strict=True)]
         across = [_weights(part.left, part.right, width, size, area) for part, area in zip(drawn, filters, strict=True)]
         across = [matrix[::-1] if part.mirrored else matrix for part, matrix in zip(drawn, across, strict=True)]
-        rows, columns = (torch.from_numpy(np.stack(of)).to(images.device)[:, None] for of in (down, across))
+        rows, columns = (torch.from_numpy(np.stack(each)).to(images.device)[:, None] for each in (down, across))
         return as_bytes(rows @ (images.float() @ columns.mT))
 
 

@@ -1,4 +1,4 @@
-"""Views that remove information: sharpness, detail, a rectangle."""
+"""Remove information: sharpness, detail, a rectangle."""
 
 import math
 from collections.abc import Sequence

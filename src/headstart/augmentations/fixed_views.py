@@ -1,4 +1,4 @@
-"""Fixed views for evaluation; the predictions for an image's views are averaged."""
+"""Make fixed views for evaluation; the predictions for an image's views are averaged."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Mixes of batches: images (or outputs of a stage) and their targets are mixed with the same weights."""
+"""Mix the images of a batch, or outputs of a stage, and their targets with the same weights."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The operations of the policies on one image, by OpenCV on bytes.
+"""Apply the operations of the policies to one image, by OpenCV on bytes.
 
 An operation is a name and a signed magnitude in physical units. All policies, and the batch form in
 ``batch_operations``, use these units:
@@ -135,7 +135,8 @@ def _posterize(image: PixelArray, bits: float) -> PixelArray:
 
 
 def _solarize(image: PixelArray, threshold: float) -> PixelArray:
-    return _through(image, _inverted_from(math.ceil(threshold)))
+    # Batches hold the threshold in single precision, so both forms invert the same pixels.
+    return _through(image, _inverted_from(math.ceil(np.float32(threshold))))
 
 
 @lru_cache(maxsize=257)

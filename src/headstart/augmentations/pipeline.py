@@ -1,4 +1,4 @@
-"""Views in list order: drawn for each image, then applied by the loader or, from some view on, in batches."""
+"""Draw the views of each image in list order; apply them in the loader or, from some view on, in batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ class Pipeline(Sequence[View]):
     """Apply views one after the other; where none of them ``crops``, images must arrive cropped.
 
     Each image gives ``branches`` images. At most one view makes several images; earlier views are shared by all of
-    them.
+    them. With ``in_batches``, the device applies the views that can run on batches.
     """
 
-    def __init__(self, views: Sequence[View] = ()) -> None:
+    def __init__(self, views: Sequence[View] = (), in_batches: bool = False) -> None:
         self.views = list(views)
         branching = [number for number, view in enumerate(self.views) if view.branches > 1]
         if len(branching) > 1:
@@ -31,6 +31,7 @@ class Pipeline(Sequence[View]):
         crops = [number for number, view in enumerate(self.views) if view.crops]
         self.crops = bool(crops)
         self.last_crop = crops[-1] if crops else 0
+        self.packs = in_batches and self.batch_from < len(self.views)
 
     def __len__(self) -> int:
         return len(self.views)

@@ -1,4 +1,4 @@
-"""Views that apply a list of operations to each image."""
+"""Apply a list of operations to each image."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The contract of a view: it draws what to do to an image, then applies that to one image or to a batch."""
+"""Define a view: it draws what to do to an image, then applies that to one image or to a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ class View:
         return type(self).apply_batch is not View.apply_batch
 
     def source_side(self, size: int) -> int | None:
-        """Return the short side, in pixels, at which a cropping view never enlarges; None: as in evaluation."""
+        """Return the short side, in pixels, that a cropping view never has to enlarge; None for that of evaluation."""
         return None
 
     def draw(self, rng: np.random.Generator, shape: Shape, size: int) -> Any:
@@ -47,7 +47,7 @@ class View:
         return image, drawn
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Any], size: int) -> Tensor:
-        """Apply the draws to images (N, 3, H, W), uint8, on any device; no draw is None."""
+        """Apply the draws to images (N, 3, H, W), uint8, on any device. ``drawn`` has no None."""
         raise NotImplementedError
 
     def __call__(self, image: PixelArray, rng: np.random.Generator, size: int) -> PixelArray:

@@ -1,4 +1,4 @@
-"""Small bottlenecks behind the blocks of a network, and where those blocks are."""
+"""Add small bottlenecks after the blocks of a network, and find these blocks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,9 @@ from headstart.backbones.readout import channels_last_dim
 
 
 class Adapter(nn.Module):
-    """A bottleneck with a way around it, for outputs of the given shape.
+    """A residual bottleneck for outputs of the given shape.
 
-    (N, C, H, W): 1x1 convolutions. (N, T, C), (N, C), and (N, H, W, C) of a square image: linear on the last axis.
+    Convolutions for (N, C, H, W); linear on the last axis for (N, T, C), (N, C), and (N, H, W, C) of a square image.
     """
 
     def __init__(self, shape: tuple[int, ...], reduction: int) -> None:
@@ -26,33 +26,33 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """To the same shape."""
+        """Return ``x`` plus its correction, in the same shape."""
         return x + self.up(self.act(self.down(x)))
 
 
-class Adapted(nn.Module):
-    """A block and the adapter behind it."""
+class AdaptedBlock(nn.Module):
+    """A block followed by its adapter."""
 
     def __init__(self, block: nn.Module, adapter: Adapter) -> None:
         super().__init__()
         self.block, self.adapter = block, adapter
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Whatever the block takes, to what it gives, adapted."""
+        """Return the adapted output of the block, from the arguments of the block."""
         return self.adapter(self.block(*args, **kwargs))
 
 
 def blocks_of(stage: nn.Module, name: str) -> list[str]:
-    """Where the blocks of a stage are."""
+    """Return the dotted names of the blocks of a stage."""
     if isinstance(stage, fx.GraphModule):
         targets = dict.fromkeys(str(node.target) for node in stage.graph.nodes if node.op == "call_module")
         return [f"{name}.{target}" for target in targets if _is_block(stage.get_submodule(target))]
-    return list(_children(stage, name))
+    return list(_blocks_below(stage, name))
 
 
-def _children(module: nn.Module, name: str) -> Iterator[str]:
+def _blocks_below(module: nn.Module, name: str) -> Iterator[str]:
     for key, child in module.named_children():
-        inner = list(_children(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
+        inner = list(_blocks_below(child, f"{name}.{key}")) if type(child) is nn.Sequential else []
         if inner:
             yield from inner
         elif _is_block(child):

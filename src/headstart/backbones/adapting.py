@@ -16,9 +16,8 @@ from headstart.errors import WeightsError
 from headstart.inputs.signature import RGB
 
 log = logging.getLogger(__name__)
-POSITIONS = re.compile(
-    r"pos_emb|position|rel_pos|rel_height|rel_width"
-)  # tensors whose shape depends on the image size
+# Tensors whose shape depends on the image size.
+POSITIONS = re.compile(r"pos_emb|position|rel_pos|rel_height|rel_width")
 INDICES = ("relative_position_index", "relative_coords_table", "attn_mask")  # computed, not learned
 
 
@@ -84,7 +83,7 @@ def torchvision_swin(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> 
 
 
 def _spread(tensor: Tensor, own: Tensor | None) -> Tensor:
-    """Return a first layer (N, 1, H, W) for grey images as one for colour images with the same output on grey ones."""
+    """Return a first layer (N, 1, H, W) spread over three channels, with the same output for grey images."""
     if own is None or tensor.ndim != 4 or own.ndim != 4 or own.shape[1] != RGB.channels or tensor.shape[1] != 1:
         return tensor
     if not tensor.is_floating_point() or own.shape[0] != tensor.shape[0] or own.shape[2:] != tensor.shape[2:]:

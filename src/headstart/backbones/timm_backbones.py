@@ -9,7 +9,7 @@ from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.cutting import CannotCutError, cut
 from headstart.backbones.drop_path import no_drop_path, settle_timm_rate
-from headstart.backbones.timm_sources import source_weights, timm_name, unreadable
+from headstart.backbones.timm_sources import failed_build, load_source_weights, timm_name
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
 from headstart.inputs.signature import RGB
@@ -51,7 +51,7 @@ def timm_backbone(
         tag = f"{config.get('architecture', name)}.{config.get('tag', '')}".rstrip(".")
         info = WeightsInfo(tag, state_sha256(network.state_dict()), str(source), 1.0)
     elif weights == "imagenet":
-        info = source_weights(name, network)
+        info = load_source_weights(name, network)
     elif weights is not None:
         info = load_weights_file(network, weights, name, timm_adapt(network))
     return as_backbone(name, network, image_size, info)
@@ -85,7 +85,7 @@ def build(name: str, seed: int, pretrained: bool = False, drop_path: float | Non
             if isinstance(error, TypeError) and drop_path and "drop_path_rate" in str(error):
                 raise no_drop_path(drop_path, name) from error
             if source_of(name):
-                raise unreadable(name, error) from error
+                raise failed_build(name, error) from error
             if not pretrained:
                 raise
             config = timm.get_pretrained_cfg(name)

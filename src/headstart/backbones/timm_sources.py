@@ -1,4 +1,4 @@
-"""Networks that timm builds from a folder or from the Hugging Face hub."""
+"""Name and fill networks that timm builds from a folder or from the Hugging Face hub."""
 
 from dataclasses import replace
 
@@ -12,21 +12,21 @@ from headstart.settings.sources import DESCRIPTION, FOLDER, HUB, folder_of, plac
 
 
 def timm_name(name: str) -> str:
-    """Return the name in the form that timm takes: a folder without ~."""
+    """Return the name in the form that timm takes: with the full path of a folder."""
     return f"{FOLDER}:{folder_of(name)}" if source_of(name) == FOLDER else name
 
 
-def unreadable(name: str, error: BaseException) -> HeadstartError:
+def failed_build(name: str, error: BaseException) -> HeadstartError:
     """Return the error for a network that cannot be downloaded or built from its description."""
     if source_of(name) == HUB:
-        return _not_fetched(name, error)
+        return _failed_fetch(name, error)
     return ConfigError(
         f"backbone.name={name}: its {DESCRIPTION} does not describe a timm network"
         f" ({type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')})."
     )
 
 
-def source_weights(name: str, network: nn.Module) -> WeightsInfo:
+def load_source_weights(name: str, network: nn.Module) -> WeightsInfo:
     """Fill a network with the weights beside its description. Raises WeightsError if they do not fit."""
     adapt = timm_adapt(network)
     if source_of(name) == FOLDER:
@@ -36,12 +36,12 @@ def source_weights(name: str, network: nn.Module) -> WeightsInfo:
     try:
         state = load_state_dict_from_hf(place_of(name), weights_only=True)
     except Exception as error:  # the hub's client and urllib raise different errors
-        raise _not_fetched(name, error) from error
+        raise _failed_fetch(name, error) from error
     info = fill_from(network, {(): state}, f"The weights of {name}", name, adapt)
     return replace(info, name=name, sha256=state_sha256(network.state_dict()), source=name)
 
 
-def _not_fetched(name: str, error: BaseException) -> WeightsError:
+def _failed_fetch(name: str, error: BaseException) -> WeightsError:
     return WeightsError(
         f"The network {name} could not be downloaded ({type(error).__name__}): fetch {DESCRIPTION} and"
         f" model.safetensors from https://huggingface.co/{place_of(name)} into a folder, and set"

@@ -24,7 +24,7 @@ Rename = Callable[[str], str]
 Groups = Mapping[tuple[str, ...], dict[str, Tensor]]  # named tensors in each sub-dictionary of a file
 
 DEEPEST = 8  # levels of nested sub-dictionaries that are searched
-# What compiling, sharding and activation checkpointing insert into names.
+# Compiling, sharding and activation checkpointing insert these into names.
 WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # A traced network's checkpoint holds the network's own names behind stage names, which may depend on the image size.
 TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
@@ -86,9 +86,9 @@ def _groups(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def load_weights_file(
     network: nn.Module, path: str | Path, backbone: str, adapt: Adapt | None = None, rename: Rename = str
 ) -> WeightsInfo:
-    """Fill a network in place from a file, whatever sub-dictionary and prefix its tensors have.
+    """Fill a network in place from a file with any sub-dictionary and any prefix.
 
-    Of several sub-networks that fit, the one that fills most tensors is loaded; ``placing.ORDER`` breaks ties.
+    The fitting sub-network that fills most tensors is loaded; ``placing.ORDER`` breaks ties.
     ``rename`` maps old tensor names to the network's. ``adapt`` converts a state dict as the network's library does,
     for example resizes positions. Raises WeightsError if nothing fits.
     """
@@ -100,26 +100,26 @@ def load_weights_file(
 def fill_from(
     network: nn.Module, groups: Groups, what: str, backbone: str, adapt: Adapt | None = None, rename: Rename = str
 ) -> WeightsInfo:
-    """Fill a network as ``load_weights_file`` does, and return what was loaded and how it fits."""
+    """Fill a network as ``load_weights_file`` does; messages name the source as ``what``."""
     wanted = network.state_dict()
     groups = _renamed(groups, rename)
     options = [_option(candidate, wanted, what, adapt) for candidate in candidates(groups, wanted)]
     best = max(options, key=lambda option: (option.fits, len(option.placed.fitting), -option.candidate.rank))
     matched, missing = fill(network, best.tensors, what, backbone)
-    alike = [
+    equal = [
         str(option.candidate)
         for option in options
         if option.fits
         and len(option.placed.fitting) == len(best.placed.fitting)
         and not option.candidate.overlaps(best.candidate)
     ]
-    also = f" ({' and '.join(alike)} would fit as well)" if alike else ""
+    also = f" ({' and '.join(equal)} would fit as well)" if equal else ""
     return WeightsInfo(
         matched=matched,
         missing=missing,
         taken=f"{best.candidate}{also}" or None,
         changed=best.changed,
-        unused=(*_parts(best.placed.unused), *_beside(best.candidate, groups)),
+        unused=(*_counted_parts(best.placed.unused), *_unused_beside(best.candidate, groups)),
     )
 
 
@@ -141,24 +141,24 @@ def _option(candidate: Candidate, wanted: Mapping[str, Tensor], what: str, adapt
 
 
 def _renamed(groups: Groups, rename: Rename) -> Groups:
-    """Remove from names what wrappers and traced networks insert, and map old names to the current ones."""
+    """Remove the insertions of wrappers and traced networks from names, and map old names to current ones."""
     return {
         path: {rename(TRACED.sub("", WRAPPERS.sub("", name))): tensor for name, tensor in tensors.items()}
         for path, tensors in groups.items()
     }
 
 
-def _beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
+def _unused_beside(taken: Candidate, groups: Groups) -> tuple[str, ...]:
     """Return the sub-networks beside the loaded one, in its own sub-dictionary."""
     above = taken.prefix.rstrip(".").rpartition(".")[0]
     start = f"{above}." if above else ""
     others = [name for name in groups[taken.path] if not name.startswith(taken.prefix)]
     inside = tuple(name[len(start) :] for name in others if name.startswith(start))
     outside = tuple(name for name in others if not name.startswith(start))
-    return (*(f"{start}{part}" for part in _parts(inside)), *_parts(outside))
+    return (*(f"{start}{part}" for part in _counted_parts(inside)), *_counted_parts(outside))
 
 
-def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
+def _counted_parts(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first components of names, each with its number of tensors."""
     counts: dict[str, int] = {}
     for name in names:

@@ -22,7 +22,7 @@ from headstart.records.names import TENSORBOARD_FOLDER
 from headstart.records.opening import check_stays_inside
 from headstart.records.runs import read_runs
 from headstart.reports.board import plain_name, unique_name, write_board
-from headstart.sweeps.labels import words_of
+from headstart.sweeps.labels import run_labels
 from headstart.sweeps.status import read_status
 
 HOST = "127.0.0.1"  # no other computer may see the runs
@@ -109,7 +109,7 @@ class Links:
         runs = [status.directory for status in statuses]
         taken = {COMPARISON}
         wanted: dict[Path, Path] = {}
-        for run, words in zip(runs, words_of([status.record for status in statuses]), strict=True):
+        for run, words in zip(runs, run_labels([status.record for status in statuses]), strict=True):
             wanted[run / TENSORBOARD_FOLDER] = self.folder / unique_name(plain_name(words), taken)
         for target, link in self.links.items():
             if wanted.get(target) != link:
@@ -146,7 +146,7 @@ def serve(folder: Path, port: int | None, view: str) -> str:
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535, or 0 for any free port.")
     program = TensorBoard(
-        server_class=lambda app, flags: create_port_scanning_werkzeug_server(opening(app, view), flags)
+        server_class=lambda app, flags: create_port_scanning_werkzeug_server(redirecting(app, view), flags)
     )
     program.configure(argv=("tensorboard",), logdir=str(folder), host=HOST, port=port)
     try:
@@ -159,7 +159,7 @@ def serve(folder: Path, port: int | None, view: str) -> str:
     return address
 
 
-def opening(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
+def redirecting(app: Callable[..., Iterable[bytes]], view: str) -> Callable[..., Iterable[bytes]]:
     """Return the WSGI application with its bare address redirected to the query ``view``."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

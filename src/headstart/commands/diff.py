@@ -1,4 +1,4 @@
-"""headstart diff: show the differences of two runs, and whether they should have given the same result."""
+"""headstart diff: show the differences of two runs, and whether their results should be equal."""
 
 import argparse
 import json

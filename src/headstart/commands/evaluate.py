@@ -6,29 +6,28 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.commands.explain import Parser, print_run_error, run_directory, title_of
+from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable
 from headstart.guard import DONE
 from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
-from headstart.records.runs import Run, read_run
+from headstart.records.runs import Run
 from headstart.records.tensors import open_network
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.tables import table_text
 
 if TYPE_CHECKING:
-    from headstart.analysis.explain.network import Rebuilt
     from headstart.analysis.measured_network import MeasuredNetwork
     from headstart.robustness.measuring import Source
-AT_ONCE = 8
-"""Networks that are in memory at once and share corrupted images."""
+AT_ONCE = 8  # networks that are in memory at once and share corrupted images
 
 
 @dataclass
@@ -70,8 +69,8 @@ class _RunErrors:
     code = DONE
 
     @contextmanager
-    def of(self, directory: Path) -> Iterator[None]:
-        """Print an error that the block raises about this run."""
+    def printed_for(self, directory: Path) -> Iterator[None]:
+        """Print an error of this run that is raised inside this context."""
         try:
             yield
         except (HeadstartError, *CONFIG_ERRORS) as error:
@@ -129,37 +128,22 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--images {options.images}: expected a whole number of 1 or more.")
 
 
-def _finished(directory: Path) -> Run:
-    run = read_run(directory)
-    if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be tested again, but this one is {run.status} ({run.reason}).")
-    return run
-
-
-def _rebuilt(run: Run, options: argparse.Namespace) -> "Rebuilt":
-    from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import quieten
-    from headstart.training.prepare import settle_on_the_cpu
-
-    quieten()
-    settle_on_the_cpu()
-    return rebuild(run, options.root, options.trust)
-
-
 # --- clean
 
 
 def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors: _RunErrors) -> None:
+    from headstart.analysis.explain.network import rebuild
+
     for directory in directories:
-        with errors.of(directory):
-            run = _finished(directory)
-            rebuilt = _rebuilt(run, options)
+        with errors.printed_for(directory):
+            run = finished_run(directory, "tested again")
+            rebuilt = rebuild(run, options.root, options.trust)
             predicted = rebuilt.verified_probabilities().argmax(axis=1)
             metric, recorded = run.metric, run.test
             score = float((predicted == rebuilt.predictions.targets).mean())
             if not metric.agrees(float(rebuilt.predictions.per_image.mean()), recorded):
                 raise DataError(f"predictions.csv does not agree with run.json, which says {metric.exact(recorded)}")
-            changed = int((predicted != rebuilt.predictions.said).sum())
+            changed = int((predicted != rebuilt.predictions.predicted).sum())
             agrees = "as run.json says" if not changed else f"run.json says {metric.exact(recorded)}"
             rounding = f"; rounding changed {changed} predictions" if changed else ""
             print(
@@ -176,7 +160,7 @@ def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace,
     baseline = run_directory(options.relative_to).resolve() if options.relative_to else None
     jobs = []
     for directory in dict.fromkeys([*directories, *([baseline] if baseline else [])]):
-        with errors.of(directory):
+        with errors.printed_for(directory):
             jobs.append(_job(directory, options))
     # Runs of one data set come together, because they can share images.
     waiting = sorted((job for job in jobs if job.missing), key=lambda job: (job.run.dataset, job.run.backbone))
@@ -186,7 +170,7 @@ def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace,
     relative = found.get(baseline) if baseline else None
     for job in jobs:
         if job.run.directory in directories and job.known is not None and not job.missing:
-            with errors.of(job.run.directory):
+            with errors.printed_for(job.run.directory):
                 print(_table(job.run, job.known, options, relative, baseline), flush=True)
 
 
@@ -194,16 +178,16 @@ def _job(directory: Path, options: argparse.Namespace) -> Job:
     """Return a run with its valid results and the corruptions still to measure."""
     from headstart.robustness.corruptions import made_by
 
-    run = _finished(directory)
+    run = finished_run(directory, "tested again")
     with open_network(directory, BEST_NETWORK) as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     job = Job(run, weights, read_robustness(directory))
     wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
     known = job.known
     if known is not None:
-        of = (known.weights, known.made_by, known.fingerprint)
+        origin = (known.weights, known.made_by, known.fingerprint)
         count = min(options.images or known.total, known.total)
-        if of != (weights, made_by(known.size), run.fingerprints.get("test")):
+        if origin != (weights, made_by(known.size), run.fingerprints.get("test")):
             print(
                 f"{job.name}: {ROBUSTNESS_FILE} is for other weights, images or packages and is replaced",
                 file=sys.stderr,
@@ -230,15 +214,15 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
 
     groups: dict[object, tuple[Source, list[tuple[Job, MeasuredNetwork]]]] = {}
     for job in jobs:
-        with errors.of(job.run.directory):
+        with errors.printed_for(job.run.directory):
             source, network = _prepare(job, options)
             groups.setdefault(source.key, (source, []))[1].append((job, network))
     for source, members in groups.values():
         wanted = [
-            {name: [at for of, at in job.missing if of == name] for name in dict(job.missing)} for job, _ in members
+            {name: [at for one, at in job.missing if one == name] for name in dict(job.missing)} for job, _ in members
         ]
-        for name, right in measure(source, [network for _, network in members], wanted):
-            for (job, network), by_severity in zip(members, right, strict=True):
+        for name, results in measure(source, [network for _, network in members], wanted):
+            for (job, network), by_severity in zip(members, results, strict=True):
                 assert job.known is not None
                 found = {(name, severity): network.rows_of(correct) for severity, correct in by_severity.items()}
                 job.known = job.known.with_results(found, NAMES)
@@ -249,10 +233,13 @@ def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunError
 
 def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNetwork]":
     """Return a run's test images and its network, checked against predictions.csv on clean images."""
+    from headstart.analysis.explain.network import rebuild
     from headstart.analysis.measured_network import measured_network, source_of
     from headstart.robustness.corruptions import LEAST, made_by
 
-    rebuilt = _rebuilt(job.run, options)
+    rebuilt = rebuild(job.run, options.root, options.trust)
+    if not rebuilt.data.signature.views:
+        raise DataError(f"corruptions of images do not fit its {rebuilt.data.signature.kind}s")
     if rebuilt.data.test.size < LEAST:
         raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, but corruptions need {LEAST} or more")
     predicted = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # corrupted images have one view, too
@@ -284,7 +271,7 @@ def _table(
 ) -> str:
     """Return the table of errors in percent."""
     names, severities = options.corruptions, options.severities
-    shown = replace(found, results={(name, at): found.results[name, at] for name in names for at in severities})
+    shown = replace(found, results={key: found.results[key] for key in product(names, severities)})
     header = ["error (%)", *(f"severity {severity}" for severity in severities), "mean"]
     rows = [
         [name or "mean", *(percent(shown.error(name, severity)) for severity in severities), percent(shown.error(name))]
@@ -292,7 +279,7 @@ def _table(
     ]
     part = "" if found.count == found.total else f" of {found.total:,}, with the classes in proportion"
     lines = [
-        f"{title_of(run)} ({run.directory.name})",
+        f"{run.title} ({run.directory.name})",
         f"clean error {percent(shown.clean_error)} %, mean corruption error {percent(shown.mean_error)} %,"
         f" relative {percent(shown.relative_error)} %, on {found.count:,} images{part}",
     ]
@@ -311,7 +298,7 @@ def normalised(found: Robustness, baseline: Robustness) -> dict[str, float]:
     NaN if the baseline makes no error. Raises DataError if the baseline was tested on other images.
     """
     if (found.images, found.made_by) != (baseline.images, baseline.made_by):
-        raise DataError("it was tested on other images than the run of --relative-to, so their errors have no ratio")
+        raise DataError("the run of --relative-to was tested on other images, so their errors cannot be compared")
     errors = {}
     for name in found.corruptions:
         cells = [cell for cell in found.results if cell[0] == name]

@@ -8,14 +8,12 @@ from typing import NoReturn
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, print_error
-from headstart.progress import ProgressLine
 from headstart.records.explained import EXPLAIN_FILES
 from headstart.records.finding import find_run_directories
 from headstart.records.names import EXPLAIN_FOLDER, RUN_FILE
 from headstart.records.opening import check_stays_inside
 from headstart.records.runs import Run, read_run
-from headstart.settings.configs import CONFIG_ERRORS
-from headstart.settings.configs import explain as explain_config
+from headstart.settings.configs import CONFIG_ERRORS, error_text
 
 IMAGES, MOST_IMAGES = 12, 60
 
@@ -48,7 +46,7 @@ def explain(arguments: Sequence[str]) -> int:
 
 def print_run_error(directory: Path, error: Exception) -> int:
     """Print an error of one run, a HeadstartError or one of Hydra's; return the exit code."""
-    text = str(error) if isinstance(error, HeadstartError) else explain_config(error)
+    text = str(error) if isinstance(error, HeadstartError) else error_text(error)
     kind = CrashError if isinstance(error, CrashError) else DataError
     return print_error(kind(f"{directory.name}: {text}{'' if text.endswith(('.', '?')) else '.'}"))
 
@@ -99,58 +97,26 @@ def run_directory(path: Path) -> Path:
     raise DataError(f"'{path}' is not a run directory{below or ': it has no run.json'}.")
 
 
-def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+def finished_run(directory: Path, use: str) -> Run:
+    """Return a finished run. Raises DataError for another; ``use`` is a word for its message, such as "explained"."""
     run = read_run(directory)
     if not isinstance(run, Run):
-        raise DataError(f"only finished runs can be explained, but this one is {run.status} ({run.reason}).")
+        raise DataError(f"only finished runs can be {use}, but this one is {run.status} ({run.reason}).")
+    return run
+
+
+def _explain_run(directory: Path, options: argparse.Namespace) -> None:
+    run = finished_run(directory, "explained")
     check_stays_inside(directory, EXPLAIN_FOLDER)
     folder = directory / EXPLAIN_FOLDER
     check_writable(folder, "the figures are written there, so make it writable", EXPLAIN_FILES)
-    files = files_of_run(run, options)
+    from headstart.analysis.explain.files import explaining_files
+    from headstart.analysis.explain.network import rebuild
+
+    rebuilt = rebuild(run, options.root, options.trust)
+    files = explaining_files(rebuilt, options.images, options.stage, options.embedding)
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
         write_atomically(folder / name, content)
     for name in files:
         print(folder / name, flush=True)
-
-
-def files_of_run(run: Run, options: argparse.Namespace) -> dict[str, bytes | str]:
-    """Return the content of every file that explains a run, by file name; drawn after all checks."""
-    from headstart.analysis.explain import embedding as plane
-    from headstart.analysis.explain import grad_cam, mistakes
-    from headstart.analysis.explain.drawing import files_of, style
-    from headstart.analysis.explain.network import rebuild
-    from headstart.training.console import quieten
-    from headstart.training.prepare import settle_on_the_cpu
-
-    quieten()
-    settle_on_the_cpu()
-    rebuilt = rebuild(run, options.root, options.trust)
-    if options.stage is not None:  # refuse a wrong name before the pass over all images
-        grad_cam.find_stage(grad_cam.stage_maps(rebuilt.strategy.backbone), rebuilt.strategy.backbone, options.stage)
-    predictions = rebuilt.predictions
-    rows = plane.stratified(predictions.targets)
-    features = rebuilt.verified_features(rows)
-    chosen = mistakes.choose(predictions, options.images)
-    maps = grad_cam.explain_classes(rebuilt, chosen, options.stage)
-    with ProgressLine(f"embedding by {options.embedding}", unit=""):
-        points = plane.embed(features, rows, options.embedding)
-    shown = [rebuilt.data.test.image(int(position)) for position in rebuilt.positions[chosen.rows]]
-    title = title_of(run)
-    metric = run.metric
-    headed = f"{title}: test {metric.words} {metric.text(float(predictions.per_image.mean()))}"
-    with style():
-        return {
-            **files_of(mistakes.draw_mistakes(predictions, chosen, shown, headed), "mistakes"),
-            **files_of(grad_cam.draw_class_maps(predictions, chosen, shown, maps, title), "grad_cam"),
-            **files_of(plane.draw_embedding(predictions, points, title), "embedding"),
-            "mistakes.csv": mistakes.mistakes_csv(predictions, chosen),
-            "embedding.csv": plane.embedding_csv(predictions, points),
-        }
-
-
-def title_of(run: Run) -> str:
-    """Return the title of a run."""
-    augmentation = f", {'+'.join(run.augmentation)}" if run.augmentation else ""
-    seed = "" if run.seed is None else f", seed {run.seed}"
-    return f"{run.strategy} of {run.backbone} on {run.dataset}{augmentation}{seed}"

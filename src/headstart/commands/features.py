@@ -27,13 +27,13 @@ def features(arguments: Sequence[str]) -> int:
         raise HeadstartError(f"There is no folder {options.dir}; name the folder of the cache with --dir.")
     store = Store(options.dir, 0)
     if options.action == "list":
-        print(listed(store))
+        print(entries_table(store))
     else:
-        print(cleared(store, options.entries))
+        print(clear_entries(store, options.entries))
     return DONE
 
 
-def listed(store: Store) -> str:
+def entries_table(store: Store) -> str:
     """Return a table with a row per cache entry."""
     header = ["entry", "backbone", "up to", "pixels", "engine", "views", "rows", "MB", "used"]
     rows, total = [], 0
@@ -61,7 +61,7 @@ def listed(store: Store) -> str:
     return f"{table_text(header, rows, right)}\n{counted(len(rows))}, {total / 1e6:.1f} MB in {store.folder}"
 
 
-def cleared(store: Store, wanted: Sequence[str]) -> str:
+def clear_entries(store: Store, wanted: Sequence[str]) -> str:
     """Remove the named entries, or everything; return a sentence about the freed space."""
     entries = store.entries()
     if wanted:

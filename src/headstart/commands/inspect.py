@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from headstart.commands.train import USER_ERRORS, answered
+from headstart.commands.train import USER_ERRORS, answered, reason
 from headstart.errors import ConfigError
-from headstart.settings.configs import CONFIG_ERRORS, choices, composed, explain
-from headstart.settings.early_checks import named_well
+from headstart.settings.configs import choices, composed
+from headstart.settings.early_checks import resolved_and_checked
 from headstart.settings.parts import SEVERAL_TASK
 from headstart.tables import share_text, table_text
 
@@ -51,7 +51,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _print_tables(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _print_tables(arguments))
 
 
 def _print_tables(arguments: Sequence[str]) -> None:
@@ -104,13 +104,6 @@ def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
     return backbone.name, backbone.preprocessing.image_size, anatomy(backbone), backbone.feature_dim
 
 
-def reason(error: Exception, arguments: Sequence[str]) -> str:
-    """Return what was wrong with the arguments, in one sentence."""
-    if str(error).startswith("Ambiguous value for argument"):
-        return "inspect takes one network at a time; give each setting one value."
-    return explain(error, arguments) if isinstance(error, CONFIG_ERRORS) else str(error)
-
-
 def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     """Return the settings of a run and the name of their strategy."""
     keys = {argument.split("=")[0].lstrip("+~") for argument in arguments}
@@ -122,7 +115,7 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     config, choices = composed(own)
     if config.task.get("_target_") == SEVERAL_TASK:
         raise ConfigError("task=several: what a strategy trains does not depend on the outputs; leave the task out.")
-    return named_well(config, own), choices["strategy"]
+    return resolved_and_checked(config, own), choices["strategy"]
 
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:

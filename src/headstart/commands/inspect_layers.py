@@ -6,14 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.analysis.layer_report import probes_csv, probes_table, verdict, write_figure
-from headstart.commands.inspect import reason
+from headstart.analysis.layer_report import layer_verdict, probes_csv, probes_table, write_layer_figure
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
 from headstart.files import check_writable, write_atomically
 from headstart.records.names import SETTINGS_FILE
 from headstart.settings.configs import composed
-from headstart.settings.early_checks import named_well
+from headstart.settings.early_checks import resolved_and_checked
 from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
 from headstart.settings.sources import short_name
@@ -44,7 +43,7 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _probe_and_print(arguments), lambda error: reason(error, arguments))
+    return answered(arguments, HELP, lambda: _probe_and_print(arguments))
 
 
 def _probe_and_print(arguments: Sequence[str]) -> None:
@@ -53,15 +52,14 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     check_writable(output, "choose another output_dir")
     from headstart.analysis.layer_probes import probe_stages
     from headstart.training.compose import make_data
-    from headstart.training.console import quieten, talking
-    from headstart.training.prepare import settle_on_the_cpu, settled
+    from headstart.training.console import show_log
+    from headstart.training.prepare import run_settings, settle_process
 
-    quieten()
-    settle_on_the_cpu()
-    config = OmegaConf.create(settled(config))
-    with talking():
+    settle_process()
+    config = OmegaConf.create(run_settings(config))
+    with show_log():
         probes = probe_stages(config, output)
-    print(f"\n{probes_table(probes)}\n\n{verdict(probes)}", flush=True)
+    print(f"\n{probes_table(probes)}\n\n{layer_verdict(probes)}", flush=True)
     backbone = str(config.backbone.get("name") or choices["backbone"])
     dataset = str(make_data(config).name)
     folder = make_run_directory(
@@ -69,7 +67,7 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     )
     write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "layers.csv", probes_csv(probes))
-    write_figure(folder, probes, f"{backbone} on {dataset}")
+    write_layer_figure(folder, probes, f"{backbone} on {dataset}")
     print(f"written to {folder}")
 
 
@@ -96,7 +94,7 @@ def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
                 f"trainer.{name}: inspect layers uses all images; leave it out, or use fewer images with"
                 " dataset.labels_per_class."
             )
-    config = named_well(config, arguments)
+    config = resolved_and_checked(config, arguments)
     # Without epochs and a run directory, loggers and callbacks have nothing to do.
     config.logger, config.callbacks = {}, {}
     whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}

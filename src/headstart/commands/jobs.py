@@ -19,7 +19,7 @@ from headstart.records.record import RunRecord
 from headstart.settings import identity
 from headstart.sweeps.earlier import UNFINISHED, abandoned, earlier_runs, folders_to_search
 from headstart.training.crashes import happens_again
-from headstart.training.prepare import Described, describe
+from headstart.training.prepare import DescribedRun, describe
 from headstart.training.run import carry_out, follow
 
 POLL_SECONDS = 0.02
@@ -49,7 +49,7 @@ class ResumePolicy:
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
 
-def do(
+def run_or_skip(
     config: DictConfig, parent: Path, choices: Mapping[str, Any], overrides: Sequence[str] = (), in_sweep: bool = False
 ) -> Result:
     """Carry out a run, unless an earlier run with the same settings and data makes it unnecessary.
@@ -92,12 +92,12 @@ def do(
         return Result({"failed": "retried", "new": "finished"}.get(word, "resumed"), directory, score)
 
 
-def _found(described: Described, parent: Path) -> list[RunRecord]:
+def _found(described: DescribedRun, parent: Path) -> list[RunRecord]:
     return earlier_runs(folders_to_search(Path(str(described.config.output_dir)), parent), described.config_hash)
 
 
 def _states(found: Sequence[RunRecord]) -> list[tuple[Path, str, bool]]:
-    return [(run.directory, run.status, run.lives) for run in found]
+    return [(run.directory, run.status, run.is_running) for run in found]
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _one_at_a_time(output_dir: Path) -> Iterator[None]:
 
 
 def _earlier_result(
-    described: Described, found: Sequence[RunRecord], policy: ResumePolicy, follows: bool, overrides: Sequence[str]
+    described: DescribedRun, found: Sequence[RunRecord], policy: ResumePolicy, follows: bool, overrides: Sequence[str]
 ) -> Result | None:
     """Return the result of an earlier run that makes this one unnecessary, or None.
 
@@ -129,7 +129,7 @@ def _earlier_result(
             other = "" if run.get("provenance", "source_sha256") == _source() else ", with another version of headstart"
             print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
             return Result("skipped", run.directory, _score(run))
-        if run.lives and not follows:
+        if run.is_running and not follows:
             print(f"skipped: running in another process: {run.directory}")
             return Result("elsewhere", run.directory, _score(run))
     return None
@@ -140,10 +140,10 @@ def _score(run: RunRecord) -> float:
     return math.nan if run.validation is None else run.validation
 
 
-def _place(described: Described, found: Sequence[RunRecord], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
+def _place(described: DescribedRun, found: Sequence[RunRecord], policy: ResumePolicy, parent: Path) -> tuple[Path, str]:
     """Return the directory to run in and the status of its run: "new" for a new directory."""
     for run in reversed(found):
-        if policy.resume and run.status in (*UNFINISHED, "failed") and not run.lives:
+        if policy.resume and run.status in (*UNFINISHED, "failed") and not run.is_running:
             return run.directory, run.status
     left = abandoned(parent, described.name) if policy.resume else None
     return left or identity.make_run_directory(parent, described.name), "new"

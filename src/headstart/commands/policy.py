@@ -15,8 +15,8 @@ from headstart.commands.train import answered
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded
 from headstart.seeds import generator
-from headstart.settings.configs import CONFIG_ERRORS, composed, explain
-from headstart.settings.early_checks import named_well
+from headstart.settings.configs import composed
+from headstart.settings.early_checks import resolved_and_checked
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import is_whole
 from headstart.tables import share_text, table_text
@@ -63,25 +63,19 @@ def policy(arguments: Sequence[str]) -> int:
         if shown:
             print(OmegaConf.to_yaml(config), end="")
         else:
-            _search_and_print(named_well(config, settings))
+            _search_and_print(resolved_and_checked(config, settings))
 
-    return answered(arguments, HELP, work, lambda error: _reason(error, settings))
-
-
-def _reason(error: Exception, arguments: Sequence[str]) -> str:
-    if str(error).startswith("Ambiguous value for argument"):
-        return "policy takes one set of settings; give each setting one value."
-    return explain(error, arguments, CONFIG) if isinstance(error, CONFIG_ERRORS) else str(error)
+    return answered(arguments, HELP, work, CONFIG)
 
 
 def _search_and_print(config: DictConfig) -> None:
-    from headstart.training.console import quieten, talking
+    from headstart.training.console import show_log, silence_lightning
 
     settings = search_settings(config)
     output = _writable(config.policy.output)
-    quieten()
-    with talking():
-        found, provenance = _found(config, settings)
+    silence_lightning()
+    with show_log():
+        found, provenance = _searched(config, settings)
         _write(output, found, provenance)
     print(f"\n{policy_table(found.policy)}\n")
     print(
@@ -129,8 +123,8 @@ class SearchPreprocessing:
     crop_fraction: float = 1.0
 
 
-def _found(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
-    """Return the policy and its provenance; both are the same whenever the search is repeated."""
+def _searched(config: DictConfig, settings: "SearchSettings") -> "tuple[FoundPolicy, dict[str, Any]]":
+    """Return the policy and its provenance, which are equal in every repetition of the search."""
     from headstart.augmentations.learned.search import SearchEpoch, search
     from headstart.training.compose import make_data
 

@@ -6,48 +6,28 @@ The repeat is marked in its run.json, so that report, board, status and sweeps d
 import argparse
 import json
 import os
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from headstart.analysis.reproduction import BIT_EQUAL, THEN_NOW, seed_lines, verdict
 from headstart.commands.diff import describe, section_lines
-from headstart.comparison.diff import circumstances, compare_predictions, compare_results, pairs_text, same_bytes
+from headstart.comparison.diff import circumstances, compare_results
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
 from headstart.kinds import kind_of, metric_of
 from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord, read_record, record_of
-from headstart.records.runs import Run, read_run
 from headstart.records.settings_file import read_config
-from headstart.settings.configs import CONFIG_ERRORS, explain
-from headstart.settings.effects import augmentation_names, flatten, is_indifferent, is_seed
-from headstart.settings.foreign import keep_inside, reads
+from headstart.settings.configs import CONFIG_ERRORS, error_text
+from headstart.settings.effects import augmentation_names, flatten
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.leaves import is_whole
 from headstart.settings.targets import check_targets
-
-BIT_EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the interval", "different"
-SAME, OTHER = 0, 1  # exit codes
-THEN_NOW = ("then", "now")
-ROUNDING = 1e-5  # early runs have single-precision metrics in run.json
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One of the three verdicts and its reasons, one sentence each."""
-
-    word: str
-    reasons: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0 if the run was reproduced, else 1."""
-        return OTHER if self.word == DIFFERENT else SAME
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -60,7 +40,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     try:
         return _reproduced(options)
     except CONFIG_ERRORS as error:
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(error_text(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,13 +64,13 @@ def _reproduced(options: argparse.Namespace) -> int:
     original = _original(options.run)
     config = read_config(original.directory)
     output = options.output
-    place(config, original, output, options.root, options.weights)
+    set_places(config, original, output, options.root, options.weights)
     check_targets(OmegaConf.to_container(config), options.trust)
     changes = keep_inside(config, output.absolute(), options.trust)
     check_writable(output, "choose another --output")
 
     print(f"original: {describe(original)}")
-    if found := reads(config):
+    if found := places_read(config):
         print(f"reads:    {', '.join(found)}")
     print(*(f"note: {change}" for change in changes), sep="\n")
     repeated = _repeated(original, config, output)
@@ -113,7 +93,7 @@ def _repeated(original: RunRecord, config: DictConfig, output: Path) -> RunRecor
     if config.get("features") is not None and config.features.get("engine") == "auto":
         config.features.engine = engine_of(original) or "auto"
     with _threads_of(original):
-        now = today(config, output)
+        now = current_record(config, output)
         for line in section_lines(circumstances(original, now), THEN_NOW):
             print(line)
         if original.content.get("config_hash") != now.content["config_hash"]:
@@ -153,7 +133,7 @@ def _original(path: Path) -> RunRecord:
     return record
 
 
-def place(config: DictConfig, original: RunRecord, output: Path, root: Path | None, weights: Path | None) -> None:
+def set_places(config: DictConfig, original: RunRecord, output: Path, root: Path | None, weights: Path | None) -> None:
     """Change the paths in ``config``, and nothing that determines the result.
 
     Features are computed again, because reading an earlier run's features would prove little.
@@ -208,17 +188,15 @@ def _threads_of(original: RunRecord) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def today(config: DictConfig, output: Path) -> RunRecord:
+def current_record(config: DictConfig, output: Path) -> RunRecord:
     """Return the record of the run as it would start now: reads data and weights, and trains nothing."""
     from headstart.inputs.facts import Facts
     from headstart.records import provenance
     from headstart.settings import identity
-    from headstart.training.console import quieten
-    from headstart.training.prepare import prepare, settle_on_the_cpu, settled
+    from headstart.training.prepare import prepare, run_settings, settle_process
 
-    quieten()
-    settle_on_the_cpu()
-    settings = settled(config)
+    settle_process()
+    settings = run_settings(config)
     parts = prepare(OmegaConf.create(settings), output)
     data = parts.data
     data_hash = data.source_hash(Facts(None))
@@ -251,96 +229,3 @@ def _made_since(before: set[Path], output: Path, wanted: str) -> RunRecord:
     fresh = map(record_of, set(output.iterdir()) - before)
     own = [record for record in fresh if record.content.get("config_hash") == wanted]
     return max(own, key=lambda record: str(record.content.get("started_at")))
-
-
-def verdict(original: RunRecord, repeated: RunRecord) -> Verdict:
-    """Compare a repeat with its original and return the verdict.
-
-    ``bit-equal``: all metrics are equal, and predictions.csv byte by byte. ``within the interval``: not bit-equal, but
-    the 95 % interval of the difference in the primary metric on test, paired over test images, includes 0.
-    ``different``: otherwise, also if the data differ or a run contradicts itself.
-    """
-    data = [record.get("provenance", "dataset_fingerprint") for record in (original, repeated)]
-    figures = [_figures(original, repeated)]
-    if all(data) and data[0] != data[1]:
-        return Verdict(DIFFERENT, ("The data are not the same, so the results may differ.", *figures))
-    then, now = (record.directory / TEST_PREDICTIONS for record in (original, repeated))
-    if original.metrics == repeated.metrics and same_bytes(then, now):
-        return Verdict(BIT_EQUAL, ("Every metric and every prediction is equal to the last bit.", *figures))
-    try:
-        for record in (original, repeated):
-            _check_agreement(record)
-        metric = metric_of(original.content)
-        pairs = compare_predictions(then, now, kind_of(original.content), metric)
-    except DataError as error:
-        return Verdict(DIFFERENT, (f"The test images cannot be compared one by one: {error}.", *figures))
-    low, high = pairs.interval
-    return Verdict(WITHIN if low <= 0 <= high else DIFFERENT, (*figures, pairs_text(pairs, metric, THEN_NOW)))
-
-
-def _check_agreement(record: RunRecord) -> None:
-    """Raise DataError if run.json and predictions.csv give different values of the primary metric on test."""
-    kind, metric = kind_of(record.content), metric_of(record.content)
-    scores = kind.per_image(read_predictions(record.directory / TEST_PREDICTIONS, kind), metric.name)
-    counted, stated = float("nan") if scores is None else float(scores.mean()), _score_of(record)
-    if not metric.agrees(counted, stated, ROUNDING):
-        raise DataError(
-            f"in '{record.directory}' run.json has a test {metric.words} of {metric.exact(stated)}, but predictions.csv"
-            f" gives {metric.exact(counted)}"
-        )
-
-
-def _score_of(record: RunRecord) -> float:
-    """Return the primary metric on test. Raises DataError where run.json does not say."""
-    name = f"test/{metric_of(record.content).name}"
-    if name not in record.metrics:
-        raise DataError(f"run.json has no {name}")
-    return record.metrics[name]
-
-
-def _figures(original: RunRecord, repeated: RunRecord) -> str:
-    then, now, metric = _score_of(original), _score_of(repeated), metric_of(original.content)
-    what = f"Test {metric.words}"
-    if then == now:
-        return f"{what}: {metric.exact(then)}, then and now."
-    return f"{what}: {metric.exact(then)} then, {metric.exact(now)} now, {metric.exact_difference(now - then)}."
-
-
-def seed_lines(original: RunRecord, repeated: RunRecord) -> list[str]:
-    """Return a line on the variation over seeds, from runs beside the original that differ only in their seeds."""
-    metric = metric_of(original.content)
-    scores = [_score_of(record) for record in (original, *other_seeds(original))]
-    if len(scores) < 2:
-        return []
-    mean, deviation = statistics.fmean(scores), statistics.stdev(scores)
-    line = f"Over {len(scores)} seeds, including the original's: {metric.exact_pair(mean, deviation)}"
-    difference = _score_of(repeated) - _score_of(original)
-    if difference and deviation:
-        line += f"; the difference is {abs(difference) / deviation:.2g} of this standard deviation"
-    return [f"{line}."]
-
-
-def other_seeds(original: RunRecord) -> list[RunRecord]:
-    """Return finished runs in the same folder that differ from the original only in their seeds, one per seed."""
-    home = original.directory.resolve()
-    wanted = _settings(original.config)
-    found: dict[str, RunRecord] = {_seeds(original.config): original}
-    for folder in sorted(home.parent.iterdir()):
-        record = read_run(folder)
-        if folder == home or not isinstance(record, Run) or record.is_repeat:
-            continue
-        same_metric = record.task == original.task
-        if same_metric and _settings(record.config) == wanted:
-            found.setdefault(_seeds(record.config), record)
-    return list(found.values())[1:]
-
-
-def _settings(config: Mapping[str, Any]) -> str:
-    """Return the settings other than seeds that determine a result, as text."""
-    kept = [(key, value) for key, value in config.items() if not is_seed(key) and not is_indifferent(key)]
-    augmentations = [key for key, _ in kept if key.startswith("augmentation")]  # their order matters
-    return json.dumps([sorted(kept, key=lambda pair: pair[0]), augmentations], default=str)
-
-
-def _seeds(config: Mapping[str, Any]) -> str:
-    return json.dumps(sorted((key, value) for key, value in config.items() if is_seed(key)), default=str)

@@ -32,7 +32,7 @@ def as_text(found: Overview) -> str:
     parts = []
     if found.runs:
         parts.append(_table(found.runs))
-        wrong = [f"{_near(run.directory)}: {run.message}" for run in found.runs if run.message]
+        wrong = [f"{_shown_path(run.directory)}: {run.message}" for run in found.runs if run.message]
         parts += ["\n".join(wrong)] if wrong else []
     parts += [_sweep_line(sweep) for sweep in found.sweeps]
     return "\n\n".join([*parts, total_line(found)])
@@ -55,7 +55,7 @@ def total_line(found: Overview) -> str:
 
 def _remaining(found: Overview) -> float | None:
     """Return the longest remaining time of running sweeps and runs, in seconds, or None if one is unknown."""
-    sweeps = [sweep for sweep in found.sweeps if sweep.lives]
+    sweeps = [sweep for sweep in found.sweeps if sweep.is_running]
     alone = [
         run
         for run in found.runs
@@ -67,7 +67,7 @@ def _remaining(found: Overview) -> float | None:
 
 
 def as_json(found: Overview) -> dict[str, Any]:
-    """Return everything that is known as JSON; times are in seconds, or null if unknown."""
+    """Return all known facts as JSON; times are in seconds, or null if unknown."""
     return {
         "schema": 1,
         "runs": [
@@ -80,7 +80,7 @@ def as_json(found: Overview) -> dict[str, Any]:
         ],
         "sweeps": [
             {
-                "directory": str(sweep.directory), "running": sweep.lives, "jobs": sweep.jobs, "left": sweep.left,
+                "directory": str(sweep.directory), "running": sweep.is_running, "jobs": sweep.jobs, "left": sweep.left,
                 "outdated": sweep.outdated, "message": sweep.message,
                 "remaining_seconds": sweep.remaining, "command": list(sweep.command),
             }
@@ -110,12 +110,12 @@ def _table(runs: Sequence[RunStatus]) -> str:
     directories = [run.directory for run in runs]
     settings = setting_columns([run.record for run in runs])
     home = Path(os.path.commonpath([directory.parent for directory in directories]))
-    names = run_names(directories, home) if settings else [_near(directory) for directory in directories]
+    names = run_names(directories, home) if settings else [_shown_path(directory) for directory in directories]
     header = ["run", *settings, "status", "epochs", "time", "to go", "test"]
     values = list(zip(*settings.values(), strict=True)) or [()] * len(runs)
     rows = [[name, *own, *_progress(run)] for name, own, run in zip(names, values, runs, strict=True)]
     table = table_text(header, rows, [False] * (len(header) - 4) + [True] * 4, terminal_width())
-    return f"runs below {_near(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
+    return f"runs below {_shown_path(home)}:\n\n{table}" if settings and home != Path.cwd().resolve() else table
 
 
 def _progress(run: RunStatus) -> list[str]:
@@ -132,22 +132,22 @@ def _progress(run: RunStatus) -> list[str]:
 def _sweep_line(sweep: SweepStatus) -> str:
     """Return the remaining jobs and time of a sweep, and the command that resumes it if it is not running."""
     if sweep.message:
-        return f"sweep {_near(sweep.directory)}: {sweep.message}"
+        return f"sweep {_shown_path(sweep.directory)}: {sweep.message}"
     jobs = "unknown number of jobs" if sweep.jobs is None else f"{sweep.jobs} job{'' if sweep.jobs == 1 else 's'}"
-    line = f"sweep {_near(sweep.directory)}: {jobs}"
+    line = f"sweep {_shown_path(sweep.directory)}: {jobs}"
     if sweep.left:
         line += f", {sweep.left} left"
     if sweep.remaining:
         line += f", {in_two_units(sweep.remaining)} to go"
     if sweep.outdated:
         line += f"; {sweep.outdated} finished on data that have changed since"
-    if not sweep.lives and sweep.left:
+    if not sweep.is_running and sweep.left:
         words = [word for part in sweep.command[:1] for word in part.split()] + list(sweep.command[1:])
         line += f"; not running; to resume: {shlex.join(words)}"
     return line
 
 
-def _near(directory: Path) -> str:
+def _shown_path(directory: Path) -> str:
     """Return the path relative to the working directory if it is inside, else unchanged."""
     here = Path.cwd().resolve()
     return str(directory.relative_to(here)) if directory.is_relative_to(here) else str(directory)

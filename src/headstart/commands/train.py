@@ -31,16 +31,16 @@ from headstart.records.outcomes import (
 from headstart.records.sweep_file import sweep_record
 from headstart.settings.configs import (
     CONFIG_ERRORS,
+    checking_settings,
     conf_folder,
-    explain,
-    from_hydra,
-    guarded,
+    error_text,
     help_text,
     missing_plugin,
+    raised_by_hydra,
     refuse_parts,
 )
-from headstart.settings.early_checks import TRUST, check_early, closed
-from headstart.sweeps.beginning import Sweep, ended, follows, own_settings
+from headstart.settings.early_checks import TRUST, check_early, resolved
+from headstart.sweeps.beginning import Sweep, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 from headstart.training.crashes import crash_of
 
@@ -50,18 +50,16 @@ if TYPE_CHECKING:
 WITH_VALUE = (  # Hydra's flags that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
 )
-LOOKING = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # these run nothing
+WITHOUT_RUN = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # no run starts
 OPTIONAL_VALUE = ("--info", "-i")
 _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
-def answered(
-    arguments: Sequence[str], help_text: str, work: Callable[[], object], reason: Callable[[Exception], str]
-) -> int:
+def answered(arguments: Sequence[str], help_text: str, work: Callable[[], object], config: str = "train") -> int:
     """Print a command's help if the arguments ask for it, or else do its work; return the exit code.
 
-    Raises ConfigError, with the text of ``reason``, for settings that Hydra refuses.
+    ``config`` is the config file that it starts from. Raises ConfigError for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
@@ -69,8 +67,15 @@ def answered(
     try:
         work()
     except CONFIG_ERRORS as error:
-        raise ConfigError(reason(error)) from error
+        raise ConfigError(reason(error, arguments, config)) from error
     return DONE
+
+
+def reason(error: Exception, arguments: Sequence[str], config: str = "train") -> str:
+    """Return one sentence about wrong arguments of a command that makes no sweep."""
+    if str(error).startswith("Ambiguous value for argument"):
+        return "This command takes one value for each setting."
+    return error_text(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -83,9 +88,9 @@ def train(arguments: Sequence[str]) -> int:
     remember_gpus()
     words = flags_first(arguments)
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
-    looks = any(word.partition("=")[0] in LOOKING for word in words)
+    runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    with _command_line(["headstart train", *words]), guarded(None if looks else check_early, sweeps):
+    with _command_line(["headstart train", *words]), checking_settings(None if runs_nothing else check_early, sweeps):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(words)) is not None:
@@ -94,23 +99,23 @@ def train(arguments: Sequence[str]) -> int:
             command()
         except KeyboardInterrupt as error:
             print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
-            _conclude(ended())
+            _conclude(end_sweep())
             return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
         except _NoData as refused:
-            ended()
+            end_sweep()
             return _print_error(refused.error, arguments)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
-            ended()
-            if from_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
+            end_sweep()
+            if raised_by_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
             return _print_error(missing_plugin(error), arguments, also=(ValueError,))
-    return _conclude(ended())
+    return _conclude(end_sweep())
 
 
 def _conclude(sweep: Sweep | None) -> int:
     """Print the summary of a sweep; return the exit code of the command."""
     if sweep is None:
-        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].told else FAILED
+        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].correctable else FAILED
     outcomes = read_outcomes(sweep.folder)
     failed = any(outcome.word == "failed" for outcome in outcomes)
     print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
@@ -132,8 +137,8 @@ class _NoData(BaseException):
 def job(config: DictConfig) -> float:
     """Carry out one job in the process of a launcher; return its validation score, or NaN if it failed.
 
-    The outcome is recorded for the command that waits for it. Errors are not raised to Hydra, which would print its own
-    message; only an interruption is.
+    The outcome is recorded for the command that waits for it. Only an interruption is raised to Hydra, which would
+    print its own message about other errors.
     """
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
@@ -145,7 +150,7 @@ def job(config: DictConfig) -> float:
         in_one_sentence = isinstance(error, USER_ERRORS) and not isinstance(error, CrashError)
         outcome = JobOutcome(
             number, tuple(overrides), word, None if directory is None else str(directory), in_one_sentence,
-            None if error is None else explain(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
+            None if error is None else error_text(error, overrides) if isinstance(error, CONFIG_ERRORS) else str(error),
             time.monotonic() - begun,
         )  # fmt: skip
         if sweep is None or follows():
@@ -235,14 +240,14 @@ def start(
 ) -> "Result":
     """Start, resume or skip one run in a folder."""
     refuse_parts(overrides)
-    config = closed(config)
+    config = resolved(config)
     trusted = check_early(config, overrides)
     with _importing():
-        from headstart.commands.jobs import do
+        from headstart.commands.jobs import run_or_skip
         from headstart.settings.targets import check_targets
 
         check_targets(OmegaConf.to_container(config), trusted, TRUST)
-    return do(config, folder, choices, overrides, in_sweep)
+    return run_or_skip(config, folder, choices, overrides, in_sweep)
 
 
 @contextmanager
@@ -261,7 +266,7 @@ def _importing() -> Iterator[None]:
 
 def _print_error(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
     if isinstance(error, CONFIG_ERRORS):
-        error = ConfigError(explain(error, arguments))
+        error = ConfigError(error_text(error, arguments))
     elif isinstance(error, also):
         error = ConfigError(str(error))
     return print_error(crash_of(error) or error)

@@ -19,7 +19,7 @@ class Budget:
     seconds: float
     """Their total training time, without test passes; NaN if no run records it."""
     candidates: int
-    """Epochs, strengths, mixes and the like that validation compared inside all of them; a run that says none has 1."""
+    """Epochs or settings that validation compared inside these runs; a run that records none counts as 1."""
     rule: str
     """How the reported network was chosen."""
 
@@ -31,11 +31,11 @@ def budget_of(group: RunGroup) -> Budget:
     tried = group.tried or group.runs
     settings = {tuple(value_of(run, key) for key in group.tuned) for run in tried}
     seconds = [run.cost["train_seconds"] for run in tried if "train_seconds" in run.cost]
-    parts = [_inside(group.runs)]
+    parts = [_own_choices(group.runs)]
     names = short_names(list(group.tuned))
     for key, value in group.tuned.items():
         count = len({value_of(run, key) for run in tried})
-        parts.append(f"{names[key]} {value}, the best of {count}{_shared(group)}")
+        parts.append(f"{names[key]} {value}, the best of {count}{_seeds_compared(group)}")
     choice = "; ".join(part for part in parts if part)
     return Budget(
         len(tried),
@@ -47,24 +47,24 @@ def budget_of(group: RunGroup) -> Budget:
 
 
 def choices_of(run: Run) -> dict[str, int]:
-    """Return what validation chose inside a run, with how many candidates there were, where they were two or more."""
+    """Return how many candidates validation compared inside a run, by name; only where there were two or more."""
     selection = run.get("selection")
     if not isinstance(selection, dict):
         return {}
     choices = selection.get("choices")
-    if not isinstance(choices, dict):  # a run of before: its rows of scores alone
+    if not isinstance(choices, dict):  # a run of an earlier version records the rule and a number
         rule = selection.get("rule")
         choices = {rule.split(" ")[0]: selection.get("tried")} if isinstance(rule, str) else {}
     return {str(name): tried for name, tried in choices.items() if isinstance(tried, int) and tried > 1}
 
 
-def _shared(group: RunGroup) -> str:
-    """Say on how many seeds, or folds, settings were compared."""
-    what = "seed" if all(run.fold is None for run in group.runs) else "fold"
-    return f" on {group.tuned_on} shared {what}{'' if group.tuned_on == 1 else 's'}" if group.tuned_on else ""
+def _seeds_compared(group: RunGroup) -> str:
+    """Return the number of seeds, or folds, on which settings were compared, as text."""
+    unit = "seed" if all(run.fold is None for run in group.runs) else "fold"
+    return f" on {group.tuned_on} shared {unit}{'' if group.tuned_on == 1 else 's'}" if group.tuned_on else ""
 
 
-def _inside(runs: Sequence[Run]) -> str:
-    """Say what each run chose by itself: its best epoch, its best setting, or several."""
+def _own_choices(runs: Sequence[Run]) -> str:
+    """Return what each run chose by itself, as text: its best epoch, its best setting, or both."""
     texts = {", ".join(f"{name} of {tried}" for name, tried in choices_of(run).items()) for run in runs}
     return " or ".join(f"best {text}" for text in sorted(texts - {""}))

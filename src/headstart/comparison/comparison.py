@@ -28,7 +28,7 @@ class Answers(Protocol):
 
     @property
     def per_image(self) -> NDArray[Any]:
-        """(N,) a score an image, in the unit of the metric: right or wrong, a share, or an error."""
+        """Return the score of each image (N,), in the unit of the metric: right or wrong, a share, or an error."""
 
     def same_test(self, other: Self) -> bool:
         """Return whether both have the same test images."""
@@ -44,12 +44,12 @@ test_score.__test__ = False  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Group ``a`` against group ``b`` of one panel, on the runs that pair up; ``a`` has the better mean.
+    """Group ``a`` against group ``b`` of one panel, on their paired runs; ``a`` has the better mean.
 
     ``result`` is a - b in the unit of the metric, so it is below zero where lower is better.
 
-    The interval of ``result`` is simultaneous: with 95 % confidence those of all comparisons in the panel hold. It
-    leaves out zero if and only if ``p_adjusted`` is below 5 %.
+    The intervals of ``result`` are simultaneous: with 95 % confidence, those of all comparisons in the panel hold. One
+    excludes zero if and only if ``p_adjusted`` is below 5 %.
     """
 
     panel: str
@@ -73,9 +73,9 @@ def compare(
 ) -> list[Comparison]:
     """Return the comparison of every pair of a panel's groups, or of the baseline with each other group.
 
-    p-values and intervals are corrected for the number of comparisons (Bonferroni).
-    Groups without a run in common (seed, streams, fold) are not compared. The better of two comes first. ``score`` is
-    what is compared where single images are not. Raises ConfigError for a baseline that is in no panel of that name.
+    p-values and intervals are corrected for the number of comparisons (Bonferroni). Groups without paired runs (same
+    seed, streams and fold) are not compared. The better of two comes first. ``score`` is compared where scores of
+    single images cannot be. Empty if the panel lacks the baseline.
     """
     groups = list(panel.groups)
     if baseline is None:
@@ -89,18 +89,18 @@ def compare(
     metric = panel.metric
     wording = metric.wording if panel.kind.right_or_wrong else replace(metric.wording, alike=Wording.alike)
     ordered = [
-        (a, b, r) if metric.gain(r.difference) >= 0 else (b, a, turned(r)) for a, b, r in results if r is not None
+        (a, b, r) if metric.gain(r.difference) >= 0 else (b, a, r.negated) for a, b, r in results if r is not None
     ]
     corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
     alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))
-    made = []
+    comparisons = []
     for (a, b, pointwise), p_adjusted in zip(ordered, corrected, strict=True):
         result = pointwise.at(1 - alpha)
         needed = sample_needed(result, alpha=alpha)
-        gained = result if metric.higher_is_better else turned(result)
-        text = verdict(a.label, b.label, gained, float(p_adjusted), needed, _pairs_are(a), wording=wording)
-        made.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), text))
-    return made
+        gained = result if metric.higher_is_better else result.negated
+        text = verdict(a.label, b.label, gained, float(p_adjusted), needed, _paired_units(a), wording=wording)
+        comparisons.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), text))
+    return comparisons
 
 
 def check_baseline(panels: Sequence[Panel], baseline: str | None) -> None:
@@ -123,21 +123,21 @@ def difference(
     if not shared:
         return None
     overlap = overlap_of([run for pair in shared for run in first[pair]])
-    if overlap is None and (stacks := _stacks(first, second, shared, evidence)) is not None:
-        return paired_both(*stacks)
-    mine, theirs = (np.array([np.mean([score(run) for run in of[pair]]) for pair in shared]) for of in (first, second))
+    if overlap is None and (scores := _image_scores(first, second, shared, evidence)) is not None:
+        return paired_both(*scores)
+    mine, theirs = (np.array([np.mean([score(r) for r in runs[pair]]) for pair in shared]) for runs in (first, second))
     return paired_runs(mine, theirs, overlap=overlap)
 
 
 def paired(runs: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
-    """Return runs by the key of their pair; several runs of one key are averaged."""
+    """Return runs by the key of their pair; a key may have several runs."""
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         found.setdefault(run.pair, []).append(run)
     return found
 
 
-def _stacks(
+def _image_scores(
     first: Mapping[tuple[Any, ...], list[Run]],
     second: Mapping[tuple[Any, ...], list[Run]],
     shared: Sequence[tuple[Any, ...]],
@@ -152,31 +152,16 @@ def _stacks(
     if len(evidence[runs[0].id].per_image) < 2:  # one image shows no variance over images
         return None
     a, b = (
-        np.stack([np.mean([evidence[run.id].per_image for run in of[pair]], axis=0) for pair in shared])
-        for of in (first, second)
+        np.stack([np.mean([evidence[run.id].per_image for run in runs_of[pair]], axis=0) for pair in shared])
+        for runs_of in (first, second)
     )
     return a, b
 
 
-def _pairs_are(group: RunGroup) -> str:
+def _paired_units(group: RunGroup) -> str:
     """Return the name of the paired units: seeds, folds or both."""
     folds, seeds = ({getattr(run, name) for run in group.runs} for name in ("fold", "seed"))
     if len(folds) > 1:
         return "folds" if len(seeds) == 1 else "folds and seeds"
     splits = {run.config.get("seeds.split") for run in group.runs}
     return "splits" if len(splits) > 1 and len(seeds) == 1 else "seeds"
-
-
-def turned(result: PairedDifference) -> PairedDifference:
-    """Return the difference with its sign reversed."""
-    other = dict(result.other)
-    if "bootstrap_low" in other:
-        other["bootstrap_low"], other["bootstrap_high"] = -other["bootstrap_high"], -other["bootstrap_low"]
-    return replace(
-        result,
-        difference=-result.difference,
-        low=-result.high,
-        high=-result.low,
-        effect_size=-result.effect_size,
-        other=other,
-    )

@@ -1,4 +1,4 @@
-"""Compute learning curves of a group: mean and band over its runs."""
+"""Compute the learning curves of a group: mean and band over its runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Band:
 
 
 Curves = Mapping[str, Band]
-"""By column of metrics.csv; empty for fits that have no epochs, and where no run has kept any."""
+"""Bands by column of metrics.csv; empty for fits without epochs."""
 
 
 def read_curves(panel: Panel) -> dict[str, Curves]:
@@ -46,7 +46,7 @@ def read_curves(panel: Panel) -> dict[str, Curves]:
     columns = [f"{split}/{name}" for name in (panel.metric.name, "loss") for split in SPLITS]
     for group in panel.groups:
         bands = {column: band(group, column) for column in columns}
-        found[group.label] = {column: one for column, one in bands.items() if one is not None}
+        found[group.label] = {column: known for column, known in bands.items() if known is not None}
     return found
 
 
@@ -56,7 +56,7 @@ def band(group: RunGroup, column: str) -> Band | None:
     for run in group.runs:
         try:
             curve = run.read_curve()
-        except DataError:  # the reader of the runs has named it
+        except DataError:  # read_runs has reported it
             continue
         if column in curve and not set(TRIED) & set(curve):
             curves.append(dict(zip(curve["epoch"].to_numpy(np.int64) + 1, curve[column].to_numpy(float), strict=True)))

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from headstart.settings.effects import is_indifferent, is_seed
 from headstart.statistics import paired_both
 
 ABSENT = "–"  # stands for a value that only the other run has
-NO_BEARING = "does not bear on the result"
+NO_EFFECT = "does not affect the result"
 LAST_BITS = "may change the last bits"
-BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware that may
+BITS = frozenset({"processor", "threads", "gpus", "cuda", "cudnn"})  # entries of hardware with this note
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DiffRow:
     a: Any
     b: Any
     note: str = ""
-    """A note for the reader, e.g. that it does not change the result."""
+    """A note on the row, e.g. that it does not affect the result."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class DiffSection:
     rows: tuple[DiffRow, ...] = ()
     """What differs."""
     equal: bool | None = True
-    """Whether it is equal as far as the result depends on it; None if that was not recorded."""
+    """Whether all that affects the result is equal; None if that was not recorded."""
     summary: str = ""
-    """What both runs have, in short; or why it is not known."""
+    """What both runs share, or why that is unknown."""
     notes: tuple[str, ...] = ()
-    """Sentences that belong below the rows."""
+    """Sentences to print below the rows."""
 
 
 @dataclass(frozen=True)
 class ErrorPairs:
-    """Two files of predictions that are numbers, for the same N images, compared image by image."""
+    """Two files of predicted numbers for the same N images, compared image by image."""
 
     errors_a: NDArray[np.float64]
     """(N,) the score of each image."""
@@ -84,7 +84,7 @@ class ErrorPairs:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference over test images, paired; NaN where all differ by the same amount."""
+        """Return the paired 95 % interval of the difference over test images; NaN if all differ by the same amount."""
         if self.images < 2:
             return math.nan, math.nan
         found = paired_both(self.errors_b[None], self.errors_a[None], resamples=0)
@@ -92,8 +92,8 @@ class ErrorPairs:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Two files of predictions that are classes, for the same N images, compared image by image."""
+class ClassPairs:
+    """Two files of predicted classes for the same N images, compared image by image."""
 
     images: int
     changed: int
@@ -101,8 +101,8 @@ class Pairs:
     only_a: int
     """The number of images that only the first predicts right."""
     only_b: int
-    largest: float | None = field(default=None)
-    """The largest difference of a probability; None when the classes have other columns."""
+    largest: float | None = None
+    """The largest difference of a probability; None if the files have different classes."""
 
     @property
     def difference(self) -> float:
@@ -119,7 +119,7 @@ class Pairs:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference over test images, paired.
+        """Return the paired 95 % interval of the difference over test images.
 
         Wald's interval with half an image added to each of the four cells: Agresti and Min, "Simple improved
         confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005).
@@ -131,11 +131,11 @@ class Pairs:
         return centre - reach, centre + reach
 
 
-def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs | ErrorPairs:
+def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPairs | ErrorPairs:
     """Compare two files image by image, by their scores for a metric.
 
-    Of several outputs, the primary one is compared. Raises DataError where one cannot be read, they list other images,
-    or images have no such scores.
+    Of several outputs, the primary one is compared. Raises DataError if one cannot be read, if they list different
+    images, or if images have no such scores.
     """
     first = read_predictions(a, kind)
     same = same_bytes(a, b)
@@ -144,7 +144,7 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs |
     if len(first.ids) != len(second.ids) or order.keys() != set(first.ids):
         common = len(order.keys() & set(first.ids))
         raise DataError(
-            f"{a.name} lists other images: {len(first.ids)} and {len(second.ids)}, of which {common} are the same"
+            f"the files {a.name} list different images: {len(first.ids)} and {len(second.ids)}, {common} in common"
         )
     at = np.arange(len(first.ids)) if same else np.array([order[name] for name in first.ids])
     if isinstance(first, SeveralPredictions) and isinstance(second, SeveralPredictions):
@@ -156,24 +156,24 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> Pairs |
     assert isinstance(first, NumberPredictions | LabelSetPredictions)
     assert isinstance(second, NumberPredictions | LabelSetPredictions)
     if first.targets.shape != second.targets.shape or (first.targets != second.targets[at]).any():
-        raise DataError(f"{a.name} lists the same images with other targets")
+        raise DataError(f"{a.name} lists the same images with different targets")
     scores, others = (kind.per_image(of, metric.name) for of in (first, second))
     if scores is None or others is None:
         raise DataError(f"{a.name} gives no {metric.words} for single images")
-    apart = np.abs(first.values - second.values[at]).reshape(len(at), -1).max(axis=1)
-    return ErrorPairs(scores, others[at], int((apart > 0).sum()), float(apart.max()))
+    gaps = np.abs(first.values - second.values[at]).reshape(len(at), -1).max(axis=1)
+    return ErrorPairs(scores, others[at], int((gaps > 0).sum()), float(gaps.max()))
 
 
-def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[np.int64], name: str) -> Pairs:
+def _class_pairs(first: ClassPredictions, second: ClassPredictions, at: NDArray[np.int64], name: str) -> ClassPairs:
     """Compare classes; image ``i`` of the first is image ``at[i]`` of the second."""
     names_a, names_b = np.array(first.classes), np.array(second.classes)
     if (names_a[first.targets] != names_b[second.targets[at]]).any():
-        raise DataError(f"{name} lists the same images with other targets")
+        raise DataError(f"{name} lists the same images with different targets")
     right_a, right_b = first.correct, second.correct[at]
     same_columns = list(first.classes) == list(second.classes)
-    return Pairs(
+    return ClassPairs(
         images=len(at),
-        changed=int((names_a[first.said] != names_b[second.said[at]]).sum()),
+        changed=int((names_a[first.predicted] != names_b[second.predicted[at]]).sum()),
         only_a=int((right_a & ~right_b).sum()),
         only_b=int((right_b & ~right_a).sum()),
         largest=float(np.abs(first.probabilities - second.probabilities[at]).max()) if same_columns else None,
@@ -203,7 +203,7 @@ def differences(a: RunRecord, b: RunRecord) -> list[DiffSection]:
 
 
 def circumstances(a: RunRecord, b: RunRecord) -> list[DiffSection]:
-    """Return the sections on what determines two runs: all except the results."""
+    """Return the sections on what determines the results of two runs."""
     weights = compare_weights(a, b)
     return [
         compare_settings(a, b, weights),
@@ -225,17 +225,17 @@ def compare_settings(a: RunRecord, b: RunRecord, weights: DiffSection) -> DiffSe
     for row in _changed(a.config, b.config):
         same_weights = row.name == "backbone.weights" and weights.equal and a.get("provenance", "weights", "sha256")
         if is_indifferent(row.name) or same_weights:
-            row = replace(row, note=NO_BEARING)
+            row = replace(row, note=NO_EFFECT)
         if not is_seed(row.name):
             rows.append(row)
     if a.augmentation != b.augmentation and not any(row.name.startswith("augmentation") for row in rows):
         rows.append(DiffRow("augmentation, in order", a.augmentation, b.augmentation))
     count = sum(not is_seed(key) for key in a.config.keys() | b.config.keys())
-    return DiffSection("settings", tuple(rows), not _bearing(rows), f"all {count}")
+    return DiffSection("settings", tuple(rows), not _affecting(rows), f"all {count}")
 
 
 def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
-    """Compare the seed, its streams, and seeds that were set for single parts."""
+    """Compare the seed, its streams, and seeds of single parts."""
     if unknown := _without_config(a, b):
         same = _hash(a) is not None and _hash(a) == _hash(b)
         rows = [DiffRow("seed", a.get("seed"), b.get("seed"))] if a.get("seed") != b.get("seed") else []
@@ -246,8 +246,8 @@ def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
     parts = [row for row in found if row.name != "seed" and row not in streams and _plain([row.a, row.b]) not in listed]
     rows = [row for row in found if row.name == "seed"] + streams + parts
     if rows and not streams and not parts:
-        rows = [replace(rows[0], note=f"{NO_BEARING}: all streams were set alone")]
-    return DiffSection("seeds", tuple(rows), not _bearing(rows), f"seed {a.config.get('seed')}, and every stream of it")
+        rows = [replace(rows[0], note=f"{NO_EFFECT}: each stream has its own seed")]
+    return DiffSection("seeds", tuple(rows), not _affecting(rows), f"seed {a.config.get('seed')} and all its streams")
 
 
 def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
@@ -259,15 +259,13 @@ def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     rows = [row for row in _changed(of_a, of_b) if hashed or row.name != "source_sha256"]
     if hashed:
         equal: bool | None = source_a == source_b
-        rows = [replace(row, note=NO_BEARING) if equal else row for row in rows]
+        rows = [replace(row, note=NO_EFFECT) if equal else row for row in rows]
     elif commits and of_a["git_commit"] != of_b["git_commit"]:
         equal = False
     elif commits and (of_a["git_diff_sha256"] or not of_a["git_dirty"]):
         equal = not rows
     else:
-        return DiffSection(
-            "code", tuple(rows), None, "neither a commit without changes nor a hash of the source in both"
-        )
+        return DiffSection("code", tuple(rows), None, "no clean commit and no source hash in both")
     commit = of_a["git_commit"] or (source_a or "")
     source = f"{'commit' if of_a['git_commit'] else 'source'} {commit[:12]}"
     return DiffSection("code", tuple(rows), equal, f"{source}, with the same changes" if of_a["git_dirty"] else source)
@@ -304,9 +302,9 @@ def compare_weights(a: RunRecord, b: RunRecord) -> DiffSection:
     rows = _changed({name: first.get(name) for name in names}, {name: second.get(name) for name in names})
     equal = first.get("sha256") == second.get("sha256") and first.get("matched") == second.get("matched")
     if first.get("sha256") is None and second.get("sha256") is None and first.get("name") != second.get("name"):
-        return DiffSection("weights", tuple(rows), None, "no hash of them")
+        return DiffSection("weights", tuple(rows), None, "no hash of the weights")
     if equal:
-        rows = [replace(row, note=NO_BEARING) for row in rows]
+        rows = [replace(row, note=NO_EFFECT) for row in rows]
     return DiffSection("weights", tuple(rows), equal, str(first.get("name") or "random, from the seed"))
 
 
@@ -324,11 +322,11 @@ def compare_hardware(a: RunRecord, b: RunRecord) -> DiffSection:
     first, second = (record.get("provenance", "hardware") for record in (a, b))
     if not first or not second or not isinstance(first, Mapping) or not isinstance(second, Mapping):
         return DiffSection("hardware", (), None, _missing("no hardware", a, b, bool(first), bool(second)))
-    rows = [replace(row, note=LAST_BITS if row.name in BITS else NO_BEARING) for row in _changed(first, second)]
+    rows = [replace(row, note=LAST_BITS if row.name in BITS else NO_EFFECT) for row in _changed(first, second)]
     engines = [record.get("features", "engine") for record in (a, b)]
     if all(engines) and engines[0] != engines[1]:
         rows.append(DiffRow("engine of the features", engines[0], engines[1], LAST_BITS))
-    return DiffSection("hardware", tuple(rows), not _bearing(rows), str(first.get("processor")))
+    return DiffSection("hardware", tuple(rows), not _affecting(rows), str(first.get("processor")))
 
 
 def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
@@ -347,7 +345,7 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
     try:
         kind = kind_of(a.content)
         if a.task != b.task:
-            raise DataError(f"A is a run of {a.task}, B one of {b.task}")
+            raise DataError(f"the task of A is {a.task}, that of B {b.task}")
         pairs = compare_predictions(files[0], files[1], kind, metric_of(a.content))
     except DataError as error:
         there = all(file.is_file() for file in files)
@@ -365,7 +363,7 @@ def difference_text(name: str, a: Any, b: Any) -> str:
     return f"{100 * (b - a):+.2f} points" if is_share(name) else f"{b - a:+.4g}"
 
 
-def pairs_text(pairs: Pairs | ErrorPairs, metric: Metric, names: tuple[str, str] = ("in A", "in B")) -> str:
+def pairs_text(pairs: ClassPairs | ErrorPairs, metric: Metric, names: tuple[str, str] = ("in A", "in B")) -> str:
     """Return one sentence that compares two files of predictions."""
     if isinstance(pairs, ErrorPairs):
         return _errors_text(pairs, metric)
@@ -395,23 +393,27 @@ def _errors_text(pairs: ErrorPairs, metric: Metric) -> str:
 
 
 def conclusion(sections: Sequence[DiffSection]) -> str:
-    """Return one sentence: whether the two should give the same result, and whether they did."""
-    given = {section.title: section for section in sections}
-    results, hardware = given.pop("results"), given.pop("hardware")
-    other = [title for title, section in given.items() if section.equal is False]
-    unknown = [title for title, section in given.items() if section.equal is None]
-    if other:
-        should = f"The two need not give the same result, as {_and(other)} {_differ(other)}"
+    """Return one sentence: whether the results should be equal, and whether they are."""
+    causes = {section.title: section for section in sections}
+    results, hardware = causes.pop("results"), causes.pop("hardware")
+    different = [title for title, section in causes.items() if section.equal is False]
+    unknown = [title for title, section in causes.items() if section.equal is None]
+    if different:
+        should = f"The results may differ, as {_and(different)} {_differ(different)}"
     elif unknown:
-        should = f"It is unknown whether the two should give the same result (too little is recorded: {_and(unknown)})"
+        should = f"It is unknown whether the results should be equal (not recorded: {_and(unknown)})"
     elif any(row.note == LAST_BITS for row in hardware.rows):
-        should = "The two should give the same result but for rounding, as only the hardware differs"
+        should = "The results should be equal except for rounding, as only the hardware differs"
     else:
-        should = "The two should give the same result"
+        should = "The results should be equal"
     if results.equal is None:
-        return f"{should}; it is unknown whether they did, as {results.summary}."
-    join = ";" if unknown and not other else ", and" if results.equal != bool(other) else ", but"
-    return f"{should}{join} they {'did' if results.equal else 'did not'}."
+        return f"{should}; it is unknown whether they are, as {results.summary}."
+    state = "they are equal" if results.equal else "they differ"
+    if unknown and not different:
+        return f"{should}; {state}."
+    if results.equal == bool(different):
+        return f"{should}, but {state}."
+    return f"{should}, and they {'are' if results.equal else 'do'}."
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[DiffRow]:
@@ -425,8 +427,8 @@ def _plain(value: Any) -> str:
     return json.dumps(value, default=str, sort_keys=True)
 
 
-def _bearing(rows: Sequence[DiffRow]) -> list[DiffRow]:
-    return [row for row in rows if not row.note.startswith((NO_BEARING, LAST_BITS))]
+def _affecting(rows: Sequence[DiffRow]) -> list[DiffRow]:
+    return [row for row in rows if not row.note.startswith((NO_EFFECT, LAST_BITS))]
 
 
 def _hash(record: RunRecord) -> str | None:
@@ -439,7 +441,7 @@ def _without_config(a: RunRecord, b: RunRecord) -> str:
 
 
 def _missing(what: str, a: RunRecord, b: RunRecord, in_a: bool, in_b: bool) -> str:
-    """Return which of the two lacks something."""
+    """Return what is missing, with the names of the runs that lack it."""
     names = [name for name, there in (("A", in_a), ("B", in_b)) if not there]
     return f"{what} in {' and '.join(names)}"
 
@@ -448,7 +450,7 @@ def _listed(name: str, a: Sequence[Any], b: Sequence[Any]) -> DiffRow:
     """Compare two lists: their lengths, and the first few entries that only one of them has."""
     in_a, in_b = ({_plain(entry) for entry in entries} for entries in (a, b))
     only_a, only_b = [entry for entry in a if _plain(entry) not in in_b], [e for e in b if _plain(e) not in in_a]
-    note = "" if only_a or only_b else "in another order"
+    note = "" if only_a or only_b else "in a different order"
     return DiffRow(name, f"{len(a)}{_few(only_a)}", f"{len(b)}{_few(only_b)}", note)
 
 
@@ -467,14 +469,12 @@ def _differ(names: Sequence[str]) -> str:
 
 
 def described(sections: Sequence[DiffSection]) -> Iterator[tuple[DiffSection, str]]:
-    """Yield each section with its state in words: different, the same, or not recorded."""
+    """Yield each section with its heading: what differs, is the same, or is unknown."""
     for section in sections:
         if section.equal is None:
             yield section, f"{section.title}: unknown ({section.summary})"
         elif section.rows or section.notes:
-            bears = (
-                "" if section.title == "results" or _bearing(section.rows) else ", nothing that determines the result"
-            )
-            yield section, f"{section.title}{bears}"
+            affects = section.title == "results" or _affecting(section.rows)
+            yield section, f"{section.title}{'' if affects else ', no effect on the result'}"
         else:
             yield section, f"the same: {section.title} ({section.summary})"

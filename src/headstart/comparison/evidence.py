@@ -18,7 +18,7 @@ from headstart.records.predictions import read_predictions
 from headstart.records.runs import Problem, Run
 
 MANY = 40
-"""From here on, reading predictions is worth a second process."""
+"""From this many runs on, a second process reads predictions faster."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Evidence:
     images: str
     """A digest of names and targets of the test images, in their order."""
     content: str
-    """A digest of what is in them; empty where run.json does not say."""
+    """A digest of the contents of the test images; empty if run.json has none."""
     shared: int
     """The number of test images that are also validation images; it should be 0."""
     classes: tuple[str, ...]
-    """Empty if targets are no classes."""
+    """Empty if targets are not classes."""
     scores: FurtherScores
 
     @property
     def numbers(self) -> Mapping[str, float]:
-        """The scores beyond the primary metric by name."""
+        """Return the scores beyond the primary metric by name."""
         return self.scores.numbers
 
     def same_test(self, other: Evidence) -> bool:
@@ -50,54 +50,53 @@ class Evidence:
 
 def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
     """Return the evidence of each run by its id, and the runs without evidence, with the reason."""
-    import pandas as pd  # noqa: F401  # before processes are forked, so that each need not load it
+    import pandas as pd  # noqa: F401  # before processes are forked, so that they need not load it
 
     found: dict[str, Evidence] = {}
     problems = []
-    one_by_one = len(runs) < MANY
-    judged = (
+    read = (
         [_try(run) for run in runs]
-        if one_by_one
+        if len(runs) < MANY
         else shared(lambda n: _try(runs[n]), len(runs), "reading predictions", "runs", chunk=8)
     )
-    odd = _odd([result for result in judged if isinstance(result, Evidence)])
-    for run, result in zip(runs, judged, strict=True):
-        if isinstance(result, Evidence) and (result.content, result.images) in odd:
-            result = "predictions.csv lists other images than another run that was tested on the same ones"
+    wrong = _contradicting([result for result in read if isinstance(result, Evidence)])
+    for run, result in zip(runs, read, strict=True):
+        if isinstance(result, Evidence) and (result.content, result.images) in wrong:
+            result = "predictions.csv lists other images than other runs on the same test set"
         if isinstance(result, Evidence):
             found[run.id] = result
         else:
-            reason = f"{result}, so it is compared by its {run.metric.words} alone"
+            reason = f"{result}, so only its {run.metric.words} is compared"
             problems.append(Problem(run.directory, "finished", reason, counted=True, id=run.id))
     return found, problems
 
 
-def _odd(found: Sequence[Evidence]) -> set[tuple[str, str]]:
-    """Return which lists of test images contradict others of as many images with the same content: all but one.
+def _contradicting(found: Sequence[Evidence]) -> set[tuple[str, str]]:
+    """Return the lists of test images that contradict most runs with the same content and number of images.
 
-    Which of them is right, most runs decide; where as many have one as another, none is.
+    If no list is the most frequent one, all of them are returned.
     """
     lists: dict[tuple[str, int], Counter[str]] = {}
     for one in found:
         if one.content:
             lists.setdefault((one.content, len(one.per_image)), Counter())[one.images] += 1
-    odd = set()
+    wrong = set()
     for (content, _), counts in lists.items():
         (right, most), *others = counts.most_common()
         tied = any(count == most for _, count in others)
-        odd |= {(content, images) for images in counts if others and (tied or images != right)}
-    return odd
+        wrong |= {(content, images) for images in counts if others and (tied or images != right)}
+    return wrong
 
 
 def _try(run: Run) -> Evidence | str:
     try:
-        return judge(run)
+        return read_evidence(run)
     except DataError as error:
         return str(error)
 
 
-def judge(run: Run) -> Evidence:
-    """Read the predictions of a run. Raises DataError when they are missing, damaged or belie run.json."""
+def read_evidence(run: Run) -> Evidence:
+    """Read the predictions of a run. Raises DataError when they are missing or damaged, or contradict run.json."""
     kind, metric = run.kind, run.metric
     test = read_predictions(run.directory / TEST_PREDICTIONS, kind)
     per_image = kind.per_image(test, metric.name)
@@ -114,13 +113,14 @@ def judge(run: Run) -> Evidence:
         per_image=per_image,
         images=test.images,
         content=run.fingerprints.get("test", ""),
-        shared=_shared(run, test, validation),
+        shared=_shared_images(run, test, validation),
         classes=tuple(getattr(test, "classes", ())),
         scores=kind.further(test, validation),
     )
 
 
-def _shared(run: Run, test: Predictions, validation: Predictions | None) -> int:
+def _shared_images(run: Run, test: Predictions, validation: Predictions | None) -> int:
+    """Return the number of test images that are also validation images."""
     fingerprints = run.fingerprints
     if "test" in fingerprints and fingerprints.get("validation") == fingerprints["test"]:
         return len(test.ids)

@@ -1,4 +1,4 @@
-"""Refuse unfair comparisons: runs with different test images, and runs that were selected on test images."""
+"""Refuse unfair comparisons: runs on different test images, and runs selected on test images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,12 +21,11 @@ def check_selection(runs: Iterable[Run], evidence: Mapping[str, Evidence]) -> No
             wrong = f"selection on {on}"
         found = evidence.get(run.id)
         if wrong is None and found is not None and found.shared:
-            images = "picture" if found.shared == 1 else "pictures"
-            wrong = f"{found.shared} of its {len(found.per_image)} test {images} validated, too"
+            wrong = f"validation images among its {len(found.per_image)} test images: {found.shared}"
         if wrong:
             raise DataError(
-                f"{run.directory.name} was selected on test ({wrong}), so its test {run.metric.words} says nothing"
-                " about new images; leave it out with --where."
+                f"{run.directory.name} was selected on test ({wrong}), so its test {run.metric.words} does not"
+                " hold for new images; leave it out with --where."
             )
 
 
@@ -58,5 +57,5 @@ def _difference(one: Run, other: Run) -> str:
         and one.config.get(key) != other.config.get(key)
     )
     if not keys:
-        return "; leave one of them out with --where, or give their data sets names of their own (dataset.name)"
+        return "; leave one out with --where, or give their data sets different names (dataset.name)"
     return f"; they differ in {', '.join(keys[:4])}: add --compare {keys[0]}, or choose with --where"

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them; used by the terminal, the page and the figures."""
+"""Format numbers and names for the terminal, the page and the figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def accuracy(statistic: Statistic) -> str:
-    """Mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
+    """Return mean and deviation in percent, as in "91.3 ± 0.4"; one run gives "91.3 ± –"."""
     return f"{percent(statistic.mean)} ± {percent(statistic.deviation)}" if statistic.count else NOTHING
 
 
@@ -55,7 +55,7 @@ def setting(value: Any) -> str:
 
 
 def split_keys(groups: Sequence[RunGroup]) -> tuple[list[str], dict[str, Any]]:
-    """Keys worth a column (they differ between groups; the compared ones always), and the rest with its one value."""
+    """Return the keys that get a column (compared, or with different values), and the other keys with their value."""
     own = [group for group in groups if not group.reference] or list(groups)
     keys = list(own[0].key) if own else []
     values = {key: list(dict.fromkeys(group.key[key] for group in own)) for key in keys}
@@ -65,7 +65,7 @@ def split_keys(groups: Sequence[RunGroup]) -> tuple[list[str], dict[str, Any]]:
 
 
 def shared_settings(constant: Mapping[str, Any]) -> str:
-    """ "backbone resnet18, augmentation none", or nothing."""
+    """Return settings as text, as in "backbone resnet18, augmentation none"; empty for none."""
     names = short_names(list(constant))
     return ", ".join(f"{names[key]} {setting(value)}" for key, value in constant.items())
 

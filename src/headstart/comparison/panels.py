@@ -1,4 +1,4 @@
-"""Sort groups into panels, which are compared in one figure and one finding."""
+"""Sort groups into panels. The groups of one panel are compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,27 +23,23 @@ class Panel:
 
     @property
     def kind(self) -> Kind:
-        """The kind of target of all groups."""
+        """Return the kind of target of all groups."""
         return self.groups[0].kind
 
     @property
     def metric(self) -> Metric:
-        """The metric by which the groups are compared."""
+        """Return the metric by which the groups are compared."""
         return self.groups[0].metric
 
     @property
     def best(self) -> RunGroup:
-        """The group with the best mean on test."""
+        """Return the group with the best mean on test."""
         return max(self.groups, key=lambda group: self.metric.gain(group.test.mean))
 
     @property
-    def what(self) -> str:
-        """Return the compared settings, e.g. "strategy" or "lr"."""
+    def compared(self) -> str:
+        """Return the names of the compared settings, e.g. "strategy" or "lr"."""
         return " and ".join(short_names(self.by).values()) or "run"
-
-    def label(self, group: RunGroup) -> str:
-        """Return the name of the group in this panel."""
-        return group.label
 
 
 def make_panels(groups: Sequence[RunGroup]) -> list[Panel]:

@@ -1,4 +1,4 @@
-"""Make the table of a paper: a row per group, a column per panel."""
+"""Make the table of a paper: one row per group, one column per panel."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +14,29 @@ BOLD = "Bold: best, and results not significantly different from it."
 
 @dataclass(frozen=True)
 class Pivot:
-    """``cells[row][column]``: a group, or None where there are no such runs."""
+    """``cells[row][column]``: a group, or None if there are no such runs."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[RunGroup | None, ...], ...]
     best: tuple[frozenset[str], ...]
-    """For each column, the rows in bold, see ``best_rows``."""
+    """The rows in bold of each column, see ``best_rows``."""
 
 
-def of_test(group: RunGroup) -> Statistic:
-    """Return the score by which rows are sorted by default."""
+def score_on_test(group: RunGroup) -> Statistic:
+    """Return the mean on test, by which rows are sorted by default."""
     return group.test
 
 
 def pivot(
     panels: Sequence[Panel],
     comparisons: Mapping[str, Sequence[Comparison]],
-    score: Callable[[RunGroup], Statistic] = of_test,
+    score: Callable[[RunGroup], Statistic] = score_on_test,
 ) -> Pivot:
-    """Rows sorted by their mean score over the columns, or their mean place where metrics differ; references below."""
+    """Return the table with the best row first and references last.
+
+    Rows are sorted by their mean score over the columns, or by their mean place if metrics differ.
+    """
     cells: dict[str, dict[int, RunGroup]] = {}
     for number, panel in enumerate(panels):
         for group in (*panel.groups, *panel.references):
@@ -60,24 +63,25 @@ def pivot(
 
 
 def best_rows(
-    panel: Panel, comparisons: Sequence[Comparison], score: Callable[[RunGroup], Statistic] = of_test
+    panel: Panel, comparisons: Sequence[Comparison], score: Callable[[RunGroup], Statistic] = score_on_test
 ) -> frozenset[str]:
-    """Return the best row, and those below it that follow it without a gap in the order of their means.
+    """Return the best row and the rows that tie with it; empty for a single row.
 
-    A row follows if its mean lies within the best row's own interval and the corrected test does not separate the two.
-    So no row in bold has a worse mean than one that is not. Empty for a lone row.
+    A row ties if its mean lies within the best row's interval and the corrected test does not separate the two. Rows
+    below the first one that does not tie are not in bold, so that no row in bold is worse than one that is not.
     """
     gain = panel.metric.gain
     groups = sorted((group for group in panel.groups if score(group).count), key=lambda group: -gain(score(group).mean))
     if len(groups) < 2:
         return frozenset()
     best, *others = groups
-    alike = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
+    inseparable = {frozenset((one.a, one.b)) for one in comparisons if not one.significant}
     bound = min(map(gain, score(best).interval))
-    follow = takewhile(
-        lambda group: frozenset((best.label, group.label)) in alike and not gain(score(group).mean) < bound, others
+    ties = takewhile(
+        lambda group: frozenset((best.label, group.label)) in inseparable and not gain(score(group).mean) < bound,
+        others,
     )
-    return frozenset({best.label, *(group.label for group in follow)})
+    return frozenset({best.label, *(group.label for group in ties)})
 
 
 def _mean_places(panels: Sequence[Panel], score: Callable[[RunGroup], Statistic]) -> dict[str, float]:

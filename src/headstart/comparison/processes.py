@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from headstart.progress import counted
 
 Result = TypeVar("Result")
-_WORK: Callable[[int], Any] | None = None  # forked processes find it here, as closures cannot be sent
+_WORK: Callable[[int], Any] | None = None  # forked processes find it here, as closures cannot be pickled
 
 
 def shared(work: Callable[[int], Result], count: int, what: str, unit: str, chunk: int = 1) -> list[Result]:
@@ -23,7 +23,7 @@ def shared(work: Callable[[int], Result], count: int, what: str, unit: str, chun
     _WORK = work
     try:
         with multiprocessing.get_context("fork").Pool(2, _one_thread) as pool:
-            return list(counted(pool.imap(_do, range(count), chunksize=chunk), what, count, unit))
+            return list(counted(pool.imap(_call_work, range(count), chunksize=chunk), what, count, unit))
     finally:
         _WORK = None
 
@@ -33,11 +33,12 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _do(number: int) -> Any:
+def _call_work(number: int) -> Any:
+    """Call the work with a number; every OSError is raised as a plain one."""
     assert _WORK is not None
     try:
         return _WORK(number)
-    except OSError as error:  # libraries name files by classes of their own that cannot be unpickled: a pool would hang
+    except OSError as error:  # subclasses of libraries may fail to unpickle, and the pool would hang
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, None if error.filename is None else str(error.filename)) from None

@@ -1,4 +1,4 @@
-"""Runs to groups over seeds: one row for everything that was the same but the seeds."""
+"""Group runs that differ only in their seeds: each group is one row."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from headstart.records.keys import (
     TASK,
     resolve_key,
     short_names,
-    short_word,
+    short_value,
     sort_value,
     value_of,
+    value_text,
     varying_keys,
-    word,
 )
 from headstart.records.runs import Run, run_order
 from headstart.statistics import score_interval
@@ -32,7 +32,7 @@ class Statistic:
     deviation: float
     count: int
     bounds: tuple[float, float] | None = None
-    """Where the mean lies with 95 % confidence, where more is known than the values."""
+    """The 95 % interval of the mean, if it is not computed from the values alone."""
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Statistic:
@@ -49,7 +49,7 @@ class Statistic:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the mean lies with 95 % confidence: ``bounds``, else Student's, which is NaN below two values."""
+        """Return the 95 % interval of the mean: ``bounds``, else Student's, which is NaN below two values."""
         if self.bounds is not None:
             return self.bounds
         found = score_interval(self.mean, self.deviation, self.count)
@@ -58,24 +58,24 @@ class Statistic:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Which settings make the rows of a table, and which make tables of their own."""
+    """The settings that make the rows of a table, and those that make panels."""
 
     by: tuple[str, ...]
-    """Keys whose values are compared with each other."""
+    """Keys that make the rows: their values are compared with each other."""
     compare: tuple[str, ...]
-    """Keys whose values stand side by side; the data set is always a key, and so are tasks where there are several."""
+    """Keys that make the panels. The data set is always a key; the task is one if runs have several."""
     tune: tuple[str, ...] = ()
-    """Keys whose best value on validation stands for all that were tried."""
+    """Keys of which only the best value on validation is reported."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All keys of a group."""
+        """Return all keys of a group."""
         return (*self.compare, *self.by)
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that share every key, or a reference such as raw pixels (then `runs` are those that carry it)."""
+    """Runs that share every key, or a reference such as raw pixels (then `runs` are the runs that recorded it)."""
 
     key: Mapping[str, Any]
     runs: tuple[Run, ...]
@@ -83,39 +83,39 @@ class RunGroup:
     validation: Statistic
     reference: bool = False
     by: tuple[str, ...] = ("strategy",)
-    """The part of the key that tells it from others of its panel."""
+    """The keys that differ within a panel."""
     tried: tuple[Run, ...] = ()
-    """All runs from which these were chosen on validation, themselves included."""
+    """All runs that were tried, including those chosen on validation."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
-    """The settings that were chosen so."""
+    """The settings that were chosen on validation."""
     tuned_on: int = 0
-    """Seeds (and folds) that all settings share, on which they were compared; 0 where none was chosen."""
+    """The number of seeds (and folds) that all settings share, on which they were compared; 0 without a choice."""
 
     @property
     def kind(self) -> Kind:
-        """The kind of target, which all runs share."""
+        """Return the kind of target, which all runs share."""
         return self.runs[0].kind
 
     @property
     def metric(self) -> Metric:
-        """The primary metric, which all runs share."""
+        """Return the primary metric, which all runs share."""
         return self.runs[0].metric
 
     def cost(self, name: str) -> float:
-        """Mean of a cost over the runs; NaN when none has it."""
+        """Return the mean of a cost over the runs; NaN if none has it."""
         if self.reference:
             return math.nan
         return Statistic.of(run.cost[name] for run in self.runs if name in run.cost).mean
 
     @property
     def label(self) -> str:
-        """Its name inside its panel: the value of the first key, others with their names."""
+        """Return its values of the compared settings, such as "ridge" or "scratch, lr 0.1"."""
         names = short_names(self.by)
         shown = [(key, self.key[key]) for key in self.by if not (self.reference and self.key[key] is None)]
         plain = {"strategy", "augmentation", "backbone", "dataset", TASK}
         if len(self.by) == 1:
             plain.add(self.by[0])
-        parts = [short_word(value) if key in plain else f"{names[key]} {short_word(value)}" for key, value in shown]
+        parts = [short_value(value) if key in plain else f"{names[key]} {short_value(value)}" for key, value in shown]
         return ", ".join(parts) or "all runs"
 
 
@@ -125,17 +125,17 @@ def layout_of(
     compare: Sequence[str] | None = None,
     tune: Sequence[str] = (),
 ) -> TableLayout:
-    """Rows and panels: as asked, else strategies as rows and a panel for each combination of all that varies besides.
+    """Return the layout: as asked, else strategies as rows and one panel per combination of the other varying settings.
 
-    Where all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
-    no setting of any run.
+    If all runs have one strategy, the first setting that varies makes the rows. Raises ConfigError when a name is
+    not a setting of any run.
     """
     tuned = [resolve_key(name, runs) for name in tune]
     free = [key for key in (*BASE_KEYS, *varying_keys(runs)) if key not in tuned]
     rows = [resolve_key(name, runs) for name in by] if by is not None else None
     panels = [resolve_key(name, runs) for name in compare] if compare is not None else None
     if both := sorted({*(rows or ()), *(panels or ())} & set(tuned)) or sorted(set(rows or ()) & set(panels or ())):
-        raise ConfigError(f"'{both[0]}' is asked for twice: --by, --compare and --tune each take other settings.")
+        raise ConfigError(f"'{both[0]}' is given twice: --by, --compare and --tune must name different settings.")
     if rows is None:
         rows = [_rows_by(runs, [key for key in free if key not in (panels or ())])]
         if panels is not None:
@@ -152,7 +152,7 @@ def layout_of(
 
 
 def _rows_by(runs: Sequence[Run], keys: Sequence[str]) -> str:
-    """The setting whose values are compared where none was named."""
+    """Return the setting that makes the rows if none is named."""
     wanted = ["strategy", "augmentation", *(key for key in keys if key.startswith("strategy.")), "backbone"]
     others = [key for key in keys if key not in wanted and not key.startswith("dataset")]
     for key in (*wanted, *others):
@@ -169,9 +169,9 @@ def group_runs(
 ) -> list[RunGroup]:
     """Group runs over seeds and folds; sorted by panel, then the best on test first.
 
-    With ``tune``, of the runs that differ in these settings only, those with the best mean on validation on the
-    seeds and folds that all of them share stand for all; the others count in ``tried``. Raises ConfigError when a name
-    is no setting of any run, and where settings share no seed or have no score on validation.
+    With ``tune``, runs that differ only in these settings become one group: those with the best mean on validation,
+    over the seeds and folds that all settings share. The other runs count in ``tried``. Raises ConfigError when a name
+    is not a setting of any run, and when settings share no seed or have no score on validation.
     """
     layout = layout_of(runs, by, compare, tune)
     members: dict[tuple[Any, ...], list[Run]] = {}
@@ -205,24 +205,24 @@ def _group(key: dict[str, Any], tried: Sequence[Run], layout: TableLayout) -> Ru
 def _best_setting(
     settings: Mapping[tuple[Any, ...], Sequence[Run]], layout: TableLayout
 ) -> tuple[tuple[Any, ...], int]:
-    """Return the setting with the best mean on validation, on the pairs that all have, and how many those are."""
+    """Return the setting with the best mean on validation over the pairs that all share, and their number."""
     metric = next(iter(settings.values()))[0].metric
     scores: dict[tuple[Any, ...], dict[Any, float]] = {}
     for values, runs in settings.items():
         by_pair: dict[Any, list[Run]] = {}
         for run in runs:
             by_pair.setdefault(run.pair, []).append(run)
-        found = {pair: _validation(of) for pair, of in by_pair.items()}
+        found = {pair: _validation(same) for pair, same in by_pair.items()}
         scores[values] = {pair: score.mean for pair, score in found.items() if score.count}
     names = [
         ", ".join(
-            f"{name} {word(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
+            f"{name} {value_text(value)}" for name, value in zip(short_names(layout.tune).values(), values, strict=True)
         )
         for values in settings
     ]
-    if empty := [name for name, of in zip(names, scores.values(), strict=True) if not of]:
+    if empty := [name for name, known in zip(names, scores.values(), strict=True) if not known]:
         raise ConfigError(f"--tune chooses on validation, but runs with {empty[0]} have no validation {metric.words}.")
-    shared = set.intersection(*(set(of) for of in scores.values()))
+    shared = set.intersection(*map(set, scores.values()))
     if not shared:
         seeds = [sorted({str(run.seed) for run in runs}) for runs in settings.values()]
         fewest = min(range(len(seeds)), key=lambda number: len(seeds[number]))
@@ -231,12 +231,12 @@ def _best_setting(
             f" {names[fewest]} has seed {', '.join(seeds[fewest])}; run all with the same seeds, or leave settings out"
             " with --where."
         )
-    means = {values: math.fsum(of[pair] for pair in shared) / len(shared) for values, of in scores.items()}
+    means = {values: math.fsum(known[pair] for pair in shared) / len(shared) for values, known in scores.items()}
     return max(means, key=lambda values: metric.gain(means[values])), len(shared)
 
 
 def averaged_over(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
-    """Settings, seeds aside, that differ inside a group: what a coarse `by` averages over."""
+    """Return the settings other than seeds that differ inside a group: its mean is taken over them."""
     mixed: dict[str, set[str]] = {}
     for group in groups:
         if group.reference:
@@ -253,7 +253,7 @@ def _validation(runs: Iterable[Run]) -> Statistic:
 
 
 def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
-    """One group a reference and data set (with the data set's settings); runs of one seed count once."""
+    """Return one group per reference and data set, with the data set's settings; runs of one seed count once."""
     data_keys = [key for key in layout.keys if key in ("dataset", TASK) or key.startswith("dataset.")]
     if not set(layout.by) - set(data_keys):
         return []
@@ -263,16 +263,16 @@ def _references(runs: Sequence[Run], layout: TableLayout) -> list[RunGroup]:
             if f"test/{run.metric.name}" in values:
                 members.setdefault((name, *(value_of(run, key) for key in data_keys)), []).append(run)
     groups = []
-    for (name, *data_values), carriers in members.items():
+    for (name, *data_values), recorded in members.items():
         key: dict[str, Any] = dict.fromkeys(layout.keys)
         key.update(zip(data_keys, data_values, strict=True))
         key[next(by for by in layout.by if by not in data_keys)] = str(name).replace("_", " ")
         groups.append(
             RunGroup(
                 key,
-                tuple(carriers),
-                test=_reference_metric(carriers, name, "test"),
-                validation=_reference_metric(carriers, name, "validation"),
+                tuple(recorded),
+                test=_reference_metric(recorded, name, "test"),
+                validation=_reference_metric(recorded, name, "validation"),
                 reference=True,
                 by=layout.by,
             )

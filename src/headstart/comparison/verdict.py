@@ -1,7 +1,6 @@
 """Describe one comparison in one plain sentence."""
 
 import math
-from dataclasses import replace
 
 from headstart.kinds.metric import POINTS, Wording
 from headstart.statistics import Needed, PairedDifference
@@ -14,35 +13,37 @@ def verdict(
     difference: PairedDifference,
     p_adjusted: float | None = None,
     needed: Needed | None = None,
-    word: str = "seeds",
+    units: str = "seeds",
     alpha: float = 0.05,
     wording: Wording = POINTS,
 ) -> str:
-    """Return a sentence on which of two is better, or what is missing to decide; it has no full stop.
+    """Return a sentence without full stop: which of two is better, or what is missing to decide.
 
-    ``difference`` is what a gains over b, which ``wording`` shows: by default fractions of 1, as points. For several
+    ``difference`` is what a gains over b; ``wording`` shows it, by default fractions of 1 as points. For several
     comparisons, ``p_adjusted`` is its p after Bonferroni's correction, and its interval has the corrected level.
-    ``needed`` comes from ``sample_needed``; ``word`` names the paired runs in the plural.
+    ``needed`` comes from ``sample_needed``; ``units`` names the paired runs in the plural.
     """
     if difference.difference < 0:
-        name_a, name_b, difference = name_b, name_a, _swapped(difference)
+        name_a, name_b, difference = name_b, name_a, difference.negated
     p = difference.p_value if p_adjusted is None else p_adjusted
     adjusted = not math.isnan(p) and not math.isclose(p, difference.p_value, rel_tol=1e-9)
     p_text = "" if math.isnan(p) else f", {'adjusted ' if adjusted else ''}{_p(p)}"
     if difference.pairs == 1:
-        return _one(name_a, name_b, difference, p_text, p < alpha, wording)
+        return _single_pair(name_a, name_b, difference, p_text, p < alpha, wording)
     if difference.identical:
         alike = "score the same" if difference.images is None else f"{wording.alike} test images"
-        return f"{name_a} and {name_b} {alike} in all {difference.pairs} {word}"
+        return f"{name_a} and {name_b} {alike} in all {difference.pairs} {units}"
     size = _size(difference, wording)
     if p < alpha:
         return f"{wording.beats.format(a=name_a, b=name_b, size=size)}{p_text}"
-    missing, lead = _missing(difference, needed, word), wording.lead.format(size=size)
-    return f"{difference.pairs} {word} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
+    missing, lead = _missing(difference, needed, units), wording.lead.format(size=size)
+    return f"{difference.pairs} {units} cannot separate {name_a} ({lead}) from {name_b}{p_text}{missing}"
 
 
-def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool, words: Wording) -> str:
-    """Return the sentence for a single pair of runs, which is only about these two networks."""
+def _single_pair(
+    name_a: str, name_b: str, difference: PairedDifference, p_text: str, significant: bool, words: Wording
+) -> str:
+    """Return the sentence for a single pair of runs, which holds for these two networks only."""
     size = _size(difference, words)
     above = words.above.format(a=name_a, b=name_b, size=size)
     if difference.images is None:
@@ -55,8 +56,8 @@ def _one(name_a: str, name_b: str, difference: PairedDifference, p_text: str, si
     return f"{difference.images:,} test images cannot separate {name_a} ({lead}) from {name_b}{p_text}"
 
 
-def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> str:
-    """Return what would be enough for significance; empty if that is unknown, or reached already."""
+def _missing(difference: PairedDifference, needed: Needed | None, units: str) -> str:
+    """Return what would be enough for significance; empty if that is unknown or already reached."""
     if needed is None or difference.difference == 0:
         return ""
     if needed.runs is not None:
@@ -64,14 +65,9 @@ def _missing(difference: PairedDifference, needed: Needed | None, word: str) -> 
     if difference.images is None:
         return f", and {MOST_RUNS:,} would not either"
     if needed.images is None:
-        return f", and neither more {word} nor more test images alone would"
+        return f", and neither more {units} nor more test images alone would"
     too_few = f"the {difference.images:,} test images are too few, about {_about(needed.images)} would do"
-    return f", and more {word} would not: {too_few}"
-
-
-def _swapped(difference: PairedDifference) -> PairedDifference:
-    """Return b - a; ``other`` is not used here and stays unchanged."""
-    return replace(difference, difference=-difference.difference, low=-difference.high, high=-difference.low)
+    return f", and more {units} would not: {too_few}"
 
 
 def _size(difference: PairedDifference, words: Wording) -> str:

@@ -1,4 +1,4 @@
-"""Conditions that choose runs: augmentation=none, seed=0,1, strategy!=scratch, optimizer.lr<0.01."""
+"""Choose runs by conditions: augmentation=none, seed=0,1, strategy!=scratch, optimizer.lr<0.01."""
 
 import operator
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from headstart.errors import ConfigError
-from headstart.records.keys import resolve_key, value_of, word
+from headstart.records.keys import resolve_key, value_of, value_text
 from headstart.records.runs import Run
 
 ORDERED: dict[str, Callable[[Any, Any], bool]] = {
@@ -21,43 +21,44 @@ CONDITION = re.compile(r"\s*([\w.+-]+?)\s*(!=|<=|>=|=|<|>)(.*)", re.DOTALL)
 
 
 def choose(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs that meet every condition. Raises ConfigError for one that cannot be read or that nothing meets."""
+    """Return the runs that meet every condition. Raises ConfigError for one that is malformed or that no run meets."""
     kept = list(runs)
     for condition in conditions:
         found = CONDITION.fullmatch(condition)
         if not found:
             raise ConfigError(
-                f"--where '{condition}' is no condition; expected a setting, one of = != < <= > >=, and a value, as in"
-                " 'augmentation=none' or 'seed=0,1'."
+                f"--where '{condition}' is not a condition; expected a setting, one of = != < <= > >=, and a value, as"
+                " in 'augmentation=none' or 'seed=0,1'."
             )
         key, sign, text = resolve_key(found[1], runs), found[2], found[3].strip()
         before = kept
         kept = [run for run in kept if _meets(value_of(run, key), sign, text, condition)]
         if not kept:
-            values = ", ".join(sorted({word(value_of(run, key)) for run in before})[:12])
-            raise ConfigError(f"--where '{condition}' leaves no run; {found[1]} is {values}.")
+            values = ", ".join(sorted({value_text(value_of(run, key)) for run in before})[:12])
+            raise ConfigError(f"--where '{condition}' leaves no run; values of {found[1]}: {values}.")
     return kept
 
 
 def _meets(value: Any, sign: str, text: str, condition: str) -> bool:
     if sign in ORDERED:
         limit = _scalar(text)
-        if isinstance(limit, bool) or not isinstance(limit, int | float):
-            raise ConfigError(f"--where '{condition}': '{text}' is no number to compare with.")
-        return isinstance(value, int | float) and not isinstance(value, bool) and ORDERED[sign](value, limit)
+        if not is_number(limit):
+            raise ConfigError(f"--where '{condition}': '{text}' is not a number.")
+        return is_number(value) and ORDERED[sign](value, limit)
     wanted = [text, *text.split(",")]  # a value may hold commas itself
     hit = any(_equal(value, one.strip()) for one in wanted)
     return hit if sign == "=" else not hit
 
 
 def _equal(value: Any, text: str) -> bool:
-    if text in (str(value), word(value)):
+    if text in (str(value), value_text(value)):
         return True
     number = _scalar(text)
-    return _is_number(number) and _is_number(value) and bool(number == value)
+    return is_number(number) and is_number(value) and bool(number == value)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Return whether the value is an integer or a float."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

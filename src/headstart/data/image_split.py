@@ -27,8 +27,8 @@ class Views(Protocol):
         """Return whether the views take whole images; otherwise images are centre-cropped first."""
 
     @property
-    def batch_from(self) -> int:
-        """Return the index of the view from which on all views take batches of tensors."""
+    def packs(self) -> bool:
+        """Return whether batches are packed for the device, which applies the last views."""
 
     def source_side(self, size: int) -> int | None:
         """Return the short side in pixels that the views need, or None if that of evaluation is enough."""
@@ -44,7 +44,7 @@ class Views(Protocol):
         """Return stored values (branches * N, C, S, S): the first version of each image, then the second, and so on."""
 
     def pack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Any:
-        """Return an object whose ``done()`` applies the views from ``batch_from`` on and returns the same tensor."""
+        """Return an object whose ``done()`` applies the last views and returns the same tensor."""
 
 
 class ImageSplit(Dataset[Batch]):
@@ -62,7 +62,6 @@ class ImageSplit(Dataset[Batch]):
         self.views, self.view_seed = views if views else None, view_seed
         side = self.views.source_side(size) if self.views is not None else None
         self.source = images if side is None else images.finer(side)  # the images that views are made from
-        self.views_in_batches = False  # whether the device applies the views that it can
 
     @property
     def ids(self) -> Sequence[str]:
@@ -73,6 +72,11 @@ class ImageSplit(Dataset[Batch]):
     def branches(self) -> int:
         """Return the number of images made from each image."""
         return self.views.branches if self.views is not None else 1
+
+    @property
+    def packs(self) -> bool:
+        """Return whether batches are packed for the device, which applies the last views."""
+        return self.views is not None and self.views.packs
 
     def without_views(self) -> "ImageSplit":
         """Return the split with centre-cropped images."""
@@ -112,9 +116,8 @@ class ImageSplit(Dataset[Batch]):
         """Return the batch of these positions or (epoch, position) pairs."""
         pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
         indices = np.array([index for _, index in pairs], dtype=np.int64)
-        pack = self.views_in_batches and self.views is not None and self.views.batch_from < len(self.views)
         targets, positions = torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
-        return Batch(self.view_tensor(pairs, pack), targets, positions, self.branches)
+        return Batch(self.view_tensor(pairs, self.packs), targets, positions, self.branches)
 
 
 def centre_crop(image: PixelArray, size: int) -> PixelArray:

@@ -3,12 +3,47 @@
 import math
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
-from headstart.data.image_split import Batch
+from headstart import ranks
+from headstart.data.image_split import Batch, ImageSplit
+from headstart.workers import CONTEXT, PATIENCE, begin, rehearse, usable_cores
 
 STEP = 5.0  # seconds
+
+
+def load_split(split: ImageSplit, num_workers: int | str, seed: int, **kwargs: Any) -> DataLoader[Batch]:
+    """Return the loader of a split; with ``num_workers`` "auto" it chooses the number of processes."""
+    split.source.load("images")
+    workers = num_workers if isinstance(num_workers, int) else _processes_for(split)
+    if workers:
+        rehearse(workers)
+    return PatientLoader(
+        split,
+        num_workers=workers,
+        collate_fn=_as_is,
+        pin_memory=torch.cuda.is_available(),
+        # A loader draws a seed for its workers. Its own generator keeps the global one unchanged.
+        generator=torch.Generator().manual_seed(seed),
+        persistent_workers=workers > 0,
+        worker_init_fn=begin,
+        timeout=PATIENCE if workers else 0,
+        multiprocessing_context=CONTEXT if workers else None,
+        **kwargs,
+    )
+
+
+def _processes_for(split: ImageSplit) -> int:
+    """Return the number of processes that load a split: 0 for images in memory, else cores - 1, at most 8."""
+    if not split.source.costly and not split.views:
+        return 0
+    return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
 
 
 class PatientLoader(DataLoader[Batch]):

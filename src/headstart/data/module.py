@@ -8,16 +8,14 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from headstart import ranks
 from headstart.data.balance import batches_of
 from headstart.data.batches import EvenBatches, InOrder, Mixed
 from headstart.data.decoded_splits import decode_or_hash, few_readable
 from headstart.data.image_split import ImageSplit, Views
-from headstart.data.loader import PatientLoader
+from headstart.data.loader import load_split
 from headstart.errors import ConfigError, DataError
 from headstart.files import printable
 from headstart.inputs.batch import Batch
@@ -31,7 +29,7 @@ from headstart.inputs.leakage import leakage, leakage_text
 from headstart.inputs.looks import Notes, joined_notes
 from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
-from headstart.inputs.signature import RGB
+from headstart.inputs.signature import RGB, Signature
 from headstart.kinds import KINDS, Kind
 from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
@@ -42,7 +40,6 @@ from headstart.splits.grouped_splits import shared_groups
 from headstart.splits.groups import grouped_by_name
 from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
 from headstart.splits.splitting import Splitting
-from headstart.workers import CONTEXT, PATIENCE, begin, rehearse, usable_cores
 
 log = logging.getLogger(__name__)
 MOST_SIDE = 2**14  # pixels of a resized image's short side
@@ -126,7 +123,7 @@ class ImageData(pl.LightningDataModule):
         self.fingerprint = ""
         self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
 
-    signature = RGB  # what enters a network
+    signature: Signature = RGB  # of the decoded images
     reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
 
     def default_name(self, root: str | None) -> str:
@@ -160,6 +157,13 @@ class ImageData(pl.LightningDataModule):
         """Return a copy without the results of ``prepare``; it does not search the source again."""
         return copy.copy(self)
 
+    def decoder(self, preprocessing: HasPreprocessing) -> Decoder:
+        """Return the decoder that gives the images their size; it does not know their range of values yet."""
+        side = preprocessing.image_size
+        if self.resize == "crop":
+            side = short_side(side, self.crop_fraction or preprocessing.crop_fraction)
+        return Decoder(side, preprocessing.interpolation, self.resize, pixel_range=None)
+
     @property
     def num_classes(self) -> int:
         """Return the number of classes."""
@@ -178,7 +182,8 @@ class ImageData(pl.LightningDataModule):
         self._check_targets(splits)
         targets = {name: split.targets for name, split in splits.items()}
         self.warnings += self.targets.absent(targets, self.class_names)
-        decoder = _decoder_of(self, preprocessing)
+        decoder = self.decoder(preprocessing)
+        self.signature = decoder.signature
         paths = paths_of(found)
         if self.bits is not None:
             decoder = replace(decoder, pixel_range=PixelRange.of_bits(self.bits))
@@ -190,16 +195,16 @@ class ImageData(pl.LightningDataModule):
             decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
         self._collect_notes(joined_notes(notes), decoder.pixel_range)
-        self.leakage = leakage({name: getattr(self, name).images for name in SPLITS}, self.near_duplicates)
+        ready = {name: getattr(self, name) for name in SPLITS}
+        self.leakage = leakage({name: split.images for name, split in ready.items()}, self.near_duplicates)
         if self.leakage:
             log.warning("%s", leakage_text(self.leakage))
-        ready = {name: getattr(self, name) for name in SPLITS}
         labelled = {name: (split.ids, split.targets, split.images.contents) for name, split in ready.items()}
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self._text)) else []
 
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
-        splits = (self.train, self.validation, self.test)
+        splits = [getattr(self, name) for name in SPLITS]
         parts = [content_digest([""] * len(of), plain(of.targets), of.images.contents) for of in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
@@ -335,35 +340,10 @@ class ImageData(pl.LightningDataModule):
         return self._in_order(self.test, mixed)
 
     def _in_order(self, split: ImageSplit, mixed: bool = False) -> DataLoader[Batch]:
-        if mixed:
-            return self._loader(split, batch_sampler=Mixed(len(split), self.batch_size))
-        return self._loader(split, batch_sampler=InOrder(len(split), self.batch_size))
+        return self._loader(split, batch_sampler=(Mixed if mixed else InOrder)(len(split), self.batch_size))
 
     def _loader(self, split: ImageSplit, **kwargs: Any) -> DataLoader[Batch]:
-        split.source.load("pictures")
-        if workers := self.workers_for(split):
-            rehearse(workers)
-        return PatientLoader(
-            split,
-            num_workers=workers,
-            collate_fn=_as_is,
-            pin_memory=torch.cuda.is_available(),
-            # A loader draws a seed for its workers. Its own generator keeps the global one unchanged.
-            generator=torch.Generator().manual_seed(stream("loader", self.order_seed)),
-            persistent_workers=workers > 0,
-            worker_init_fn=begin,
-            timeout=PATIENCE if workers else 0,
-            multiprocessing_context=CONTEXT if workers else None,
-            **kwargs,
-        )
-
-    def workers_for(self, split: ImageSplit) -> int:
-        """Return the number of processes that load a split: 0 for images in memory, else cores - 1, at most 8."""
-        if isinstance(self.num_workers, int):
-            return self.num_workers
-        if not split.source.costly and not split.views:
-            return 0
-        return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
+        return load_split(split, self.num_workers, stream("loader", self.order_seed), **kwargs)
 
 
 def _counts_classes(data: ImageData) -> str:
@@ -378,14 +358,6 @@ def _counts_classes(data: ImageData) -> str:
     return next((name for name, is_set in settings.items() if is_set), "")
 
 
-def _decoder_of(data: ImageData, preprocessing: HasPreprocessing) -> Decoder:
-    """Return the decoder that gives the images their size; it does not know their range of values yet."""
-    side = size = preprocessing.image_size
-    if data.resize == "crop":
-        side = short_side(size, data.crop_fraction or preprocessing.crop_fraction)
-    return Decoder(side, preprocessing.interpolation, data.resize, pixel_range=None)
-
-
 def short_side(size: int, crop_fraction: float) -> int:
     """Return the short side in pixels to resize to, so that the centre crop has ``size`` pixels."""
     if size > MOST_SIDE * crop_fraction:
@@ -394,7 +366,3 @@ def short_side(size: int, crop_fraction: float) -> int:
             f" than {MOST_SIDE:,} pixels; expected a smaller image_size, such as 224, or a larger crop_fraction."
         )
     return round(size / crop_fraction)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

@@ -1,4 +1,4 @@
-"""The processes of one run on several devices, started here or earlier by torchrun or srun.
+"""Manage the processes of one run on several devices, started here or earlier by torchrun or srun.
 
 The run itself is the process of rank 0. It starts the other ranks of its machine. They take the same steps with their
 part of the images. Only rank 0 writes the run directory and logs.
@@ -110,8 +110,8 @@ def on_one_device(settings: DictConfig) -> None:
 class ProcessGroup:
     """The processes of a run, as a context around all their common work."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, log_name: str) -> None:
+        self.directory, self.log_name = directory, log_name  # formatted with the rank
         self.children: list[Child] = []
         self.store: Any = None
         self.threads = torch.get_num_threads()
@@ -125,7 +125,8 @@ class ProcessGroup:
             return
         self.store = dist.TCPStore(HERE, 0, trainer.world_size, is_master=True, wait_for_workers=False)
         for number in range(1, trainer.world_size):
-            self.children.append(Child(self.directory, number, trainer.world_size, self.store.port))
+            file = self.directory / self.log_name.format(number)
+            self.children.append(Child(self.directory, file, number, trainer.world_size, self.store.port))
 
     def join(self, trainer: Any, ready: Callable[[], object] = lambda: None) -> None:
         """Wait until every rank is ready and connect them. Raises HeadstartError if one is missing.
@@ -177,9 +178,8 @@ class ProcessGroup:
 class Child:
     """A rank that the run starts. It ends when its pipe is closed, however the run ends."""
 
-    def __init__(self, directory: Path, number: int, world: int, port: int) -> None:
-        self.number, self.world = number, world
-        self.log = directory / f"rank{number}.log"
+    def __init__(self, directory: Path, output: Path, number: int, world: int, port: int) -> None:
+        self.log, self.number, self.world = output, number, world
         variables: dict[str, object] = {"RANK": number, "LOCAL_RANK": number, "NODE_RANK": 0, "WORLD_SIZE": world}
         variables |= {"MASTER_ADDR": HERE, "MASTER_PORT": port}
         code = [str(Path(headstart.__file__).absolute().parents[1]), os.environ.get("PYTHONPATH", "")]

@@ -1,4 +1,4 @@
-"""FSDP: the weights are sharded over the processes while they are trained."""
+"""Shard the weights over the processes while they are trained (FSDP)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -78,7 +78,7 @@ class Sharded(ModelParallelStrategy):
             optimizer.load_state_dict({**state, "state": shards})
 
     def _gathered(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Gather one tensor at a time, as all together may not fit on the device."""
+        """Gather one tensor at a time, because all together may not fit on the device."""
 
         def gathered(tensor: Tensor) -> Tensor:
             tensor = whole(tensor)

@@ -1,4 +1,4 @@
-"""Features of a network's frozen part: computed once, fast, and cached."""
+"""Compute the features of a network's frozen part once, fast, and cache them."""
 
 from headstart.features.settings import FeatureSettings
 

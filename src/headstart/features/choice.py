@@ -90,7 +90,7 @@ class EngineChoice:
         names = self._candidates()
         if len(names) == 1:
             return names[0]
-        memory = remembered_in(self._machine_and_task())
+        memory = choice_file(self._machine_and_task())
         try:
             before = str(json.loads(memory.read_text())["engine"])
         except OSError:
@@ -136,7 +136,7 @@ class EngineChoice:
         measured = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
         log.info("features.engine=auto chooses %s (images/s: %s)", best, measured)
         if "compile" not in names or "compile" in speeds:  # otherwise more images may change the choice
-            best = remember(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
+            best = store_choice(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
         self.made = engines.get(best)
         return best
 
@@ -190,7 +190,7 @@ def speed(engine: Engine, work: Work, seconds: float = 0.12) -> float:
     return 2 * engine.lanes * engine.batch / min(rounds)
 
 
-def remembered_in(task: dict[str, Any]) -> Path:
+def choice_file(task: dict[str, Any]) -> Path:
     """Return the cache file for the choice of engine, given a description of machine and task."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -199,7 +199,7 @@ def remembered_in(task: dict[str, Any]) -> Path:
     return cache / "headstart" / "engines" / f"{digest_of(task)[:32]}.json"
 
 
-def remember(file: Path, content: dict[str, Any]) -> str:
+def store_choice(file: Path, content: dict[str, Any]) -> str:
     """Store the choice, so that later runs compute the same bits; the first of two concurrent runs decides."""
     own = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:

@@ -1,4 +1,4 @@
-"""Engines that run a frozen prefix: the same numbers up to rounding, at different speeds."""
+"""Run a frozen prefix by one of several engines: equal numbers up to rounding, at different speeds."""
 
 import copy
 import io

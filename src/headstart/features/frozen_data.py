@@ -1,4 +1,4 @@
-"""Loaders for the trained part of a network: features of the frozen part are computed once and cached."""
+"""Load features of the frozen part, computed once and cached, for the trained part of a network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,22 +32,22 @@ class FrozenData(pl.LightningDataModule):
         data: ImageData,
         keeper: Keeper,
         views: int | None = None,
-        mixed: bool = False,
+        mixes_follow: bool = False,
         averaged: int | None = None,
     ) -> None:
         super().__init__()
         self.averaged = averaged
         self.data, self.keeper, self.views = data, keeper, views
-        self.mixed = mixed  # whether batches of training images are mixed afterwards
+        self.mixes_follow = mixes_follow  # whether batches of training images are mixed afterwards
         self.outcomes: dict[str, KeptFeatures] = {}
         self.loaders: list[tuple[str, FeatureBatches]] = []
 
     def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> Any:
-        """Return shuffled batches, from a place on; of images where they differ from epoch to epoch."""
+        """Return shuffled batches from ``start_at`` on; they hold images if features would differ in every epoch."""
         data = self.data
         views = (self.views or 0) if data.train.views else 1
-        rows = self._get("train", data.train, views).rows if views and not self.mixed else None
-        if rows is None and views and data.train.views and not self.mixed:
+        rows = self._get("train", data.train, views).rows if views and not self.mixes_follow else None
+        if rows is None and views and data.train.views and not self.mixes_follow:
             raise HeadstartError(
                 f"features.views={views}: {views} views per image fit neither in memory nor on disk; set fewer, or make"
                 " room with features.max_size or features.dir."
@@ -76,7 +76,7 @@ class FrozenData(pl.LightningDataModule):
 
     @property
     def entry(self) -> int:
-        """The stage that the features enter."""
+        """Return the stage that the features enter."""
         return self.keeper.prefix.stop
 
     def record(self) -> dict[str, Any]:
@@ -108,14 +108,14 @@ class FrozenData(pl.LightningDataModule):
         return len({"validation": self.data.validation, "test": self.data.test}.get(name, self.data.train))
 
     def _evaluated(self, name: str, split: ImageSplit, images: Callable[[], Any], mixed: bool = False) -> Any:
-        rows = self._mean(name, split) if self.averaged else self._get(name, split).rows
+        rows = self._averaged_rows(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
             return images()
         size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
         order = Mixed(len(split), size) if mixed else None
         return self._recorded(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
-    def _mean(self, name: str, split: ImageSplit) -> Rows:
+    def _averaged_rows(self, name: str, split: ImageSplit) -> Rows:
         """Return features averaged over the views of each image."""
         count = self.averaged or 1
         seen = split.with_views(self.data.train.views, self.data.augmentation_seed)

@@ -1,4 +1,4 @@
-"""Batches of features for the trainer without a DataLoader, by indexing rows."""
+"""Give the trainer batches of features by indexing rows, without a DataLoader."""
 
 from collections.abc import Iterator
 
@@ -30,8 +30,8 @@ class FeatureBatches:
         views: int = 1,
     ) -> None:
         self.rows, self.targets, self.views, self.entry = rows, targets, views, entry
-        self.dataset = self.labels = torch.from_numpy(targets)  # an entry an image, as a DataLoader has it
-        self.batch_size, self.batch_sampler = batch_size, shuffled  # to which Lightning tells the epoch
+        self.dataset = self.labels = torch.from_numpy(targets)  # one entry per image, as in a DataLoader
+        self.batch_size, self.batch_sampler = batch_size, shuffled  # Lightning sets its epoch
         self.passes = 0.0  # how often all rows were asked for
         self.straight_on = straight_on(len(targets), batch_size)
         self.share = 1 / ranks.world()

@@ -1,4 +1,4 @@
-"""The frozen part of a network, from bytes to the input of the trained part, and the key of its output."""
+"""Hold the frozen part of a network, from bytes to the input of the trained part, and key its output."""
 
 import hashlib
 from typing import Any
@@ -77,6 +77,6 @@ def _structure(module: nn.Module) -> str:
 
 
 def reference(prefix: FrozenPrefix, images: Tensor, autocast: torch.dtype | None = None) -> Tensor:
-    """Return PyTorch's own output, layer by layer, which every engine is compared with."""
+    """Return PyTorch's own output, layer by layer, to compare engines with."""
     with torch.inference_mode(), torch.autocast(images.device.type, autocast, enabled=autocast is not None):
         return prefix(images).float()

@@ -1,4 +1,4 @@
-"""Features by position, in memory or on disk."""
+"""Hold features by position, in memory or on disk."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""The user's settings for features: the group ``features``."""
+"""Check the user's settings for features: the group ``features``."""
 
 import os
 import re

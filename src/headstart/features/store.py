@@ -1,4 +1,4 @@
-"""Store rows of numbers on disk under keys that hold everything that determines them. Needs numpy, not torch.
+"""Store rows of numbers on disk. The key of rows holds everything that determines them. Needs numpy, not torch.
 
     FOLDER/<entry>/entry.json   the key, which describes how rows are computed; its hash names the entry
     FOLDER/<entry>/lock         held by the process that computes rows of this entry
@@ -29,7 +29,7 @@ from headstart.files import write_atomically
 
 SCHEMA = 1
 BLOCK = 1024**2  # bytes per checksum
-CHECKED_WHOLE = 256  # blocks checked when a part is opened: all if it has no more, otherwise evenly spaced ones
+MOST_CHECKED = 256  # blocks checked when a part is opened; of more blocks, evenly spaced ones
 PARTIAL, REMOVED = ".partial-", ".removed-"
 IMAGES = "pictures"  # the folder of cached facts about images
 _CHECKED: set[tuple[int, ...]] = set()
@@ -94,7 +94,7 @@ class StoredPart:
         if identity in _CHECKED:
             return
         length, count = len(self) * self.row_bytes, len(self.sums)
-        places = range(count) if count <= CHECKED_WHOLE else np.linspace(0, count - 1, CHECKED_WHOLE, dtype=int)
+        places = range(count) if count <= MOST_CHECKED else np.linspace(0, count - 1, MOST_CHECKED, dtype=int)
         for number in map(int, places):
             size = min(BLOCK, length - number * BLOCK)
             if zlib.crc32(os.pread(self.file.fileno(), size, self.offset + number * BLOCK)) != self.sums[number]:
@@ -172,14 +172,14 @@ class Entry:
         """Return the folders of its parts."""
         return sorted(path for path in self.folder.glob("[!.]*") if path.is_dir())
 
-    def parts(self) -> list["Kept"]:
+    def parts(self) -> list["PartSummary"]:
         """Return a summary of each part without opening it; damaged parts are left out."""
         found = []
         for path in self.part_folders():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
                 about = path / "part.json"
                 rows = int(json.loads(about.read_text())["rows"])
-                found.append(Kept(rows, size_of(path), about.stat().st_mtime))
+                found.append(PartSummary(rows, size_of(path), about.stat().st_mtime))
         return found
 
     @contextlib.contextmanager
@@ -195,7 +195,7 @@ class Entry:
             yield True
 
     def clean(self) -> None:
-        """Remove what a killed run left unfinished; only the holder of the lock may call this."""
+        """Remove unfinished parts of killed runs; only the holder of the lock may call this."""
         for path in self.folder.glob(".*-*"):
             if path.name.startswith((PARTIAL, REMOVED)):
                 shutil.rmtree(path, ignore_errors=True)
@@ -223,7 +223,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Kept:
+class PartSummary:
     """The summary of a part."""
 
     rows: int
@@ -301,7 +301,7 @@ def open_part(folder: Path) -> StoredPart:
     """Open a part.
 
     Raises DamagedError if its files are inconsistent, FileNotFoundError if it is gone, and another OSError if the
-    system does not let it be read.
+    system forbids reading it.
     """
     try:
         about = json.loads((folder / "part.json").read_text())

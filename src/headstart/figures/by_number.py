@@ -1,4 +1,4 @@
-"""The primary metric on test against a numeric setting, such as labels per class."""
+"""Draw the primary metric on test against a numeric setting, such as labels per class."""
 
 from collections.abc import Mapping, Sequence
 

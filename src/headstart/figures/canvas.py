@@ -1,4 +1,4 @@
-"""Shared parts of all figures: sizes in inches, text measurement, files that repeat byte for byte.
+"""Share between figures: sizes in inches, text measurement, and files that repeat byte for byte.
 
 Figures use matplotlib without pyplot. Axes are placed by hand, by the width of the texts beside them, because a layout
 engine draws everything twice.
@@ -146,7 +146,7 @@ def percent_limits(values: Sequence[float], fraction: float = 0.06) -> tuple[flo
 
 
 def metric_limits(values: Sequence[float], metric: Metric, share: float = 0.06) -> tuple[float, float]:
-    """Limits of an axis for values of a metric as they are drawn: a margin around them, within what can be."""
+    """Return axis limits for drawn values of a metric: a margin around them, within the metric's bounds."""
     if metric.is_share:
         return percent_limits(values, share)
     finite = np.asarray(values)[np.isfinite(values)]
@@ -162,7 +162,7 @@ def save(figure: Figure, directory: Path, name: str) -> tuple[Path, Path]:
     The same figure gives the same bytes: no dates are written.
     """
     png, pdf = directory / f"{name}.png", directory / f"{name}.pdf"
-    # low compression: it would take most of the time, and line drawings stay small anyway
+    # low compression: high compression takes most of the time, and line drawings stay small anyway
     options: dict[str, Any] = {"format": "png", "dpi": 150, "pil_kwargs": {"compress_level": 3}}
     write_atomically(png, _rendered(figure, **options))
     write_atomically(pdf, _rendered(figure, format="pdf", metadata={"CreationDate": None}))

@@ -1,4 +1,4 @@
-"""A confusion matrix: the predictions for the images of each class."""
+"""Draw a confusion matrix: the predictions for the images of each class."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ NAMES = 60
 def draw_confusion(counts: Sequence[NDArray[Any]], classes: Sequence[str], title: str = "") -> Figure:
     """Draw the fractions of each true class (row) by prediction (column), in percent, averaged over runs.
 
-    ``counts`` has one (C, C) array per run, as from scores.confusion_counts. Up to 20 classes, cells show numbers: from
+    ``counts`` has one (C, C) array per run, as from ``confusion_counts``. Up to 20 classes, cells show numbers: from
     1 % for up to 10 classes, otherwise from 5 %. Raises DataError without runs.
     """
     if not len(counts):

@@ -1,4 +1,4 @@
-"""The primary metric on test against cost: training time, and number of trained parameters."""
+"""Draw the primary metric on test against cost: training time, and number of trained parameters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +31,7 @@ from headstart.kinds import Metric
 from headstart.kinds.classification import ACCURACY
 
 HEIGHT = 3.4
-LABEL = 7.5
-"""The font size of labels, in points."""
+LABEL = 7.5  # font size of labels, in points
 FRONT: dict[str, Any] = {"color": REFERENCE, "linewidth": 1, "linestyle": "--"}
 
 
@@ -51,7 +50,7 @@ class Point:
 def draw_cost(
     points: Sequence[Point], title: str = "", styles: Mapping[str, Style] | None = None, metric: Metric = ACCURACY
 ) -> Figure:
-    """Draw cost in seconds (left) and in parameters (right), on logarithmic axes.
+    """Draw the metric against seconds (left) and against parameters (right), on logarithmic axes.
 
     Steps show the Pareto front; dominated points are hollow. Raises DataError when no point has a cost.
     """
@@ -147,7 +146,7 @@ Box = tuple[float, float, float, float]
 
 
 def _label(axes: Axes, named: Sequence[tuple[str, float, float]], steps: NDArray[np.float64]) -> None:
-    """Write each name beside its point, where it covers least of other names, points and the front."""
+    """Write each name beside its point, where it overlaps least with names, points and the front."""
     scale = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     corner = axes.bbox.min
     room = (0.0, 0.0, axes.bbox.width * scale, axes.bbox.height * scale)
@@ -199,5 +198,5 @@ def _covered(box: Box, others: Sequence[Box]) -> float:
 
 
 def _outside(box: Box, room: Box) -> float:
-    """Return by how many points a box sticks out."""
+    """Return the distance, in points, by which a box exceeds the room."""
     return sum(max(0.0, by) for by in (room[0] - box[0], room[1] - box[1], box[2] - room[2], box[3] - room[3]))

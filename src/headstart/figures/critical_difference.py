@@ -1,4 +1,4 @@
-"""A critical-difference diagram: average ranks on a line, joined if not significantly different (Demsar 2006)."""
+"""Draw a critical-difference diagram: average ranks on a line, joined if not significantly different (Demsar 2006)."""
 
 import math
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""The dark form of a figure: the same drawing in the dark page's colours."""
+"""Recolour a figure for dark pages: the same drawing in the dark page's colours."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +67,7 @@ def _luminance(rgb: NDArray[np.float64]) -> float:
 
 
 def _artists(figure: Figure) -> Iterator[Artist]:
-    """Yield everything that is drawn, including boxes and arrows of texts, which findobj misses."""
+    """Yield everything that is drawn, including boxes and arrows of texts, which ``findobj`` misses."""
     for artist in figure.findobj():
         yield artist
         if isinstance(artist, Text) and artist.get_bbox_patch() is not None:

@@ -1,4 +1,4 @@
-"""A forest plot: differences with their intervals, one below the other."""
+"""Draw a forest plot: differences with their intervals, one below the other."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def draw_forest(rows: Sequence[Row], title: str = "", level: float = 0.95, metri
     head = 0.34 if title else 0.12
     body = ROW * (len(rows) + 0.6)
     height = head + body + 0.6
-    width = max(WIDTH, left + right + 2.5)  # beside very long names
+    width = max(WIDTH, left + right + 2.5)  # wider if names are very long
     figure = new_figure(width, height)
     axes = place(figure, left, 0.6, width - left - right, body)
     axes.axvline(0, color=DARK, lw=0.9, gid="zero")

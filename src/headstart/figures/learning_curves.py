@@ -1,4 +1,4 @@
-"""Learning curves of one panel: training beside validation, so that overfitting shows."""
+"""Draw the learning curves of one panel: training beside validation, so that overfitting shows."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ def draw_learning_curves(
     metric: Metric = ACCURACY,
     loss_unit: str = "nats",
 ) -> Figure:
-    """Draw the primary metric above loss and training left of validation; bands are one standard deviation over runs.
+    """Draw rows for metric and loss, columns for training and validation; bands are one standard deviation over runs.
 
     The plots of a row share one scale. ``curves`` come from read_curves; labels without curves are left out. Raises
     DataError when none is left.
@@ -46,12 +46,12 @@ def draw_learning_curves(
     if not curves:
         raise DataError("There are no learning curves to draw: none of the runs was trained in epochs.")
     styles = styles or styles_of(list(curves))
-    head = 0.5 if title else 0.28
-    high = max(HEIGHT, legend_height(list(curves)) + head + 0.1)
-    figure = new_figure(WIDTH, high)
+    title_height = 0.5 if title else 0.28
+    total_height = max(HEIGHT, legend_height(list(curves)) + title_height + 0.1)
+    figure = new_figure(WIDTH, total_height)
     last = max(int(band.epochs[-1]) for own in curves.values() for band in own.values())
     width = max((WIDTH - 0.6 - 0.25 - 0.15 - 0.1 - legend_width(list(curves))) / 2, LEAST)
-    top = high - head
+    top = total_height - title_height
     height = (top - 0.45 - 0.2) / 2
     loss = f"loss ({loss_unit})" if loss_unit else "loss"
     for row, (score, factor, name) in enumerate(((metric.name, metric.scale, metric.axis()), ("loss", 1, loss))):
@@ -73,5 +73,5 @@ def draw_learning_curves(
     handles = [Line2D([], [], label=label, **line_options(styles[label])) for label in curves]
     add_legend(figure, handles, WIDTH - 0.05 - legend_width(list(curves)), top)
     if title:
-        figure.text(0.6 / WIDTH, 1 - 0.08 / high, title, va="top", fontsize=9)
+        figure.text(0.6 / WIDTH, 1 - 0.08 / total_height, title, va="top", fontsize=9)
     return figure

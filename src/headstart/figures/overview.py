@@ -1,9 +1,7 @@
-"""The overview of a report: learning curves above means on test."""
+"""Draw the overview of a report: learning curves above means on test."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,6 @@ from headstart.figures.canvas import (
     text_width,
 )
 from headstart.figures.style import ALIKE_FROM, REFERENCE, Style, reference_styles, styles_of
-from headstart.files import write_atomically
 
 ACROSS = 4
 """The number of panels in a row."""
@@ -39,27 +36,22 @@ PLOT = 2.4
 VALUE = 0.85
 """The width beside the bars for their numbers, in inches."""
 HEAD = 0.35
-"""The height above the curves for a title, in inches."""
+"""The height of the title above the curves, in inches."""
 BAR = 0.22
 TITLE = "validation (training dotted)"
 ALIKE = f"More than {ALIKE_FROM}: some share\nmarker and dash."
 
 
 @styled
-def draw(panels: Sequence[Panel], path: Path, curves: Sequence[Mapping[str, Curves]] | None = None) -> None:
-    """Write the overview to a PNG file; ``curves`` are each panel's, if already read."""
-    content = io.BytesIO()
-    draw_overview(panels, curves).savefig(content, format="png", dpi=120, pil_kwargs={"compress_level": 3})
-    write_atomically(path, content.getvalue())
-
-
-@styled
 def draw_overview(panels: Sequence[Panel], curves: Sequence[Mapping[str, Curves]] | None = None) -> Figure:
-    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right."""
+    """Draw one column per panel: curves above (training dotted), means on test below; one legend on the right.
+
+    ``curves`` are those of each panel; by default they are read.
+    """
     curves = [read_curves(panel) for panel in panels] if curves is None else curves
-    names = [[panel.label(group) for group in (*panel.groups, *panel.references)] for panel in panels]
-    styles = styles_of([panel.label(group) for panel in panels for group in panel.groups])
-    grey = reference_styles([panel.label(group) for panel in panels for group in panel.references])
+    names = [[group.label for group in (*panel.groups, *panel.references)] for panel in panels]
+    styles = styles_of([group.label for panel in panels for group in panel.groups])
+    grey = reference_styles([group.label for panel in panels for group in panel.references])
     lower = max(LOWER, BAR * max(map(len, names)))
     height = UPPER + lower + 1.1 + HEAD
     down = math.ceil(len(panels) / ACROSS)
@@ -93,10 +85,10 @@ def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: 
     """Draw the primary metric over epochs, with bands of one standard deviation; fits without epochs are level."""
     metric = panel.metric
     train, validation = (f"{split}/{metric.name}" for split in ("train", "validation"))
-    level_lines = [group for group in panel.groups if validation not in curves[panel.label(group)]]
+    level_lines = [group for group in panel.groups if validation not in curves[group.label]]
     level_lines = [group for group in (*level_lines, *panel.references) if math.isfinite(group.validation.mean)]
     for number, group in enumerate(panel.groups):
-        label = panel.label(group)
+        label = group.label
         own = curves[label]
         if validation in own:
             draw_band(axes, own[validation], styles[label], metric.scale, label, number)
@@ -106,7 +98,7 @@ def draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Curves], styles: 
                 dotted.epochs, metric.scale * dotted.mean, color=styles[label].colour, lw=1, ls=":", clip_on=False
             )
     for number, group in enumerate(level_lines):
-        label = panel.label(group)
+        label = group.label
         level(
             axes,
             metric.scale * group.validation.mean,
@@ -147,7 +139,7 @@ def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
     most = 100 if metric.is_share else 1.05 * max([*ends, 0.0]) or 1.0
     least = 0 if metric.is_share else min([0.0, *(1.05 * metric.scale * group.test.mean for group in groups)])
     for position, group in enumerate(groups):
-        colour = REFERENCE if group.reference else styles[panel.label(group)].colour
+        colour = REFERENCE if group.reference else styles[group.label].colour
         mean, deviation = (metric.scale * float(np.nan_to_num(v)) for v in (group.test.mean, group.test.deviation))
         axes.barh(position, mean, color=colour, height=0.62)
         if deviation:
@@ -157,7 +149,7 @@ def draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
         axes.text(
             min(max(mean, 0) + deviation, most) + (most - least) / 100, position, text, va="center", fontsize=SMALL
         )
-    axes.set_yticks(range(len(groups)), [panel.label(group) for group in groups])
+    axes.set_yticks(range(len(groups)), [group.label for group in groups])
     axes.set(xlabel=metric.axis("test"), xlim=(least, most), ylim=(-0.6, len(groups) - 0.4))
     if metric.is_share:
         axes.set_xticks(range(0, 101, 20))

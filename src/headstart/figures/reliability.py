@@ -1,4 +1,4 @@
-"""Reliability diagram: accuracy against confidence (Guo et al. 2017, figure 4)."""
+"""Draw a reliability diagram: accuracy against confidence (Guo et al. 2017, figure 4)."""
 
 from collections.abc import Sequence
 

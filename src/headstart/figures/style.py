@@ -1,4 +1,4 @@
-"""The style of a series in every figure: colour, marker and dash, independent of any drawing library.
+"""Choose the style of a series in all figures: colour, marker and dash, for any drawing library.
 
 The colours are Okabe and Ito's, which colour-blind readers can distinguish ("Color Universal Design", 2008). Up to
 ``ALIKE_FROM`` series in one figure differ in marker or dash, so they can be distinguished in grey as well.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,9 @@ from headstart.inputs.deep import (
     further_bands,
     read_tiff,
 )
+from headstart.inputs.signature import RGB, Signature
 from headstart.progress import counted
-from headstart.workers import LACKS, usable_cores
+from headstart.workers import SHORTAGES, usable_cores
 
 # Pillow logs, and also raises, what it cannot decode; deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
@@ -80,6 +81,7 @@ class Decoder:
     resize: str = "crop"
     enlarge: bool = True
     pixel_range: PixelRange | None = DECLARED
+    signature: ClassVar[Signature] = RGB
 
     def __call__(self, image: Undecoded) -> PixelArray:
         """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""
@@ -190,7 +192,7 @@ def told_as_unreadable() -> Iterator[None]:
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether the machine, not the image, caused the error: no memory, or too many open files."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES)
 
 
 def content_hash(image: Undecoded) -> bytes:

@@ -40,7 +40,7 @@ class Images:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> PixelArray:
-        """Return (H, W, 3) uint8."""
+        """Return (H, W, C) as stored, see the decoder's signature."""
         if self.decoded is not None:
             return self.decoded[index]
         with contextlib.suppress(UnreadableError):

@@ -83,7 +83,8 @@ def perceptual_hash(image: PixelArray) -> Bits:
 
 def perceptual_hashes(images: Images, what: str) -> Bits:
     """Return the hashes (N, 64), computed in threads."""
-    one = lambda index: perceptual_hash(images[index])  # noqa: E731
+    drawn = images.decoder.signature.drawn
+    one = lambda index: perceptual_hash(drawn(images[index]))  # noqa: E731
     hashes = list(decode_each(one, len(images), f"comparing {what} images"))
     return np.stack(hashes) if hashes else np.zeros((0, BITS), dtype=np.float32)
 

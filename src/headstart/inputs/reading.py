@@ -50,7 +50,7 @@ def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, 
             raise CrashError(
                 f"The memory is used up at the image '{collection.ids[index]}'; end other programs, or make it smaller."
             ) from error
-        return (read if keep else replace(read, image=NOTHING)), *look(read.image)
+        return (read if keep else replace(read, image=NOTHING)), *look(decoder.signature.drawn(read.image))
 
     images: list[PixelArray] = []
     positions, contents, few, notes = [], [], [], Notes()

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.errors import ConfigError
-
+SHOWN = 3  # channels of an image for people: red, green, blue
 StoredArray = NDArray[Any]
 """Items as a data set stores them: (N, S, S, C) in the type of its signature."""
 
@@ -42,9 +42,16 @@ class Signature:
         """Return zeros (N, C, S, S), by default in the type of the stored values."""
         return torch.zeros(batch, self.channels, size, size, dtype=dtype or self.dtype)
 
-    def drawn(self, values: Tensor) -> Tensor:
-        """Return values (N, C, S, S) in the stored range as uint8, for people: ``low`` is black, ``high`` white."""
-        return ((values - self.low) * (255 / (self.high - self.low))).round().clamp(0, 255).byte()
+    def drawn(self, values: StoredArray) -> NDArray[np.uint8]:
+        """Return values (..., C) in the stored range as uint8 (..., 3), for people: ``low`` is black, ``high`` white.
+
+        Of more than three channels it shows the first three; fewer are shown as one grey channel, the first.
+        """
+        if self == RGB and values.dtype == np.uint8:
+            return values
+        scaled = (values.astype(np.float32) - self.low) * (255 / (self.high - self.low))
+        chosen = scaled[..., :SHOWN] if self.channels >= SHOWN else np.repeat(scaled[..., :1], SHOWN, axis=-1)
+        return chosen.round().clip(0, 255).astype(np.uint8)
 
 
 RGB = Signature("image", channels=3, low=0, high=255, dtype=torch.uint8, views=True)
@@ -67,22 +74,19 @@ class Normalisation(NamedTuple):
 
     scale: Tensor  # (1, C, 1, 1)
     shift: Tensor  # (1, C, 1, 1)
-    note: str  # what was done to the first layer and the values
+    note: str  # what happens to the first layer and the values
     changed: bool  # whether that differs from RGB images on weights for RGB images
 
 
 def reconcile(given: Signature, learned: LearnedOn) -> Normalisation:
     """Return how the items of a data set become what the weights were learned on.
 
-    Raises ConfigError if the channels do not fit.
+    Channels beyond the learned ones repeat their mean and deviation. The backbone adapts its first layer.
     """
-    channels, span = len(learned.mean), given.high - given.low
-    if given.channels != channels:
-        raise ConfigError(
-            f"The data set gives {given.channels} channels, but the backbone takes {channels}: choose another dataset"
-            " or backbone."
-        )
-    mean, std = (torch.tensor(v).view(1, channels, 1, 1) * span for v in (learned.mean, learned.std))
-    note = f"first layer unchanged, values from {given.low:g} to {given.high:g}"
-    changed = (given.kind, given.low, given.high) != (RGB.kind, RGB.low, RGB.high)
+    known, span = len(learned.mean), given.high - given.low
+    own = [channel % known for channel in range(given.channels)]
+    mean, std = (torch.tensor([v[c] for c in own]).view(1, -1, 1, 1) * span for v in (learned.mean, learned.std))
+    layer = "unchanged" if given.channels == known else f"from {known} to {given.channels} channels"
+    note = f"first layer {layer}, values from {given.low:g} to {given.high:g}"
+    changed = (given.kind, given.channels, given.low, given.high) != (RGB.kind, known, RGB.low, RGB.high)
     return Normalisation(1 / std, -(mean + given.low) / std, note, changed)

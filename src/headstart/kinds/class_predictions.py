@@ -24,23 +24,23 @@ class ClassPredictions:
 
     ids: Sequence[str]
     targets: NDArray[np.int64]  # (N,) index into the classes
-    said: NDArray[np.int64]  # (N,)
+    predicted: NDArray[np.int64]  # (N,)
     probabilities: NDArray[np.float64]  # (N, C)
     classes: Sequence[str]
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) whether the predicted class is the target."""
-        return self.said == self.targets
+        """Return (N,) whether the predicted class is the target."""
+        return self.predicted == self.targets
 
     @property
     def per_image(self) -> NDArray[np.bool_]:
-        """The same: the mean is the accuracy."""
+        """Return ``correct``; its mean is the accuracy."""
         return self.correct
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets: equal for two runs on the same test images in the same order."""
         return digest([*self.classes, *self.ids], self.targets)
 
     def text(self) -> str:
@@ -51,10 +51,9 @@ class ClassPredictions:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow([*FIXED, *self.classes])
-        for name, target, said, row in zip(self.ids, self.targets, self.said, self.probabilities, strict=True):
-            table.writerow(
-                [name, self.classes[int(target)], self.classes[int(said)], *(f"{value:.12g}" for value in row)]
-            )
+        for name, *indices, row in zip(self.ids, self.targets, self.predicted, self.probabilities, strict=True):
+            names = (self.classes[int(index)] for index in indices)
+            table.writerow([name, *names, *(f"{value:.12g}" for value in row)])
         return text.getvalue()
 
 
@@ -70,7 +69,7 @@ def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
         raise DataError(f"{name} names a class twice")
     columns = len(table.header)
     ids: list[str] = []
-    targets, said = (np.empty(table.lines, dtype=np.int64) for _ in range(2))
+    targets, predicted = (np.empty(table.lines, dtype=np.int64) for _ in range(2))
     probabilities = np.empty((table.lines, len(classes)))
     for part in pd.read_csv(
         table.file,
@@ -84,9 +83,9 @@ def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
         if part.empty:
             break
         rows = slice(len(ids), len(ids) + len(part))
-        targets[rows], said[rows] = (names.get_indexer(pd.Index(part[column])) for column in (1, 2))
+        targets[rows], predicted[rows] = (names.get_indexer(pd.Index(part[column])) for column in (1, 2))
         probabilities[rows] = part.iloc[:, 3:].to_numpy()
-        if min(targets[rows].min(), said[rows].min()) < 0:
+        if min(targets[rows].min(), predicted[rows].min()) < 0:
             raise DataError(f"{name} holds a class that has no column")
         if not ((probabilities[rows] >= 0) & (probabilities[rows] <= MOST)).all():
             raise DataError(f"{name} holds probabilities that are none")
@@ -94,4 +93,4 @@ def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
     if not ids:
         raise DataError(f"{name} holds no image")
     count = len(ids)  # fewer than lines where an id has a line end
-    return ClassPredictions(ids, targets[:count], said[:count], probabilities[:count], classes)
+    return ClassPredictions(ids, targets[:count], predicted[:count], probabilities[:count], classes)

@@ -26,20 +26,20 @@ HARD = 0.01
 
 
 class HasPredictions(Protocol):
-    """What a set of images was taken for."""
+    """Predictions for N images."""
 
     @property
     def targets(self) -> Integers:
-        """Indices of the true classes, (N,)."""
+        """Return the indices of the true classes, (N,)."""
 
     @property
     def probabilities(self) -> Floats:
-        """Probabilities of the classes, (N, C)."""
+        """Return the probabilities of the classes, (N, C)."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far probabilities can be taken at their word; zero is best for all three."""
+    """Three measures of how well probabilities agree with frequencies; zero is best for each."""
 
     nll: float
     """Mean negative log-likelihood, in nats."""
@@ -50,13 +50,13 @@ class Calibration:
 
     @property
     def text(self) -> str:
-        """Two of them, as in "ECE 3.1 %, NLL 0.412 nats"."""
+        """Return two of them, as in "ECE 3.1 %, NLL 0.412 nats"."""
         return f"ECE {100 * self.ece:.1f} %, NLL {self.nll:.3f} nats"
 
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """What the temperature does to the N validation images on which it was fitted."""
+    """The effect of the temperature on the N validation images on which it was fitted."""
 
     images: int
     before: Calibration
@@ -88,7 +88,7 @@ class Scores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The scores beyond accuracy by name; those of temperature scaling only where validation predictions are."""
+        """Return the scores beyond accuracy by name, with validation predictions also those after scaling."""
         numbers = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1, **vars(self.unscaled)}
         if self.scaled is not None and self.temperature is not None:
             numbers["temperature"] = self.temperature
@@ -117,19 +117,19 @@ class ReliabilityBins:
 
     @property
     def edges(self) -> Floats:
-        """Limits of the bins, one more than bins."""
+        """Return the limits of the bins, one more than bins."""
         return _edges(len(self.count))
 
     @property
     def ece(self) -> float:
-        """Mean distance of accuracy from confidence over images (Guo et al. 2017, equation 5)."""
+        """Return the mean distance of accuracy from confidence over images (Guo et al. 2017, equation 5)."""
         filled = self.count > 0
         gap = np.abs(self.accuracy[filled] - self.confidence[filled])
         return float(self.count[filled] @ gap / self.count.sum())
 
 
 def test_scores(test: HasPredictions, validation: HasPredictions | None = None) -> Scores:  # noqa: PT028 (no test of pytest)
-    """All scores on test; the temperature comes from validation alone.
+    """Return all scores on test; the temperature is fitted on validation only.
 
     Raises DataError when there is no image to score.
     """
@@ -137,11 +137,11 @@ def test_scores(test: HasPredictions, validation: HasPredictions | None = None) 
 
     targets, probabilities = test.targets, test.probabilities
     _check(targets, probabilities)
-    said, classes = np.argmax(probabilities, axis=1), np.arange(probabilities.shape[1])
-    _, recall, f1, _ = precision_recall_fscore_support(targets, said, labels=classes, zero_division=np.nan)
+    predicted, classes = np.argmax(probabilities, axis=1), np.arange(probabilities.shape[1])
+    _, recall, f1, _ = precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=np.nan)
     fitted = None if validation is None else temperature(validation.targets, validation.probabilities)
     return Scores(
-        accuracy=float(np.mean(said == targets)),
+        accuracy=float(np.mean(predicted == targets)),
         balanced_accuracy=float(np.nanmean(recall)),
         macro_f1=float(np.nanmean(f1)),
         recall=recall,
@@ -156,19 +156,19 @@ test_scores.__test__ = False  # type: ignore[attr-defined]  # nor where pytest f
 
 
 def calibration(targets: Integers, probabilities: Floats) -> Calibration:
-    """Negative log-likelihood, Brier score and expected calibration error."""
+    """Return negative log-likelihood, Brier score and expected calibration error."""
     return Calibration(nll(targets, probabilities), brier(targets, probabilities), ece(targets, probabilities))
 
 
 def nll(targets: Integers, probabilities: Floats) -> float:
-    """Mean negative log-likelihood of the true classes, in nats."""
+    """Return the mean negative log-likelihood of the true classes, in nats."""
     # log_loss of scikit-learn gives the same in a table (N, C) of targets: 1.6 s for 10,000 images of 1,000 classes
     _check(targets, probabilities)
     return float(-np.mean(np.log(np.maximum(_of_target(targets, probabilities), FLOOR))))
 
 
 def brier(targets: Integers, probabilities: Floats) -> float:
-    """Sum over classes of (p - [class is true])^2, mean over images (Brier 1950)."""
+    """Return the sum over classes of (p - [class is true])^2, averaged over images (Brier 1950)."""
     # scikit-learn below 1.7 knows two classes only
     _check(targets, probabilities)
     squares = np.vdot(probabilities, probabilities) / len(targets)
@@ -176,42 +176,42 @@ def brier(targets: Integers, probabilities: Floats) -> float:
 
 
 def ece(targets: Integers, probabilities: Floats, bins: int = BINS) -> float:
-    """Expected calibration error, a fraction of 1 (Guo et al. 2017, equation 5)."""
+    """Return the expected calibration error, a fraction of 1 (Guo et al. 2017, equation 5)."""
     return reliability_bins(targets, probabilities, bins).ece
 
 
 def reliability_bins(targets: Integers, probabilities: Floats, bins: int = BINS) -> ReliabilityBins:
-    """Accuracy and mean confidence by confidence (Guo et al. 2017, equation 3)."""
+    """Return accuracy and mean confidence in bins of confidence (Guo et al. 2017, equation 3)."""
     # calibration_curve of scikit-learn has two classes, and no counts
     _check(targets, probabilities)
-    said = np.argmax(probabilities, axis=1)
-    top = _of_target(said, probabilities)
+    predicted = np.argmax(probabilities, axis=1)
+    top = _of_target(predicted, probabilities)
     number = np.clip(np.searchsorted(_edges(bins), top, side="left") - 1, 0, bins - 1)
     count = np.bincount(number, minlength=bins)
     return ReliabilityBins(
         count,
         confidence=_ratio(np.bincount(number, top, minlength=bins), count),
-        accuracy=_ratio(np.bincount(number[said == targets], minlength=bins), count),
+        accuracy=_ratio(np.bincount(number[predicted == targets], minlength=bins), count),
     )
 
 
 def pooled(bins: Sequence[ReliabilityBins]) -> ReliabilityBins:
-    """The bins of all images of several runs together; all have to be equally many."""
+    """Return the bins of the images of several runs together; each run has as many bins."""
     count = np.sum([one.count for one in bins], axis=0)
     confidence = np.sum([one.count * np.nan_to_num(one.confidence) for one in bins], axis=0)
     right = np.sum([one.count * np.nan_to_num(one.accuracy) for one in bins], axis=0)
     return ReliabilityBins(count, _ratio(confidence, count), _ratio(right, count))
 
 
-def confusion_counts(targets: Integers, said: Integers, classes: int) -> NDArray[np.int64]:
-    """Images by true class (row) and predicted class (column), (C, C)."""
+def confusion_counts(targets: Integers, predicted: Integers, classes: int) -> NDArray[np.int64]:
+    """Return the number of images by true class (row) and predicted class (column), (C, C)."""
     from sklearn.metrics import confusion_matrix
 
-    return confusion_matrix(targets, said, labels=np.arange(classes))
+    return confusion_matrix(targets, predicted, labels=np.arange(classes))
 
 
 def temperature(targets: Integers, probabilities: Floats) -> float:
-    """The T for which softmax(log p / T) has the least negative log-likelihood (Guo et al. 2017, section 4.2).
+    """Return the T for which softmax(log p / T) has the least negative log-likelihood (Guo et al. 2017, section 4.2).
 
     In b = 1/T the loss is mean log sum exp(b (z_c - z_target)), which is convex: Newton steps, halved where they leave
     what is known to hold the minimum. T is kept in TEMPERATURES. Where every image is told right the likelihood only
@@ -255,7 +255,7 @@ def temperature_fit(validation: HasPredictions, fitted: float) -> TemperatureFit
 
 
 def scaled(probabilities: Floats, temperature: float) -> Floats:
-    """Softmax of log p / T: the order of classes stays, and so does the accuracy."""
+    """Return softmax(log p / T), which keeps the order of classes and so the accuracy."""
     logits = np.log(np.maximum(probabilities.T, FLOOR, order="C"))
     logits -= logits.max(axis=0)
     logits /= temperature
@@ -265,7 +265,7 @@ def scaled(probabilities: Floats, temperature: float) -> Floats:
 
 
 def _derivatives(logits: Floats, inverse: float) -> tuple[float, float]:
-    """Mean over images of the mean and the variance of logits (C, N) under softmax(inverse * logits)."""
+    """Return the mean over images of the mean and the variance of logits (C, N) under softmax(inverse * logits)."""
     weights = np.exp(inverse * logits)
     weights /= weights.sum(axis=0)
     weighted = weights * logits
@@ -275,7 +275,7 @@ def _derivatives(logits: Floats, inverse: float) -> tuple[float, float]:
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Part over whole, NaN where the whole is 0."""
+    """Return part over whole, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 

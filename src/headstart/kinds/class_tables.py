@@ -23,7 +23,7 @@ def share_interval(right: float, count: int) -> tuple[float, float]:
 
 def classes_table(found: ClassPredictions) -> ReportTable:
     """Return recall by class, the worst first; classes without test images last."""
-    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    counts = confusion_counts(found.targets, found.predicted, len(found.classes))
     rows: list[tuple[float, list[Cell]]] = []
     for index, name in enumerate(found.classes):
         images, right = int(counts[index].sum()), int(counts[index, index])
@@ -54,7 +54,7 @@ def classes_table(found: ClassPredictions) -> ReportTable:
 
 def confusions_table(found: ClassPredictions) -> ReportTable:
     """Return pairs of classes by how many images of the one were predicted as the other."""
-    counts = confusion_counts(found.targets, found.said, len(found.classes))
+    counts = confusion_counts(found.targets, found.predicted, len(found.classes))
     images = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     pairs = np.argwhere(counts > 0)
@@ -62,11 +62,11 @@ def confusions_table(found: ClassPredictions) -> ReportTable:
     rows = [
         [
             Cell(found.classes[true]),
-            Cell(found.classes[said]),
-            count_cell(int(counts[true, said])),
-            share_cell(float(counts[true, said] / images[true])),
+            Cell(found.classes[predicted]),
+            count_cell(int(counts[true, predicted])),
+            share_cell(float(counts[true, predicted] / images[true])),
         ]
-        for true, said in pairs
+        for true, predicted in pairs
     ]
     columns = [
         Column("true class", field="target"),
@@ -79,16 +79,16 @@ def confusions_table(found: ClassPredictions) -> ReportTable:
 
 def mistakes_table(found: ClassPredictions) -> ReportTable:
     """Return wrong predictions, the most confident first."""
-    images = np.arange(len(found.said))
-    said, true = (found.probabilities[images, of] for of in (found.said, found.targets))
+    images = np.arange(len(found.predicted))
+    confidence, true = (found.probabilities[images, index] for index in (found.predicted, found.targets))
     wrong = np.flatnonzero(~found.correct)
-    wrong = wrong[np.argsort(-said[wrong], kind="stable")]
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     rows = [
         [
             Cell(found.ids[row]),
             Cell(found.classes[found.targets[row]]),
-            Cell(found.classes[found.said[row]]),
-            share_cell(float(said[row])),
+            Cell(found.classes[found.predicted[row]]),
+            share_cell(float(confidence[row])),
             share_cell(float(true[row])),
         ]
         for row in wrong.tolist()

@@ -23,15 +23,15 @@ class PredictionTable(Protocol):
 
     @property
     def file(self) -> IO[bytes]:
-        """The file."""
+        """Return the file."""
 
     @property
     def header(self) -> Sequence[str]:
-        """The names of its columns."""
+        """Return the names of its columns."""
 
     @property
     def lines(self) -> int:
-        """Lines below the header: rows are no more."""
+        """Return the number of lines below the header, which is at least the number of rows."""
 
 
 class Predictions(Protocol):
@@ -39,18 +39,18 @@ class Predictions(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """The names of the images."""
+        """Return the names of the images."""
 
     @property
     def per_image(self) -> NDArray[Any]:
-        """The score of each image, (N,); their mean is the primary metric.
+        """Return the score of each image, (N,); their mean is the primary metric.
 
-        Of a metric that is no mean over images, it is the metric plus the image's influence on it.
+        For a metric that is no mean over images, it is the metric plus the influence of the image on it.
         """
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs tested on the same images in the same order."""
 
     def text(self) -> str:
         """Return the CSV file."""
@@ -61,7 +61,7 @@ class FurtherScores(Protocol):
 
     @property
     def numbers(self) -> Mapping[str, float]:
-        """The scores by name."""
+        """Return the scores by name."""
 
     def measures(self) -> Iterable[tuple[str, str]]:
         """Return names and texts, for a report on one run."""

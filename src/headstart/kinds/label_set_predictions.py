@@ -34,14 +34,14 @@ class LabelSetPredictions:
 
     @property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) parts whose mean is the mean average precision over the labels that occur; NaN where none does."""
+        """Return parts (N,) whose mean is the mean average precision over the labels that occur; NaN if none does."""
         each = average_precision_each(self.targets, self.values)
         occurs = self.targets.any(axis=0)
         return each[:, occurs].mean(axis=1) if occurs.any() else np.full(len(each), np.nan)
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs tested on the same images in the same order."""
         return digest([*self.labels, *self.ids], self.targets)
 
     def text(self) -> str:

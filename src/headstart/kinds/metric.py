@@ -15,16 +15,16 @@ from headstart.report_table import NOTHING
 NAME = re.compile(r"[A-Za-z]\w{0,39}")
 LONGEST_UNIT = 20
 DIGITS = 3
-"""Significant digits of what is no share."""
+"""Significant digits of values that are no shares."""
 EXACT = 6
-"""Significant digits where two values are held against each other."""
+"""Significant digits of two values that are compared."""
 CLOSE = 1e-4
-"""How far apart a metric that run.json states, and its value from predictions, may be; relatively if unbounded."""
+"""The largest difference allowed between run.json and predictions; relative for metrics without an upper bound."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a sentence shows a difference; of two, a is the one with the better mean."""
+    """How a sentence states the difference of two groups, of which a has the better mean."""
 
     size: Callable[[float], str]
     """A difference that is not negative, with its unit."""
@@ -33,9 +33,9 @@ class Wording:
     beats: str = "{a} beats {b} by {size}"
     above: str = "{a} is {size} above {b}"
     lead: str = "+{size}"
-    """What a leads by where that is not significant."""
+    """The lead of a if it is not significant."""
     alike: str = "score the same on the same"
-    """What is said of two that never differ on any image, before the number of test images."""
+    """The phrase for two that are equal on every image; the number of test images follows."""
 
 
 def interval_text(low: float, high: float) -> str:
@@ -48,7 +48,7 @@ def interval_text(low: float, high: float) -> str:
 
 
 def _points(value: float, digits: int = 1) -> str:
-    """0.018 -> "1.8"; never "-0.0"."""
+    """Return a difference in points: "1.8" for 0.018; never "-0.0"."""
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
@@ -67,7 +67,7 @@ class Metric:
     long: str = ""
     """The name in full, where ``name`` is an abbreviation."""
     many: str = ""
-    """The plural of that."""
+    """The plural of ``long``."""
     short: str = ""
     """The name as tables and messages write it, if it differs from ``name``."""
 
@@ -78,7 +78,7 @@ class Metric:
 
     @property
     def plural(self) -> str:
-        """Return what several values are called."""
+        """Return the plural of the name in full."""
         return self.many or f"values of {self.title}"
 
     @property
@@ -88,7 +88,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """Return the factor from a value to what is shown."""
+        """Return the factor from a stored value to the shown one."""
         return 100 if self.is_share else 1
 
     @property
@@ -110,12 +110,8 @@ class Metric:
         """Return the value, or a difference, turned so that more is better."""
         return value if self.higher_is_better else 0.0 - value
 
-    def better(self, a: float, b: float) -> bool:
-        """Return whether ``a`` is better than ``b``; NaN is better than nothing."""
-        return self.gain(a) > self.gain(b)
-
     def best(self, values: Iterable[float]) -> float:
-        """Return the best value; NaN loses against every number, and is what no values give."""
+        """Return the best value; NaN loses against every number, and is the result without values."""
         known = [value for value in values if not math.isnan(value)]
         return max(known, key=self.gain) if known else math.nan
 
@@ -201,7 +197,7 @@ class Metric:
 
     @property
     def wording(self) -> Wording:
-        """Return how a verdict tells a difference, given as a gain."""
+        """Return how a verdict states a difference, given as a gain."""
         if self.is_share and self.higher_is_better:
             return POINTS
         side = "higher" if self.higher_is_better else "lower"

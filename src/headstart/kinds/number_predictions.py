@@ -36,19 +36,19 @@ class NumberPredictions:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """(N, K) absolute errors."""
+        """Return absolute errors, (N, K)."""
         return np.abs(self.values - self.targets)
 
     @property
     def per_image(self) -> NDArray[np.float64]:
-        """(N,) scores whose mean is R², averaged over the targets that vary; NaN where none does."""
+        """Return scores (N,) whose mean is R², averaged over the targets that vary; NaN if none does."""
         each = r_squared_each(self.targets, self.values)
         varies = ~np.isnan(each[0])
         return each[:, varies].mean(axis=1) if varies.any() else np.full(len(each), np.nan)
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs tested on the same images in the same order."""
         return digest([*self.names, *self.ids], self.targets)
 
     def text(self) -> str:

@@ -1,1 +1,1 @@
-"""Learning rates over steps: schedules, a range test, and a check for divergence."""
+"""Set learning rates over steps by schedules or a range test, and check for divergence."""

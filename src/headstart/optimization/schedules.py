@@ -1,4 +1,4 @@
-"""Learning-rate schedules; each takes the optimizer and the total number of steps, and treats all groups equally."""
+"""Make learning-rate schedules from the optimizer and the number of steps; all groups are treated equally."""
 
 import math
 

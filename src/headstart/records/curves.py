@@ -37,10 +37,10 @@ class Histogram:
     squares: float  # the sum of their squares
 
 
-class Curves(Logger):
+class CurveLogger(Logger):
     """Collects one row of numbers for each epoch (or L2 strength), over any number of calls by Lightning.
 
-    Test scores are no curve: ``finish`` gets them once.
+    ``finish`` logs the test scores, once.
     """
 
     keeps_images = False  # whether images and histograms are written: they cost time to make
@@ -101,7 +101,7 @@ class Curves(Logger):
         """Log the chosen epoch, the settings and the final scores, once."""
 
 
-class UnwrittenCurves(Curves):
+class UnwrittenCurves(CurveLogger):
     """Curves in memory only, for a process that trains beside the one that writes."""
 
     def __init__(self, folder: Path | str, keeps_images: bool = False) -> None:
@@ -112,7 +112,7 @@ class UnwrittenCurves(Curves):
         """Do nothing."""
 
 
-class CsvCurves(Curves):
+class CsvCurves(CurveLogger):
     """Writes metrics.csv: the column epoch (from 0), then one column for each number."""
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
@@ -127,7 +127,7 @@ class CsvCurves(Curves):
         write_atomically(self.folder / CURVE_FILE, text.getvalue())
 
 
-class TensorBoardCurves(Curves):
+class TensorBoardCurves(CurveLogger):
     """Writes tensorboard/{train,validation,test}: sub-runs that share tags, so that one chart overlays them."""
 
     keeps_images = True
@@ -168,7 +168,7 @@ class TensorBoardCurves(Curves):
         scores = {score for split, _, score in parts if split in SPLITS}
         if self.laid_out or not scores:
             return
-        # TensorBoard merges the layouts of all runs; one a run is enough, wherever it opens the folder.
+        # TensorBoard merges the layouts of all runs; one per run is enough, for any folder that is opened.
         self.laid_out = True
         order = sorted(scores, key=lambda score: (score == "loss", score))
         curves = {f"{score} (train, validation)": ["Multiline", [f"epoch_{score}$"]] for score in order}
@@ -212,7 +212,7 @@ class TensorBoardCurves(Curves):
         writer.add_figure("lr_finder", figure)
 
     def log_images(self, tag: str, images: NDArray[np.uint8]) -> None:
-        """Write an image to train, and flush, as processes may be forked soon."""
+        """Write an image to train, and flush, because processes may be forked soon."""
         if self.muted:
             return
         height, width, channels = images.shape
@@ -224,7 +224,7 @@ class TensorBoardCurves(Curves):
         writer.flush()
 
     def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
-        """Write histograms to train, one slice an epoch."""
+        """Write histograms to train, one slice per epoch."""
         writer = self.writer("train")
         for name, histogram in histograms.items():
             edges = histogram.edges

@@ -18,7 +18,6 @@ VALUES = 400_000  # in a JSON file; a list of 100,000 skipped images has far few
 EVENTS, SCALAR = 100_000, 4096  # parser events of a YAML file, and characters of one of its scalars
 WHOLE = 2**64  # whole numbers from here on become floating point, as no array of whole numbers holds them
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Control characters act on a terminal, surrogates cannot be encoded. Tabs and line ends stay.
 
 
 def read_json(directory: Path, name: str, most: int = MOST_JSON) -> Any:

@@ -1,4 +1,4 @@
-"""Check event files of a run directory before TensorBoard reads them: it follows links and trusts lengths."""
+"""Check event files of a run directory before TensorBoard, which follows links and trusts lengths, reads them."""
 
 import os
 import struct
@@ -7,13 +7,13 @@ from pathlib import Path
 from headstart.records.names import TENSORBOARD_FOLDER
 from headstart.records.opening import GB, MB, open_inside, unreadable
 
-MOST_EVENTS, MOST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
+MOST_EVENTS, LONGEST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
 
 
 def check_events(directory: Path) -> None:
     """Raise DataError if a run directory has no event files, or files that TensorBoard cannot read safely.
 
-    The folder may hold only folders and regular files, and no record longer than ``MOST_RECORD``.
+    The folder may hold only folders and regular files, and no record longer than ``LONGEST_RECORD``.
     """
     waiting, seen = [TENSORBOARD_FOLDER], 0
     if Path(directory, TENSORBOARD_FOLDER).is_symlink():
@@ -48,7 +48,7 @@ def _check_records(directory: Path, name: str) -> None:
             if len(start) < 12:
                 return
             (length,) = struct.unpack("<Q", start[:8])
-            if length > MOST_RECORD:
+            if length > LONGEST_RECORD:
                 raise unreadable(name, f"it has a record of {length:,} bytes")
             file.seek(length + 4, os.SEEK_CUR)
     raise unreadable(name, f"it has more than {MOST_RECORDS:,} records")

@@ -46,6 +46,6 @@ def read_png(directory: Path, name: str) -> bytes:
         if place == len(SIGNATURE):
             width, height = struct.unpack(">II", body[4:12].ljust(8, b"\0"))
             if kind != b"IHDR" or not 0 < width * height <= MOST_PIXELS:
-                raise unreadable(name, f"it is said to have {width:,} x {height:,} pixels")
+                raise unreadable(name, f"its header states {width:,} x {height:,} pixels")
         place += 12 + length
     return content

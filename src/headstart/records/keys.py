@@ -14,19 +14,18 @@ from headstart.records.runs import run_order
 from headstart.settings.effects import ADDED, is_indifferent, is_seed
 
 BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
-TASK = "task"  # no setting either: the kind of target with its metric; only runs that share it are compared
+TASK = "task"  # not a setting: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
 DATA = "dataset.data"  # not a setting: the hash of the data
-# If two settings always change together, the one of the group named first here represents both.
+# Of settings that always change together, only the one with the earliest group here is shown.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
 
 
 def value_of(run: RunRecord, key: str) -> Any:
     """Return a run's value for a key: dataset, backbone, strategy, seed, augmentation ("a+b" or "none"), or a setting.
 
-    A setting that did not exist when the run was made has the value that does nothing. ``DATA`` gives eight digits of
-    the hash of the data, or None.
+    A setting that is newer than the run has its neutral value. ``DATA`` gives eight digits of the data hash, or None.
     """
     if key == TASK:
         return run.task
@@ -41,7 +40,7 @@ def value_of(run: RunRecord, key: str) -> Any:
 
 
 def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the settings, without seeds, in which runs with the same base keys differ.
+    """Return the settings, except seeds, that differ between runs with the same base keys.
 
     Runs without a config are skipped. Data are compared by their hash: two places of the same data do not differ, and
     ``DATA`` is added if one place held different data.
@@ -71,10 +70,10 @@ def varying_keys(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def resolve_key(name: str, runs: Sequence[RunRecord]) -> str:
-    """Return the full key for a name given by a user: the name itself, or the setting that ends with it.
+    """Return the full key of a user's name: the name itself, or the setting that ends with it.
 
-    If several settings end with it, those that vary count, and of those that always change together the preferred one.
-    Raises ConfigError if none or several are left.
+    If several settings end with it, only those that vary count. Settings that always change together count once, by
+    ``PREFERRED``. Raises ConfigError if none or several are left.
     """
     known = {*BASE_KEYS, TASK, "seed", *(key for run in runs for key in run.config)}
     if name in known:
@@ -100,14 +99,14 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
 
 
-def word(value: Any) -> str:
-    """Return a value as a config file has it."""
+def value_text(value: Any) -> str:
+    """Return a value as it appears in a config file."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def short_word(value: Any, limit: int = 40) -> str:
-    """Return the same; a long one, such as a path, as its end and four digits that identify the whole."""
-    text = word(value)
+def short_value(value: Any, limit: int = 40) -> str:
+    """Return a value as ``value_text`` does; shorten a long one to its end and four digits of its hash."""
+    text = value_text(value)
     if len(text) <= limit:
         return text
     return f"...{text[len(text) - limit // 2 :]} ({hashlib.sha256(text.encode()).hexdigest()[:4]})"
@@ -130,7 +129,7 @@ def _values(run: RunRecord, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _ignored(key: str) -> bool:
-    """Return whether a setting does not change what a run computes, or is averaged over, as seeds and folds are."""
+    """Return whether a setting has no effect on results, or is averaged over, as seeds and folds are."""
     return (is_indifferent(key) and key not in PLACES) or is_seed(key) or key == FOLD
 
 
@@ -141,6 +140,6 @@ def _preference(key: str) -> tuple[int, int, str]:
 
 
 def _pattern(values: Sequence[Any]) -> tuple[int, ...]:
-    """Return which runs share a value, as numbers: equal for keys that always change together."""
+    """Number the values by first appearance. Keys that always change together have equal numbers."""
     numbers: dict[Any, int] = {}
     return tuple(numbers.setdefault(value, len(numbers)) for value in values)

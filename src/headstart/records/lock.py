@@ -1,4 +1,4 @@
-"""Lock a directory while a process works in it. The lock ends with the process, however that ends."""
+"""Lock a directory while a process works in it. The lock ends with the process, even if that is killed."""
 
 import errno
 import fcntl
@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from headstart.records.names import LOCK_FILE
 
-FLOCK = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
-# A POSIX lock belongs to a process, not to its forks: workers that outlive a killed run by seconds do not hold it. But
+FLOCK_FORMAT = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
+# A POSIX lock belongs to a process, not to its forks: workers that live longer than a killed run do not hold it. But
 # closing the file anywhere in the process releases it, so the locks of this process are kept here and not opened again.
 _HELD: dict[str, tuple[int, Any]] = {}
 
@@ -24,22 +24,22 @@ class RunLock:
         self.path = directory.resolve() / name
 
     def acquire(self) -> bool:
-        """Take the lock without waiting. Return False if a process holds it, this one included."""
-        if _held_here(self.path):
+        """Take the lock without waiting. Return False if a process holds it, even this one."""
+        if _is_held_here(self.path):
             return False
         file = self.path.open("a")
-        if _taken(file) or not _still_there(file, self.path):
-            file.close()  # held by another, or removed by one that has just ended
+        if _take_fails(file) or not _is_still_named(file, self.path):
+            file.close()  # another process holds it, or has just removed it
             return False
         _HELD[str(self.path)] = (os.getpid(), file)
         return True
 
     def release(self) -> None:
         """Release the lock and remove its file."""
-        held = _HELD.pop(str(self.path), None)
-        if held is not None:
+        entry = _HELD.pop(str(self.path), None)
+        if entry is not None:
             self.path.unlink(missing_ok=True)
-            held[1].close()
+            entry[1].close()
 
     def __enter__(self) -> "RunLock":
         if not self.acquire():
@@ -50,32 +50,32 @@ class RunLock:
         self.release()
 
 
-def held(directory: Path) -> bool:
+def is_locked(directory: Path) -> bool:
     """Return whether a process holds the lock of a directory, without taking it."""
     path = directory.resolve() / LOCK_FILE
-    if _held_here(path):
+    if _is_held_here(path):
         return True
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b", buffering=0)
-    except OSError:  # never locked, or we may not look
+    except OSError:  # never locked, or not readable
         return False
     with file:
-        return _asked(file)
+        return _is_taken(file)
 
 
-def _asked(file: IO[Any]) -> bool:
-    """Return whether another process holds the lock of an open file. On Linux the lock is not taken."""
+def _is_taken(file: IO[Any]) -> bool:
+    """Return whether another process holds the lock of an open file. Only Linux answers without taking it."""
     if sys.platform != "linux":
-        return _taken(file)
+        return _take_fails(file)
     try:
-        answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK_FORMAT, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except OSError:
         return False
-    return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
+    return bool(struct.unpack(FLOCK_FORMAT, answer)[0] != fcntl.F_UNLCK)
 
 
-def _taken(file: IO[Any]) -> bool:
-    """Return whether another process holds the lock of an open file. If none does, this process takes it."""
+def _take_fails(file: IO[Any]) -> bool:
+    """Take the lock of an open file; return True if another process holds it."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -87,13 +87,13 @@ def _taken(file: IO[Any]) -> bool:
     return False
 
 
-def _still_there(file: IO[str], path: Path) -> bool:
+def _is_still_named(file: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _held_here(path: Path) -> bool:
+def _is_held_here(path: Path) -> bool:
     owner, _ = _HELD.get(str(path), (None, None))
     return owner == os.getpid()

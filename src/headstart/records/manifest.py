@@ -1,4 +1,4 @@
-"""Write and read run.json: what a run is, its results, its cost and its provenance."""
+"""Write and read run.json: the identity, results, cost and provenance of a run."""
 
 import json
 import math
@@ -43,7 +43,7 @@ class Manifest:
         self.update(status=status, error=cause, finished_at=_now())
 
     def write(self) -> None:
-        """Write the file. NaN and infinity become null, as JSON has no words for them."""
+        """Write the file. NaN and infinity become null, because JSON has no words for them."""
         text = json.dumps(_plain(self.content), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path, text + "\n")
 
@@ -56,7 +56,7 @@ class UnwrittenManifest(Manifest):
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Return the content of run.json, whatever its schema. Raises DataError if it is missing, damaged or no object."""
+    """Return the content of run.json of any schema. Raises DataError if it is missing, damaged or not an object."""
     return expect_mapping(read_json(directory, RUN_FILE), f"{RUN_FILE} does not hold a JSON object")
 
 

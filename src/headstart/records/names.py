@@ -8,6 +8,7 @@ CURVE_FILE = "metrics.csv"  # a row of scores for each epoch, or for each settin
 TEST_PREDICTIONS = "predictions.csv"  # the prediction for every test image
 VALIDATION_PREDICTIONS = "validation_predictions.csv"  # the prediction for every validation image
 LOG_FILE = "run.log"  # what the run printed
+RANK_LOG = "rank{}.log"  # the output of another process of the run, by its rank; only if there is any
 LOCK_FILE = ".lock"  # locked by the process that works in the directory; a sweep's folder has one too
 PATCH_FILE = "code.patch"  # the changes of headstart's source since its commit, where there are any
 PACKAGES_FILE = "packages.txt"  # every installed distribution with its version

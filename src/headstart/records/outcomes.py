@@ -38,7 +38,7 @@ class JobOutcome:
     settings: tuple[str, ...]  # given to this job
     word: str
     directory: str | None
-    told: bool = False  # whether the user can correct the error
+    correctable: bool = False  # whether the user can correct the error
     error: str | None = None
     seconds: float | None = None  # duration of the run
 
@@ -70,8 +70,9 @@ def read_outcomes(sweep: Path) -> list[JobOutcome]:
     """Return the outcomes of a sweep in the order of the jobs. Files that cannot be read are left out."""
     found = []
     for path in sorted((sweep / OUTCOME_FOLDER).glob("*.json")):
-        with contextlib.suppress(DataError, KeyError, TypeError):
+        with contextlib.suppress(DataError, AttributeError, KeyError, TypeError):
             content = read_json(sweep, f"{OUTCOME_FOLDER}/{path.name}", MB)
+            content["correctable"] = content.pop("told", content.get("correctable", False))  # its earlier name
             outcome = JobOutcome(**{**content, "settings": tuple(content["settings"])})
             if _sound(outcome):
                 found.append(outcome)
@@ -81,7 +82,9 @@ def read_outcomes(sweep: Path) -> list[JobOutcome]:
 def _sound(outcome: JobOutcome) -> bool:
     """Return whether the fields have their declared types: the file may be damaged."""
     texts = [*outcome.settings, outcome.word, outcome.directory or "", outcome.error or ""]
-    known = type(outcome.job) is int and isinstance(outcome.told, bool) and isinstance(outcome.seconds, float | None)
+    known = (
+        type(outcome.job) is int and isinstance(outcome.correctable, bool) and isinstance(outcome.seconds, float | None)
+    )
     return known and all(isinstance(text, str) for text in texts)
 
 

@@ -44,10 +44,10 @@ def write_predictions(
     classes: Sequence[str],
     kind: Kind,
 ) -> None:
-    """Write a row per image from the outputs of a network, (N, ...), as ``kind.predicted`` takes them.
+    """Write a row per image from the outputs of a network, (N, ...), in the form that ``kind.predicted`` takes.
 
-    When only the first images were tested (a limit of the trainer), only those are listed. ``classes`` may be empty
-    where targets are no classes.
+    If the trainer limits the test to the first images, only those are listed. ``classes`` may be empty if targets are
+    not classes.
     """
     count = len(outputs)
     write_atomically(path, kind.predicted(ids[:count], targets[:count], outputs, classes).text())

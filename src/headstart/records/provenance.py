@@ -73,8 +73,8 @@ def source_sha256() -> str:
     return code_version(*(name for name in parts if name not in READERS))
 
 
-def keep(directory: Path) -> dict[str, Any]:
-    """Write packages.txt and code.patch into a run directory; return what run.json says of them.
+def write_code(directory: Path) -> dict[str, Any]:
+    """Write packages.txt and code.patch into a run directory; return their entry of run.json.
 
     ``packages.txt`` lists every installed distribution, as pip reads it. ``code.patch`` holds the changes of our
     source since its commit: ``git apply`` restores the code that ran. ``code_patch`` gives its file, bytes and hash,
@@ -90,7 +90,7 @@ def keep(directory: Path) -> dict[str, Any]:
     return {"code_patch": {"file": PATCH_FILE, "bytes": len(patch), "sha256": digest, "left_out": list(left_out)}}
 
 
-def call(overrides: Sequence[str]) -> dict[str, Any]:
+def command_of(overrides: Sequence[str]) -> dict[str, Any]:
     """Return the command of a run and the environment variables that change numbers.
 
     ``command`` is the command as typed, maybe for a whole sweep. ``command_line`` starts this run alone, from

@@ -15,7 +15,7 @@ from typing import Any
 from headstart.errors import DataError, nearest
 from headstart.kinds import Metric, metric_or_default, task_name
 from headstart.records.finding import find_run_directories
-from headstart.records.lock import held
+from headstart.records.lock import is_locked
 from headstart.records.manifest import REPEATS, SCHEMA, read_manifest
 from headstart.records.names import RUN_FILE
 from headstart.records.opening import first_line
@@ -86,9 +86,9 @@ class RunRecord:
         return self.status == "finished"
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether a process works in the directory now."""
-        return held(self.directory)
+        return is_locked(self.directory)
 
     @property
     def is_repeat(self) -> bool:
@@ -135,6 +135,13 @@ class RunRecord:
         """Return the seed, or None."""
         found = self.content.get("seed")
         return found if isinstance(found, int) else None
+
+    @property
+    def title(self) -> str:
+        """Return a title for figures and tables on this run."""
+        augmentation = f", {'+'.join(self.augmentation)}" if self.augmentation else ""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.strategy} of {self.backbone} on {self.dataset}{augmentation}{seed}"
 
     @property
     def data_hash(self) -> str | None:

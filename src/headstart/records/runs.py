@@ -59,7 +59,7 @@ class Run(RunRecord):
 
     @cached_property
     def _settings(self) -> tuple[Mapping[str, Any], str]:
-        """Return the flat settings, or none and the reason. ``pair`` compares seeds and folds, so lists are damage."""
+        """Return the flat settings, or none and the reason. ``pair`` needs seeds and folds that are no lists."""
         settings, problem = super()._settings
         for key, value in settings.items():
             if key.startswith(("seeds.", "dataset.fold")) and not isinstance(value, str | int | float | None):
@@ -157,7 +157,7 @@ def read_runs(paths: Iterable[Path | str]) -> RunSet:
         if record.is_repeat:
             checks += 1
             continue
-        found = _understood(record)
+        found = _run_or_problem(record)
         if isinstance(found, Run):
             runs.append(found)
         else:
@@ -188,10 +188,10 @@ def run_order(run: RunRecord) -> tuple[Any, ...]:
 
 def read_run(directory: Path) -> Run | Problem:
     """Read one run directory; a Problem if it is unfinished, damaged or of another schema."""
-    return _understood(record_of(directory))
+    return _run_or_problem(record_of(directory))
 
 
-def _understood(record: RunRecord) -> Run | Problem:
+def _run_or_problem(record: RunRecord) -> Run | Problem:
     def problem(status: str, reason: str) -> Problem:
         return Problem(record.directory, status, reason, id=record.id)
 
@@ -209,7 +209,7 @@ def _understood(record: RunRecord) -> Run | Problem:
 
 
 def _finished_run(record: RunRecord) -> Run:
-    """Return the run. Raises DataError for an entry that nothing can be made of."""
+    """Return the run. Raises DataError for an entry that cannot be used."""
     for name in ("backbone", "dataset", "strategy"):
         if not is_name(record.get(name)):
             raise DataError(f"{RUN_FILE} has no name of the {name}")

@@ -11,7 +11,7 @@ from headstart.errors import DataError
 from headstart.records.documents import checked_yaml, expect_mapping, parsed_yaml
 from headstart.records.names import SETTINGS_FILE
 from headstart.records.opening import MissingFileError, first_line
-from headstart.settings.effects import flatten, with_todays_places
+from headstart.settings.effects import flatten, with_present_names
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,17 +25,17 @@ def read_settings(directory: Path) -> dict[str, Any]:
 def read_config(directory: Path) -> DictConfig:
     """Return the settings of a run as a config, to repeat it or to rebuild its network.
 
-    The places of classes that have moved since are today's. Raises DataError if the file is missing or damaged, or
-    refers to anything: a reference could stand for anything, and a run writes none.
+    Classes that have moved since have their present names. Raises DataError if the file is missing or damaged, or holds
+    a reference: it could stand for anything, and a run writes none.
     """
-    from omegaconf import DictConfig, OmegaConf  # loads what `headstart status` does without
+    from omegaconf import DictConfig, OmegaConf  # slow to load, and `headstart status` needs none of it
 
     from headstart.settings.configs import CONFIG_ERRORS
     from headstart.settings.early_checks import NEEDED, OPTIONAL
 
     file = directory / SETTINGS_FILE
     try:
-        text = with_todays_places(checked_yaml(directory, SETTINGS_FILE))
+        text = with_present_names(checked_yaml(directory, SETTINGS_FILE))
         settings = _parsed(text)
     except MissingFileError:
         raise DataError(f"'{file}' is missing, and without it the run cannot be repeated.") from None
@@ -56,9 +56,9 @@ def read_config(directory: Path) -> DictConfig:
             raise DataError(f"'{file}' is damaged: it has no group '{name}'.")
     for name in OPTIONAL:
         if not isinstance(plain.get(name) or {}, dict):
-            raise DataError(f"'{file}' is damaged: {name} is no group.")
+            raise DataError(f"'{file}' is damaged: {name} is not a group.")
     if not _keys_are_names(plain):
-        raise DataError(f"'{file}' is damaged: a key of it is no name.")
+        raise DataError(f"'{file}' is damaged: it has a key that is not a name.")
     return config
 
 

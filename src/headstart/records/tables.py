@@ -1,4 +1,4 @@
-"""Check CSV files of a run directory before they are parsed, as a few bytes can ask for much memory."""
+"""Check CSV files of a run directory before they are parsed, because a few bytes can make a parser use much memory."""
 
 import csv
 import io
@@ -10,19 +10,18 @@ from typing import IO
 from headstart.records.opening import GB, MB, open_inside, read_text_inside, unreadable
 
 CHUNK = MB
-COLUMNS = 25_000
+MOST_COLUMNS = 25_000
 MOST_CURVE, CURVE_CELLS = 16 * MB, 1_000_000
 MOST_PREDICTIONS, PREDICTION_CELLS = GB, 52_000_000  # 50,000 images of 1,000 classes: 400 MB of probabilities
 
 
 @dataclass(frozen=True)
 class OpenTable:
-    """An open CSV file at its beginning, its header and its length. The caller closes ``file``."""
+    """An open CSV file at its first byte, with its header and number of lines. The caller closes ``file``."""
 
     file: IO[bytes]
     header: Sequence[str]
-    lines: int
-    """Lines below the header; there are at most as many rows."""
+    lines: int  # below the header; a row takes one line or more
 
 
 def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTable:
@@ -49,9 +48,9 @@ def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTa
         lines += last != b"\n"
         cells = lines * max(1, len(header))
         if cells > most_cells:
-            raise unreadable(name, f"it has {lines:,} lines of {len(header):,} columns, more than is read")
+            raise unreadable(name, f"it has {lines:,} lines of {len(header):,} columns, more than the limit")
         if cells > size + lines:
-            raise unreadable(name, f"its {lines:,} lines are not all of {len(header):,} columns")
+            raise unreadable(name, f"not all of its {lines:,} lines have {len(header):,} columns")
         file.seek(0)
     except OSError as error:
         file.close()
@@ -77,6 +76,6 @@ def _header(start: bytes, name: str) -> list[str]:
         header = next(csv.reader(io.StringIO(start.decode("utf-8", errors="replace"), newline="")), [])
     except csv.Error as error:
         raise unreadable(name, error) from None
-    if len(header) > COLUMNS:
-        raise unreadable(name, f"it has {len(header):,} columns, at most {COLUMNS:,} are read")
+    if len(header) > MOST_COLUMNS:
+        raise unreadable(name, f"it has {len(header):,} columns, more than {MOST_COLUMNS:,}")
     return header

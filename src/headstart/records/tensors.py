@@ -21,8 +21,6 @@ OPERATIONS = (
     pickle.APPEND, pickle.APPENDS, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET, pickle.GLOBAL,
     pickle.REDUCE, pickle.BINPERSID,
 )  # fmt: skip
-
-
 # The errors of a pickle or an archive that was cut or changed.
 CUT = (
     ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
@@ -31,7 +29,7 @@ CUT = (
 
 
 class StoredTensor(NamedTuple):
-    """Stands for a tensor while its pickle is checked."""
+    """The kind and the shape of a tensor whose pickle is checked."""
 
     kind: str
     shape: tuple[int, ...]
@@ -81,10 +79,10 @@ def _check_archive(file: IO[bytes], name: str) -> None:
         folder = pickled.filename.removesuffix("data.pkl")
         sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries}
         with archive.open(pickled) as content:
-            _Looker(content, sizes).load()
+            _PickleChecker(content, sizes).load()
 
 
-class _Looker(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class _PickleChecker(pickle._Unpickler):  # type: ignore[name-defined, misc]
     """Reads the pickle of a checkpoint without tensors, in Python: the reader in C takes memory without bound."""
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPERATIONS}  # type: ignore[attr-defined]

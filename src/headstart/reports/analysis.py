@@ -17,7 +17,7 @@ from headstart.comparison.mean_score import with_interval
 from headstart.comparison.panels import Panel, make_panels
 from headstart.comparison.pivot import Pivot, pivot
 from headstart.comparison.table import RunGroup, Statistic, averaged_over, group_runs
-from headstart.comparison.where import choose
+from headstart.comparison.where import choose, is_number
 from headstart.errors import DataError
 from headstart.kinds.class_scores import Scores
 from headstart.records.keys import value_of
@@ -74,12 +74,12 @@ class Analysis:
 
     @cached_property
     def averaged(self) -> dict[str, list[str]]:
-        """Return the settings that differ inside rows."""
+        """Return the settings that differ inside rows, with their values."""
         return averaged_over(self.groups)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
-        """Return the budget of each group, in their order."""
+        """Return the tuning budget of each group, in the order of the groups."""
         return tuple(budget_of(group) for group in self.groups)
 
     @cached_property
@@ -95,7 +95,7 @@ class Analysis:
         if group.reference:
             return Statistic.of([])
         numbers = [self.evidence[run.id].numbers for run in group.runs if run.id in self.evidence]
-        return Statistic.of(of[name] for of in numbers if name in of)
+        return Statistic.of(scores[name] for scores in numbers if name in scores)
 
     def recalls(self, group: RunGroup) -> tuple[tuple[str, ...], np.ndarray] | None:
         """Return class names and recall (C,) averaged over the runs of a group; None without predictions."""
@@ -131,7 +131,7 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     if not found.runs:
         lost = [
             *([f"{len(found.problems)} did not finish or cannot be read"] if found.problems else []),
-            *([f"{found.checks} of 'headstart reproduce' do not count"] if found.checks else []),
+            *([f"{found.checks} by 'headstart reproduce' not counted"] if found.checks else []),
         ]
         why = f" ({', '.join(lost)})" if lost else ""
         raise DataError(f"There is no finished run here{why}; start one with 'headstart train'.")
@@ -164,8 +164,4 @@ def numeric_keys(panels: Sequence[Panel]) -> list[str]:
         for group in panel.groups:
             for key, value in group.key.items():
                 keys.setdefault(key, set()).add(value)
-    return [key for key, values in keys.items() if len(values) > 2 and all(_is_number(value) for value in values)]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return [key for key, values in keys.items() if len(values) > 2 and all(is_number(value) for value in values)]

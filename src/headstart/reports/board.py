@@ -1,4 +1,4 @@
-"""A comparison as event files, for TensorBoard: means and bands over seeds, final scores, images."""
+"""Write a comparison as event files for TensorBoard: means and bands over seeds, final scores, images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headstart.files import write_atomically
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-SUFFIX = ".headstart"  # ends the names of the files that are ours to remove
+SUFFIX = ".headstart"  # marks the event files that ``clear`` may remove
 SPLITS = ("train", "validation")
 SIDES = ("low", "high")
 Curve = Mapping[int, float]  # by epoch from 0, as in the event files of the runs
@@ -29,7 +29,7 @@ Curve = Mapping[int, float]  # by epoch from 0, as in the event files of the run
 
 @dataclass
 class SubRun:
-    """What one event file holds."""
+    """The content of one event file."""
 
     scalars: Mapping[str, Curve] = field(default_factory=dict)
     summaries: list[Summary] = field(default_factory=list)
@@ -39,16 +39,16 @@ def write_board(panels: Sequence[Panel], directory: Path, images: Mapping[str, P
     """Write the comparison below ``directory``, for ``tensorboard --logdir``, and return it.
 
     - ``<panel>/<label>/train`` and ``validation`` hold ``epoch_<primary metric>`` and ``epoch_loss``, means over runs
-      by epoch from 0: the tags of single runs, so that one chart overlays strategies, and ``validation`` as a filter
-      leaves one curve a strategy. An epoch that not every run has reached is averaged over those that have. Fits
-      without epochs are level lines.
-    - ``spread/...`` is the band, one sample deviation below and above: the tab Custom Scalars shades it. It stands in
-      the same sub-runs, as that tab needs; and with more than 40 sub-runs TensorBoard ticks none of them.
-    - ``<panel>/<label>/test`` is a line of the tab HParams: ``final/test_<primary metric>`` is the mean, beside it
-      the deviation.
-    - ``images``, PNG files by name, are images of ``figures``.
+      by epoch from 0. Single runs have the same tags, so one chart overlays strategies. The filter ``validation``
+      leaves one curve per strategy. An epoch is averaged over the runs that reached it. Fits without epochs are level
+      lines.
+    - ``spread/...`` is the band, one sample deviation below and above; the tab Custom Scalars shades it. That tab needs
+      the band in the same sub-run as the mean. This also saves sub-runs: TensorBoard shows none by default above 40.
+    - ``<panel>/<label>/test`` is a row of the tab HParams, with the mean (``final/test_<primary metric>``) and the
+      deviation.
+    - ``figures`` holds ``images``, PNG files by name.
 
-    What an earlier call left in the directory is removed.
+    Event files of an earlier call are removed.
     """
     content = dict(_sub_runs(panels))
     if images:
@@ -57,12 +57,12 @@ def write_board(panels: Sequence[Panel], directory: Path, images: Mapping[str, P
     directory.mkdir(parents=True, exist_ok=True)
     for name, sub_run in content.items():
         _write(directory / name, sub_run)
-    prune(directory)  # at the end: most are the same as before
+    prune(directory)  # last, as most folders are written again
     return directory
 
 
 def clear(directory: Path) -> None:
-    """Remove the event files that were written here; all else stays."""
+    """Remove the event files that ``write_board`` wrote below the directory; other files stay."""
     for folder, _, files in os.walk(directory):  # does not follow links
         for name in files:
             if "tfevents" in name and name.endswith(SUFFIX):
@@ -70,7 +70,7 @@ def clear(directory: Path) -> None:
 
 
 def prune(directory: Path) -> None:
-    """Remove the folders below that are empty."""
+    """Remove the empty folders below the directory."""
     for folder, _, _ in os.walk(directory, topdown=False):
         if Path(folder) != directory and not any(Path(folder).iterdir()):
             Path(folder).rmdir()
@@ -83,57 +83,57 @@ def _sub_runs(panels: Sequence[Panel]) -> Iterator[tuple[str, SubRun]]:
         bands = [_bands(group) for group in groups]
         last = max((epoch for found in bands for curves in found.values() for epoch in curves["mean"]), default=0)
         for group, found in zip(groups, bands, strict=True):
-            name = unique_name(f"{plain_name(panel.title)}/{plain_name(panel.label(group))}", taken)
+            name = unique_name(f"{plain_name(panel.title)}/{plain_name(group.label)}", taken)
             yield f"{name}/test", _scores(name, group)
             drawn = found or _levels(group, max(last, 1))
             for split in SPLITS:
-                scores = _names(group)
+                scores = _curve_names(group)
                 curves = {score: drawn[split, score] for score in scores if (split, score) in drawn}
                 if curves:
                     yield f"{name}/{split}", _series(curves, scores)
 
 
-def _names(group: RunGroup) -> tuple[str, str]:
-    """Return what curves are drawn of."""
+def _curve_names(group: RunGroup) -> tuple[str, str]:
+    """Return the names of the scores that have curves."""
     return group.metric.name, "loss"
 
 
 def _series(curves: Mapping[str, Mapping[str, Curve]], scores: Sequence[str]) -> SubRun:
-    """Means and bands of one series and split, by score."""
-    means = {f"epoch_{score}": of["mean"] for score, of in curves.items()}
-    sides = {f"spread/{score}_{side}": of[side] for score, of in curves.items() for side in SIDES}
+    """Return means and bands of one group and split, by score."""
+    means = {f"epoch_{score}": lines["mean"] for score, lines in curves.items()}
+    sides = {f"spread/{score}_{side}": lines[side] for score, lines in curves.items() for side in SIDES}
     return SubRun(means | sides, [_layout(scores)])
 
 
 def _bands(group: RunGroup) -> dict[tuple[str, str], dict[str, Curve]]:
-    """Mean, low and high for each split and score; nothing for fits that have no epochs, and references."""
+    """Return mean, low and high for each split and score; empty for references and fits without epochs."""
     if group.reference:
         return {}
-    found = {(split, score): band(group, f"{split}/{score}") for split in SPLITS for score in _names(group)}
+    found = {(split, score): band(group, f"{split}/{score}") for split in SPLITS for score in _curve_names(group)}
     return {
         key: {
-            name: dict(zip((of.epochs - 1).tolist(), values.tolist(), strict=True))
-            for name, values in (("mean", of.mean), ("low", of.low), ("high", of.high))
+            name: dict(zip((one.epochs - 1).tolist(), values.tolist(), strict=True))
+            for name, values in (("mean", one.mean), ("low", one.low), ("high", one.high))
         }
-        for key, of in found.items()
-        if of is not None
+        for key, one in found.items()
+        if one is not None
     }
 
 
 def _levels(group: RunGroup, last: int) -> dict[tuple[str, str], dict[str, Curve]]:
-    """Level bands from the first epoch to the last one, of what was chosen on validation."""
+    """Return level bands from the first epoch to the last, at the scores of the choice on validation."""
     statistics = {("validation", group.metric.name): group.validation}
     if not group.reference:
         statistics = {
-            (split, score): _over_runs(group, f"{split}/{score}") for split in SPLITS for score in _names(group)
+            (split, score): _over_runs(group, f"{split}/{score}") for split in SPLITS for score in _curve_names(group)
         }
     return {
         key: {
-            name: dict.fromkeys((0, last), of.mean + sign * (0.0 if math.isnan(of.deviation) else of.deviation))
+            name: dict.fromkeys((0, last), one.mean + sign * (0.0 if math.isnan(one.deviation) else one.deviation))
             for name, sign in (("mean", 0), ("low", -1), ("high", 1))
         }
-        for key, of in statistics.items()
-        if of.count
+        for key, one in statistics.items()
+        if one.count
     }
 
 
@@ -142,7 +142,7 @@ def _over_runs(group: RunGroup, metric: str) -> Statistic:
 
 
 def _scores(name: str, group: RunGroup) -> SubRun:
-    """A line of the HParams tab: the group's settings and the statistics of its final scores."""
+    """Return a row of the HParams tab: the group's settings and the statistics of its final scores."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
     metric = group.metric.name
@@ -150,8 +150,8 @@ def _scores(name: str, group: RunGroup) -> SubRun:
     if not group.reference:
         statistics |= {f"{split}_loss": _over_runs(group, f"{split}/loss") for split in ("test", "validation")}
     scalars: dict[str, Curve] = {"final/runs": {0: group.test.count}}
-    for name_of, statistic in statistics.items():
-        for label, value in ((name_of, statistic.mean), (f"{name_of}_deviation", statistic.deviation)):
+    for score, statistic in statistics.items():
+        for label, value in ((score, statistic.mean), (f"{score}_deviation", statistic.deviation)):
             if not math.isnan(value):
                 scalars[f"final/{label}"] = {0: value}
     mixed = averaged_over([group])
@@ -161,7 +161,7 @@ def _scores(name: str, group: RunGroup) -> SubRun:
 
 
 def _layout(scores: Sequence[str]) -> Summary:
-    """The charts of the tab Custom Scalars; equal ones of many sub-runs are drawn once."""
+    """Return the charts of the tab Custom Scalars; it draws equal charts of many sub-runs once."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
     from tensorboard.util.tensor_util import make_tensor_proto
@@ -190,7 +190,7 @@ def _image(name: str, path: Path) -> Summary:
 
 
 def _write(folder: Path, sub_run: SubRun) -> None:
-    """One event file, whole at once: what a writer with a queue and a thread would make, without them."""
+    """Write one event file at once, without the queue and the thread of TensorBoard's writer."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.record_writer import RecordWriter
@@ -213,14 +213,14 @@ def _write(folder: Path, sub_run: SubRun) -> None:
 
 
 def plain_name(name: Any) -> str:
-    """Return a name that is one folder, readable in TensorBoard's list and in a regular expression typed there."""
+    """Return a name for one folder, without characters that are special in TensorBoard's filter (a pattern)."""
     return re.sub(r"[^\w.,=+-]+", " ", str(name)).strip(" .") or "all"
 
 
 def unique_name(name: str, taken: set[str]) -> str:
-    """Return the name, with a number where it is taken, and take it."""
+    """Return the name, with a number if it is taken, and add it to ``taken``."""
     number, unique = 1, name
-    while unique.lower() in taken:  # some file systems do not tell capitals
+    while unique.lower() in taken:  # some file systems ignore case
         number += 1
         unique = f"{name} {number}"
     taken.add(unique.lower())

@@ -1,4 +1,4 @@
-"""Where temperature scaling makes calibration worse, and why."""
+"""Find rows whose calibration temperature scaling makes worse, and explain why."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from headstart.comparison.table import RunGroup
 from headstart.kinds.class_scores import BINS, HARD, Calibration, Scores, TemperatureFit
 from headstart.reports.analysis import Analysis
 
-RISE = 0.01
-"""A smaller rise of the expected calibration error is not worth a sentence."""
-FEW = 5
-"""Hard images decide where their share of the log-loss is this many times their share of the images."""
+RISE = 0.01  # a smaller rise of the expected calibration error is not reported
+DECIDING = 5
+"""Hard images determine the temperature if their share of the log-loss is this many times their share of the images."""
 
 
 def worse_calibration(analysis: Analysis) -> list[str]:
@@ -39,39 +38,39 @@ def _sentence(group: RunGroup, fits: list[tuple[Scores, Calibration, Temperature
     temperature = float(np.mean([one.temperature for one in scores]))
     start = (
         f"temperature scaling makes the calibration of {group.label} worse: ECE rises from {test.ece} on test. The"
-        f" temperature, {temperature:.2g}, gives the least log-loss on {np.mean([one.images for one in fit]):.0f}"
+        f" temperature, {temperature:.2g}, gives the lowest log-loss on {np.mean([one.images for one in fit]):.0f}"
         f" validation images ({validation.nll})"
     )
     if validation.ece_rises:
-        return f"{start}, but ECE rises there, too ({validation.ece}). {_hard(list(fit), temperature)}"
+        return f"{start}, but raises ECE there, too ({validation.ece}). {_hard(list(fit), temperature)}"
     if test.nll_rises:
         return (
-            f"{start}, and ECE does not rise there ({validation.ece}). On test log-loss rises ({test.nll}): there are"
-            " too few validation images, or they differ from those of test."
+            f"{start} without raising ECE there ({validation.ece}). On test, log-loss rises ({test.nll}): validation"
+            " images are too few or differ from the test images."
         )
     return (
-        f"{start}, and ECE does not rise there ({validation.ece}). On test log-loss falls as well ({test.nll}): only"
-        f" ECE, a mean over {BINS} bins, gets worse."
+        f"{start} without raising ECE there ({validation.ece}). On test, log-loss falls, too ({test.nll}): only ECE, a"
+        f" mean over {BINS} bins, gets worse."
     )
 
 
 def _hard(fits: list[TemperatureFit], temperature: float) -> str:
-    """Say which images decide on the temperature."""
+    """Return a sentence on the images that determine the temperature."""
     images, loss = (float(np.mean([getattr(one, name) for one in fits])) for name in ("hard", "hard_loss"))
-    if temperature <= 1 or not loss > FEW * images:
-        return "The least log-loss is not the least ECE here."
+    if temperature <= 1 or not loss > DECIDING * images:
+        return "The lowest log-loss does not give the lowest ECE here."
     return (
-        f"The {percent(images)} % of these images that gave their true class less than {percent(HARD, 0)} % carry"
-        f" {percent(loss, 0)} % of that log-loss; a temperature for them makes the others too unsure."
+        f"{percent(images)} % of these images give their true class a probability below {percent(HARD, 0)} %. They"
+        f" carry {percent(loss, 0)} % of that log-loss; a temperature that suits them makes the others too unsure."
     )
 
 
 class _Change:
-    """Scores before and after scaling, means over runs."""
+    """Mean scores over runs, before and after scaling."""
 
     def __init__(self, before: list[Calibration], after: list[Calibration]) -> None:
         self._nll, self._ece = (
-            tuple(float(np.mean([getattr(one, name) for one in of])) for of in (before, after))
+            tuple(float(np.mean([getattr(one, name) for one in scores])) for scores in (before, after))
             for name in ("nll", "ece")
         )
         self.nll_rises, self.ece_rises = (pair[1] > pair[0] for pair in (self._nll, self._ece))

@@ -11,7 +11,7 @@ from headstart.records.runs import Run, RunSet
 from headstart.reports.analysis import Analysis
 
 MOST_NAMES = 3
-PROVISIONAL = "One pair of runs only: such differences are provisional, as another seed may turn them."
+PROVISIONAL = "One pair of runs only: differences are provisional, as another seed may reverse them."
 
 
 def title_of(analysis: Analysis) -> str:
@@ -20,20 +20,20 @@ def title_of(analysis: Analysis) -> str:
 
 
 def runs_in_all(analysis: Analysis) -> str:
-    """Return the number of runs and the settings that all of them share, as a sentence."""
+    """Return two sentences: the number of runs, and the settings that all of them share."""
     _, constant = split_keys(analysis.groups)
     count, shared = len(analysis.runs), shared_settings(constant)
     return f"{count} finished run{'' if count == 1 else 's'}.{f' All with {shared}.' if shared else ''}"
 
 
 def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
-    """Return the best row of each panel with its comparisons, and its verdicts unless ``only_best``."""
+    """Return sentences on the best row of each panel, and the verdicts unless ``only_best``."""
     lines, single = [], False
     for panel in analysis.panels:
         if len(panel.groups) + len(panel.references) < 2:
             continue
         best = panel.best
-        lines.append(_best(panel, best, analysis.comparisons.get(panel.title, ())))
+        lines.append(_best_sentence(panel, best, analysis.comparisons.get(panel.title, ())))
         if not only_best:
             compared = verdicts(panel, best, analysis)
             lines += [f"{panel.title}: {one.verdict}" for one in compared]
@@ -47,7 +47,7 @@ def verdicts(panel: Panel, best: RunGroup, analysis: Analysis) -> Sequence[Compa
     return [one for one in analysis.comparisons.get(panel.title, ()) if against in (one.a, one.b)]
 
 
-def _best(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
+def _best_sentence(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -> str:
     text = f"{panel.title}: {_standing(panel, best, comparisons)}"
     scratch = next((group for group in panel.groups if setting(group.label) == "scratch"), None)
     if scratch is not None and scratch is not best:
@@ -69,18 +69,18 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     mean = metric.text(best.test.mean)
     others = [group.label for group in panel.groups if group is not best]
     found = {one.b if one.a == best.label else one.a: one for one in comparisons if best.label in (one.a, one.b)}
-    alike = [label for label in others if label in found and not found[label].significant]
+    indistinct = [label for label in others if label in found and not found[label].significant]
     better = [label for label in others if label in found and found[label].significant and found[label].a == label]
     single = [label for label in others if label in found and found[label].result.pairs == 1]
     unknown = [label for label in others if label not in found]
     if not others:
         return f"{best.label} has a test {metric.title} of {mean}"
-    if not (alike or better or single or unknown):
-        return f"{best.label} is the best {panel.what} with {mean}"
+    if not (indistinct or better or single or unknown):
+        return f"{best.label} is the best {panel.compared} with {mean}"
     clauses = [
         f"{words} {_listed(labels)}"
         for words, labels in (
-            ("not distinguishable from", alike),
+            ("not distinguishable from", indistinct),
             ("worse on the runs that they share than", better),
             ("not compared with", unknown),
         )
@@ -110,19 +110,20 @@ def averages(analysis: Analysis) -> list[str]:
 
 
 def remarks(found: RunSet) -> list[str]:
-    """Return notes on runs that are not counted, and on those that are."""
+    """Return notes on runs that are not counted, and on runs that reused features."""
     lines = [f"{problem.directory.name}: {problem.status}, {problem.reason}" for problem in found.problems]
     if found.repeated:
-        lines.append(f"{len(found.repeated)} earlier repetition(s) of a run, not counted")
-    reused = [run for run in found.runs if _found_features(run)]
+        count = len(found.repeated)
+        lines.append(f"{count} run{'' if count == 1 else 's'} not counted: repeated later")
+    reused = [run for run in found.runs if _reused_features(run)]
     if reused:
         lines.append(
-            f"{len(reused)} of {len(found.runs)} runs found features that earlier runs had computed: their training"
-            " times leave that out"
+            f"{len(reused)} of {len(found.runs)} runs reused features that earlier runs computed; their training times"
+            " exclude that computation"
         )
     return lines
 
 
-def _found_features(run: Run) -> bool:
+def _reused_features(run: Run) -> bool:
     features = run.get("features")
     return isinstance(features, dict) and features.get("hit") is True

@@ -16,7 +16,7 @@ from headstart.reports.tables.accuracy import MAIN
 from headstart.reports.tables.listing import report_tables
 
 MOST_ROWS, OTHERS = {"classes": 100, "confusions": 15}, 20
-"""Of the tables of one run's predictions; the CSV files hold all rows."""
+"""The most rows shown of each table of one run's predictions; the CSV files hold all rows."""
 
 
 def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> str:
@@ -36,8 +36,8 @@ def markdown_page(analysis: Analysis, figures: Sequence[tuple[str, Path]]) -> st
             parts += [*_section(shown, analysis.panels), *_listed(lines.get(table.id, []))]
     for title, file in figures:
         parts += [f"## {escape_markdown(title)}", f"![{escape_markdown(title)}]({file.as_posix()})"]
-    if left_out := remarks(analysis.found):
-        parts += ["## Runs left out, and remarks", *_listed(left_out)]
+    if notes := remarks(analysis.found):
+        parts += ["## Notes on the runs", *_listed(notes)]
     return joined(parts)
 
 
@@ -46,8 +46,8 @@ def _section(table: ReportTable, panels: Sequence[Panel]) -> list[str]:
     tables = [table.without("samples/s")]
     if table.id.endswith("differences"):
         short = table.without("better", "other", "verdict")
-        of_panels = [(panel.title, short.where("panel", panel.title)) for panel in panels]
-        tables = [of.without("panel").renamed("pair", title) for title, of in of_panels if of.rows]
+        by_panel = [(panel.title, short.where("panel", panel.title)) for panel in panels]
+        tables = [part.without("panel").renamed("pair", title) for title, part in by_panel if part.rows]
     texts = [f"## {escape_markdown(table.title)}", *map(markdown_table, tables), escape_markdown(table.note)]
     return [text for text in texts if text]
 

@@ -30,7 +30,7 @@ class OneRun:
 
     @classmethod
     def of(cls, run: Run, evidence: Evidence | None) -> OneRun:
-        """Read the predictions of the run again, as ``evidence`` has only their scores."""
+        """Read the predictions of the run again, because ``evidence`` has only their scores."""
         if evidence is None:
             return cls(run, overview_table(run, None, None), ())
         found = read_predictions(run.directory / TEST_PREDICTIONS, run.kind)

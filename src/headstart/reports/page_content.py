@@ -25,7 +25,7 @@ from headstart.reports.tables.listing import report_tables
 from headstart.tables import plain_text
 
 MOST_ROWS = 1000
-"""Of a table of one run on the page."""
+"""The most rows of one table of a single run."""
 
 
 def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[str, Style], command: str) -> Page:
@@ -44,12 +44,12 @@ def page_of(analysis: Analysis, images: Sequence[FigureImage], styles: Mapping[s
         charts=[chart for number, panel in enumerate(analysis.panels) for chart in _curves(panel, number, styles)],
         images=list(images),
         runs=[_card(run) for run in analysis.runs],
-        problems=[*remarks(analysis.found), *(worse_calibration(analysis) if one is None else [])],
+        notes=[*remarks(analysis.found), *(worse_calibration(analysis) if one is None else [])],
     )
 
 
 def _tables(analysis: Analysis) -> list[ReportTable]:
-    """Return the tables; those of differences have few columns, those of one run a limited number of rows."""
+    """Return the tables; differences without some columns, tables of one run with at most MOST_ROWS rows."""
     tables = [table for table in report_tables(analysis) if table.id != "overview"]  # the summary has it
     if analysis.one_run is not None:
         return [table.first(MOST_ROWS) for table in tables]
@@ -61,7 +61,7 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
     charts = []
     metric, unit = panel.metric, panel.kind.loss_unit
     loss = f"loss ({unit})" if unit else "loss"
-    for score, of, name, scale in (
+    for score, words, axis, scale in (
         (metric.name, metric.title, metric.axis(), metric.scale),
         ("loss", "loss", loss, 1),
     ):
@@ -86,10 +86,10 @@ def _curves(panel: Panel, number: int, styles: Mapping[str, Style]) -> list[Char
                     )
                 )
         if series:
-            title = f"{of.capitalize()} by epoch: {panel.title}"
+            title = f"{words.capitalize()} by epoch: {panel.title}"
             charts.append(
                 Chart(
-                    f"{score}-{number}", title, "epoch", name, series, percent=metric.is_share and score == metric.name
+                    f"{score}-{number}", title, "epoch", axis, series, percent=metric.is_share and score == metric.name
                 )
             )
     return charts
@@ -99,14 +99,14 @@ def _card(run: Run) -> RunCard:
     provenance: Any = run.get("provenance") or {}
     overrides = provenance.get("overrides") if isinstance(provenance, dict) else None
     words = [str(word) for word in overrides] if isinstance(overrides, list) else None
-    where = shlex.quote(str(_near(run.directory)))
+    where = shlex.quote(str(_below_here(run.directory)))
     facts = {key: str(value_of(run, key)) for key in ("dataset", "backbone", "augmentation", "strategy", "seed")}
     selection = run.get("selection")
     if isinstance(selection, dict) and selection.get("rule"):
         facts["chosen"] = str(selection["rule"])
     return RunCard(
         name=run.directory.name,
-        directory=str(_near(run.directory)),
+        directory=str(_below_here(run.directory)),
         repeat_command=f"headstart reproduce {where}",
         train_command=shlex.join(["headstart", "train", *words]) if words is not None else "",
         config=_config_text(run),
@@ -118,10 +118,11 @@ def _card(run: Run) -> RunCard:
 def _config_text(run: Run) -> str:
     try:
         return plain_text(checked_yaml(run.directory, SETTINGS_FILE))
-    except DataError:  # the reader of the runs has named it
+    except DataError:  # read_runs has reported it
         return ""
 
 
-def _near(directory: Path) -> Path:
+def _below_here(directory: Path) -> Path:
+    """Return the directory relative to the working directory if it lies below it."""
     here = Path.cwd()
     return directory.relative_to(here) if directory.is_relative_to(here) else directory

@@ -1,4 +1,4 @@
-"""Compare groups of runs under corruptions, as 'headstart evaluate --corruptions' has measured them."""
+"""Compare groups of runs under corruptions, as measured by 'headstart evaluate --corruptions'."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from headstart.records.robustness_file import Robustness, read_robustness
 from headstart.records.runs import Problem, Run
 
 MANY = 100
-"""From here on, reading the files is worth a second process."""
+"""From this many runs on, a second process reads the files faster."""
 CLEAN = 0
-"""As a severity."""
+"""The severity of clean images."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Measured:
     comparisons: Mapping[str, Sequence[Comparison]]
     """By panel title, on the share of corrupted images predicted right, so that the better group comes first."""
     reasons: tuple[str, ...]
-    """The reasons why some are not compared, one sentence each."""
+    """Why some runs are not compared, one sentence each."""
 
-    def of(self, group: RunGroup) -> list[Robustness]:
+    def measurements(self, group: RunGroup) -> list[Robustness]:
         """Return the measurements of the runs of a group."""
         return [self.runs[run.id] for run in group.runs if run.id in self.runs and not group.reference]
 
     def _over_runs(self, group: RunGroup, score: Callable[[Robustness], float]) -> Statistic:
-        """Return a score over the measured runs, a fraction of 1; count 0 if their measurements differ in kind."""
-        known = self.of(group)
+        """Return a score over the measured runs, a fraction of 1; count 0 if they were measured differently."""
+        known = self.measurements(group)
         return Statistic.of(map(score, known)) if _alike(known) else Statistic.of([])
 
     def mce(self, group: RunGroup) -> Statistic:
@@ -62,7 +62,7 @@ class Measured:
 
     def by_severity(self, group: RunGroup) -> dict[int, Statistic]:
         """Return the mean error at each severity, from 0 (clean)."""
-        known = self.of(group)
+        known = self.measurements(group)
         if not _alike(known):
             return {}
         found = {at: Statistic.of(one.error(severity=at) for one in known) for at in known[0].severities}
@@ -70,7 +70,7 @@ class Measured:
 
     def by_corruption(self, group: RunGroup) -> dict[str, Statistic]:
         """Return the mean error under each corruption."""
-        known = self.of(group)
+        known = self.measurements(group)
         if not _alike(known):
             return {}
         return {name: Statistic.of(one.error(name) for one in known) for name in known[0].corruptions}
@@ -84,8 +84,8 @@ class Measured:
         """Return rows by panels, lowest mean corruption error first; without comparisons there is no best row."""
         table = pivot(self.panels, self.comparisons, self.accuracy)
         known = [
-            of if title in self.comparisons else frozenset()
-            for title, of in zip(table.columns, table.best, strict=True)
+            best if title in self.comparisons else frozenset()
+            for title, best in zip(table.columns, table.best, strict=True)
         ]
         return replace(table, best=tuple(known))
 
@@ -139,7 +139,7 @@ def _try(run: Run) -> Robustness | str | None:
 
 
 def _known(panel: Panel, found: Mapping[str, Robustness]) -> Panel:
-    """Return the panel with only the measured runs."""
+    """Return the panel with its measured runs only."""
     groups = [_with(group, [run for run in group.runs if run.id in found]) for group in panel.groups]
     return Panel(panel.title, panel.by, tuple(group for group in groups if group.runs), (), panel.key)
 
@@ -154,34 +154,33 @@ def _with(group: RunGroup, runs: Sequence[Run]) -> RunGroup:
 
 
 def _alike(known: Sequence[Robustness]) -> bool:
-    """Return whether corruptions, severities and their makers are equal; images may differ between folds."""
+    """Return whether all were measured under the same corruptions; images may differ between folds."""
     return bool(known) and len({(one.made_by, one.cells, one.size) for one in known}) == 1
 
 
 def _obstacle(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
     """Return why the runs of a panel cannot be compared; None if they can."""
     first: dict[tuple[Any, ...], Run] = {}
-    whole: Run | None = None
-    for run in (run for group in panel.groups for run in group.runs):
-        whole = whole or run
+    runs = [run for group in panel.groups for run in group.runs]
+    for run in runs:
         drawn = (run.config.get("dataset.folds"), run.fold, run.config.get("seeds.split"))
         other = first.setdefault(drawn, run)
-        mine = found[run.id]
-        for one, what in ((found[whole.id], "all"), (found[other.id], "pictures")):
-            if difference := _differ(one, mine, what == "pictures"):
-                names = f"{(whole if what == 'all' else other).directory.name} and {run.directory.name}"
+        for one, same_images in ((runs[0], False), (other, True)):
+            if difference := _difference(found[one.id], found[run.id], same_images):
+                names = f"{one.directory.name} and {run.directory.name}"
                 return f"{panel.title}: mean corruption errors are not compared, as {names} were measured {difference}."
     return None
 
 
-def _differ(one: Robustness, other: Robustness, images: bool) -> str | None:
+def _difference(one: Robustness, other: Robustness, same_images: bool) -> str | None:
+    """Return how two measurements differ; None if they do not. ``same_images``: whether images must be equal, too."""
     if one.cells != other.cells:
-        return f"under other corruptions or severities ({len(one.cells)} and {len(other.cells)} in all)"
+        return f"under different corruptions or severities ({len(one.cells)} and {len(other.cells)} in all)"
     if one.made_by != other.made_by:
-        return f"with corruptions made otherwise ({one.made_by}; {other.made_by})"
-    if images and one.images != other.images:
+        return f"with corruptions made differently ({one.made_by}; {other.made_by})"
+    if same_images and one.images != other.images:
         sizes = f"{one.count:,} of {one.size} pixels and {other.count:,} of {other.size} pixels"
-        return f"on other images ({sizes})"
+        return f"on different images ({sizes})"
     return None
 
 
@@ -192,7 +191,7 @@ def _missing(panel: Panel, found: Mapping[str, Robustness]) -> str | None:
         return None
     return (
         f"{panel.title}: {len(missing)} of {len(runs)} runs were not measured under corruptions, such as"
-        f" {missing[0].directory.name}; 'headstart evaluate RUN --corruptions' does it."
+        f" {missing[0].directory.name}; run 'headstart evaluate RUN --corruptions'."
     )
 
 
@@ -217,7 +216,7 @@ def robustness_rows(measured: Measured) -> list[dict[str, Any]]:
     rows = []
     for panel in measured.panels:
         for group in panel.groups:
-            known = measured.of(group)
+            known = measured.measurements(group)
             if not _alike(known):
                 continue
             cells = [("none", CLEAN, [one.clean_error for one in known])]

@@ -28,22 +28,22 @@ class Report:
 
     @property
     def page(self) -> Path:
-        """The page for a browser: tables that can be sorted, curves, figures, every run."""
+        """Return the page for a browser: sortable tables, curves, figures, every run."""
         return self.directory / "report.html"
 
     @property
     def text(self) -> Path:
-        """The Markdown page."""
+        """Return the Markdown page."""
         return self.directory / "report.md"
 
     @property
     def table(self) -> Path:
-        """The LaTeX table."""
+        """Return the LaTeX table."""
         return self.directory / "report.tex"
 
     @property
     def image(self) -> Path:
-        """Curves and means on test in one."""
+        """Return the overview figure: curves and means on test."""
         return self.directory / "report.png"
 
 
@@ -57,7 +57,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     """
     import pandas as pd
 
-    from headstart.reports.drawing import draw_figures, seen_from
+    from headstart.reports.drawing import draw_figures, relative_path
 
     report = Report(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
         contents |= {table.id: csv_table(table) for table in analysis.one_run.details}
     for name, content in contents.items():
         write_atomically(directory / f"{name}.csv", content)
-    files = [(one.title, seen_from(directory, one.png)) for one in drawn]
+    files = [(one.title, relative_path(directory, one.png)) for one in drawn]
     write_atomically(report.text, markdown_page(analysis, files))
     write_atomically(report.table, _latex(analysis, command))
     images = [one.image(directory) for one in drawn]
@@ -90,7 +90,7 @@ def _compared(table: ReportTable) -> str:
 
 
 def _latex(analysis: Analysis, command: str) -> str:
-    """Return the table of accuracies, and that of corruption errors where they were measured."""
+    """Return the table of the primary metric, and that of corruption errors if they were measured."""
     tables = [latex_table(side_by_side(analysis), f"Made by: {command}")]
     if (found := analysis.robustness) is not None:
         tables.append(latex_table(errors_side_by_side(analysis, found)))

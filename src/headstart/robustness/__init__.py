@@ -1,4 +1,4 @@
-"""Robustness to common corruptions: the same corrupted images for every run, and predictions for them."""
+"""Measure robustness to common corruptions, on the same corrupted images for every run."""
 
 from headstart.robustness.corruptions import content_of, corrupt
 from headstart.robustness.severities import NAMES, SEVERITIES, severities_for

@@ -1,4 +1,4 @@
-"""The 15 common corruptions (Hendrycks & Dietterich 2019, arXiv:1903.12261), each with its own random stream.
+"""Apply the 15 common corruptions (Hendrycks & Dietterich 2019, arXiv:1903.12261), each with its own random stream.
 
 They are written here with OpenCV and SciPy. imagecorruptions 1.1.2 does not run on current NumPy and scikit-image. Its
 successor imagecorruptions-imaug draws from NumPy's global generator, seeds glass_blur from the clock, needs numba and

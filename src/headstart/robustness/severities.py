@@ -1,7 +1,7 @@
-"""The severities: the constants that CIFAR-10-C, Tiny ImageNet-C and ImageNet-C were made with.
+"""List the severities of corruptions: the constants of CIFAR-10-C, Tiny ImageNet-C and ImageNet-C.
 
 Hendrycks & Dietterich 2019 (arXiv:1903.12261); the numbers come from the authors' programs. Blurs, shifts and grain are
-in pixels. A blur that makes an image of 224 pixels hard to recognise destroys one of 32, so each size has its own set.
+in pixels. A blur that an image of 224 pixels survives destroys one of 32, so each size has its own set.
 """
 
 import math
@@ -17,14 +17,13 @@ class Severities:
     """The constants of one data set: five for each corruption, by severity."""
 
     name: str
-    size: int
-    """The side of the data set's images, in pixels."""
+    size: int  # side of the images, in pixels
     constants: Mapping[str, tuple[Any, ...]]
 
 
-def _zooms(*last: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
-    """Return, for each (end, step), the zoom factors from 1 to the end, inclusive."""
-    return tuple(tuple(1 + step * number for number in range(round((end - 1) / step) + 1)) for end, step in last)
+def _zooms(*ranges: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
+    """Return the zoom factors from 1 to the end, inclusive, for each (end, step)."""
+    return tuple(tuple(1 + step * number for number in range(round((end - 1) / step) + 1)) for end, step in ranges)
 
 
 CIFAR = Severities(
@@ -95,7 +94,7 @@ TINY = Severities(
         "jpeg_compression": (65, 58, 50, 40, 25),
     },
 )
-OVER = 244 / 224  # the authors' program divides by 244 although its images have 224 pixels
+AUTHORS_FACTOR = 244 / 224  # the authors' program divides by 244 although its images have 224 pixels
 IMAGENET = Severities(
     "ImageNet-C",
     224,
@@ -119,7 +118,7 @@ IMAGENET = Severities(
         "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),
         "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),
         "elastic_transform": tuple(
-            tuple(OVER * part for part in parts)
+            tuple(AUTHORS_FACTOR * part for part in parts)
             for parts in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
         ),
         "pixelate": (0.6, 0.5, 0.4, 0.3, 0.25),
@@ -127,10 +126,9 @@ IMAGENET = Severities(
     },
 )
 SETS = (CIFAR, TINY, IMAGENET)
-NAMES = tuple(IMAGENET.constants)
-"""The 15 common corruptions in the paper's order: noise, blur, weather, digital."""
+NAMES = tuple(IMAGENET.constants)  # the 15 common corruptions in the paper's order: noise, blur, weather, digital
 
 
 def severities_for(side: int) -> Severities:
-    """Return the set with the nearest image size as a ratio: up to 45 pixels, up to 119, and above."""
+    """Return the set with the nearest image size by ratio: CIFAR up to 45 pixels, Tiny ImageNet up to 119."""
     return min(SETS, key=lambda one: abs(math.log(side / one.size)))

@@ -36,11 +36,11 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
     """Return the settings of one run, open to changes, and the names of the chosen files by group.
 
     ``arguments`` are key=value; ``name`` is the config file that the command starts from. Raises ConfigError for an
-    argument that is no setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
+    argument that is not a setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
     """
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
-            raise ConfigError(f"'{argument}' is no setting; expected key=value, as in backbone=resnet50.")
+            raise ConfigError(f"'{argument}' is not a setting; expected key=value, as in backbone=resnet50.")
     refuse_parts(arguments)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -85,12 +85,12 @@ def refuse_parts(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
-    """Check, while Hydra runs, what the settings ask Hydra to make, before it makes any of it.
+def checking_settings(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
+    """Check the settings inside this context before Hydra creates any object that they name.
 
-    Hydra makes callbacks and log handlers before it calls our function, so the check is put into its config loader.
-    There ``check`` also receives the settings of a run, or of jobs of a sweep, with the typed arguments: Hydra composes
-    them twice before it calls our function, so errors appear sooner. ``multirun`` is true for a command with -m.
+    Hydra creates callbacks and log handlers before it calls our function, so its config loader runs the check.
+    There ``check`` gets the settings of a run, or of some jobs of a sweep, and the typed arguments. ``multirun`` is
+    true for a command with -m.
     """
     plain = ConfigLoaderImpl.load_configuration
     refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the first error
@@ -125,9 +125,9 @@ def guarded(check: Check | None = None, multirun: bool = False) -> Iterator[None
 
 
 def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> None:
-    """Raise the error of a sweep whose jobs all fail with the same sentence: it does not depend on what is swept.
+    """Raise the error of these jobs if all of them fail with the same sentence.
 
-    Where one job passes, or sentences differ, nothing is raised: each job then reports its own error.
+    Such an error does not depend on the swept settings. Otherwise each job reports its own error later.
     """
     first: HeadstartError | None = None
     for config, typed in jobs:
@@ -155,7 +155,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
+def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "train") -> str:
     """Return one sentence about an error in the settings, with the nearest valid choice.
 
     ``arguments`` are those of the command; ``name`` is the config file that it starts from.
@@ -168,7 +168,8 @@ def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train"
         key = getattr(error, "full_key", None) or _quoted(str(error)) or "a setting"
         return f"{key} is not set; give it a value, as in {key}=..."
     if isinstance(error, InterpolationResolutionError):
-        return f"{getattr(error, 'full_key', None) or 'A setting'} refers to what does not exist: {_line(error)}."
+        key = getattr(error, "full_key", None) or "A setting"
+        return f"{key} refers to something that does not exist: {_line(error)}."
     unknown = re.search(r"Could not (?:override|delete from config\.)\s*'([^']+)'", str(error))
     if unknown:
         key = unknown.group(1)
@@ -178,7 +179,7 @@ def explain(error: Exception, arguments: Sequence[str] = (), name: str = "train"
     return f"{_line(error)}."
 
 
-def from_hydra(error: BaseException) -> bool:
+def raised_by_hydra(error: BaseException) -> bool:
     """Return whether an error was raised inside Hydra or OmegaConf, which means settings of a wrong form."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)

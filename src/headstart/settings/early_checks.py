@@ -38,7 +38,7 @@ EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
-IN_FOLDER, IN_TABLE = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -47,14 +47,14 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     ``overrides`` are the settings as typed. Raises a HeadstartError or an error of OmegaConf.
     """
     refuse_parts(overrides)
-    settings: Any = OmegaConf.to_container(closed(config))
+    settings: Any = OmegaConf.to_container(resolved(config))
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
     check_settings(settings)
     return trusted
 
 
-def closed(config: DictConfig, complete: bool = True) -> DictConfig:
+def resolved(config: DictConfig, complete: bool = True) -> DictConfig:
     """Return the settings with all references resolved, so that the run uses exactly what was checked.
 
     Raises ConfigError for a resolved value that looks like a reference again, and, if ``complete``, OmegaConf's error
@@ -63,17 +63,17 @@ def closed(config: DictConfig, complete: bool = True) -> DictConfig:
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     for key, value in flatten(settings).items():
         if "${" in str(value):
-            raise ConfigError(f"{key}={value}: no setting may hold ${{ once its references are filled in.")
+            raise ConfigError(f"{key}={value}: no setting may hold ${{ after its references are resolved.")
     filled: DictConfig = OmegaConf.create(settings)
     return filled
 
 
-def named_well(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Return the resolved settings of a command without a run, after a check of every class that they name.
+def resolved_and_checked(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return the resolved settings of a command that makes no run, and check every class that they name.
 
     Loads torch. Raises ConfigError.
     """
-    config = closed(config, complete=False)
+    config = resolved(config, complete=False)
     settings: Any = OmegaConf.to_container(config)
     check_targets(settings, trusted_packages(settings, overrides), TRUST)
     return config
@@ -101,7 +101,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a group that is missing or no mapping, and for an output_dir that is no path."""
+    """Raise ConfigError for a group that is missing or not a mapping, and for an output_dir that is not a path."""
     for group in (*NEEDED, *OPTIONAL):
         empty = group in OPTIONAL and settings.get(group) in (None, [], {})
         if not empty and not isinstance(settings.get(group), Mapping):
@@ -114,13 +114,13 @@ def check_groups(settings: Mapping[str, Any]) -> None:
         full.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"output_dir={printable(str(place))}: TensorBoard writes only below names in UTF-8, and"
-            f" '{printable(full)}' is none; choose another folder."
+            f"output_dir={printable(str(place))}: TensorBoard needs a path in UTF-8, and"
+            f" '{printable(full)}' is not; choose another folder."
         ) from None
 
 
 def check_seeds(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a seed that is no whole number."""
+    """Raise ConfigError for a seed that is not a whole number."""
     streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
     for group in NEEDED:
         parts = settings[group].items()
@@ -130,7 +130,7 @@ def check_seeds(settings: Mapping[str, Any]) -> None:
 
 
 def check_needed(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for settings without those that every run needs."""
+    """Raise ConfigError if a setting that every run needs is missing."""
     for key in ("optimizer.lr", "trainer.max_epochs"):
         group, name = key.split(".")
         if name not in settings[group]:
@@ -141,11 +141,11 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for trainer settings that end a run within an epoch, do not exist or have no effect."""
     trainer = settings["trainer"]
     if trainer.get("max_steps", -1) not in (-1, None):
-        raise ConfigError("trainer.max_steps: a run is judged after whole epochs; use trainer.max_epochs.")
+        raise ConfigError("trainer.max_steps: a run is validated after whole epochs; use trainer.max_epochs.")
     if any(trainer.get(name, 1) != 1 for name in ("check_val_every_n_epoch", "val_check_interval")):
         raise ConfigError(
-            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: every epoch is judged once,"
-            " at its end."
+            "trainer.val_check_interval and trainer.check_val_every_n_epoch have to be 1: validation runs once, at"
+            " the end of each epoch."
         )
     least, epochs = trainer.get("min_epochs"), trainer.get("max_epochs")
     if is_whole(least) and is_whole(epochs) and least > epochs:
@@ -161,7 +161,7 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
     for name, part in (settings.get("callbacks") or {}).items():
         target = str(part.get("_target_") or "")
         if not target:
-            raise ConfigError(f"callbacks.{name}: expected the class to make in callbacks.{name}._target_.")
+            raise ConfigError(f"callbacks.{name}: expected the path of a class in callbacks.{name}._target_.")
         instead = WITHOUT_EFFECT.get(target.rpartition(".")[2]) if target.startswith("pytorch_lightning.") else None
         if instead:
             raise ConfigError(f"callbacks.{name}._target_={target} would change nothing here; use {instead}.")
@@ -178,7 +178,7 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
     if augmentation.get("policy") is not None and not any(
         isinstance(part, Mapping) and part.get("policy") == augmentation["policy"] for part in augmentation.values()
     ):
-        raise ConfigError(f"augmentation.policy={augmentation['policy']}: it goes with augmentation=learned.")
+        raise ConfigError(f"augmentation.policy={augmentation['policy']}: only augmentation=learned reads it.")
 
 
 def check_references(names: Iterable[str]) -> list[str]:
@@ -191,21 +191,21 @@ def check_references(names: Iterable[str]) -> list[str]:
 
 
 def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Return the packages in allow_targets. Raises ConfigError where a file sets it, as a file may not trust itself."""
+    """Return the packages in allow_targets. Raises ConfigError if a config file sets it."""
     wanted = settings.get("allow_targets") or []
     if not isinstance(wanted, list) or not all(isinstance(name, str) and name for name in wanted):
         raise ConfigError(f"allow_targets={wanted}: expected a list of packages, as in allow_targets=[my_package].")
     typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
     if wanted and not typed:
         raise ConfigError(
-            f"allow_targets={wanted} stands in a config file, which cannot vouch for itself; if you trust it, add"
+            f"allow_targets={wanted} is set in a config file, where it has no effect; if you trust the file, add"
             f" allow_targets=[{','.join(wanted)}] to the command."
         )
     return wanted
 
 
 def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Raise ConfigError for settings of the data set without effect on a solved strategy."""
+    """Raise ConfigError for settings of the data set that do not affect a solved strategy."""
     if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
         check_solved_balance(balance, name)
 
@@ -213,9 +213,9 @@ def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
 def check_places(settings: Mapping[str, Any]) -> None:
     """Raise a HeadstartError for data or weights that are not on disk."""
     target, root = str(settings["dataset"].get("_target_")), settings["dataset"].get("root")
-    if target == IN_FOLDER:
+    if target == FOLDER_CLASS:
         existing_folder(root)
-    if target == IN_TABLE:
+    if target == TABLE_CLASS:
         existing_table(root)
         existing_images(settings["dataset"].get("pictures"))
     if target in EMBEDDED:

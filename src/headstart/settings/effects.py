@@ -1,4 +1,4 @@
-"""Flatten nested settings, and know which of them determine a result."""
+"""Flatten nested settings, and list those that determine no result."""
 
 import re
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ MOVED = {
 }
 
 
-def with_todays_places(text: str) -> str:
+def with_present_names(text: str) -> str:
     """Return the text of a config.yaml with the present names of classes that have moved."""
     for today, before in MOVED.items():
         text = re.sub(rf"(_target_:\s*){re.escape(before)}\b", rf"\g<1>{today}", text)

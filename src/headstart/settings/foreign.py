@@ -33,8 +33,8 @@ LEFT_OUT = {
     "hydra": "no run writes it",
     "trainer.default_root_dir": "output_dir says where files go",
     "trainer.model_registry": "it would send checkpoints elsewhere",
-    "trainer.logger": "the group logger has them",
-    "trainer.callbacks": "the group callbacks has them",
+    "trainer.logger": "the group logger lists the loggers",
+    "trainer.callbacks": "the group callbacks lists the callbacks",
 }
 READS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name")
 
@@ -45,22 +45,22 @@ def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] 
     ``output`` None forbids writing at all. Classes of the packages ``trusted`` are left unchanged. Raises ConfigError
     for an argument that is a place or a function and cannot be changed.
     """
-    said = []
+    changes = []
     for key, why in LEFT_OUT.items():
         group, _, name = key.rpartition(".")
         home = config[group] if group else config
         if name in home:
             if home[name] is not None:
-                said.append(f"{key} is left out: {why}.")
+                changes.append(f"{key} is left out: {why}.")
             home.pop(name)
     for place, part in list(_parts(config)):
         target = str(part.get("_target_"))
         if not within(target, trusted):
-            said += _keep_part_inside(place, part, located(target), output)
-    return said + _without_downloads(config, output)
+            changes += _keep_part_inside(place, part, located(target), output)
+    return changes + _without_downloads(config, output)
 
 
-def reads(config: DictConfig) -> list[str]:
+def places_read(config: DictConfig) -> list[str]:
     """Return the settings that name what a run reads, as key=value: folders, files, and networks of a hub."""
     flat = flatten(OmegaConf.to_container(config))  # type: ignore[arg-type]
     keys = [*READS, *(key for key in flat if key.startswith("augmentation.") and key.endswith(".policy"))]
@@ -87,22 +87,22 @@ def _parts(config: Any, place: str = "") -> Iterator[tuple[str, DictConfig]]:
 def _keep_part_inside(place: str, part: DictConfig, called: Callable[..., Any], output: Path | None) -> list[str]:
     own = str(getattr(called, "__module__", "")).startswith("headstart.")
     mend = f"if you trust these settings, add {REPRODUCE.format(package=str(part['_target_']).partition('.')[0])}"
-    said = []
+    changes = []
     for name, key, value, annotation in _arguments(part, called):
         where = f"{place}.{key}"
         if "Callable" in annotation and _names_a_class(value):
-            raise ConfigError(f"{where}: a run from elsewhere may not say what is called here; {mend}.")
+            raise ConfigError(f"{where}: a run from elsewhere may not name code to call; {mend}.")
         if not _is_place(name, value, annotation) or (own and name in READ):
             continue
         if output is None or own or name not in REPLACED or key != name:
-            raise ConfigError(f"{where}={value}: a run from elsewhere may not say where files are; {mend}.")
+            raise ConfigError(f"{where}={value}: a run from elsewhere may not choose this path; {mend}.")
         if name == "dirpath":
             part[name] = str(output / OUTSIDE)
-            said.append(f"{where}={plain_text(str(value))} is changed to {part[name]}.")
+            changes.append(f"{where}={plain_text(str(value))} is changed to {part[name]}.")
         elif not SAFE_NAME.fullmatch(str(value)) or ".." in str(value):
             part.pop(name)
-            said.append(f"{where}={plain_text(str(value))} is left out: it is no plain name of a file.")
-    return said
+            changes.append(f"{where}={plain_text(str(value))} is left out: it is not a plain file name.")
+    return changes
 
 
 def _arguments(part: DictConfig, called: Callable[..., Any]) -> Iterator[tuple[str, str, Any, str]]:

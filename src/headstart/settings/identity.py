@@ -12,30 +12,30 @@ from headstart.files import expanded
 from headstart.settings.effects import ADDED, MOVED, is_indifferent
 from headstart.settings.sources import DESCRIPTION, FOLDER, folder_of, source_of, weights_in
 
-# Settings of a data set that do not change what its source holds.
-OF_USE = frozenset(
+# Settings of a data set that do not change the content of its source.
+NOT_OF_SOURCE = frozenset(
     "name image_size batch_size num_workers labels_per_class validation_labels_per_class balance validation_fraction"
     " test_fraction folds fold crop_fraction resize bits on_error near_duplicates download split_seed subset_seed"
     " order_seed augmentation_seed".split()
 )
-# Settings whose null means what another value meant in earlier runs.
-NULL_BEFORE = {"dataset.split_column": "split"}
+# Null now means what these values meant in earlier runs, so it gets their hash.
+HASHED_FOR_NULL = {"dataset.split_column": "split"}
 
 
-def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that determine the result, in their order; the content of the data is not included.
+def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that determine the result, in their order, without the content of the data.
 
     Files of weights or policies and folders with networks count by their content, not by their place.
     """
     kept = _kept(config)
     backbone = kept.get("backbone")
     if isinstance(backbone, dict) and isinstance(weights := backbone.get("weights"), str) and Path(weights).is_file():
-        backbone["weights"] = _content(Path(weights))
+        backbone["weights"] = _file_hash(Path(weights))
     if isinstance(backbone, dict) and source_of(backbone.get("name")) == FOLDER:
-        backbone["name"] = _network(str(backbone["name"]), weights=backbone.get("weights") == "imagenet")
+        backbone["name"] = _network_hash(str(backbone["name"]), weights=backbone.get("weights") == "imagenet")
     augmentation = kept.get("augmentation")
     if isinstance(augmentation, dict) and isinstance(augmentation.get("policy"), str):
-        _by_content(augmentation, augmentation["policy"])
+        _hash_policy(augmentation, augmentation["policy"])
     return kept
 
 
@@ -49,7 +49,7 @@ def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             kept[name] = _kept(value, f"{key}.")
         else:
-            kept[name] = NULL_BEFORE.get(key) if value is None else value
+            kept[name] = HASHED_FOR_NULL.get(key) if value is None else value
             if name == "_target_":  # a class that has moved keeps the hash of its runs
                 kept[name] = MOVED.get(value, value)
     return kept
@@ -68,50 +68,50 @@ def _adapts(key: str, settings: Mapping[str, Any]) -> bool:
     return key == "strategy.batch_norm_images" and settings.get("batch_norm") == "adapt"
 
 
-def _by_content(augmentation: dict[str, Any], policy: str) -> None:
+def _hash_policy(augmentation: dict[str, Any], policy: str) -> None:
     """Replace the path of a policy, in place, by a hash of the file."""
     if (path := expanded(policy)).is_file():
-        content = _content(path)
+        content = _file_hash(path)
         for name, value in augmentation.items():
             if isinstance(value, Mapping):
                 augmentation[name] = {key: content if one == policy else one for key, one in value.items()}
         augmentation["policy"] = content
 
 
-def _network(name: str, weights: bool) -> str:
-    """Return a hash of a network's folder: of its description and, if they count, its weights."""
+def _network_hash(name: str, weights: bool) -> str:
+    """Return a hash of a network's folder: of its description and, with ``weights``, of its weights."""
     try:
         files = [folder_of(name) / DESCRIPTION, *([weights_in(name)] if weights else [])]
-        return f"{FOLDER}:{' '.join(_content(file) for file in files)}"
+        return f"{FOLDER}:{' '.join(_file_hash(file) for file in files)}"
     except (OSError, HeadstartError):
         return name
 
 
-def _content(path: Path) -> str:
+def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_hash(config: Mapping[str, Any], data: str | None = None) -> str:
-    """Return 64 hex digits of the settings that determine a result and of ``data``, a hash of the data.
+    """Return the hash, 64 hex digits, of the settings that determine a result and of ``data``, the hash of the data.
 
     The order of settings does not matter, the order of augmentations does.
     """
-    kept = determining(config)
+    kept = determining_settings(config)
     kept["augmentation"] = list((kept.get("augmentation") or {}).items())
     return _digest(kept if data is None else {**kept, "data": data})
 
 
 def source_key(dataset: Mapping[str, Any]) -> str:
-    """Return 64 hex digits of the settings that name a source of data, such as its place, columns and splits.
+    """Return the hash, 64 hex digits, of the settings that name a source of data, such as place, columns and splits.
 
-    Two runs with the same digits read the same source, whose content may have changed between them.
+    Two runs with the same hash read the same source, whose content may have changed between them.
     """
-    return _digest({name: value for name, value in dataset.items() if name not in OF_USE})
+    return _digest({name: value for name, value in dataset.items() if name not in NOT_OF_SOURCE})
 
 
 def run_id(config: str, fingerprint: str | None, weights: str | None) -> str:
-    """Return 64 hex digits of the hashes of settings, data and weights."""
+    """Return the hash, 64 hex digits, of the hashes of settings, data and weights."""
     return _digest([config, fingerprint, weights])
 
 

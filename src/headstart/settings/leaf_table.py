@@ -207,7 +207,7 @@ OPTIMIZER = {
     "trust_coeff": POSITIVE,
     "max_grad_norm": optional(POSITIVE),
     **dict.fromkeys("nesterov amsgrad maximize".split(), truth()),
-    **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and steps that are derived
+    **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and gradients through steps
     **dict.fromkeys(("foreach", "fused"), MAYBE),
 }
 SCHEDULER = {
@@ -257,7 +257,7 @@ TRAINER = {
 CALLBACKS = {  # of each callback
     "monitor": optional(Leaf(
         lambda value: bool(re.fullmatch(r"(train|validation)/\w+|learning_rate/.+|samples_per_second", str(value))),
-        f"what is logged each epoch: the primary metric such as validation/accuracy, {', '.join(LOGGED)}", LOGGED,
+        f"a number logged each epoch: the primary metric such as validation/accuracy, {', '.join(LOGGED)}", LOGGED,
     )),
     "mode": optional(one_of("min", "max")),
     "patience": whole(0),

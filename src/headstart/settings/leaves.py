@@ -1,4 +1,4 @@
-"""Kinds of settings: each has a test and the words that say what was expected. Needs no torch."""
+"""Describe the values of settings: a test, and the words for what was expected. Needs no torch."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence

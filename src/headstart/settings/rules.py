@@ -52,14 +52,14 @@ def _check_folds(folds: int | None, fold: int, test_split: object) -> None:
     """Raise ConfigError for a fold without folds or beyond them, and for folds beside a test split."""
     if folds is None:
         if fold != 0:
-            raise ConfigError(f"dataset.fold={fold}: of how many? Add dataset.folds, as in dataset.folds=5.")
+            raise ConfigError(f"dataset.fold={fold} needs dataset.folds, as in dataset.folds=5.")
         return
     if fold >= folds:
         raise ConfigError(
             f"dataset.fold={fold}: expected a whole number from 0 to {folds - 1}, as dataset.folds={folds}."
         )
     if test_split is not None:
-        raise ConfigError("dataset.folds and dataset.test_split both say what is tested on: leave one of them out.")
+        raise ConfigError("dataset.folds and dataset.test_split both choose the test images: leave one of them out.")
 
 
 def _check_groups(groups: object, column: object) -> None:
@@ -67,9 +67,7 @@ def _check_groups(groups: object, column: object) -> None:
     if groups is None:
         return
     if column is not None:
-        raise ConfigError(
-            "dataset.groups and dataset.group_column both say what stays together: leave one of them out."
-        )
+        raise ConfigError("dataset.groups and dataset.group_column both define groups: leave one of them out.")
     try:
         count = re.compile(groups).groups if isinstance(groups, str) and groups else None
     except re.error as error:
@@ -100,7 +98,7 @@ def given_splits(splits: object) -> dict[str, str] | None:
             )
         found[split] = str(value).strip()
     if "train" not in found:
-        raise ConfigError(f"dataset.splits names {' and '.join(found)} but no train; expected it beside them.")
+        raise ConfigError(f"dataset.splits names {' and '.join(found)} but not train; add train.")
     if len(set(found.values())) < len(found):
         raise ConfigError(f"dataset.splits={splits}: expected a different place for each split.")
     return found
@@ -115,7 +113,7 @@ def given_classes(classes: object) -> list[str] | None:
         raise ConfigError(f"dataset.classes={classes}: expected a list of names, as in dataset.classes=[cat,dog].")
     names = [str(name) for name in classes]  # type: ignore[attr-defined]
     if len(set(names)) < len(names) or len(names) < 2:
-        raise ConfigError(f"dataset.classes={names}: expected two different names or more.")
+        raise ConfigError(f"dataset.classes={names}: expected at least two different names.")
     return names
 
 
@@ -203,7 +201,7 @@ def existing_weights(path: Path) -> Path:
     """Return the path of the file that backbone.weights names. Raises WeightsError."""
     if os.path.isdir(path):  # noqa: PTH112
         raise WeightsError(
-            f"backbone.weights={path}: there is no such file, but a folder; name a file in it, or give backbone=timm"
+            f"backbone.weights={path}: this is a folder; name a file in it, or give backbone=timm"
             f" 'backbone.name=\"local-dir:{path}\"' for a network saved by timm."
         )
     if not os.path.isfile(path):  # noqa: PTH113  # never raises, as Path's does

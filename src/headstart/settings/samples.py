@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.settings.effects import is_seed
 
-MOST = 20  # jobs; of longer lists the first values
+MOST = 20  # jobs; a longer list gives its first values
 
 
 def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader | None = None) -> dict[str, Override]:

@@ -11,7 +11,7 @@ WORDS = {
     **dict.fromkeys("dev devel development eval evaluation".split(), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }  # fmt: skip
-# Words beside these without meaning, as in train_images, seg_test, ValidationSet, test2017.
+# Words without meaning beside these, as in train_images, seg_test, ValidationSet, test2017.
 FILLERS = frozenset(
     "set sets data dataset datasets image images img imgs pic pics picture pictures photo photos seg split splits"
     " folder dir file files crop cropped crops resized raw full all new final small mini part my the"
@@ -21,8 +21,8 @@ FILLERS = frozenset(
 
 def split_of(name: str) -> str | None:
     """Return train, validation or test for a name that means one of them by itself; None for others."""
-    split, rest = _parts(name)
-    return split if all(_says_nothing(word) for word in rest) else None
+    split, rest = _split_and_rest(name)
+    return split if all(_is_filler(word) for word in rest) else None
 
 
 def split_name(name: str) -> str:
@@ -31,17 +31,17 @@ def split_name(name: str) -> str:
 
 
 def split_folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the split of every name that means one by itself or in the company of the others.
+    """Return the split of each name that means one, either alone or together with the other names.
 
     ``flowers_train`` may be a class; beside ``flowers_test`` it is a split.
     """
     found = {}
     alike: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for name in names:
-        split, rest = _parts(name)
+        split, rest = _split_and_rest(name)
         if split is None:
             continue
-        if all(_says_nothing(word) for word in rest):
+        if all(_is_filler(word) for word in rest):
             found[name] = split
         else:
             alike[tuple(rest)][name] = split
@@ -56,15 +56,15 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", name)]
 
 
-def _parts(name: str) -> tuple[str | None, list[str]]:
+def _split_and_rest(name: str) -> tuple[str | None, list[str]]:
     """Return the one split that the words of a name mean, and its other words."""
-    words = [part for word in words_of(name) for part in _cut(word)]
+    words = [part for word in words_of(name) for part in _split_compound(word)]
     meant = {WORDS[word] for word in words if word in WORDS}
     return (meant.pop() if len(meant) == 1 else None), [word for word in words if word not in WORDS]
 
 
-def _cut(word: str) -> list[str]:
-    """Return trainset as train and set; another word alone."""
+def _split_compound(word: str) -> list[str]:
+    """Return "trainset" as "train" and "set"; return another word unchanged."""
     for split in sorted(WORDS, key=len, reverse=True):
         for parts in ((split, word.removeprefix(split)), (word.removesuffix(split), split)):
             if "".join(parts) == word and (parts[0] in FILLERS or parts[1] in FILLERS):
@@ -72,5 +72,5 @@ def _cut(word: str) -> list[str]:
     return [word]
 
 
-def _says_nothing(word: str) -> bool:
+def _is_filler(word: str) -> bool:
     return word in FILLERS or word.isdigit()

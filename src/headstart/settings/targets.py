@@ -23,11 +23,9 @@ OTHERS = (
     "torchvision.ops", "torchvision.transforms",
 )  # fmt: skip
 PACKAGES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")
-
-
 # What Hydra itself may make. It looks for launchers and sweepers among its plugins.
 CALLBACKS = (
-    "headstart.sweeps.beginning.GoOn",
+    "headstart.sweeps.beginning.BeginSweep",
     "hydra.experimental.callbacks.LogJobReturnCallback",
     "hydra.experimental.callbacks.PickleJobInfoCallback",
 )
@@ -129,13 +127,13 @@ def _check_typed(settings: Any, typed: Sequence[str] | None) -> None:
     for name in (settings.get("sweeper") or {}).get("params") or {}:
         key = str(name).lstrip("+~").partition("@")[0].split(".")[0]
         if key in ("hydra", "allow_targets"):
-            raise ConfigError(f"hydra.sweeper.params: {name} is not for sweeping; type it in the command.")
+            raise ConfigError(f"hydra.sweeper.params: {name} cannot be swept; type it in the command.")
     if typed is None:
         return
     for kind in ("task", "hydra"):
-        for told in (settings.get("overrides") or {}).get(kind) or []:
-            if told not in typed:
-                raise ConfigError(f"hydra.overrides.{kind}: '{told}' was not typed; Hydra writes there, no file.")
+        for override in (settings.get("overrides") or {}).get(kind) or []:
+            if override not in typed:
+                raise ConfigError(f"hydra.overrides.{kind}: '{override}' was not typed; only Hydra may set it.")
 
 
 def _is_typed(place: str, typed: Sequence[str]) -> bool:
@@ -148,7 +146,7 @@ def _check_found(place: str, target: str) -> None:
     try:
         found = located(target)
     except Exception as error:  # importing raises whatever the module does
-        raise ConfigError(f"{place}={target} is not to be had here ({_first_line(error)}).") from error
+        raise ConfigError(f"{place}={target} cannot be imported ({_first_line(error)}).") from error
     home = getattr(found, "__module__", None) or ""
     own_function = inspect.isfunction(found) and "." not in found.__qualname__ and within(home, OWN)
     if not own_function and not (inspect.isclass(found) and within(home, (*OWN, *OTHERS))):

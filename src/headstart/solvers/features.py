@@ -1,4 +1,4 @@
-"""The features of a split and its targets."""
+"""Hold the features and the targets of a split."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen backbone gives for the images of a split."""
+    """The features of the images of a split, from a frozen backbone, and their targets."""
 
     values: Tensor  # float32, or float64 of a network in float64, (N, D), on the device
-    targets: Tensor  # (N,) as the task has them, on the device
+    targets: Tensor  # (N,) of the task, on the device
 
 
 def joined(*splits: Features) -> Features:

@@ -15,8 +15,6 @@ from torch.nn import functional as F
 # A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1, or (N, classes). It returns the
 # weighted mean loss, N times its gradient, and a typical second derivative.
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-
-
 GAIN = 1e-5  # fraction of the objective that SPAN steps, or a restart, must gain
 SPAN = 10
 

@@ -1,4 +1,4 @@
-"""The nearest images of the training split vote, or give their mean."""
+"""Predict from the nearest training images: by their votes, or by the mean of their numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHUNK = 1024  # images compared at once
-
-
 LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is finite
 
 
 class NearestNeighbours(nn.Module):
-    """A head that remembers the training images: features (N, D) to logarithms of the classes' shares of votes.
+    """A head that remembers the training images. It maps features (N, D) to logarithms of the classes' vote shares.
 
-    Each of the ``neighbours`` nearest by cosine votes with weight ``exp(cosine / temperature)`` (Wu et al. 2018,
-    arXiv:1805.01978, section 3.4). With ``balanced`` also by the inverse of how many images its class has in memory.
+    Each of the ``neighbours`` nearest images, by cosine, has the vote ``exp(cosine / temperature)`` (Wu et al. 2018,
+    arXiv:1805.01978, section 3.4). With ``balanced``, the vote is divided by the number of images of its class.
     """
 
     memory: Tensor  # float32 (M, D), rows of length 1
@@ -39,25 +37,25 @@ class NearestNeighbours(nn.Module):
         self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
 
     def extra_repr(self) -> str:
-        """Shown by print."""
+        """Return the text that print shows."""
         return f"{len(self.memory)} images, neighbours={self.neighbours}, temperature={self.temperature}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D) to (N, classes)."""
+        """Return logarithms of vote shares (N, classes) of features (N, D)."""
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
     def nearest(
-        self, x: Tensor, count: int, itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+        self, x: Tensor, count: int, exclude_itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
     ) -> tuple[Tensor, Tensor]:
-        """Cosines and labels of the nearest images, (N, count) each; with ``itself`` row i is not its own one.
+        """Return cosines and labels of the nearest images, (N, count); row i may not be its own neighbour.
 
-        ``on_chunk`` gets the number of rows after each chunk of them.
+        With ``exclude_itself``, ``x`` is the memory. ``on_chunk`` gets the number of rows of each finished chunk.
         """
         cosines, labels = [], []
         memory = self.memory.float()  # the trainer may hold it in another precision
         for start in range(0, len(x), CHUNK):
             chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
-            if itself:
+            if exclude_itself:
                 rows = torch.arange(len(chunk), device=chunk.device)
                 chunk[rows, rows + start] = -torch.inf
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
@@ -67,7 +65,7 @@ class NearestNeighbours(nn.Module):
         return torch.cat(cosines), torch.cat(labels)
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
-        """Logits (N, classes) from the first ``count`` columns of what ``nearest`` gives."""
+        """Return logits (N, classes) from the first ``count`` columns of the results of ``nearest``."""
         logs = cosines[:, :count] / self.temperature
         if self.balanced:
             logs = logs - self.labels.bincount(minlength=self.classes).log()[labels[:, :count]]
@@ -89,7 +87,7 @@ class NeighbourMean(NearestNeighbours):
         self.odds = odds
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
-        """Outputs (N, K) from the first ``count`` neighbours that ``nearest`` gives; ``labels`` is (N, most, K)."""
+        """Return outputs (N, K) from the first ``count`` neighbours of ``nearest``; ``labels`` is (N, most, K)."""
         weights = (cosines[:, :count] / self.temperature).softmax(dim=1)
         means = (weights[:, :, None] * labels[:, :count].to(weights)).sum(dim=1)
         return ((1 - 2 * LEAST) * means + LEAST).logit() if self.odds else means

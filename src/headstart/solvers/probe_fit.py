@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,47 +13,35 @@ from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, bernoulli, fit_linear
-from headstart.solvers.probe import Judge, Probe, end_of, rank, warn_of_end
-from headstart.solvers.scoring import score_classes
+from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
-
-
 MOST_FITTED = 8  # fits kept for sweeps over settings that do not change the fit
-
-
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
 
 def fit_probe(
     train: Features,
     validation: Features,
-    classes: int,
+    aim: Aim,
     strengths: Sequence[float] = STRENGTHS,
     loss: str = "logistic",
-    on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
-    balanced: bool = False,
-    judge: Judge | None = None,
+    on_row: OnRow = ignore,
 ) -> Probe:
     """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
 
-    Targets are classes (N,), or labels (N, classes) of which an image may have several: then each label has a fit of
-    its own, all with the same strength, and ``judge`` gives the scores in place of accuracy and cross-entropy.
-
-    Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is "logistic" or "hinge".
-    ``balanced`` gives every class the same weight in the fit. The scores are accuracy and cross-entropy, always without
-    weights. ``on_row`` gets the number and the scores of each strength.
+    Targets are classes (N,), or labels (N, K) that exclude none of the others: then each has a fit of its own, all with
+    the same strength. Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is
+    "logistic" or "hinge". Images are weighted in the fit, but not in the scores. ``on_row`` gets the number and the
+    scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
-    several = train.targets.ndim == 2
-    weigh = label_weights if several else lambda targets: balanced_weights(targets, classes)
-    weights = weigh(train.targets) if balanced else None
-    function = bernoulli if several and loss == "logistic" else LOSSES[loss]
-    primary, higher = (judge.primary, judge.higher_is_better) if judge else ("accuracy", True)
+    weights = aim.weights_of(train.targets)
+    function = bernoulli if loss == "logistic" and train.targets.ndim == 2 else LOSSES[loss]
     fit: Fit | None = None
     best: Probe | None = None
     rows = []
@@ -67,34 +55,35 @@ def fit_probe(
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(x, train.targets, classes, strength, fit, function, weights=weights, on_iteration=note)
+            fit = fit_linear(x, train.targets, aim.width, strength, fit, function, weights=weights, on_iteration=note)
             if not fit.converged:
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
-            row = {"l2": strength, **scores("train", fit.logits(x), train.targets, judge)}
-            row |= scores("validation", fit.logits(held_out), validation.targets, judge)
+            row = {"l2": strength}
+            row |= scored(
+                aim, train=(fit.logits(x), train.targets), validation=(fit.logits(held_out), validation.targets)
+            )
             on_row(number, row)
             rows.append(row)
-            if best is None or rank(row, primary, higher) > rank(best.scores, primary, higher):
+            if best is None or rank(row, aim) > rank(best.scores, aim):
                 weight = fit.weight @ basis / std
                 best = Probe(weight, fit.bias - weight @ mean, number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    return replace(best, end=end_of(rows, best.number, primary, higher))
+    return replace(best, end=end_of(rows, best.number, aim))
 
 
 def fit_probe_once(
     train: Features,
     validation: Features,
-    classes: int,
+    aim: Aim,
     strengths: Sequence[float],
-    loss: str,
-    on_row: Callable[[int, dict[str, float]], None],
-    balanced: bool = False,
-    judge: Judge | None = None,
+    loss: str = "logistic",
+    on_row: OnRow = ignore,
 ) -> Probe:
     """Return ``fit_probe``'s result, from the cache if this process has fitted the same data before."""
-    digest = hashlib.sha256(f"{classes} {list(strengths)} {loss} {balanced}".encode())
+    weighed = aim.weights_of(train.targets) is not None
+    digest = hashlib.sha256(f"{aim.width} {list(strengths)} {loss} {weighed}".encode())
     for split in (train, validation):
         for tensor in (split.values, split.targets):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -111,7 +100,7 @@ def fit_probe_once(
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, classes, strengths, loss, keep_row, balanced, judge)
+        probe = fit_probe(train, validation, aim, strengths, loss, keep_row)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -127,7 +116,7 @@ def balanced_weights(targets: Tensor, classes: int) -> Tensor:
 
 
 def label_weights(targets: Tensor) -> Tensor:
-    """Return weights float64 (N, classes) that give the positives of each label the weight of its negatives."""
+    """Return weights float64 (N, K) that give the positives of each label the weight of its negatives."""
     targets = targets.double()
     positives = targets.sum(dim=0)
     return 1 + targets * ((len(targets) - positives) / positives.clamp(min=1) - 1)
@@ -141,9 +130,3 @@ def principal_axes(x: Tensor) -> Tensor:
     if len(x) < x.shape[1]:
         return torch.linalg.svd(x, full_matrices=False).Vh
     return torch.linalg.eigh(x.T @ x).eigenvectors.T
-
-
-def scores(split: str, logits: Tensor, targets: Tensor, judge: Judge | None = None) -> dict[str, float]:
-    """Return the mean cross-entropy in nats and the accuracy, or the judge's scores, named after the split."""
-    found = judge.score(logits, targets) if judge else score_classes(logits, targets)
-    return {f"{split}/{name}": value for name, value in found.items()}

@@ -1,8 +1,7 @@
-"""Ridge regression on fixed features: every strength from one decomposition."""
+"""Solve ridge regression on fixed features, with one decomposition for all strengths."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,19 +9,9 @@ from torch import Tensor
 from headstart.progress import counted
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import Judge, Probe, end_of, rank, warn_of_end
+from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
 
 STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
-
-
-class Aim(Judge, Protocol):
-    """What a least-squares fit needs to know of a task."""
-
-    def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the float64 numbers (N, K) that the fit aims at."""
-
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor for outputs (N, K) that makes their loss least and changes no decision."""
 
 
 def fit_ridge(
@@ -30,34 +19,29 @@ def fit_ridge(
     validation: Features,
     aim: Aim,
     strengths: Sequence[float] = STRENGTHS,
-    weigh: Callable[[Tensor], Tensor | None] = lambda targets: None,
-    on_row: Callable[[int, dict[str, float]], None] = lambda number, row: None,
+    on_row: OnRow = ignore,
 ) -> Probe:
     """Solve for each strength, strongest first; return the best by the primary metric on validation, then by the loss.
 
-    ``weigh`` returns the weight of each training image, (N,) of mean 1, or None. ``on_row`` gets the number and the
-    scores of each strength.
+    ``on_row`` gets the number and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     best: Probe | None = None
     rows: list[dict[str, float]] = []
-    solutions = solve(train.values, aim.regress_on(train.targets), strengths, weigh(train.targets))
+    solutions = solve(train.values, aim.regress_on(train.targets), strengths, aim.weights_of(train.targets))
     for number, (strength, weight, bias) in enumerate(counted(solutions, "ridge", len(strengths), "strengths")):
         held_out = validation.values @ weight.T + bias
         scale = aim.best_scale(held_out, validation.targets)
         fitted = scale * (train.values @ weight.T + bias)
         row = {"l2": strength}
-        row |= {f"train/{name}": value for name, value in aim.score(fitted, train.targets).items()}
-        row |= {f"validation/{name}": v for name, v in aim.score(scale * held_out, validation.targets).items()}
+        row |= scored(aim, train=(fitted, train.targets), validation=(scale * held_out, validation.targets))
         on_row(number, row)
         rows.append(row)
-        if best is None or rank(row, aim.primary, aim.higher_is_better) > rank(
-            best.scores, aim.primary, aim.higher_is_better
-        ):
+        if best is None or rank(row, aim) > rank(best.scores, aim):
             best = Probe(scale * weight, scale * bias, number, row, scale=scale)
     if best is None:
         raise ValueError("fit_ridge needs at least one strength.")
-    end = end_of(rows, best.number, aim.primary, aim.higher_is_better)
+    end = end_of(rows, best.number, aim)
     warn_of_end(end, best.scores["l2"])
     return replace(best, end=end)
 
@@ -65,11 +49,11 @@ def fit_ridge(
 def solve(
     values: Tensor, y: Tensor, strengths: Sequence[float], weights: Tensor | None = None
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield strength, weight (K, D) and bias (K,) on the features as they come, strongest first.
+    """Yield strength, weight (K, D) and bias (K,) for unscaled features, strongest first.
 
-    On standardised features x, centred targets y and n images each minimises ``|y - x w|^2 / n + l2 |w|^2``. One
+    Each minimises ``|y - x w|^2 / n + l2 |w|^2`` for standardised features x, centred targets y and n images. One
     singular value decomposition of the features (N, D), float64, serves all strengths. ``y`` is float64 (N, K). The
-    square of each image counts ``weights`` times, (N,) of mean 1.
+    squared error of each image counts ``weights`` times, (N,) of mean 1.
     """
     mean, std = standardisation(values)
     x = (values - mean) / std
@@ -78,7 +62,7 @@ def solve(
         y = y - centre
     else:  # the free bias takes the weighted means, and each row counts by the root of its weight
         weights = weights[:, None]
-        centre, middle = ((weights * of).mean(dim=0) for of in (y, x))
+        centre, middle = ((weights * array).mean(dim=0) for array in (y, x))
         y, x = weights.sqrt() * (y - centre), weights.sqrt() * (x - middle)
         mean = mean + std * middle
     u, s, vh = torch.linalg.svd(x, full_matrices=False)

@@ -1,4 +1,4 @@
-"""Splits that keep groups together: all images of a patient, a site or a burst are in the same split."""
+"""Split images and keep groups together: all images of a patient, a site or a burst are in one split."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

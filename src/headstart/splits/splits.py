@@ -1,4 +1,4 @@
-"""Stratified splits and subsets, each with its own random stream."""
+"""Make stratified splits and subsets, each with its own random stream."""
 
 from collections.abc import Collection
 

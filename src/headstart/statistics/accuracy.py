@@ -1,4 +1,4 @@
-"""The interval of a mean accuracy, which varies with the seeds and with the test images."""
+"""Compute the interval of a mean accuracy, which varies with the seeds and with the test images."""
 
 import math
 

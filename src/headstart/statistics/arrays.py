@@ -1,4 +1,4 @@
-"""Checks of input arrays: the right number of axes, not empty, all finite."""
+"""Check input arrays: the right number of axes, not empty, all finite."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

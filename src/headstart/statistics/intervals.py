@@ -1,4 +1,4 @@
-"""The bootstrap interval (BCa) of a mean, and Student's t."""
+"""Compute the bootstrap interval (BCa) of a mean, and Student's t."""
 
 import math
 from dataclasses import dataclass

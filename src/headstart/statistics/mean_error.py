@@ -1,4 +1,4 @@
-"""The error of a mean over runs and test images: its parts, and the resulting interval and p."""
+"""Compute the error of a mean over runs and test images: its parts, and the resulting interval and p."""
 
 import math
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ SMALLEST = 1e-200
 class MeanError:
     """Squared standard errors of a mean by source, each with its degrees of freedom.
 
-    ``runs`` is the variance of the mean that the runs' means show; ``rest`` is its part that single answers explain.
-    ``images`` is the variance due to images, whatever the number of runs. The interval is mean ± half, with
+    ``runs`` is the variance of the mean, estimated from the runs' means; ``rest`` is the part of it that single answers
+    explain. ``images`` is the variance due to images, which more runs do not reduce. The interval is mean ± half, with
 
         half² = t(image_degrees)² images + max(t(image_degrees)² rest, t(run_degrees)² runs)
 

@@ -1,4 +1,4 @@
-"""The difference between two strategies that share seeds, test images, or both."""
+"""Compare two strategies that share seeds, test images, or both."""
 
 import math
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ from headstart.statistics.mean_error import MeanError, two_way_error
 
 BLOCK = 50  # resamples drawn at once
 KEPT_IMAGES = 10_000  # up to this many images, draws are cached for the next comparison: at most 40 MB
-EXACT_PAIRS = 16
-"""Up to this many pairs J, all 2^J sign flips are tried."""
+EXACT_PAIRS = 16  # up to this many pairs J, all 2^J sign flips are tried
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class PairedDifference:
     """Further p-values, bounds and deviations by name."""
     level: float = 0.95
     error: MeanError | None = None
-    """The source of interval and p; None if there is no deviation, or only one pair."""
+    """The error of the mean, which gives interval and p; None without deviation, or with one pair."""
     identical: bool = False
     """Whether all scores are equal."""
 
@@ -51,6 +50,15 @@ class PairedDifference:
             return replace(self, level=level)
         half = float(self.error.half(1 - level))
         return replace(self, level=level, low=self.difference - half, high=self.difference + half)
+
+    @property
+    def negated(self) -> "PairedDifference":
+        """Return b - a."""
+        other = dict(self.other)
+        if "bootstrap_low" in other:
+            other["bootstrap_low"], other["bootstrap_high"] = -other["bootstrap_high"], -other["bootstrap_low"]
+        low, high, effect = -self.high, -self.low, -self.effect_size
+        return replace(self, difference=-self.difference, low=low, high=high, effect_size=effect, other=other)
 
 
 def paired_runs(
@@ -81,10 +89,10 @@ def paired_runs(
     if count == 1:
         return PairedDifference(mean, math.nan, math.nan, math.nan, math.nan, 1, None, method)
     other = {"overlap": overlap} if overlap is not None else {"p_permutation": _sign_flip_p(differences, seed)}
-    if all_equal(differences, _size(first, second)):
+    if all_equal(differences, _scale(first, second)):
         other["deviation"] = 0.0
         p = other.get("p_permutation", math.nan)
-        return _without_deviation(differences, p, _size(first, second), count, None, method, other)
+        return _without_deviation(differences, p, _scale(first, second), count, None, method, other)
     deviation = float(differences.std(ddof=1))
     other["deviation"] = deviation
     error = MeanError(runs=deviation**2 * (1 / count + (overlap or 0)), run_degrees=count - 1)
@@ -125,9 +133,9 @@ def paired_both(
         other["p_permutation"] = _sign_flip_p(by_seed, seed)
     elif boolean:
         other["p_mcnemar"] = _mcnemar_p(int((differences > 0).sum()), int((differences < 0).sum()))
-    if not boolean and all_equal(differences, _size(first, second)):
+    if not boolean and all_equal(differences, _scale(first, second)):
         p = _sign_flip_p(differences[0], seed)
-        return _without_deviation(differences[0], p, _size(first, second), seeds, images, method, other)
+        return _without_deviation(differences[0], p, _scale(first, second), seeds, images, method, other)
     error = two_way_error(differences, of_answers=boolean)
     other["standard_error"] = math.sqrt(error.total)
     if seeds > 1:
@@ -138,7 +146,7 @@ def paired_both(
         tails = [(1 - level) / 2, (1 + level) / 2]
         bounds = np.quantile(_crossed_means(differences, seed, resamples), tails)
         other["bootstrap_low"], other["bootstrap_high"] = (float(bound) for bound in bounds)
-    effect = math.nan if all_equal(by_seed, _size(first, second)) else mean / float(by_seed.std(ddof=1))
+    effect = math.nan if all_equal(by_seed, _scale(first, second)) else mean / float(by_seed.std(ddof=1))
     found = _with_error(mean, error, level, effect, seeds, images, method, other)
     return replace(found, identical=not differences.any())
 
@@ -211,7 +219,7 @@ def _sign_flip_p(differences: Floats, seed: int) -> float:
 
 
 def _mcnemar_p(only_a: int, only_b: int) -> float:
-    """Return the two-sided exact p that a and b are equally often the only one that is right."""
+    """Return the two-sided exact p of McNemar's test, from the images that only a or only b has right."""
     from scipy.special import bdtr
 
     return min(1.0, float(2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0
@@ -221,5 +229,5 @@ def _is_boolean(*arrays: Floats) -> bool:
     return all(bool(np.isin(array, (0, 1)).all()) for array in arrays)
 
 
-def _size(*arrays: Floats) -> float:
+def _scale(*arrays: Floats) -> float:
     return max(float(np.abs(array).max()) for array in arrays)

@@ -1,4 +1,4 @@
-"""Multiple comparisons: adjusted p-values, average ranks, and groups without significant differences."""
+"""Compare several groups: adjusted p-values, average ranks, and groups without significant differences."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sources of variance: the effect of each random stream alone, and of all streams together."""
+"""Split variance by source: the effect of each random stream alone, and of all streams together."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -29,7 +29,7 @@ class VarianceSources:
 
     streams: Mapping[str, VarianceSource]
     everything: VarianceSource | None
-    """Its share is of the same sum; near 1, the streams act independently and none is missing."""
+    """Its share is of the same sum; it is near 1 if the streams act independently and none is missing."""
 
 
 def variance_sources(scores: ArrayLike, settings: Mapping[str, Sequence[Hashable]]) -> VarianceSources:
@@ -83,7 +83,7 @@ def _sets(means: Mapping[Setting, float], place: int) -> list[list[Setting]]:
 def _all_different(means: Mapping[Setting, float], alone: set[Setting]) -> list[Setting]:
     """Return combinations that differ pairwise in every varying stream; none if fewer than two streams vary.
 
-    Runs in no set where one stream varies alone come first, as they were made for this.
+    Runs outside the sets in which one stream varies alone are tried first, as they were made for this.
     """
     columns = list(zip(*means, strict=True))
     varying = [place for place, values in enumerate(columns) if len(set(values)) > 1]

@@ -1,4 +1,4 @@
-"""Strategies: where weights start, what is trained, how fast, and in which mode each module runs."""
+"""Decide where weights start, what is trained, how fast, and in which mode each module runs."""
 
 from headstart.optimization.schedules import constant, cosine, one_cycle, plateau
 from headstart.strategies.adapters import Adapters

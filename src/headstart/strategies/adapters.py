@@ -6,7 +6,7 @@ Paper: Houlsby et al. 2019 (arXiv:1902.00751); Rebuffi et al. 2018 (arXiv:1803.1
 Command: headstart train strategy=adapters strategy.reduction=8
 Measured: 84.0 ± 0.7 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds, with
   2.9 % of the weights trained (docs/strategies.md).
-Fails: to leave a plain network, as adapters cannot be merged.
+Fails: it leaves no plain network, because adapters cannot be merged.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.backbones.adapter import Adapted, Adapter, blocks_of
+from headstart.backbones.adapter import AdaptedBlock, Adapter, blocks_of
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.settings.leaf_table import check_parameters
@@ -57,9 +57,9 @@ class Adapters(Surgical):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             for place in adapted:
-                where, _, name = place.rpartition(".")
+                parent, _, name = place.rpartition(".")
                 adapter = Adapter(shapes[place], self.reduction)
-                setattr(stages.get_submodule(where), name, Adapted(stages.get_submodule(place), adapter))
+                setattr(stages.get_submodule(parent), name, AdaptedBlock(stages.get_submodule(place), adapter))
         self.adapters = {id(p) for m in stages.modules() if isinstance(m, Adapter) for p in m.parameters()}
 
     def trains(self, layer: nn.Module, name: str) -> bool:

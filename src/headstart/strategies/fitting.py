@@ -29,27 +29,27 @@ class Resume(Protocol):
 
     @property
     def path(self) -> Path:
-        """Lightning's checkpoint."""
+        """Return Lightning's checkpoint."""
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch, counted from 0."""
+        """Return the epoch of the next batch, counted from 0."""
 
     @property
     def batches(self) -> int:
-        """The number of finished batches of that epoch."""
+        """Return the number of finished batches of that epoch."""
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to train."""
+        """Return whether nothing is left to train."""
 
     @property
     def best(self) -> str:
-        """The checkpoint of the best epoch so far."""
+        """Return the checkpoint of the best epoch so far."""
 
     @property
     def strategy(self) -> Mapping[str, Any]:
-        """The strategy's state, as ``progress`` returned it."""
+        """Return the strategy's state, as ``progress`` returned it."""
 
 
 class FitData(pl.LightningDataModule):

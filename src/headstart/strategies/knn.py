@@ -1,4 +1,4 @@
-"""Let the nearest training images vote, or take the mean of their numbers.
+"""Let the nearest training images vote.
 
 Nothing is trained, so it shows how good the features are on their own.
 
@@ -20,8 +20,8 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import rank
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.solvers.probe import OnRow, rank, scored
+from headstart.strategies.solved import SolvedStrategy
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
 
@@ -52,18 +52,16 @@ class Knn(SolvedStrategy):
         memory = self.task.make_neighbours(train.values, train.targets, candidates[-1], self.temperature)
         memory = memory.to(train.values.device)
         with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
-            own = memory.nearest(train.values, candidates[-1], itself=True, on_chunk=progress.advance)
+            own = memory.nearest(train.values, candidates[-1], exclude_itself=True, on_chunk=progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):
+            votes, held_out_votes = memory.votes(*own, count), memory.votes(*held_out, count)
             row = {"neighbours": float(count)}
-            for split, found, targets in (("train", own, train.targets), ("validation", held_out, validation.targets)):
-                scores = self.task.score(memory.votes(*found, count), targets)
-                row |= {f"{split}/{name}": value for name, value in scores.items()}
+            row |= scored(self.task, train=(votes, train.targets), validation=(held_out_votes, validation.targets))
             on_row(number, row)
             rows.append(row)
-        primary, higher = self.task.primary, self.task.higher_is_better
-        best = max(range(len(rows)), key=lambda number: rank(rows[number], primary, higher))
+        best = max(range(len(rows)), key=lambda number: rank(rows[number], self.task))
         memory.neighbours = candidates[best]
         self.head = memory
         return best

@@ -1,12 +1,10 @@
 """Copy the lower stages and start the others from random weights, to measure how transferable each layer is.
 
-With weights of a source A these are the networks AnB and AnB+; with weights of the target B, BnB and BnB+.
-
 Paper: Yosinski et al. 2014 (arXiv:1411.1792)
 Command: headstart train strategy=layer_transfer strategy.stages=3 strategy.tuned=true
 Measured: AnB+ 49.4 ± 1.5 %, AnB 41.4 ± 0.3 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test
   accuracy over 3 seeds; scratch has 21.0 (docs/strategies.md).
-Fails: as a method, because it is an experiment about layers.
+Fails: it is an experiment about layers, not a method for high accuracy.
 """
 
 from typing import Any

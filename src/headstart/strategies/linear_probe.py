@@ -18,9 +18,9 @@ from headstart.errors import ConfigError
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
-from headstart.solvers.probe import Probe
+from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Several, Task
 from headstart.tasks.heads import put_linear
 from headstart.tasks.several import fit_parts, parts_of
@@ -32,8 +32,8 @@ class LinearProbe(SolvedStrategy):
     """A linear classifier on standardised features that are computed once, fitted for each strength in ``l2``.
 
     ``loss`` is "logistic" (multinomial; of several labels an image, one for each label) or "hinge" (squared, each class
-    against the others: a linear SVM). The strength with the best primary metric on validation is chosen, then the
-    lowest loss. The head includes the standardisation, so that the network takes plain images.
+    against the others: a linear SVM). The strength with the best primary metric on validation is chosen; lower loss
+    breaks ties. The head includes the standardisation, so that the network takes plain images.
     """
 
     picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "several")
@@ -52,7 +52,7 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier for each strength and put the best into the head."""
 
         def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
-            return fit_probe_once(train, validation, task.width, self.strengths, self.loss, on_row, task.balanced, task)
+            return fit_probe_once(train, validation, task, self.strengths, self.loss, on_row)
 
         probe, each = fit_parts(self.task, fit, train, validation, on_row)
         put_linear(self.head, probe.weight, probe.bias)
@@ -64,6 +64,6 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier with the chosen strength."""
         fitted = []
         for name, task, own in parts_of(self.task, images):
-            probe = fit_probe(own, own, task.width, [self.chosen[name]], self.loss, balanced=task.balanced, judge=task)
+            probe = fit_probe(own, own, task, [self.chosen[name]], self.loss)
             fitted.append((probe.weight, probe.bias))
         put_linear(self.head, *map(torch.cat, zip(*fitted, strict=True)))

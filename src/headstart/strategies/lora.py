@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, called_plainly
+from headstart.backbones.low_rank import LowRank, Weight, adaptable_weights, layers_for_peft
 from headstart.errors import ConfigError
 from headstart.seeds import stream
 from headstart.settings.leaf_table import check_parameters
@@ -31,8 +31,8 @@ class Lora(Surgical):
     unchanged. A convolution is treated as a matrix (out, in * height * width). After the fit the updates are added to
     the weights, so the result is a plain network that any other strategy can start from.
 
-    Linear layers, convolutions and the projections of attention are adapted. Grouped convolutions (depthwise ones, for
-    example) are not, as their filters have too few weights, and neither are weights that are already parametrised.
+    Linear layers, convolutions and the projections of attention are adapted. Grouped convolutions, such as depthwise
+    ones, are not adapted, because their filters have too few weights. Parametrised weights are not adapted either.
     peft's layers replace plain layers. peft's attention is not used: it changes the frozen weights by rounding and adds
     the output's update twice. Weights that other code reads (attention of PyTorch, torchvision's Swin) and special
     layers (padding computed in the pass, dilation, standardised weights) are parametrised instead.
@@ -53,7 +53,7 @@ class Lora(Surgical):
     ) -> None:
         check_parameters("strategy", locals())
         if alpha == 0:
-            raise ConfigError(f"strategy.alpha={alpha}: expected a number above 0, as updates are scaled by it.")
+            raise ConfigError(f"strategy.alpha={alpha}: expected a number above 0, because it scales the updates.")
         self.rank, self.alpha, self.dropout = rank, float(alpha), float(dropout)
         self.seed = stream("lora", head_seed)
         self.updates: set[int] = set()
@@ -63,7 +63,7 @@ class Lora(Surgical):
         """Insert the updates."""
         stages = self.backbone.stages
         weights = list(adaptable_weights(stages, self.trained_stages()))
-        plain = called_plainly(self.backbone, [layer for _, layer, _ in weights])
+        plain = layers_for_peft(self.backbone, [layer for _, layer, _ in weights])
         others = [weight for weight in weights if id(weight[1]) not in plain]
         self._check(weights, others)
         before = {id(parameter) for parameter in stages.parameters()}
@@ -80,7 +80,7 @@ class Lora(Surgical):
         return id(getattr(layer, name)) in self.updates
 
     def finish(self, trainer: Any, data: Any) -> None:
-        """Merge the updates, which leaves a plain network."""
+        """Merge the updates, so that a plain network remains."""
         self.merge()
 
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:

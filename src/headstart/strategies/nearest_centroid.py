@@ -11,8 +11,8 @@ Fails: where images of one class differ much, as one mean cannot represent them.
 
 from headstart.solvers.centroids import nearest_mean
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe_fit import scores
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.solvers.probe import OnRow, scored
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks.heads import put_linear
 
 
@@ -25,8 +25,9 @@ class NearestCentroid(SolvedStrategy):
         """Compute the class means and write them as the weights of a linear classifier."""
         train, validation = in_double(train), in_double(validation)
         weight, bias = nearest_mean(train.values, train.targets, self.task.width)
-        row = {"candidate": 0.0, **scores("train", train.values @ weight.T + bias, train.targets)}
-        on_row(0, row | scores("validation", validation.values @ weight.T + bias, validation.targets))
+        outputs, held_out = (split.values @ weight.T + bias for split in (train, validation))
+        row = scored(self.task, train=(outputs, train.targets), validation=(held_out, validation.targets))
+        on_row(0, {"candidate": 0.0, **row})
         put_linear(self.head, weight, bias)
         return 0
 

@@ -73,7 +73,7 @@ class HeadedBackbone(pl.LightningModule):
         inputs, views = batch.inputs, batch.views
         if views == 1:
             return self(inputs, batch.entry)
-        # Passing one view of all images at a time saves memory. Where batch statistics count, all views pass together.
+        # Passing one view of all images at a time saves memory. With batch statistics, all views pass together.
         parts = [inputs] if self.batch_norm == "batch" else inputs.chunk(views)
         outputs = torch.cat([self(part, batch.entry) for part in parts])
         return self.task.mean_over_views(outputs.unflatten(0, (views, -1)))

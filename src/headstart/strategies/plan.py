@@ -37,22 +37,22 @@ class PlanGroup:
 
     @property
     def frozen(self) -> bool:
-        """Whether none of its weights is trained."""
+        """Return whether none of its weights is trained."""
         return self.learning_rate is None and not self.solver
 
     @property
     def size(self) -> int:
-        """Number of weights."""
+        """Return the number of weights."""
         return sum(parameter.numel() for parameter in self.parameters)
 
     @property
     def size_trained(self) -> int:
-        """Number of weights that are trained."""
+        """Return the number of trained weights."""
         return sum(parameter.numel() for parameter in self.trained)
 
     @property
     def mode(self) -> str:
-        """How it is trained, for display."""
+        """Return how it is trained, for display."""
         if self.solver:
             return self.solver
         if self.frozen:

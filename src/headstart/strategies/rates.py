@@ -61,7 +61,7 @@ class Rates:
 
     @property
     def backbone(self) -> float:
-        """The rate of the backbone's top stage."""
+        """Return the rate of the backbone's top stage."""
         return self.lr / self.head_lr_multiplier
 
     def found(self, lr: float) -> "Rates":

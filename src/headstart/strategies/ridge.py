@@ -16,9 +16,9 @@ import torch
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import Probe
+from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
-from headstart.strategies.solved import OnRow, SolvedStrategy
+from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Task
 from headstart.tasks.heads import put_linear
 from headstart.tasks.several import fit_parts, parts_of
@@ -43,7 +43,7 @@ class Ridge(SolvedStrategy):
         """Solve for each strength and put the best head in place."""
 
         def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
-            return fit_ridge(train, validation, task, self.strengths, task.weights_of, on_row)
+            return fit_ridge(train, validation, task, self.strengths, on_row)
 
         probe, each = fit_parts(self.task, fit, train, validation, on_row)
         put_linear(self.head, probe.weight, probe.bias)

@@ -1,7 +1,7 @@
 """Compute a head from features, without gradient steps."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.augmentations.mixes import Mix
@@ -10,13 +10,11 @@ from headstart.errors import ConfigError
 from headstart.progress import ProgressLine
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
-from headstart.solvers.probe import Probe
+from headstart.solvers.probe import OnRow, Probe
 from headstart.strategies.fitting import fit_solved
 from headstart.strategies.linear_head import check_linear_head
 from headstart.strategies.strategy import Strategy
 from headstart.tasks import Task
-
-OnRow = Callable[[int, dict[str, float]], None]
 
 
 class SolvedStrategy(Strategy):

@@ -79,7 +79,7 @@ class GradientStrategy(Strategy):
         return fit_by_gradient(self, trainer, data, start, resume)
 
     def configure_model(self) -> None:
-        """Train copies in shares, if the trainer shares weights."""
+        """Replace the network by a sharded copy, if the trainer shards weights."""
         self.shared.begin(self)
 
     def configure_optimizers(self) -> Any:
@@ -183,14 +183,14 @@ class GradientStrategy(Strategy):
     # --- an epoch
 
     def on_train_epoch_start(self) -> None:
-        """Set every mode, as validation changed them, and start the clock."""
+        """Set all modes, because validation changed them, and start the clock."""
         self.open_phase()
         self.train()
         self.clock.start(self.device)
         self._spread = []
 
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock, as training of this epoch is over."""
+        """Stop the clock, because training of this epoch is over."""
         self.clock.stop()
 
     def on_validation_epoch_end(self) -> None:
@@ -251,7 +251,7 @@ class GradientStrategy(Strategy):
         return {
             "scores": ranks.gathered([self.train_scores.state()]),  # of each process
             "rates": self._step_rates,
-            "apart": ranks.gathered([(float(value), images) for value, images in self._spread]),
+            "spread": ranks.gathered([(float(value), images) for value, images in self._spread]),
             **self.clock.state(),
         }
 
@@ -264,7 +264,7 @@ class GradientStrategy(Strategy):
             self.train_scores.resume(scores, self.device)
         self._step_rates = [(step, dict(rates)) for step, rates in progress["rates"]]
         if ranks.leads():
-            self._spread = [(torch.tensor(value), images) for value, images in progress["apart"]]
+            self._spread = [(torch.tensor(value), images) for value, images in progress["spread"]]
         self.open_phase()
         self.train()
 

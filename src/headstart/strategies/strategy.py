@@ -1,4 +1,4 @@
-"""Define what a strategy answers: where weights start, what is trained, how fast, and in which mode."""
+"""Define the decisions of a strategy: where weights start, what is trained, how fast, and in which mode."""
 
 import logging
 import re
@@ -29,9 +29,9 @@ RANDOM = "random"
 
 
 class Strategy(HeadedBackbone):
-    """A backbone and a new head, trained as the subclass answers.
+    """A backbone and a new head, trained as the subclass decides.
 
-    The answers determine one ``TrainingPlan``. Two classes fit it: ``GradientStrategy`` by gradient steps,
+    The decisions determine one ``TrainingPlan``. Two classes fit it: ``GradientStrategy`` by gradient steps,
     ``SolvedStrategy`` by computing the head from features. Derive from one of them.
 
     ``batch_norm`` is "frozen" (stored statistics), "update" (moving), "adapt" (estimated again on at most
@@ -45,7 +45,7 @@ class Strategy(HeadedBackbone):
     pretrained = True  # whether the backbone starts from weights learned elsewhere
     wants_random = False  # whether it also needs a second backbone, from random weights
     in_phases = False  # whether some trained weights are frozen in some epochs
-    by_stage = False  # whether each stage is its own group, at any rate
+    by_stage = False  # whether each stage is its own group, whatever its learning rate
     averaged_views: int | None = None  # features are means over this many views of an image
 
     def __init__(
@@ -76,7 +76,7 @@ class Strategy(HeadedBackbone):
         self.selected: dict[str, Any] = {}  # choices of validation besides the epoch, for run.json
         self._adapted = False
 
-    # --- what a subclass answers
+    # --- decisions of a subclass
 
     def trained_stages(self) -> list[str]:
         """Return the names of the stages of which at least some weights are trained."""
@@ -123,7 +123,7 @@ class Strategy(HeadedBackbone):
 
     @property
     def wants_start_features(self) -> bool:
-        """Whether the start of the head is computed from features of the training images."""
+        """Return whether the start of the head is computed from features of the training images."""
         return self.task.head.init == "class_means"
 
     def start_head(self, train: Features, validation: Callable[[], Features]) -> None:
@@ -134,7 +134,7 @@ class Strategy(HeadedBackbone):
         """Change the network after the fit, when it has the weights of the best epoch."""
 
     def restore(self, state: Mapping[str, Tensor], chosen: Callable[[str], float]) -> None:
-        """Load the tensors of a finished run; ``chosen`` returns a number of its row of scores by name.
+        """Load the tensors of a finished run; ``chosen`` returns a score of its chosen row by name.
 
         Raises RuntimeError if they do not fit.
         """
@@ -144,14 +144,14 @@ class Strategy(HeadedBackbone):
         """Change the network between its predictions on validation and those on test."""
 
     def describe_choice(self, number: int, row: dict[str, float], tried: int) -> str:
-        """Return, as text for the log, which of ``tried`` rows of scores was chosen."""
+        """Return text for the log that names the chosen one of ``tried`` rows of scores."""
         return f"epoch {number + 1} of {tried}, the best on validation"
 
     def choices(self, tried: int) -> dict[str, int]:
         """Return the number of candidates of each choice on validation; ``tried`` is the number of rows of scores."""
         return {"epoch": tried}
 
-    # --- what follows from the answers
+    # --- consequences of the decisions
 
     @classmethod
     def config_name(cls) -> str:
@@ -186,10 +186,10 @@ class Strategy(HeadedBackbone):
     def train(self, mode: bool = True) -> "Strategy":
         """Set modes: frozen stages stay in eval mode, and batch norm follows its own mode."""
         super().train(mode)
-        resting = self.frozen_now()
-        stored = resting if self.batch_norm == "auto" else ()
+        frozen = self.frozen_now()
+        stored = frozen if self.batch_norm == "auto" else ()
         statistics = {name: "frozen" if name in stored else own for name, own in self.plan.statistics.items()}
-        modes.set_modes(self.backbone.stages, resting, statistics, mode)
+        modes.set_modes(self.backbone.stages, frozen, statistics, mode)
         return self
 
     def frozen_tensors(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Fine-tune from a probe, then average the weights before and after.
+"""Fine-tune from a probe, then average the weights before and after fine-tuning.
 
 The average keeps what the pretrained network knew about other images.
 
@@ -6,7 +6,7 @@ Paper: WiSE-FT, Wortsman et al. 2021 (arXiv:2109.01903)
 Command: headstart train strategy=wise_ft
 Measured: 85.1 ± 1.9 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds; lp_ft
   has 84.1 (docs/strategies.md).
-Fails: to choose well with few validation images: it chose mixes of 0.5, 0 and 0.5.
+Fails: with few validation images, which choose the mix badly: it was 0.5, 0 and 0.5 for the three seeds.
 """
 
 import logging
@@ -31,7 +31,7 @@ class WiseFt(LpFt):
     """LP-FT, then ``(1 - mix) * start + mix * tuned`` for every weight: WiSE-FT (arXiv:2109.01903).
 
     The start is the pretrained network with the probe's head; the paper uses a zero-shot head. The mix of
-    ``mixes_tried`` with the best validation accuracy is chosen, then the lowest loss.
+    ``mixes_tried`` with the best primary metric on validation is chosen; the lower loss breaks ties.
     """
 
     def __init__(self, *args: Any, mixes_tried: Sequence[float] = MIXES, **kwargs: Any) -> None:

@@ -1,1 +1,1 @@
-"""Many runs: what is done, what is left, who gets which cores; knows no torch."""
+"""Track many runs: which are done, which are left, which cores each gets. Knows no torch."""

@@ -37,7 +37,7 @@ class Sweep:
 _BEGUN: list[Sweep] = []
 
 
-class GoOn(Callback):
+class BeginSweep(Callback):
     """Hydra's callback at the start of a sweep, before anything is decided."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -104,8 +104,8 @@ def _stamped(folder: Path, overrides: Sequence[str]) -> tuple[Path, RunLock | No
         path = folder.with_name(f"{folder.name}-{number}")
 
 
-def expect(folder: Path, jobs: int, left: int) -> None:
-    """Note how many jobs a sweeper has decided on, and how many of them this command has to run."""
+def set_job_count(folder: Path, jobs: int, left: int) -> None:
+    """Record how many jobs a sweeper has chosen, and how many of them this command has to run."""
     if not _BEGUN or _BEGUN[-1].folder.resolve() != folder.resolve():
         return
     _BEGUN[-1] = replace(_BEGUN[-1], jobs=left)
@@ -119,7 +119,7 @@ def follows() -> bool:
     return torchrun or srun
 
 
-def ended() -> Sweep | None:
+def end_sweep() -> Sweep | None:
     """Unlock and return the sweep that this process began; None if it began none.
 
     The folder of a sweep that was refused before its first job is removed.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from headstart.records.lock import held
+from headstart.records.lock import is_locked
 from headstart.records.names import LOCK_FILE, LOG_FILE, PACKAGES_FILE, PATCH_FILE, RUN_FILE, SETTINGS_FILE
 from headstart.records.record import RunRecord, record_of
 
@@ -21,7 +21,7 @@ def earlier_runs(folders: Iterable[Path], config_hash: str) -> list[RunRecord]:
     for folder in folders:
         for path in folder.glob(f"*-{config_hash[:8]}*"):
             record = record_of(path)
-            if record.unread and not os.path.lexists(path / RUN_FILE) and held(path):  # about to be written
+            if record.unread and not os.path.lexists(path / RUN_FILE) and is_locked(path):  # about to be written
                 record = RunRecord(path, {"status": "running", "config_hash": config_hash})
             if record.get("config_hash") == config_hash and not record.is_repeat:
                 found[path.resolve()] = record
@@ -38,7 +38,7 @@ def abandoned(parent: Path, name: str) -> Path | None:
         if not re.fullmatch(r"(-\d+)?", path.name[len(name) :]) or not path.is_dir():
             continue
         others = [one.name for one in path.iterdir() if one.name not in FIRST_WRITTEN]
-        if all(one.startswith(halves) for one in others) and not held(path):
+        if all(one.startswith(halves) for one in others) and not is_locked(path):
             return path
     return None
 

@@ -1,36 +1,36 @@
-"""Name the settings in which runs differ, for tables of runs in any state. Knows no torch."""
+"""Name the settings in which runs differ, for tables of runs in any state. Imports no torch."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.records.keys import BASE_KEYS, short_names, short_word, value_of, varying_keys
+from headstart.records.keys import BASE_KEYS, short_names, short_value, value_of, varying_keys
 from headstart.records.record import RunRecord
 
-LONG_NAME, END = 24, 8
+LONG_NAME, LETTERS_KEPT = 24, 8
 LONGEST_VALUE = 30
 LIST_MARKS = str.maketrans("", "", "[]\"' ")
 
 
 def setting_columns(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """Return one column for each setting that differs, by its short name: a value a run, "–" if it is not known."""
+    """Return a column for each setting that differs, by short name: one value per run, "–" if it is unknown."""
     known = [run for run in runs if run.content]
-    keys = [key for key in dict.fromkeys((*BASE_KEYS, *varying_keys(known), "seed")) if _kinds(known, [key]) > 1]
+    keys = [key for key in dict.fromkeys((*BASE_KEYS, *varying_keys(known), "seed")) if _combinations(known, [key]) > 1]
     streams = {key for run in known for key in run.config if key.startswith("seeds.")}
     for key in ("dataset.fold", *sorted(streams)):  # these vary with the seed, or by themselves
-        if _kinds(known, [*keys, key]) > _kinds(known, keys):
+        if _combinations(known, [*keys, key]) > _combinations(known, keys):
             keys.append(key)
     values = {key: [value_of(run, key) if run.content else None for run in runs] for key in keys}
     return {
-        name: ["–" if value is None else short_word(value, LONGEST_VALUE) for value in values[key]]
+        name: ["–" if value is None else short_value(value, LONGEST_VALUE) for value in values[key]]
         for key, name in short_names(keys).items()
     }
 
 
-def words_of(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a few words for each run: its strategy, the settings that differ, and its seed.
+def run_labels(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a label for each run: its strategy, the settings that differ, and its seed.
 
-    As in "head_only stages=stage1,stage2 seed=0". A run with a damaged run.json has the name of its directory.
+    For example "head_only stages=stage1,stage2 seed=0". A run with a damaged run.json has the name of its directory.
     """
     columns = setting_columns(runs)
     names = []
@@ -50,10 +50,10 @@ def words_of(runs: Sequence[RunRecord]) -> list[str]:
 def run_names(directories: Sequence[Path], home: Path) -> list[str]:
     """Return the paths from ``home``. Long ones become "…" and their last letters, if these differ."""
     names = [os.path.relpath(directory, home) for directory in directories]
-    short = [name if len(name) <= LONG_NAME else f"…{name[-END:]}" for name in names]
+    short = [name if len(name) <= LONG_NAME else f"…{name[-LETTERS_KEPT:]}" for name in names]
     return short if len(set(short)) == len(short) else names
 
 
-def _kinds(runs: Sequence[RunRecord], keys: Sequence[str]) -> int:
-    """Return how many different runs these settings show."""
+def _combinations(runs: Sequence[RunRecord], keys: Sequence[str]) -> int:
+    """Return how many different combinations of values the runs have for these settings."""
     return len({tuple(value_of(run, key) for key in keys) for run in runs})

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from headstart.workers import core_numbers
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 GIVEN = "HEADSTART_VISIBLE_GPUS"  # the value of VISIBLE when the sweep started, as submitit overwrites it
@@ -36,14 +38,14 @@ class Share:
 
 def jobs_at_once() -> int:
     """Return how many parallel jobs suit this machine: one a GPU, or without any, two or one for every four cores."""
-    cores = len(usable())
+    cores = len(core_numbers())
     gpus = len(visible_gpus())
     return max(1, min(gpus, cores) if gpus else max(min(cores, 2), cores // MOST_CORES))
 
 
 def cores_a_job() -> int:
     """Return how many cores each of ``jobs_at_once()`` jobs gets."""
-    return max(1, len(usable()) // jobs_at_once())
+    return max(1, len(core_numbers()) // jobs_at_once())
 
 
 def at_once(launcher: Mapping[str, Any]) -> int:
@@ -52,7 +54,7 @@ def at_once(launcher: Mapping[str, Any]) -> int:
     if target.endswith("BasicLauncher"):
         return 1
     if "joblib" in target:
-        return max(1, len(usable()) // cores_wanted(launcher))
+        return max(1, len(core_numbers()) // cores_wanted(launcher))
     return 4 if "Slurm" in target else jobs_at_once()
 
 
@@ -88,8 +90,8 @@ def shared(hydra: Any, trainer: Any = None, locks: Path | None = None) -> Iterat
         yield None
         return
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
-        _as_given()
-    wanted, cores = cores_wanted(hydra.launcher), usable()
+        _restore_visible_gpus()
+    wanted, cores = cores_wanted(hydra.launcher), core_numbers()
     bound = "Slurm" in str(hydra.launcher["_target_"]) and wanted == len(cores)  # Slurm has reserved them
     gpus = visible_gpus() if gives_gpus(hydra.launcher) else []
     with ExitStack() as stack:
@@ -111,7 +113,7 @@ def is_parallel(hydra: Any) -> bool:
 
 def cores_wanted(launcher: Mapping[str, Any]) -> int:
     """Return the cores of one job: as the launcher or Slurm sets, at most those of the machine."""
-    target, cores = str(launcher["_target_"]), len(usable())
+    target, cores = str(launcher["_target_"]), len(core_numbers())
     if "joblib" in target:
         jobs = int(launcher.get("n_jobs") or 1)
         wanted = cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs))
@@ -136,12 +138,6 @@ def gpus_wanted(trainer: Any) -> int:
         return 0
     devices = settings.get("devices")
     return devices if isinstance(devices, int) and devices > 0 else 1
-
-
-def usable() -> set[int]:
-    """Return the numbers of the cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return set(affinity(0)) if affinity is not None else set(range(os.cpu_count() or 1))
 
 
 def visible_gpus() -> list[str]:
@@ -218,8 +214,8 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w-]", "_", name)
 
 
-def _as_given() -> None:
-    """Restore the visible GPUs: submitit's local executor shows the same ones to every job."""
+def _restore_visible_gpus() -> None:
+    """Restore the user's choice: submitit's local executor shows the same ones to every job."""
     os.environ.pop(VISIBLE, None)
     if GIVEN in os.environ:
         os.environ[VISIBLE] = os.environ[GIVEN]
@@ -228,7 +224,7 @@ def _as_given() -> None:
 @contextmanager
 def _kept_to(share: Share, threads: int) -> Iterator[None]:
     """Keep all threads of this process on these cores, with as many threads for arithmetic as cores."""
-    before = usable()
+    before = core_numbers()
     limits = [int(value) for name in THREADS if (value := os.environ.get(name, "")).isdigit()]
     threads = min([threads, *limits])  # the user may ask for fewer
     with _environment({name: str(threads) for name in THREADS}):

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.kinds import Metric
 from headstart.records.finding import find_homes
-from headstart.records.lock import held
+from headstart.records.lock import is_locked
 from headstart.records.names import CURVE_FILE, RUN_FILE
 from headstart.records.outcomes import GOOD, is_trial, read_outcomes
 from headstart.records.record import LONGEST, RunRecord, record_of, whole_number
@@ -68,7 +68,7 @@ class SweepStatus:
     """One sweep."""
 
     directory: Path
-    lives: bool
+    is_running: bool
     jobs: int | None
     left: int | None
     """Jobs that have not begun, or have to begin again; None if the number of jobs is not known."""
@@ -128,15 +128,15 @@ def read_status(directory: Path, now: float) -> RunStatus | None:
             score=None if trial else record.number("metrics", f"test/{record.metric.name}"),
             message=(record.error_text(400) or "no reason is given") if status == "failed" else None,
         )  # fmt: skip
-    lives = record.lives
+    is_running = record.is_running
     epochs, per_epoch, last = _progress(record, started)
     maximum = whole_number(record.config.get("trainer.max_epochs")) if epochs is not None else None
     remaining = None
-    if lives and epochs and maximum and per_epoch is not None:
+    if is_running and epochs and maximum and per_epoch is not None:
         remaining = max(0.0, (maximum - epochs) * per_epoch - (now - last))
         remaining = remaining if remaining < LONGEST else None
-    seconds = max(0.0, (now if lives else last) - started) if started is not None else None
-    return RunStatus(record, RUNNING if lives else STOPPED, epochs, maximum, seconds, remaining)
+    seconds = max(0.0, (now if is_running else last) - started) if started is not None else None
+    return RunStatus(record, RUNNING if is_running else STOPPED, epochs, maximum, seconds, remaining)
 
 
 def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, float]:
@@ -151,13 +151,13 @@ def durations(runs: Iterable[RunStatus]) -> dict[tuple[str, str, str] | None, fl
 
 def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
     """Return how far a sweep is, by its sweep.json and the runs below it."""
-    record, lives = sweep_record(directory), held(directory)
+    record, is_running = sweep_record(directory), is_locked(directory)
     if record.problem:
-        return SweepStatus(directory, lives, None, None, None, (), message=record.problem)
+        return SweepStatus(directory, is_running, None, None, None, (), message=record.problem)
     outcomes, jobs = read_outcomes(directory), record.jobs
     own = [run for run in runs if directory in run.directory.parents]
     running = [run for run in own if run.status == RUNNING]
-    ended = (*GOOD, "failed", "interrupted") if lives else (*GOOD, "failed")  # interrupted runs begin again
+    ended = (*GOOD, "failed", "interrupted") if is_running else (*GOOD, "failed")  # interrupted runs begin again
     done = sum(outcome.word in ended for outcome in outcomes)
     # A command that was repeated just now has only the outcomes of its own jobs.
     outdated = _outdated(own)
@@ -170,7 +170,7 @@ def read_sweep(directory: Path, runs: Sequence[RunStatus]) -> SweepStatus:
         remaining = 0.0
     elif left is not None and None not in waits and (took is not None or not left):
         remaining = (left * (took or 0.0) + sum(wait or 0.0 for wait in waits)) / max(1, len(running))
-    return SweepStatus(directory, lives, jobs, left, remaining, record.command, outdated)
+    return SweepStatus(directory, is_running, jobs, left, remaining, record.command, outdated)
 
 
 def _outdated(runs: Sequence[RunStatus]) -> int:

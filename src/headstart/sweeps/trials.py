@@ -27,7 +27,7 @@ from headstart.seeds import stream
 from headstart.settings.effects import is_indifferent, is_seed
 from headstart.settings.leaves import is_whole
 from headstart.sweeps import share
-from headstart.sweeps.beginning import expect
+from headstart.sweeps.beginning import set_job_count
 
 if TYPE_CHECKING:
     import optuna
@@ -110,10 +110,12 @@ def search(sweeper: Search, settings: Mapping[str, Any], arguments: Sequence[str
     if settings["sampler"] == "grid":
         total = min(total, len(_grid(space)))
     settled = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    expect(folder, total, max(0, total - settled))
+    set_job_count(folder, total, max(0, total - settled))
     at_once = int(settings["n_jobs"] or share.at_once(sweeper.config.hydra.launcher))
     while batch := _next_batch(study, settings, space, total, at_once):
-        jobs = [[*space.overrides(values), told_trial(storage, study.study_name, number)] for number, values in batch]
+        jobs = [
+            [*space.overrides(values), trial_override(storage, study.study_name, number)] for number, values in batch
+        ]
         returned = sweeper.launcher.launch(jobs, initial_job_idx=batch[0][0])
         outcomes = {outcome.job: outcome for outcome in read_outcomes(folder)}
         for (number, values), job in zip(batch, returned, strict=True):
@@ -136,8 +138,8 @@ def parse_space(overrides: Sequence[Override]) -> Space:
             continue
         if is_seed(key.lstrip("+")) or key.lstrip("+") in LUCK:
             raise ConfigError(
-                f"{override.input_line}: a search over this would pick the luckiest; give one value here, and run the"
-                " settings that were found with several in a sweep of their own."
+                f"{override.input_line}: a search over this would pick a lucky value; give one here, and run the found"
+                " settings with several in a separate sweep."
             )
         fixed.pop(key, None)
         searched[key] = _distribution(override)
@@ -155,7 +157,7 @@ def _distribution(override: Override) -> "BaseDistribution":
     line, value = override.input_line, override.value()
     tags = set(getattr(value, "tags", ()))
     if tags - {"log"} or (tags and not isinstance(value, IntervalSweep)):
-        raise ConfigError(f"{line}: the one tag that a search knows is log, on an interval.")
+        raise ConfigError(f"{line}: a search knows only the tag log, on an interval.")
     if isinstance(value, IntervalSweep):
         low, high, log = value.start, value.end, "log" in tags
         assert low is not None
@@ -353,14 +355,14 @@ def _grid(space: Space) -> list[dict[str, Any]]:
                 ]
             )
         else:
-            raise ConfigError(f"hydra.sweeper.sampler=grid: {key} has no end of values; give a list or a range.")
+            raise ConfigError(f"hydra.sweeper.sampler=grid: {key} has infinitely many values; give a list or a range.")
     return [dict(zip(space.searched, row, strict=True)) for row in product(*values)]
 
 
 # --- one trial
 
 
-def told_trial(storage: str, study: str, number: int) -> str:
+def trial_override(storage: str, study: str, number: int) -> str:
     """Return the setting that gives a job its trial. It does not count as a setting of the run."""
     return f"{TRIAL}{{number:{number},study:{json.dumps(study)},storage:{json.dumps(storage)}}}"
 
@@ -373,7 +375,7 @@ def _settle(
     job: Any,
     outcome: JobOutcome | None,
 ) -> None:
-    """Report the score of a trial to the study, unless its job has. Anything but a number is a failure."""
+    """Report the score of a trial to the study, unless its job has done so. Without a finite score it has failed."""
     from hydra.core.utils import JobStatus
     from optuna.trial import Trial, TrialState
 
@@ -383,17 +385,17 @@ def _settle(
             live = Trial(study, trial._trial_id)
             live.set_user_attr(RUN, outcome.directory)
             live.set_user_attr(LOSS, record_of(Path(outcome.directory)).number("metrics", LOSS))
-        result = job.return_value if job.status == JobStatus.COMPLETED else None
-        if isinstance(result, int | float) and math.isfinite(result):
-            study.tell(number, float(result))
+        score = job.return_value if job.status == JobStatus.COMPLETED else None
+        if isinstance(score, int | float) and math.isfinite(score):
+            study.tell(number, float(score))
         else:
             study.tell(number, state=TrialState.FAIL)
     trial = study.get_trials(deepcopy=False)[number]
-    said = {
+    result = {
         TrialState.COMPLETE: f"validation {metric.words} {metric.text(trial.value or 0.0)}",
         TrialState.PRUNED: f"pruned after epoch {(trial.last_step or 0) + 1}",
     }.get(trial.state, "failed")
-    print(f"trial {number}: {_typed(values)}: {said}", flush=True)
+    print(f"trial {number}: {_typed(values)}: {result}", flush=True)
 
 
 def _typed(values: Mapping[str, Any]) -> str:
@@ -420,17 +422,17 @@ def _conclude(study: "optuna.Study", metric: Metric, folder: Path) -> None:
     count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     finished, pruned, failed = (count[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     result: dict[str, Any] = {"name": "optuna", "best_params": {}, "best_value": None, "best_trial": None}
-    said = f"{len(trials)} trials: {finished} finished, {pruned} pruned, {failed} failed"
+    text = f"{len(trials)} trials: {finished} finished, {pruned} pruned, {failed} failed"
     if finished:
         best = best_trial([trial for trial in trials if trial.state == TrialState.COMPLETE], metric)
         result |= {"best_params": dict(best.params), "best_value": best.value, "best_trial": best.number}
         result |= {"best_run": best.user_attrs.get(RUN)}
         assert best.value is not None
-        said += f"; the best is trial {best.number}, validation {metric.words} {metric.text(best.value)}: " + " ".join(
+        text += f"; the best is trial {best.number}, validation {metric.words} {metric.text(best.value)}: " + " ".join(
             f"{key}={value}" for key, value in best.params.items()
         )
         if run := best.user_attrs.get(RUN):
-            said += f"\nits test {metric.words}, once nothing is left to choose: headstart report {shlex.quote(run)}"
+            text += f"\nfor its test {metric.words}, after all choices are made: headstart report {shlex.quote(run)}"
     result["trials"] = {"finished": finished, "pruned": pruned, "failed": failed}
     write_atomically(folder / SEARCH_FILE, OmegaConf.to_yaml(result))
-    print(said, flush=True)
+    print(text, flush=True)

@@ -18,7 +18,6 @@ from headstart.solvers.probe_fit import STRENGTHS, balanced_weights, fit_probe_o
 from headstart.solvers.scoring import score_classes
 from headstart.tasks.consistency import jensen_shannon, log_mean
 from headstart.tasks.heads import LinearHead, start_from_class_means
-from headstart.tasks.task import OnRow
 
 
 class Classification:
@@ -52,12 +51,12 @@ class Classification:
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes have equal total weight in training, for any numbers of images."""
+        """Return whether all classes have equal total weight in training, for any numbers of images."""
         return self.class_weights is not None
 
     @property
     def linear(self) -> bool:
-        """Whether a linear head gives the logits themselves: True."""
+        """Return whether a linear head gives the logits themselves: it does."""
         return True
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
@@ -127,14 +126,6 @@ class Classification:
         """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal."""
         return balanced_weights(targets, self.num_classes) if self.balanced else None
 
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a softmax regression on features, with the L2 strength that is best on validation."""
-        return fit_probe_once(
-            train, validation, self.num_classes, strengths or STRENGTHS, "logistic", on_row, self.balanced
-        )
+        return fit_probe_once(train, validation, self, strengths or STRENGTHS)

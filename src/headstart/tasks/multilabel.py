@@ -17,10 +17,9 @@ from headstart.solvers.centroids import SCALES
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours, NeighbourMean
 from headstart.solvers.probe import Probe
-from headstart.solvers.probe_fit import STRENGTHS, fit_probe_once
+from headstart.solvers.probe_fit import STRENGTHS, fit_probe_once, label_weights
 from headstart.tasks.consistency import bernoulli_divergence, log_mean
 from headstart.tasks.heads import LinearHead
-from headstart.tasks.task import OnRow
 
 
 class Multilabel:
@@ -52,7 +51,7 @@ class Multilabel:
 
     @property
     def balanced(self) -> bool:
-        """Whether positives and negatives of a label have equal total weight in training."""
+        """Return whether positives and negatives of a label have equal total weight in training."""
         return self.pos_weight is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
@@ -115,17 +114,9 @@ class Multilabel:
         return min(SCALES, key=lambda scale: float(self.loss(scale * outputs, targets)))
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return None: least squares weighs images, and labels of an image would weigh differently."""
-        return None
+        """Return weights (N, K) that give positives of a label the weight of its negatives, or None if not balanced."""
+        return label_weights(targets) if self.balanced else None
 
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a logistic regression for each label on features, with the L2 strength that is best on validation."""
-        return fit_probe_once(
-            train, validation, self.width, strengths or STRENGTHS, "logistic", on_row, self.balanced, self
-        )
+        return fit_probe_once(train, validation, self, strengths or STRENGTHS)

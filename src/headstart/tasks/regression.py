@@ -18,7 +18,6 @@ from headstart.solvers.probe import Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge
 from headstart.tasks.bins import NumberBins, bin_edges, bin_loss
 from headstart.tasks.heads import LinearHead, Rescaled
-from headstart.tasks.task import OnRow
 
 
 class Regression:
@@ -69,7 +68,7 @@ class Regression:
 
     @property
     def linear(self) -> bool:
-        """Whether a linear head gives the numbers themselves."""
+        """Return whether a linear head gives the numbers themselves."""
         return self.edges is None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
@@ -137,12 +136,6 @@ class Regression:
         """Return None, as all weights are equal."""
         return None
 
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a ridge regression on features, with the L2 strength that is best on validation."""
-        return fit_ridge(train, validation, self, strengths or STRENGTHS, on_row=on_row)
+        return fit_ridge(train, validation, self, strengths or STRENGTHS)

@@ -14,12 +14,12 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.settings.parts import SEVERAL, given_parts, given_primary, given_weights
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import Probe
+from headstart.solvers.probe import OnRow, Probe, ignore
 from headstart.tasks.classification import Classification
 from headstart.tasks.heads import JoinedHeads, LinearHead
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
-from headstart.tasks.task import OnRow, Task
+from headstart.tasks.task import Task
 
 TASKS: Mapping[str, Any] = {task.kind: task for task in (Classification, Regression, Multilabel)}
 Fit = Callable[[Task, Features, Features, OnRow], Probe]
@@ -182,16 +182,13 @@ class Several:
         """Return None, as all weights are equal."""
         return None
 
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return the probes of all outputs as one linear map."""
-        fit: Fit = lambda task, *splits: task.fit_probe(*splits[:2], strengths, splits[2])  # noqa: E731
-        return fit_parts(self, fit, train, validation, on_row)[0]
+
+        def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
+            return task.fit_probe(train, validation, strengths)
+
+        return fit_parts(self, fit, train, validation, ignore)[0]
 
     def joined_row(self, rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Return one row of scores from a row for each output."""

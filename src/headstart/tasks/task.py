@@ -1,37 +1,32 @@
 """Define a task, which owns everything that depends on the kind of target."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import Probe
+from headstart.solvers.probe import Aim, Probe
 from headstart.tasks.heads import LinearHead
 
-OnRow = Callable[[int, dict[str, float]], None]
 
-
-class Task(Protocol):
+class Task(Aim, Protocol):
     """Head, loss and metrics for one kind of target.
 
     ``outputs`` (N, ...) come from the head. Targets are what the data set gives, or what ``soft`` makes of them.
     """
 
     kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
-    primary: str  # the name of the primary metric
-    higher_is_better: bool  # whether a higher value of it is better
     head: LinearHead  # its settings
-    width: int  # of the output layer
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes have equal total weight in training."""
+        """Return whether all classes have equal total weight in training."""
 
     @property
     def linear(self) -> bool:
-        """Whether a linear output layer gives the outputs themselves, so that its weights can be solved for."""
+        """Return whether a linear output layer gives the outputs themselves, so that its weights can be solved for."""
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
@@ -52,9 +47,6 @@ class Task(Protocol):
     def primary_of(self, tallies: Tensor) -> float:
         """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return "loss" and the primary metric by its name, computed in float64."""
-
     def mean_over_views(self, outputs: Tensor) -> Tensor:
         """Return outputs (N, K) of the predictions averaged over V views, from outputs (V, N, K)."""
 
@@ -69,20 +61,5 @@ class Task(Protocol):
     ) -> NearestNeighbours:
         """Return a head that predicts from the nearest of these images: features (M, D) and targets."""
 
-    def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the targets of a least-squares fit, float64 (N, K)."""
-
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor for least-squares outputs that gives the lowest loss and changes no prediction."""
-
-    def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return the weight of each image in a solved fit, (N,) with mean 1; None if all weights are equal."""
-
-    def fit_probe(
-        self,
-        train: Features,
-        validation: Features,
-        strengths: Sequence[float] | None = None,
-        on_row: OnRow = lambda number, row: None,
-    ) -> Probe:
+    def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a linear model on features, with the L2 strength that is best on validation."""

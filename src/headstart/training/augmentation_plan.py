@@ -7,12 +7,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.augmentations import Augmentation
 
-STEPS = ("step", "augmentation", "done", "parameters")
+STEP_COLUMNS = ("step", "augmentation", "done", "parameters")
 LOADER, DEVICE, MIXED = "by the loader", "on the device, in batches", "to whole batches, on the device"
 
 
 def augmentation_steps(config: DictConfig, augmentation: Augmentation, on_device: bool) -> list[list[str]]:
-    """Return a row of the training plan for each view and mix, views first; none without augmentation."""
+    """Return a row of the training plan for each view, then for each mix. Without augmentation there are no rows."""
     settings: Any = OmegaConf.to_container(config.augmentation)
     views = len(augmentation.views)
     batch_from = augmentation.views.batch_from if on_device else views

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from headstart.data import ImageData
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.strategies import Strategy
 
 TAG = "augmented_batch"
@@ -20,7 +20,7 @@ SIDE = 128  # pixels per side of an image in the grid, at most, as compressing a
 GAP = 2
 
 
-def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) -> None:
+def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[CurveLogger]) -> None:
     """Log the first batch of the first epoch, after views and mixes, to the loggers that keep images.
 
     It is bit-equal to the input of the first training step. Drawing it changes no random stream: views come from
@@ -36,7 +36,7 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[Curves]) ->
 
 @torch.no_grad()
 def first_images(strategy: Strategy, data: ImageData, count: int = SHOWN) -> Tensor:
-    """The first ``count`` images of the first batch as they enter the network: float (N, C, S, S), normalised.
+    """Return the first images of the first batch as they enter the network: float (N, C, S, S), normalised.
 
     Several views of one image are side by side.
     """
@@ -68,7 +68,7 @@ def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
     x = (normalised - strategy.pixel_shift) / strategy.pixel_scale
     if x.shape[-1] > SIDE:
         x = interpolate(x, size=(SIDE, SIDE), mode="area")
-    return strategy.backbone.signature.drawn(x).permute(0, 2, 3, 1).cpu().numpy()
+    return strategy.backbone.signature.drawn(x.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

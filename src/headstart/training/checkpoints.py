@@ -76,12 +76,12 @@ class BestEpoch(ModelCheckpoint):
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save, if this epoch is the best."""
+        """Save the checkpoint if this epoch is the best."""
         with pl_module.saving_without_frozen():
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save, if this epoch is the best."""
+        """Save the checkpoint if this epoch is the best."""
         with pl_module.saving_without_frozen():
             super().on_train_epoch_end(trainer, pl_module)
 

@@ -22,7 +22,7 @@ from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
 from headstart.kinds import Kind, Metric, SeveralKind, kind_in
-from headstart.records.curves import CsvCurves, Curves, UnwrittenCurves
+from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
@@ -97,6 +97,8 @@ def check_parts(config: DictConfig, augmentation: Augmentation) -> None:
 
 def augments_on_device(config: DictConfig, device: str) -> bool:
     """Return whether the loader only draws views, and the device of the network computes them in batches."""
+    if make_features(config).views is not None or config.strategy.get("views") is not None:
+        return False  # views that are kept are made one by one
     where = config.augmentation.get("where", "auto")
     return where == "device" or (where == "auto" and device != "cpu")
 
@@ -149,6 +151,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
         without = config.copy()
         without.backbone.weights = None
         wanted["random_backbone"] = make(without, "backbone")
+        wanted["random_backbone"].take_inputs(data.signature)
     if getattr(kind, "by_gradient", True):
         wanted |= {
             "optimizer": make(config, "optimizer"),
@@ -202,12 +205,12 @@ def check_optimizer(config: DictConfig) -> None:
         raise ConfigError(f"{group}: {_line(error)}.") from error
 
 
-def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[Curves], KeepProgress]:
+def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[CurveLogger], KeepProgress]:
     """Return Lightning's trainer with the loggers and callbacks of the settings.
 
     Every run has metrics.csv, a checkpoint of the best epoch on validation, and checkpoints to resume from.
     """
-    loggers: list[Curves] = [CsvCurves(directory)]
+    loggers: list[CurveLogger] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():
         loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]
@@ -239,7 +242,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         logger=loggers,
         callbacks=callbacks,
         default_root_dir=str(directory),
-        **_shared_out(config),
+        **_device_arguments(config),
     )
     processes.check_world(trainer, config.trainer)
     if trainer.world_size > 1 and config.trainer.get("auto_batch"):
@@ -279,7 +282,7 @@ def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
         )
 
 
-def _shared_out(config: DictConfig) -> dict[str, Any]:
+def _device_arguments(config: DictConfig) -> dict[str, Any]:
     """Return the trainer's further arguments for several devices; none for one device."""
     strategy = config.trainer.get("strategy")
     if strategy is None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from headstart import progress
 
 LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
-# Warnings of Lightning about what is intended here: small data needs no workers, frozen stages stay in eval mode.
-MEANT = (
+# Warnings of Lightning about intended behaviour: small data needs no workers, frozen stages stay in eval mode.
+INTENDED = (
     ".*custom batch sampler.*for prediction.*",  # it returns every image
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
@@ -32,13 +32,13 @@ class _Terminal(logging.Handler):
         if record.exc_info:
             return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # which may lack letters of a name
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # it may lack letters of a name
         line = (mark + record.getMessage()).encode(encoding, "backslashreplace").decode(encoding)
         progress.write(line)
 
 
 class _File(logging.FileHandler):
-    """The log file. It ignores errors of the disk, as other files of the run report them."""
+    """The log file. It ignores errors of the disk, because other files of the run report them."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
         """Omit the line after an error of the disk; still show a bug in a message."""
@@ -52,7 +52,7 @@ class _File(logging.FileHandler):
 
 
 @contextmanager
-def talking(file: Path | None = None) -> Iterator[None]:
+def show_log(file: Path | None = None) -> Iterator[None]:
     """Send headstart's log to the terminal and, with the time of day, to the file, if any."""
     logger = logging.getLogger("headstart")
     handlers: list[logging.Handler] = [_Terminal()]
@@ -75,9 +75,9 @@ def talking(file: Path | None = None) -> Iterator[None]:
         logger.propagate = propagate
 
 
-def quieten() -> None:
+def silence_lightning() -> None:
     """Silence Lightning's messages about itself; other warnings still show."""
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
-    for message in MEANT:
+    for message in INTENDED:
         warnings.filterwarnings("ignore", message)

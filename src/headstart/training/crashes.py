@@ -28,8 +28,8 @@ def crash_of(error: BaseException) -> CrashError | None:
 def happens_again(error: BaseException) -> bool:
     """Return whether the same settings would end in the same error.
 
-    That is true for wrong settings or data, and for errors while the parts of a run are made, which depend on nothing
-    else. It is false if the machine, its disk or its network failed.
+    That is true for wrong settings or data, and for errors while ``prepare`` makes the parts of a run from
+    them. It is false if the machine, its disk or its network failed.
     """
     crash = error if isinstance(error, CrashError) else crash_of(error)
     if crash is not None or isinstance(error, OSError):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headstart.devices.shares import whole
 from headstart.errors import ConfigError
-from headstart.records.curves import Curves, Histogram
+from headstart.records.curves import CurveLogger, Histogram
 
 BINS = 64
 
@@ -72,5 +72,5 @@ def _kinds(part: nn.Module) -> Iterator[tuple[str, list[Tensor]]]:
     yield "/biases_and_norms", [parameter for parameter in parameters if parameter.ndim <= 1]
 
 
-def _keeping(loggers: Sequence[Any]) -> list[Curves]:
-    return [logger for logger in loggers if isinstance(logger, Curves) and logger.keeps_images]
+def _keeping(loggers: Sequence[Any]) -> list[CurveLogger]:
+    return [logger for logger in loggers if isinstance(logger, CurveLogger) and logger.keeps_images]

@@ -15,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
     """The run was stopped from outside."""
 
 
-class Stop:
+class StopSignals:
     """The signals that a run has received. While ``waiting`` they are only recorded; otherwise they end the run."""
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether the run should end after this step."""
+        """Return whether the run should end after this step."""
         return self.received is not None
 
     @property
     def reason(self) -> str:
-        """The reason of the end, for display."""
+        """Return the reason of the end, for display."""
         return f"stopped by {signal.Signals(self.received or signal.SIGINT).name}"
 
     def end(self) -> None:
@@ -63,27 +63,27 @@ class Stop:
             self.end()
 
 
-_CURRENT = Stop()
+_CURRENT = StopSignals()
 
 
-def current() -> Stop:
+def current() -> StopSignals:
     """Return the signals that the run of this process has received."""
     return _CURRENT
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
+def listening() -> Iterator[StopSignals]:
     """Handle signals inside this context.
 
     After the run, a cluster's signal is passed to the earlier handler, which puts the job back into the queue.
     """
     global _CURRENT
-    stop = _CURRENT = Stop()
+    stop = _CURRENT = StopSignals()
     stop.listen()
     try:
         yield stop
     finally:
-        handed = stop._before.get(QUEUE) if stop.received == QUEUE else None
+        requeue = stop._before.get(QUEUE) if stop.received == QUEUE else None
         stop.restore()
-        if handed is not None:
-            handed(QUEUE, None)
+        if requeue is not None:
+            requeue(QUEUE, None)

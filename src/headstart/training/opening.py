@@ -9,24 +9,16 @@ from headstart.data.balance import balance_text
 from headstart.strategies import Strategy
 from headstart.strategies.plan import HEADER
 from headstart.tables import table_text
-from headstart.training.augmentation_plan import STEPS, augmentation_steps
-from headstart.training.prepare import Parts
+from headstart.training.augmentation_plan import STEP_COLUMNS, augmentation_steps
+from headstart.training.prepare import RunParts
 
 log = logging.getLogger(__name__)
 
 
-def describe_run(config: DictConfig, parts: Parts) -> None:
+def describe_run(config: DictConfig, parts: RunParts) -> None:
     """Log data, weights, the training plan and the augmentation."""
     data, strategy = parts.data, parts.strategy
-    size = strategy.backbone.preprocessing.image_size
-    if data.splits_made:
-        log.info("%s", data.splits_made)
-    phrase, _ = data.targets.describe(data.train.targets, data.class_names, data.balance)
-    log.info(
-        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
-        data.name, phrase, len(data.train), len(data.validation), len(data.test), size, size,
-    )  # fmt: skip
-    describe_data(data)
+    describe_data(data, str(data.name), strategy.backbone.preprocessing.image_size)
     if data.skipped:
         log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
     if data.targets.from_folders and (line := balance_text(data.train.targets, data.class_names, data.balance)):
@@ -37,13 +29,19 @@ def describe_run(config: DictConfig, parts: Parts) -> None:
     right = [name in ("parameters", "trained", "learning rate", "weight decay") for name in HEADER]
     table = table_text(HEADER, strategy.plan.rows(), right)
     log.info("%s\n%s", f"{type(strategy).__name__} on {strategy.backbone.name}", table)
-    if steps := augmentation_steps(config, parts.augmentation, data.train.views_in_batches):
-        log.info("augmentation, in this order\n%s", table_text(STEPS, steps, [False] * len(STEPS)))
+    if steps := augmentation_steps(config, parts.augmentation, data.train.packs):
+        log.info("augmentation, in this order\n%s", table_text(STEP_COLUMNS, steps, [False] * len(STEP_COLUMNS)))
 
 
-def describe_data(data: ImageData) -> None:
-    """Log the sizes of the classes, unused files, and suspicious findings."""
-    _, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
+def describe_data(data: ImageData, title: str, size: int) -> None:
+    """Log made splits, numbers and sizes of images, sizes of classes, unused files, and suspicious findings."""
+    if data.splits_made:
+        log.info("%s", data.splits_made)
+    phrase, lines = data.targets.describe(data.train.targets, data.class_names, data.balance)
+    log.info(
+        "%s: %s, %d training, %d validation and %d test images, %d x %d pixels",
+        title, phrase, len(data.train), len(data.validation), len(data.test), size, size,
+    )  # fmt: skip
     for line in lines:
         log.info("%s", line)
     if data.not_used:
@@ -53,7 +51,7 @@ def describe_data(data: ImageData) -> None:
 
 
 def warn_of_weights(strategy: Strategy) -> None:
-    """Log what was used of a file of weights; warn if a network is not fully pretrained but should be."""
+    """Log the used parts of a weights file; warn if a network is not fully pretrained but should be."""
     weights = strategy.backbone.weights
     if weights.taken:
         log.info("backbone.weights: took %s", weights.taken)

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.augmentations import Augmentation
+from headstart.augmentations import Augmentation, Pipeline
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.features import FeatureSettings
@@ -20,34 +20,35 @@ from headstart.features.store import IMAGES
 from headstart.files import expanded
 from headstart.inputs.facts import Facts
 from headstart.inputs.seen import SeenImages
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.settings import identity
 from headstart.settings.early_checks import check_settings
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
 from headstart.training import compose
+from headstart.training.console import silence_lightning
 from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, warn_of_corners
 from headstart.training.resume import KeepProgress
 from headstart.training.reuse import check_views
 
 
 @dataclass(frozen=True)
-class Parts:
+class RunParts:
     """The parts of a run, ready to train."""
 
     data: ImageData
     augmentation: Augmentation
     strategy: Strategy
     trainer: pl.Trainer
-    loggers: list[Curves]
+    loggers: list[CurveLogger]
     keep: KeepProgress
     features: FeatureSettings
     store: Path
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedRun:
     """A run that has not started."""
 
     config: DictConfig  # with every reference resolved
@@ -58,7 +59,7 @@ class Described:
 
     @property
     def name(self) -> str:
-        """The name of its directory."""
+        """Return the name of its directory."""
         names = self.names
         return identity.readable_name(
             names["dataset"],
@@ -69,12 +70,12 @@ class Described:
         )
 
 
-def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
+def describe(config: DictConfig, choices: Mapping[str, Any]) -> DescribedRun:
     """Return the run that the settings describe; ``choices`` are the names of the chosen config groups.
 
     Finds the images and hashes those that have changed. Raises a HeadstartError if that fails.
     """
-    settings = settled(config)
+    settings = run_settings(config)
     config = OmegaConf.create(settings)
     data = compose.make_data(config)
     names = {
@@ -83,7 +84,7 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> Described:
         "strategy": str(choices["strategy"]),
     }
     data_hash = data.source_hash(Facts(facts_folder(config)))
-    return Described(config, names, data, data_hash, identity.config_hash(settings, data_hash))
+    return DescribedRun(config, names, data, data_hash, identity.config_hash(settings, data_hash))
 
 
 def facts_folder(config: DictConfig) -> Path | None:
@@ -92,8 +93,8 @@ def facts_folder(config: DictConfig) -> Path | None:
     return features.folder(config.output_dir) / IMAGES if features.enabled else None
 
 
-def settled(config: DictConfig) -> dict[str, Any]:
-    """Return the settings with every reference resolved and an absolute folder of images."""
+def run_settings(config: DictConfig) -> dict[str, Any]:
+    """Return the settings of a run: every reference resolved, the folder of images absolute."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
     if not compose.starts_pretrained(config):
@@ -115,7 +116,7 @@ def prepare(
     every_stage: bool = False,
     group: processes.ProcessGroup | None = None,
     data: ImageData | None = None,
-) -> Parts:
+) -> RunParts:
     """Return the parts of a run; check everything that can be checked, cheap checks first.
 
     ``data`` may be given if it is already found. With ``every_stage``, head.stages is set to all stages unless it
@@ -136,22 +137,23 @@ def prepare(
     backbone = compose.make_backbone(config)
     if every_stage and config.head.stages is None:
         config.head.stages = backbone.stage_names
-    data.prepare(backbone.preprocessing, augmentation.views, SeenImages(store / IMAGES) if features.enabled else None)
+    on_device = compose.augments_on_device(config, trainer.strategy.root_device.type)
+    views = Pipeline(augmentation.views, in_batches=on_device)
+    data.prepare(backbone.preprocessing, views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
-    kept = features.views is not None or strategy.averaged_views is not None  # those are made one by one
-    data.train.views_in_batches = not kept and compose.augments_on_device(config, trainer.strategy.root_device.type)
     warn_of_corners(config, data)
     check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
     check_limits(trainer, data)
     check_shares(data, strategy, trainer.world_size)
     check_sharding(strategy, trainer.strategy, trainer.world_size)
-    return Parts(data, augmentation, strategy, trainer, loggers, keep, features, store)
+    return RunParts(data, augmentation, strategy, trainer, loggers, keep, features, store)
 
 
-def settle_on_the_cpu() -> None:
-    """Without a GPU, fix PyTorch's answer, as its optimizers else look for a driver at every step, in 0.2 ms."""
+def settle_process() -> None:
+    """Silence Lightning, and hide CUDA if there is no GPU: optimizers would search for one at every step (0.2 ms)."""
+    silence_lightning()
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from headstart.records.curves import Curves
+from headstart.records.curves import CurveLogger
 from headstart.records.names import RESUME_CHECKPOINT
 from headstart.settings.leaf_table import check_setting
 from headstart.training.interrupt import current
@@ -97,7 +97,7 @@ class KeepProgress(pl.Callback):
         if self.found is not None:
             pl_module.resume(self.found.strategy, mid_epoch=self.found.batches > 0)
         for logger in trainer.loggers:
-            if isinstance(logger, Curves):
+            if isinstance(logger, CurveLogger):
                 logger.muted = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -144,7 +144,7 @@ class KeepProgress(pl.Callback):
             "seconds": self.earlier_seconds + time.perf_counter() - self.begun,
             "made_of": self.origin,
             "strategy": pl_module.progress(),
-            "curves": {logger.name: logger.state() for logger in trainer.loggers if isinstance(logger, Curves)},
+            "curves": {logger.name: logger.state() for logger in trainer.loggers if isinstance(logger, CurveLogger)},
         }
         if not batches:
             counts = checkpoint["loops"]["fit_loop"]["epoch_progress"]

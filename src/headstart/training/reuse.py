@@ -104,4 +104,4 @@ def frozen_data(
     if views is not None:
         views = min(views, trainer.max_epochs or views)
         log.info("features.views=%d: views of the first %d epochs are cached and repeated", settings.views, views)
-    return FrozenData(data, keeper, views, mixed=bool(strategy.mixes), averaged=strategy.averaged_views)
+    return FrozenData(data, keeper, views, mixes_follow=bool(strategy.mixes), averaged=strategy.averaged_views)

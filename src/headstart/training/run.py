@@ -27,6 +27,7 @@ from headstart.records.names import (
     CHECKPOINT_FOLDER,
     CURVE_FILE,
     LOG_FILE,
+    RANK_LOG,
     SETTINGS_FILE,
     TEST_PREDICTIONS,
     VALIDATION_PREDICTIONS,
@@ -39,12 +40,12 @@ from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.console import quieten, talking
+from headstart.training.console import show_log
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
-from headstart.training.prepare import Described, Parts, describe, prepare, settle_on_the_cpu
+from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
 from headstart.training.reuse import frozen_data
@@ -63,7 +64,7 @@ def run(
 ) -> float:
     """Train, test and write a new run directory below ``parent``; return the chosen primary metric on validation.
 
-    ``repeats`` names the run that this one repeats, if any; such a run is in no comparison.
+    ``repeats`` names the run that this one repeats, if any. Comparisons leave out such a run.
     """
     described = describe(config, choices)
     if processes.follows():
@@ -74,7 +75,7 @@ def run(
 
 
 def carry_out(
-    described: Described,
+    described: DescribedRun,
     directory: Path,
     overrides: Sequence[str] = (),
     repeats: Mapping[str, Any] | None = None,
@@ -85,14 +86,13 @@ def carry_out(
     validation of the chosen epoch.
     """
     start = time.perf_counter()
-    quieten()
-    settle_on_the_cpu()
+    settle_process()
     config = described.config
     write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
-    with talking(directory / LOG_FILE), listening() as stop:
-        manifest = Manifest(directory, _known_before(described, directory, overrides, repeats))
+    with show_log(directory / LOG_FILE), listening() as stop:
+        manifest = Manifest(directory, _first_content(described, directory, overrides, repeats))
         try:
-            value = _within_memory(config, described.data, directory, manifest, start)
+            value = _fit_in_memory(config, described.data, directory, manifest, start)
         except BaseException as error:
             manifest.content["cost"] |= {"wall_seconds": time.perf_counter() - start}
             log.error("the run ended early", exc_info=error)
@@ -103,17 +103,16 @@ def carry_out(
 
 def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
     """Train as a follower in a run that another process leads and records; return the same metric."""
-    quieten()
-    settle_on_the_cpu()
+    settle_process()
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
-    with processes.silent(), listening(), processes.ProcessGroup(directory) as group:
+    with processes.silent(), listening(), processes.ProcessGroup(directory, RANK_LOG) as group:
         data = compose.make_data(config)
         return train_and_test(config, data, directory, manifest, time.perf_counter(), group, ready)
 
 
-def _known_before(
-    described: Described, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
+def _first_content(
+    described: DescribedRun, directory: Path, overrides: Sequence[str], repeats: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the content of run.json before anything is read; data and weights follow later."""
     config = described.config
@@ -141,10 +140,10 @@ def _known_before(
         "seed": config.seed,
         "provenance": {
             **provenance.git_state(),
-            **provenance.keep(directory),
+            **provenance.write_code(directory),
             "packages": provenance.packages(),
             "hardware": provenance.hardware(),
-            **provenance.call(overrides),
+            **provenance.command_of(overrides),
             "dataset_fingerprint": None,
             "weights": {"name": None, "sha256": None},
         },
@@ -182,12 +181,12 @@ def _without_trial(config: DictConfig) -> DictConfig:
     return kept
 
 
-def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifest: Manifest, start: float) -> float:
+def _fit_in_memory(config: DictConfig, data: ImageData, directory: Path, manifest: Manifest, start: float) -> float:
     """Train and test; with trainer.auto_batch, repeat with twice as many parts per batch when memory runs out."""
     parts = 1
     while True:
         try:
-            with processes.ProcessGroup(directory) as group:
+            with processes.ProcessGroup(directory, RANK_LOG) as group:
                 return train_and_test(config, data, directory, manifest, start, group, batch_parts=parts)
         except Exception as error:
             if (
@@ -196,7 +195,7 @@ def _within_memory(config: DictConfig, data: ImageData, directory: Path, manifes
                 or parts >= config.dataset.batch_size
             ):
                 raise
-        parts *= 2  # here, as inside ``except`` the error keeps the memory in use
+        parts *= 2  # not inside ``except``, where the error still holds the memory
         gc.collect()
         torch.cuda.empty_cache()
         manifest.update(batch_parts=parts)
@@ -220,7 +219,7 @@ class Stopwatch:
 
 
 @dataclass
-class Tested:
+class Outputs:
     """The outputs of the chosen network, in the order of the images: (N, K)."""
 
     validation: Tensor
@@ -260,7 +259,7 @@ def train_and_test(
         epoch = parts.strategy.fit(parts.trainer, cached or parts.data, at_start, resume, batch_parts)
     watch.seconds += parts.keep.earlier_seconds
     tested = _test(parts, cached, views, epoch, directory, watch)
-    manifest.content["features"] = _of_features(cached)
+    manifest.content["features"] = _features_entry(cached)
     _write_predictions(parts, tested, directory, one_view=views is None)
     metrics = _metrics(parts, tested, epoch)
     if ranks.leads():
@@ -270,7 +269,7 @@ def train_and_test(
     return metrics[f"validation/{parts.strategy.task.primary}"]
 
 
-def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
+def _record_parts(config: DictConfig, parts: RunParts, manifest: Manifest) -> None:
     """Write the facts about data and weights to run.json."""
     data, strategy = parts.data, parts.strategy
     data.not_used += unused_settings(config, manifest.content["provenance"].get("overrides", []), strategy)
@@ -291,8 +290,8 @@ def _record_parts(config: DictConfig, parts: Parts, manifest: Manifest) -> None:
     )
 
 
-def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePoint | None:
-    """Return the checkpoint of an earlier process; remove its other files, which are made again."""
+def _resume_point(parts: RunParts, directory: Path, manifest: Manifest) -> ResumePoint | None:
+    """Return the checkpoint of an earlier process; remove its other files, which this run writes again."""
     packages = manifest.content["provenance"]["packages"]
     parts.keep.origin = {
         "settings": manifest.content["config_hash"],
@@ -309,7 +308,7 @@ def _resume_point(parts: Parts, directory: Path, manifest: Manifest) -> ResumePo
     return resume
 
 
-def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
+def _start_from(parts: RunParts, resume: ResumePoint | None) -> None:
     """Restore curves and callbacks to the state of a checkpoint."""
     parts.keep.resume_from(resume)
     for logger in parts.loggers:
@@ -318,7 +317,7 @@ def _start_from(parts: Parts, resume: ResumePoint | None) -> None:
         log.info("resumes from its checkpoint: %s", resume)
 
 
-def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None]:
+def _cached_features(parts: RunParts) -> tuple[FrozenData | None, FrozenData | None]:
     """Return the data with outputs of the frozen prefix, and the data with features of the untrained network."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     device: Any = trainer.strategy.root_device
@@ -329,7 +328,9 @@ def _cached_features(parts: Parts) -> tuple[FrozenData | None, FrozenData | None
     return cached, at_start
 
 
-def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch) -> Tested:
+def _test(
+    parts: RunParts, cached: FrozenData | None, views: Any, epoch: int, directory: Path, watch: Stopwatch
+) -> Outputs:
     """Predict validation, refit if the settings ask for it, save the network, and predict test, once."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     mixed = strategy.batch_norm == "batch"
@@ -345,10 +346,10 @@ def _test(parts: Parts, cached: FrozenData | None, views: Any, epoch: int, direc
     if ranks.leads():
         keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
-    return Tested(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
+    return Outputs(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
 
 
-def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
+def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:
     """Return the entry of cached features in run.json; log the time that they saved."""
     if cached is None:
         return None
@@ -364,7 +365,7 @@ def _of_features(cached: FrozenData | None) -> dict[str, Any] | None:
     return record
 
 
-def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: bool) -> None:
+def _write_predictions(parts: RunParts, tested: Outputs, directory: Path, one_view: bool) -> None:
     """Write the predictions of both splits; add the scores of test, and with ``one_view`` those of validation."""
     data, task = parts.data, parts.strategy.task
     for name, file, split, outputs in (
@@ -378,7 +379,7 @@ def _write_predictions(parts: Parts, tested: Tested, directory: Path, one_view: 
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
 
-def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
+def _metrics(parts: RunParts, tested: Outputs, epoch: int) -> dict[str, float]:
     """Return the metrics of the chosen epoch and of the saved outputs."""
     row = parts.loggers[0].rows[epoch]
     metrics = {name: value for name, value in row.items() if name.startswith(("train/", "validation/"))}
@@ -387,7 +388,7 @@ def _metrics(parts: Parts, tested: Tested, epoch: int) -> dict[str, float]:
 
 def _finish(
     config: DictConfig,
-    parts: Parts,
+    parts: RunParts,
     manifest: Manifest,
     epoch: int,
     metrics: dict[str, float],
@@ -428,15 +429,16 @@ def _finish(
         manifest.content["selected"]["weights"] = weights
         log.info("learned weights of the losses: %s", ", ".join(f"{name} {of:.3g}" for name, of in weights.items()))
     manifest.finish("finished")
-    splits = ["validation"] if (config.get("sweep") or {}).get("trial") else ["validation", "test"]
-    primary = compose.kind_of(config).primary  # a search shows only validation
-    found = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
-    log.info("%s; %s", choice, ", ".join(found))
+    hidden = (config.get("sweep") or {}).get("trial")  # a search does not show test
+    splits = ["validation"] if hidden else ["validation", "test"]
+    primary = compose.kind_of(config).primary
+    results = [f"{split} {primary.words} {primary.text(metrics[f'{split}/{primary.name}'])}" for split in splits]
+    log.info("%s; %s", choice, ", ".join(results))
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of TensorBoard's HParams tab: the names, then every number that determines the result."""
-    settings = flatten(identity.determining(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+    settings = flatten(identity.determining_settings(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
     numbers = {
         key: value

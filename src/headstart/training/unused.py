@@ -20,15 +20,15 @@ OF_FEATURES = "features.engine features.views features.memory_limit features.max
 
 def unused_settings(config: Any, overrides: Sequence[str], strategy: Strategy) -> list[str]:
     """Return phrases such as "optimizer.lr (linear_probe takes no gradient steps)", for the settings as typed."""
-    typed = [key for key, value in map(_parted, overrides) if value not in ("null", None)]
+    typed = [key for key, value in map(_key_and_value, overrides) if value not in ("null", None)]
     phrases = []
-    for patterns, reason in _idle(config, strategy):
+    for patterns, reason in _unused_patterns(config, strategy):
         if keys := [key for key in typed if any(fnmatchcase(key, pattern) for pattern in patterns)]:
             phrases.append(f"{', '.join(dict.fromkeys(keys))} ({reason})")
     return phrases
 
 
-def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]]:
+def _unused_patterns(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]]:
     """Yield patterns of keys that this run does not use, and the reason."""
     if not strategy.by_gradient:
         yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
@@ -55,7 +55,7 @@ def _idle(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence[str], str]
         yield ["head.gem_p"], "head.pooling is not gem"
 
 
-def _parted(override: str) -> tuple[str, str | None]:
-    """Return the key and the value of a setting as it was typed; None for one that was removed."""
+def _key_and_value(override: str) -> tuple[str, str | None]:
+    """Return the key and the value of a setting as it was typed; the value is None for a removed setting."""
     key, _, value = override.partition("=")
     return key.lstrip("+").split("@")[0].replace("/", "."), None if key.startswith("~") else value

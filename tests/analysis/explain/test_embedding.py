@@ -25,7 +25,7 @@ def test_every_class_in_its_share(labels: list[int], most: int) -> None:
 
 
 def test_principal_components() -> None:
-    """Points on a cross of known lengths, turned: distances from the middle come back, and their shares."""
+    """The components of a rotated cross give its distances from the middle, and its shares of variance."""
     rng = np.random.default_rng(0)
     cross = np.array([[3.0, 0], [-3, 0], [0, 1], [0, -1]])
     turned = cross @ np.linalg.qr(rng.normal(size=(6, 6)))[0][:2]

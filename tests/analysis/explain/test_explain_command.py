@@ -55,7 +55,7 @@ def test_files_are_written_and_repeat(run: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "grad_cam.png").read_bytes() != before["grad_cam.png"]
 
 
-def test_what_cannot_be_is_one_sentence_and_the_others_go_on(
+def test_a_run_that_cannot_be_explained_is_named_and_the_others_are_explained(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unfinished, changed = (Path(shutil.copytree(run, tmp_path / name)) for name in ("unfinished", "changed"))

@@ -31,7 +31,7 @@ def trained(*arguments: str) -> Run:
 
 
 def check(run: Run) -> Rebuilt:
-    """Check the rebuilt network without the check that the command itself makes."""
+    """Check the rebuilt network without the command's own check."""
     rebuilt = rebuild(run)
     features = rebuilt.verified_features(np.array([3, 1]))
     assert features.shape == (2, rebuilt.strategy.backbone.feature_dim)
@@ -76,7 +76,7 @@ def test_other_settings(settings: list[str]) -> None:
     check(trained(*settings))
 
 
-def test_how_many_neighbours_vote_is_read_back() -> None:
+def test_the_number_of_neighbours_is_read_back() -> None:
     """The number is not a tensor, so it is read from metrics.csv."""
     run = trained("strategy=knn", "strategy.neighbours=[1,3,8]")
     rebuilt = check(run)

@@ -31,7 +31,7 @@ def stage(strategy: Strategy, name: str) -> StageMap:
 
 
 def direct(strategy: Strategy, number: int, inputs: Tensor, row: int, label: int) -> tuple[Tensor, Tensor]:
-    """A stage's output (C, H, W) for one image of a batch, and the slope of its score: one graph, nothing cut."""
+    """Return a stage's output (C, H, W) for one image of a batch and the gradient of its score, by plain autograd."""
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
@@ -48,7 +48,7 @@ def direct(strategy: Strategy, number: int, inputs: Tensor, row: int, label: int
 
 
 def formula(output: Tensor, slope: Tensor) -> Tensor:
-    """Equations 1 and 2, place by place."""
+    """Return the map by equations 1 and 2 of the paper, position by position."""
     channels, height, width = output.shape
     found = torch.zeros(height, width)
     for channel in range(channels):
@@ -58,7 +58,7 @@ def formula(output: Tensor, slope: Tensor) -> Tensor:
 
 
 def corner_strategy(wrap: type[nn.Module] = nn.Identity, unwrap: type[nn.Module] = nn.Identity) -> Strategy:
-    """The only evidence for class 1 is red, for class 2 blue; a map of 4 x 4."""
+    """Return a strategy whose only evidence is red for class 1 and blue for class 2; its map is 4 x 4."""
     stages = [("pixels", nn.Identity()), ("patches", nn.Sequential(nn.AvgPool2d(4), wrap()))]
     pool = nn.Sequential(unwrap(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     strategy = make_strategy(HeadOnly, backbone=Backbone("corner", stages, pool, PREPROCESSING, WeightsInfo()))
@@ -83,7 +83,7 @@ def test_the_map_peaks_where_the_evidence_is(top: int, left: int) -> None:
 
 
 def test_one_channel_by_hand() -> None:
-    """Red leads to class 1 with weight 1 / 16 a place: the map is the mean of each patch in normalised red, over 16."""
+    """Red has weight 1 / 16 for class 1, so the map is the mean normalised red of each patch, over 16."""
     strategy = corner_strategy()
     inputs = images(1)
     found, _ = class_maps(strategy, stage(strategy, "patches"), inputs, torch.tensor([1]))
@@ -106,7 +106,7 @@ def test_equals_the_formula_at_every_stage(number: int, frozen: bool) -> None:
 
 
 def test_slopes_are_those_of_small_steps() -> None:
-    """No autograd on this side: the score is computed anew for each unit moved."""
+    """The expected slopes need no autograd: the score is computed again for each changed unit."""
     strategy = make_strategy(HeadOnly).eval().double()
     inputs, where = images(1), stage(strategy, "stage2")
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_slopes_are_those_of_small_steps() -> None:
     torch.testing.assert_close(found[0], expected.float(), rtol=1e-3, atol=1e-6)
 
 
-def test_nothing_is_left_behind() -> None:
+def test_hooks_and_gradients_are_removed() -> None:
     strategy = make_strategy(FinetuneAll).eval()
     before = {name: tensor.clone() for name, tensor in strategy.state_dict().items()}
     class_maps(strategy, stage(strategy, "stage1"), images(), torch.tensor([0, 1, 2]))
@@ -159,7 +159,7 @@ def test_with_statistics_of_the_batch_each_image_has_its_own_slope() -> None:
 
 
 def test_neighbours_have_a_score_with_a_slope() -> None:
-    """One neighbour: what it votes is a step; the score is not, and its order of classes is that of the votes."""
+    """The vote of one neighbour is a step function; its score is smooth and gives the same order of classes."""
     memory, labels = torch.eye(3), torch.tensor([2, 0, 2])
     head = NearestNeighbours(memory, labels, 3, neighbours=1, temperature=0.1)
     features = torch.tensor([[0.2, 0.9, 0.1]], requires_grad=True)
@@ -208,8 +208,8 @@ def test_maps_with_channels_last() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_tokens_lie_as_their_patches_do() -> None:
-    """A transformer's stem and first blocks; what changes one patch changes its token most of all."""
+def test_tokens_have_the_order_of_their_patches() -> None:
+    """A change of one patch changes its own token most, in the stem and first blocks of a transformer."""
     backbone = timm_backbone("vit_tiny_patch16_224", weights=None, image_size=64)
     strategy = make_strategy(HeadOnly, backbone=backbone).eval()
     found = stage_maps(backbone)

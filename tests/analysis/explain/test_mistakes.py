@@ -23,7 +23,7 @@ def test_the_most_confident_mistakes_come_first() -> None:
     assert found.wrong
     assert found.rows.tolist() == [0, 1, 4]
     assert choose(predictions([1, 0, 0, 1, 0]), 9).rows.tolist() == [0, 1, 4, 2]
-    assert "4 most confident mistakes" in choose(predictions([1, 0, 0, 1, 0]), 9).what
+    assert "4 most confident mistakes" in choose(predictions([1, 0, 0, 1, 0]), 9).title
 
 
 def test_of_equal_ones_the_earlier_comes_first() -> None:
@@ -36,7 +36,7 @@ def test_without_mistakes_the_least_confident_right_ones() -> None:
     found = choose(predictions([0, 1, 1, 1, 1]), 2)
     assert not found.wrong
     assert found.rows.tolist() == [2, 4]
-    assert found.what == "No mistakes: the 2 least confident right predictions"
+    assert found.title == "No mistakes: the 2 least confident right predictions"
 
 
 def test_the_table() -> None:

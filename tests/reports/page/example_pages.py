@@ -1,4 +1,4 @@
-"""Pages of made-up sweeps: what a report looks like, without a run behind it."""
+"""Make pages of invented sweeps, which look like reports, without any run."""
 
 import io
 import math
@@ -60,7 +60,7 @@ trainer:
 
 
 def run_card(dataset: str, strategy: str, seed: int, lr: float, accuracy: float) -> RunCard:
-    """A run; accuracy as a fraction of 1."""
+    """Return a run with this accuracy, as a fraction of 1."""
     short_hash = random.Random(f"{dataset}{strategy}{seed}{lr}").getrandbits(32)
     name = f"{dataset}-efficientnet_lite0-{strategy}-seed{seed}-{short_hash:08x}"
     directory = f"/home/ada/experiments/runs/strategies/{name}"
@@ -91,7 +91,7 @@ def run_card(dataset: str, strategy: str, seed: int, lr: float, accuracy: float)
 
 
 def sweep(seeds: int = 3, rates: Sequence[float] = (0.002,)) -> list[RunCard]:
-    """Runs of every data set, strategy, rate and seed, in this order."""
+    """Return runs of every data set, strategy, rate and seed, in this order."""
     chance = random.Random(0)
     return [
         run_card(dataset, strategy, seed, lr, (STRATEGIES[strategy][1] + shift + chance.gauss(0, 0.6)) / 100)
@@ -100,7 +100,7 @@ def sweep(seeds: int = 3, rates: Sequence[float] = (0.002,)) -> list[RunCard]:
 
 
 def results(runs: Sequence[RunCard]) -> ReportTable:
-    """A row a data set, strategy and rate."""
+    """Return a row for each data set, strategy and rate."""
     rows = []
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, run in enumerate(runs):
@@ -133,7 +133,7 @@ def results(runs: Sequence[RunCard]) -> ReportTable:
 
 
 def curves(dataset: str, shift: float) -> Chart:
-    """Training and validation accuracy over epochs, with bands."""
+    """Return training and validation accuracy over epochs, with bands."""
     series = []
     for strategy, (colour, top) in STRATEGIES.items():
         x = list(range(1, EPOCHS + 1))
@@ -147,7 +147,7 @@ def curves(dataset: str, shift: float) -> Chart:
 
 
 def budget() -> Chart:
-    """Accuracy over labels a class, on a logarithmic axis."""
+    """Return accuracy over labels a class, on a logarithmic axis."""
     x = [1, 2, 5, 10, 20, 50]
     series = []
     for number, (strategy, (colour, top)) in enumerate(STRATEGIES.items()):
@@ -160,7 +160,7 @@ def budget() -> Chart:
 
 
 def image() -> FigureImage:
-    """Bars, as a stand-in for a figure of matplotlib's."""
+    """Return bars, in place of a figure of matplotlib."""
     image = Image.new("RGB", (1000, 420), "white")
     pen = ImageDraw.Draw(image)
     for number, (name, (colour, top)) in enumerate(STRATEGIES.items()):
@@ -174,7 +174,7 @@ def image() -> FigureImage:
 
 
 def small_page() -> Page:
-    """Five strategies, three seeds, two data sets."""
+    """Return a page of five strategies, three seeds and two data sets."""
     runs = sweep()
     return Page(
         title="Comparison of 5 strategies on caltech101 and scene15",
@@ -189,7 +189,7 @@ def small_page() -> Page:
         charts=[*(curves(*item) for item in DATASETS.items()), budget()],
         images=[image()],
         runs=runs,
-        problems=[
+        notes=[
             "scene15-efficientnet_lite0-head_only-seed3-17aa02c4: failed, out of memory; not counted.",
             "caltech101-efficientnet_lite0-scratch-seed1-09fe1b7c: finished, 2 images were unreadable and skipped.",
         ],
@@ -197,7 +197,7 @@ def small_page() -> Page:
 
 
 def large_page() -> Page:
-    """500 runs: two data sets, five strategies, ten rates, five seeds."""
+    """Return a page of 500 runs: two data sets, five strategies, ten rates, five seeds."""
     runs = sweep(5, [round(0.0005 * 1.6**step, 5) for step in range(10)])
     return Page("A sweep of 500 runs", ["Ten learning rates."], [results(runs)], [], [], runs)
 
@@ -217,7 +217,7 @@ EVIL = [
 
 
 def evil_page() -> Page:
-    """A page where every text tries to be something else."""
+    """Return a page in which every text tries to break out of its place."""
     bad = "".join(EVIL)
     card = RunCard(
         name=bad,
@@ -248,5 +248,5 @@ def evil_page() -> Page:
         charts=[Chart(bad, bad, bad, bad, [Series(bad, bad, bad, values, values, values, values, "test", bad)])],
         images=[replace(image(), title=bad, note=bad, files=[bad, "a\ud800.svg"])],
         runs=[card, other, broken],
-        problems=[bad],
+        notes=[bad],
     )

@@ -1,4 +1,4 @@
-"""The page as a reader uses it, in a real browser."""
+"""Test the page in a real browser, as a reader uses it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ def browser() -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages, as files."""
+    """Write the pages to files."""
     folder = tmp_path_factory.mktemp("pages")
     paths = {}
     pages = {
@@ -43,7 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(browser: Watched, files: dict[str, Path]) -> Iterator[Callable[..., "Tab"]]:
-    """Opens a page; at the end it must have asked for nothing but itself and complained of nothing."""
+    """Return a function that opens a page; at the end, check that it loaded nothing else and had no error."""
     tabs = []
     browser.forget()
 
@@ -63,7 +63,7 @@ def show(browser: Watched, files: dict[str, Path]) -> Iterator[Callable[..., "Ta
 
 
 def column(table: "Locator", number: int) -> list[str]:
-    """The texts of a column, of the rows that are shown."""
+    """Return the texts of a column in the visible rows."""
     rows = table.locator("tbody tr:visible")
     return rows.evaluate_all("(rows, i) => rows.map((row) => row.cells[i].textContent)", number)
 
@@ -168,7 +168,7 @@ def test_a_run_of_the_run_table_opens_by_keyboard_and_links_back(show: Callable[
 
 
 def drawn_lines(chart: "Locator") -> int:
-    """Lines that are visible in a chart, bands aside."""
+    """Return the visible lines of a chart, without bands."""
     return chart.locator(".plot").evaluate(
         "(plot) => plot.data.filter((trace) => trace.name && trace.visible === true).length"
     )
@@ -215,7 +215,7 @@ def test_a_narrow_window_has_no_scrollbar_across(show: Callable[..., "Tab"]) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_hovering_a_chart_tells_names_means_and_bands_in_the_colours_of_the_page(
+def test_hovering_a_chart_shows_names_means_and_bands_in_the_colours_of_the_page(
     show: Callable[..., "Tab"], scheme: str, tmp_path: Path
 ) -> None:
     tab = show("small", color_scheme=scheme)

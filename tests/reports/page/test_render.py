@@ -1,4 +1,4 @@
-"""The text of a page: complete in itself, safe, small, and the same every time."""
+"""Test the text of a page: self-contained, safe, small, and the same every time."""
 
 import hashlib
 import json
@@ -79,7 +79,7 @@ def test_ids_are_unique_and_links_have_targets() -> None:
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {(a.get("href") or "")[1:] for a in parsed.all("a") if (a.get("href") or "").startswith("#")}
-    assert {"main", "summary", "problems", "tables", "charts", "images", "runs", "run-0"} <= targets <= set(ids)
+    assert {"main", "summary", "notes", "tables", "charts", "images", "runs", "run-0"} <= targets <= set(ids)
 
 
 def test_plotly_is_there_once_and_only_for_charts() -> None:
@@ -208,14 +208,14 @@ def test_metrics_as_people_read_them() -> None:
     assert metric_text("test/loss", math.nan) == "–"
 
 
-def test_problems_are_listed_and_many_are_folded() -> None:
+def test_notes_are_listed_and_many_are_folded() -> None:
     page = small_page()
     html = render(page)
-    assert '<a href="#problems">Problems (2)</a>' in html
-    assert "<details open><summary>2 things to know about the runs</summary>" in html
-    folded = render(replace(page, problems=[f"run {i}: failed" for i in range(9)]))
-    assert "<details><summary>9 things to know about the runs</summary>" in folded
-    assert 'id="problems"' not in render(replace(page, problems=[]))
+    assert '<a href="#notes">Notes (2)</a>' in html
+    assert "<details open><summary>2 notes on the runs</summary>" in html
+    folded = render(replace(page, notes=[f"run {i}: failed" for i in range(9)]))
+    assert "<details><summary>9 notes on the runs</summary>" in folded
+    assert 'id="notes"' not in render(replace(page, notes=[]))
 
 
 def test_images_keep_their_size_and_name_their_files() -> None:

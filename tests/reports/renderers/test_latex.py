@@ -1,4 +1,4 @@
-"""Any label prints in LaTeX as it is: checked by the grammar of the text, and by pdflatex where it is installed."""
+"""Test that LaTeX prints any label unchanged: by the grammar of the text, and by pdflatex if installed."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ LISTS = [
 
 
 def printed(escaped: str) -> str:
-    """What LaTeX prints of an escaped text."""
+    """Return the text that LaTeX prints for an escaped text."""
     forms = {form: letter for letter, form in SPECIAL.items()} | {"{}": ""}
     return TOKENS.sub(lambda found: forms[found[0]], escaped)
 

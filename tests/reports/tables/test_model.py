@@ -1,4 +1,4 @@
-"""Tables as data: rows and columns are chosen, and each format shows the same cells."""
+"""Test tables as data: rows and columns are chosen, and each format shows the same cells."""
 
 import csv
 import io

@@ -110,7 +110,7 @@ def embedding_csv(predictions: ClassPredictions, embedding: Embedding) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["id", "target", "prediction", "x", "y"])
     for row, (x, y) in zip(embedding.rows.tolist(), embedding.points.tolist(), strict=True):
-        classes = (predictions.classes[int(labels[row])] for labels in (predictions.targets, predictions.said))
+        classes = (predictions.classes[int(labels[row])] for labels in (predictions.targets, predictions.predicted))
         table.writerow(map(csv_cell, [predictions.ids[row], *classes, f"{x:.6g}", f"{y:.6g}"]))
     return text.getvalue()
 

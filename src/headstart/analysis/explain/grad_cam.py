@@ -185,7 +185,7 @@ def explain_classes(rebuilt: Rebuilt, chosen: ChosenMistakes, stage: str | None)
     fine, coarse = ([found for found in maps[::-1] if (found.side >= FINE) is wanted] for wanted in (True, False))
     candidates = [find_stage(maps, backbone, stage)] if stage is not None else [*fine, *coarse]
     for candidate in candidates:
-        predicted, counts = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.said)
+        predicted, counts = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.predicted)
         if counts:
             true, _ = _maps_at(rebuilt, candidate, chosen, rebuilt.predictions.targets)
             return ClassMaps(candidate, predicted, true)
@@ -261,7 +261,7 @@ def _draw_column(
     image: NDArray[np.uint8],
     found: ClassMaps,
 ) -> None:
-    predicted, target = int(predictions.said[row]), int(predictions.targets[row])
+    predicted, target = int(predictions.predicted[row]), int(predictions.targets[row])
     probabilities, names = predictions.probabilities[row], predictions.classes
     axes[0].imshow(image, interpolation="bicubic")
     frame(axes[0], "#7F7F7F")

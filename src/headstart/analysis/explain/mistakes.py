@@ -31,7 +31,7 @@ class ChosenMistakes:
     wrong: bool  # False: there are no mistakes, so these are right predictions
 
     @property
-    def what(self) -> str:
+    def title(self) -> str:
         """Return the title of the figure."""
         count = len(self.rows)
         if self.wrong:
@@ -47,7 +47,7 @@ def choose(predictions: ClassPredictions, count: int) -> ChosenMistakes:
 
     Without mistakes, return the right predictions with the lowest probability. Ties keep the order of the file.
     """
-    probability = predictions.probabilities[np.arange(len(predictions.said)), predictions.said]
+    probability = predictions.probabilities[np.arange(len(predictions.predicted)), predictions.predicted]
     mistakes = np.flatnonzero(~predictions.correct)
     if len(mistakes):
         return ChosenMistakes(mistakes[np.argsort(-probability[mistakes], kind="stable")][:count], True)
@@ -60,7 +60,7 @@ def mistakes_csv(predictions: ClassPredictions, chosen: ChosenMistakes) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["number", "id", "target", "prediction", "probability_of_prediction", "probability_of_target"])
     for number, row in enumerate(chosen.rows.tolist(), start=1):
-        target, predicted = int(predictions.targets[row]), int(predictions.said[row])
+        target, predicted = int(predictions.targets[row]), int(predictions.predicted[row])
         shares = [f"{predictions.probabilities[row, label]:.12g}" for label in (predicted, target)]
         classes = predictions.classes
         table.writerow(map(csv_cell, [number, predictions.ids[row], classes[target], classes[predicted], *shares]))
@@ -76,7 +76,7 @@ def draw_mistakes(
     lines = math.ceil(len(chosen.rows) / COLUMNS)
     columns = math.ceil(len(chosen.rows) / lines)
     width = max(WIDTH * columns + 0.2, 4.6)
-    heading = title_lines([chosen.what, title], width - 0.2)
+    heading = title_lines([chosen.title, title], width - 0.2)
     height = (WIDTH + 0.3) * lines + 0.65 + LINE * (len(heading) - 2)
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
@@ -93,7 +93,7 @@ def draw_mistakes(
 
 def caption(axes: "Axes", predictions: ClassPredictions, row: int, number: int) -> None:
     """Write the image's number, predicted class and true class above it, each class with its probability."""
-    predicted, target = int(predictions.said[row]), int(predictions.targets[row])
+    predicted, target = int(predictions.predicted[row]), int(predictions.targets[row])
     shares = predictions.probabilities[row]
     lines = [("predicted", predicted, PREDICTED), ("true", target, TRUE)]
     if predicted == target:

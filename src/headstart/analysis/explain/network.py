@@ -31,11 +31,12 @@ from headstart.records.runs import Run
 from headstart.records.settings_file import read_config
 from headstart.records.tensors import open_network
 from headstart.settings.early_checks import check_settings
-from headstart.settings.foreign import keep_inside, reads
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.targets import check_targets
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import Strategy
 from headstart.training import compose
+from headstart.training.prepare import settle_process
 from headstart.workers import usable_cores
 
 # Groups of settings that only training needs.
@@ -190,6 +191,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     All weights come from best.ckpt. ``root`` holds the images if they have moved. config.yaml may name classes of the
     packages ``trusted``. Raises DataError and ConfigError.
     """
+    settle_process()
     if run.kind.name != ClassKind.name:
         raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
     predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
@@ -231,7 +233,7 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
         if not config.dataset.get("root"):
             raise ConfigError(f"--root {root}: the images of this run do not come from a folder")
         config.dataset.root = str(expanded(root).absolute())
-    if root is None and (found := reads(config)):
+    if root is None and (found := places_read(config)):
         print(f"{directory.name}: reads {', '.join(found)}", flush=True)
     return config
 

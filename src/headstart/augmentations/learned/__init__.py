@@ -1,1 +1,1 @@
-"""A learned augmentation policy and the gradient search that finds it."""
+"""Find an augmentation policy by a gradient search, and apply it."""

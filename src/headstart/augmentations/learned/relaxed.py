@@ -1,4 +1,4 @@
-"""Operations on batches of images that are differentiable in the images and in the magnitudes.
+"""Apply operations to batches, differentiable in the images and in the magnitudes.
 
 Images are float (N, 3, H, W) in [0, 1], magnitudes (N,) in physical units: degrees for rotate, tangents for the shears,
 fractions of the side for the translations, PIL's enhancement factors (1 leaves an image unchanged), bits kept for

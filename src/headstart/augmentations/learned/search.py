@@ -26,7 +26,7 @@ from headstart.seeds import generator as rng_of
 from headstart.seeds import stream
 from headstart.settings.leaf_table import check_parameters
 
-KEPT = 0.02  # operations with a lower probability in their step are left out of the policy file
+LEAST_PROBABILITY = 0.02  # the policy file omits operations with a lower one in their step
 TINY = 1e-6
 BETAS = (0.0, 0.999)  # Adam's, as in the paper
 
@@ -135,7 +135,7 @@ class RelaxedPolicy(nn.Module):
         )
 
     def _stage(self, sub: int, step: int, chances: Sequence[float]) -> Stage:
-        keep = [number for number, chance in enumerate(chances) if chance >= min(KEPT, max(chances))]
+        keep = [number for number, chance in enumerate(chances) if chance >= min(LEAST_PROBABILITY, max(chances))]
         total = sum(chances[number] for number in keep)
         probabilities = self.probabilities.detach().sigmoid()
         low, high = _range(self.magnitudes.detach(), self.spreads.detach())
@@ -144,13 +144,13 @@ class RelaxedPolicy(nn.Module):
             name = self.operations[number]
             probability = float(probabilities[sub, step, number])
             span = RANGES.get(name)
-            weight = _short(chances[number] / total)
+            weight = _four_digits(chances[number] / total)
             if span is None:
-                choices.append(OperationChoice(name, weight, _short(probability)))
+                choices.append(OperationChoice(name, weight, _four_digits(probability)))
                 continue
             ends = [float(span.physical(end[sub, step, number])) for end in (low, high)]
-            magnitude, spread = _short(sum(ends) / 2), _short(abs(ends[1] - ends[0]) / 2)
-            choices.append(OperationChoice(name, weight, _short(probability), magnitude, spread))
+            magnitude, spread = _four_digits(sum(ends) / 2), _four_digits(abs(ends[1] - ends[0]) / 2)
+            choices.append(OperationChoice(name, weight, _four_digits(probability), magnitude, spread))
         return tuple(sorted(choices, key=lambda choice: -choice.weight))
 
 
@@ -173,8 +173,8 @@ def _per_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _short(value: float) -> float:
-    """Return the value with four digits, as a search is no more precise."""
+def _four_digits(value: float) -> float:
+    """Return the value with four digits, because a search is no more precise."""
     return float(f"{value:.4g}")
 
 
@@ -206,7 +206,7 @@ class Critic(nn.Module):
 
 
 def gradient_penalty(critic: Critic, real: Tensor, made: Tensor, generator: Generator) -> Tensor:
-    """Return (gradient norm - 1)^2 of the critic between real and made images (Gulrajani et al., equation 3)."""
+    """Return (gradient norm - 1)^2 of the critic between real and augmented images (Gulrajani et al., equation 3)."""
     share = torch.rand(len(real), 1, 1, 1, generator=generator)
     between = torch.lerp(real, made, share.expand_as(real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between)[0].sum(), between, create_graph=True)
@@ -296,7 +296,7 @@ def _rounds(
         for _ in range(settings.critic_steps):
             with torch.no_grad():
                 made = relaxed(next(ours)[0], generator)
-            found = _critic_step(critic, critics, next(theirs), made, settings, generator)
+            gap = _critic_step(critic, critics, next(theirs), made, settings, generator)
         images, labels = next(ours)
         scores, logits = critic(relaxed(images, generator))
         class_loss = F.cross_entropy(logits, labels)
@@ -304,7 +304,7 @@ def _rounds(
         policies.zero_grad()
         loss.backward(inputs=list(relaxed.parameters()))
         policies.step()
-        yield found, float(class_loss.detach())
+        yield gap, float(class_loss.detach())
 
 
 def _critic_step(

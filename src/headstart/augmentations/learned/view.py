@@ -1,4 +1,4 @@
-"""The view that a policy file describes."""
+"""Apply the policy in a file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a sweep: what is on it, and how it is written."""
+"""One self-contained HTML page about a sweep: its content and its renderer."""
 
 from headstart.reports.page.content import Chart, FigureImage, Page, RunCard, Series
 from headstart.reports.page.render import render

@@ -1,4 +1,4 @@
-"""What is on a page: plain data, checked when it is put together, and ignorant of HTML.
+"""The content of a page: plain data, checked when built, without HTML.
 
 Texts may hold any characters; the page shows them as they are. Numbers that are not finite count as missing.
 """
@@ -22,18 +22,18 @@ class Series:
     """
 
     label: str
-    """What the legend shows; series of one label are switched on and off together."""
+    """The name in the legend; it switches all series of this label on and off."""
     colour: str
     """``#rrggbb``."""
     dash: str
-    """As in reports.style.Style: "solid", or lengths of line and gap such as "6px,2px". Training is always dotted."""
+    """As in figures.style.Style: "solid", or lengths of line and gap such as "6px,2px". Training is always dotted."""
     x: Sequence[float]
     y: Sequence[Number]
     low: Sequence[Number] = ()
     high: Sequence[Number] = ()
     kind: Split = "validation"
     symbol: str = "circle"
-    """Marker, as reports.style.Style.symbol; drawn where a line has few points."""
+    """Marker, as figures.style.Style.symbol; drawn if a line has few points."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.x), len(self.y)}
@@ -54,19 +54,19 @@ class Chart:
     series: Sequence[Series]
     log_x: bool = False
     percent: bool = False
-    """Whether y is in percent: then its axis stays within 0 and 100."""
+    """Whether y is in percent, so its axis stays within 0 and 100."""
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """One run as a reader wants to trace and repeat it."""
+    """What a reader needs to trace and repeat one run."""
 
     name: str
     directory: str
     repeat_command: str
     """Repeats the run from its directory; may be empty."""
     train_command: str
-    """Trains the same anew from its settings; may be empty."""
+    """Trains a run with the same settings; may be empty."""
     config: str
     """YAML text."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class RunCard:
 
 @dataclass(frozen=True)
 class FigureImage:
-    """A drawn figure, and the names of files beside the page that hold it as vectors."""
+    """A drawn figure, and the names of its vector files beside the page."""
 
     title: str
     note: str
     png: bytes
     files: Sequence[str] = ()
     dark: bytes = b""
-    """The PNG for a dark page; empty where there is none."""
+    """The PNG for a dark page; empty if there is none."""
 
     def __post_init__(self) -> None:
         for content in (self.png, *filter(None, [self.dark])):
@@ -92,14 +92,14 @@ class FigureImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, from the first block of a PNG (RFC 2083, section 4.1.1)."""
+        """Return width and height in pixels, from the first block of a PNG (RFC 2083, section 4.1.1)."""
         width, height = struct.unpack(">II", self.png[16:24])
         return width, height
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page, in reading order: summary, problems, tables, charts, images, runs."""
+    """The whole page, in reading order: summary, notes, tables, charts, images, runs."""
 
     title: str
     summary: Sequence[str] = ()
@@ -107,8 +107,8 @@ class Page:
     charts: Sequence[Chart] = ()
     images: Sequence[FigureImage] = ()
     runs: Sequence[RunCard] = ()
-    problems: Sequence[str] = ()
-    """What a reader has to know about runs that failed, are damaged or lack something: a sentence each."""
+    notes: Sequence[str] = ()
+    """Notes on runs that failed, are damaged or lack something: a sentence each."""
 
     def __post_init__(self) -> None:
         _check_distinct("table", [table.id for table in self.tables])
@@ -124,5 +124,5 @@ def _check_distinct(what: str, ids: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in ids:
         if name in seen:
-            raise ValueError(f"Two {what}s have the id '{name}'; expected ids of their own.")
+            raise ValueError(f"Two {what}s have the id '{name}'; expected different ids.")
         seen.add(name)

@@ -1,4 +1,4 @@
-"""What the page's script reads: runs with their configs, and charts, as JSON that is safe inside HTML."""
+"""Make the data for the page's script: runs with their configs, and charts, as JSON that is safe inside HTML."""
 
 import json
 import math
@@ -9,12 +9,12 @@ from typing import Any
 from headstart.kinds import is_share
 from headstart.reports.page.content import Chart, Page, RunCard, Series
 
-DIGITS = 6  # significant, of what is drawn; the files beside the page hold the numbers in full
+DIGITS = 6  # significant digits of drawn numbers; the CSV files hold them in full
 BLOCK_START = re.compile(r"(?m)^(?=[^\s#\-])")
 
 
 def script_data(page: Page) -> str:
-    """Everything the script needs, as the text of a <script type="application/json">."""
+    """Return everything the script needs, as the text of a <script type="application/json">."""
     blocks, configs = split_configs(run.config for run in page.runs)
     return safe_json(
         {
@@ -26,31 +26,31 @@ def script_data(page: Page) -> str:
 
 
 def split_configs(texts: Iterable[str]) -> tuple[list[str], list[list[int]]]:
-    """Cut each YAML text at its top-level keys: every distinct block once, and the numbers of each text's blocks.
+    """Cut each YAML text at its top-level keys; return every distinct block once, and the block numbers of each text.
 
-    Runs of one sweep share most blocks. Joining a text's blocks gives back the text exactly, whatever it holds.
+    Runs of one sweep share most blocks. Joining its blocks gives any text back exactly.
     """
     numbers: dict[str, int] = {}
-    texts_in_numbers = [
+    block_numbers = [
         [numbers.setdefault(block, len(numbers)) for block in BLOCK_START.split(text) if block] for text in texts
     ]
-    return list(numbers), texts_in_numbers
+    return list(numbers), block_numbers
 
 
 def safe_json(value: Any) -> str:
-    """JSON without characters that HTML or JavaScript could take for an end or a tag; ASCII only."""
+    """Return ASCII JSON without characters that could begin or end a tag."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def metric_name(name: str) -> str:
-    """test/balanced_accuracy -> "test balanced accuracy (%)"."""
+    """Return the words of a metric: test/balanced_accuracy gives "test balanced accuracy (%)"."""
     words = name.replace("/", " ").replace("_", " ")
     return f"{words} (%)" if is_share(name) else words
 
 
 def metric_text(name: str, value: float) -> str:
-    """Shares in percent with one decimal, all else with four digits; what is not finite is "–"."""
+    """Return a share in percent with one decimal, another number with four digits; "–" if it is not finite."""
     if not math.isfinite(value):
         return "–"
     return f"{100 * value:.1f}" if is_share(name) else f"{value:.4g}"
@@ -63,7 +63,7 @@ def _run(run: RunCard, config: list[int]) -> dict[str, Any]:
         "repeat": run.repeat_command,
         "train": run.train_command,
         "config": config,
-        # pairs, as an object of JavaScript's moves keys that look like numbers to the front
+        # pairs, as a JavaScript object moves keys that look like numbers to the front
         "facts": list(run.facts.items()),
         "metrics": [(metric_name(name), metric_text(name, value)) for name, value in run.metrics.items()],
     }

@@ -7,7 +7,7 @@
   const data = JSON.parse(find("#data").textContent);
   root.classList.add("js");
 
-  /** An element with properties and children; texts are only ever set as texts, so that no name can become markup. */
+  /** Return an element with properties and children; texts are set as text, so no name can become markup. */
   function make(tag, properties = {}, ...children) {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(properties)) {
@@ -22,7 +22,7 @@
 
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
-  /** What a cell is sorted by: a number, a text, or null where there is nothing. */
+  /** Return the sort key of a cell: a number, a text, or null if it is empty. */
   function sortKey(cell, isNumber) {
     const given = cell.dataset.value;
     if (!isNumber) return given ?? cell.textContent;
@@ -33,7 +33,7 @@
 
   const rank = (key) => (key === null ? 2 : typeof key === "number" ? 0 : 1);
 
-  /** Numbers, then texts, then nothing, in both directions. */
+  /** Compare two keys: numbers before texts before null, in both directions. */
   function compareKeys(a, b, direction) {
     if (rank(a) !== rank(b)) return rank(a) - rank(b);
     if (a === null) return 0;
@@ -61,9 +61,9 @@
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         if (order) {
           head.setAttribute("aria-sort", order);
-          const of = keysOf(column);
+          const keyOf = keysOf(column);
           const direction = order === "ascending" ? 1 : -1;
-          body.append(...[...body.rows].sort((a, b) => compareKeys(of.get(a), of.get(b), direction)));
+          body.append(...[...body.rows].sort((a, b) => compareKeys(keyOf.get(a), keyOf.get(b), direction)));
         } else {
           body.append(...original);
         }
@@ -103,13 +103,13 @@
       apply();
       box.focus();
     });
-    apply(); // browsers keep what was typed when a page is loaded again
+    apply(); // browsers keep typed text when a page is reloaded
   }
 
   // ---- the panel of runs -------------------------------------------------------------------------------------------
 
   const panel = find("#panel");
-  const OPEN_RUNS = 3; // more than this many are listed folded
+  const OPEN_RUNS = 3; // up to this many runs are listed open
 
   async function copy(value, button) {
     let done = true;
@@ -123,7 +123,7 @@
     setTimeout(() => (button.textContent = label), 1500);
   }
 
-  /** The old way, for browsers that give a page from a file no clipboard. */
+  /** Copy in the old way, for browsers that deny the clipboard to pages opened from files. */
   function copySelected(value) {
     const area = make("textarea", { value, readOnly: true });
     const before = document.activeElement;
@@ -154,7 +154,7 @@
 
   const configOf = (run) => run.config.map((block) => data.blocks[block]).join("");
 
-  /** In how many runs a line stands below its top-level key; computed when first asked for. */
+  /** The number of runs that have a line below its top-level key; computed at the first use. */
   let lineCounts = null;
   const lineKey = (block, line) => JSON.stringify([block.split("\n", 1)[0].split(":", 1)[0], line]);
   function countLines() {
@@ -170,7 +170,7 @@
     return lineCounts;
   }
 
-  /** The config with the lines marked that not all runs have. */
+  /** Return the config; lines that some runs lack are marked. */
   function markedConfig(run) {
     const counts = countLines();
     const shown = make("pre", { tabIndex: 0 });
@@ -200,7 +200,7 @@
       const config = make("details", {}, make("summary", {}, "Config"));
       config.addEventListener("toggle", () => {
         if (config.childElementCount > 1) return;
-        const hint = data.runs.length > 1 ? "Marked lines are not the same in all runs." : "The whole config.";
+        const hint = data.runs.length > 1 ? "Marked lines differ between runs." : "The whole config.";
         config.append(
           make("div", { className: "again" }, hint, copyButton(configOf(run), "the config")),
           markedConfig(run),
@@ -212,7 +212,7 @@
     return body;
   }
 
-  /** Names of the facts that are not the same in all of the listed runs. */
+  /** Return the names of the facts that differ between the listed runs. */
   function differingFacts(listed) {
     const values = new Map();
     for (const run of listed) {
@@ -221,11 +221,11 @@
     return new Set([...values.keys()].filter((name) => values.get(name).size > 1));
   }
 
-  /** What tells a run apart, then its first test metric. */
-  function shortly(run, differing) {
+  /** Return the facts of a run that differ from other runs, then its first test metric. */
+  function shortDescription(run, differing) {
     const test = run.metrics.find(([name]) => name.startsWith("test")) ?? run.metrics[0];
-    const told = run.facts.filter(([name]) => differing.has(name)).slice(0, 3).concat(test ? [test] : []);
-    return told.map(([name, value]) => `${name} ${value}`).join(" · ");
+    const shown = run.facts.filter(([name]) => differing.has(name)).slice(0, 3).concat(test ? [test] : []);
+    return shown.map(([name, value]) => `${name} ${value}`).join(" · ");
   }
 
   function showRuns(numbers, context) {
@@ -248,7 +248,7 @@
         body.append(fillRun(run, numbers[i]));
         return;
       }
-      const one = make("details", { className: "run" }, make("summary", {}, run.name, make("span", {}, shortly(run, differing))));
+      const one = make("details", { className: "run" }, make("summary", {}, run.name, make("span", {}, shortDescription(run, differing))));
       const fill = () => one.childElementCount === 1 && one.append(fillRun(run, numbers[i]));
       one.addEventListener("toggle", fill);
       if (listed.length <= OPEN_RUNS) {
@@ -262,7 +262,7 @@
     find("#panel-title").focus();
   }
 
-  /** Where a clicked cell stands: the table, the row's texts, the column and its value. */
+  /** Return the context of a clicked cell: the table, the row's texts, the column and its value. */
   function contextOf(link) {
     const cell = link.closest("td, th");
     const table = link.closest("table");
@@ -291,21 +291,21 @@
   // ---- charts ------------------------------------------------------------------------------------------------------
 
   const KIND_NAMES = { train: "training", validation: "validation", test: "test" };
-  const MANY_LINES = 22; // more do not fit into one box beside the pointer
-  const FEW_POINTS = 12; // so few get markers
+  const MANY_LINES = 22; // more do not fit into one hover box
+  const FEW_POINTS = 12; // up to this many points get markers
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   const isDark = () => dark.matches && !root.classList.contains("printing");
   const variable = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const escaped = (value) => value.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-  /** Relative luminance of a colour given by its channels, 0 to 255 (WCAG 2.2). */
+  /** Return the relative luminance of a colour given by its channels, 0 to 255 (WCAG 2.2). */
   function luminance(channels) {
     const [r, g, b] = channels.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   }
 
-  /** On a dark page (luminance 0.008), colours are mixed with white until their contrast to it is 4.5. */
+  /** Return the colour; on a dark page (luminance 0.008), mixed with white until its contrast is 4.5. */
   function legible(colour) {
     const parts = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(colour);
     if (!parts || !isDark()) return colour;
@@ -319,7 +319,7 @@
     return parts ? `rgba(${parts.slice(1).map((part) => parseInt(part, 16)).join(",")},${alpha})` : "rgba(128,128,128,0.15)";
   }
 
-  /** Decimals that tell values of a chart apart: three digits of their range. */
+  /** Return the decimals for the values of a chart: three digits of their range. */
   function decimalsOf(series) {
     const values = series.flatMap((one) => one.y).filter((y) => y !== null);
     const range = Math.max(...values) - Math.min(...values) || Math.abs(values[0]) || 1;
@@ -328,7 +328,8 @@
 
   const hasBand = (series, i) => series.low.length > 0 && series.low[i] !== null && series.high[i] !== null;
 
-  function told(series, i, decimals) {
+  /** Return a value with its band, as text. */
+  function valueText(series, i, decimals) {
     if (series.y[i] === null) return "";
     const value = series.y[i].toFixed(decimals);
     return hasBand(series, i) ? `${value} (${series.low[i].toFixed(decimals)} to ${series.high[i].toFixed(decimals)})` : value;
@@ -350,7 +351,7 @@
       mode: series.x.length <= FEW_POINTS && !isTraining ? "lines+markers" : "lines",
       line: { color: colour, width: isTraining ? 1.5 : 2.2, dash: series.dash },
       marker: { color: colour, symbol: series.symbol, size: 7, line: { color: background, width: 1 } },
-      text: series.x.map((_, i) => `${escaped(name)}: ${told(series, i, decimals)}`), hovertemplate: "%{text}<extra></extra>",
+      text: series.x.map((_, i) => `${escaped(name)}: ${valueText(series, i, decimals)}`), hovertemplate: "%{text}<extra></extra>",
     };
     if (series.x.length === 1 && hasBand(series, 0)) {
       trace.error_y = { type: "data", symmetric: false, array: [series.high[0] - series.y[0]], arrayminus: [series.y[0] - series.low[0]], color: colour };
@@ -366,7 +367,7 @@
     const x = { ...axis, title: title(chart.x_title), showgrid: false, ticks: "outside", showline: true,
       spikecolor: muted, spikethickness: 1, spikedash: "dot", unifiedhovertitle: { text: `${escaped(chart.x_title)} %{x}` } };
     const y = { ...axis, title: title(chart.y_title), ...(chart.percent && { minallowed: 0, maxallowed: 100 }) };
-    // few whole numbers, such as epochs, are named one by one: plotly would write 0.5 between them
+    // few whole numbers, such as epochs, get one tick each: plotly would write 0.5 between them
     if (!chart.log_x && ticks.length <= FEW_POINTS && ticks.every(Number.isInteger)) Object.assign(x, { tickvals: ticks });
     if (chart.log_x) Object.assign(x, { type: "log" }, ticks.length <= FEW_POINTS && { tickvals: ticks, ticktext: ticks.map(String), minor: { ticks: "" } });
     return {
@@ -380,8 +381,8 @@
     };
   }
 
-  /** One chart: its switches, which are buttons so that a keyboard reaches them, and its drawing. */
-  class Drawn {
+  /** One chart: its drawing and its switches, which are buttons so that a keyboard reaches them. */
+  class DrawnChart {
     constructor(chart, figure) {
       this.chart = chart;
       this.labels = [...new Set(chart.series.map((series) => series.label))];
@@ -447,7 +448,7 @@
       return this.kinds.length > 1 ? `${series.label}, ${KIND_NAMES[series.kind]}` : series.label;
     }
 
-    /** The same numbers as a table, for those who do not see the lines; made when opened. */
+    /** Return the same numbers as a table, for readers who cannot see the lines; filled when opened. */
     numbers() {
       const details = make("details", { className: "numbers" }, make("summary", {}, "The numbers of this chart"));
       details.addEventListener("toggle", () => {
@@ -458,7 +459,7 @@
         for (const series of this.chart.series) {
           series.x.forEach((x, i) => {
             if (series.y[i] === null) return;
-            const cells = [String(x), told(series, i, this.decimals)].map((text) => make("td", { className: "number" }, text));
+            const cells = [String(x), valueText(series, i, this.decimals)].map((text) => make("td", { className: "number" }, text));
             body.append(make("tr", {}, make("th", { scope: "row" }, this.name(series)), ...cells));
           });
         }
@@ -497,10 +498,10 @@
     }
   }
 
-  /** Charts are drawn when they come near the window, and all of them for paper. */
+  /** Draw charts when they come near the window, and all of them for paper. */
   function setUpCharts() {
     const figures = findAll("figure.chart");
-    const charts = data.charts.map((chart, i) => new Drawn(chart, figures[i]));
+    const charts = data.charts.map((chart, i) => new DrawnChart(chart, figures[i]));
     const near = new IntersectionObserver(
       (entries) => {
         for (const entry of entries.filter((one) => one.isIntersecting)) {
@@ -521,11 +522,11 @@
     }
   }
 
-  /** What is folded on the screen is told on paper. */
+  /** Unfold notes and column help for paper. */
   function setUpPrinting() {
     let opened = [];
     addEventListener("beforeprint", () => {
-      opened = findAll(".problems details:not([open]), .help:not([open])");
+      opened = findAll(".notes details:not([open]), .help:not([open])");
       opened.forEach((details) => (details.open = true));
     });
     addEventListener("afterprint", () => opened.forEach((details) => (details.open = false)));
@@ -533,7 +534,7 @@
 
   // ---- contents ----------------------------------------------------------------------------------------------------
 
-  /** In a narrow window the list of contents is folded, and folds again once a section was chosen. */
+  /** Fold the list of contents in a narrow window, also after a click on a section. */
   function setUpFolding() {
     const narrow = matchMedia("(max-width: 62rem)"); // as in page.css
     const details = find("nav details");
@@ -545,7 +546,7 @@
     fit();
   }
 
-  /** Marks in the list of contents what is being read: the last heading above the middle of the window. */
+  /** Mark the current section in the list of contents: the last one that starts in the upper third of the window. */
   function setUpContents() {
     const links = findAll("nav a");
     const targets = links.map((link) => document.getElementById(link.getAttribute("href").slice(1)));

@@ -1,7 +1,7 @@
-"""A page to HTML: one text, no time stamps, nothing fetched.
+"""Render a page as one HTML text that has no time stamps and loads nothing.
 
-The page carries its own style, script and data. A content security policy forbids every request, and every script but
-those written here, which it knows by their SHA-256 (W3C, "Content Security Policy Level 3", hash sources).
+The page carries its own style, script and data. A content security policy forbids every request, and every script
+except the page's own, named by SHA-256 (W3C, "Content Security Policy Level 3", hash sources).
 """
 
 import base64
@@ -24,7 +24,7 @@ from headstart.reports.page.run_table import run_table
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-FEW_VALUES = 12  # a text column of at most this many gets a drop-down
+FEW_VALUES = 12  # a text column with at most this many values gets a drop-down
 # Not allowed in HTML, or impossible to write as UTF-8.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
@@ -32,7 +32,7 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 def render(page: Page) -> str:
     """Return the whole page as HTML; the same content gives the same text.
 
-    Raises DataError when there is a chart and plotly's script is missing.
+    Raises DataError if there are charts and plotly's script is missing.
     """
     scripts = [_asset("page.js"), *([plotly_script()] if page.charts else [])]
     sections = [
@@ -57,7 +57,7 @@ def render(page: Page) -> str:
 
 
 def plotly_script() -> str:
-    """plotly.js as it ships with the Python package, which is not imported: that would take half a second."""
+    """Return plotly.js from the Python package, without importing the package, which takes half a second."""
     found = importlib.util.find_spec("plotly")
     if found is None or found.origin is None:
         raise DataError("The charts of the page need the package plotly, which is not installed; install plotly>=6.")
@@ -70,7 +70,7 @@ def plotly_script() -> str:
 
 
 def anchor(kind: str, name: object) -> str:
-    """An id from any name; names that are words stay as they are, so that links to them can be written by hand."""
+    """Return an id for any name; plain words stay as they are, so that links can be written by hand."""
     plain = str(name)
     if re.fullmatch(r"[A-Za-z0-9_-]+", plain):
         return f"{kind}-{plain}"
@@ -82,7 +82,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Nothing from anywhere; styles inline as plotly sets them, images from the page itself or made by plotly."""
+    """Return the policy: no requests, inline styles as plotly sets them, images of the page or made by plotly."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     return (
@@ -93,7 +93,7 @@ def _policy(scripts: Iterable[str]) -> str:
 
 @cache
 def _environment() -> "Environment":
-    """Return what renders the templates of this folder; everything that they show is escaped."""
+    """Return the environment of this folder's templates; it escapes everything they show."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -111,12 +111,12 @@ def _environment() -> "Environment":
 
 
 def _printable(value: object) -> object:
-    """Return a text without characters that no page may hold."""
+    """Return a text without characters that HTML forbids."""
     return UNPRINTABLE.sub("\ufffd", value) if type(value) is str else value
 
 
 def _sort_key(cell: Cell, column: Column) -> float | str | None:
-    """Return what the script sorts by; None where a text counts as itself, or a number as missing."""
+    """Return the sort key of a cell; None if the text is the key, or if a number is missing."""
     value = cell.value
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -124,7 +124,7 @@ def _sort_key(cell: Cell, column: Column) -> float | str | None:
 
 
 def _menus(table: ReportTable) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the drop-downs, one for each column of texts whose few values repeat: its number, name and values."""
+    """Yield column number, name and values of each drop-down: for text columns with few values that repeat."""
     columns = zip(table.names, table.numeric, *table.texts, strict=True)
     for number, (name, numeric, *texts) in enumerate(columns):
         values = list(dict.fromkeys(texts))

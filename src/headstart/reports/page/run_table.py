@@ -1,4 +1,4 @@
-"""The table of all runs: what differs between them, and their metrics."""
+"""Make the table of all runs: the facts that differ, and the metrics."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from headstart.reports.page.data import metric_name, metric_text
 
 
 def run_table(runs: Sequence[RunCard]) -> ReportTable:
-    """One row a run: facts that differ, then metrics; facts that all share are in the note."""
+    """Return one row per run: facts that differ, then metrics. The note lists the facts that all runs share."""
     facts = list(dict.fromkeys(name for run in runs for name in run.facts))
     shared = [name for name in facts if len(runs) > 1 and len({run.facts.get(name) for run in runs}) == 1]
     facts = [name for name in facts if name not in shared]
@@ -34,7 +34,7 @@ def run_table(runs: Sequence[RunCard]) -> ReportTable:
 
 
 def _split_order(metric: str) -> int:
-    """Test first, as a reader looks for it; within a split as given."""
+    """Return the place of a metric: test, then validation, then others; a sort keeps the order within a split."""
     splits = ("test/", "validation/")
     return next((place for place, split in enumerate(splits) if metric.startswith(split)), len(splits))
 

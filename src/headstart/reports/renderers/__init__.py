@@ -1,1 +1,1 @@
-"""A renderer for each format; each takes any table. That of HTML is a template of ``page``."""
+"""A renderer for each format; each takes any table. ``page/table.html`` renders HTML."""

@@ -1,4 +1,4 @@
-"""Tables as CSV files: values in full, under names for programs."""
+"""Render tables as CSV: values in full, with column names for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def csv_table(table: ReportTable) -> str:
-    """Return the columns that have a field."""
+    """Return the columns that have a field as CSV text."""
     import pandas as pd
 
     fields = [(place, column) for place, column in enumerate(table.columns) if column.field]
@@ -27,5 +27,5 @@ def csv_table(table: ReportTable) -> str:
 
 
 def csv_frame(frame: pd.DataFrame) -> str:
-    """Return a data frame that no spreadsheet takes for formulas."""
+    """Return a data frame as CSV text, without cells that a spreadsheet takes for formulas."""
     return frame.map(csv_cell).rename(columns=csv_cell).to_csv(index=False)

@@ -1,4 +1,4 @@
-"""Tables as LaTeX, for the package booktabs."""
+"""Render tables as LaTeX, for the package booktabs."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,16 +16,16 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def escape_latex(text: object) -> str:
-    """Return text that LaTeX prints as it is, wherever it stands; control characters become "?".
+    """Return text that LaTeX prints as it is anywhere; control characters become "?".
 
-    Repeated hyphens, apostrophes and commas are kept apart, as LaTeX joins ``--`` to a dash.
+    Repeated hyphens, apostrophes and commas are separated, as LaTeX joins ``--`` to a dash.
     """
     line = UNPRINTABLE.sub("?", " ".join(str(text).split()))
     return re.sub(r"([-',])(?=\1)", r"\1{}", "".join(SPECIAL.get(letter, letter) for letter in line))
 
 
 def latex_table(table: ReportTable, remark: str = "") -> str:
-    """Return a tabular with booktabs rules, below its note and a remark as comments."""
+    """Return a tabular with booktabs rules; its note and a remark stand above it as comments."""
     lines = [
         *(f"% {line}" for text in (table.note, remark) for line in text.splitlines()),
         r"% \usepackage{booktabs}",
@@ -47,7 +47,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    """Return a cell; mean and deviation as mathematics, without a deviation that is unknown."""
+    """Return a cell; mean and deviation as mathematics, without an unknown deviation."""
     mean, sign, deviation = cell.text.partition(" ± ")
     if not sign:
         return "--" if cell.text == NOTHING else escape_latex(cell.text)

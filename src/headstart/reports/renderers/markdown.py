@@ -1,4 +1,4 @@
-"""Tables as Markdown."""
+"""Render tables as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from headstart.report_table import ReportTable
 
 
 def escape_markdown(text: object) -> str:
-    """Return plain text that Markdown shows as it is, also in a cell; underscores inside words need no escape."""
+    """Return text that Markdown shows as it is, even in a cell; underscores inside words need no escape."""
     line = " ".join(str(text).split())
     line = re.sub(r"([\\`*\[\]<>|~$#&])", r"\\\1", line)
     return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", line)

@@ -1,4 +1,4 @@
-"""Tables as text for the terminal."""
+"""Render tables as text for the terminal."""
 
 from headstart.report_table import ReportTable
 from headstart.tables import table_text, terminal_width

@@ -1,1 +1,1 @@
-"""The tables of a report: each is built once, from the analysis, by one function; ``model`` says what a table is."""
+"""The tables of a report: one function builds each of them from the analysis."""

@@ -1,4 +1,4 @@
-"""The main table: the primary metric and the cost of each group."""
+"""Make the main table: the primary metric and the cost of each group."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MAIN = "accuracy"
 
 
 def accuracy_table(analysis: Analysis) -> ReportTable:
-    """Return a row a group: means, runs and cost; the mean corruption error where it was measured."""
+    """Return one row per group: means, runs and cost, and the mean corruption error if it was measured."""
     best = {
         id(group)
         for panel, names in zip(analysis.panels, analysis.pivot.best, strict=True)
@@ -32,7 +32,7 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
             lambda group: metric_cell(group, group.test, alone, id(group) in best),
         ),
         (
-            Column("95 % interval", "number", "Where the mean lies; seeds and test images are both samples."),
+            Column("95 % interval", "number", "Of the mean; seeds and test images are both samples."),
             lambda group: Cell(group.metric.interval(*group.test.interval), group.test.interval[0]),
         ),
         (
@@ -45,11 +45,11 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
         ),
         (Column("runs", "number"), lambda group: count_cell(group.test.count)),
         (
-            Column("train (s)", "number", "Features, training and validation of one run, on average."),
+            Column("train (s)", "number", "Mean time of a run for features, training and validation."),
             lambda group: amount_cell(group.cost("train_seconds")),
         ),
         (
-            Column("trained", "number", "Parameters that are trained."),
+            Column("trained", "number", "Number of trained parameters."),
             lambda group: amount_cell(group.cost("trainable_parameters")),
         ),
         (Column("samples/s", "number"), lambda group: amount_cell(group.cost("samples_per_second"))),
@@ -58,8 +58,8 @@ def accuracy_table(analysis: Analysis) -> ReportTable:
         mce = Column("mCE (%)", "number", "Mean error over corruptions and severities.")
         columns.append((mce, lambda group: score_cell(found.mce(group))))
     note = (
-        f"{_plural(metrics)}, ± one sample deviation; intervals count seeds and test images. The"
-        f" epoch, or the setting of a classifier, is chosen on validation; test is read once. {BOLD}"
+        f"{_plural(metrics)}, ± one sample deviation. The epoch, or the setting of a classifier, is chosen on"
+        f" validation; test is read once. {BOLD}"
     )
     title = f"{', '.join(metric.title for metric in metrics).capitalize()} and cost"
     return group_table(analysis, (MAIN, title, note), analysis.groups, columns)

@@ -1,4 +1,4 @@
-"""The table of scores beyond the primary metric, such as balanced accuracy, F1 and calibration."""
+"""Make the table of scores beyond the primary metric, such as balanced accuracy, F1 and calibration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headstart.reports.tables.cells import group_table
 
 
 def beyond_accuracy(analysis: Analysis) -> ReportTable | None:
-    """Return a row a group, means over runs; None where no run keeps its predictions."""
+    """Return one row per group with means over runs; None if no run has predictions."""
 
     def cell_of(name: str, column: ScoreColumn, group: RunGroup) -> Cell:
         mean = analysis.score(group, name).mean

@@ -1,4 +1,4 @@
-"""The table of tuning costs: what it took to find each row."""
+"""Make the table of tuning costs: the runs and the time that each row took."""
 
 from headstart.comparison.budget import budget_of
 from headstart.report_table import Cell, Column, ReportTable, count_cell
@@ -7,11 +7,11 @@ from headstart.reports.tables.cells import GroupColumn, amount_cell, group_table
 
 
 def budget_table(analysis: Analysis) -> ReportTable:
-    """Return a row a group: runs tried, their training time, candidates, and the rule of choice."""
-    candidates = "Epochs, strengths, mixes and the like that validation compared inside runs."
+    """Return one row per group: runs tried, their training time, candidates, and the rule of choice."""
+    candidates = "Epochs or settings that validation compared inside the runs."
     columns: list[GroupColumn] = [
         (Column("runs tried", "number"), lambda group: count_cell(budget_of(group).runs)),
-        (Column("seconds in all", "number"), lambda group: amount_cell(budget_of(group).seconds)),
+        (Column("seconds, total", "number"), lambda group: amount_cell(budget_of(group).seconds)),
         (Column("candidates", "number", candidates), lambda group: count_cell(budget_of(group).candidates)),
         (Column("chosen"), lambda group: Cell(budget_of(group).rule)),
     ]

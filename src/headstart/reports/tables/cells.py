@@ -1,4 +1,4 @@
-"""What several tables share: a row a group with its settings, and numbers with the runs behind them."""
+"""Make the parts that tables share: one row per group with its settings, and numbers that name their runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headstart.reports.analysis import Analysis
 
 GroupColumn = tuple[Column, Callable[[RunGroup], Cell]]
-"""A column, and what it shows of a group."""
+"""A column, and the function that makes its cell for a group."""
 
 
 def group_table(
@@ -26,11 +26,12 @@ def group_table(
     groups: Sequence[RunGroup],
     columns: Sequence[GroupColumn],
     references: bool = True,
-    behind: Callable[[RunGroup], Iterable[Run]] = attrgetter("runs"),
+    runs_of: Callable[[RunGroup], Iterable[Run]] = attrgetter("runs"),
 ) -> ReportTable:
-    """Return a row a group: the settings that tell the groups apart, then ``columns``; references only if wanted.
+    """Return one row per group: the settings that differ, then ``columns``.
 
-    ``names`` are id, title and note; ``behind`` gives the runs behind the numbers of a group.
+    ``names`` are id, title and note. References are rows if ``references``. ``runs_of`` gives the runs behind the
+    numbers of a group.
     """
     keys, _ = split_keys(groups)
     short = short_names(keys)
@@ -41,16 +42,16 @@ def group_table(
     rows = []
     for group in groups:
         if references or not group.reference:
-            places = analysis.places(behind(group))
+            places = analysis.places(runs_of(group))
             cells = [(column, show(group)) for column, show in columns]
             numbers = (replace(cell, runs=places) if column.kind == "number" else cell for column, cell in cells)
             rows.append([*(_setting(group.key[key]) for key in keys), *numbers])
     return ReportTable(*names, [*settings, *(column for column, _ in columns)], rows)
 
 
-def score_cell(score: Statistic, bold: bool = False, runs: tuple[int, ...] = ()) -> Cell:
+def score_cell(score: Statistic, bold: bool = False) -> Cell:
     """Return mean and deviation of a share, in percent."""
-    return Cell(accuracy(score), score.mean, runs, bold)
+    return Cell(accuracy(score), score.mean, bold=bold)
 
 
 def metric_cell(group: RunGroup, score: Statistic, alone: bool, bold: bool = False, runs: tuple[int, ...] = ()) -> Cell:
@@ -59,7 +60,7 @@ def metric_cell(group: RunGroup, score: Statistic, alone: bool, bold: bool = Fal
 
 
 def amount_cell(value: float) -> Cell:
-    """Return three digits with a unit; nothing for NaN."""
+    """Return the cell of an amount: three digits with a unit, "–" for NaN."""
     return Cell(amount(value), value)
 
 

@@ -1,4 +1,4 @@
-"""The table of differences: which of two groups is better, by how much, and how sure that is."""
+"""Make the table of differences: which of two groups is better, by how much, and with which p-value."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from headstart.reports.tables.accuracy import metrics_of
 
 
 def differences(analysis: Analysis) -> ReportTable:
-    """Return a row a pair of groups that were compared."""
-    of = " or ".join(f"test {metric.title}" for metric in metrics_of(analysis))
-    return _compared("differences", "Differences", of, analysis, analysis.panels, analysis.comparisons)
+    """Return one row per compared pair of groups."""
+    score = " or ".join(f"test {metric.title}" for metric in metrics_of(analysis))
+    return _compared("differences", "Differences", score, analysis, analysis.panels, analysis.comparisons)
 
 
 def robustness_differences(analysis: Analysis, found: Measured) -> ReportTable:
     """Return the same for mean corruption errors."""
-    title, of = "Differences in robustness", "accuracy on corrupted images (1 - mCE)"
-    return _compared("robustness-differences", title, of, analysis, found.panels, found.comparisons)
+    title, score = "Differences in robustness", "accuracy on corrupted images (1 - mCE)"
+    return _compared("robustness-differences", title, score, analysis, found.panels, found.comparisons)
 
 
 def _compared(
     id: str,
     title: str,
-    of: str,
+    score: str,
     analysis: Analysis,
     panels: Sequence[Panel],
     comparisons: Mapping[str, Sequence[Comparison]],
 ) -> ReportTable:
-    made = [(panel, one) for panel in panels for one in comparisons.get(panel.title, ())]
+    compared = [(panel, one) for panel in panels for one in comparisons.get(panel.title, ())]
     runs = {(panel.title, group.label): group.runs for panel in panels for group in panel.groups}
-    keys = list(dict.fromkeys(key for panel, _ in made for key in panel.key))
-    others = list(dict.fromkeys(name for _, one in made for name in one.result.other))
+    keys = list(dict.fromkeys(key for panel, _ in compared for key in panel.key))
+    others = list(dict.fromkeys(name for _, one in compared for name in one.result.other))
     columns = [
         *(Column(key, field=key, shown=False) for key in keys),
         Column("panel"),
         Column("pair"),
         Column("better", field="a"),
         Column("other", field="b"),
-        Column(_unit(panels), "number", "Difference on the runs that pair up.", "difference"),
+        Column(_unit(panels), "number", "Mean difference over the paired runs.", "difference"),
         Column("95 % interval (adjusted)", "number", field="low"),
         *(Column(name, field=name, shown=False) for name in ("high", "level")),
         Column("p", "number", field="p"),
         Column("p (adjusted)", "number", field="p_adjusted"),
-        Column("effect (d)", "number", "Mean difference over its deviation (Cohen's d of pairs).", "effect_size"),
+        Column("effect (d)", "number", "Mean difference divided by its deviation (Cohen's d).", "effect_size"),
         Column("pairs", "number", field="pairs"),
         *(Column(name, field=name, shown=False) for name in ("pictures", "method", *others)),
         Column("verdict", field="verdict"),
@@ -64,18 +64,18 @@ def _compared(
             *(Cell("", one.result.other.get(name)) for name in others),
             Cell(one.verdict),
         ]
-        for panel, one in made
+        for panel, one in compared
     ]
-    methods = "; ".join(sorted({one.result.method for _, one in made}))
+    methods = "; ".join(sorted({one.result.method for _, one in compared}))
     note = (
-        f"Differences of the mean {of}, paired by seed and fold: {methods}. Adjusted for the number of comparisons"
-        " (Bonferroni). Bold: adjusted p below 5 %, where the interval leaves out zero."
+        f"Differences of the mean {score}, paired by seed and fold: {methods}. Adjusted for the number of comparisons"
+        " (Bonferroni). Bold: adjusted p below 5 %, so the interval excludes zero."
     )
     return ReportTable(id, title, note, columns, rows)
 
 
 def _cells(one: Comparison, metric: Metric, runs: tuple[int, ...]) -> list[Cell]:
-    """Return what every comparison has."""
+    """Return the cells that every comparison has."""
     result = one.result
     effect = f"{result.effect_size:.2f}" if math.isfinite(result.effect_size) else NOTHING
     return [

@@ -13,7 +13,7 @@ from headstart.reports.tables.variance import variance_table
 
 
 def report_tables(analysis: Analysis) -> list[ReportTable]:
-    """Return the tables of one run alone, or of several runs, without those that have no rows."""
+    """Return the tables that have rows, for a single run or for several runs."""
     found, one = analysis.robustness, analysis.one_run
     tables: list[ReportTable | None] = []
     if one is not None:

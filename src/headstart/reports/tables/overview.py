@@ -1,4 +1,4 @@
-"""The table of one run as a whole: its scores, learning curve and cost."""
+"""Make the overview table of one run: its scores, learning curve and cost."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from headstart.statistics import mean_interval, score_interval
 MEMORY = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
-def overview_table(run: Run, found: Predictions | None, scores: FurtherScores | None) -> ReportTable:
-    """Return a row a measure; without predictions, those that run.json holds."""
-    rows = [[Cell(name), Cell(text)] for name, text in _measures(run, found, scores)]
+def overview_table(run: Run, predictions: Predictions | None, scores: FurtherScores | None) -> ReportTable:
+    """Return one row per measure; without predictions, the measures that run.json holds."""
+    rows = [[Cell(name), Cell(text)] for name, text in _measures(run, predictions, scores)]
     return ReportTable("overview", "Overview", "", [Column("measure"), Column("value")], rows)
 
 
-def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
-    """Yield names and texts of what is known about the run as a whole."""
+def _measures(run: Run, predictions: Predictions | None, scores: FurtherScores | None) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each known measure."""
     images = _images(run)
     metric = run.metric
     for split, value in (("test", run.test), ("validation", run.validation)):
-        tested = found if split == "test" else None
+        tested = predictions if split == "test" else None
         if value is not None:
             yield metric.axis(split), _score(run, value, tested, images.get(split, 0))
-    for name, of in run.references.items():
-        if (value := of.get(f"test/{metric.name}")) is not None:
+    for name, reference in run.references.items():
+        if (value := reference.get(f"test/{metric.name}")) is not None:
             unit = f" ({metric.unit})" if metric.unit else ""
             yield f"{name.replace('_', ' ')}, no network{unit}", metric.number(value)
     if scores is not None:
@@ -49,7 +49,7 @@ def _measures(run: Run, found: Predictions | None, scores: FurtherScores | None)
 
 
 def _score(run: Run, value: float, tested: Predictions | None, count: int) -> str:
-    """Return the primary metric with its 95 % interval over images, where it has one."""
+    """Return the primary metric with its 95 % interval over images, if it has one."""
     metric, count = run.metric, count if tested is None else len(tested.ids)
     if not count:
         return metric.number(value)
@@ -60,8 +60,8 @@ def _score(run: Run, value: float, tested: Predictions | None, count: int) -> st
     elif tested is not None and (scores := run.kind.per_image(tested, metric.name)) is not None:
         found = mean_interval(scores[None])
         low, high = metric.clipped(found.low), metric.clipped(found.high)
-    inside = "" if math.isnan(low) else f" {metric.interval(low, high)}"
-    return f"{metric.number(value)}{inside}, {count} images"
+    interval = "" if math.isnan(low) else f" {metric.interval(low, high)}"
+    return f"{metric.number(value)}{interval}, {count} images"
 
 
 def _images(run: Run) -> dict[str, int]:
@@ -76,7 +76,7 @@ def _images(run: Run) -> dict[str, int]:
 
 
 def _learning(run: Run) -> str:
-    """Return how the primary metric on validation went; nothing for fits without epochs."""
+    """Return a summary of the learning curve on validation; empty for fits without epochs."""
     try:
         curve = run.read_curve()
     except DataError:
@@ -91,7 +91,7 @@ def _learning(run: Run) -> str:
     values, epochs = known[validation].to_numpy(float), known["epoch"].to_numpy(int) + 1
     losses = known["validation/loss"].to_numpy(float) if "validation/loss" in known else np.zeros(len(values))
     worse = np.array([-metric.gain(value) for value in values])
-    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), worse))[0])  # as it is chosen: of ties the lowest loss
+    best = int(np.lexsort((np.nan_to_num(losses, nan=np.inf), worse))[0])  # as in training: ties go to the lowest loss
     text = f"validation {metric.text(values[0])} in epoch {epochs[0]}"
     if len(values) > 1:
         text += f", best {metric.text(values[best])} in epoch {epochs[best]}, last {metric.text(values[-1])}"
@@ -106,8 +106,8 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
         speed = f", {amount(cost['samples_per_second'])} images/s" if "samples_per_second" in cost else ""
         yield "training (s)", f"{amount(cost['train_seconds'])}{speed}"
     if "trainable_parameters" in cost:
-        of = f" of {amount(cost['total_parameters'])}" if "total_parameters" in cost else ""
-        yield "parameters trained", f"{amount(cost['trainable_parameters'])}{of}"
+        total = f" of {amount(cost['total_parameters'])}" if "total_parameters" in cost else ""
+        yield "parameters trained", f"{amount(cost['trainable_parameters'])}{total}"
     if peak := cost.get("peak_memory_bytes"):
         yield "peak memory", _memory(peak)
 

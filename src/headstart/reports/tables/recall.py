@@ -1,11 +1,11 @@
-"""The tables of recall by class."""
+"""Make the tables of recall by class."""
 
 from headstart.report_table import Cell, Column, ReportTable, share_cell
 from headstart.reports.analysis import Analysis
 
 
 def recall_tables(analysis: Analysis) -> list[ReportTable]:
-    """Return a table a panel: a row a class, a column a group of these classes, means over runs."""
+    """Return one table per panel with means over runs: one row per class, one column per group."""
     tables = []
     for number, panel in enumerate(analysis.panels):
         known = [(group, found) for group in panel.groups if (found := analysis.recalls(group)) is not None]

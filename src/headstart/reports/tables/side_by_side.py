@@ -1,10 +1,10 @@
-"""The table that a paper prints: a row a strategy, a column a panel."""
+"""Make the table of a paper: one row per strategy, one column per panel."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from headstart.comparison.formats import NOTHING
-from headstart.comparison.pivot import BOLD, Pivot, of_test
+from headstart.comparison.pivot import BOLD, Pivot, score_on_test
 from headstart.comparison.table import RunGroup, Statistic
 from headstart.report_table import Cell, Column, ReportTable
 from headstart.reports.analysis import Analysis
@@ -19,11 +19,11 @@ def side_by_side(analysis: Analysis) -> ReportTable:
     names = " or ".join(metric.axis("test") for metric in metrics).capitalize()
     note = f"{names}, mean ± deviation over runs. {BOLD}"
     table = analysis.pivot
-    if len(metrics) > 1:  # of several metrics, each column names its own
+    if len(metrics) > 1:  # then each column names its metric
         named = ((panel.title, panel.metric.axis()) for panel in analysis.panels)
         columns = tuple(title if title.endswith(name) else f"{title}, {name}" for title, name in named)
         table = replace(table, columns=columns)
-    return _pivoted("side-by-side", "Side by side", note, analysis, table, of_test)
+    return _pivoted("side-by-side", "Side by side", note, analysis, table, score_on_test)
 
 
 def errors_side_by_side(analysis: Analysis, found: Measured) -> ReportTable:
@@ -48,5 +48,5 @@ def _pivoted(
         for label, groups in zip(table.rows, table.cells, strict=True)
     ]
     references = (row for row, groups in enumerate(table.cells) if any(one and one.reference for one in groups))
-    columns = [Column(analysis.panels[0].what), *(Column(name, "number") for name in table.columns)]
+    columns = [Column(analysis.panels[0].compared), *(Column(name, "number") for name in table.columns)]
     return ReportTable(id, title, note, columns, rows, next(references, None))

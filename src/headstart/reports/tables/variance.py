@@ -1,4 +1,4 @@
-"""The table of variance sources: how far each seed alone moves the primary metric on test."""
+"""Make the table of variance sources: the deviation on test when one seed alone varies."""
 
 from headstart.report_table import Cell, Column, ReportTable, count_cell
 from headstart.reports.analysis import Analysis
@@ -6,7 +6,7 @@ from headstart.reports.tables.accuracy import metrics_of
 
 
 def variance_table(analysis: Analysis) -> ReportTable:
-    """Return a row a group and seed that was varied alone."""
+    """Return one row per group and seed that was varied alone."""
     rows = [
         [
             Cell(panel.title),
@@ -20,7 +20,7 @@ def variance_table(analysis: Analysis) -> ReportTable:
     ]
     columns = [Column("panel"), Column("row"), Column("seed"), Column("deviation", "number"), Column("runs", "number")]
     metrics = metrics_of(analysis)
-    (first, *others), of = metrics, " or ".join(f"test {metric.title}" for metric in metrics)
+    (first, *others), score = metrics, " or ".join(f"test {metric.title}" for metric in metrics)
     unit = "" if others or not first.unit else f", in {'points' if first.is_share else first.unit},"
-    note = f"Deviation of the {of}{unit} where one seed alone varies."
+    note = f"Deviation of the {score}{unit} when one seed alone varies."
     return ReportTable("variances", "Variance by seed", note, columns, rows)

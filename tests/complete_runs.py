@@ -33,7 +33,7 @@ PROVENANCE: dict[str, Any] = {
 }
 
 
-def make_up(
+def write_complete_run(
     folder: Path,
     right: Sequence[bool] = (True, True, True, False),
     config: dict[str, Any] | None = None,
