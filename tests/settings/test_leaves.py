@@ -32,7 +32,7 @@ GROUPS = ("dataset", "backbone", "augmentation", "strategy", "task", "head", "op
           "logger", "callbacks", "features")  # fmt: skip
 NEEDED = {"backbone timm": {"name": "resnet18"}, "augmentation learned": {"policy": "policy.json"},
           "dataset csv": {"root": "list.csv"}, "dataset image_folder": {"root": "."},
-          "task several": {"parts": {"a": {"kind": "regression", "column": "x", "bins": 9}}}}  # fmt: skip
+          "task several": {"parts": {"b": {"kind": "regression", "column": "x", "bins": 9}}}}  # fmt: skip
 # What may be so after all: any whole number is a seed, any text a name, and a large number of a loss or rate that the
 # first step would tell of is a number still.
 VALID = {

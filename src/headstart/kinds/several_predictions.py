@@ -29,12 +29,12 @@ class SeveralPredictions:
 
     @property
     def per_image(self) -> NDArray[Any]:
-        """(N,) scores of the primary output."""
+        """Return the scores of the primary output, (N,)."""
         return self.parts[self.primary].per_image
 
     @property
     def images(self) -> str:
-        """A digest of ids and targets: equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs that were tested on the same images in the same order."""
         return digest([text for name, part in self.parts.items() for text in (name, part.images)], np.empty(0))
 
     def text(self) -> str:

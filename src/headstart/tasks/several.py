@@ -92,7 +92,7 @@ class Several:
 
     @property
     def linear(self) -> bool:
-        """Whether linear heads give all outputs themselves."""
+        """Return whether linear heads give all outputs themselves."""
         return all(part.task.linear for part in self.parts)
 
     def of_kind(self, kind: str) -> list[str]:
