@@ -34,7 +34,7 @@ class SeveralPredictions:
 
     @property
     def images(self) -> str:
-        """Return a digest of ids and targets, equal for two runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets: equal for runs that were tested on the same images in the same order."""
         return digest([text for name, part in self.parts.items() for text in (name, part.images)], np.empty(0))
 
     def text(self) -> str:
