@@ -18,6 +18,7 @@ ROOMS = [
     "kinds",
     "splits",
     "data",
+    "masks",
     "backbones",
     "devices",
     "augmentations",

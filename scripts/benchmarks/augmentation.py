@@ -110,9 +110,10 @@ def in_batches(parts: Sequence[View], image: np.ndarray, size: int, device: torc
     packed = [
         pipeline.pack(
             [image] * BATCH,
+            None,
             [pipeline.draw(generator("augmentation", 0, epoch, number), shape, size) for number in range(BATCH)],
             size,
-        )
+        )[0]
         for epoch in range(8)
     ]
 

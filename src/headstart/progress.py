@@ -146,7 +146,7 @@ def counted_batches(loader: Iterable[Any], what: str) -> Iterator[Any]:
     with ProgressLine(what, images_of(loader)) as progress:
         for batch in loader:
             yield batch
-            progress.advance(len(batch.targets))
+            progress.advance(len(batch.positions))
 
 
 def images_of(loader: Any) -> int | None:

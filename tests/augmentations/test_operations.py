@@ -99,7 +99,8 @@ def test_a_batch_changes_like_single_images(plans: list[list[Step]], height: int
         assert single.dtype == np.uint8
         difference = np.abs(single.astype(int) - result.astype(int))
         abrupt = {"solarize", "posterize", "equalize", "autocontrast", "hue"} & {name for name, _ in plan[:-1]}
-        cuts = any(name in ("solarize", "posterize", "equalize") for name, _ in plan[1:]) or abrupt
+        # The hue of a pixel that is nearly grey depends on its last bit, which an operation before may round.
+        cuts = any(name in ("solarize", "posterize", "equalize", "hue") for name, _ in plan[1:]) or abrupt
         assert (np.median(difference) if cuts else np.quantile(difference, 0.98)) <= (6 if cuts else 4), plan
 
 

@@ -46,7 +46,7 @@ class Own(View):
 def done(views: list[View], on_device: bool, images: list[PixelArray] | None = None) -> torch.Tensor:
     pipeline, images = Pipeline(views), images or [PHOTO, PHOTO[:, :36]]
     drawn = [pipeline.draw(np.random.default_rng(n + 10), one.shape[:2], 32) for n, one in enumerate(images)]
-    return pipeline.pack(images, drawn, 32).done() if on_device else pipeline.stack(images, drawn, 32)
+    return pipeline.pack(images, None, drawn, 32)[0].done() if on_device else pipeline.stack(images, None, drawn, 32)[0]
 
 
 def test_views_work_in_the_order_of_the_list() -> None:
@@ -89,8 +89,8 @@ def test_precision_is_the_network_s_not_the_views(view: View) -> None:
 def test_drawn_parameters_pass_through_lightnings_plugin_for_half_precision() -> None:
     pipeline = Pipeline([CropResize()])
     drawn = [pipeline.draw(np.random.default_rng(0), (36, 44), 32)]
-    undone, *_ = HalfPrecision("bf16-true").convert_input((pipeline.pack([PHOTO], drawn, 32), torch.zeros(1)))
-    assert torch.equal(undone.done(), pipeline.pack([PHOTO], drawn, 32).done())
+    undone, *_ = HalfPrecision("bf16-true").convert_input((pipeline.pack([PHOTO], None, drawn, 32)[0], torch.zeros(1)))
+    assert torch.equal(undone.done(), pipeline.pack([PHOTO], None, drawn, 32)[0].done())
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_the_loader_sends_only_the_cropped_part_of_a_panorama(views: list[View])
     panorama = np.tile(PHOTO, (1, 60, 1))
     pipeline, images = Pipeline(views), [panorama, PHOTO]
     drawn = [pipeline.draw(np.random.default_rng(n), one.shape[:2], 32) for n, one in enumerate(images)]
-    packed = pipeline.pack(images, drawn, 32)
+    packed, _ = pipeline.pack(images, None, drawn, 32)
     assert max(packed.images.shape[-2:]) <= 64
-    apart = packed.done().int() - pipeline.stack(images, drawn, 32).int()
+    apart = packed.done().int() - pipeline.stack(images, None, drawn, 32)[0].int()
     assert apart.abs().float().mean() < 0.5
 
 

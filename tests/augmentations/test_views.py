@@ -77,7 +77,7 @@ def test_crops_keep_to_area_and_aspect(height: int, width: int, seed: int) -> No
 def batch_form(view: View, seeds: range) -> np.ndarray:
     pipeline = Pipeline([view])
     drawn = [pipeline.draw(np.random.default_rng(seed), PHOTO.shape[:2], 32) for seed in seeds]
-    done = pipeline.pack([PHOTO] * len(drawn), drawn, 32).done()
+    done = pipeline.pack([PHOTO] * len(drawn), None, drawn, 32)[0].done()
     return done.permute(0, 2, 3, 1).numpy()
 
 

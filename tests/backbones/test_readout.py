@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import toy_backbone
 
-from headstart.backbones import Backbone, read_from, torchvision_backbone, truncated
+from headstart.backbones import Backbone, MapRows, read_from, read_maps, torchvision_backbone, truncated
 from headstart.backbones.readout import Pool
 from headstart.errors import ConfigError
 from headstart.features.prefix import FrozenPrefix
@@ -84,3 +84,40 @@ def test_what_cannot_be_read_is_refused() -> None:
         read_from(toy_backbone(), pooling="median")
     with pytest.raises(ConfigError, match="already gives a vector"):
         read_from(torchvision_backbone("alexnet", weights=None, image_size=64), pooling="max")
+
+
+def test_maps_of_stages_are_rows_that_can_be_split() -> None:
+    plain = toy_backbone().eval()
+    read = read_maps(plain, ["stage3", "stage0"]).eval()
+    x = images(plain)
+    expected = [plain.forward_stages(x, 0, stop) for stop in (1, 4)]
+    assert read.pool.maps == [tuple(m.shape[1:]) for m in expected]
+    torch.testing.assert_close(read(x), torch.cat([m.flatten(1) for m in expected], dim=1))
+
+
+def test_maps_are_read_by_default_at_the_last_stage_of_each_stride() -> None:
+    assert read_maps(toy_backbone()).taps == (0, 3)  # stages 1 to 3 have the same stride
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_b_16", 64), ("swin_t", 64)])
+def test_tokens_and_channels_last_maps_are_read_as_maps(name: str, size: int) -> None:
+    """A change of the image's upper left corner moves the upper left of a map most."""
+    backbone = torchvision_backbone(name, None, size).eval()
+    read = read_maps(backbone, [backbone.stage_names[0 if name == "swin_t" else -1]]).eval()
+    assert isinstance(read.pool, MapRows)
+    ((channels, height, width),) = read.pool.maps
+    assert read.feature_dim == channels * height * width
+    one = images(backbone, 1)
+    other = one.clone()
+    other[..., :16, :16] += 3
+    with torch.no_grad():
+        moved = (read(one) - read(other)).abs().view(channels, height, width).sum(dim=0)
+    assert int(moved.argmax()) in ([0] if name == "vit_b_16" else [n * width + m for n in range(4) for m in range(4)])
+
+
+def test_a_stage_without_a_map_is_refused() -> None:
+    backbone = torchvision_backbone("alexnet", None, 64)
+    with pytest.raises(ConfigError, match=rf"head.stages: {backbone.stage_names[-1]} of alexnet gives no map"):
+        read_maps(backbone, [backbone.stage_names[-1]])
+    with pytest.raises(ConfigError, match="has no stage 'stage9'"):
+        read_maps(toy_backbone(), ["stage9"])

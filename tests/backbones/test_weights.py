@@ -69,7 +69,7 @@ def test_unused_sub_networks_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused_as_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no such file, but a folder; name a file in it, or .*local-dir:"):
+    with pytest.raises(WeightsError, match=r"this is a folder; name a file in it, or .*local-dir:"):
         torchvision_backbone("resnet18", weights=str(tmp_path), image_size=64)
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from headstart.cli import main
 from headstart.errors import ConfigError
-from headstart.settings.foreign import keep_inside, reads
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.targets import OTHERS
 
 CALLBACKS, PROFILERS = "pytorch_lightning.callbacks", "pytorch_lightning.profilers"
@@ -104,7 +104,7 @@ def test_what_a_run_writes_passes_as_it_is() -> None:
     before = OmegaConf.to_container(config)
     assert keep_inside(config, OUT) == []
     assert OmegaConf.to_container(config) == before
-    assert reads(config) == ["dataset.root=/data", "dataset.pictures=/p", "backbone.weights=/w"]
+    assert places_read(config) == ["dataset.root=/data", "dataset.pictures=/p", "backbone.weights=/w"]
 
 
 def test_a_trusted_package_says_where_it_writes() -> None:

@@ -38,6 +38,7 @@ def one_run(*arguments: str) -> dict:
         if group not in OWN_TESTS
         for name in choices(group)
         if group != "task" or name == "classification"  # other tasks need other data: tests/tasks
+        if name != "upconv"  # needs masks: tests/training/test_segmentation_runs.py
     ],
 )
 def test_small_groups(group: str, name: str) -> None:
@@ -78,7 +79,7 @@ def test_backbones(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", choices("dataset"))
+@pytest.mark.parametrize("name", [name for name in choices("dataset") if name != "image_mask"])  # needs masks, too
 def test_datasets(name: str, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [setting for setting in TINY if not setting.startswith("dataset.counts")]
     if name in RECIPES:

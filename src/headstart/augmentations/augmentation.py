@@ -38,6 +38,19 @@ class Augmentation:
     def __bool__(self) -> bool:
         return bool(self.names)
 
+    def check_labels(self) -> None:
+        """Raise ConfigError for views that do not move the label images of their images."""
+        for view in self.views:
+            if isinstance(view, AugMix):
+                raise ConfigError(
+                    "augmentation: augmix averages an image with moved copies of it, so its mask fits none of them;"
+                    " leave it out."
+                )
+            if not view.moves_labels:
+                raise ConfigError(
+                    f"augmentation: {type(view).__name__} does not say how masks move (View.move); leave it out."
+                )
+
     def settle(self, stages: Sequence[str], read_from: int) -> None:
         """Choose the stages of manifold mixup in a network with these stages; the head reads from ``read_from`` up.
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.augmentations.batch_operations import as_bytes
-from headstart.augmentations.view import PixelArray, Shape, View, as_range, mirrored
+from headstart.augmentations.view import LabelArray, PixelArray, Shape, View, as_range, mirrored
+from headstart.inputs.label_images import nearest_resized
 from headstart.settings.leaf_table import check_parameters
 
 MOST_SIDE = 2**14  # pixels of the short side; larger images are decoded at a smaller size
@@ -54,8 +56,12 @@ class FlipCrop(View):
         """Return the crop (size, size, 3), after padding a smaller image."""
         pads = self._pads(image.shape[:2], size)
         if any(map(sum, pads)):
-            image = np.pad(image, [*pads, (0, 0)], mode="reflect" if min(image.shape[:2]) > 1 else "edge")
+            image = np.pad(image, [*pads, (0, 0)][: image.ndim], mode="reflect" if min(image.shape[:2]) > 1 else "edge")
         return mirrored(image[drawn.top : drawn.bottom, drawn.left : drawn.right], drawn.mirrored)
+
+    def move(self, labels: LabelArray, drawn: CropPart, size: int, outside: Any) -> LabelArray:
+        """Return the same crop (size, size); padding is a reflection, as in the image."""
+        return self.apply(labels, drawn, size)
 
 
 class CropResize(View):
@@ -109,6 +115,11 @@ class CropResize(View):
         part = image[drawn.top : drawn.bottom, drawn.left : drawn.right]
         resized = cv2.resize(part, (size, size), interpolation=_filter(drawn, size))
         return mirrored(resized, drawn.mirrored)  # type: ignore[arg-type]
+
+    def move(self, labels: LabelArray, drawn: CropPart, size: int, outside: Any) -> LabelArray:
+        """Return the same part (size, size)."""
+        part = labels[drawn.top : drawn.bottom, drawn.left : drawn.right]
+        return mirrored(nearest_resized(part, (size, size)), drawn.mirrored)
 
     def cut(self, image: PixelArray, drawn: CropPart) -> tuple[PixelArray, CropPart]:
         """Return the part alone, which is much smaller for a panorama."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from headstart.augmentations.operations import Step
 from headstart.augmentations.policies import Operations
-from headstart.augmentations.view import PixelArray, Shape, View, as_range
+from headstart.augmentations.view import LabelArray, PixelArray, Shape, View, as_range
 from headstart.settings.leaf_table import check_parameters
 
 
@@ -102,6 +103,12 @@ class RandomErasing(View):
         image = image.copy()
         image[drawn.within(image.shape[:2])] = self._filling(drawn, image.shape[:2])
         return image
+
+    def move(self, labels: LabelArray, drawn: Rectangle, size: int, outside: Any) -> LabelArray:
+        """Return a copy without labels in the rectangle, which shows nothing of the image."""
+        labels = labels.copy()
+        labels[drawn.within((labels.shape[0], labels.shape[1]))] = outside
+        return labels
 
     def apply_batch(self, images: Tensor, drawn: Sequence[Rectangle], size: int) -> Tensor:
         """Fill the same rectangles with the same noise as ``apply``."""

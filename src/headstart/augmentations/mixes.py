@@ -25,7 +25,7 @@ class BatchMixing:
     stage: str | None = None  # the stage whose output is mixed; None: the images
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Return mixed images (N, C, H, W), or mixed outputs of a stage (N, ...)."""
+        """Return mixed images (N, C, H, W), mixed outputs of a stage (N, ...), or mixed soft label images."""
         if self.share == 1 and self.box is None:
             return x
         others = x[torch.from_numpy(self.partner).to(x.device)]

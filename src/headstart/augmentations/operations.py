@@ -24,12 +24,13 @@ Rotation, shear and translation fill the uncovered area with black.
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.augmentations.view import PixelArray
+from headstart.augmentations.view import LabelArray, PixelArray
 
 Step = tuple[str, float]  # an operation and its magnitude
 Matrix = NDArray[np.float64]
@@ -48,6 +49,28 @@ def apply_steps(image: PixelArray, steps: Sequence[Step]) -> PixelArray:
     for name, magnitude in steps:
         image = OPERATIONS[name](image, magnitude)
     return image
+
+
+def move_labels(labels: LabelArray, steps: Sequence[Step], outside: Any) -> LabelArray:
+    """Return a label image (H, W) after the geometric ones of the steps, by the nearest pixel."""
+    height, width = labels.shape
+    for name, magnitude in steps:
+        if name not in GEOMETRIC:
+            continue
+        x, y = source_matrix(name, magnitude, height, width) @ _places(height, width)
+        column, row = np.floor(x + 0.5).astype(np.int64), np.floor(y + 0.5).astype(np.int64)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        moved = np.full(height * width, outside, labels.dtype)
+        moved[inside] = labels[row[inside], column[inside]]
+        labels = moved.reshape(height, width)
+    return labels
+
+
+@lru_cache(maxsize=4)
+def _places(height: int, width: int) -> Matrix:
+    """Return the place (x, y, 1) of every pixel, (3, height * width)."""
+    rows, columns = np.indices((height, width)).reshape(2, -1)
+    return np.stack([columns, rows, np.ones(height * width)]).astype(np.float64)
 
 
 def source_matrix(name: str, magnitude: float, height: int, width: int) -> Matrix:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.augmentations.view import PixelArray, Shape, View
+from headstart.augmentations.view import LabelArray, PixelArray, Shape, View
 from headstart.errors import ConfigError
+from headstart.inputs.label_images import IGNORED
 
 Drawn = list[list[Any]]  # for each output image, the draw of each view
 
@@ -92,8 +93,14 @@ class Pipeline(Sequence[View]):
             images = _where_drawn(self.views[number], images, steps, size)
         return images
 
-    def pack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> "PendingBatch":
-        """Apply the loader's views, cut off what later views do not read, and return a batch that applies them."""
+    def pack(
+        self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Drawn], size: int
+    ) -> tuple["PendingBatch", Any]:
+        """Apply the loader's views, cut off what later views do not read, and return a batch that applies them.
+
+        Targets are returned as ``stack`` does, with all views.
+        """
+        targets = self.moved(targets, drawn, size)
         start = self.batch_from
         partial = [self.apply(image, own, size, start) for image, own in zip(images, drawn, strict=True)]
         if self.views[start].crops:
@@ -103,7 +110,7 @@ class Pipeline(Sequence[View]):
         padded = np.zeros((len(in_order), height, width, 3), np.uint8)
         for place, image in zip(padded, in_order, strict=True):
             place[: image.shape[0], : image.shape[1]] = image
-        return PendingBatch(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size)
+        return PendingBatch(torch.from_numpy(padded).permute(0, 3, 1, 2), drawn, self, size), targets
 
     def _cut(
         self, images: Sequence[list[PixelArray]], drawn: Sequence[Drawn], number: int
@@ -118,11 +125,34 @@ class Pipeline(Sequence[View]):
                 branch[number] = cut[min(place, len(cut) - 1)][1]
         return parts, adapted
 
-    def stack(self, images: Sequence[PixelArray], drawn: Sequence[Drawn], size: int) -> Tensor:
-        """Apply all views; return uint8 (branches * N, 3, size, size), ordered as in ``apply_batch``."""
+    def stack(
+        self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Drawn], size: int
+    ) -> tuple[Tensor, Any]:
+        """Apply all views; return uint8 (branches * N, 3, size, size), ordered as in ``apply_batch``, and targets.
+
+        A list of label images becomes (branches * N, size, size) in the same order; other targets stay as they are.
+        """
         done = [self.apply(image, own, size) for image, own in zip(images, drawn, strict=True)]
         rows = [own[branch] for branch in range(self.branches) for own in done]
-        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), self.moved(targets, drawn, size)
+
+    def moved(self, targets: Any, drawn: Sequence[Drawn], size: int) -> Any:
+        """Return a list of label images as the views move them, (branches * N, size, size); other targets unchanged."""
+        if not isinstance(targets, list):
+            return targets
+        rows = []
+        for branch in range(self.branches):
+            for labels, own in zip(targets, drawn, strict=True):
+                for view, step in zip(self.views, own[branch], strict=True):
+                    labels = labels if step is None else view.move(labels, step, size, outside_of(labels))
+                rows.append(labels)
+        moved = torch.from_numpy(np.stack(rows))
+        return moved if moved.is_floating_point() else moved.long()
+
+
+def outside_of(labels: LabelArray) -> Any:
+    """Return the value of pixels outside a label image: -1 for classes, NaN for numbers."""
+    return np.nan if labels.dtype.kind == "f" else IGNORED
 
 
 class PendingBatch:

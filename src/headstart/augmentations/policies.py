@@ -1,13 +1,14 @@
 """Apply a list of operations to each image."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from headstart.augmentations.batch_operations import apply_steps_batch
-from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps
-from headstart.augmentations.view import PixelArray, Shape, View
+from headstart.augmentations.operations import GEOMETRIC, Step, apply_steps, move_labels
+from headstart.augmentations.view import LabelArray, PixelArray, Shape, View
 from headstart.errors import ConfigError, nearest
 from headstart.settings.leaf_table import check_parameters
 
@@ -37,6 +38,10 @@ class Operations(View):
     def apply(self, image: PixelArray, drawn: list[Step], size: int) -> PixelArray:
         """Return the image after the steps; the size does not change."""
         return apply_steps(image, drawn)
+
+    def move(self, labels: LabelArray, drawn: list[Step], size: int, outside: Any) -> LabelArray:
+        """Return the label image after the steps that move pixels; others leave it as it is."""
+        return move_labels(labels, drawn, outside)
 
     def apply_batch(self, images: Tensor, drawn: Sequence[list[Step]], size: int) -> Tensor:
         """Return the images after their steps."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PixelArray = NDArray[np.uint8]
+LabelArray = NDArray[Any]  # (H, W): a class or a number for each pixel
 Shape = tuple[int, int]  # height and width in pixels
 
 
@@ -42,6 +43,18 @@ class View:
         """Apply the draw to one image (H, W, 3)."""
         raise NotImplementedError
 
+    def move(self, labels: LabelArray, drawn: Any, size: int, outside: Any) -> LabelArray:
+        """Return a label image (H, W) as ``apply`` moves its image, by the nearest pixel.
+
+        Pixels that come from outside the image, or show nothing of it, get the value ``outside``.
+        """
+        raise NotImplementedError
+
+    @property
+    def moves_labels(self) -> bool:
+        """Return whether ``move`` is implemented; otherwise the view does not fit label images."""
+        return type(self).move is not View.move
+
     def cut(self, image: PixelArray, drawn: Any) -> tuple[PixelArray, Any]:
         """Return the part of the image that a cropping view reads, and the draw relative to that part."""
         return image, drawn
@@ -56,7 +69,7 @@ class View:
         return image if drawn is None else self.apply(image, drawn, size)
 
 
-def mirrored(image: PixelArray, mirror: bool) -> PixelArray:
+def mirrored(image: NDArray[Any], mirror: bool) -> NDArray[Any]:
     """Return the image, mirrored left to right if ``mirror``, in contiguous memory as OpenCV needs it."""
     return np.ascontiguousarray(image[:, ::-1] if mirror else image)
 

@@ -2,16 +2,18 @@
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.efficientnet_lite import efficientnet_lite
-from headstart.backbones.readout import read_from, truncated
+from headstart.backbones.readout import MapRows, read_from, read_maps, truncated
 from headstart.backbones.timm_backbones import timm_backbone
 from headstart.backbones.torchvision_backbones import torchvision_backbone
 
 __all__ = [
     "Backbone",
+    "MapRows",
     "Preprocessing",
     "WeightsInfo",
     "efficientnet_lite",
     "read_from",
+    "read_maps",
     "timm_backbone",
     "torchvision_backbone",
     "truncated",

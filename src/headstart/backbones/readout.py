@@ -1,5 +1,6 @@
 """Choose where features are read: at the top of a backbone, at a lower stage, or at several stages."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -96,3 +97,79 @@ def truncated(backbone: Backbone, count: int) -> Backbone:
 def channels_last_dim(shape: Sequence[int]) -> bool:
     """Return whether a square map (a, b, c) is (H, W, C): a equals b, but not c."""
     return len(shape) == 3 and shape[0] == shape[1] != shape[2]
+
+
+class MapRows(nn.Module):
+    """Lay the maps of several stages side by side in one row per image, without pooling.
+
+    ``shapes`` are those of the stages' outputs, without the batch: (C, H, W), (H, W, C), or tokens (T, C) of a square
+    grid, which may follow one class token. ``maps`` are the same as (C, H, W).
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.maps = [map_shape(shape) for shape in self.shapes]
+
+    def extra_repr(self) -> str:
+        """Return the shapes, for print and for the key of cached features."""
+        return f"{self.shapes}"
+
+    def forward(self, *outputs: Tensor) -> Tensor:
+        """Return rows (N, sum of C H W) of the outputs of the stages."""
+        rows = [self._as_map(x, shape) for x, shape in zip(outputs, self.maps, strict=True)]
+        return torch.cat([x.flatten(1) for x in rows], dim=1)
+
+    @staticmethod
+    def _as_map(x: Tensor, shape: tuple[int, int, int] | None) -> Tensor:
+        """Return an output as (N, C, H, W)."""
+        assert shape is not None
+        _, height, width = shape
+        if x.ndim == 3:  # tokens: the class token comes first
+            return x[:, x.shape[1] - height * width :].transpose(1, 2).unflatten(2, (height, width))
+        return x.permute(0, 3, 1, 2) if channels_last_dim(x.shape[1:]) else x
+
+
+def map_shape(shape: Sequence[int]) -> tuple[int, int, int] | None:
+    """Return the shape (C, H, W) of a stage's output read as a map; None for a vector or tokens without a grid."""
+    if len(shape) == 3:
+        a, b, c = shape
+        return (c, a, b) if channels_last_dim(shape) else (a, b, c)
+    if len(shape) != 2:
+        return None
+    tokens, channels = shape
+    for side in (math.isqrt(tokens), math.isqrt(tokens - 1)):
+        if side > 1 and side * side in (tokens, tokens - 1):
+            return channels, side, side
+    return None
+
+
+def read_maps(backbone: Backbone, stages: Sequence[str] | None = None, most: int = 4) -> Backbone:
+    """Return the same network with the maps of these stages in one row, without the stages above them.
+
+    ``stages`` None means the last stage of each of the last ``most`` strides. The new ``pool`` is a ``MapRows``. Raises
+    ConfigError for an unknown stage, and for one without a map.
+    """
+    check_setting("head.stages", stages)
+    names, shapes = backbone.stage_names, backbone.output_shapes()
+    maps = dict(zip(names, map(map_shape, shapes), strict=True))
+    if stages is None:
+        last = {shape[1:]: name for name, shape in maps.items() if shape is not None}  # a later stage of a stride wins
+        if not last:
+            raise ConfigError(f"{backbone.name} gives no map in any stage: choose another backbone.")
+        chosen = list(last.values())[-most:]
+    else:
+        for name in stages:
+            if name not in names:
+                raise ConfigError(f"head.stages: {backbone.name} has no stage '{name}'.{nearest(name, names)}")
+            if maps[name] is None:
+                with_maps = [one for one in names if maps[one] is not None]
+                raise ConfigError(
+                    f"head.stages: {name} of {backbone.name} gives no map for each place of an image; choose some of"
+                    f" {', '.join(with_maps)}."
+                )
+        chosen = [name for name in names if name in stages]  # in the order of the network
+    taps = [names.index(name) for name in chosen]
+    kept = [(name, backbone.stages[name]) for name in names[: taps[-1] + 1]]
+    pool = MapRows([shapes[tap] for tap in taps])
+    return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps, backbone.signature)

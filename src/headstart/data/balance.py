@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.data.batches import BalancedBatches, EvenBatches
 from headstart.inputs.collection import Targets
 from headstart.solvers.class_weights import class_weights
@@ -14,11 +17,16 @@ def batches_of(targets: Targets, batch_size: int, seed: int, balance: str) -> Ev
     return EvenBatches(len(targets), batch_size, seed)
 
 
-def balance_text(targets: Targets, class_names: Sequence[str], balance: str) -> str:
-    """Return the line about ``dataset.balance`` at the start of a run; empty for "none"."""
+def balance_text(
+    targets: Targets, class_names: Sequence[str], balance: str, weights: NDArray[np.float64] | None = None
+) -> str:
+    """Return the line about ``dataset.balance`` at the start of a run; empty for "none".
+
+    ``weights`` are those of the loss, if it has any.
+    """
     if balance == "none":
         return ""
-    weights = class_weights(targets, len(class_names))
+    weights = class_weights(targets, len(class_names)) if weights is None else weights
     low, high = int(weights.argmin()), int(weights.argmax())
     if balance == "loss":
         span = [f"{weights[label]:.2g} ({class_names[label]})" for label in (low, high)]

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,6 +13,7 @@ from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Targets
 from headstart.inputs.decoding import PixelArray
 from headstart.inputs.images import Images
+from headstart.inputs.label_targets import LabelTargets
 from headstart.seeds import generator
 
 
@@ -40,11 +42,15 @@ class Views(Protocol):
     def draw(self, rng: np.random.Generator, shape: tuple[int, int], size: int) -> Any:
         """Draw the parameters of the views for an image of this height and width."""
 
-    def stack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Tensor:
-        """Return stored values (branches * N, C, S, S): the first version of each image, then the second, and so on."""
+    def stack(self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Any], size: int) -> tuple[Tensor, Any]:
+        """Return stored values (branches * N, C, S, S) and targets.
 
-    def pack(self, images: Sequence[PixelArray], drawn: Sequence[Any], size: int) -> Any:
-        """Return an object whose ``done()`` applies the last views and returns the same tensor."""
+        The first version of each image comes first, then the second, and so on. Targets that are a list of label images
+        (H, W) move with the images and become (branches * N, S, S); others stay as they are.
+        """
+
+    def pack(self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Any], size: int) -> tuple[Any, Any]:
+        """Return an object whose ``done()`` applies the last views to the images, and targets."""
 
 
 class ImageSplit(Dataset[Batch]):
@@ -53,12 +59,13 @@ class ImageSplit(Dataset[Batch]):
     def __init__(
         self,
         images: Images,
-        targets: Targets,
+        targets: Targets | LabelTargets,
         size: int,
         views: Views | None = None,
         view_seed: int = 0,
     ) -> None:
-        self.images, self.targets, self.size = images, targets, size
+        self.images, self.size = images, size
+        self.targets: Any = targets  # (N, ...); label images are read on demand
         self.views, self.view_seed = views if views else None, view_seed
         side = self.views.source_side(size) if self.views is not None else None
         self.source = images if side is None else images.finer(side)  # the images that views are made from
@@ -95,16 +102,30 @@ class ImageSplit(Dataset[Batch]):
 
         ``pack`` returns an object that the device finishes. Random numbers depend only on (seed, epoch, position).
         """
+        return self._viewed(keys, None, pack)[0]
+
+    def _viewed(self, keys: Sequence[tuple[int, int]], targets: Any, pack: bool = False) -> tuple[Any, Any]:
+        """Return the images as ``view_tensor`` does, and their targets, which may move with them."""
         images = [self.source[index] for _, index in keys]
+        if self.views is not None and isinstance(targets, LabelTargets):
+            decoder = self.source.decoder
+            targets = [
+                targets.of_image(index, image.shape[:2], decoder)
+                for (_, index), image in zip(keys, images, strict=True)
+            ]
+            if not self.views.crops:
+                targets = [centre_crop(target, self.size) for target in targets]
+        elif targets is not None:
+            targets = torch.from_numpy(targets[np.array([index for _, index in keys], dtype=np.int64)])
         if self.views is None or not self.views.crops:
             images = [centre_crop(image, self.size) for image in images]
         if self.views is None:
-            return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+            return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), targets
         drawn = [
             self.views.draw(generator("augmentation", self.view_seed, epoch, index), image.shape[:2], self.size)
             for (epoch, index), image in zip(keys, images, strict=True)
         ]
-        return (self.views.pack if pack else self.views.stack)(images, drawn, self.size)
+        return (self.views.pack if pack else self.views.stack)(images, targets, drawn, self.size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,11 +137,11 @@ class ImageSplit(Dataset[Batch]):
         """Return the batch of these positions or (epoch, position) pairs."""
         pairs = [key if isinstance(key, tuple) else (0, int(key)) for key in keys]
         indices = np.array([index for _, index in pairs], dtype=np.int64)
-        targets, positions = torch.from_numpy(self.targets[indices]), torch.from_numpy(indices)
-        return Batch(self.view_tensor(pairs, self.packs), targets, positions, self.branches)
+        inputs, targets = self._viewed(pairs, self.targets, self.packs)
+        return Batch(inputs, targets, torch.from_numpy(indices), self.branches)
 
 
-def centre_crop(image: PixelArray, size: int) -> PixelArray:
-    """Return the central size x size pixels."""
+def centre_crop(image: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return the central size x size pixels of an image (H, W, C) or a label image (H, W)."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]

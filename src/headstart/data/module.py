@@ -125,6 +125,7 @@ class ImageData(pl.LightningDataModule):
 
     signature: Signature = RGB  # of the decoded images
     reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
+    gives_masks = False  # whether targets are label images
 
     def default_name(self, root: str | None) -> str:
         """Return the data set's name for tables, used if dataset.name is not set."""
@@ -138,10 +139,7 @@ class ImageData(pl.LightningDataModule):
         """Return the result of ``collect``, which is called once."""
         if self._found is None:
             self.not_used, self.warnings = [], []
-            if not (self.targets.from_folders or self.reads_labels):
-                raise ConfigError(f"task={self.task} needs a list of images and targets: use dataset=csv.")
-            if counted := _counts_classes(self):
-                raise ConfigError(f"{counted} needs one class an image, and task={self.task} is not so: leave it out.")
+            _check_kind(self)
             class_names, splits = self.collect()
             if self.groups is not None:
                 splits = {name: grouped_by_name(split, self.groups) for name, split in splits.items()}
@@ -202,6 +200,10 @@ class ImageData(pl.LightningDataModule):
         labelled = {name: (split.ids, split.targets, split.images.contents) for name, split in ready.items()}
         self.warnings += [sentence] if (sentence := conflicting_labels(labelled, self._text)) else []
 
+    def targets_of(self, collection: Collection, decoder: Decoder, size: int, split: str) -> Any:
+        """Return the targets of a split: an array (N, ...), or label images that are read on demand."""
+        return collection.targets
+
     def contents_hash(self) -> str:
         """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
         splits = [getattr(self, name) for name in SPLITS]
@@ -240,12 +242,11 @@ class ImageData(pl.LightningDataModule):
             unreadable |= decoded.unreadable
             if decoded.unreadable:
                 collection = splits[name] = collection.take(decoded.kept)
-            contents = content_digest(collection.ids, collection.plain_targets, decoded.contents)
-            digest.update(f"{name} {contents}".encode())
-            self.split_fingerprints[name] = contents
+            targets = self.targets_of(collection, decoder, size, name)
+            self.split_fingerprints[name] = content_digest(collection.ids, plain(targets), decoded.contents)
+            digest.update(f"{name} {self.split_fingerprints[name]}".encode())
             images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
-            drawn = views if name == "train" else None
-            ready[name] = ImageSplit(images, collection.targets, size, drawn, self.augmentation_seed)
+            ready[name] = ImageSplit(images, targets, size, views if name == "train" else None, self.augmentation_seed)
         if self.on_error != "skip":
             refuse(unreadable, images_in_all)
         self.skipped += unreadable
@@ -344,6 +345,18 @@ class ImageData(pl.LightningDataModule):
 
     def _loader(self, split: ImageSplit, **kwargs: Any) -> DataLoader[Batch]:
         return load_split(split, self.num_workers, stream("loader", self.order_seed), **kwargs)
+
+
+def _check_kind(data: ImageData) -> None:
+    """Raise ConfigError unless the data set gives targets of its task's kind."""
+    if data.targets.from_masks != data.gives_masks:
+        needs = f"task={data.task} needs a label image for each image: use dataset=image_mask."
+        gives = f"dataset=image_mask gives label images, and task={data.task} uses none: use task=segmentation."
+        raise ConfigError(needs if data.targets.from_masks else gives)
+    if not (data.targets.from_folders or data.reads_labels):
+        raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
+    if counted := _counts_classes(data):
+        raise ConfigError(f"{counted} needs one class an image, and task={data.task} is not so: leave it out.")
 
 
 def _counts_classes(data: ImageData) -> str:

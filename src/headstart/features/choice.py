@@ -103,7 +103,7 @@ class EngineChoice:
 
     def _candidates(self) -> list[str]:
         work = self.work
-        if not work.prefix.pooled:  # layers trained on top amplify rounding differences
+        if work.prefix.exact:  # layers trained on top amplify rounding differences
             return ["torch"]
         if work.on_plain_cpu:
             enough = work.images * work.prefix.image_size**2 >= WORTH_TIMING

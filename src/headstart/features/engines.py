@@ -42,8 +42,8 @@ class TorchEngine:
     """PyTorch, in mixed precision on request.
 
     If all stages are frozen, batch norm is folded into convolutions and the layout is channels-last. If layers are
-    trained on top, stages run unchanged, because training amplifies rounding differences. Such a run gives exactly the
-    numbers of a run without cached features.
+    trained on top, or maps are read, stages run unchanged, because training amplifies rounding differences. Such a run
+    gives exactly the numbers of a run without cached features.
     """
 
     name = "torch"
@@ -54,7 +54,7 @@ class TorchEngine:
     ) -> None:
         self.device, self.autocast = device, autocast
         network = copy.deepcopy(prefix)
-        if prefix.pooled and fold:
+        if not prefix.exact and fold:
             network.channels_last = True
             network.stages = nn.ModuleList([_folded(stage) for stage in network.stages])
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

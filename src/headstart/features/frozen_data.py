@@ -111,7 +111,7 @@ class FrozenData(pl.LightningDataModule):
         rows = self._averaged_rows(name, split) if self.averaged else self._get(name, split).rows
         if rows is None:
             return images()
-        size = max(self.data.batch_size, POOLED_BATCH) if self.keeper.prefix.pooled else self.data.batch_size
+        size = self.data.batch_size if self.keeper.prefix.exact else max(self.data.batch_size, POOLED_BATCH)
         order = Mixed(len(split), size) if mixed else None
         return self._recorded(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 

@@ -1,6 +1,7 @@
 """Give the trainer batches of features by indexing rows, without a DataLoader."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +18,21 @@ class FeatureBatches:
     """Batches of features that enter the stage ``entry``, as a loader gives batches of images.
 
     The order is that of ``shuffled``; without it, batches of ``batch_size`` in order. The rows hold all images for the
-    first view, then for the second, and so on; the epoch chooses one of the ``views`` in turn.
+    first view, then for the second, and so on; the epoch chooses one of the ``views`` in turn. ``targets`` (N, ...) are
+    an array, or label images that are read on demand.
     """
 
     def __init__(
         self,
         rows: Rows,
-        targets: NDArray[np.int64],
+        targets: Any,
         batch_size: int,
         entry: int,
         shuffled: EvenBatches | None = None,
         views: int = 1,
     ) -> None:
         self.rows, self.targets, self.views, self.entry = rows, targets, views, entry
-        self.dataset = self.labels = torch.from_numpy(targets)  # one entry per image, as in a DataLoader
+        self.dataset = targets  # one entry per image, as in a DataLoader
         self.batch_size, self.batch_sampler = batch_size, shuffled  # Lightning sets its epoch
         self.passes = 0.0  # how often all rows were asked for
         self.straight_on = straight_on(len(targets), batch_size)
@@ -54,5 +56,5 @@ class FeatureBatches:
     def _batch(self, positions: NDArray[np.int64]) -> Batch:
         view = self.batch_sampler.epoch % self.views if self.batch_sampler is not None else 0
         values = self.rows.take(positions + view * len(self.targets))
-        indices = torch.from_numpy(positions)
-        return Batch(values, self.labels[indices], indices, entry=self.entry)
+        targets = torch.from_numpy(self.targets[positions])
+        return Batch(values, targets, torch.from_numpy(positions), entry=self.entry)

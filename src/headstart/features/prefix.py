@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from headstart.backbones import Backbone
+from headstart.backbones import Backbone, MapRows
 from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
 from headstart.versions import code_version, package_version
@@ -31,6 +31,7 @@ class FrozenPrefix(nn.Module):
         self.name, self.stage_names = backbone.name, names
         self.stop = stop  # the stage that its outputs enter
         self.pooled = stop == len(backbone.stage_names)
+        self.exact = not self.pooled or isinstance(backbone.pool, MapRows)  # whether rounding has to be PyTorch's own
         self.taps = backbone.taps if self.pooled else ()
         self.stages = nn.ModuleList([backbone.stages[name] for name in names])
         self.pool = backbone.pool if self.pooled else nn.Identity()

@@ -14,7 +14,7 @@ class Batch(NamedTuple):
     """
 
     inputs: Any
-    targets: Tensor  # (N, ...), as the task has them
+    targets: Tensor  # (N, ...), as the task has them; (views * N, ...) where they move with the views
     positions: Tensor  # int64 (N,), places in the split
     views: int = 1  # of each item
     entry: int = 0  # the stage that the inputs enter: 0 as the data set gives them, the number of stages for features

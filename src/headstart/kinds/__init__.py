@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.errors import DataError
@@ -11,8 +11,9 @@ from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.regression import NumberKind
+from headstart.kinds.segmentation import SegmentationKind
 from headstart.kinds.several import SeveralKind
-from headstart.settings.parts import MOST_PARTS, PART_NAME, SEVERAL, given_parts, given_primary
+from headstart.settings.parts import MOST_PARTS, OPTIONS, PART_NAME, SEVERAL, given_parts, given_primary
 
 __all__ = [
     "DEFAULT",
@@ -29,7 +30,8 @@ __all__ = [
     "task_name",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ClassKind(), NumberKind(), LabelSetKind())}
+_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
 
@@ -61,7 +63,7 @@ def _several_in(record: Mapping[str, Any]) -> SeveralKind:
     if not isinstance(parts, Mapping) or not 0 < len(parts) <= MOST_PARTS or primary not in parts:
         raise DataError("run.json does not say what its outputs are, or which of them is primary")
     for name, kind in parts.items():
-        if not (isinstance(kind, str) and kind in KINDS and PART_NAME.fullmatch(str(name))):
+        if not (isinstance(kind, str) and kind in OPTIONS and PART_NAME.fullmatch(str(name))):
             raise DataError(f"run.json has the output {str(name)[:40]!r}, which is of no kind that is known")
     return SeveralKind({str(name): KINDS[kind] for name, kind in parts.items()}, str(primary))
 

@@ -21,6 +21,8 @@ from headstart.settings.rules import (
     existing_images,
     existing_table,
     existing_weights,
+    given_root,
+    is_file,
 )
 from headstart.settings.sources import check_source, source_of
 from headstart.settings.targets import check_packages, check_targets
@@ -39,6 +41,7 @@ LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
 TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+MASK_CLASS = "headstart.masks.ImageMask"
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -96,6 +99,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_trainer(settings)
     check_callbacks(settings)
     check_augmentation(settings)
+    check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
     check_places(settings)
 
@@ -181,6 +185,22 @@ def check_augmentation(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"augmentation.policy={augmentation['policy']}: only augmentation=learned reads it.")
 
 
+def check_masks(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that do not fit images with masks."""
+    if settings["dataset"].get("_target_") != MASK_CLASS:
+        return
+    for key in ("test_views", "strategy.views", "features.views"):
+        group, _, name = key.rpartition(".")
+        value = (settings.get(group) or {}).get(name) if group else settings.get(name)
+        if value is not None:
+            raise ConfigError(
+                f"{key}={value}: views of an image show other pixels, and with dataset=image_mask each pixel has a"
+                " target; leave it null."
+            )
+    if settings.get("references"):
+        raise ConfigError("references=[raw_pixels] needs one target an image, not masks; leave it empty.")
+
+
 def check_references(names: Iterable[str]) -> list[str]:
     """Return the names of references. Raises ConfigError for one that does not exist."""
     known = list(names)
@@ -218,6 +238,8 @@ def check_places(settings: Mapping[str, Any]) -> None:
     if target == TABLE_CLASS:
         existing_table(root)
         existing_images(settings["dataset"].get("pictures"))
+    if target == MASK_CLASS and not is_file(given_root(root)):
+        existing_folder(root)
     if target in EMBEDDED:
         check_no_root(target.rsplit(".", 1)[-1].lower(), root)
     weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")

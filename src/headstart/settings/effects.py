@@ -10,7 +10,9 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "": frozenset(
         "output_dir logger references allow_targets sweep hydra seed".split()
     ),  # the seed acts through seeds.*
-    "dataset": frozenset("root name pictures allow_outside num_workers download on_error near_duplicates".split()),
+    "dataset": frozenset(
+        "root name pictures allow_outside num_workers download on_error palette near_duplicates".split()
+    ),
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
         " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"

@@ -110,6 +110,8 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
+    "palette": optional(text("the path of a file with a colour and a name a line")),
+    "ignore_index": optional(whole(0, 65535, such=", such as 255")),
     "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
 }  # fmt: skip
@@ -181,6 +183,7 @@ STRATEGY = {
 TASK = {
     "label_smoothing": BELOW_ONE,
     "loss": one_of("mse", "mae", "huber", "bins"),
+    "dice": NOT_NEGATIVE,
     "bins": whole(3, 1000),
     "parts": mapping("outputs by name, as in {species: {kind: classification, column: label}}"),
     "weights": optional(either(one_of("uncertainty"), mapping("weights"),
@@ -196,6 +199,7 @@ HEAD = {
     "init": one_of("default", "zeros", "gaussian", "class_means"),
     "hidden": either(whole(1), listed(whole(1), "", 1, 2), words="one or two widths, as in [256] or [512,128]"),
     "scale": POSITIVE,
+    "width": whole(8, 4096, such=", such as 64"),
 }  # fmt: skip
 OPTIMIZER = {
     "lr": RATE,

@@ -20,7 +20,8 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
     check_parameters("dataset", settings)
     _check_folds(settings.get("folds"), settings.get("fold", 0), settings.get("test_split"))
     given_splits(settings.get("splits"))
-    given_classes(settings.get("classes"))
+    if not (isinstance(settings.get("classes"), str) and "ignore_index" in settings):  # masks may have a file of names
+        given_classes(settings.get("classes"))
     _check_groups(settings.get("groups"), settings.get("group_column"))
     crop, resize = settings.get("crop_fraction"), settings.get("resize", "crop")
     if crop not in (None, 1) and resize != "crop":  # 1 crops nothing

@@ -13,8 +13,9 @@ from headstart.errors import ConfigError
 OWN = tuple(
     f"headstart.{place}"
     for place in (
-        "augmentations", "backbones", "data", "features.settings", "optimization.schedules", "strategies", "tasks",
-        "training.averaging", "training.batch_images", "records.curves", "training.histograms", "training.progress",
+        "augmentations", "backbones", "data", "features.settings", "masks", "optimization.schedules", "strategies",
+        "tasks", "training.averaging", "training.batch_images", "records.curves", "training.histograms",
+        "training.progress",
     )
 )  # fmt: skip
 OTHERS = (

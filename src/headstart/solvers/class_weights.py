@@ -9,5 +9,9 @@ def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float6
 
     The mean weight over images is 1, as with scikit-learn's ``class_weight="balanced"``.
     """
-    counts = np.bincount(targets, minlength=classes)
-    return len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights_of_counts(np.bincount(targets, minlength=classes))
+
+
+def weights_of_counts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the same weights from the number of images, or pixels, of each class, (classes,)."""
+    return counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))

@@ -21,7 +21,7 @@ from headstart.solvers.features import Features
 from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import SolvedStrategy
-from headstart.tasks import Several, Task
+from headstart.tasks import Segmentation, Several, Task
 from headstart.tasks.heads import put_linear
 from headstart.tasks.several import fit_parts, parts_of
 
@@ -36,7 +36,7 @@ class LinearProbe(SolvedStrategy):
     breaks ties. The head includes the standardisation, so that the network takes plain images.
     """
 
-    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "several")
+    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation", "several")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,6 +52,8 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier for each strength and put the best into the head."""
 
         def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
+            if isinstance(task, Segmentation):
+                return task.fit_probe(train, validation, self.strengths, on_row, self.loss)
             return fit_probe_once(train, validation, task, self.strengths, self.loss, on_row)
 
         probe, each = fit_parts(self.task, fit, train, validation, on_row)
@@ -64,6 +66,10 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier with the chosen strength."""
         fitted = []
         for name, task, own in parts_of(self.task, images):
-            probe = fit_probe(own, own, task, [self.chosen[name]], self.loss)
+            strengths = [self.chosen[name]]
+            if isinstance(task, Segmentation):
+                probe = task.fit_probe(own, own, strengths, loss=self.loss)
+            else:
+                probe = fit_probe(own, own, task, strengths, self.loss)
             fitted.append((probe.weight, probe.bias))
         put_linear(self.head, *map(torch.cat, zip(*fitted, strict=True)))

@@ -10,9 +10,9 @@ from headstart import ranks
 from headstart.backbones import Backbone
 from headstart.inputs.batch import Batch
 from headstart.inputs.signature import reconcile
-from headstart.precision import at_least_single
 from headstart.strategies.plan import TrainingPlan
 from headstart.tasks import EpochScores, Task
+from headstart.tasks.scores import kept_of
 
 
 class HeadedBackbone(pl.LightningModule):
@@ -34,6 +34,7 @@ class HeadedBackbone(pl.LightningModule):
         self.register_buffer("pixel_shift", self.normalisation.shift, persistent=False)
         self.validation_scores, self.test_scores = EpochScores(task), EpochScores(task)
         self.test_outputs = torch.empty(0)
+        self.tested: dict[str, float] = {}  # the scores of the test pass
         self._test_batches: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, inputs: Tensor, entry: int = 0) -> Tensor:
@@ -93,23 +94,25 @@ class HeadedBackbone(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the test split and store its outputs."""
         outputs = self.evaluate(batch, self.test_scores)
-        self._test_batches.append((at_least_single(outputs).cpu(), batch.positions.cpu()))
+        self._test_batches.append((kept_of(self.task, outputs), batch.positions.cpu()))
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores, and sort the outputs into the order of the images."""
         self.test_outputs = in_order(ranks.gathered(self._test_batches))
-        self.log_scores("test", self.test_scores.compute())
+        scores = self.test_scores.compute()
+        self.tested = {f"test/{name}": float(value) for name, value in scores.items()}
+        self.log_scores("test", scores)
 
     def log_scores(self, split: str, scores: Mapping[str, Tensor]) -> None:
         """Log the scores of a split under its name."""
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the outputs of a batch and the positions of its images."""
-        return at_least_single(self.over_views(batch)).cpu(), batch.positions.cpu()
+        """Return what is kept of the outputs of a batch, and the positions of its images."""
+        return kept_of(self.task, self.over_views(batch)), batch.positions.cpu()
 
 
 def in_order(batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return outputs (N, K) in the order of the images, from batches of outputs and positions."""
+    """Return outputs (N, ...) in the order of the images, from batches of outputs and positions."""
     outputs, positions = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return outputs[positions.argsort()]

@@ -105,9 +105,9 @@ class GradientStrategy(Strategy):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch after mixing, with the views' consistency and the strategy's penalty."""
         batch = batch.carried_out()
-        inputs, targets, views, count = batch.inputs, batch.targets, batch.views, len(batch.targets)
+        inputs, targets, views, count = batch.inputs, batch.targets, batch.views, len(batch.positions)
         if not self.consistency:  # then each view is a separate item
-            targets, views = targets.repeat(views) if views > 1 else targets, 1
+            targets, views = targets.repeat(views) if views > 1 and not self.task.by_pixel else targets, 1
         if self.mixes:
             x, targets, within = self._mixed(inputs, targets, batch_idx)
             with self._mixing(within):
@@ -128,7 +128,7 @@ class GradientStrategy(Strategy):
                 x = mixing.inputs(x)
             else:
                 within = mixing
-            targets = mixing.targets(targets)
+            targets = mixing.inputs(targets) if self.task.by_pixel else mixing.targets(targets)
         return x, targets, within
 
     @contextmanager

@@ -29,6 +29,7 @@ class Classification:
     kind = "classification"
     primary = KINDS[kind].primary.name
     higher_is_better = KINDS[kind].primary.higher_is_better
+    by_pixel = False
 
     def __init__(
         self,

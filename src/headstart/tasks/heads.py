@@ -54,6 +54,7 @@ class LinearHead:
     """
 
     kind = "linear"
+    by_pixel = False  # whether there is an output for each pixel
     inits: tuple[str, ...] = INITS
 
     def __init__(
@@ -79,6 +80,8 @@ class LinearHead:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("head", seed))
             head = self._layers(feature_dim, classes)
+            if self.init == "default":
+                return head
             weight, bias = output_layer(head).weight, getattr(output_layer(head), "bias", None)
             with torch.no_grad():
                 if self.init == "gaussian":

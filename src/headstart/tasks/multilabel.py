@@ -31,6 +31,7 @@ class Multilabel:
     kind = "multilabel"
     primary = KINDS[kind].primary.name
     higher_is_better = KINDS[kind].primary.higher_is_better
+    by_pixel = False
     linear = True
 
     def __init__(

@@ -32,6 +32,7 @@ class Regression:
     kind = "regression"
     primary = KINDS[kind].primary.name
     higher_is_better = KINDS[kind].primary.higher_is_better
+    by_pixel = False
     losses: Mapping[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
     balanced = False
 

@@ -1,7 +1,7 @@
 """Compute loss and primary metric over an epoch."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,17 @@ from headstart.tasks.several import Several
 
 if TYPE_CHECKING:
     from headstart.tasks.task import Task
+
+
+@runtime_checkable
+class ByPixel(Protocol):
+    """A task with a value for each pixel, whose outputs are too large to be kept."""
+
+    def kept(self, outputs: Tensor) -> Tensor:
+        """Return what is kept of outputs, (N, ...)."""
+
+    def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
+        """Return the scores of what is kept, against targets that are read on demand."""
 
 
 class EpochScores:
@@ -58,3 +69,15 @@ class EpochScores:
         if states and isinstance(self.task, Several):
             found |= self.task.metrics_of(tallies)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+
+
+def kept_of(task: "Task", outputs: Tensor) -> Tensor:
+    """Return what is kept of outputs until the end of a run, on the CPU: label images, or the outputs (N, K)."""
+    return task.kept(outputs).cpu() if isinstance(task, ByPixel) else at_least_single(outputs).cpu()
+
+
+def scores_of_kept(task: "Task", kept: Tensor, targets: Any) -> dict[str, float]:
+    """Return the scores of what is kept, against the targets (N, ...) of a split, by name."""
+    if isinstance(task, ByPixel):
+        return task.score_kept(kept, targets)
+    return task.score(kept, torch.from_numpy(targets))

@@ -51,6 +51,7 @@ class Several:
 
     kind = SEVERAL
     balanced = False
+    by_pixel = False
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ class Task(Aim, Protocol):
 
     kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
     head: LinearHead  # its settings
+    by_pixel: bool  # whether outputs and targets have a value for each pixel; targets then move with the views
 
     @property
     def balanced(self) -> bool:

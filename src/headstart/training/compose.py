@@ -29,6 +29,7 @@ from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
 from headstart.strategies import Strategy
 from headstart.tasks import Task
+from headstart.tasks.dense_heads import check_head_of_images
 from headstart.training.averaging import check_one_average
 from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.training.crashes import crash_of
@@ -144,6 +145,8 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     """Return the LightningModule; the task needs to know the data, so they come first."""
     if (augmentation.views or config.get("test_views")) and not data.signature.views:
         raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
+    if data.gives_masks:
+        augmentation.check_labels()
     backbone.take_inputs(data.signature)
     kind = get_class(config.strategy._target_)
     wanted: dict[str, Any] = {}
@@ -176,6 +179,8 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
 def make_task(config: DictConfig, data: ImageData) -> Task:
     """Return head, loss and metrics for the targets of these data; without the group head, a linear one."""
     head = make(config, "head") if config.get("head") else None
+    if not data.gives_masks:
+        check_head_of_images(head, data.task)
     task: Task = make(config, "task", head=head, **_task_class(config).settings_of(data))
     return task
 

@@ -21,7 +21,9 @@ def describe_run(config: DictConfig, parts: RunParts) -> None:
     describe_data(data, str(data.name), strategy.backbone.preprocessing.image_size)
     if data.skipped:
         log.warning("%d images cannot be read and are left out; run.json lists them", len(data.skipped))
-    if data.targets.from_folders and (line := balance_text(data.train.targets, data.class_names, data.balance)):
+    if (data.targets.from_folders or data.gives_masks) and (
+        line := balance_text(data.train.targets, data.class_names, data.balance, data.class_weights)
+    ):
         log.info("%s", line)
     warn_of_weights(strategy)
     if strategy.normalisation.changed:

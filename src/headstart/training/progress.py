@@ -127,7 +127,7 @@ class EpochProgress(pl.Callback):
 
     def _advance(self, batch: Any) -> None:
         if self.open:
-            self.open[-1].advance(len(batch.targets) * ranks.world())  # every process has its share
+            self.open[-1].advance(len(batch.positions) * ranks.world())  # every process has its share
 
     def _end(self) -> None:
         if self.open:

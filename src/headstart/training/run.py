@@ -36,6 +36,7 @@ from headstart.records.predictions import write_predictions
 from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
+from headstart.tasks.scores import scores_of_kept
 from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
@@ -43,6 +44,7 @@ from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_
 from headstart.training.console import show_log
 from headstart.training.crashes import crash_of, is_out_of_memory
 from headstart.training.interrupt import Interrupted, listening
+from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
 from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
@@ -220,7 +222,7 @@ class Stopwatch:
 
 @dataclass
 class Outputs:
-    """The outputs of the chosen network, in the order of the images: (N, K)."""
+    """The stored outputs of the chosen network, in the order of the images: (N, ...)."""
 
     validation: Tensor
     test: Tensor
@@ -346,7 +348,7 @@ def _test(
     if ranks.leads():
         keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
-    return Outputs(in_order(ranks.gathered(predicted)), strategy.test_outputs)  # type: ignore[arg-type]
+    return Outputs(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
 
 
 def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:
@@ -375,7 +377,7 @@ def _write_predictions(parts: RunParts, tested: Outputs, directory: Path, one_vi
         if ranks.leads():
             write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, data.kind)
         if name == "test" or one_view:  # the epoch was chosen by single views
-            scores = task.score(outputs, torch.from_numpy(split.targets[: len(outputs)]))
+            scores = scores_of_kept(task, outputs, split.targets[: len(outputs)])
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
 
 
@@ -400,6 +402,9 @@ def _finish(
     settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
         logger.muted = False  # still muted if nothing was left to train
+    if strategy.task.by_pixel:
+        write_labels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
+    for logger in parts.loggers:
         logger.finish(epoch, settings, metrics)
         logger.save()
         logger.finalize("success")

@@ -1,0 +1,60 @@
+"""How label images are described and split: what they hold is read with their files."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.inputs.collection import Targets
+from headstart.kinds.labels import classes_text
+from headstart.kinds.targets import Cells
+
+IMBALANCED = 3  # times as many pixels in the largest class as in the smallest
+
+
+class LabelImageRules:
+    """Targets are label images; the data set reads and checks them."""
+
+    from_folders = False
+    from_masks = True
+    several_labels = False
+    columns = ""
+    label_columns: Sequence[str] = ("mask",)
+    may_be_empty = False
+    balances: Collection[str] = ("none", "loss")
+
+    def read(
+        self, cells: Mapping[str, Cells], names: Sequence[str], place: str
+    ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
+        """Return no class names, and zeros in place of targets: the cells of a list are files."""
+        return [], {split: np.zeros(len(of), dtype=np.int64) for split, of in cells.items()}, []
+
+    def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
+        """Return one stratum, as an image holds several classes."""
+        return np.zeros(len(targets), dtype=np.int64), ["all images"]
+
+    def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
+        """Do nothing: label images are checked as they are read."""
+
+    def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
+        """Return nothing: classes are counted as label images are read."""
+        return []
+
+    def describe(self, targets: Any, class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
+        """Return the classes, and their shares of the pixels."""
+        counts = targets.counts.sum(axis=0)
+        few, most = int(counts.argmin()), int(counts.argmax())
+        shares, pixels = counts / max(1, counts.sum()), targets.pixels.sum()
+        line = (
+            f"{100 * shares[few]:.2g} % ({class_names[few]}) to {100 * shares[most]:.2g} % ({class_names[most]}) of the"
+            f" pixels in train; {100 * (1 - counts.sum() / pixels):.2g} % have no class"
+        )
+        lines = [line]
+        if counts[most] >= IMBALANCED * counts[few] and balance == "none":
+            lines.append("classes differ in size: dataset.balance=loss lets each count the same")
+        return classes_text(class_names), lines
+
+    def text(self, target: Any, class_names: Sequence[str]) -> str:
+        """Return the start of the hash of a mask; nothing before masks are read."""
+        return f"mask {target[:8]}" if isinstance(target, str) else ""

@@ -1,0 +1,166 @@
+"""Predicted label images as counts of pixels: a row of predictions.csv an image, and the scores from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import DataError
+from headstart.kinds.kind import PredictionTable, digest
+from headstart.kinds.segmentation import BEYOND
+from headstart.report_table import NOTHING, Cell, Column, ReportTable, share_cell
+from headstart.solvers.overlaps import class_ious, image_ious, iou_by_image
+
+PARTS = ("both", "predicted", "true")  # prefixes of the columns, C each
+AT_ONCE = 1_000_000  # cells that are parsed before they are checked
+MOST_PIXELS = 2**31
+
+
+@dataclass(frozen=True)
+class LabelPredictions:
+    """The counts of N images and C classes, in the order of the file."""
+
+    ids: Sequence[str]
+    tallies: NDArray[np.int64]  # (N, 3 C), as in ``overlaps``
+    names: Sequence[str]  # of the classes
+
+    @cached_property
+    def per_image(self) -> NDArray[np.float64]:
+        """Return the mean IoU plus the influence of each image, (N,); their mean is the mean IoU."""
+        return iou_by_image(self.tallies)
+
+    @property
+    def images(self) -> str:
+        """Return a digest of ids, classes and true pixels, equal for two runs tested on the same images in order."""
+        return digest([*self.names, *self.ids], self.tallies[:, 2 * len(self.names) :])
+
+    def text(self) -> str:
+        """Return the CSV file: id, then the pixels of each class that are right, predicted and true."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["id", *(f"{part}:{name}" for part in PARTS for name in self.names)])
+        for name, row in zip(self.ids, self.tallies.tolist(), strict=True):
+            table.writerow([name, *row])
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class OverlapScores:
+    """Scores on test; fractions of 1."""
+
+    pixel_accuracy: float
+    mean_class_accuracy: float
+    """Mean over classes of the share of their pixels that is right."""
+    ious: NDArray[np.float64]
+    """By class, (C,); NaN for a class that is neither predicted nor true."""
+    classes: Sequence[str]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return the scores that exist, by name."""
+        found = {"pixel_accuracy": self.pixel_accuracy, "mean_class_accuracy": self.mean_class_accuracy}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def measures(self) -> Iterator[tuple[str, str]]:
+        """Yield names and texts of what a report on one run shows."""
+        yield from ((BEYOND[name].heading, BEYOND[name].text(value)) for name, value in self.numbers.items())
+
+
+def parse_labels(table: PredictionTable, name: str) -> LabelPredictions:
+    """Read some rows at a time, so that what is wrong in the first ones ends it."""
+    import pandas as pd
+
+    columns = len(table.header)
+    width = (columns - 1) // 3
+    classes = [column.removeprefix("both:") for column in table.header[1 : width + 1]]
+    expected = ["id", *(f"{part}:{one}" for part in PARTS for one in classes)]
+    if width < 2 or list(table.header) != expected:
+        raise DataError(f"{name} does not have the columns id and, for each class, both, predicted and true")
+    if len(set(classes)) < width:
+        raise DataError(f"{name} names a class twice")
+    ids: list[str] = []
+    tallies = np.empty((table.lines, columns - 1), dtype=np.int64)
+    for part in pd.read_csv(
+        table.file,
+        header=0,
+        names=list(range(columns)),
+        dtype={0: str, **dict.fromkeys(range(1, columns), np.int64)},
+        keep_default_na=False,
+        engine="c",
+        chunksize=max(1, AT_ONCE // columns),
+    ):
+        if part.empty:
+            break
+        rows = tallies[len(ids) : len(ids) + len(part)] = part.iloc[:, 1:].to_numpy()
+        both, said, true = np.split(rows, 3, axis=1)
+        if not ((both >= 0) & (both <= said) & (both <= true) & (said < MOST_PIXELS) & (true < MOST_PIXELS)).all():
+            raise DataError(f"{name} holds counts of pixels that are none")
+        if (said.sum(axis=1) != true.sum(axis=1)).any():
+            raise DataError(f"{name} has an image with more predicted than true pixels, or fewer")
+        ids += part[0].tolist()
+    if not ids:
+        raise DataError(f"{name} holds no image")
+    return LabelPredictions(ids, tallies[: len(ids)], classes)
+
+
+def overlap_scores(test: LabelPredictions) -> OverlapScores:
+    """Return pixel accuracy, mean class accuracy and the IoU of each class on test."""
+    both, _, true = (of.sum(axis=0) for of in np.split(test.tallies.astype(np.float64), 3, axis=1))
+    if not true.sum():
+        raise DataError("no pixel of the test images has a class")
+    recall = both[true > 0] / true[true > 0]
+    return OverlapScores(float(both.sum() / true.sum()), float(recall.mean()), class_ious(test.tallies), test.names)
+
+
+def class_iou_table(test: LabelPredictions) -> ReportTable:
+    """Return the IoU of each class, the worst first; classes that are neither predicted nor true last."""
+    both, said, true = (of.sum(axis=0) for of in np.split(test.tallies, 3, axis=1))
+    ious, pixels = class_ious(test.tallies), max(1, int(true.sum()))
+    rows = []
+    for label in np.argsort(np.nan_to_num(ious, nan=np.inf), kind="stable").tolist():
+        cells = [Cell(test.names[label])]
+        cells += [share_cell(float(of[label] / pixels)) for of in (true, said)]
+        cells += [
+            share_cell(float(top / below)) if below else Cell(NOTHING)
+            for top, below in ((both[label], true[label]), (both[label], said[label]))
+        ]
+        rows.append([*cells, Cell(NOTHING) if math.isnan(ious[label]) else share_cell(float(ious[label]))])
+    columns = [
+        Column("class", field="class"),
+        Column("pixels (%)", "number", field="pixels"),
+        Column("predicted (%)", "number", field="predicted"),
+        Column("recall (%)", "number", field="recall"),
+        Column("precision (%)", "number", field="precision"),
+        Column("IoU (%)", "number", field="iou"),
+    ]
+    note = "Over all pixels of the test images. IoU: intersection over union of predicted and true pixels."
+    return ReportTable("classes", "Classes, the worst first", note, columns, rows)
+
+
+def worst_images_table(test: LabelPredictions) -> ReportTable:
+    """Return the images, those with the lowest mean IoU first."""
+    ious = image_ious(test.tallies)
+    both, _, true = (of.sum(axis=1) for of in np.split(test.tallies, 3, axis=1))
+    rows = [
+        [
+            Cell(test.ids[row]),
+            share_cell(float(both[row] / true[row])),
+            share_cell(float(ious[row])),
+        ]
+        for row in np.argsort(np.nan_to_num(ious, nan=np.inf), kind="stable").tolist()
+        if true[row]
+    ]
+    columns = [
+        Column("image", field="id"),
+        Column("pixel accuracy (%)", "number", field="pixel_accuracy"),
+        Column("mean IoU (%)", "number", field="iou"),
+    ]
+    note = "Mean IoU of the image alone, over the classes that it has or that are predicted in it."
+    return ReportTable("images", "Images, the worst first", note, columns, rows)

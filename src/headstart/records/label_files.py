@@ -1,0 +1,56 @@
+"""Write the predicted label images of a run, and the figure that shows some of them."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from headstart.files import write_atomically
+from headstart.records.names import EXPLAIN_FOLDER, LABEL_FOLDER
+
+MOST_LABEL_IMAGES = 1000  # of test images; predictions.csv has the counts of all
+LONGEST_NAME = 80  # characters of an image's name that a file keeps
+FIGURE = "label_images"  # its stem in EXPLAIN_FOLDER
+
+
+def write_label_images(
+    directory: Path, ids: Sequence[str], labels: NDArray[Any], colours: Sequence[tuple[int, int, int]]
+) -> None:
+    """Write label images (N, H, W) as PNG, the number of the class as value; with 256 classes at most, in ``colours``.
+
+    A file is named after the row of predictions.csv, from 0, and the image: 00007_lake.png.
+    """
+    folder = directory / LABEL_FOLDER
+    folder.mkdir(exist_ok=True)
+    palette = [channel for colour in colours for channel in colour]
+    for number, (name, values) in enumerate(zip(ids[:MOST_LABEL_IMAGES], labels, strict=False)):
+        if len(colours) <= 256:
+            image = Image.fromarray(values.astype(np.uint8), "P")
+            image.putpalette(palette)
+        else:
+            image = Image.fromarray(values.astype(np.uint16))
+        write_atomically(folder / f"{number:05d}_{_plain(name)}.png", _content(image, "PNG"))
+
+
+def write_label_figure(directory: Path, figure: Image.Image) -> None:
+    """Write a figure beside those of ``headstart explain``, as PNG and PDF."""
+    folder = directory / EXPLAIN_FOLDER
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / f"{FIGURE}.png", _content(figure, "PNG"))
+    write_atomically(folder / f"{FIGURE}.pdf", _content(figure, "PDF"))
+
+
+def _plain(name: str) -> str:
+    """Return the last part of an image's name without suffix, with only letters, digits, signs and underscores."""
+    stem = PurePosixPath(name).stem[:LONGEST_NAME]
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
+
+
+def _content(image: Image.Image, form: str) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format=form)
+    return content.getvalue()
