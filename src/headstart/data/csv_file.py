@@ -167,7 +167,7 @@ class CsvFile(ImageData):
             raise ConfigError("dataset.targets and dataset.label_column both name the targets: leave one of them out.")
         if self.classes is not None and not self.targets.from_folders:
             raise ConfigError(
-                f"dataset.classes works with one class an image, not with task={self.task}: leave it out."
+                f"dataset.classes chooses classes, and task={self.task} has none to choose: leave it out."
             )
 
     def _of_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:

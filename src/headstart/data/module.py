@@ -356,7 +356,9 @@ def _check_kind(data: ImageData) -> None:
     if not (data.targets.from_folders or data.reads_labels):
         raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
     if counted := _counts_classes(data):
-        raise ConfigError(f"{counted} needs one class an image, and task={data.task} is not so: leave it out.")
+        raise ConfigError(
+            f"{counted} counts classes, and task={data.task} does not have one for each image: leave it out."
+        )
 
 
 def _counts_classes(data: ImageData) -> str:

@@ -44,8 +44,7 @@ class LinearProbe(SolvedStrategy):
         self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
         if isinstance(self.task, Several) and (numbers := self.task.of_kind("regression")):
             raise ConfigError(
-                f"strategy=linear_probe fits classifiers, and the output '{numbers[0]}' is a number: use"
-                " strategy=ridge or head_only."
+                f"strategy=linear_probe fits classes, but the output '{numbers[0]}' is a number: use ridge."
             )
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
