@@ -43,9 +43,7 @@ class LinearProbe(SolvedStrategy):
         check_parameters("strategy", locals())
         self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
         if isinstance(self.task, Several) and (numbers := self.task.of_kind("regression")):
-            raise ConfigError(
-                f"strategy=linear_probe fits classes, but the output '{numbers[0]}' is a number: use ridge."
-            )
+            raise ConfigError(f"strategy=linear_probe: the output '{numbers[0]}' is a number; use strategy=ridge.")
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit a classifier for each strength and put the best into the head."""
@@ -65,10 +63,9 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier with the chosen strength."""
         fitted = []
         for name, task, own in parts_of(self.task, images):
-            strengths = [self.chosen[name]]
             if isinstance(task, Segmentation):
-                probe = task.fit_probe(own, own, strengths, loss=self.loss)
+                probe = task.fit_probe(own, own, [self.chosen[name]], loss=self.loss)
             else:
-                probe = fit_probe(own, own, task, strengths, self.loss)
+                probe = fit_probe(own, own, task, [self.chosen[name]], self.loss)
             fitted.append((probe.weight, probe.bias))
         put_linear(self.head, *map(torch.cat, zip(*fitted, strict=True)))
