@@ -36,7 +36,7 @@ CALLS = {
     "layers": (["inspect", "layers"], "commands.inspect_layers._settings"),
     "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.resolved_and_checked"),
     "policy": (["policy"], "commands.policy.search_settings"),
-    "features": (["features", "list", "--dir", "."], "commands.features.listed"),
+    "features": (["features", "list", "--dir", "."], "commands.features.entries_table"),
 }
 # An error, its sentence, and its exit code: 1 if the machine failed, 2 if another path or setting helps.
 ERRORS: list[tuple[BaseException, str, int]] = [

@@ -20,6 +20,7 @@ CONFIG: dict[str, Any] = {
     "backbone": {"name": "resnet18", "weights": "imagenet"},
     "augmentation": {"crop_resize": {"flip": 0.5}, "mixup": {"alpha": 0.2}},
     "strategy": {"_target_": "x.HeadOnly"},
+    "task": {"_target_": "x.Classification"},
     "optimizer": {"lr": 0.1},
     "trainer": {"max_epochs": 10, "accelerator": "auto", "devices": 1, "precision": "32-true"},
     "callbacks": {"progress": {"_target_": "x.Progress"}},

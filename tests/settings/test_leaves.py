@@ -32,12 +32,13 @@ GROUPS = ("dataset", "backbone", "augmentation", "strategy", "task", "head", "op
           "logger", "callbacks", "features")  # fmt: skip
 NEEDED = {"backbone timm": {"name": "resnet18"}, "augmentation learned": {"policy": "policy.json"},
           "dataset csv": {"root": "list.csv"}, "dataset image_folder": {"root": "."},
+          "dataset image_mask": {"root": "."},
           "task several": {"parts": {"b": {"kind": "regression", "column": "x", "bins": 9}}}}  # fmt: skip
 # What may be so after all: any whole number is a seed, any text a name, and a large number of a loss or rate that the
 # first step would tell of is a number still.
 VALID = {
     "*seed -1 huge", "seeds.* -1 huge", "output_dir word -1 huge", "logger [] {} null",
-    "dataset.name word -1 huge null",
+    "dataset.name word -1 huge null", "task.dice huge 1.5", "dataset.targets null",
     "dataset.crop_fraction null", "dataset.near_duplicates true", "dataset.download true", "dataset.allow_outside true",
     "dataset.root null", "dataset.folds null", "dataset.*labels_per_class null", "dataset.bits null",
     "dataset.groups null word", "dataset.group_column null word", "dataset.splits null", "dataset.classes null",
@@ -67,7 +68,8 @@ VALID = {
 # What the settings alone do not show: the class or the data say it, also in one sentence.
 LATER = {
     "dataset.root", "dataset.*labels_per_class", "dataset.folds", "dataset.test_split",
-    "dataset.set_name", "dataset.*_column", "dataset.pictures", "backbone.name", "augmentation.auto_augment.policy",
+    "dataset.set_name", "dataset.*_column", "dataset.targets", "dataset.pictures",
+    "backbone.name", "augmentation.auto_augment.policy",
     "augmentation.learned.policy", "augmentation.manifold_mixup.stages", "strategy.train_stages", "strategy.stages",
     "strategy.stage_lr", "head.stages", "trainer.accelerator", "trainer.strategy",
 }  # fmt: skip
@@ -169,7 +171,7 @@ def build(group: str, config: DictConfig) -> None:
     if group == "trainer":
         compose.make_trainer(config, Path("run"))
     if group == "head":
-        data: Any = SimpleNamespace(num_classes=4, class_weights=None)
+        data: Any = SimpleNamespace(num_classes=4, class_weights=None, gives_masks=False, task="classification")
         compose.make_task(config, data).head.read(toy_backbone())
     if group == "strategy":
         random = {"random_backbone": toy_backbone(1)} if "LayerTransfer" in config.strategy._target_ else {}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headstart.errors import DataError
 from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.label_predictions import LabelPredictions
 from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
 from headstart.kinds.several_predictions import SeveralPredictions
@@ -153,8 +154,8 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPa
         kind = kind.decisive
     if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
         return _class_pairs(first, second, at, a.name)
-    assert isinstance(first, NumberPredictions | LabelSetPredictions)
-    assert isinstance(second, NumberPredictions | LabelSetPredictions)
+    assert isinstance(first, NumberPredictions | LabelSetPredictions | LabelPredictions)
+    assert isinstance(second, NumberPredictions | LabelSetPredictions | LabelPredictions)
     if first.targets.shape != second.targets.shape or (first.targets != second.targets[at]).any():
         raise DataError(f"{a.name} lists the same images with different targets")
     scores, others = (kind.per_image(of, metric.name) for of in (first, second))

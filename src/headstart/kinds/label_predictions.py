@@ -37,9 +37,19 @@ class LabelPredictions:
         return iou_by_image(self.tallies)
 
     @property
+    def targets(self) -> NDArray[np.int64]:
+        """Return the true pixels of each class, (N, C)."""
+        return self.tallies[:, 2 * len(self.names) :]
+
+    @property
+    def values(self) -> NDArray[np.int64]:
+        """Return the right and the predicted pixels of each class, (N, 2 C)."""
+        return self.tallies[:, : 2 * len(self.names)]
+
+    @property
     def images(self) -> str:
         """Return a digest of ids, classes and true pixels, equal for two runs tested on the same images in order."""
-        return digest([*self.names, *self.ids], self.tallies[:, 2 * len(self.names) :])
+        return digest([*self.names, *self.ids], self.targets)
 
     def text(self) -> str:
         """Return the CSV file: id, then the pixels of each class that are right, predicted and true."""

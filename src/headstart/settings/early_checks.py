@@ -91,7 +91,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_references(references)
     check_seeds(settings)
     check_needed(settings)
-    if str(settings["dataset"].get("_target_")).startswith("headstart.data."):
+    if str(settings["dataset"].get("_target_")).startswith(("headstart.data.", "headstart.masks.")):
         check_dataset(settings["dataset"])
     check_leaves(settings)
     if settings["task"].get("_target_") == SEVERAL_TASK:
