@@ -121,6 +121,9 @@ def _first_content(
     kind = compose.kind_of(config)
     primary = kind.primary
     several = kind if isinstance(kind, SeveralKind) else None
+    source: dict[str, Any] = OmegaConf.to_container(config.dataset)  # type: ignore[assignment]
+    if several:  # the columns that are read
+        source["parts"] = OmegaConf.to_container(config.task.parts)
     return {
         "id": identity.run_id(described.config_hash, None, None),
         "config_hash": described.config_hash,
@@ -134,7 +137,7 @@ def _first_content(
         },
         "source": {
             "root": config.dataset.get("root"),
-            "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
+            "settings": identity.source_key(source),
             "hash": described.data_hash,
         },
         **described.names,
