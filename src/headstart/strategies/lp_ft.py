@@ -45,7 +45,7 @@ class LpFt(FinetuneAll):
         **kwargs: Any,
     ) -> None:
         check_parameters("strategy", locals())
-        check_linear_head(task, "strategy=lp_ft")
+        check_linear_head(task, f"strategy={self.config_name()}")
         own = getattr(optimizer, "keywords", {}).get("lr")
         if lr is None and own is not None:
             lr = own * lr_factor
