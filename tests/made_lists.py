@@ -45,6 +45,19 @@ def list_of_classes(count: int = 60) -> None:
     _write(images, rows)
 
 
+def list_of_several(count: int = 60) -> None:
+    """Write images, and a list with a bright colour, two numbers and the labels of each."""
+    rng = np.random.default_rng(0)
+    rows = [["path", "label", "light", "dark", "labels"]]
+    images = []
+    for number in range(count):
+        light = rng.uniform(20, 140)
+        images.append(rng.normal(light, 20, (32, 32, 3)) + 90 * (np.arange(3) == number % 3))
+        labels = [name for name, has in (("bright", light > 80), ("even", number % 2 == 0)) if has]
+        rows.append([f"{number}.png", COLOURS[number % 3], f"{light:.3f}", f"{-light / 5:.3f}", ";".join(labels)])
+    _write(images, rows)
+
+
 def _write(images: list[np.ndarray], rows: list[list[str]]) -> None:
     Path("images").mkdir()
     for number, pixels in enumerate(images):

@@ -32,7 +32,8 @@ GROUPS = ("dataset", "backbone", "augmentation", "strategy", "task", "head", "op
           "logger", "callbacks", "features")  # fmt: skip
 NEEDED = {"backbone timm": {"name": "resnet18"}, "augmentation learned": {"policy": "policy.json"},
           "dataset csv": {"root": "list.csv"}, "dataset image_folder": {"root": "."},
-          "dataset image_mask": {"root": "."}}  # fmt: skip
+          "dataset image_mask": {"root": "."},
+          "task several": {"parts": {"b": {"kind": "regression", "column": "x", "bins": 9}}}}  # fmt: skip
 # What may be so after all: any whole number is a seed, any text a name, and a large number of a loss or rate that the
 # first step would tell of is a number still.
 VALID = {
@@ -53,6 +54,7 @@ VALID = {
     "strategy.channels_last true", "strategy.views null", "strategy.stages null", "strategy.refit true",
     "strategy.temperature huge 1.5", "strategy.l2 huge 1.5",
     "strategy.alpha huge 1.5", "strategy.beta huge 1.5", "strategy.train_stages []",
+    "task.weights null {}", "task.primary null", "task.parts.*.column word -1 huge",
     "head.stages null", "head.pooling null", "head.gem_p huge 1.5", "head.scale huge 1.5",
     "optimizer.lr huge 1.5", "optimizer.weight_decay huge 1.5", "optimizer.trust_coeff huge 1.5",
     "optimizer.nesterov true", "*._partial_ true",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALLEST, runs_below
-from made_lists import list_of_classes, list_of_labels, list_of_numbers
+from made_lists import list_of_classes, list_of_labels, list_of_numbers, list_of_several
 from resuming import check_equal, only_run, stop_at
 
 from headstart.cli import main
@@ -65,6 +65,20 @@ TASKS = {
         ("ridge", "knn", "linear_probe", "nearest_centroid", "lp_ft", "wise_ft"),
     ),
 }
+CLASS_AND_NUMBERS = (
+    "task=several",
+    "task.parts={colour: {kind: classification, column: label}, light: {kind: regression, columns: [light, dark]}}",
+)
+TASKS |= {
+    "several": TaskRow(list_of_several, CLASS_AND_NUMBERS, ("ridge", "knn"), ("linear_probe", "nearest_centroid")),
+    "uncertainty": TaskRow(
+        list_of_several,
+        ("task=several", "task.weights=uncertainty", "task.primary=tags",
+         "task.parts={colour: {kind: classification, column: label}, tags: {kind: multilabel, column: labels}}"),
+        ("linear_probe", "ridge", "knn"),
+        ("nearest_centroid",),
+    ),
+}  # fmt: skip
 OWN = {"surgical": ("strategy.train_stages=[stage2]",), "layer_transfer": ("strategy.stages=2",)}
 COMMON = (
     "dataset=csv", "dataset.root=images/list.csv", "dataset.image_size=32", "dataset.num_workers=0",

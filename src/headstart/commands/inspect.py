@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from headstart.commands.train import USER_ERRORS, answered, reason
+from headstart.errors import ConfigError
 from headstart.settings.configs import choices, composed
 from headstart.settings.early_checks import resolved_and_checked
+from headstart.settings.parts import SEVERAL_TASK
 from headstart.tables import share_text, table_text
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     if keys.isdisjoint(GIVE_SIZE):
         own.append("backbone.image_size=null")
     config, choices = composed(own)
+    if config.task.get("_target_") == SEVERAL_TASK:
+        raise ConfigError("task=several: what a strategy trains does not depend on the outputs; leave the task out.")
     return resolved_and_checked(config, own), choices["strategy"]
 
 

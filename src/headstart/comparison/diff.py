@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
-from headstart.kinds import Kind, Metric, is_share, kind_of, metric_of
+from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.label_predictions import LabelPredictions
 from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
+from headstart.kinds.several_predictions import SeveralPredictions
 from headstart.records.names import TEST_PREDICTIONS
 from headstart.records.opening import MB, open_inside
 from headstart.records.predictions import read_predictions
@@ -134,7 +135,8 @@ class ClassPairs:
 def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPairs | ErrorPairs:
     """Compare two files image by image, by their scores for a metric.
 
-    Raises DataError if one cannot be read, if they list different images, or if images have no such scores.
+    Of several outputs, the primary one is compared. Raises DataError if one cannot be read, if they list different
+    images, or if images have no such scores.
     """
     first = read_predictions(a, kind)
     same = same_bytes(a, b)
@@ -146,6 +148,10 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPa
             f"the files {a.name} list different images: {len(first.ids)} and {len(second.ids)}, {common} in common"
         )
     at = np.arange(len(first.ids)) if same else np.array([order[name] for name in first.ids])
+    if isinstance(first, SeveralPredictions) and isinstance(second, SeveralPredictions):
+        first, second = (of.parts[of.primary] for of in (first, second))
+    if isinstance(kind, SeveralKind):
+        kind = kind.decisive
     if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
         return _class_pairs(first, second, at, a.name)
     assert isinstance(first, NumberPredictions | LabelSetPredictions | LabelPredictions)

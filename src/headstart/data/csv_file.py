@@ -15,6 +15,7 @@ from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import images_text, real_path
+from headstart.kinds.several_targets import SeveralTargets
 from headstart.settings.leaves import as_list
 from headstart.settings.rules import (
     check_dataset,
@@ -82,6 +83,9 @@ class CsvFile(ImageData):
         self.splits, self.classes = given_splits(splits), given_classes(classes)
         self.target_columns = [str(name) for name in as_list(targets or [])]
         self._check_targets_given()
+        self._given_in = "dataset.targets"
+        if isinstance(self.targets, SeveralTargets):
+            self.target_columns, self._given_in = self.targets.column_names, "task.parts"
 
     def default_name(self, root: str | None) -> str:
         """Return the name of the file."""
@@ -98,7 +102,7 @@ class CsvFile(ImageData):
         base = existing_images(self.pictures) or file.parent
         table = read_table(file)
         columns = self._columns(table)
-        rows = _rows(table, columns, self.targets.may_be_empty)
+        rows = _rows(table, columns, self._needed())
         rows = self._of_classes(table, self._of_splits(table, columns, rows))
         rows = self._with_files(table, rows, base)
         if "train" not in {row.split for row in rows}:
@@ -113,16 +117,16 @@ class CsvFile(ImageData):
 
     def _columns(self, table: ListTable) -> Columns:
         """Return the places of the columns, and note which columns are not used."""
-        split = table.find("split_column", "split") if self.split_column is None else (
-            table.column("split_column", self.split_column)
+        split = table.find("dataset.split_column", "split") if self.split_column is None else (
+            table.column("dataset.split_column", self.split_column)
         )  # fmt: skip
-        group = None if self.group_column is None else table.column("group_column", self.group_column)
-        path = table.column("path_column", self.path_column)
-        targets = [table.column("targets", name) for name in self.target_columns] or [self._label_of(table)]
+        group = None if self.group_column is None else table.column("dataset.group_column", self.group_column)
+        path = table.column("dataset.path_column", self.path_column)
+        targets = [table.column(self._given_in, name) for name in self.target_columns] or [self._label_of(table)]
         for place in targets if self.target_columns else ():
             if place in (path, split, group) or targets.count(place) > 1:
                 raise DataError(
-                    f"dataset.targets={self.target_columns}: column '{table.header[place]}' of '{table.file}' is"
+                    f"{self._given_in}: column '{table.header[place]}' of '{table.file}' is"
                     f" {'named twice' if targets.count(place) > 1 else 'the path, the split or the group'}."
                 )
         unused = [place for place in range(len(table.header)) if place not in (path, *targets, split, group)]
@@ -141,8 +145,16 @@ class CsvFile(ImageData):
         """Return the place of the column of labels; several labels are in the column labels, if there is one."""
         names = [self.label_column]
         if self.label_column == "label":
-            names = [name for name in self.targets.label_columns if table.find("label_column", name) is not None]
-        return table.column("label_column", (names or self.targets.label_columns)[0])
+            names = [
+                name for name in self.targets.label_columns if table.find("dataset.label_column", name) is not None
+            ]
+        return table.column("dataset.label_column", (names or self.targets.label_columns)[0])
+
+    def _needed(self) -> list[bool]:
+        """Return whether each column of targets may not have empty cells."""
+        if isinstance(self.targets, SeveralTargets):
+            return [name in self.targets.needed_columns for name in self.target_columns]
+        return [not self.targets.may_be_empty] * max(1, len(self.target_columns))
 
     def _check_targets_given(self) -> None:
         """Raise ConfigError for columns or classes that the task has no use for."""
@@ -154,7 +166,9 @@ class CsvFile(ImageData):
         if self.target_columns and self.label_column != "label":
             raise ConfigError("dataset.targets and dataset.label_column both name the targets: leave one of them out.")
         if self.classes is not None and not self.targets.from_folders:
-            raise ConfigError(f"dataset.classes chooses classes, and task={self.task} has none: leave it out.")
+            raise ConfigError(
+                f"dataset.classes chooses classes, and task={self.task} has none to choose: leave it out."
+            )
 
     def _of_splits(self, table: ListTable, columns: Columns, rows: list[ListedRow]) -> list[ListedRow]:
         """Return the rows with the standard names of their splits. Raises DataError for an unknown split."""
@@ -233,12 +247,16 @@ class CsvFile(ImageData):
         return found
 
 
-def _rows(table: ListTable, columns: Columns, may_be_empty: bool) -> list[ListedRow]:
+def _rows(table: ListTable, columns: Columns, needed_targets: Sequence[bool]) -> list[ListedRow]:
     """Return the rows of a table. Raises DataError for an empty path or group, and mostly for an empty target."""
     rows = []
     single = len(columns.targets) == 1
     needed = [("path", columns.path), ("group", columns.group)]
-    needed += [("label" if single else table.header[place], place) for place in columns.targets if not may_be_empty]
+    needed += [
+        ("label" if single else table.header[place], place)
+        for place, is_needed in zip(columns.targets, needed_targets, strict=True)
+        if is_needed
+    ]
     for line, cells in table.rows:
         for what, place in needed:
             if place is not None and not cells[place]:

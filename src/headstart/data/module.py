@@ -30,7 +30,7 @@ from headstart.inputs.looks import Notes, joined_notes
 from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
 from headstart.inputs.seen import SeenImages
 from headstart.inputs.signature import RGB, Signature
-from headstart.kinds import KINDS
+from headstart.kinds import KINDS, Kind
 from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
@@ -93,7 +93,7 @@ class ImageData(pl.LightningDataModule):
         subset_seed: int = 0,
         order_seed: int = 0,
         augmentation_seed: int = 0,
-        task: str = "classification",
+        task: str | Kind = "classification",
     ) -> None:
         check_dataset(locals())  # the parameters by their names
         super().__init__()
@@ -109,7 +109,8 @@ class ImageData(pl.LightningDataModule):
         self.resize, self.bits = resize, bits
         self.split_seed, self.subset_seed = split_seed, subset_seed
         self.order_seed, self.augmentation_seed = order_seed, augmentation_seed
-        self.task, self.targets = task, KINDS[task].targets
+        self.kind = KINDS[task] if isinstance(task, str) else task
+        self.task, self.targets = self.kind.name, self.kind.targets
         self.class_names: list[str] = []
         self.skipped: list[str] = []
         self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
@@ -355,7 +356,9 @@ def _check_kind(data: ImageData) -> None:
     if not (data.targets.from_folders or data.reads_labels):
         raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
     if counted := _counts_classes(data):
-        raise ConfigError(f"{counted} counts classes, and task={data.task} has none: leave it out.")
+        raise ConfigError(
+            f"{counted} counts classes, and task={data.task} does not have one for each image: leave it out."
+        )
 
 
 def _counts_classes(data: ImageData) -> str:

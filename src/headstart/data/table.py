@@ -31,7 +31,7 @@ class ListTable:
         if place is None:
             raise DataError(
                 f"'{self.file}' has no column '{name}'; its header reads '{', '.join(self.header)}'."
-                + (self._hint(name) or f" Name the column with dataset.{setting}=NAME.")
+                + (self._hint(name) or f" Name the column with {setting}=NAME.")
             )
         return place
 
@@ -43,7 +43,7 @@ class ListTable:
         if len(alike) > 1:
             raise DataError(
                 f"'{self.file}' has the columns {', '.join(repr(self.header[place]) for place in alike)}; choose one"
-                f" with dataset.{setting}={self.header[alike[0]]}."
+                f" with {setting}={self.header[alike[0]]}."
             )
         return alike[0] if alike else None
 

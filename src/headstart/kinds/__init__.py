@@ -12,6 +12,8 @@ from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.regression import NumberKind
 from headstart.kinds.segmentation import SegmentationKind
+from headstart.kinds.several import SeveralKind
+from headstart.settings.parts import MOST_PARTS, OPTIONS, PART_NAME, SEVERAL, given_parts, given_primary
 
 __all__ = [
     "DEFAULT",
@@ -19,7 +21,9 @@ __all__ = [
     "Kind",
     "Metric",
     "Predictions",
+    "SeveralKind",
     "is_share",
+    "kind_in",
     "kind_of",
     "metric_of",
     "metric_or_default",
@@ -35,10 +39,33 @@ DEFAULT = next(iter(KINDS))
 def kind_of(record: Mapping[str, Any]) -> Kind:
     """Return the kind of target of a run, from run.json. Raises DataError for one that is not known."""
     name = record.get("task", DEFAULT)
+    if name == SEVERAL:
+        return _several_in(record)
     if not isinstance(name, str) or name not in KINDS:
         shown = repr(name)[:40]
-        raise DataError(f"run.json has the task {shown}; this version knows {', '.join(KINDS)}")
+        raise DataError(f"run.json has the task {shown}; this version knows {', '.join((*KINDS, SEVERAL))}")
     return KINDS[name]
+
+
+def kind_in(task: Mapping[str, Any], name: str) -> Kind:
+    """Return the kind of target of the task ``name`` with these settings. Raises ConfigError for wrong outputs."""
+    if name != SEVERAL:
+        return KINDS[name]
+    parts = given_parts(task.get("parts"))
+    kinds = {part: KINDS[settings.kind] for part, settings in parts.items()}
+    return SeveralKind(kinds, given_primary(task.get("primary"), parts), parts)
+
+
+def _several_in(record: Mapping[str, Any]) -> SeveralKind:
+    """Return the kind of a run with several outputs, from run.json. Raises DataError."""
+    parts, stated = record.get("parts"), record.get("primary")
+    primary = stated.get("part") if isinstance(stated, Mapping) else None
+    if not isinstance(parts, Mapping) or not 0 < len(parts) <= MOST_PARTS or primary not in parts:
+        raise DataError("run.json does not say what its outputs are, or which of them is primary")
+    for name, kind in parts.items():
+        if not (isinstance(kind, str) and kind in OPTIONS and PART_NAME.fullmatch(str(name))):
+            raise DataError(f"run.json has the output {str(name)[:40]!r}, which is of no kind that is known")
+    return SeveralKind({str(name): KINDS[kind] for name, kind in parts.items()}, str(primary))
 
 
 def metric_of(record: Mapping[str, Any]) -> Metric:
@@ -61,7 +88,8 @@ def task_name(record: Mapping[str, Any]) -> str:
         kind, metric = kind_of(record), metric_of(record)
     except DataError:
         return "unknown"
-    return kind.name if metric == kind.primary else f"{kind.name}, {metric.axis()}"
+    title = kind.title if isinstance(kind, SeveralKind) else kind.name
+    return title if metric == kind.primary else f"{title}, {metric.axis()}"
 
 
 def is_share(name: str) -> bool:

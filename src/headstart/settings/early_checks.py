@@ -12,6 +12,7 @@ from headstart.settings.configs import refuse_parts
 from headstart.settings.effects import flatten
 from headstart.settings.leaf_table import ANY_GROUP, SEED, TRAINER, check_leaves
 from headstart.settings.leaves import check_leaf, is_whole, one_of, optional
+from headstart.settings.parts import SEVERAL_TASK, check_several
 from headstart.settings.rules import (
     check_dataset,
     check_no_root,
@@ -93,6 +94,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if str(settings["dataset"].get("_target_")).startswith(("headstart.data.", "headstart.masks.")):
         check_dataset(settings["dataset"])
     check_leaves(settings)
+    if settings["task"].get("_target_") == SEVERAL_TASK:
+        check_several(settings["task"], settings["dataset"])
     check_trainer(settings)
     check_callbacks(settings)
     check_augmentation(settings)

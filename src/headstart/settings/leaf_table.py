@@ -185,7 +185,11 @@ TASK = {
     "loss": one_of("mse", "mae", "huber", "bins"),
     "dice": NOT_NEGATIVE,
     "bins": whole(3, 1000),
-}
+    "parts": mapping("outputs by name, as in {species: {kind: classification, column: label}}"),
+    "weights": optional(either(one_of("uncertainty"), mapping("weights"),
+                               words="a weight for each output, as in {species: 1, box: 0.5}, or uncertainty")),
+    "primary": optional(text("the name of an output")),
+}  # fmt: skip
 HEAD = {
     "stages": optional(either(text(""), listed(text(""), "", distinct=True),
                               words="one or more stages, each once, as in [stage2,stage3]")),

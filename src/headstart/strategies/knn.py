@@ -32,7 +32,7 @@ class Knn(SolvedStrategy):
     A k above the number of training images is not tried. In training scores, an image is not its own neighbour.
     """
 
-    picked, solver, tasks = "neighbours", "votes", ("classification", "regression", "multilabel")
+    picked, solver, tasks = "neighbours", "votes", ("classification", "regression", "multilabel", "several")
 
     def __init__(
         self, *args: Any, neighbours: Sequence[int] = NEIGHBOURS, temperature: float = 0.07, **kwargs: Any

@@ -12,14 +12,18 @@ Fails: with many labels: at 80 a class lp_ft has 89.6 % and the probe 87.7.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from headstart.errors import ConfigError
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features
-from headstart.solvers.probe import OnRow
+from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import SolvedStrategy
-from headstart.tasks import Segmentation
+from headstart.tasks import Segmentation, Several, Task
 from headstart.tasks.heads import put_linear
+from headstart.tasks.several import fit_parts, parts_of
 
 STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
 
@@ -32,27 +36,36 @@ class LinearProbe(SolvedStrategy):
     breaks ties. The head includes the standardisation, so that the network takes plain images.
     """
 
-    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation")
+    picked, solver, tasks = "l2", "L-BFGS", ("classification", "multilabel", "segmentation", "several")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, loss: str = "logistic", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_parameters("strategy", locals())
         self.strengths, self.loss = [float(strength) for strength in as_list(l2)], loss
+        if isinstance(self.task, Several) and (numbers := self.task.of_kind("regression")):
+            raise ConfigError(f"strategy=linear_probe: the output '{numbers[0]}' is a number; use strategy=ridge.")
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Fit a classifier for each strength and put the best into the head."""
-        if isinstance(self.task, Segmentation):
-            probe = self.task.fit_probe(train, validation, self.strengths, on_row, self.loss)
-        else:
-            probe = fit_probe_once(train, validation, self.task, self.strengths, self.loss, on_row)
+
+        def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
+            if isinstance(task, Segmentation):
+                return task.fit_probe(train, validation, self.strengths, on_row, self.loss)
+            return fit_probe_once(train, validation, task, self.strengths, self.loss, on_row)
+
+        probe, each = fit_parts(self.task, fit, train, validation, on_row)
         put_linear(self.head, probe.weight, probe.bias)
-        self.strength = probe.scores["l2"]
+        self.chosen = {name: one.scores["l2"] for name, one in each.items()}
+        self.note_parts(probe, each)
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Fit a classifier with the chosen strength."""
-        if isinstance(self.task, Segmentation):
-            probe = self.task.fit_probe(images, images, [self.strength], loss=self.loss)
-        else:
-            probe = fit_probe(images, images, self.task, [self.strength], self.loss)
-        put_linear(self.head, probe.weight, probe.bias)
+        fitted = []
+        for name, task, own in parts_of(self.task, images):
+            if isinstance(task, Segmentation):
+                probe = task.fit_probe(own, own, [self.chosen[name]], loss=self.loss)
+            else:
+                probe = fit_probe(own, own, task, [self.chosen[name]], self.loss)
+            fitted.append((probe.weight, probe.bias))
+        put_linear(self.head, *map(torch.cat, zip(*fitted, strict=True)))

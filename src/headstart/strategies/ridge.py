@@ -11,14 +11,17 @@ Fails: with few labels and many features it can trail linear_probe: 88.9 against
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import OnRow
+from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
 from headstart.strategies.solved import SolvedStrategy
-from headstart.tasks import Segmentation
+from headstart.tasks import Segmentation, Task
 from headstart.tasks.heads import put_linear
+from headstart.tasks.several import fit_parts, parts_of
 
 
 class Ridge(SolvedStrategy):
@@ -29,7 +32,8 @@ class Ridge(SolvedStrategy):
     prediction.
     """
 
-    picked, solver, tasks = "l2", "closed form", ("classification", "regression", "multilabel", "segmentation")
+    picked, solver = "l2", "closed form"
+    tasks = ("classification", "regression", "multilabel", "segmentation", "several")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,23 +42,30 @@ class Ridge(SolvedStrategy):
 
     def compute_head(self, train: Features, validation: Features, on_row: OnRow) -> int:
         """Solve for each strength and put the best head in place."""
-        if isinstance(self.task, Segmentation):
-            probe = self.task.fit_probe(train, validation, self.strengths, on_row, "ridge")
-        else:
-            probe = fit_ridge(train, validation, self.task, self.strengths, on_row)
+
+        def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
+            if isinstance(task, Segmentation):
+                return task.fit_probe(train, validation, self.strengths, on_row, "ridge")
+            return fit_ridge(train, validation, task, self.strengths, on_row)
+
+        probe, each = fit_parts(self.task, fit, train, validation, on_row)
         put_linear(self.head, probe.weight, probe.bias)
-        self.chosen = probe.scores["l2"], probe.scale
+        self.chosen = {name: (one.scores["l2"], one.scale) for name, one in each.items()}
+        self.note_parts(probe, each)
         return probe.number
 
     def compute_again(self, images: Features) -> None:
         """Solve for the chosen strength and keep the scale, which only images outside the fit can determine."""
-        strength, scale = self.chosen
         if isinstance(self.task, Segmentation):
+            strength, scale = self.chosen[""]
             probe = self.task.fit_probe(images, images, [strength], loss="ridge")
             put_linear(self.head, scale / probe.scale * probe.weight, scale / probe.scale * probe.bias)
             return
-        images, task = in_double(images), self.task
-        ((_, weight, bias),) = solve(
-            images.values, task.regress_on(images.targets), [strength], task.weights_of(images.targets)
-        )
-        put_linear(self.head, scale * weight, scale * bias)
+        solved = []
+        for name, task, own in parts_of(self.task, in_double(images)):
+            strength, scale = self.chosen[name]
+            ((_, weight, bias),) = solve(
+                own.values, task.regress_on(own.targets), [strength], task.weights_of(own.targets)
+            )
+            solved.append((scale * weight, scale * bias))
+        put_linear(self.head, *map(torch.cat, zip(*solved, strict=True)))

@@ -1,7 +1,7 @@
 """Compute a head from features, without gradient steps."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.augmentations.mixes import Mix
@@ -10,7 +10,7 @@ from headstart.errors import ConfigError
 from headstart.progress import ProgressLine
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
-from headstart.solvers.probe import OnRow
+from headstart.solvers.probe import OnRow, Probe
 from headstart.strategies.fitting import fit_solved
 from headstart.strategies.linear_head import check_linear_head
 from headstart.strategies.strategy import Strategy
@@ -47,7 +47,8 @@ class SolvedStrategy(Strategy):
         check_parameters("strategy", locals())
         if task.kind not in self.tasks:
             raise ConfigError(
-                f"{who} needs one class for each image, and task={task.kind} has none: use strategy=ridge or head_only."
+                f"{who} needs one class for each image and nothing else, not task={task.kind}: use strategy=ridge or"
+                " head_only."
             )
         if task.head.dropout:
             raise ConfigError(f"{who} takes no gradient steps, so head.dropout has to stay 0.")
@@ -97,6 +98,12 @@ class SolvedStrategy(Strategy):
         self.selected |= {"refit": True, "refit_images": len(self.images.targets)}
         self.images = None
         self.clock.seconds_trained += time.perf_counter() - begun
+
+    def note_parts(self, probe: Probe, parts: Mapping[str, Probe]) -> None:
+        """Record the strength that each of several outputs has chosen, and the scores of all of them together."""
+        if len(parts) > 1:
+            scores = {name: value for name, value in probe.scores.items() if "/" in name}
+            self.selected |= {"l2": {name: one.scores["l2"] for name, one in parts.items()}, "metrics": scores}
 
     def choices(self, tried: int) -> dict[str, int]:
         """Return the number of candidates by chosen setting; there are no epochs."""

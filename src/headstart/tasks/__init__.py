@@ -7,6 +7,7 @@ from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
 from headstart.tasks.scores import EpochScores
 from headstart.tasks.segmentation import Segmentation
+from headstart.tasks.several import Several
 from headstart.tasks.task import Task
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Multilabel",
     "Regression",
     "Segmentation",
+    "Several",
     "Task",
     "UpconvHead",
 ]

@@ -147,8 +147,35 @@ class Rescaled(nn.Module):
         return self.mean + self.deviation * self.layers(x)
 
 
+class JoinedHeads(nn.Module):
+    """Heads of several outputs side by side; ``widths`` are the numbers of their outputs that are predictions.
+
+    What a head gives beyond its predictions follows those of all heads. Last are, if they are ``learned``, logarithms
+    of the variances of the outputs, the same for each image, for a loss that weighs by them.
+    """
+
+    def __init__(self, heads: Sequence[nn.Module], widths: Sequence[int], learned: bool = False) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.widths = list(widths)
+        self.log_variances = nn.Parameter(torch.zeros(len(heads))) if learned else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (N, K) of features (N, D)."""
+        each = [head(x) for head in self.heads]
+        mains = [of[:, :width] for of, width in zip(each, self.widths, strict=True)]
+        rests = [of[:, width:] for of, width in zip(each, self.widths, strict=True)]
+        logs = [] if self.log_variances is None else [self.log_variances.expand(len(x), -1)]
+        return torch.cat([*mains, *rests, *logs], dim=1)
+
+
 def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Set the weights (K, D) and the bias (K,) of a linear head, so that it returns ``weight x + bias``."""
+    if isinstance(head, JoinedHeads):
+        parts = zip(head.heads, weight.split(head.widths), bias.split(head.widths), strict=True)
+        for part, own_weight, own_bias in parts:
+            put_linear(part, own_weight, own_bias)
+        return
     if isinstance(head, Rescaled):
         put_linear(head.layers, weight / head.deviation.reshape(-1, 1), (bias - head.mean) / head.deviation)
         return

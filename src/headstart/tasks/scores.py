@@ -8,6 +8,7 @@ from torch import Tensor
 
 from headstart import ranks
 from headstart.precision import at_least_single
+from headstart.tasks.several import Several
 
 if TYPE_CHECKING:
     from headstart.tasks.task import Task
@@ -25,7 +26,7 @@ class ByPixel(Protocol):
 
 
 class EpochScores:
-    """Loss and primary metric over an epoch, over the images of all processes.
+    """Loss and primary metric over an epoch, over the images of all processes; of several outputs, each has its own.
 
     Sums are in float64 at every precision of the network. The primary metric need not be a mean over images, so the
     tallies of all images are kept until the epoch ends. The class is no module, because a trainer converts the tensors
@@ -62,11 +63,12 @@ class EpochScores:
         if states:
             count = sum(len(losses) for losses, _ in states)
             loss = sum(float(losses.double().sum()) for losses, _ in states) / count
-            primary = self.task.primary_of(torch.cat([tallies for _, tallies in states]))
-        return {
-            name: torch.tensor(value, dtype=torch.float64)
-            for name, value in (("loss", loss), (self.task.primary, primary))
-        }
+            tallies = torch.cat([tallies for _, tallies in states])
+            primary = self.task.primary_of(tallies)
+        found = {"loss": loss, self.task.primary: primary}
+        if states and isinstance(self.task, Several):
+            found |= self.task.metrics_of(tallies)
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
 
 def kept_of(task: "Task", outputs: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
-from headstart.kinds import KINDS, Kind, Metric
+from headstart.kinds import Kind, Metric, SeveralKind, kind_in
 from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
@@ -77,7 +77,7 @@ def _check_annotated(settings: Any, name: str) -> None:
 
 def make_data(config: DictConfig) -> ImageData:
     """Return the data set; nothing is read yet."""
-    data: ImageData = make(config, "dataset", **({"task": _task_class(config).kind} if config.get("task") else {}))
+    data: ImageData = make(config, "dataset", **({"task": kind_of(config)} if config.get("task") else {}))
     return data
 
 
@@ -187,7 +187,7 @@ def make_task(config: DictConfig, data: ImageData) -> Task:
 
 def kind_of(config: DictConfig) -> Kind:
     """Return the kind of target, which needs no network."""
-    return KINDS[_task_class(config).kind]
+    return kind_in(config.task, _task_class(config).kind)
 
 
 def _task_class(config: DictConfig) -> Any:
@@ -266,6 +266,12 @@ def fill_monitors(callbacks: DictConfig, primary: Metric) -> None:
         if settings.get("mode", "") is None:
             watches_primary = settings.monitor.endswith(f"/{primary.name}")
             settings.mode = primary.mode if watches_primary else "min" if settings.monitor.endswith("/loss") else "max"
+
+
+def fill_primary(config: DictConfig) -> None:
+    """Set a ``task.primary`` that is null to the first output, as the order of outputs does not identify a run."""
+    if isinstance(kind := kind_of(config), SeveralKind):
+        config.task.primary = kind.primary_part
 
 
 def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:

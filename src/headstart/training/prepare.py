@@ -102,6 +102,7 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
     for name in ("augmentation", "logger", "callbacks"):
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
+    compose.fill_primary(config)
     compose.fill_monitors(config.callbacks, compose.kind_of(config).primary)
     if config.dataset.get("root"):
         config.dataset.root = str(expanded(str(config.dataset.root)).absolute())

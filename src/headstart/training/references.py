@@ -10,7 +10,6 @@ from PIL import Image
 
 from headstart.data import ImageData, ImageSplit
 from headstart.inputs.decoding import PixelArray
-from headstart.kinds import KINDS
 from headstart.solvers.features import Features
 from headstart.solvers.probe import scored
 from headstart.tasks import Task
@@ -51,7 +50,7 @@ def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dic
     found = {}
     for name in names:
         found[name] = REFERENCES[name](data, task)
-        metric = KINDS[task.kind].primary
+        metric = data.kind.primary
         value = metric.text(found[name][f"test/{metric.name}"])
         log.info("%s, no network: test %s %s", name.replace("_", " "), metric.words, value)
     return found

@@ -19,7 +19,7 @@ from headstart.devices import processes
 from headstart.errors import Pruned
 from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
-from headstart.kinds import KINDS
+from headstart.kinds import SeveralKind
 from headstart.records import provenance
 from headstart.records.lock import RunLock
 from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
@@ -37,6 +37,7 @@ from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
 from headstart.tasks.scores import scores_of_kept
+from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
@@ -117,15 +118,26 @@ def _first_content(
 ) -> dict[str, Any]:
     """Return the content of run.json before anything is read; data and weights follow later."""
     config = described.config
-    primary = compose.kind_of(config).primary
+    kind = compose.kind_of(config)
+    primary = kind.primary
+    several = kind if isinstance(kind, SeveralKind) else None
+    source: dict[str, Any] = OmegaConf.to_container(config.dataset)  # type: ignore[assignment]
+    if several:  # the columns that are read
+        source["parts"] = OmegaConf.to_container(config.task.parts)
     return {
         "id": identity.run_id(described.config_hash, None, None),
         "config_hash": described.config_hash,
-        "task": compose.kind_of(config).name,
-        "primary": {"name": primary.name, "higher_is_better": primary.higher_is_better, "unit": primary.unit},
+        "task": kind.name,
+        **({"parts": {name: part.name for name, part in several.parts.items()}} if several else {}),
+        "primary": {
+            "name": primary.name,
+            "higher_is_better": primary.higher_is_better,
+            "unit": primary.unit,
+            **({"part": several.primary_part} if several else {}),
+        },
         "source": {
             "root": config.dataset.get("root"),
-            "settings": identity.source_key(OmegaConf.to_container(config.dataset)),  # type: ignore[arg-type]
+            "settings": identity.source_key(source),
             "hash": described.data_hash,
         },
         **described.names,
@@ -366,7 +378,7 @@ def _write_predictions(parts: RunParts, tested: Outputs, directory: Path, one_vi
         ("validation", VALIDATION_PREDICTIONS, data.validation, tested.validation),
     ):
         if ranks.leads():
-            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, KINDS[task.kind])
+            write_predictions(directory / file, split.ids, split.targets, outputs, data.class_names, data.kind)
         if name == "test" or one_view:  # the epoch was chosen by single views
             scores = scores_of_kept(task, outputs, split.targets[: len(outputs)])
             tested.metrics |= {f"{name}/{metric}": value for metric, value in scores.items()}
@@ -421,6 +433,9 @@ def _finish(
         },
         "selected": {name: value for name, value in strategy.selected.items() if name != "metrics"},
     }
+    if weights := learned_weights(strategy.task, strategy.head):
+        manifest.content["selected"]["weights"] = weights
+        log.info("learned weights of the losses: %s", ", ".join(f"{name} {of:.3g}" for name, of in weights.items()))
     manifest.finish("finished")
     hidden = (config.get("sweep") or {}).get("trial")  # a search does not show test
     splits = ["validation"] if hidden else ["validation", "test"]

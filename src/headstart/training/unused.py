@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from headstart.settings.parts import UNCERTAINTY
 from headstart.strategies import Strategy
 
 OF_STEPS = (  # used only by gradient steps
@@ -31,6 +32,8 @@ def _unused_patterns(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence
     """Yield patterns of keys that this run does not use, and the reason."""
     if not strategy.by_gradient:
         yield OF_STEPS, f"{strategy.config_name()} takes no gradient steps"
+        if config.task.get("weights") == UNCERTAINTY:
+            yield ["task.weights"], f"{strategy.config_name()} takes no gradient steps"
     elif config.strategy.get("lr") is not None:
         yield ["optimizer.lr", "strategy.lr_factor"], "strategy.lr is given"
     if strategy.batch_norm != "adapt":

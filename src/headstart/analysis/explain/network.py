@@ -21,6 +21,7 @@ from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
 from headstart.files import expanded
 from headstart.kinds.class_predictions import ClassPredictions
+from headstart.kinds.classification import ClassKind
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
@@ -191,7 +192,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     packages ``trusted``. Raises DataError and ConfigError.
     """
     settle_process()
-    if not run.kind.right_or_wrong:
+    if run.kind.name != ClassKind.name:
         raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
     predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
