@@ -42,6 +42,7 @@ VALID = {
     "dataset.crop_fraction null", "dataset.near_duplicates true", "dataset.download true", "dataset.allow_outside true",
     "dataset.root null", "dataset.folds null", "dataset.*labels_per_class null", "dataset.bits null",
     "dataset.groups null word", "dataset.group_column null word", "dataset.splits null", "dataset.classes null",
+    "dataset.ignore_index null", "dataset.palette null",
     "dataset.test_split null",
     "callbacks.*.monitor null", "callbacks.*.mode null",
     "dataset.pictures null", "dataset.split_column null word", "dataset.image_size null",

@@ -27,6 +27,7 @@ from headstart.cli import main
 from headstart.errors import ConfigError, Pruned
 from headstart.kinds import KINDS, Metric
 from headstart.kinds.classification import ACCURACY
+from headstart.kinds.regression import MAE, NumberKind
 from headstart.records.outcomes import JobOutcome, write_outcome
 from headstart.settings.identity import config_hash
 from headstart.sweeps import trials
@@ -188,7 +189,10 @@ def test_ties_go_to_the_lower_loss(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "the best is trial 2, validation accuracy 50.0 %" in capsys.readouterr().out
 
 
-def test_an_error_is_minimised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_minimised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NumberKind, "primary", MAE)
     study = search(Bench(tmp_path, by_lr, kinds=("regression",)), LR)
     assert study.direction.name == "MINIMIZE"
     said = capsys.readouterr().out
@@ -207,12 +211,12 @@ def test_ties_of_errors_go_to_the_lower_loss() -> None:
         return made
 
     tried = [trial(0, 0.9, 0.1), trial(1, 0.5, 0.4), trial(2, 0.5, 0.2), trial(3, 0.5, 0.2)]
-    assert trials.best_trial(tried, KINDS["regression"].primary).number == 2
+    assert trials.best_trial(tried, MAE).number == 2
     assert trials.best_trial(tried, KINDS["classification"].primary).number == 0
 
 
 def test_a_search_has_one_metric(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"by one metric, not by several \(accuracy, mae\)"):
+    with pytest.raises(ConfigError, match=r"by one metric, not by several \(accuracy, R²\)"):
         search(Bench(tmp_path, by_lr, kinds=("classification", "regression")), LR)
 
 
@@ -330,17 +334,17 @@ def test_a_trial_behind_the_median_is_pruned_before_its_next_epoch(tmp_path: Pat
 
 
 def test_a_larger_error_than_the_median_is_pruned(tmp_path: Path) -> None:
-    storage, mae = str(tmp_path / "j"), KINDS["regression"].primary
-    study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction=mae.direction)
+    storage = str(tmp_path / "j")
+    study = optuna.create_study(study_name="s", storage=trials.open_storage(storage), direction=MAE.direction)
     study.set_user_attr("pruner", ["median", {"n_startup_trials": 2}])
     for _ in range(4):
         study.ask()
     for number in range(2):
-        assert epochs(Pruning(number, "s", storage, mae), [5.0, 4.0, 3.0]) == 3
+        assert epochs(Pruning(number, "s", storage, MAE), [5.0, 4.0, 3.0]) == 3
         study.tell(number, 3.0)
-    assert epochs(Pruning(2, "s", storage, mae), [4.5, 3.0, 2.0]) == 3
+    assert epochs(Pruning(2, "s", storage, MAE), [4.5, 3.0, 2.0]) == 3
     with pytest.raises(Pruned, match=r"after epoch 2: validation mae 7\.00"):
-        epochs(Pruning(3, "s", storage, mae), [5.0, 7.0, 1.0])
+        epochs(Pruning(3, "s", storage, MAE), [5.0, 7.0, 1.0])
 
 
 def test_a_resumed_run_continues_to_report(tmp_path: Path) -> None:
