@@ -192,7 +192,7 @@ def test_a_command_tests_its_folder_before_the_work(
             ["inspect", "augmentation", "augmentation=crop_resize", "output_dir=file/x"],
             "training.compose.make_data",
         ),
-        "policy": (["policy", "policy.output=file/x/p.json"], "commands.policy._found"),
+        "policy": (["policy", "policy.output=file/x/p.json"], "commands.policy._searched"),
     }[command]
     monkeypatch.setattr(f"headstart.{work}", failing(AssertionError("the work has begun")))
     assert main(arguments) == 2

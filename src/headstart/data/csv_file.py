@@ -15,7 +15,6 @@ from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import images_text, real_path
-from headstart.kinds.several_targets import SeveralTargets
 from headstart.settings.leaves import as_list
 from headstart.settings.rules import (
     check_dataset,
@@ -25,6 +24,7 @@ from headstart.settings.rules import (
     given_splits,
 )
 from headstart.settings.split_names import SPLITS, split_name
+from headstart.targets.several import SeveralTargets
 
 SHOWN = 4  # columns that are named
 

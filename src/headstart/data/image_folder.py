@@ -14,8 +14,8 @@ from headstart.errors import DataError, nearest
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.found import MENDS, Folder, files_by_suffix, images_text, real_path, relative, walk
-from headstart.kinds.labels import suspicious_labels
 from headstart.settings.rules import existing_folder, given_classes, given_splits
+from headstart.targets.labels import suspicious_labels
 
 
 class ImageFolder(ImageData):

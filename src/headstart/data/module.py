@@ -31,7 +31,6 @@ from headstart.inputs.reading import paths_of, range_text, refuse, remembered_ra
 from headstart.inputs.seen import SeenImages
 from headstart.inputs.signature import RGB, Signature
 from headstart.kinds import KINDS, Kind
-from headstart.kinds.labels import conflicting_labels
 from headstart.seeds import stream
 from headstart.settings.rules import check_dataset
 from headstart.settings.split_names import SPLITS, split_name
@@ -40,6 +39,7 @@ from headstart.splits.grouped_splits import shared_groups
 from headstart.splits.groups import grouped_by_name
 from headstart.splits.made_splits import check_enough, idle_fractions, splits_not_used, splits_to_make
 from headstart.splits.splitting import Splitting
+from headstart.targets.labels import conflicting_labels
 
 log = logging.getLogger(__name__)
 MOST_SIDE = 2**14  # pixels of a resized image's short side

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
 
     from headstart.kinds.class_predictions import ClassPredictions
     from headstart.kinds.class_scores import Scores
-    from headstart.kinds.targets import ClassTargets
     from headstart.report_table import ReportTable
+    from headstart.targets.rules import ClassTargets
 
 ACCURACY = Metric("accuracy", True, "%", (0, 1), many="accuracies")
 
@@ -47,7 +47,7 @@ class ClassKind:
     @property
     def targets(self) -> ClassTargets:
         """Return how targets are read, checked and split."""
-        from headstart.kinds.targets import ClassTargets
+        from headstart.targets.rules import ClassTargets
 
         return ClassTargets()
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from headstart.kinds.targets import TargetRules
     from headstart.report_table import ReportTable
+    from headstart.targets.rules import TargetRules
 
 
 class PredictionTable(Protocol):

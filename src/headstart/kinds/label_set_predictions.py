@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable, digest
-from headstart.kinds.label_sets import labels_cell, labels_of
 from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.per_image import average_precision_each, average_precisions
 from headstart.report_table import NOTHING, Cell, Column, ReportTable
+from headstart.targets.label_sets import labels_cell, labels_of
 
 AT_ONCE = 1_000_000  # cells that are parsed before they are checked
 FIXED = ("number", "id", "labels")  # the columns before those of the labels

@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from torch import Tensor
 
     from headstart.kinds.label_set_predictions import LabelSetPredictions, LabelSetScores
-    from headstart.kinds.label_sets import LabelSets
     from headstart.report_table import ReportTable
+    from headstart.targets.label_sets import LabelSets
 
 MAP = Metric("map", True, "%", (0, 1), "mean average precision", "mean average precisions", "mAP")
 
@@ -37,7 +37,7 @@ class LabelSetKind:
     @property
     def targets(self) -> LabelSets:
         """Return how targets are read, checked and split."""
-        from headstart.kinds.label_sets import LabelSets
+        from headstart.targets.label_sets import LabelSets
 
         return LabelSets()
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from torch import Tensor
 
     from headstart.kinds.number_predictions import NumberPredictions, NumberScores
-    from headstart.kinds.targets import NumberTargets
     from headstart.report_table import ReportTable
+    from headstart.targets.rules import NumberTargets
 
 BEYOND = {
     "r2": ScoreColumn("R²"),
@@ -45,7 +45,7 @@ class NumberKind:
     @property
     def targets(self) -> NumberTargets:
         """Return how targets are read, checked and split."""
-        from headstart.kinds.targets import NumberTargets
+        from headstart.targets.rules import NumberTargets
 
         return NumberTargets()
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from headstart.kinds.label_images import LabelImageRules
     from headstart.kinds.label_predictions import LabelPredictions, OverlapScores
     from headstart.report_table import ReportTable
+    from headstart.targets.label_images import LabelImageRules
 
 MEAN_IOU = Metric("mean_iou", True, "%", (0, 1), "mean IoU", "mean IoUs")
 BEYOND = {
@@ -38,7 +38,7 @@ class SegmentationKind:
     @property
     def targets(self) -> LabelImageRules:
         """Return how targets are described and split."""
-        from headstart.kinds.label_images import LabelImageRules
+        from headstart.targets.label_images import LabelImageRules
 
         return LabelImageRules()
 

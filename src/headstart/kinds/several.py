@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
     from torch import Tensor
 
     from headstart.kinds.several_predictions import SeveralPredictions, SeveralScores
-    from headstart.kinds.several_targets import SeveralTargets
     from headstart.report_table import ReportTable
+    from headstart.targets.several import SeveralTargets
 
 
 class SeveralKind:
@@ -65,7 +65,7 @@ class SeveralKind:
     @property
     def targets(self) -> SeveralTargets:
         """Return how targets are read, checked and split."""
-        from headstart.kinds.several_targets import SeveralTargets
+        from headstart.targets.several import SeveralTargets
 
         assert self.settings is not None
         rules = {name: kind.targets for name, kind in self.parts.items()}
@@ -79,7 +79,7 @@ class SeveralKind:
         ``classes`` are the names of all outputs, as ``SeveralTargets`` has them. Columns beyond them are not read.
         """
         from headstart.kinds.several_predictions import SeveralPredictions
-        from headstart.kinds.several_targets import names_of
+        from headstart.targets.several import names_of
 
         made, start = {}, 0
         for name, kind in self.parts.items():

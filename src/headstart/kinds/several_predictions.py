@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.kinds.kind import Kind, Predictions, PredictionTable, digest
-from headstart.kinds.several_targets import SEPARATOR
+from headstart.targets.several import SEPARATOR
 
 FIXED = ("number", "id")  # the columns before those of the outputs
 WITHOUT_NUMBER = ("classification",)  # kinds whose own files do not number their rows

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from headstart.errors import DataError, nearest
 from headstart.inputs.collection import Collection, Targets, joined
-from headstart.kinds.targets import TargetRules
 from headstart.splits.grouped_splits import check_class_groups, grouped_fold_of, grouped_text, split_off_groups
 from headstart.splits.label_splits import label_fold_of, split_off_labels
 from headstart.splits.splits import fold_of, split_off
+from headstart.targets.rules import TargetRules
 
 Splits = dict[str, Collection]
 

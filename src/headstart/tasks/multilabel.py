@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from headstart.errors import ConfigError
 from headstart.kinds import KINDS
-from headstart.kinds.label_sets import positive_weights
 from headstart.kinds.per_image import mean_average_precision
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
@@ -18,6 +17,7 @@ from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours, NeighbourMean
 from headstart.solvers.probe import Probe
 from headstart.solvers.probe_fit import STRENGTHS, fit_probe_once, label_weights
+from headstart.targets.label_sets import positive_weights
 from headstart.tasks.consistency import bernoulli_divergence, log_mean
 from headstart.tasks.heads import LinearHead
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.kinds.several_targets import SeveralTargets, names_of
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.parts import SEVERAL, given_parts, given_primary, given_weights
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import OnRow, Probe, ignore
+from headstart.targets.several import SeveralTargets, names_of
 from headstart.tasks.classification import Classification
 from headstart.tasks.heads import JoinedHeads, LinearHead
 from headstart.tasks.multilabel import Multilabel

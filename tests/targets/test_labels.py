@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import DataError
-from headstart.kinds.labels import (
+from headstart.targets.labels import (
     absent_classes,
     classes_text,
     conflicting_labels,

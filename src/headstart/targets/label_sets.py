@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from headstart.errors import DataError, nearest
 from headstart.inputs.collection import Targets
 from headstart.inputs.found import images_text
-from headstart.kinds.labels import NAMED, SEVERAL, suspicious_labels
-from headstart.kinds.targets import Cells
+from headstart.targets.labels import NAMED, SEVERAL, suspicious_labels
+from headstart.targets.rules import Cells
 
 BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}  # what a column of one label holds
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.inputs.collection import Targets
-from headstart.kinds.targets import Cells, TargetRules
 from headstart.settings.parts import PartSettings
+from headstart.targets.rules import Cells, TargetRules
 
 SEPARATOR = "/"  # between the name of an output and one of its classes, numbers or labels
 

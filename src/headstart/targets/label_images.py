@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.inputs.collection import Targets
-from headstart.kinds.labels import classes_text
-from headstart.kinds.targets import Cells
+from headstart.targets.labels import classes_text
+from headstart.targets.rules import Cells
 
 IMBALANCED = 3  # times as many pixels in the largest class as in the smallest
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError, nearest
 from headstart.inputs.collection import Targets
-from headstart.kinds.labels import (
+from headstart.targets.labels import (
     absent_classes,
     classes_text,
     is_imbalanced,

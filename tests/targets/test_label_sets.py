@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import DataError
-from headstart.kinds.label_sets import LabelSets, labels_cell, labels_of, positive_weights
+from headstart.targets.label_sets import LabelSets, labels_cell, labels_of, positive_weights
 
 RULES = LabelSets()
 
