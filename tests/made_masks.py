@@ -33,7 +33,7 @@ def save_pair(root: Path, split: str, number: int, kind: str = "L", suffix: str 
     mask.save(root / split / "masks" / f"{number}.{suffix}")
 
 
-def made(root: Path, kind: str = "L", suffix: str = "png") -> Path:
+def write_masks(root: Path, kind: str = "L", suffix: str = "png") -> Path:
     for split, count in SPLITS.items():
         for number in range(count):
             save_pair(root, split, number, kind, suffix)

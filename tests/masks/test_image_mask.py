@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_masks import COLOURS, SPLITS, labels_of, made, save_pair
+from made_masks import COLOURS, SPLITS, labels_of, save_pair
 from PIL import Image
 
 from headstart.augmentations import CropResize, FlipCrop, Pipeline
@@ -22,7 +22,7 @@ P = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return made(tmp_path / "set")
+    return write_masks(tmp_path / "set")
 
 
 def ready(root: Path, views: Any = None, **settings: Any) -> ImageMask:
@@ -70,7 +70,7 @@ def test_a_list(root: Path) -> None:
 def test_palettes_and_colours_give_the_same_labels(tmp_path: Path, root: Path, kind: str) -> None:
     file = tmp_path / "palette.csv"
     file.write_text("name,r,g,b\n" + "\n".join(f"c{n},{r},{g},{b}" for n, (r, g, b) in enumerate(COLOURS)))
-    coloured = ready(made(tmp_path / kind, kind), **({"palette": str(file)} if kind == "RGB" else {}))
+    coloured = ready(write_masks(tmp_path / kind, kind), **({"palette": str(file)} if kind == "RGB" else {}))
     everything = np.arange(4)
     assert (coloured.train.targets[everything] == ready(root).train.targets[everything]).all()
     assert coloured.class_names == (["c0", "c1", "c2"] if kind == "RGB" else ["0", "1", "2"])
@@ -119,7 +119,7 @@ def test_a_mask_may_be_stored_as_its_image_is(tmp_path: Path, root: Path) -> Non
             mask = mask.transpose(Image.Transpose.ROTATE_90) if stored else mask
             mask.save(root / "train" / "masks" / f"{number}.png")
         lying.append(ready(root).train.targets[np.arange(4)])
-        made(root)
+        write_masks(root)
     assert (lying[0] == upright).all()
     assert (lying[1] == upright).all()
 
@@ -230,10 +230,12 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
         r"The training masks have only the class '1'",
     ),
     "colours without a palette": (
-        lambda root: made(root, "RGB"), {}, r"a colour image \(RGB\) has no class indices: name its colours"
+        lambda root: write_masks(root, "RGB"), {}, r"a colour image \(RGB\) has no class indices: name its colours"
     ),
     "a colour beyond the palette": (
-        lambda root: made(root, "RGB"), {"palette": "0 0 0 a\n200 0 0 b\n"}, r"the palette has no colour (0 200|9 9) "
+        lambda root: write_masks(root, "RGB"),
+        {"palette": "0 0 0 a\n200 0 0 b\n"},
+        r"the palette has no colour (0 200|9 9) ",
     ),
     "a palette with two equal colours": (
         lambda root: None, {"palette": "0 0 0 a\n0 0 0 b\n"}, r"two lines have the colour 0 0 0"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import SMALLEST, runs_below
 from made_lists import list_of_classes, list_of_labels, list_of_numbers, list_of_several
+from made_masks import write_masks
 from resuming import check_equal, only_run, stop_at
 
 from headstart.cli import main
@@ -27,12 +28,15 @@ from headstart.strategies.steps import GradientStrategy
 class TaskRow:
     """A task on a tiny list of images."""
 
-    write: Callable[[int], None]
+    write: Callable[[int], object]
     settings: tuple[str, ...]
     solved: tuple[str, ...]
     """Strategies that compute its head."""
     refused: tuple[str, ...] = ()
     """Strategies that refuse it in one sentence."""
+    variant: bool = False
+    """Whether another row has the same task, so that a few strategies suffice."""
+    augmentations: tuple[str, ...] = ("[crop_resize,cutmix]", "augmix_jsd", "manifold_mixup")
 
 
 GRADIENT = (
@@ -48,6 +52,7 @@ TASKS = {
         ("task=multilabel", "dataset.targets=[red,blue]", "dataset.balance=loss"),
         ("linear_probe",),
         ("ridge", "knn", "nearest_centroid"),
+        variant=True,
     ),
     "regression": TaskRow(
         list_of_numbers, ("task=regression",), ("ridge", "knn"), ("linear_probe", "nearest_centroid")
@@ -57,12 +62,14 @@ TASKS = {
         ("task=regression", "dataset.targets=[label,dark]", "task.loss=huber"),
         ("ridge", "knn"),
         ("linear_probe", "nearest_centroid"),
+        variant=True,
     ),
     "bins": TaskRow(
         list_of_numbers,
         ("task=regression", "task.loss=bins"),
         (),
         ("ridge", "knn", "linear_probe", "nearest_centroid", "lp_ft", "wise_ft"),
+        variant=True,
     ),
 }
 CLASS_AND_NUMBERS = (
@@ -77,11 +84,20 @@ TASKS |= {
          "task.parts={colour: {kind: classification, column: label}, tags: {kind: multilabel, column: labels}}"),
         ("linear_probe", "ridge", "knn"),
         ("nearest_centroid",),
+        variant=True,
+    ),
+    "segmentation": TaskRow(
+        lambda count: write_masks(Path("set")),
+        ("task=segmentation", "dataset=image_mask", "dataset.root=set", "dataset.ignore_index=3"),
+        ("linear_probe", "ridge"),
+        ("knn", "nearest_centroid"),
+        augmentations=("[crop_resize,cutmix]", "mixup"),
     ),
 }  # fmt: skip
+LISTED = ("dataset=csv", "dataset.root=images/list.csv")
 OWN = {"surgical": ("strategy.train_stages=[stage2]",), "layer_transfer": ("strategy.stages=2",)}
 COMMON = (
-    "dataset=csv", "dataset.root=images/list.csv", "dataset.image_size=32", "dataset.num_workers=0",
+    "dataset.image_size=32", "dataset.num_workers=0",
     "dataset.batch_size=16", "backbone.weights=null", "trainer.accelerator=cpu", "trainer.max_epochs=2", *SMALLEST,
 )  # fmt: skip
 QUICK = ("head_only", "finetune_upper")  # the others are slow, as they are many
@@ -90,8 +106,9 @@ QUICK = ("head_only", "finetune_upper")  # the others are slow, as they are many
 def train(task: str, strategy: str, *settings: str, folder: str = "runs") -> int:
     """Train a tiny run; return the exit code."""
     row = TASKS[task]
+    listed = () if task == "segmentation" else LISTED
     return main(
-        ["train", *COMMON, *row.settings, f"strategy={strategy}", *OWN.get(strategy, ()), *settings,
+        ["train", *COMMON, *listed, *row.settings, f"strategy={strategy}", *OWN.get(strategy, ()), *settings,
          f"output_dir={folder}"]
     )  # fmt: skip
 
@@ -102,6 +119,12 @@ def pairs(strategies: Callable[[TaskRow], tuple[str, ...]]) -> list[Any]:
         for task, row in TASKS.items()
         for one in strategies(row)
     ]
+
+
+def tried(row: TaskRow) -> tuple[str, ...]:
+    """Return the strategies that fit a row: all, or few of those with gradient steps for a variant."""
+    gradient = (*QUICK, "finetune_all", "lp_ft") if row.variant else GRADIENT
+    return tuple(one for one in gradient if one not in row.refused) + row.solved
 
 
 def watch_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -119,9 +142,7 @@ def watch_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.parametrize(
-    ("task", "strategy"), pairs(lambda row: tuple(one for one in GRADIENT if one not in row.refused) + row.solved)
-)
+@pytest.mark.parametrize(("task", "strategy"), pairs(tried))
 def test_what_is_trained_moves_and_what_is_frozen_stays(
     task: str, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,8 +206,9 @@ def test_cached_features_change_nothing(task: str) -> None:
     assert first["metrics"] == pytest.approx(second["metrics"], rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("augmentation", ["[crop_resize,cutmix]", "augmix_jsd", "manifold_mixup"])
+@pytest.mark.parametrize(
+    ("task", "augmentation"), [(task, one) for task, row in TASKS.items() for one in row.augmentations]
+)
 def test_augmentations_mix_targets_and_compare_views(task: str, augmentation: str) -> None:
     TASKS[task].write(48)
     assert train(task, "finetune_upper", f"augmentation={augmentation}", "trainer.max_epochs=1") == 0
@@ -199,16 +221,16 @@ def test_augmentations_mix_targets_and_compare_views(task: str, augmentation: st
 def test_a_report_has_a_row_for_each_strategy(task: str, capsys: pytest.CaptureFixture[str]) -> None:
     row = TASKS[task]
     row.write(48)
-    tried = ("head_only", *(row.solved or ("finetune_upper",))[:1])
-    for strategy in tried:
+    compared = ("head_only", *(row.solved or ("finetune_upper",))[:1])
+    for strategy in compared:
         assert train(task, strategy) == 0
     metric = runs_below(Path("runs"))[0]["primary"]["name"]
     capsys.readouterr()
     assert main(["report", "runs", "--out", "out"]) == 0
     said = capsys.readouterr().out
     rows = list(csv.DictReader(Path("out/report.csv").read_text().splitlines()))
-    assert {row["strategy"] for row in rows} == set(tried)
+    assert {row["strategy"] for row in rows} == set(compared)
     assert all(np.isfinite(float(row[f"test_{metric}_{what}"])) for row in rows for what in ("mean", "low", "high"))
-    assert all(strategy in said for strategy in tried)
+    assert all(strategy in said for strategy in compared)
     (verdict,) = csv.DictReader(Path("out/comparisons.csv").read_text().splitlines())
     assert np.isfinite(float(verdict["difference"]))

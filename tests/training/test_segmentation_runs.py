@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALLEST, runs_below
-from made_masks import made
+from made_masks import write_masks
 from PIL import Image
 from resuming import check_equal, only_run, stop_at
 
@@ -35,7 +35,7 @@ BASE = [
 
 @pytest.fixture
 def settings(tmp_path: Path) -> list[str]:
-    return [*BASE, f"dataset.root={made(tmp_path / 'set')}"]
+    return [*BASE, f"dataset.root={write_masks(tmp_path / 'set')}"]
 
 
 def trained(settings: list[str], *more: str) -> tuple[dict[str, Any], Path]:
