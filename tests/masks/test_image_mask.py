@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_masks import COLOURS, SPLITS, labels_of, save_pair
+from made_masks import COLOURS, SPLITS, labels_of, save_pair, write_masks
 from PIL import Image
 
 from headstart.augmentations import CropResize, FlipCrop, Pipeline
