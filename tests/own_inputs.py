@@ -13,7 +13,7 @@ import torch
 from headstart.data import ImageData
 from headstart.errors import DataError
 from headstart.inputs.collection import Collection, Undecoded
-from headstart.inputs.decoding import Decoder, Read, read_whole, told_as_unreadable
+from headstart.inputs.decoding import Decoder, Read, read_whole, raising_unreadable
 from headstart.inputs.signature import Signature
 
 BANDS = Signature("band array", channels=5, low=0, high=1, dtype=torch.float32, views=False)
@@ -29,7 +29,7 @@ class BandDecoder(Decoder):
         """Return float32 (S, S, 5)."""
         assert isinstance(image, Path)
         content = read_whole(image)
-        with told_as_unreadable():
+        with raising_unreadable():
             values = np.load(io.BytesIO(content), allow_pickle=False).astype(np.float32)
             if values.shape[2:] != (5,):
                 raise ValueError(f"it has the shape {values.shape}, not (H, W, 5)")

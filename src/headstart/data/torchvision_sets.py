@@ -20,7 +20,7 @@ from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import expanded
 from headstart.inputs.collection import Collection, Undecoded
 from headstart.inputs.content import files_hash
-from headstart.inputs.decoding import told_as_unreadable
+from headstart.inputs.decoding import raising_unreadable
 from headstart.inputs.facts import Facts
 from headstart.settings.leaf_table import check_parameters
 
@@ -134,9 +134,9 @@ class TorchvisionSet(ImageData):
 
     def _open(self, root: Path, arguments: dict[str, Any]) -> Any:
         cls = getattr(torchvision.datasets, self.recipe.cls)
-        said = io.StringIO()
+        printed = io.StringIO()
         try:
-            with contextlib.redirect_stdout(said):
+            with contextlib.redirect_stdout(printed):
                 with contextlib.suppress(RuntimeError, FileNotFoundError):
                     return cls(str(root), download=False, **arguments)
                 if not self.download:
@@ -158,7 +158,7 @@ class OpenedSet(Sequence[Undecoded]):
         self.opened = opened
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        with told_as_unreadable():
+        with raising_unreadable():
             return self.opened[int(index)][0].convert("RGB")
 
     def __len__(self) -> int:

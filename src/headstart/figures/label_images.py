@@ -44,10 +44,10 @@ def label_figure(
     draw = ImageDraw.Draw(canvas)
     for column, heading in enumerate(HEADINGS):
         draw.text((column * step, 0), heading, fill="black", font=font)
-    for row, (image, true, said) in enumerate(zip(images, targets, predicted, strict=True)):
-        error = np.where((true == said)[..., None], RIGHT, WRONG).astype(np.uint8)
+    for row, (image, true, found) in enumerate(zip(images, targets, predicted, strict=True)):
+        error = np.where((true == found)[..., None], RIGHT, WRONG).astype(np.uint8)
         error[true < 0] = NO_CLASS
-        for column, shown in enumerate((image, colours[true], colours[said], error)):
+        for column, shown in enumerate((image, colours[true], colours[found], error)):
             resample = Image.Resampling.BILINEAR if column == 0 else Image.Resampling.NEAREST
             small = Image.fromarray(shown).resize((SIDE, SIDE), resample)
             canvas.paste(small, (column * step, TEXT + row * step))

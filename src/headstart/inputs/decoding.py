@@ -85,13 +85,13 @@ class Decoder:
 
     def __call__(self, image: Undecoded) -> PixelArray:
         """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""
-        with told_as_unreadable():
+        with raising_unreadable():
             return self._decode(read_whole(image) if isinstance(image, Path) else image)[0]
 
     def read(self, image: Undecoded) -> Read:
         """Decode an image and report unused parts of its file. Raises UnreadableError."""
         source = read_whole(image) if isinstance(image, Path) else image
-        with told_as_unreadable():
+        with raising_unreadable():
             decoded, deep, unused = self._decode(source)
             clipped = deep is not None and self.pixel_range is not None and deep.is_clipped(self.pixel_range)
         digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else content_hash(source)
@@ -146,7 +146,7 @@ def bits_needed(content: bytes) -> tuple[bool, int]:
 
     0 bits if it has at most 8, or if no range is possible. Raises UnreadableError.
     """
-    with told_as_unreadable():
+    with raising_unreadable():
         opened = _open(content, None)
         if isinstance(opened, Image.Image):
             opened.load()
@@ -175,7 +175,7 @@ def read_whole(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def told_as_unreadable() -> Iterator[None]:
+def raising_unreadable() -> Iterator[None]:
     """Turn any error of Pillow into UnreadableError; damaged files can raise nearly anything.
 
     Errors of the machine pass unchanged: otherwise ``dataset.on_error=skip`` would drop a valid image.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from headstart.inputs.decoding import LONGEST, MOST_PIXELS, Decoder, read_whole, told_as_unreadable
+from headstart.inputs.decoding import LONGEST, MOST_PIXELS, Decoder, read_whole, raising_unreadable
 from headstart.inputs.deep import ORIENTATION, UnreadableError
 
 Labels = NDArray[np.int16]
@@ -53,7 +53,7 @@ class LabelReader:
 
         ``turn`` is the EXIF orientation of a file that does not state its own.
         """
-        with told_as_unreadable():
+        with raising_unreadable():
             image = open_labels(content, turn)
             if self.colours is not None:
                 values = _places(np.asarray(image.convert("RGB")), self.colours)
@@ -111,7 +111,7 @@ def upright(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
 
     Reads only the beginning of the file. Raises UnreadableError.
     """
-    with told_as_unreadable(), Image.open(path) as image:
+    with raising_unreadable(), Image.open(path) as image:
         turn = int(image.getexif().get(ORIENTATION, 1))
         width, height = stored = image.size
     return ((height, width) if turn in QUARTER_TURNS else stored), stored, turn

@@ -52,14 +52,14 @@ class Notes:
 
     def sentences(self) -> list[str]:
         """Return a sentence for each kind that a substantial fraction of the images has."""
-        told = []
+        sentences = []
         for kind, what in SENTENCES.items():
             number, *names = self.odd.get(kind, [0])
             if number and (kind in ANY or number >= max(LEAST, SHARE * self.count)):
                 hint = "; dataset.bits sets their range" if kind == "black" and self.deep else ""
                 named = ", ".join(f"'{name}'" for name in names)
-                told.append(f"{number} of {self.count} images {what}, such as {named}{hint}.")
-        return told
+                sentences.append(f"{number} of {self.count} images {what}, such as {named}{hint}.")
+        return sentences
 
 
 def joined_notes(parts: Iterable[Notes]) -> Notes:

@@ -107,12 +107,12 @@ def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRan
 
 def range_text(found: PixelRange) -> str:
     """Return one sentence on which value is white in images with more than 8 bits."""
-    told = []
+    parts = []
     if found.integers is not None:
-        told.append(f"values up to {found.integers:,} are taken as {found.integers.bit_length()} bits")
+        parts.append(f"values up to {found.integers:,} are taken as {found.integers.bit_length()} bits")
     if found.floats is not None:
-        told.append(f"fractional values as 0 to {found.floats:,g}")
-    return f"images of more than 8 bits: {', '.join(told)}; dataset.bits overrides this"
+        parts.append(f"fractional values as 0 to {found.floats:,g}")
+    return f"images of more than 8 bits: {', '.join(parts)}; dataset.bits overrides this"
 
 
 def find_range(paths: Sequence[Path]) -> PixelRange:

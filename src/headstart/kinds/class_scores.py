@@ -20,7 +20,7 @@ BINS = 15
 FLOOR = float(np.finfo(np.float64).eps)
 """A probability below counts as this much, as in scikit-learn's log_loss: one image costs at most 36 nats."""
 TEMPERATURES = (0.05, 20.0)
-"""Where the temperature is searched: a few images, all but perfectly or all but randomly told, know no better."""
+"""The range in which the temperature is searched: a few images cannot tell more extreme ones apart."""
 HARD = 0.01
 """An image that gives its true class a smaller probability is hard: it costs more than 4.6 nats."""
 
@@ -213,9 +213,9 @@ def confusion_counts(targets: Integers, predicted: Integers, classes: int) -> ND
 def temperature(targets: Integers, probabilities: Floats) -> float:
     """Return the T for which softmax(log p / T) has the least negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    In b = 1/T the loss is mean log sum exp(b (z_c - z_target)), which is convex: Newton steps, halved where they leave
-    what is known to hold the minimum. T is kept in TEMPERATURES. Where every image is told right the likelihood only
-    grows with b, and so nothing can be fitted: T is 1.
+    In b = 1/T the loss is mean log sum exp(b (z_c - z_target)), which is convex: Newton steps, halved if they leave
+    the interval that holds the minimum. T stays in TEMPERATURES. If every image is predicted right, the likelihood only
+    grows with b, so nothing can be fitted: T is 1.
     """
     _check(targets, probabilities)
     logits = np.log(np.maximum(probabilities.T, FLOOR, order="C"))  # (C, N): sums over classes run along memory

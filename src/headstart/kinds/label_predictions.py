@@ -109,10 +109,10 @@ def parse_labels(table: PredictionTable, name: str) -> LabelPredictions:
         if part.empty:
             break
         rows = tallies[len(ids) : len(ids) + len(part)] = part.iloc[:, 1:].to_numpy()
-        both, said, true = np.split(rows, 3, axis=1)
-        if not ((both >= 0) & (both <= said) & (both <= true) & (said < MOST_PIXELS) & (true < MOST_PIXELS)).all():
+        both, found, true = np.split(rows, 3, axis=1)
+        if not ((both >= 0) & (both <= found) & (both <= true) & (found < MOST_PIXELS) & (true < MOST_PIXELS)).all():
             raise DataError(f"{name} holds counts of pixels that are none")
-        if (said.sum(axis=1) != true.sum(axis=1)).any():
+        if (found.sum(axis=1) != true.sum(axis=1)).any():
             raise DataError(f"{name} has an image with more predicted than true pixels, or fewer")
         ids += part[0].tolist()
     if not ids:
@@ -131,15 +131,15 @@ def overlap_scores(test: LabelPredictions) -> OverlapScores:
 
 def class_iou_table(test: LabelPredictions) -> ReportTable:
     """Return the IoU of each class, the worst first; classes that are neither predicted nor true last."""
-    both, said, true = (of.sum(axis=0) for of in np.split(test.tallies, 3, axis=1))
+    both, found, true = (of.sum(axis=0) for of in np.split(test.tallies, 3, axis=1))
     ious, pixels = class_ious(test.tallies), max(1, int(true.sum()))
     rows = []
     for label in np.argsort(np.nan_to_num(ious, nan=np.inf), kind="stable").tolist():
         cells = [Cell(test.names[label])]
-        cells += [share_cell(float(of[label] / pixels)) for of in (true, said)]
+        cells += [share_cell(float(of[label] / pixels)) for of in (true, found)]
         cells += [
             share_cell(float(top / below)) if below else Cell(NOTHING)
-            for top, below in ((both[label], true[label]), (both[label], said[label]))
+            for top, below in ((both[label], true[label]), (both[label], found[label]))
         ]
         rows.append([*cells, Cell(NOTHING) if math.isnan(ious[label]) else share_cell(float(ious[label]))])
     columns = [

@@ -68,11 +68,11 @@ class LabelSetScores:
     @classmethod
     def of(cls, test: LabelSetPredictions, validation: LabelSetPredictions | None) -> LabelSetScores:
         """Return F1, averaged over the labels that occur (macro) and of all decisions together (micro)."""
-        f1, right, said, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
+        f1, right, found, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
         occurs = test.targets.any(axis=0)
         found = {
             "macro_f1": float(f1[occurs].mean()) if occurs.any() else math.nan,
-            "micro_f1": 2 * right.sum() / max(1, said.sum() + true.sum()),
+            "micro_f1": 2 * right.sum() / max(1, found.sum() + true.sum()),
         }
         return cls({name: float(value) for name, value in found.items() if math.isfinite(value)})
 
@@ -104,8 +104,8 @@ def f1_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return F1 of each label, and the numbers of right, predicted and true images, (K,) each."""
     predicted = test.values >= thresholds
-    right, said, true = ((of).sum(axis=0) for of in (predicted & test.targets, predicted, test.targets))
-    return 2 * right / np.maximum(1, said + true), right, said, true
+    right, found, true = ((of).sum(axis=0) for of in (predicted & test.targets, predicted, test.targets))
+    return 2 * right / np.maximum(1, found + true), right, found, true
 
 
 def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:

@@ -24,16 +24,16 @@ def tallies_of(predicted: NDArray[Any], targets: Any, classes: int) -> NDArray[n
 def _tallies(predicted: NDArray[Any], targets: Any, classes: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(predicted), AT_ONCE):
         places = np.arange(start, min(start + AT_ONCE, len(predicted)))
-        for said, true in zip(predicted[places], targets[places], strict=True):
-            said, true = said[true >= 0].astype(np.int64), true[true >= 0]
-            counts = [np.bincount(of, minlength=classes) for of in (true[said == true], said, true)]
+        for found, true in zip(predicted[places], targets[places], strict=True):
+            found, true = found[true >= 0].astype(np.int64), true[true >= 0]
+            counts = [np.bincount(of, minlength=classes) for of in (true[found == true], found, true)]
             yield np.concatenate(counts)
 
 
 def parts_of(tallies: NDArray[Any]) -> tuple[Floats, Floats]:
     """Return intersections and unions, (N, C) each, from tallies (N, 3 C)."""
-    both, said, true = np.split(np.asarray(tallies, dtype=np.float64), 3, axis=1)
-    return both, said + true - both
+    both, found, true = np.split(np.asarray(tallies, dtype=np.float64), 3, axis=1)
+    return both, found + true - both
 
 
 def class_ious(tallies: NDArray[Any]) -> Floats:

@@ -97,10 +97,10 @@ class Segmentation:
         """Return the pixels of each class that are right, predicted and true, (N, 3 C); shares of mixed pixels."""
         predicted = outputs.argmax(dim=1)
         if targets.is_floating_point():
-            said = F.one_hot(predicted, self.num_classes).permute(0, 3, 1, 2).to(targets.dtype)
-            said = said * targets.sum(dim=1, keepdim=True)
-            overlap = torch.minimum(said, targets)
-            return torch.cat([of.sum(dim=(2, 3)) for of in (overlap, said, targets)], dim=1)
+            found = F.one_hot(predicted, self.num_classes).permute(0, 3, 1, 2).to(targets.dtype)
+            found = found * targets.sum(dim=1, keepdim=True)
+            overlap = torch.minimum(found, targets)
+            return torch.cat([of.sum(dim=(2, 3)) for of in (overlap, found, targets)], dim=1)
         classes, count = self.num_classes, len(targets)
         offsets = classes * torch.arange(count, device=targets.device)[:, None, None]
         valid, right = targets >= 0, predicted == targets
