@@ -13,7 +13,7 @@ import torch
 from headstart.data import ImageData
 from headstart.errors import DataError
 from headstart.inputs.collection import Collection, Undecoded
-from headstart.inputs.decoding import Decoder, Read, read_whole, raising_unreadable
+from headstart.inputs.decoding import Decoder, Read, raising_unreadable, read_whole
 from headstart.inputs.signature import Signature
 
 BANDS = Signature("band array", channels=5, low=0, high=1, dtype=torch.float32, views=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from headstart.inputs.decoding import LONGEST, MOST_PIXELS, Decoder, read_whole, raising_unreadable
+from headstart.inputs.decoding import LONGEST, MOST_PIXELS, Decoder, raising_unreadable, read_whole
 from headstart.inputs.deep import ORIENTATION, UnreadableError
 
 Labels = NDArray[np.int16]

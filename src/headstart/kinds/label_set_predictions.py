@@ -68,11 +68,11 @@ class LabelSetScores:
     @classmethod
     def of(cls, test: LabelSetPredictions, validation: LabelSetPredictions | None) -> LabelSetScores:
         """Return F1, averaged over the labels that occur (macro) and of all decisions together (micro)."""
-        f1, right, found, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
+        f1, right, given, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
         occurs = test.targets.any(axis=0)
         found = {
             "macro_f1": float(f1[occurs].mean()) if occurs.any() else math.nan,
-            "micro_f1": 2 * right.sum() / max(1, found.sum() + true.sum()),
+            "micro_f1": 2 * right.sum() / max(1, given.sum() + true.sum()),
         }
         return cls({name: float(value) for name, value in found.items() if math.isfinite(value)})
 
