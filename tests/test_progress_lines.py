@@ -154,7 +154,7 @@ def test_a_full_disk_behind_standard_error_ends_no_work(screen: Screen, clock: l
 
 
 def test_batches_count_their_images(screen: Screen, clock: list[float]) -> None:
-    loader = type("Loader", (list,), {"dataset": range(5)})([Batch(None, [0, 1, 2], None), Batch(None, [3, 4], None)])
+    loader = type("Loader", (list,), {"dataset": range(5)})([Batch(None, None, [0, 1, 2]), Batch(None, None, [3, 4])])
     batches = counted_batches(loader, "test")
     for clock[0], _ in zip((0, 10), batches, strict=False):
         progress._OPEN[0].show(40.0)

@@ -191,7 +191,7 @@ def test_predictions_that_contradict_run_json_do_not_count(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"task": "segmentation"}, "run.json has the task 'segmentation'; this version knows"),
+        ({"task": "ranking"}, "run.json has the task 'ranking'; this version knows"),
         ({"task": ["regression"]}, "run.json has the task"),
         ({"primary": "mae"}, "a primary metric that is not an object"),
         ({"metrics": {"test/accuracy": 0.5}}, "run.json has no test/mae"),

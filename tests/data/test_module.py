@@ -120,7 +120,7 @@ def test_folds_pool_training_and_validation_and_leave_the_test_images_unread() -
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"fold": 1}, "Add dataset.folds"),
+        ({"fold": 1}, "needs dataset.folds, as in"),
         ({"folds": 1}, "folds=1: expected a whole number above 1"),
         ({"folds": 3, "fold": 3}, "from 0 to 2"),
         ({"folds": 3, "test_split": "val"}, "leave one of them out"),

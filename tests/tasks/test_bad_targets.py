@@ -116,7 +116,7 @@ LABELS: dict[str, tuple[Change, list[str], str]] = {
     "few of a class": (nothing, ["dataset.labels_per_class=2"], "labels_per_class counts classes"),
     "classes": (nothing, ["dataset.classes=[red,blue]"], "dataset.classes chooses classes"),
     "class means": (nothing, ["head.init=class_means"], "head.init=class_means"),
-    "centroids": (nothing, ["strategy=nearest_centroid"], "needs one class for each image"),
+    "centroids": (nothing, ["strategy=nearest_centroid"], "strategy=nearest_centroid does not support task="),
     "a loss": (nothing, ["task.loss=mse"], "task.loss"),
     "folders": (nothing, ["dataset=image_folder", "dataset.root=images"], "use dataset=csv"),
 }  # fmt: skip

@@ -148,7 +148,7 @@ def test_columns_give_the_same_run_as_lists_and_the_report_names_labels(capsys: 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["strategy=nearest_centroid"], "strategy=nearest_centroid needs one class for each image"),
+        (["strategy=nearest_centroid"], "strategy=nearest_centroid does not support task=multilabel"),
         (["strategy=ridge", "dataset.balance=loss"], "use strategy=linear_probe"),
         (["strategy=knn", "dataset.balance=loss"], "use strategy=linear_probe"),
         (["strategy=head_only", "dataset.balance=sampler"], "dataset.balance"),

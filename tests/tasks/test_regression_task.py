@@ -196,8 +196,8 @@ def test_every_gradient_strategy_learns_numbers(strategy: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["strategy=nearest_centroid"], "strategy=nearest_centroid needs one class for each image"),
-        (["strategy=linear_probe"], "strategy=linear_probe needs one class for each image"),
+        (["strategy=nearest_centroid"], "strategy=nearest_centroid does not support task=regression"),
+        (["strategy=linear_probe"], "strategy=linear_probe does not support task=regression"),
         (["strategy=ridge", "task.loss=bins"], "task.loss=bins has none: use task.loss=mse"),
         (["strategy=head_only", "dataset.classes=[1,2]"], "dataset.classes"),
         (["strategy=head_only", "dataset.labels_per_class=5"], "labels_per_class"),

@@ -74,13 +74,13 @@ def test_it_is_the_first_batch_bit_for_bit(mixes: list[Mix], seed: int, monkeypa
 def test_only_the_images_that_are_shown_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     strategy, data = parts([Mixup(1.0)], batch_size=80)
     asked: list[int] = []
-    inner = type(data.train).view_tensor
+    inner = type(data.train)._viewed
 
-    def images(self: Any, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
+    def images(self: Any, keys: Sequence[tuple[int, int]], *rest: Any) -> Any:
         asked.extend(index for _, index in keys)
-        return inner(self, keys, pack)
+        return inner(self, keys, *rest)
 
-    monkeypatch.setattr(type(data.train), "view_tensor", images)
+    monkeypatch.setattr(type(data.train), "_viewed", images)
     first_images(strategy, data)
     assert SHOWN < len(asked) <= 2 * SHOWN
     assert len(set(asked)) == len(asked)

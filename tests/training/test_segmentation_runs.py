@@ -136,8 +136,8 @@ def test_a_run_that_is_stopped_ends_as_if_it_never_was(settings: list[str], monk
 
 
 REFUSED = {
-    "knn": (["strategy=knn"], "strategy=knn needs one class for each image, and task=segmentation has none"),
-    "nearest_centroid": (["strategy=nearest_centroid"], "strategy=nearest_centroid needs one class for each image"),
+    "knn": (["strategy=knn"], "strategy=knn does not support task=segmentation"),
+    "nearest_centroid": (["strategy=nearest_centroid"], "strategy=nearest_centroid does not support task=segmentation"),
     "mlp": (["head=mlp"], "head=mlp has one output an image: task=segmentation needs head=linear or head=upconv"),
     "probe of a decoder": (["head=upconv", "strategy=linear_probe"], "use head=linear, not head=upconv"),
     "pooling": (["head.pooling=max"], "head.pooling=max: task=segmentation reads maps without pooling"),

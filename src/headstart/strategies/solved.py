@@ -46,10 +46,7 @@ class SolvedStrategy(Strategy):
         who = f"strategy={self.config_name()}"
         check_parameters("strategy", locals())
         if task.kind not in self.tasks:
-            raise ConfigError(
-                f"{who} needs one class for each image and nothing else, not task={task.kind}: use strategy=ridge or"
-                " head_only."
-            )
+            raise ConfigError(f"{who} does not support task={task.kind}: use strategy=ridge or head_only.")
         if task.head.dropout:
             raise ConfigError(f"{who} takes no gradient steps, so head.dropout has to stay 0.")
         check_linear_head(task, who)
