@@ -15,7 +15,8 @@ from headstart.comparison.table import RunGroup, Statistic
 from headstart.records.runs import Run
 from headstart.statistics import PairedDifference
 
-CLASSIFIER, REGRESSION = Run(Path("a"), {}), Run(Path("b"), {"task": "regression"})
+MAE = {"name": "mae", "higher_is_better": False, "unit": ""}
+CLASSIFIER, REGRESSION = Run(Path("a"), {}), Run(Path("b"), {"task": "regression", "primary": MAE})
 
 
 def panel(means: dict[str, float], half: float = math.nan, run: Run = CLASSIFIER) -> Panel:

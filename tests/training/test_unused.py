@@ -16,6 +16,7 @@ PLAIN: dict[str, Any] = {
     "trainer": {"gradient_clip_val": None},
     "features": {"enabled": True},
     "head": {"pooling": None},
+    "task": {"_target_": "headstart.tasks.Classification"},
 }
 
 

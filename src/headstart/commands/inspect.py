@@ -128,11 +128,12 @@ def _shares(name: str, arguments: Sequence[str]) -> Shares:
     import numpy as np
 
     from headstart.inputs.signature import RGB
-    from headstart.training.compose import make_augmentation, make_backbone, make_strategy
+    from headstart.training.compose import kind_of, make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
     data: Any = SimpleNamespace(  # all that strategies read
-        num_classes=CLASSES, class_weights=None, balance="none", signature=RGB,
+        num_classes=CLASSES, class_weights=None, balance="none", signature=RGB, gives_masks=False,
+        task=kind_of(config).name,
         train=SimpleNamespace(targets=np.arange(CLASSES, dtype=float)),
     )  # fmt: skip
     strategy = make_strategy(config, make_backbone(config), data, make_augmentation(config))
