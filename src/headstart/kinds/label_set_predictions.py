@@ -15,10 +15,10 @@ from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable, digest
 from headstart.kinds.multilabel import LabelSetKind
 from headstart.kinds.per_image import average_precision_each, average_precisions
+from headstart.kinds.rows import numbered_rows
 from headstart.report_table import NOTHING, Cell, Column, ReportTable
 from headstart.targets.label_sets import labels_cell, labels_of
 
-AT_ONCE = 1_000_000  # cells that are parsed before they are checked
 FIXED = ("number", "id", "labels")  # the columns before those of the labels
 HALF = 0.5  # the threshold of a label that validation lacks
 
@@ -109,7 +109,7 @@ def f1_scores(
 
 
 def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:
-    """Read some rows at a time, so that what is wrong in the first ones ends it."""
+    """Read the file. Raises DataError for rows that do not fit, or ValueError."""
     import pandas as pd
 
     if tuple(table.header[:3]) != FIXED or len(table.header) < 4:
@@ -120,22 +120,9 @@ def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:
         raise DataError(f"{name} names a label twice")
     ids: list[str] = []
     targets, values = np.zeros((table.lines, len(classes)), dtype=bool), np.empty((table.lines, len(classes)))
-    for part in pd.read_csv(
-        table.file,
-        header=0,
-        names=list(range(columns)),
-        dtype={0: np.int64, 1: str, 2: str, **dict.fromkeys(range(3, columns), np.float64)},
-        keep_default_na=False,
-        engine="c",
-        float_precision="round_trip",
-        chunksize=max(1, AT_ONCE // columns),
-    ):
-        if part.empty:
-            break
-        rows = slice(len(ids), len(ids) + len(part))
+    types = {0: np.int64, 1: str, 2: str, **dict.fromkeys(range(3, columns), np.float64)}
+    for rows, part in numbered_rows(table, name, types):
         values[rows] = part.iloc[:, 3:].to_numpy()
-        if (part[0].to_numpy() != np.arange(rows.start, rows.stop)).any():
-            raise DataError(f"{name} does not number its rows from 0: some are missing, or in another order")
         if not ((values[rows] >= 0) & (values[rows] <= 1)).all():
             raise DataError(f"{name} holds probabilities that are none")
         codes, cells = pd.factorize(part[2])

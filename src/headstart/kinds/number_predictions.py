@@ -16,11 +16,11 @@ from headstart.kinds.kind import PredictionTable, digest
 from headstart.kinds.metric import significant
 from headstart.kinds.per_image import r_squared, r_squared_each
 from headstart.kinds.regression import BEYOND
+from headstart.kinds.rows import numbered_rows
 from headstart.report_table import Cell, Column, ReportTable
 
 FIXED = ("number", "id")
 PAIR = ("target", "prediction")
-AT_ONCE = 500_000  # cells that are parsed before they are checked
 LARGEST = 1e39
 """No target and no prediction in 32 bits reaches it."""
 
@@ -106,9 +106,7 @@ def _header(names: Sequence[str]) -> list[str]:
 
 
 def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
-    """Read some rows at a time, so that what is wrong in the first ones ends it."""
-    import pandas as pd
-
+    """Read the file. Raises DataError for rows that do not fit, or ValueError."""
     header = list(table.header)
     names = [one.removeprefix("target_") for one in header[2::2]] if header != _header(()) else []
     if header != _header(names):
@@ -118,22 +116,9 @@ def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
     columns = len(header)
     ids: list[str] = []
     targets, values = (np.empty((table.lines, (columns - 2) // 2)) for _ in range(2))
-    for part in pd.read_csv(
-        table.file,
-        header=0,
-        names=list(range(columns)),
-        dtype={0: np.int64, 1: str, **dict.fromkeys(range(2, columns), np.float64)},
-        keep_default_na=False,
-        engine="c",
-        float_precision="round_trip",
-        chunksize=max(1, AT_ONCE // columns),
-    ):
-        if part.empty:
-            break
-        rows = slice(len(ids), len(ids) + len(part))
+    types = {0: np.int64, 1: str, **dict.fromkeys(range(2, columns), np.float64)}
+    for rows, part in numbered_rows(table, name, types):
         targets[rows], values[rows] = part.iloc[:, 2::2].to_numpy(), part.iloc[:, 3::2].to_numpy()
-        if (part[0].to_numpy() != np.arange(rows.start, rows.stop)).any():
-            raise DataError(f"{name} does not number its rows from 0: some are missing, or in another order")
         if not ((np.abs(targets[rows]) < LARGEST) & (np.abs(values[rows]) < LARGEST)).all():
             raise DataError(f"{name} holds a target or a prediction that is no number, or too large")
         ids += part[1].tolist()
