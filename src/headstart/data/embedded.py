@@ -1,5 +1,6 @@
 """Provide data sets that come with installed packages, without a download."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Digits(EmbeddedSet):
         return [str(digit) for digit in range(10)], {"train": Collection(ids, digits.target.astype(np.int64), images)}
 
 
+@cache  # the runs of a sweep read the same ones
 def load_photograph(name: str) -> NDArray[np.float32]:
     """Return a photograph (H, W) in grey levels from 0 to 255."""
     import skimage.data

@@ -11,6 +11,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -95,11 +96,17 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
     plain = ConfigLoaderImpl.load_configuration
     refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the first error
     passed: set[tuple[str, ...]] = set()
+    composed_once: dict[tuple[str, ...], DictConfig] = {}  # the first time, Hydra only asks for the mode
 
     def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
         asked = tuple(override for override in overrides if not override.startswith("hydra.mode="))
         if asked in refused:
             raise refused[asked]
+        if overrides[-1:] == ["hydra.mode=RUN"] and tuple(overrides[:-1]) in composed_once:
+            config = composed_once.pop(tuple(overrides[:-1]))
+            config.hydra.mode = RunMode.RUN
+            config.hydra.overrides.hydra.append(overrides[-1])
+            return config
         try:
             config = plain(loader, overrides=overrides, **settings)
             check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
@@ -112,6 +119,8 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
                         jobs = ((plain(loader, overrides=job, **one), job) for job in _jobs(config, overrides, loader))
                         check_jobs(jobs, check)
                 passed.add(asked)
+            if config.hydra.mode is None and not _depends_on_mode(config, overrides):
+                composed_once[tuple(overrides)] = config
         except Exception as error:
             refused[asked] = error
             raise
@@ -122,6 +131,12 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
         yield
     finally:
         ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
+
+
+def _depends_on_mode(config: DictConfig, overrides: list[str]) -> bool:
+    """Return whether a single run refuses what a sweep may have: swept values, or groups without a choice."""
+    swept = any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(overrides))
+    return swept or bool(OmegaConf.missing_keys(config.hydra.runtime.choices))
 
 
 def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> None:

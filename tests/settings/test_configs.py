@@ -1,0 +1,59 @@
+"""Test that settings are composed once, as Hydra composes them."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime, setup_globals
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from headstart.settings.configs import checking_settings, conf_folder
+
+CHOSEN = ["strategy=lora", "seed=3"]
+
+
+@pytest.fixture
+def loader() -> Iterator[ConfigLoaderImpl]:
+    """Return Hydra's loader of the shipped configs."""
+    state = Singleton.get_state()
+    setup_globals()
+    JobRuntime().set("name", "train")
+    yield ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
+    Singleton.set_state(state)
+
+
+def as_hydra_asks(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
+    """Load the settings as Hydra does for a run: to know the mode, then to run."""
+    first = {"run_mode": RunMode.MULTIRUN, "validate_sweep_overrides": False}
+    loader.load_configuration(config_name="train", overrides=overrides, **first)
+    return loader.load_configuration(
+        config_name="train", overrides=[*overrides, "hydra.mode=RUN"], run_mode=RunMode.RUN
+    )
+
+
+def test_settings_of_a_run_are_composed_once_and_equal_hydras(
+    loader: ConfigLoaderImpl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = config_loader_impl.create_defaults_list
+    composed = []
+    monkeypatch.setattr(
+        config_loader_impl, "create_defaults_list", lambda **asked: composed.append(1) or plain(**asked)
+    )
+    expected = OmegaConf.to_container(as_hydra_asks(loader, CHOSEN))
+    assert len(composed) == 2
+    with checking_settings():
+        assert OmegaConf.to_container(as_hydra_asks(loader, CHOSEN)) == expected
+    assert len(composed) == 3
+
+
+@pytest.mark.parametrize(("override", "sentence"), [("seed=1,2", "sweep"), ("strategy=???", "specify 'strategy'")])
+def test_what_only_a_sweep_may_have_is_refused_for_a_run(
+    loader: ConfigLoaderImpl, override: str, sentence: str
+) -> None:
+    with checking_settings(), pytest.raises(ConfigCompositionException, match=sentence):
+        as_hydra_asks(loader, [override])
