@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart.errors import DataError
 from headstart.kinds.classification import ClassKind
+from headstart.kinds.dense_regression import DenseNumberKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
@@ -30,7 +31,7 @@ __all__ = [
     "task_name",
 ]
 
-_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind(), DenseNumberKind())
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""

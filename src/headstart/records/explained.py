@@ -13,8 +13,9 @@ EXPLAINED = {
     "grad_cam": "Grad-CAM",
     "embedding": "Embedding",
     "label_images": "Images, truth, predictions and errors",
+    "number_images": "Images, truth, predictions and errors",
 }
-"""The figures by the stems of their files, with their titles; a run of segmentation writes the last itself."""
+"""The figures by the stems of their files, with their titles; runs with a target for each pixel write the last two."""
 EXPLAIN_FILES = tuple(f"{figure}{end}" for figure in EXPLAINED for end in (".png", "-dark.png", ".pdf", ".csv"))
 """The files that may be written."""
 MOST_PNG, MOST_PIXELS = 32 * MB, 64_000_000

@@ -21,7 +21,7 @@ TENSORBOARD_FOLDER = "tensorboard"  # event files: one folder each for train, va
 ROBUSTNESS_FILE = "robustness.json"  # which test images were predicted right, clean and corrupted
 ROBUSTNESS_TABLE = "robustness.csv"  # the same as accuracies, one row for each corruption and severity
 EXPLAIN_FOLDER = "explain"  # the figures and tables of ``headstart explain``
-LABEL_FOLDER = "predictions"  # the predicted label images of test images, as PNG
+PIXEL_FOLDER = "predictions"  # what is predicted for each pixel of test images
 REPRODUCTION_FILE = "reproduction.json"  # the verdict of ``headstart reproduce``, where it ran
 
 # --- the folder of a sweep

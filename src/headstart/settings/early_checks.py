@@ -197,8 +197,6 @@ def check_masks(settings: Mapping[str, Any]) -> None:
                 f"{key}={value}: views of an image show other pixels, and with dataset=image_mask each pixel has a"
                 " target; leave it null."
             )
-    if settings.get("references"):
-        raise ConfigError("references=[raw_pixels] needs one target an image, not masks; leave it empty.")
 
 
 def check_references(names: Iterable[str]) -> list[str]:

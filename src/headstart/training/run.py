@@ -44,9 +44,9 @@ from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
+from headstart.training.pixel_results import write_pixels
 from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
@@ -406,7 +406,7 @@ def _finish(
     for logger in parts.loggers:
         logger.muted = False  # still muted if nothing was left to train
     if strategy.task.by_pixel:
-        write_labels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
+        write_pixels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
     for logger in parts.loggers:
         logger.finish(epoch, settings, metrics)
         logger.save()

@@ -1,7 +1,7 @@
-"""Write the predicted label images of a run, and the figure that shows some of them."""
+"""Write the classes or numbers that a run predicts for each pixel, and the figure that shows some of them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.files import write_atomically
-from headstart.records.names import EXPLAIN_FOLDER, LABEL_FOLDER
+from headstart.records.names import EXPLAIN_FOLDER, PIXEL_FOLDER
 
-MOST_LABEL_IMAGES = 1000  # of test images; predictions.csv has the counts of all
+MOST_IMAGES = 1000  # of test images; predictions.csv has the counts of all
 LONGEST_NAME = 80  # characters of an image's name that a file keeps
-FIGURE = "label_images"  # its stem in EXPLAIN_FOLDER
+LABEL_FIGURE, NUMBER_FIGURE = "label_images", "number_images"  # stems in EXPLAIN_FOLDER
 
 
 def write_label_images(
@@ -24,24 +24,36 @@ def write_label_images(
 
     A file is named after the row of predictions.csv, from 0, and the image: 00007_lake.png.
     """
-    folder = directory / LABEL_FOLDER
-    folder.mkdir(exist_ok=True)
     palette = [channel for colour in colours for channel in colour]
-    for number, (name, values) in enumerate(zip(ids[:MOST_LABEL_IMAGES], labels, strict=False)):
+    for place, values in zip(_places(directory, ids), labels, strict=False):
         if len(colours) <= 256:
             image = Image.fromarray(values.astype(np.uint8), "P")
             image.putpalette(palette)
         else:
             image = Image.fromarray(values.astype(np.uint16))
-        write_atomically(folder / f"{number:05d}_{_plain(name)}.png", _content(image, "PNG"))
+        write_atomically(place.with_suffix(".png"), _content(image, "PNG"))
 
 
-def write_label_figure(directory: Path, figure: Image.Image) -> None:
+def write_number_images(directory: Path, ids: Sequence[str], numbers: NDArray[np.float32]) -> None:
+    """Write numbers (N, H, W) as TIFF files of floats, named as label images are."""
+    for place, values in zip(_places(directory, ids), numbers, strict=False):
+        write_atomically(place.with_suffix(".tiff"), _content(Image.fromarray(values), "TIFF"))
+
+
+def write_pixel_figure(directory: Path, stem: str, figure: Image.Image) -> None:
     """Write a figure beside those of ``headstart explain``, as PNG and PDF."""
     folder = directory / EXPLAIN_FOLDER
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / f"{FIGURE}.png", _content(figure, "PNG"))
-    write_atomically(folder / f"{FIGURE}.pdf", _content(figure, "PDF"))
+    write_atomically(folder / f"{stem}.png", _content(figure, "PNG"))
+    write_atomically(folder / f"{stem}.pdf", _content(figure, "PDF"))
+
+
+def _places(directory: Path, ids: Sequence[str]) -> Iterator[Path]:
+    """Yield the paths of the first files, without suffix; make their folder."""
+    folder = directory / PIXEL_FOLDER
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(ids[:MOST_IMAGES]):
+        yield folder / f"{number:05d}_{_plain(name)}"
 
 
 def _plain(name: str) -> str:
