@@ -51,7 +51,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _print_tables(arguments))
+    return answered(arguments, HELP, _print_tables)
 
 
 def _print_tables(arguments: Sequence[str]) -> None:
