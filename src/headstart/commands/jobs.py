@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from headstart.devices import processes
 from headstart.errors import HeadstartError, Pruned, RunError
@@ -122,15 +122,16 @@ def _earlier_result(
     That run is finished, or running in a process that this one does not follow, or was pruned in the same trial of the
     same search.
     """
-    own = code_of_parts(OmegaConf.to_container(described.config)).get("own_code", {})  # type: ignore[arg-type]
+    own = code_of_parts(described.config).get("own_code", {})
     trial = [override for override in overrides if override.startswith(TRIAL)]
+    changed: RunRecord | None = None
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.get("provenance", "overrides") or []):
             return Result("pruned", run.directory, _score(run))
         if run.status == "finished" and policy.skip_finished:
             if (run.get("provenance", "own_code") or {}) != own:
-                print(f"runs again: the code of {', '.join(own)} has changed since {run.directory}")
-                return None
+                changed = changed or run
+                continue
             other = (
                 ""
                 if run.get("provenance", "source_sha256") == git_state()["source_sha256"]
@@ -141,6 +142,8 @@ def _earlier_result(
         if run.is_running and not follows:
             print(f"skipped: running in another process: {run.directory}")
             return Result("elsewhere", run.directory, _score(run))
+    if changed is not None:
+        print(f"runs again: the code of {', '.join(own)} has changed since {changed.directory}")
     return None
 
 

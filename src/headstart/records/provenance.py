@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 import headstart
 from headstart.files import expanded, write_atomically
@@ -68,9 +69,10 @@ def git_state() -> dict[str, Any]:
     }
 
 
-def code_of_parts(settings: Mapping[str, Any]) -> dict[str, Any]:
+def code_of_parts(settings: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
     """Return the entry ``own_code`` of run.json, a hash by package, or none without parts of other packages."""
-    found = own_code(own_packages(settings))
+    plain = OmegaConf.to_container(settings) if isinstance(settings, DictConfig) else settings
+    found = own_code(own_packages(plain))
     return {"own_code": found} if found else {}
 
 
