@@ -132,11 +132,8 @@ def _earlier_result(
             if (run.get("provenance", "own_code") or {}) != own:
                 changed = changed or run
                 continue
-            other = (
-                ""
-                if run.get("provenance", "source_sha256") == git_state()["source_sha256"]
-                else ", with another version of headstart"
-            )
+            same = run.get("provenance", "source_sha256") == git_state()["source_sha256"]
+            other = "" if same else ", with another version of headstart"
             print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
             return Result("skipped", run.directory, _score(run))
         if run.is_running and not follows:

@@ -5,7 +5,6 @@ import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from headstart.errors import ConfigError, nearest
@@ -191,13 +190,17 @@ def import_problem(target: str, error: Exception) -> str:
     if missing and within(target, [missing]):
         module, _, name = missing.rpartition(".")
         return f": {module} has no '{name}'.{nearest(name, _public(module))}"
+    said = str(error.msg) if isinstance(error, SyntaxError) else _first_line(error)
+    return f" cannot be imported: {type(error).__name__}: {said}{line_of(error, package)}"
+
+
+def line_of(error: BaseException, package: str) -> str:
+    """Return the line of a top-level package or module at which an error was raised, in brackets; "" if none was."""
     files = {str(path) for path in source_files(package)}
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    file, number, line = (lines[-1].filename, lines[-1].lineno, lines[-1].line) if lines else ("", None, "")
     if isinstance(error, SyntaxError) and error.filename in files:
-        file, number, line = str(error.filename), error.lineno, (error.text or "").strip()
-    where = f" (line {number} of {Path(file)}: {line})" if file else ""
-    return f" cannot be imported: {type(error).__name__}: {_first_line(error)}{where}"
+        return f" (line {error.lineno} of {error.filename}: {(error.text or '').strip()})"
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f" (line {lines[-1].lineno} of {lines[-1].filename}: {lines[-1].line})" if lines else ""
 
 
 def _public(name: str) -> list[str]:
