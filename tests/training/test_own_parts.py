@@ -89,3 +89,26 @@ def test_the_package_of_the_example_has_the_entry_point_that_is_tested() -> None
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["headstart"] == {"own_parts": "own_parts"}
     assert "own_parts" not in sys.modules
+
+
+STOPS = """
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        if self.current_epoch == 1:
+            raise OSError
+"""
+
+
+def test_a_stopped_run_resumes_only_with_the_same_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["train", "-m", *QUICK, "strategy=keep_lowest", "output_dir=runs", "sweep.checkpoint_share=1"]
+    with importable(install(tmp_path / "site")):
+        file = tmp_path / "site" / "own_parts" / "strategies.py"
+        whole = file.read_text()
+        file.write_text(whole + STOPS)
+        assert main([*sweep, "sweep.retry=0"]) == 1
+        assert list(Path("runs").rglob("resume.ckpt"))
+        file.write_text(whole)
+        forget()
+        capsys.readouterr()
+        assert main([*sweep, "sweep.retry=1"]) == 0
+        assert "the checkpoint has another code; training starts from the beginning" in capsys.readouterr().out
