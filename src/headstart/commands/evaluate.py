@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
+from headstart.commands.trusting import add_trust
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable
@@ -98,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--again", action="store_true", help="measure again and replace earlier results")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
-    )
+    add_trust(parser)
     return parser
 
 

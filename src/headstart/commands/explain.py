@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, print_error
@@ -73,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="method of the embedding (default: pca)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
-    )
+    add_trust(parser)
     return parser
 
 

@@ -251,6 +251,10 @@ def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
     return DiffSection("seeds", tuple(rows), not _affecting(rows), f"seed {a.config.get('seed')} and all its streams")
 
 
+def _own_code(record: RunRecord) -> object:
+    return record.get("provenance", "own_code")
+
+
 def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     """Compare commit, later changes and source; if both runs hashed the source, only the hash decides."""
     names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
@@ -258,9 +262,11 @@ def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     source_a, source_b = of_a["source_sha256"], of_b["source_sha256"]
     hashed, commits = source_a and source_b, of_a["git_commit"] and of_b["git_commit"]
     rows = [row for row in _changed(of_a, of_b) if hashed or row.name != "source_sha256"]
+    own_a, own_b = (found if isinstance(found, Mapping) else {} for found in map(_own_code, (a, b)))
+    own = [replace(row, name=f"own_code.{row.name}") for row in _changed(own_a, own_b)]
     if hashed:
-        equal: bool | None = source_a == source_b
-        rows = [replace(row, note=NO_EFFECT) if equal else row for row in rows]
+        equal: bool | None = source_a == source_b and not own
+        rows = [*(replace(row, note=NO_EFFECT) if source_a == source_b else row for row in rows), *own]
     elif commits and of_a["git_commit"] != of_b["git_commit"]:
         equal = False
     elif commits and (of_a["git_diff_sha256"] or not of_a["git_dirty"]):

@@ -145,6 +145,7 @@ def _first_content(
         "seed": config.seed,
         "provenance": {
             **provenance.git_state(),
+            **provenance.code_of_parts(config),
             **provenance.write_code(directory),
             "packages": provenance.packages(),
             "hardware": provenance.hardware(),
@@ -297,10 +298,11 @@ def _record_parts(config: DictConfig, parts: RunParts, manifest: Manifest) -> No
 
 def _resume_point(parts: RunParts, directory: Path, manifest: Manifest) -> ResumePoint | None:
     """Return the checkpoint of an earlier process; remove its other files, which this run writes again."""
-    packages = manifest.content["provenance"]["packages"]
+    given = manifest.content["provenance"]
+    packages, source = given["packages"], provenance.git_state()["source_sha256"]
     parts.keep.origin = {
         "settings": manifest.content["config_hash"],
-        "code": provenance.git_state()["source_sha256"],
+        "code": [source, own] if (own := given.get("own_code")) else source,
         "pictures": parts.data.contents_hash(),
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
