@@ -35,7 +35,7 @@ def trained(package: str, stop: int | None, *settings: str) -> str:
             f"S.on_train_epoch_end = new\n{code}"
         )
     arguments = ["train", *RUN, f"logger={package}", f"trainer.max_epochs={EPOCHS}", *settings]
-    environment = {**os.environ, "HOME": os.getcwd() + "/home", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "HOME": str(Path.cwd() / "home"), "PYTHONPATH": os.pathsep.join(sys.path)}
     for name in ("WANDB_API_KEY", "WANDB_MODE", "MLFLOW_TRACKING_URI", "TRACKIO_DIR", "NETRC"):
         environment.pop(name, None)
     done = subprocess.run(
