@@ -83,7 +83,7 @@ def wandb_points(folder: Path) -> tuple[set[str], list[tuple[str, int, float]], 
             items = {
                 ("/".join(item.nested_key) or item.key): json.loads(item.value_json) for item in record.history.item
             }
-            points += [(k, items["epoch"], v) for k, v in items.items() if isinstance(v, float)]
+            points += [(k, items["epoch"], v) for k, v in items.items() if isinstance(v, int | float)]
     return identities, points, status
 
 
