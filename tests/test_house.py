@@ -28,6 +28,7 @@ ROOMS = [
     "optimization",
     "strategies",
     "records",
+    "trackers",
     "comparison",
     "figures",
     "reports",

@@ -17,7 +17,7 @@ OWN = tuple(
     for place in (
         "augmentations", "backbones", "data", "features.settings", "masks", "optimization.schedules", "strategies",
         "tasks", "training.averaging", "training.batch_images", "records.curves", "training.histograms",
-        "training.progress",
+        "training.progress", "trackers",
     )
 )  # fmt: skip
 OTHERS = (

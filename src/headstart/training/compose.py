@@ -221,7 +221,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     loggers: list[CurveLogger] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():
-        loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]
+        loggers = [UnwrittenCurves(directory, loggers)]
     primary = kind_of(config).primary
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     for name, callback in zip(config.callbacks, callbacks, strict=True):
