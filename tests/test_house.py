@@ -12,6 +12,7 @@ BASE = "modules beside the rooms"
 ROOMS = [
     BASE,
     "settings",
+    "boundary",
     "solvers",
     "statistics",
     "inputs",

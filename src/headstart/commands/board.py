@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.opening import check_stays_inside
 from headstart.commands.trusting import add_trust
 from headstart.comparison.panels import make_panels
 from headstart.comparison.table import group_runs
@@ -20,7 +21,6 @@ from headstart.files import check_writable
 from headstart.records.events import check_events
 from headstart.records.finding import find_run_directories
 from headstart.records.names import TENSORBOARD_FOLDER
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import read_runs
 from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.sweeps.labels import run_labels

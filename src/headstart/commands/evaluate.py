@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headstart.boundary.tensors import open_network
 from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
 from headstart.commands.trusting import add_trust
 from headstart.comparison.formats import NOTHING, percent
@@ -21,7 +22,6 @@ from headstart.guard import DONE
 from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
 from headstart.records.runs import Run
-from headstart.records.tensors import open_network
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.tables import table_text
 

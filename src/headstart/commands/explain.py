@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from headstart.boundary.opening import check_stays_inside
 from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
@@ -12,7 +13,6 @@ from headstart.guard import DONE, print_error
 from headstart.records.explained import EXPLAIN_FILES
 from headstart.records.finding import find_run_directories
 from headstart.records.names import EXPLAIN_FOLDER, RUN_FILE
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import Run, read_run
 from headstart.settings.configs import CONFIG_ERRORS, error_text
 

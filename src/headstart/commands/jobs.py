@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from headstart.boundary.opening import first_line
 from headstart.crashes import happens_again
 from headstart.devices import processes
 from headstart.errors import HeadstartError, Pruned, RunError
 from headstart.records.lock import RunLock
-from headstart.records.opening import first_line
 from headstart.records.outcomes import TRIAL
 from headstart.records.provenance import code_of_parts, git_state
 from headstart.records.record import RunRecord

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from headstart.boundary.opening import check_stays_inside
 from headstart.commands.trusting import add_trust
 from headstart.files import check_writable
 from headstart.guard import DONE
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.calibration import worse_calibration

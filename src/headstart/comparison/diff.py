@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.boundary.opening import MB, open_inside
+from headstart.boundary.tables import MOST_PREDICTIONS
 from headstart.errors import DataError
 from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
@@ -22,10 +24,8 @@ from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
 from headstart.kinds.several_predictions import SeveralPredictions
 from headstart.records.names import TEST_PREDICTIONS
-from headstart.records.opening import MB, open_inside
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord
-from headstart.records.tables import MOST_PREDICTIONS
 from headstart.settings.effects import is_indifferent, is_seed
 from headstart.statistics import paired_both
 

@@ -4,9 +4,9 @@ import struct
 import zlib
 from pathlib import Path
 
+from headstart.boundary.opening import MB, MissingFileError, is_inside, read_inside, unreadable
 from headstart.errors import DataError
 from headstart.records.names import EXPLAIN_FOLDER
-from headstart.records.opening import MB, MissingFileError, is_inside, read_inside, unreadable
 
 EXPLAINED = {
     "mistakes": "Most confident mistakes",

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.documents import expect_mapping, read_json
 from headstart.files import write_atomically
-from headstart.records.documents import expect_mapping, read_json
 from headstart.records.names import RUN_FILE
 
 SCHEMA = 1

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.boundary.documents import read_json
+from headstart.boundary.opening import first_line
 from headstart.errors import DataError
 from headstart.files import expanded, write_atomically
 from headstart.records.curves import CurveLogger, is_test, plain_settings
-from headstart.records.documents import read_json
 from headstart.records.names import TRACKER_FILE
-from headstart.records.opening import first_line
 
 log = logging.getLogger(__name__)
 FINAL = "final"  # the entry of ``SentNumbers.once`` for the final scores

@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.records.opening import first_line
+from headstart.boundary.opening import first_line
 from headstart.trackers.tracker import TrackerCurves
 
 log = logging.getLogger(__name__)
