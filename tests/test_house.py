@@ -33,6 +33,7 @@ ROOMS = [
     "reports",
     "sweeps",
     "robustness",
+    "models",
     "training",
     "analysis",
     "commands",
