@@ -26,14 +26,22 @@ def write_label_images(
     """
     folder = directory / LABEL_FOLDER
     folder.mkdir(exist_ok=True)
-    palette = [channel for colour in colours for channel in colour]
     for number, (name, values) in enumerate(zip(ids[:MOST_LABEL_IMAGES], labels, strict=False)):
-        if len(colours) <= 256:
-            image = Image.fromarray(values.astype(np.uint8), "P")
-            image.putpalette(palette)
-        else:
-            image = Image.fromarray(values.astype(np.uint16))
-        write_atomically(folder / f"{number:05d}_{_plain(name)}.png", _content(image, "PNG"))
+        write_label_image(folder, number, name, values, colours)
+
+
+def write_label_image(
+    folder: Path, number: int, name: str, values: NDArray[Any], colours: Sequence[tuple[int, int, int]]
+) -> Path:
+    """Write one label image (H, W), as ``write_label_images`` does, and return its path."""
+    if len(colours) <= 256:
+        image = Image.fromarray(values.astype(np.uint8), "P")
+        image.putpalette([channel for colour in colours for channel in colour])
+    else:
+        image = Image.fromarray(values.astype(np.uint16))
+    path = folder / f"{number:05d}_{_plain(name)}.png"
+    write_atomically(path, _content(image, "PNG"))
+    return path
 
 
 def write_label_figure(directory: Path, figure: Image.Image) -> None:
