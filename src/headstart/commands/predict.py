@@ -157,6 +157,7 @@ def _writer(options: argparse.Namespace, count: int, rounded: bool) -> Iterator[
     CSV has numbers of 12 digits if they are ``rounded``, else all of them.
     """
     if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(options.output) as file:
             yield _json_lines(file) if options.output.suffix.lower() == ".jsonl" else _rows(file, rounded)
     elif count > SHOWN and not options.sort_into:

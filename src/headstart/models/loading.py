@@ -130,6 +130,8 @@ def signature_of(described: ModelDescription) -> Signature:
 def decoder_part(described: ModelDescription) -> BuiltPart:
     """Return the decoder's part with the range of pixels as its class has it."""
     part = described.input.decoder
+    if "pixel_range" not in part.settings:
+        return part
     limits = part.settings.get("pixel_range")
     pixel_range = (
         PixelRange(**limits) if isinstance(limits, Mapping) and set(limits) <= {"integers", "floats"} else None
