@@ -203,10 +203,16 @@ def test_a_link_an_image_twice_and_a_text_list(run: Path, capsys: pytest.Capture
     assert "2 paths were named again and count once." in capsys.readouterr().err
 
 
-def test_raw_and_calibrated_agree_on_the_label(run: Path) -> None:
-    raw, calibrated = (predicted(run, "images/train", *more) for more in (["--raw"], []))
-    assert [row["label"] for row in raw] == [row["label"] for row in calibrated]
-    assert [row["probability"] for row in raw] != [row["probability"] for row in calibrated]
+def test_the_temperature_divides_the_logits(run: Path) -> None:
+    file = run / "checkpoints/model.json"
+    content = json.loads(file.read_text())
+    content["calibration"][""]["temperature"] = 2.0
+    file.write_text(json.dumps(content))
+    raw, calibrated = (predicted(run, "images/train/ant", *more) for more in (["--raw"], []))
+    for one, other in zip(raw, calibrated, strict=True):
+        assert one["label"] == other["label"]
+        ratios = [float(row["ant"]) / float(row["bee"]) for row in (one, other)]
+        assert ratios[1] == pytest.approx(ratios[0] ** 0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize(
