@@ -130,6 +130,24 @@ def test_a_decoder_is_code_too(folder: Path) -> None:
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("group", "part", "message"),
+    [
+        ("head", {"builder": "mlp", "settings": {"hidden": [10**9]}}, "layers that are larger than every tensor"),
+        ("task", {"builder": "regression", "settings": {"bins": 10**9, "loss": "bins"}}, "layers that are larger"),
+        ("backbone", {"builder": "timm_backbone", "settings": {"name": "hf-hub:a/b"}}, "which is read from elsewhere"),
+    ],
+)
+def test_what_would_take_the_memory_or_the_network_is_refused(
+    folder: Path, group: str, part: dict[str, Any], message: str
+) -> None:
+    content = content_of(folder)
+    content["network"][group] = part
+    put(folder, content)
+    with pytest.raises(HeadstartError, match=message):
+        load_model(folder)
+
+
 def test_an_unknown_builder_has_a_nearest_one(folder: Path) -> None:
     content = content_of(folder)
     content["network"]["strategy"]["builder"] = "linear_prob"

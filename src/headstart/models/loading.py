@@ -3,7 +3,7 @@
 import hashlib
 import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,11 @@ from headstart.optimization.schedules import constant
 from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
 from headstart.records.opening import first_line, is_inside, open_inside, unreadable
 from headstart.records.tensors import MOST_CHECKPOINT, open_network
+from headstart.settings.sources import source_of
 from headstart.strategies import Strategy
 
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
+SMALL = 4096  # sizes that need no check
 
 
 def model_folder(path: Path) -> Path:
@@ -57,6 +59,7 @@ def load_model(path: Path, device: str | torch.device = "auto", allowed: Sequenc
     folder = model_folder(path)
     described = read_description(folder)
     state = read_tensors(folder, described)
+    check_sizes(described, state)
     strategy = rebuilt_network(described, allowed)
     try:
         strategy.restore(state, lambda name: chosen(described, name))
@@ -75,6 +78,37 @@ def load_model(path: Path, device: str | torch.device = "auto", allowed: Sequenc
     if features is not None and features.shape[1] != strategy.backbone.feature_dim:
         raise DataError(f"{folder}: the features of training images have another length than those of the network.")
     return Model(described, strategy, trainer, decoder, features)
+
+
+def check_sizes(described: ModelDescription, state: Mapping[str, Tensor]) -> None:
+    """Raise DataError for a size that no tensor of the model has: building it could take the memory.
+
+    Also for a backbone whose description lies in a folder or on a hub.
+    """
+    largest = max([SMALL, *(size for tensor in state.values() for size in tensor.shape)])
+    network = described.network
+    rank = network["strategy"].settings.get("rank")
+    parts = [network["task"].settings, described.given, rank, network["head"].settings if "head" in network else None]
+    if any(value > largest for value in whole_numbers(parts)):
+        raise DataError(
+            f"{MODEL_FILE} describes layers that are larger than every tensor of {described.weights['file']}."
+        )
+    name = network["backbone"].settings.get("name")
+    if isinstance(name, str) and source_of(name):
+        raise DataError(
+            f"The model's backbone is {name[:80]}, which is read from elsewhere; such models are not loaded."
+        )
+
+
+def whole_numbers(value: Any) -> Iterator[int]:
+    """Yield the whole numbers in nested lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from whole_numbers(one)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield value
 
 
 def rebuilt_network(described: ModelDescription, allowed: Sequence[str] = ()) -> Strategy:
