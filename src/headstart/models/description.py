@@ -123,12 +123,21 @@ class ModelDescription:
 
     def text(self) -> str:
         """Return the content of model.json."""
-        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        content = _finite({"format": FORMAT, "version": VERSION, **asdict(self)})
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write model.json to a folder, atomically."""
         write_atomically(folder / MODEL_FILE, self.text())
+
+
+def _finite(value: Any) -> Any:
+    """Return nested lists and mappings with null for numbers that JSON lacks: NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -276,7 +285,7 @@ def _input(entry: Entry) -> ModelInput:
         channels=entry.whole("channels", 1, 4096),
         low=low,
         high=high,
-        dtype=entry.one_of("dtype", "uint8", "uint16", "int16", "float16", "float32"),
+        dtype=entry.one_of("dtype", "uint8", "uint16", "int16", "int32", "float16", "float32", "float64"),
         views=entry.one_of("views", True, False),
         decoding_rules=entry.whole("decoding_rules", 0, 10**6),
     )

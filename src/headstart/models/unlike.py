@@ -77,6 +77,8 @@ def described_unlike(train: Tensor, validation: Tensor) -> Unlike | None:
     if len(train) < LEAST_IMAGES or not len(validation):
         return None
     distances = np.sort(distances_to(train, validation))
+    if not np.isfinite(distances).all():
+        return None
     place = min(len(distances) - 1, int(np.ceil((1 - FALSE_ALARMS) * len(distances))) - 1)
     kept = [round(value, 7) for value in shortened(distances.tolist(), 201)]
     return Unlike(NEIGHBOURS, float(distances[place]), len(train), kept)
