@@ -149,7 +149,7 @@ REFUSED = {
         ["strategy=linear_probe", "augmentation=crop_resize", "strategy.views=2"], "strategy.views=2: views of an image"
     ),
     "references": (["references=[raw_pixels]"], "needs one target an image, not masks"),
-    "another data set": (["dataset=textures", "~dataset.root"], "task=segmentation needs a label image for each image"),
+    "another data set": (["dataset=textures", "~dataset.root"], "task=segmentation needs a mask for each image"),
     "another task": (["task=classification"], "and task=classification uses none: use task=segmentation"),
     "a stage that is none": (["head.stages=[stage9]"], "has no stage 'stage9'"),
     "width": (["head=upconv", "head.width=20"], "head.width=20: expected a multiple of 8"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from headstart.crashes import happens_again
 from headstart.devices import processes
 from headstart.errors import HeadstartError, Pruned, RunError
 from headstart.records.lock import RunLock
@@ -18,7 +19,6 @@ from headstart.records.outcomes import TRIAL
 from headstart.records.record import RunRecord
 from headstart.settings import identity
 from headstart.sweeps.earlier import UNFINISHED, abandoned, earlier_runs, folders_to_search
-from headstart.training.crashes import happens_again
 from headstart.training.prepare import DescribedRun, describe
 from headstart.training.run import carry_out, follow
 

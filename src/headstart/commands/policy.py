@@ -69,7 +69,7 @@ def policy(arguments: Sequence[str]) -> int:
 
 
 def _search_and_print(config: DictConfig) -> None:
-    from headstart.training.console import show_log, silence_lightning
+    from headstart.console import show_log, silence_lightning
 
     settings = search_settings(config)
     output = _writable(config.policy.output)

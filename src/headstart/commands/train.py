@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from headstart.crashes import crash_of
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
 from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, print_error
 from headstart.orphans import end_with
@@ -42,7 +43,6 @@ from headstart.settings.configs import (
 from headstart.settings.early_checks import TRUST, check_early, resolved
 from headstart.sweeps.beginning import Sweep, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
-from headstart.training.crashes import crash_of
 
 if TYPE_CHECKING:
     from headstart.commands.jobs import Result

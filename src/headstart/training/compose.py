@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
+from headstart.crashes import crash_of
 from headstart.data import ImageData
 from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
@@ -32,7 +33,6 @@ from headstart.tasks import Task
 from headstart.tasks.dense_heads import check_head_of_images
 from headstart.training.averaging import check_one_average
 from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
-from headstart.training.crashes import crash_of
 from headstart.training.pruning import pruning_callbacks
 from headstart.training.resume import KeepProgress
 

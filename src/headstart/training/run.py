@@ -14,11 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart import ranks
+from headstart.console import show_log
+from headstart.crashes import crash_of, is_out_of_memory
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.errors import Pruned
 from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
+from headstart.interrupt import Interrupted, listening
 from headstart.kinds import SeveralKind
 from headstart.models.describing import write_model
 from headstart.models.unlike import watched_head
@@ -43,9 +46,6 @@ from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.console import show_log
-from headstart.training.crashes import crash_of, is_out_of_memory
-from headstart.training.interrupt import Interrupted, listening
 from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run

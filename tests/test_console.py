@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.training.console import show_log
+from headstart.console import show_log
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")

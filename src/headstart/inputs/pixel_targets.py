@@ -1,9 +1,9 @@
-"""The label images of a split as targets: read on demand, resized like their images."""
+"""Targets with a value for each pixel: read on demand, resized like their images."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,29 +11,16 @@ from numpy.typing import NDArray
 from headstart.errors import DataError
 from headstart.inputs.decoding import Decoder, read_whole
 from headstart.inputs.deep import UnreadableError
-from headstart.inputs.label_images import fitted
+from headstart.inputs.pixel_files import PixelFile, PixelReader, fitted
+
+KEPT_PIXELS = 2**29  # of a split, of 2 or 4 bytes each
 
 
-class PixelReader(Protocol):
-    """Reads a file with a value for each pixel."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Return the type of targets."""
-
-    @property
-    def outside(self) -> Any:
-        """Return the value of pixels outside the image."""
-
-    def read(self, content: bytes, turn: int = 1) -> NDArray[Any]:
-        """Return the values in the bytes of a file, (H, W), upright. Raises UnreadableError."""
-
-
-class LabelTargets:
+class PixelTargets:
     """Targets (N, S, S) of a split that are read from files when they are asked for.
 
     They move with their images: ``of_image`` returns one in the shape of the decoded image, to which views are applied.
-    With ``keep``, files are read once. ``counts`` (N, classes) and ``pixels`` (N,) are those of the files.
+    ``files`` are the facts of the files, which are read once if they have at most ``KEPT_PIXELS``.
     """
 
     def __init__(
@@ -41,17 +28,14 @@ class LabelTargets:
         ids: Sequence[str],
         paths: Sequence[Path],
         turns: Sequence[int],
-        digests: Sequence[str],
+        files: Sequence[PixelFile],
         reader: PixelReader,
         decoder: Decoder,
         size: int,
-        keep: bool = False,
-        counts: NDArray[np.int64] | None = None,
-        pixels: NDArray[np.int64] | None = None,
     ) -> None:
-        self.ids, self.paths, self.turns, self.digests = ids, paths, turns, digests
+        self.ids, self.paths, self.turns, self.files = ids, paths, turns, files
         self.reader, self.decoder, self.size = reader, decoder, size
-        self.counts, self.pixels = counts, pixels
+        keep = sum(file.width * file.height for file in files) <= KEPT_PIXELS
         self.kept: dict[int, NDArray[Any]] | None = {} if keep else None
 
     def __len__(self) -> int:
@@ -65,8 +49,8 @@ class LabelTargets:
     def __getitem__(self, key: Any) -> Any:
         """Return targets (n, S, S) for positions (n,), as the images are cropped for evaluation; a part for a slice."""
         if isinstance(key, slice):
-            parts = (self.ids[key], self.paths[key], self.turns[key], self.digests[key])
-            return LabelTargets(*parts, self.reader, self.decoder, self.size)
+            parts = (self.ids[key], self.paths[key], self.turns[key], self.files[key])
+            return PixelTargets(*parts, self.reader, self.decoder, self.size)
         whole = [_cropped(fitted(self._read(int(at)), self.decoder, self.reader.outside), self.size) for at in key]
         return np.stack(whole).astype(self.reader.dtype)
 
@@ -76,7 +60,7 @@ class LabelTargets:
 
     def tolist(self) -> list[str]:
         """Return what identifies each target: the hash of its file."""
-        return list(self.digests)
+        return [file.digest for file in self.files]
 
     def _read(self, index: int) -> NDArray[Any]:
         """Return the values of a file, upright. Raises DataError if it was changed."""
@@ -86,7 +70,7 @@ class LabelTargets:
             content = read_whole(self.paths[index])
         except UnreadableError:
             content = b""
-        if hashlib.sha256(content).hexdigest() != self.digests[index]:
+        if hashlib.sha256(content).hexdigest() != self.files[index].digest:
             raise DataError(f"The mask of '{self.ids[index]}' was changed or removed while the run was using it.")
         values = self.reader.read(content, self.turns[index])
         if self.kept is not None:

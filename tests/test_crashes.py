@@ -13,10 +13,10 @@ from conftest import SMALLEST, TINY, digits, make_strategy, make_trainer, runs_b
 from omegaconf import OmegaConf
 
 from headstart.cli import main
+from headstart.crashes import crash_of, happens_again
 from headstart.errors import CrashError, HeadstartError
 from headstart.strategies import FinetuneAll, Strategy
 from headstart.training import checkpoints
-from headstart.training.crashes import crash_of, happens_again
 from headstart.training.prepare import prepare
 
 TUNED = ["train", *SMALLEST, *TINY, "strategy=finetune_all", "strategy.batch_norm=frozen", "dataset.batch_size=24"]
