@@ -39,9 +39,7 @@ def predict(arguments: Sequence[str]) -> int:
     paths, notes = asked_images([expanded(place) for place in options.images])
     from headstart.models.answers import Answers, Question
     from headstart.models.loading import load_model
-    from headstart.training.prepare import settle_process
 
-    settle_process()
     model = load_model(expanded(options.model), options.device, options.allow)
     answers = Answers(model.description, Question(options.raw, options.conformal))
     _check_task(options, model)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from headstart.console import silence_lightning
 from headstart.errors import DataError, nearest
 from headstart.inputs.deep import PixelRange
 from headstart.inputs.signature import Signature
@@ -179,6 +180,7 @@ def make_trainer(described: ModelDescription, device: str | torch.device = "auto
     accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"
+    silence_lightning()
     devices: Any = [int(number)] if number.isdigit() else 1
     try:
         return pl.Trainer(
