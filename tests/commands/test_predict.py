@@ -15,6 +15,7 @@ from made_masks import write_masks
 from PIL import Image
 
 from headstart.cli import main
+from headstart.models.written import folder_name
 
 FAST = [
     *SMALLEST,
@@ -271,3 +272,12 @@ def test_own_code_runs_only_if_allowed(tmp_path: Path, capsys: pytest.CaptureFix
     assert "if you trust it, add --allow own_inputs." in capsys.readouterr().err
     found = predicted(run, *files, "--raw", "--allow", "own_inputs")
     assert [row["a"] for row in found] == [row["a"] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("ant", "ant"), ("../../x", ".._.._x"), ("..", "_"), ("", "_"), ("a/b\\c\n", "a_b_c_"), ("/etc", "_etc")],
+)
+def test_a_label_names_one_folder(label: str, name: str) -> None:
+    """A model from a stranger may not choose a place outside DIR."""
+    assert folder_name(label) == name

@@ -27,7 +27,7 @@ class Question:
 
 
 class AnsweredOutput:
-    """One output of a network, which answers for images; ``columns`` are the columns of its outputs."""
+    """One output of a network, and how its values become answers."""
 
     def __init__(
         self, task: str, names: Sequence[str], calibration: OutputCalibration | None, question: Question
