@@ -15,6 +15,7 @@ from made_masks import write_masks
 from PIL import Image
 
 from headstart.cli import main
+from headstart.models.written import folder_name
 
 FAST = [
     *SMALLEST,
@@ -251,3 +252,32 @@ def test_no_model(what: str, make_folder: Callable[..., Path], capsys: pytest.Ca
     expected = {"nothing": "There is no run or model", "empty": "is no run and no model", "unfinished": "is unfinished"}
     assert expected[what] in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_own_code_runs_only_if_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A decoder from outside the package, for items of five channels."""
+    rng = np.random.default_rng(0)
+    for label in ("a", "b"):
+        Path("bands", label).mkdir(parents=True)
+        for number in range(10):
+            np.save(f"bands/{label}/{number}.npy", rng.random((32, 32, 5)).astype(np.float32))
+    Path("conf/dataset").mkdir(parents=True)
+    group = "defaults: [_base]\n_target_: own_inputs.BandFolder\nroot: bands\nimage_size: 32\n"
+    Path("conf/dataset/bands.yaml").write_text(group)
+    run = train("--config-dir=conf", "dataset=bands", "allow_targets=[own_inputs]", "strategy=finetune_all")
+    expected = list(csv.DictReader((run / "predictions.csv").open()))
+    files = [f"bands/{row['id']}" for row in expected]
+    capsys.readouterr()
+    assert main(["predict", str(run), *files]) == 2
+    assert "if you trust it, add --allow own_inputs." in capsys.readouterr().err
+    found = predicted(run, *files, "--raw", "--allow", "own_inputs")
+    assert [row["a"] for row in found] == [row["a"] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("ant", "ant"), ("../../x", ".._.._x"), ("..", "_"), ("", "_"), ("a/b\\c\n", "a_b_c_"), ("/etc", "_etc")],
+)
+def test_a_label_names_one_folder(label: str, name: str) -> None:
+    """A model from a stranger may not choose a place outside DIR."""
+    assert folder_name(label) == name

@@ -29,11 +29,11 @@ from headstart.models.builders import name_of, part_of
 from headstart.models.description import (
     PARTS,
     BuiltPart,
-    Calibration,
     Inference,
     ModelDescription,
     ModelInput,
     ModelOutput,
+    OutputCalibration,
     Unlike,
     shortened,
 )
@@ -150,7 +150,7 @@ def described_output(data: ImageData) -> ModelOutput:
     )
 
 
-def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, Calibration]:
+def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, OutputCalibration]:
     """Return the calibration of each output on validation; none for label images, whose outputs are not kept."""
     if kind.name == "segmentation" or not len(outputs):
         return {}
@@ -160,16 +160,16 @@ def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]
     return {name: made for name, part in parts.items() if (made := _calibration(part)) is not None}
 
 
-def _calibration(found: Any) -> Calibration | None:
+def _calibration(found: Any) -> OutputCalibration | None:
     """Return the calibration of one output; None where its predictions are no numbers."""
     if isinstance(found, ClassPredictions) and np.isfinite(found.probabilities).all():
         fitted = temperature(found.targets, found.probabilities)
         scores = class_scores(found.targets, scaled(found.probabilities, fitted))
-        return Calibration(fitted, scores=[_rounded_up(scores)], images=len(scores))
+        return OutputCalibration(fitted, scores=[_rounded_up(scores)], images=len(scores))
     if isinstance(found, LabelSetPredictions) and np.isfinite(found.values).all():
-        return Calibration(thresholds=thresholds_of(found, len(found.labels)).tolist(), images=len(found.ids))
+        return OutputCalibration(thresholds=thresholds_of(found, len(found.labels)).tolist(), images=len(found.ids))
     if isinstance(found, NumberPredictions) and np.isfinite(found.values).all():
-        return Calibration(scores=[_rounded_up(errors) for errors in found.errors.T], images=len(found.ids))
+        return OutputCalibration(scores=[_rounded_up(errors) for errors in found.errors.T], images=len(found.ids))
     return None
 
 
