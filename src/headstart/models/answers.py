@@ -97,6 +97,11 @@ class AnsweredOutput:
         counts = np.stack([np.bincount(row, minlength=len(self.names)) for row in flat]) / flat.shape[1]
         return [{"shares": dict(zip(self.names, row, strict=True))} for row in counts.tolist()]
 
+    def _dense_regression(self, values: Tensor) -> list[Answer]:
+        flat = values.flatten(1).double()
+        rows = zip(flat.mean(1).tolist(), flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)
+        return [{"values": dict(zip(("mean", "lowest", "highest"), row, strict=True))} for row in rows]
+
 
 class ModelAnswers:
     """The answers of a model, of one output or of several by name."""

@@ -151,8 +151,8 @@ def described_output(data: ImageData) -> ModelOutput:
 
 
 def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, OutputCalibration]:
-    """Return the calibration of each output on validation; none for label images, whose outputs are not kept."""
-    if kind.name == "segmentation" or not len(outputs):
+    """Return the calibration of each output on validation; none for those by pixel."""
+    if kind.name in ("segmentation", "dense_regression") or not len(outputs):
         return {}
     count = len(outputs)
     found = kind.predicted([""] * count, targets[:count], outputs, names)

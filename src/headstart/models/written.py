@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from headstart.figures.label_images import label_palette
+from headstart.figures.pixel_images import label_palette
 from headstart.files import atomic_file, printable
 from headstart.models.answers import flat
-from headstart.records.label_files import write_label_image
+from headstart.records.pixel_files import write_label_image
 from headstart.tables import table_text
 
 SHOWN = 100  # images of a table on the terminal
