@@ -4,17 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headstart.commands.explain import Parser
-from headstart.errors import ConfigError, HeadstartError, nearest
+from headstart.errors import ConfigError, nearest
 from headstart.files import check_writable, expanded
 from headstart.guard import DONE
-from headstart.records.names import CHECKPOINT_FOLDER, SETTINGS_FILE
-from headstart.settings.configs import CONFIG_ERRORS
+from headstart.records.names import CHECKPOINT_FOLDER
 
-if TYPE_CHECKING:
-    from headstart.models.onnx_file import CheckImages
 FORMATS = ("onnx", "torchscript", "safetensors", "timm", "torchvision")
 CHECKED = ("onnx", "torchscript")  # on images
 
@@ -29,8 +25,8 @@ def export(arguments: Sequence[str]) -> int:
     path = expanded(options.model)
     folder = expanded(options.output) if options.output else Path(f"{_name(path)}-{options.to}")
     check_writable(folder, "choose another --output")
+    from headstart.exporting.torch_files import write_library_weights, write_safetensors, write_torchscript
     from headstart.models.loading import load_model
-    from headstart.models.torch_files import write_library_weights, write_safetensors, write_torchscript
 
     if options.to == "safetensors":
         lines = write_safetensors(path, folder, options.allow)
@@ -39,11 +35,14 @@ def export(arguments: Sequence[str]) -> int:
         for note in model.notes:
             print(note, file=sys.stderr)
         if options.to in CHECKED:
-            from headstart.models.exported_network import check_exportable
-            from headstart.models.onnx_file import write_onnx
+            from headstart.analysis.export_images import images_to_check
+            from headstart.exporting.exported_network import check_exportable
+            from headstart.exporting.onnx_file import write_onnx
 
             check_exportable(model.description)
-            check = _images(path, options)
+            check, notes = images_to_check(path, options.images, options.root, options.allow)
+            for note in notes:
+                print(note, file=sys.stderr)
             onnx = options.to == "onnx"
             lines = write_onnx(model, folder, check, options.int8) if onnx else write_torchscript(model, folder, check)
         else:
@@ -80,29 +79,3 @@ def _name(path: Path) -> str:
     path = path.resolve()
     path = path.parent if path.is_file() else path
     return path.parent.name if path.name == CHECKPOINT_FOLDER else path.name
-
-
-def _images(path: Path, options: argparse.Namespace) -> "CheckImages":
-    """Return the images to check an export on: those given, the test images of the run, or random ones."""
-    from headstart.models.onnx_file import MOST_CHECKED, CheckImages, random_images
-
-    if options.images:
-        from headstart.models.asked import asked_images
-
-        paths, notes = asked_images([expanded(place) for place in options.images])
-        for note in notes:
-            print(note, file=sys.stderr)
-        return CheckImages(paths[:MOST_CHECKED], f"{min(len(paths), MOST_CHECKED):,} given images")
-    run = path.parent if path.name == CHECKPOINT_FOLDER else path
-    if not (run / SETTINGS_FILE).is_file():
-        reason = "this is no run with settings"
-    else:
-        from headstart.analysis.export_images import run_images
-
-        try:
-            return run_images(run, options.root, options.allow)
-        except (HeadstartError, *CONFIG_ERRORS) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-    check = random_images()
-    print(f"The run's test images are not used ({reason}); the export is checked on {check.words}.", file=sys.stderr)
-    return check

@@ -1,9 +1,9 @@
 """Build the ONNX graph that resizes and crops images as Pillow and the decoder do.
 
-ONNX's own Resize differs from Pillow by one grey level in 3 % of the values (bilinear), and by dozens in some (bicubic).
-So the graph holds Pillow's resampling itself (its file Resample.c): weights of 22 bits for each output row and column,
-two matrix products, rounded to bytes after each. float64 holds all sums exactly, so the
-result is Pillow's bit for bit where both resize the same axis first, and else differs by one grey level in some values.
+ONNX's own Resize differs from Pillow by one grey level in 3 % of the values (bilinear), by dozens in some (bicubic). So
+the graph holds Pillow's resampling itself (its file Resample.c): weights of 22 bits for each output row and column, two
+matrix products, rounded to bytes after each. float64 holds all sums exactly, so the result is Pillow's bit for bit
+where both resize the same axis first, and else differs by one or two grey levels in some values.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ CONSTANTS = {
     "zero": 0, "half": 0.5, "one": 1, "three_halves": 1.5, "two": 2, "five_halves": 2.5, "four": 4, "five": 5,
     "eight": 8, "minus_half": -0.5, "unit": 2**22, "half_unit": 2**21, "white": 255,
 }  # fmt: skip
-WHOLE = {"i1": 1, "i2": 2, "i8": 8, "i9": 9, "longest": LONGEST}
+WHOLE = {"i0": 0, "i1": 1, "i2": 2, "i8": 8, "i9": 9, "longest": LONGEST}
 # The weights (out, in) of one axis; {p}size is its length, {p}new the wanted one, both int64[1].
 WEIGHTS = """
   {p}size0 = Squeeze({p}size)
@@ -166,8 +166,8 @@ PADDED = """
   xbefore = Div(xrest, i2)
   yafter = Sub(yrest, ybefore)
   xafter = Sub(xrest, xbefore)
-  pads = Concat<axis=0>(ybefore, xbefore, yafter, xafter)
-  placed = Pad(resized, pads, grey, axes12)
+  pads = Concat<axis=0>(i0, ybefore, xbefore, i0, i0, yafter, xafter, i0)
+  placed = Pad(resized, pads, grey)
 """
 CROPPED = """
   yl = Shape<start=1, end=2>(placed)

@@ -39,6 +39,8 @@ class NamedOutput:
 class CalibratedPart(nn.Module):
     """Answers of one task, from its outputs (N, K), or (N, K, S, S) by pixel."""
 
+    thresholds: Tensor
+
     def __init__(self, output: str, task: str, names: Sequence[str], calibration: OutputCalibration) -> None:
         super().__init__()
         self.task, self.names, self.temperature = task, list(names), calibration.temperature or 1.0
@@ -163,7 +165,7 @@ def _plain(module: Any) -> Any:
 def square_of(model: Model, image: Undecoded) -> NDArray[np.uint8]:
     """Return an image as it enters the network, (S, S, 3): decoded, resized and cropped by Pillow."""
     decoder: Any = model.decoder
-    return np.ascontiguousarray(centre_crop(decoder(image), model.image_size))
+    return centre_crop(decoder(image), model.image_size).copy()
 
 
 @torch.inference_mode()

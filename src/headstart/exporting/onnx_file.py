@@ -17,11 +17,8 @@ from onnx import compose, helper
 from headstart import __version__
 from headstart.boundary.opening import first_line
 from headstart.errors import DataError
-from headstart.features.engines import EngineError, onnx_model
-from headstart.files import write_atomically
-from headstart.inputs.collection import Undecoded
-from headstart.models import predict_onnx
-from headstart.models.exported_network import (
+from headstart.exporting import predict_onnx
+from headstart.exporting.exported_network import (
     BY_PIXEL,
     Arrays,
     ExportedNetwork,
@@ -30,9 +27,12 @@ from headstart.models.exported_network import (
     largest_differences,
     square_of,
 )
+from headstart.exporting.onnx_int8 import quantised_model
+from headstart.exporting.onnx_resize import resize_graph
+from headstart.features.engines import EngineError, onnx_model
+from headstart.files import write_atomically
+from headstart.inputs.collection import Undecoded
 from headstart.models.model import Model
-from headstart.models.onnx_int8 import quantised_model
-from headstart.models.onnx_resize import resize_graph
 from headstart.progress import ProgressLine
 from headstart.seeds import generator
 

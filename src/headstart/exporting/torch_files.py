@@ -13,9 +13,7 @@ import torch
 from safetensors.torch import save
 
 from headstart.errors import DataError
-from headstart.files import write_atomically
-from headstart.models.description import read_description
-from headstart.models.exported_network import (
+from headstart.exporting.exported_network import (
     Arrays,
     ExportedNetwork,
     expected_answers,
@@ -23,10 +21,12 @@ from headstart.models.exported_network import (
     largest_differences,
     square_of,
 )
-from headstart.models.library_weights import library_weights
+from headstart.exporting.library_weights import library_weights
+from headstart.exporting.onnx_file import CLOSE, CheckImages
+from headstart.files import write_atomically
+from headstart.models.description import read_description
 from headstart.models.loading import load_model, model_folder, read_tensors
 from headstart.models.model import Model
-from headstart.models.onnx_file import CLOSE, CheckImages
 from headstart.records.names import MODEL_FEATURES, MODEL_TENSORS
 
 TORCHSCRIPT, LOADER = "model.pt", "load.py"
@@ -61,9 +61,11 @@ def write_torchscript(model: Model, folder: Path, check: CheckImages) -> Iterato
     facts = json.dumps(export_facts(model, network))
     texts = {"export": facts, "model.json": model.description.text()}
     buffer = io.BytesIO()
-    torch.jit.save(traced, buffer, _extra_files=texts)
-    buffer.seek(0)
-    loaded = torch.jit.load(buffer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and still what C++ programs load
+        torch.jit.save(traced, buffer, _extra_files=texts)
+        buffer.seek(0)
+        loaded = torch.jit.load(buffer)
     gives = {output.name: output.gives for output in network.outputs}
     worst = dict.fromkeys(gives, 0.0)
     for image in check.images:

@@ -8,6 +8,7 @@ names are read from the model file.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ class OnnxModel:
         return dict(zip(names, self.session.run(names, {"images": images}), strict=True))
 
     def answers(self, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return an answer for each image: a label, labels, values or shares of classes, by output if it has several."""
+        """Return an answer for each image: label, labels, values or shares of classes; by output if it has several."""
         found: list[dict[str, Any]] = [{} for _ in next(iter(outputs.values()))]
         for output in self.export["outputs"]:
             rows = outputs[output["name"]]
@@ -87,10 +88,8 @@ def read_image(path: Path, short_side: int | None) -> Any:
     if short_side is not None:
         image.draft("RGB", (2 * short_side, 2 * short_side))  # a JPEG is decoded at a half, a quarter or an eighth
     image.load()
-    try:
+    with contextlib.suppress(Exception):  # unreadable EXIF rotates nothing
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # unreadable EXIF rotates nothing
-        pass
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -138,6 +137,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON object an image, with all probabilities")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write the predicted images of a model by pixel")
     options = parser.parse_args()
+    if not options.model.is_file():
+        parser.error(f"there is no model '{options.model}'")
     model = OnnxModel(options.model)
     unreadable = 0
     for number, path in enumerate(options.images):

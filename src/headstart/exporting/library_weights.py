@@ -58,8 +58,8 @@ def library_weights(model: Model, library: str) -> LibraryWeights:
         network.load_state_dict(state)
     except RuntimeError:
         raise ConfigError(
-            f"The strategy or the head changed the layers of {backbone.name}, so that {library} has no such network: use"
-            " --to onnx or --to safetensors."
+            f"The strategy or the head changed the layers of {backbone.name}, so that {library} has no such network:"
+            " use --to onnx or --to safetensors."
         ) from None
     _verify(model, network.eval(), linear is not None)
     stored = {key: tensor.detach().clone().contiguous() for key, tensor in network.state_dict().items()}
@@ -102,10 +102,10 @@ def _timm_network(name: str, model: Model, outputs: int) -> tuple[nn.Module, lis
     import timm
 
     channels = model.description.input.channels
-    more = {} if channels == 3 else {"in_chans": channels}
+    more: dict[str, Any] = {} if channels == 3 else {"in_chans": channels}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream("export", 0))
-        network = timm.create_model(name, pretrained=False, num_classes=outputs, **more)
+        network: Any = timm.create_model(name, pretrained=False, num_classes=outputs, **more)
     resize(name, network, model.image_size)
     side = model.image_size
     fixed = hasattr(network, "set_input_size")
@@ -121,7 +121,7 @@ def _timm_network(name: str, model: Model, outputs: int) -> tuple[nn.Module, lis
 
 
 def _torchvision_network(name: str, model: Model, outputs: int) -> tuple[nn.Module, list[str], str | None]:
-    """Return torchvision's network, the lines that make it, and the name of its classifier; without it for 0 outputs."""
+    """Return torchvision's network, the lines that make it, and the name of its classifier, absent for 0 outputs."""
     more: dict[str, Any] = {**OWN_KWARGS.get(name, {})}
     if name == "vit_b_16":
         more["image_size"] = model.image_size
