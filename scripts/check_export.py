@@ -104,7 +104,7 @@ def compared(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> tuple
             for group, unit in (("probabilities", 1.0), ("values", size), ("shares", 1.0)):
                 for name, value in one.get(group, {}).items():
                     largest = max(largest, abs(value - other[group][name]) / unit)
-            if "label" in one and one["label"] != other["label"]:
+            if isinstance(one.get("label"), str) and one["label"] != other["label"]:
                 top = sorted(other["probabilities"].values())
                 wrong += top[-1] - top[-2] > 1e-3
             if "labels" in one:
