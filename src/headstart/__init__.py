@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from headstart.api.comparing import compare
+    from headstart.api.predicting import model
     from headstart.api.saved import SavedRun as Run
     from headstart.api.saved import run, runs
     from headstart.api.starting import sweep, train
     from headstart.errors import HeadstartError
 
 __version__ = "0.1.0"
-__all__ = ["HeadstartError", "Run", "__version__", "compare", "run", "runs", "sweep", "train"]
+__all__ = ["HeadstartError", "Run", "__version__", "compare", "model", "run", "runs", "sweep", "train"]
 _PLACES = {
     "HeadstartError": "errors.HeadstartError",
     "Run": "api.saved.SavedRun",
     "compare": "api.comparing.compare",
+    "model": "api.predicting.model",
     "run": "api.saved.run",
     "runs": "api.saved.runs",
     "sweep": "api.starting.sweep",

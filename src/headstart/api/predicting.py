@@ -86,6 +86,12 @@ class UsableModel:
         return f"<Model of task={self.task}: {', '.join(map(repr, self.names[:10]))}, {self.directory}>"
 
 
+@in_one_sentence
+def model(directory: str | Path, device: str = "auto", allow: Sequence[str] = ()) -> UsableModel:
+    """Return the network of a run, or of a folder with model.json, ready to predict new images."""
+    return UsableModel(expanded(directory).absolute(), device, allow)
+
+
 def _collected(given: Any) -> tuple[list[str | int], list[Any]]:
     """Return names and images of what a user gave: files of folders and lists by path, others by position."""
     from PIL.Image import Image

@@ -101,6 +101,13 @@ class SavedRun:
 
         return UsableModel(self.directory, device, allow)
 
+    @in_one_sentence
+    def card(self, license: str = "unknown") -> str:
+        """Return the model card, as ``headstart card`` writes it."""
+        from headstart.commands.card import card_of
+
+        return card_of(self.directory, license).text()
+
     def __repr__(self) -> str:
         score = self.metrics.get(f"test/{self.record.metric.name}")
         tested = "" if score is None else f", test {self.record.metric.named(score)}"

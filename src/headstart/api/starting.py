@@ -37,8 +37,8 @@ def train(*settings: Settings, config_dir: Folders = (), **values: Any) -> Saved
 def sweep(*settings: Settings, config_dir: Folders = (), **values: Any) -> SavedRuns:
     """Train a network for each combination of values and return the runs, as ``headstart train -m`` does.
 
-    Settings are those of ``train``. Here a list names the values to try, as in strategy=["scratch", "linear_probe"];
-    so does a text with commas, "seed=0,1,2". A value that is itself a list stands in a list: targets=[["x", "y"]].
+    Settings are those of ``train``. A keyword that is a list names the values to try, as in seed=[0, 1, 2]; so does a
+    text with commas, "seed=0,1,2". A list in a mapping is one value, as is a list in a list: targets=[["x", "y"]].
 
     Finished runs with the same settings are not repeated. A failed run does not stop the others; a table of failures is
     printed at the end. Raises HeadstartError if all runs fail, and as ``train`` does.

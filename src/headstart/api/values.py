@@ -18,12 +18,13 @@ def settings_words(settings: Sequence[str | Mapping[str, Any]], values: Mapping[
     """Return the arguments key=value of a command from texts, mappings and keywords, in this order.
 
     A mapping under a plain name sets single settings of a group: ``dataset={"root": "images"}`` is dataset.root=images.
-    With ``swept``, a list names the values to try. Raises ConfigError for a key or a value that cannot be a setting.
+    With ``swept``, a keyword that is a list names the values to try; every other list is one value. Raises ConfigError
+    for a key or a value that cannot be a setting.
     """
     words: list[str] = []
-    for one in (*settings, values):
-        words += [_checked(one, swept)] if isinstance(one, str) else _of_mapping(one, swept)
-    return words
+    for one in settings:
+        words += [_checked(one, swept)] if isinstance(one, str) else _of_mapping(one)
+    return [*words, *_of_mapping(values, swept)]
 
 
 def value_text(value: Any, key: str) -> str:
@@ -50,14 +51,14 @@ def value_text(value: Any, key: str) -> str:
     )
 
 
-def _of_mapping(settings: Mapping[str, Any], swept: bool) -> Iterator[str]:
+def _of_mapping(settings: Mapping[str, Any], swept: bool = False) -> Iterator[str]:
     if not isinstance(settings, Mapping):
         raise ConfigError(f"{settings!r} is not a setting; expected 'key=value' or a mapping of keys to values.")
     for key, value in settings.items():
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise ConfigError(f"{key!r} is not the name of a setting; expected one as 'optimizer.lr'.")
         if isinstance(value, Mapping) and re.fullmatch(r"\w+", key):
-            yield from _of_mapping({f"{key}.{name}": of for name, of in value.items()}, swept)
+            yield from _of_mapping({f"{key}.{name}": of for name, of in value.items()})
         elif swept and isinstance(value, list | tuple | range):
             if not value:
                 raise ConfigError(f"{key} has no value to try.")
