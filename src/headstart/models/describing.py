@@ -205,6 +205,7 @@ def _write_unlike(
     places = np.sort(generator("unlike", 0).permutation(len(data.train))[:count])
     images = data.train.without_views()
     device: Any = trainer.strategy.root_device
+    before = strategy.device
     strategy.to(device).eval()
     found = []
     for start in range(0, count, data.batch_size):
@@ -212,6 +213,7 @@ def _write_unlike(
         inputs = images.__getitems__(some.tolist()).inputs if stored is None else stored.take(some)
         with trainer.precision_plugin.forward_context():
             found.append(at_least_single(strategy.features(inputs.to(device), entry)).cpu())
+    strategy.to(before)
     train = torch.cat(found).half()
     if not train.isfinite().all():
         return None
