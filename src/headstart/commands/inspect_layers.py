@@ -43,7 +43,7 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _probe_and_print(arguments))
+    return answered(arguments, HELP, _probe_and_print)
 
 
 def _probe_and_print(arguments: Sequence[str]) -> None:

@@ -91,7 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         help="also give the set of labels, or the interval, that holds the truth for this share of images, as in 0.9",
     )  # fmt: skip
     parser.add_argument("--raw", action="store_true", help="give the network's own probabilities, as predictions.csv")
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="write predicted label images to DIR, as PNG")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="write predicted label images (PNG) or numbers of pixels (TIFF) to DIR",
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: as in the run)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     parser.add_argument(
@@ -123,8 +128,10 @@ def _check_task(options: argparse.Namespace, model: "Model") -> None:
     task = model.description.output.task
     if options.sort_into and task not in ("classification", "multilabel"):
         raise ConfigError(f"--sort-into needs labels, and a model of task={task} gives none for an image.")
-    if options.masks and task != "segmentation":
-        raise ConfigError(f"--masks needs a model of task=segmentation, and this one is of task={task}.")
+    if options.masks and task not in ("segmentation", "dense_regression"):
+        raise ConfigError(
+            f"--masks needs a model of task=segmentation or dense_regression; this one is of task={task}."
+        )
 
 
 def _closing(options: argparse.Namespace, model: "Model", counts: Counter[str], done: int) -> Iterator[str]:

@@ -97,6 +97,14 @@ class AnsweredOutput:
         counts = np.stack([np.bincount(row, minlength=len(self.names)) for row in flat]) / flat.shape[1]
         return [{"shares": dict(zip(self.names, row, strict=True))} for row in counts.tolist()]
 
+    def _dense_regression(self, values: Tensor) -> list[Answer]:
+        flat = values.flatten(1).double()
+        ends = (flat.mean(dim=1), flat.amin(dim=1), flat.amax(dim=1))
+        return [
+            dict(zip(("mean", "lowest", "highest"), row, strict=True))
+            for row in zip(*(of.tolist() for of in ends), strict=True)
+        ]
+
 
 class ModelAnswers:
     """The answers of a model, of one output or of several by name."""

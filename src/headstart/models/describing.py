@@ -94,7 +94,9 @@ def write_model(
             prefix=prefix,
         ),
         weights={"file": BEST_CHECKPOINT, "sha256": weights},
-        calibration=calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
+        calibration={}
+        if data.gives_masks
+        else calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
         unlike=unlike,
         training={
             **{name: record.get(name) for name in ABOUT},
@@ -151,8 +153,8 @@ def described_output(data: ImageData) -> ModelOutput:
 
 
 def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, OutputCalibration]:
-    """Return the calibration of each output on validation; none for label images, whose outputs are not kept."""
-    if kind.name == "segmentation" or not len(outputs):
+    """Return the calibration of each output on validation."""
+    if not len(outputs):
         return {}
     count = len(outputs)
     found = kind.predicted([""] * count, targets[:count], outputs, names)

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.documents import read_json
+from headstart.boundary.opening import unreadable
 from headstart.errors import DataError
 from headstart.files import write_atomically
-from headstart.records.documents import read_json
 from headstart.records.names import BEST_CHECKPOINT, MODEL_FILE, MODEL_TENSORS
-from headstart.records.opening import unreadable
 
 FORMAT, VERSION = "headstart model", 1
 LARGEST_IMAGE = 4096  # pixels of a side; a larger one would take the memory before anything can be checked

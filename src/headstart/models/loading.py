@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from headstart.boundary.opening import first_line, is_inside, open_inside, unreadable
+from headstart.boundary.tensors import MOST_CHECKPOINT, open_network
 from headstart.console import silence_lightning
 from headstart.errors import DataError, nearest
 from headstart.inputs.deep import PixelRange
@@ -24,8 +26,6 @@ from headstart.models.model import Model
 from headstart.models.unlike import read_features
 from headstart.optimization.schedules import constant
 from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
-from headstart.records.opening import first_line, is_inside, open_inside, unreadable
-from headstart.records.tensors import MOST_CHECKPOINT, open_network
 from headstart.settings.sources import source_of
 from headstart.strategies import Strategy
 

@@ -16,11 +16,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
+from headstart.boundary.opening import MB, read_inside, unreadable
 from headstart.errors import DataError
 from headstart.files import write_atomically
 from headstart.models.description import Unlike, shortened
 from headstart.records.names import MODEL_FEATURES
-from headstart.records.opening import MB, read_inside, unreadable
 from headstart.strategies import Strategy
 
 NEIGHBOURS = 5

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from headstart.figures.label_images import label_palette
+from headstart.figures.pixel_images import label_palette
 from headstart.files import atomic_file, printable
 from headstart.models.answers import flat
-from headstart.records.label_files import write_label_image
+from headstart.records.pixel_files import pixel_file, write_label_image, write_number_image
 from headstart.tables import table_text
 
 SHOWN = 100  # images of a table on the terminal
@@ -156,6 +156,9 @@ def mask_writer(folder: Path, classes: int) -> Callable[[int, Path, Any], str]:
 
     def save(place: int, path: Path, labels: Any) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        return str(write_label_image(folder, place, path.name, labels, colours))
+        file = folder / pixel_file(place, path.name)
+        return str(
+            write_label_image(file, labels, colours) if labels.dtype.kind != "f" else write_number_image(file, labels)
+        )
 
     return save

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
+from headstart.boundary.opening import first_line
 from headstart.data import ImageData
 from headstart.data.batches import Mixed
 from headstart.devices import processes
@@ -25,7 +26,6 @@ from headstart.models.loading import read_checkpoint
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
-from headstart.records.opening import first_line
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
 from headstart.records.settings_file import read_config

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from headstart.boundary.opening import MB, read_text_inside, unreadable
 from headstart.errors import DataError
-from headstart.records.opening import MB, read_text_inside, unreadable
 from headstart.tables import plain_text
 
 MOST_JSON, MOST_YAML = 8 * MB, MB

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from headstart.boundary.tables import open_table, read_rows
 from headstart.errors import DataError
 from headstart.records.predictions import read_class_predictions
-from headstart.records.tables import open_table, read_rows
 
 
 def opened(folder: Path, content: bytes, most: int = 10**8, cells: int = 10**6) -> tuple[list[str], int]:

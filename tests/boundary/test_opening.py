@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart.boundary.opening import MissingFileError, is_inside, open_inside, read_inside, read_text_inside
 from headstart.errors import DataError
-from headstart.records.opening import MissingFileError, is_inside, open_inside, read_inside, read_text_inside
 
 MOST = 1000
 

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.boundary.documents import DEPTH, checked_yaml, parsed_yaml, read_json
 from headstart.errors import DataError
-from headstart.records.documents import DEPTH, checked_yaml, parsed_yaml, read_json
 from headstart.records.manifest import read_manifest
 from headstart.records.settings_file import read_settings
 from headstart.tables import plain_text

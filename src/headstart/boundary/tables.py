@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from headstart.records.opening import GB, MB, open_inside, read_text_inside, unreadable
+from headstart.boundary.opening import GB, MB, open_inside, read_text_inside, unreadable
 
 CHUNK = MB
 MOST_COLUMNS = 25_000

@@ -16,8 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.boundary.tensors import BYTES, open_network
 from headstart.errors import DataError
-from headstart.records.tensors import BYTES, open_network
 
 NAME = "best.ckpt"
 STATE = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from headstart.records.opening import GB, MB, open_inside, unreadable
+from headstart.boundary.opening import GB, MB, open_inside, unreadable
 
 MOST_CHECKPOINT, MOST_PICKLE, MOST_ENTRIES = 16 * GB, 16 * MB, 100_000
 BYTES = {  # of one value, by the name that a checkpoint gives a storage
