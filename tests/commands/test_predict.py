@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 from made_lists import list_of_labels, list_of_numbers, list_of_several
-from made_masks import write_masks
+from made_masks import write_masks, write_numbers
 from PIL import Image
 
 from headstart.cli import main
@@ -149,6 +149,17 @@ def test_masks_are_those_of_the_run() -> None:
     assert len(masks) == 3
     assert all((mine == theirs).all() for mine, theirs in zip(masks, expected, strict=True))
     assert sum(float(rows[0][name]) for name in rows[0] if name not in ("path", "mask")) == pytest.approx(1)
+
+
+def test_numbers_of_pixels_are_those_of_the_run() -> None:
+    root = write_numbers(Path("pairs"))
+    run = train("dataset=image_mask", f"dataset.root={root}", "task=dense_regression", "strategy=head_only")
+    expected = [np.asarray(Image.open(path)) for path in sorted((run / "predictions").glob("*.tiff"))]
+    rows = predicted(run, root / "test/images", "--masks", "out")
+    numbers = [np.asarray(Image.open(row["mask"])) for row in rows]
+    assert len(numbers) == len(expected) > 0
+    assert all((mine == theirs).all() for mine, theirs in zip(numbers, expected, strict=True))
+    assert float(rows[0]["lowest"]) <= float(rows[0]["mean"]) <= float(rows[0]["highest"])
 
 
 def test_a_table_for_people(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
