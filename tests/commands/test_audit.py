@@ -13,6 +13,7 @@ from conftest import SMALLEST, TINY, answer_of
 from PIL import Image
 
 from headstart.analysis.audit import page
+from headstart.analysis.audit.audit import FAR, isolation
 from headstart.cli import main
 
 SETTINGS = [*SMALLEST, *(setting for setting in TINY if "counts" not in setting), "dataset=image_folder"]
@@ -71,6 +72,7 @@ def test_planted_mistakes_are_found(planted: Path, capsys: pytest.CaptureFixture
     assert Path(labels["train/red/wrong.png"]["path"]).is_file()
     assert "probe: " in labels["train/red/wrong.png"]["reason"]
     assert len(labels) <= 6
+    assert not [row for row in rows if row["kind"] == "outlier"]
 
     clusters: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
@@ -98,7 +100,7 @@ def test_planted_mistakes_are_found(planted: Path, capsys: pytest.CaptureFixture
 
 def test_the_page_escapes_names_and_loads_nothing(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_LABELS", 1)
-    rows = audited(planted, "dataset.name=<i>set")
+    rows = audited(planted, 'dataset.name="<i>set"')
     html = Path("found/audit.html").read_text()
     parsed = Tags()
     parsed.feed(html)
@@ -209,10 +211,11 @@ def test_help_and_wrong_settings_are_answered_without_torch() -> None:
 
 
 def test_an_outlier_is_far_from_its_neighbours() -> None:
-    from headstart.analysis.audit.audit import FAR, robust_deviations
-
     rng = np.random.default_rng(0)
-    found = robust_deviations(np.append(rng.normal(0, 1, 200), 8.0))
-    assert found.argmax() == 200
+    distances = np.exp(np.append(rng.normal(0, 0.1, 200), [1.0, *rng.normal(1.0, 0.1, 20)]))
+    neighbours = np.array([[(i + 1) % 200] if i <= 200 else [201 + (i - 200) % 20] for i in range(221)])
+    found = isolation(distances, neighbours)
+    assert found.argmax() == 200, "far from near neighbours"
     assert found[200] > FAR
-    assert not robust_deviations(np.ones(5)).any()
+    assert (found[201:] < FAR).all(), "as far, but so are their neighbours"
+    assert not isolation(np.ones(5), np.array([[1], [0], [1], [2], [3]])).any()

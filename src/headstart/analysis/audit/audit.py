@@ -44,8 +44,8 @@ class AuditResult:
     wrong: NDArray[np.int64]
     """Images whose labels are likely wrong, most suspicious first."""
     clusters: list[DuplicateCluster]
-    distance: NDArray[np.float64]
-    """(N,), robust standard deviations of the log of the mean cosine distance to the nearest images."""
+    isolated: NDArray[np.float64]
+    """(N,), how isolated each image is, in robust standard deviations."""
     outliers: NDArray[np.int64]
     """Images that are far from all others, farthest first."""
 
@@ -84,10 +84,10 @@ def audit_images(images: PooledImages, pairs: Pairs, seed: int) -> AuditResult:
     log.info(
         "probe: %d folds, L2 strengths %s", FOLDS, ", ".join(f"{strength:g}" for strength in sorted(fitted.strengths))
     )
-    votes, distance = _neighbours(images, torch.from_numpy(together))
+    votes, isolated = _neighbours(images, torch.from_numpy(together))
     probabilities = fitted.probabilities.numpy()
     combined = agreed(probabilities, votes)
-    far = np.argsort(-distance, kind="stable")
+    far = np.argsort(-isolated, kind="stable")
     return AuditResult(
         images,
         probabilities,
@@ -95,8 +95,8 @@ def audit_images(images: PooledImages, pairs: Pairs, seed: int) -> AuditResult:
         combined,
         likely_wrong(combined, images.targets),
         duplicate_clusters(images, pairs),
-        distance,
-        far[distance[far] > FAR],
+        isolated,
+        far[isolated[far] > FAR],
     )
 
 
@@ -132,14 +132,24 @@ def _folds(images: PooledImages, together: NDArray[np.int64], seed: int) -> NDAr
 
 
 def _neighbours(images: PooledImages, together: torch.Tensor) -> tuple[Shares, NDArray[np.float64]]:
-    """Return the vote shares (N, classes) of each image's neighbours, and its distance from them (N,)."""
+    """Return the vote shares (N, classes) of each image's neighbours, and how far it is from them (N,)."""
     classes, targets = len(images.class_names), torch.from_numpy(images.targets)
     count = min(NEIGHBOURS, len(images) - int(together.bincount().max()))
-    memory = NearestNeighbours(images.values, targets, classes, count, TEMPERATURE)
+    memory = NearestNeighbours(images.values, torch.arange(len(images)), classes, count, TEMPERATURE)
     with ProgressLine("nearest images", len(images)) as progress:
-        cosines, labels = memory.nearest(images.values, count, together, progress.advance)
-    votes = memory.votes(cosines, labels, count).double().exp().numpy()
-    return votes, robust_deviations(np.log(np.maximum(1 - cosines.double().mean(dim=1).numpy(), 1e-12)))
+        cosines, places = memory.nearest(images.values, count, together, progress.advance)
+    votes = memory.votes(cosines, targets[places], count).double().exp().numpy()
+    return votes, isolation(1 - cosines.double().mean(dim=1).numpy(), places.numpy())
+
+
+def isolation(distances: NDArray[np.float64], neighbours: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how isolated images are, (N,), from their mean distances (N,) to their ``neighbours`` (N, K).
+
+    It is the smaller of two robust deviations: of the log distance among all images, and of its difference from the
+    neighbours' own. So neither a class that varies much nor an image beside a dense class is isolated.
+    """
+    logs = np.log(np.maximum(distances, 1e-12))
+    return np.minimum(robust_deviations(logs), robust_deviations(logs - logs[neighbours].mean(axis=1)))
 
 
 def robust_deviations(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,9 +41,9 @@ def suggestions(result: AuditResult) -> list[Suggestion]:
     ]  # fmt: skip
     for number, cluster in enumerate(result.clusters, 1):
         found += _of_cluster(result, number, cluster)
-    far = "robust standard deviations farther from its neighbours than the median image"
+    far = "robust standard deviations farther from its neighbours than usual"
     found += [
-        Suggestion(OUTLIER, index, "", float(result.distance[index]), None, "", f"{result.distance[index]:.1f} {far}")
+        Suggestion(OUTLIER, index, "", float(result.isolated[index]), None, "", f"{result.isolated[index]:.1f} {far}")
         for index in result.outliers.tolist()
     ]
     return found
@@ -91,7 +91,8 @@ def method_lines() -> list[str]:
         "Wrong labels: the geometric mean of the probe and the nearest neighbours, cut by confident learning.",
         f"Near-duplicates: at most {THRESHOLD} of {BITS} bits of their perceptual hashes differ, and the cosine of"
         f" their features is at least {COSINE}. Flipped or strongly cropped copies are not found.",
-        f"Outliers: more than {FAR} robust standard deviations above the median log distance to the neighbours.",
+        f"Outliers: their distance to their neighbours is more than {FAR:g} robust standard deviations above that of"
+        " all images, and above that of these neighbours.",
         "Suggestions are no verdicts: look at each image.",
     ]
 
