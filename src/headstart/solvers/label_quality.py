@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SHARE = 0.02  # added to the votes of each class: twenty neighbours without a class do not rule it out
+LEAST_SHARE = 0.02  # added to the votes of each class: neighbours without a class do not rule it out
 Shares = NDArray[np.float64]
 Labels = NDArray[np.int64]
 

@@ -26,7 +26,8 @@ from headstart.splits.grouped_splits import spread_groups
 
 log = logging.getLogger(__name__)
 FOLDS = 5
-NEIGHBOURS, TEMPERATURE = 20, 0.07  # those of strategy=knn
+NEIGHBOURS, TEMPERATURE = 50, 0.07  # that vote
+NEAREST = 20  # of them, for the distance
 FAR = 3.5  # robust standard deviations; Iglewicz & Hoaglin 1993, How to detect and handle outliers
 
 
@@ -134,12 +135,13 @@ def _folds(images: PooledImages, together: NDArray[np.int64], seed: int) -> NDAr
 def _neighbours(images: PooledImages, together: torch.Tensor) -> tuple[Shares, NDArray[np.float64]]:
     """Return the vote shares (N, classes) of each image's neighbours, and how far it is from them (N,)."""
     classes, targets = len(images.class_names), torch.from_numpy(images.targets)
-    count = min(NEIGHBOURS, len(images) - int(together.bincount().max()))
+    most = min(NEIGHBOURS, max(1, len(images) // classes // 3))  # a third of a class: most neighbours may agree
+    count = min(most, len(images) - int(together.bincount().max()))
     memory = NearestNeighbours(images.values, torch.arange(len(images)), classes, count, TEMPERATURE)
     with ProgressLine("nearest images", len(images)) as progress:
         cosines, places = memory.nearest(images.values, count, together, progress.advance)
     votes = memory.votes(cosines, targets[places], count).double().exp().numpy()
-    return votes, isolation(1 - cosines.double().mean(dim=1).numpy(), places.numpy())
+    return votes, isolation(1 - cosines[:, :NEAREST].double().mean(dim=1).numpy(), places[:, :NEAREST].numpy())
 
 
 def isolation(distances: NDArray[np.float64], neighbours: NDArray[np.int64]) -> NDArray[np.float64]:
