@@ -38,3 +38,19 @@ def write_masks(root: Path, kind: str = "L", suffix: str = "png") -> Path:
         for number in range(count):
             save_pair(root, split, number, kind, suffix)
     return root
+
+
+def write_numbers(root: Path, suffix: str = "npy") -> Path:
+    """Write the same images with masks of numbers: the share of green, and none (NaN, in PNG 9) in a corner."""
+    write_masks(root)
+    for mask in sorted(root.rglob("masks/*.png")):
+        labels = np.asarray(Image.open(mask))
+        numbers = np.where(labels == 3, np.nan, 10.0 + 5.0 * labels).astype(np.float32)
+        mask.unlink()
+        if suffix == "npy":
+            np.save(mask.with_suffix(".npy"), numbers)
+        elif suffix == "tiff":
+            Image.fromarray(numbers).save(mask.with_suffix(".tiff"))
+        else:
+            Image.fromarray(np.nan_to_num(numbers, nan=9).astype(np.uint16)).save(mask)
+    return root

@@ -12,6 +12,7 @@ BASE = "modules beside the rooms"
 ROOMS = [
     BASE,
     "settings",
+    "boundary",
     "solvers",
     "statistics",
     "inputs",
@@ -28,6 +29,7 @@ ROOMS = [
     "optimization",
     "strategies",
     "records",
+    "trackers",
     "comparison",
     "figures",
     "reports",

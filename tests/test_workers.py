@@ -14,9 +14,9 @@ import torch
 from conftest import PREPROCESSING, SIZE
 from torch.utils.data import DataLoader, Dataset
 
+from headstart.crashes import crash_of, happens_again
 from headstart.data import ImageFolder
 from headstart.errors import CrashError, DataError
-from headstart.training.crashes import crash_of, happens_again
 from headstart.workers import (
     CONTEXT,
     EXIT_BASE,

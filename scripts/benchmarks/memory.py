@@ -43,6 +43,7 @@ def measure(count: int) -> dict[str, float]:
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from headstart.backbones import efficientnet_lite
+    from headstart.console import silence_lightning
     from headstart.data.batches import EvenBatches
     from headstart.features.keeping import Writer, locate
     from headstart.features.loaders import FeatureBatches
@@ -51,7 +52,6 @@ def measure(count: int) -> dict[str, float]:
     from headstart.records.curves import CsvCurves
     from headstart.strategies import HeadOnly
     from headstart.tasks import Classification
-    from headstart.training.console import silence_lightning
 
     silence_lightning()
     with TemporaryDirectory(prefix="benchmark-") as folder:

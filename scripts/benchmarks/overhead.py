@@ -17,11 +17,11 @@ from torch import nn
 
 from benchmarks.measured import Row
 from headstart.backbones import Backbone, efficientnet_lite
+from headstart.console import silence_lightning
 from headstart.data import Textures
 from headstart.records.curves import CsvCurves, TensorBoardCurves
 from headstart.strategies import FinetuneAll, cosine
 from headstart.tasks import Classification
-from headstart.training.console import silence_lightning
 
 RATE = 0.001
 

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.kinds import Metric
-from headstart.settings.configs import conf_folder
+from headstart.settings.folders import conf_folder, further_folders
 from headstart.sweeps import share
 
 for _name, _resolver in (("jobs", share.jobs_at_once), ("cores", share.cores_a_job), ("gpus_a_job", share.gpus_a_job)):
@@ -21,19 +21,24 @@ for _name, _resolver in (("jobs", share.jobs_at_once), ("cores", share.cores_a_j
 
 
 class OurLaunchers(SearchPathPlugin):
-    """Lets conf/hydra/launcher replace the settings of the same names that the launchers' packages store.
+    """Adds folders of config files, and lets conf/hydra/launcher replace settings that the launchers' packages store.
 
     Hydra 1.3 reads our files first, but warns about every name that it finds in both places.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Remove the stored settings that conf/hydra/launcher replaces, but only in headstart's own commands."""
+        """Remove the stored settings that conf/hydra/launcher replaces, and add further folders of config files.
+
+        This happens only in headstart's own commands.
+        """
         folder = conf_folder()
         if not any(entry.path.removeprefix("file://") == str(folder) for entry in search_path.get_path()):
             return
         stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
         for file in (folder / "hydra" / "launcher").glob("*.yaml"):
             stored.pop(file.name, None)
+        for folder in further_folders():
+            search_path.append("headstart", f"file://{folder}")
 
 
 class OptunaSweeper(Sweeper):

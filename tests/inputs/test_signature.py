@@ -25,7 +25,7 @@ MODULES = (
     "analysis/explain/grad_cam.py",
     "analysis/explain/mistakes.py",
     "records/curves.py",
-    "records/label_files.py",  # label images as PNG
+    "records/pixel_files.py",  # label images as PNG
     "tasks/segmentation.py",  # label images in one byte a pixel
     "records/robustness_file.py",  # bits
     "backbones/weights.py",  # bytes of tensors

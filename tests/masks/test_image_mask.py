@@ -15,6 +15,7 @@ from headstart.backbones import Preprocessing
 from headstart.errors import HeadstartError
 from headstart.inputs.facts import Facts
 from headstart.masks import ImageMask
+from headstart.targets.label_images import pixel_counts
 
 SIZE = 16
 P = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
@@ -40,7 +41,7 @@ def test_folders_in_splits(root: Path) -> None:
     assert batch.targets.shape == (2, SIZE, SIZE)
     assert set(batch.targets.unique().tolist()) <= {-1, 0, 1, 2}
     counts = [np.bincount(labels_of(number).ravel(), minlength=4)[:3] for number in range(4)]
-    assert data.train.targets.counts.tolist() == [count.tolist() for count in counts]
+    assert pixel_counts(data.train.targets).tolist() == [count.tolist() for count in counts]
 
 
 def test_folders_above_splits_and_without(tmp_path: Path, root: Path) -> None:

@@ -15,12 +15,12 @@ from headstart.records.curves import CsvCurves, CurveLogger, TensorBoardCurves
 
 def log(curves: CurveLogger) -> None:
     """Log in Lightning's order: validation, training, then test."""
+    curves.begin({"strategy": "x", "optimizer.lr": 0.1, "decay_norm_bias": True})
     for epoch in range(2):
         curves.log_metrics({"epoch": epoch, "validation/accuracy": 0.5 + epoch / 10, "validation/loss": 1.0})
         curves.log_metrics({"epoch": epoch, "train/accuracy": 0.6, "learning_rate/head": 0.1 - epoch / 100})
     curves.log_metrics({"epoch": 2, "test/accuracy": 0.4})
-    settings = {"strategy": "x", "optimizer.lr": 0.1, "decay_norm_bias": True}
-    curves.finish(1, settings, {"test/accuracy": 0.4, "validation/accuracy": 0.6})
+    curves.finish(1, {"test/accuracy": 0.4, "validation/accuracy": 0.6})
     curves.finalize("success")
 
 

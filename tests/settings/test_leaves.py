@@ -38,6 +38,7 @@ NEEDED = {"backbone timm": {"name": "resnet18"}, "augmentation learned": {"polic
 # first step would tell of is a number still.
 VALID = {
     "*seed -1 huge", "seeds.* -1 huge", "output_dir word -1 huge", "logger [] {} null",
+    "logger.*.group null word -1 huge", "logger.*.project word -1 huge", "logger.*.dir word -1 huge",
     "dataset.name word -1 huge null", "task.dice huge 1.5", "dataset.targets null",
     "dataset.crop_fraction null", "dataset.near_duplicates true", "dataset.download true", "dataset.allow_outside true",
     "dataset.root null", "dataset.folds null", "dataset.*labels_per_class null", "dataset.bits null",

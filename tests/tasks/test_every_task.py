@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import SMALLEST, runs_below
 from made_lists import list_of_classes, list_of_labels, list_of_numbers, list_of_several
-from made_masks import write_masks
+from made_masks import write_masks, write_numbers
 from resuming import check_equal, only_run, stop_at
 
 from headstart.cli import main
@@ -93,6 +93,14 @@ TASKS |= {
         ("knn", "nearest_centroid"),
         augmentations=("[crop_resize,cutmix]", "mixup"),
     ),
+    "dense_regression": TaskRow(
+        lambda count: write_numbers(Path("set")),
+        ("task=dense_regression", "dataset=image_mask", "dataset.root=set"),
+        ("ridge",),
+        ("linear_probe", "knn", "nearest_centroid"),
+        variant=True,
+        augmentations=("[crop_resize,cutmix]", "mixup"),
+    ),
 }  # fmt: skip
 LISTED = ("dataset=csv", "dataset.root=images/list.csv")
 OWN = {"surgical": ("strategy.train_stages=[stage2]",), "layer_transfer": ("strategy.stages=2",)}
@@ -106,7 +114,7 @@ QUICK = ("head_only", "finetune_upper")  # the others are slow, as they are many
 def train(task: str, strategy: str, *settings: str, folder: str = "runs") -> int:
     """Train a tiny run; return the exit code."""
     row = TASKS[task]
-    listed = () if task == "segmentation" else LISTED
+    listed = () if "dataset=image_mask" in row.settings else LISTED
     return main(
         ["train", *COMMON, *listed, *row.settings, f"strategy={strategy}", *OWN.get(strategy, ()), *settings,
          f"output_dir={folder}"]

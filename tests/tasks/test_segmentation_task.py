@@ -130,10 +130,10 @@ def dense() -> tuple[Segmentation, torch.nn.Module, Features]:
 
 
 def test_sampled_pixels_are_those_that_the_head_sees(dense: tuple[Segmentation, torch.nn.Module, Features]) -> None:
-    _, layers, features = dense
-    everything = pixel_rows(layers, features, most=10**6)
+    task, layers, features = dense
+    everything = pixel_rows(task, layers, features, most=10**6)
     assert len(everything.targets) == int((features.targets >= 0).sum())
-    few = pixel_rows(layers, features, most=60)
+    few = pixel_rows(task, layers, features, most=60)
     assert few.values.shape == (60, layers.weight.shape[1])
     outputs = layers(features.values).permute(0, 2, 3, 1)[features.targets >= 0].double()
     own = everything.values @ layers.weight.double().T + layers.bias.double()

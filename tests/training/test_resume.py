@@ -15,9 +15,9 @@ from conftest import SMALLEST, TINY, runs_below
 from resuming import Killed, check_equal, only_run, stop_at
 
 from headstart.cli import main
+from headstart.interrupt import Interrupted, listening
 from headstart.optimization import lr_finder
 from headstart.training.checkpoints import drop_halves, drop_intermediate
-from headstart.training.interrupt import Interrupted, listening
 from headstart.training.resume import KeepProgress, read_progress
 
 STEPS = 3  # an epoch: 72 images in batches of 24

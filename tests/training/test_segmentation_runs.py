@@ -72,6 +72,11 @@ def test_strategies(settings: list[str], more: list[str]) -> None:
     assert kept.per_image.mean() == pytest.approx(found["metrics"]["validation/mean_iou"], abs=1e-9)
 
 
+def test_raw_pixels_predict_the_colours_of_the_labels(settings: list[str]) -> None:
+    found, _ = trained(settings, "strategy=linear_probe", "strategy.l2=[0.1]", "references=[raw_pixels]")
+    assert found["references"]["raw_pixels"]["test/mean_iou"] > 0.9  # each class has its colour
+
+
 def test_a_run_learns(settings: list[str]) -> None:
     found, _ = trained(settings, "strategy=finetune_all", "optimizer.lr=0.01", "trainer.max_epochs=12")
     assert found["metrics"]["validation/mean_iou"] > 0.6
@@ -148,8 +153,7 @@ REFUSED = {
     "strategy.views": (
         ["strategy=linear_probe", "augmentation=crop_resize", "strategy.views=2"], "strategy.views=2: views of an image"
     ),
-    "references": (["references=[raw_pixels]"], "needs one target an image, not masks"),
-    "another data set": (["dataset=textures", "~dataset.root"], "task=segmentation needs a label image for each image"),
+    "another data set": (["dataset=textures", "~dataset.root"], "task=segmentation needs a mask for each image"),
     "another task": (["task=classification"], "and task=classification uses none: use task=segmentation"),
     "a stage that is none": (["head.stages=[stage9]"], "has no stage 'stage9'"),
     "width": (["head=upconv", "head.width=20"], "head.width=20: expected a multiple of 8"),

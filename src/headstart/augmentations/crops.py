@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headstart.augmentations.batch_operations import as_bytes
 from headstart.augmentations.view import LabelArray, PixelArray, Shape, View, as_range, mirrored
-from headstart.inputs.label_images import nearest_resized
+from headstart.inputs.pixel_files import nearest_resized
 from headstart.settings.leaf_table import check_parameters
 
 MOST_SIDE = 2**14  # pixels of the short side; larger images are decoded at a smaller size

@@ -39,7 +39,7 @@ def audit(arguments: Sequence[str]) -> int:
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting or too few images, 130 if
     interrupted.
     """
-    return answered(arguments, HELP, lambda: _audit_and_print(arguments))
+    return answered(arguments, HELP, _audit_and_print)
 
 
 def _audit_and_print(arguments: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def _audit_and_print(arguments: Sequence[str]) -> None:
     from headstart.analysis.audit.page import audit_page
     from headstart.analysis.audit.pooled import pooled_images
     from headstart.analysis.layer_probes import describe_parts
-    from headstart.training.console import show_log
+    from headstart.console import show_log
     from headstart.training.prepare import prepare, run_settings, settle_process
 
     settle_process()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.opening import check_stays_inside
+from headstart.commands.trusting import add_trust
 from headstart.comparison.panels import make_panels
 from headstart.comparison.table import group_runs
 from headstart.errors import ConfigError, DataError, HeadstartError
@@ -19,7 +21,6 @@ from headstart.files import check_writable
 from headstart.records.events import check_events
 from headstart.records.finding import find_run_directories
 from headstart.records.names import TENSORBOARD_FOLDER
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import read_runs
 from headstart.reports.board import plain_name, unique_name, write_board
 from headstart.sweeps.labels import run_labels
@@ -41,6 +42,7 @@ def board(arguments: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, help="folders that hold runs, at any depth")
     parser.add_argument("--port", type=int, help="port to serve on (default: the first free one from 6006)")
     parser.add_argument("--no-aggregate", action="store_true", help="show single runs only, no means over seeds")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     try:
         if not find_run_directories(options.runs):

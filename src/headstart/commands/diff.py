@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.commands.trusting import add_trust
 from headstart.comparison.diff import DiffRow, DiffSection, conclusion, described, differences
 from headstart.guard import DONE
 from headstart.kinds import is_share
@@ -23,6 +24,7 @@ def diff(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("a", type=Path, metavar="RUN_A", help="a run directory (a folder with a run.json)")
     parser.add_argument("b", type=Path, metavar="RUN_B", help="another one")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     a, b = read_record(options.a), read_record(options.b)
     sections = differences(a, b)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headstart.boundary.tensors import open_network
 from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
+from headstart.commands.trusting import add_trust
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
 from headstart.files import check_writable
@@ -20,7 +22,6 @@ from headstart.guard import DONE
 from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
 from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
 from headstart.records.runs import Run
-from headstart.records.tensors import open_network
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.tables import table_text
 
@@ -98,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--again", action="store_true", help="measure again and replace earlier results")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
-    )
+    add_trust(parser)
     return parser
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from headstart.boundary.opening import check_stays_inside
+from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError
 from headstart.files import check_writable, write_atomically
 from headstart.guard import DONE, print_error
 from headstart.records.explained import EXPLAIN_FILES
 from headstart.records.finding import find_run_directories
 from headstart.records.names import EXPLAIN_FOLDER, RUN_FILE
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import Run, read_run
 from headstart.settings.configs import CONFIG_ERRORS, error_text
 
@@ -73,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--embedding", default="pca", metavar="pca|umap", help="method of the embedding (default: pca)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
-    )
+    add_trust(parser)
     return parser
 
 

@@ -30,7 +30,7 @@ HELP = """headstart inspect: list the stages of a network, and the fraction of e
   headstart inspect layers --help                      find the stage that transfers best
   headstart inspect augmentation --help                draw augmented images
 
-It accepts every setting of headstart train.
+It accepts every setting of headstart train, and --config-dir.
 Nothing is downloaded: weights are random unless backbone.weights is set.
 Stride and receptive field are in pixels. A receptive field may be larger than the image.
 "whole image": each unit depends on all pixels.
@@ -51,7 +51,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _print_tables(arguments))
+    return answered(arguments, HELP, _print_tables)
 
 
 def _print_tables(arguments: Sequence[str]) -> None:

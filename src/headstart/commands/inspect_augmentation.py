@@ -35,7 +35,7 @@ def inspect_augmentation(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _draw_and_print(arguments))
+    return answered(arguments, HELP, _draw_and_print)
 
 
 def _draw_and_print(arguments: Sequence[str]) -> None:

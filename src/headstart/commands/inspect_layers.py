@@ -43,7 +43,7 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
     The arguments are settings of ``headstart train``. Exit codes: 2 for a wrong setting, 130 if interrupted.
     """
-    return answered(arguments, HELP, lambda: _probe_and_print(arguments))
+    return answered(arguments, HELP, _probe_and_print)
 
 
 def _probe_and_print(arguments: Sequence[str]) -> None:
@@ -53,8 +53,8 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     output = Path(str(config.output_dir))
     check_writable(output, "choose another output_dir")
     from headstart.analysis.layer_probes import probe_stages
+    from headstart.console import show_log
     from headstart.training.compose import make_data
-    from headstart.training.console import show_log
     from headstart.training.prepare import run_settings, settle_process
 
     settle_process()

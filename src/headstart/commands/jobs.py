@@ -10,15 +10,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from headstart.boundary.opening import first_line
+from headstart.crashes import happens_again
 from headstart.devices import processes
 from headstart.errors import HeadstartError, Pruned, RunError
 from headstart.records.lock import RunLock
-from headstart.records.opening import first_line
 from headstart.records.outcomes import TRIAL
+from headstart.records.provenance import code_of_parts, git_state
 from headstart.records.record import RunRecord
 from headstart.settings import identity
 from headstart.sweeps.earlier import UNFINISHED, abandoned, earlier_runs, folders_to_search
-from headstart.training.crashes import happens_again
 from headstart.training.prepare import DescribedRun, describe
 from headstart.training.run import carry_out, follow
 
@@ -121,17 +122,25 @@ def _earlier_result(
     That run is finished, or running in a process that this one does not follow, or was pruned in the same trial of the
     same search.
     """
+    own = code_of_parts(described.config).get("own_code", {})
     trial = [override for override in overrides if override.startswith(TRIAL)]
+    changed: RunRecord | None = None
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.get("provenance", "overrides") or []):
             return Result("pruned", run.directory, _score(run))
         if run.status == "finished" and policy.skip_finished:
-            other = "" if run.get("provenance", "source_sha256") == _source() else ", with another version of headstart"
+            if (run.get("provenance", "own_code") or {}) != own:
+                changed = changed or run
+                continue
+            same = run.get("provenance", "source_sha256") == git_state()["source_sha256"]
+            other = "" if same else ", with another version of headstart"
             print(f"skipped: finished before{other}, {run.metric.named(_score(run))} on validation: {run.directory}")
             return Result("skipped", run.directory, _score(run))
         if run.is_running and not follows:
             print(f"skipped: running in another process: {run.directory}")
             return Result("elsewhere", run.directory, _score(run))
+    if changed is not None:
+        print(f"runs again: the code of {', '.join(own)} has changed since {changed.directory}")
     return None
 
 
@@ -151,9 +160,3 @@ def _place(described: DescribedRun, found: Sequence[RunRecord], policy: ResumePo
 
 def _error(found: Sequence[RunRecord], directory: Path) -> str:
     return next(str(run.get("error", "message")) for run in found if run.directory == directory)
-
-
-def _source() -> Any:
-    from headstart.records.provenance import git_state
-
-    return git_state()["source_sha256"]

@@ -55,10 +55,10 @@ def policy(arguments: Sequence[str]) -> int:
 
     Exit codes: 2 for a wrong setting, 130 if interrupted. No file is written then.
     """
-    shown = "--cfg" in arguments
-    settings = [argument for argument in arguments if not shown or argument not in ("--cfg", "job")]
 
-    def work() -> None:
+    def work(given: Sequence[str]) -> None:
+        shown = "--cfg" in given
+        settings = [argument for argument in given if not shown or argument not in ("--cfg", "job")]
         config, _ = composed(settings, CONFIG)
         if shown:
             print(OmegaConf.to_yaml(config), end="")
@@ -69,7 +69,7 @@ def policy(arguments: Sequence[str]) -> int:
 
 
 def _search_and_print(config: DictConfig) -> None:
-    from headstart.training.console import show_log, silence_lightning
+    from headstart.console import show_log, silence_lightning
 
     settings = search_settings(config)
     output = _writable(config.policy.output)

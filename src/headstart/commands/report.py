@@ -8,9 +8,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from headstart.boundary.opening import check_stays_inside
+from headstart.commands.trusting import add_trust
 from headstart.files import check_writable
 from headstart.guard import DONE
-from headstart.records.opening import check_stays_inside
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, Options, analyse
 from headstart.reports.calibration import worse_calibration
@@ -118,4 +119,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", metavar="ROW", help="compare each row with this one (default: every pair)")
     parser.add_argument("--out", "--output", type=Path, help="folder to write to (default: report/ in the first one)")
     parser.add_argument("--no-figures", action="store_true", help="draw the overview figure only")
+    add_trust(parser)
     return parser

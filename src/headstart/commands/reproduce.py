@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.analysis.reproduction import BIT_EQUAL, THEN_NOW, seed_lines, verdict
 from headstart.commands.diff import describe, section_lines
+from headstart.commands.trusting import add_trust
 from headstart.comparison.diff import circumstances, compare_results
 from headstart.errors import ConfigError, DataError, nearest
 from headstart.files import check_writable, expanded, write_atomically
@@ -54,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the images (dataset.root), if moved")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights file (backbone.weights), if moved")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="allow config.yaml to use this package"
-    )
+    add_trust(parser)
     return parser
 
 
@@ -209,6 +208,7 @@ def current_record(config: DictConfig, output: Path) -> RunRecord:
         "skipped": data.skipped,
         "provenance": {
             **provenance.git_state(),
+            **provenance.code_of_parts(settings),
             "packages": provenance.packages(),
             "hardware": provenance.hardware(),
             "dataset_fingerprint": data.fingerprint,

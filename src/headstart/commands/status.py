@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.commands.trusting import add_trust
 from headstart.guard import DONE
 from headstart.sweeps.labels import run_names, setting_columns
 from headstart.sweeps.status import RUNNING, Overview, RunStatus, SweepStatus, overview
@@ -21,6 +22,7 @@ def status(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders that hold runs, at any depth")
     parser.add_argument("--json", action="store_true", help="print JSON, with times in seconds")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     found = overview(options.runs)
     print(json.dumps(as_json(found), indent=2, ensure_ascii=False) if options.json else as_text(found))

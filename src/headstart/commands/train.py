@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from headstart.crashes import crash_of
 from headstart.errors import ConfigError, CrashError, DataError, HeadstartError, RunError
 from headstart.guard import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG, print_error
 from headstart.orphans import end_with
@@ -32,7 +33,6 @@ from headstart.records.sweep_file import sweep_record
 from headstart.settings.configs import (
     CONFIG_ERRORS,
     checking_settings,
-    conf_folder,
     error_text,
     help_text,
     missing_plugin,
@@ -40,9 +40,9 @@ from headstart.settings.configs import (
     refuse_parts,
 )
 from headstart.settings.early_checks import TRUST, check_early, resolved
+from headstart.settings.folders import conf_folder, split_config_dir, using_folders
 from headstart.sweeps.beginning import Sweep, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
-from headstart.training.crashes import crash_of
 
 if TYPE_CHECKING:
     from headstart.commands.jobs import Result
@@ -56,18 +56,23 @@ _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
-def answered(arguments: Sequence[str], help_text: str, work: Callable[[], object], config: str = "train") -> int:
+def answered(
+    arguments: Sequence[str], help_text: str, work: Callable[[list[str]], object], config: str = "train"
+) -> int:
     """Print a command's help if the arguments ask for it, or else do its work; return the exit code.
 
-    ``config`` is the config file that it starts from. Raises ConfigError for settings that Hydra refuses.
+    ``work`` gets the arguments without --config-dir; ``config`` is the config file that it starts from. Raises
+    ConfigError for settings that Hydra refuses.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text, end="")
         return DONE
-    try:
-        work()
-    except CONFIG_ERRORS as error:
-        raise ConfigError(reason(error, arguments, config)) from error
+    settings, folders = split_config_dir(arguments)
+    with using_folders(folders):
+        try:
+            work(settings)
+        except CONFIG_ERRORS as error:
+            raise ConfigError(reason(error, settings, config)) from error
     return DONE
 
 
@@ -87,13 +92,19 @@ def train(arguments: Sequence[str]) -> int:
     _ALONE.clear()
     remember_gpus()
     words = flags_first(arguments)
+    asking, folders = split_config_dir(words)
+    with using_folders(folders):
+        return _train(words, asking, arguments)
+
+
+def _train(words: list[str], without_folders: Sequence[str], arguments: Sequence[str]) -> int:
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
     runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
     with _command_line(["headstart train", *words]), checking_settings(None if runs_nothing else check_early, sweeps):
         try:
             _refuse_pickles(words)
-            if (asked := asks_for_help(words)) is not None:
+            if (asked := asks_for_help(without_folders)) is not None:
                 print(help_text(asked))
                 return DONE
             command()
@@ -140,6 +151,16 @@ def job(config: DictConfig) -> float:
     The outcome is recorded for the command that waits for it. Only an interruption is raised to Hydra, which would
     print its own message about other errors.
     """
+    with using_folders(_folders_of(HydraConfig.get())):
+        return _job(config)
+
+
+def _folders_of(hydra_config: Any) -> list[Path]:
+    """Return the folders of --config-dir, which the process of a launcher does not know otherwise."""
+    return [Path(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
+
+
+def _job(config: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
     overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as they were typed

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.boundary.opening import MB, open_inside
+from headstart.boundary.tables import MOST_PREDICTIONS
 from headstart.errors import DataError
 from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
@@ -22,10 +24,8 @@ from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
 from headstart.kinds.several_predictions import SeveralPredictions
 from headstart.records.names import TEST_PREDICTIONS
-from headstart.records.opening import MB, open_inside
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord
-from headstart.records.tables import MOST_PREDICTIONS
 from headstart.settings.effects import is_indifferent, is_seed
 from headstart.statistics import paired_both
 
@@ -251,6 +251,10 @@ def compare_seeds(a: RunRecord, b: RunRecord) -> DiffSection:
     return DiffSection("seeds", tuple(rows), not _affecting(rows), f"seed {a.config.get('seed')} and all its streams")
 
 
+def _own_code(record: RunRecord) -> object:
+    return record.get("provenance", "own_code")
+
+
 def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     """Compare commit, later changes and source; if both runs hashed the source, only the hash decides."""
     names = ("git_commit", "git_dirty", "git_diff_sha256", "source_sha256")
@@ -258,9 +262,11 @@ def compare_code(a: RunRecord, b: RunRecord) -> DiffSection:
     source_a, source_b = of_a["source_sha256"], of_b["source_sha256"]
     hashed, commits = source_a and source_b, of_a["git_commit"] and of_b["git_commit"]
     rows = [row for row in _changed(of_a, of_b) if hashed or row.name != "source_sha256"]
+    own_a, own_b = (found if isinstance(found, Mapping) else {} for found in map(_own_code, (a, b)))
+    own = [replace(row, name=f"own_code.{row.name}") for row in _changed(own_a, own_b)]
     if hashed:
-        equal: bool | None = source_a == source_b
-        rows = [replace(row, note=NO_EFFECT) if equal else row for row in rows]
+        equal: bool | None = source_a == source_b and not own
+        rows = [*(replace(row, note=NO_EFFECT) if source_a == source_b else row for row in rows), *own]
     elif commits and of_a["git_commit"] != of_b["git_commit"]:
         equal = False
     elif commits and (of_a["git_diff_sha256"] or not of_a["git_dirty"]):

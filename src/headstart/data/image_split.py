@@ -13,7 +13,7 @@ from headstart.inputs.batch import Batch
 from headstart.inputs.collection import Targets
 from headstart.inputs.decoding import PixelArray
 from headstart.inputs.images import Images
-from headstart.inputs.label_targets import LabelTargets
+from headstart.inputs.pixel_targets import PixelTargets
 from headstart.seeds import generator
 
 
@@ -59,7 +59,7 @@ class ImageSplit(Dataset[Batch]):
     def __init__(
         self,
         images: Images,
-        targets: Targets | LabelTargets,
+        targets: Targets | PixelTargets,
         size: int,
         views: Views | None = None,
         view_seed: int = 0,
@@ -107,7 +107,7 @@ class ImageSplit(Dataset[Batch]):
     def _viewed(self, keys: Sequence[tuple[int, int]], targets: Any, pack: bool = False) -> tuple[Any, Any]:
         """Return the images as ``view_tensor`` does, and their targets, which may move with them."""
         images = [self.source[index] for _, index in keys]
-        if self.views is not None and isinstance(targets, LabelTargets):
+        if self.views is not None and isinstance(targets, PixelTargets):
             decoder = self.source.decoder
             targets = [
                 targets.of_image(index, image.shape[:2], decoder)

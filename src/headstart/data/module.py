@@ -125,7 +125,7 @@ class ImageData(pl.LightningDataModule):
 
     signature: Signature = RGB  # of the decoded images
     reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
-    gives_masks = False  # whether targets are label images
+    gives_masks = False  # whether targets have a value for each pixel
 
     def default_name(self, root: str | None) -> str:
         """Return the data set's name for tables, used if dataset.name is not set."""
@@ -349,10 +349,10 @@ class ImageData(pl.LightningDataModule):
 
 def _check_kind(data: ImageData) -> None:
     """Raise ConfigError unless the data set gives targets of its task's kind."""
-    if data.targets.from_masks != data.gives_masks:
-        needs = f"task={data.task} needs a label image for each image: use dataset=image_mask."
-        gives = f"dataset=image_mask gives label images, and task={data.task} uses none: use task=segmentation."
-        raise ConfigError(needs if data.targets.from_masks else gives)
+    if bool(data.targets.masks_of) != data.gives_masks:
+        needs = f"task={data.task} needs a mask for each image: use dataset=image_mask."
+        gives = f"dataset=image_mask gives masks, and task={data.task} uses none: use task=segmentation."
+        raise ConfigError(needs if data.targets.masks_of else gives)
     if not (data.targets.from_folders or data.reads_labels):
         raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
     if counted := _counts_classes(data):

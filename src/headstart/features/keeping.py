@@ -23,7 +23,7 @@ from headstart.errors import ConfigError, HeadstartError
 from headstart.features.choice import EngineChoice, Work, relative_error
 from headstart.features.compute import Key, compute, stacked
 from headstart.features.engines import Engine, engine_version
-from headstart.features.prefix import FrozenPrefix, reference
+from headstart.features.prefix import FrozenPrefix, own_entry, reference
 from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
 from headstart.features.settings import FeatureSettings
 from headstart.features.store import (
@@ -119,6 +119,7 @@ class Keeper:
             "precision": str(self.autocast or torch.float32),
             "device": device_key(self.device),
             "decoder": [repr(split.source.decoder), RULES],
+            **own_entry([split.source.decoder, *self.prefix.modules(), *(split.views or [])]),
         }
         if split.views:
             key["views"] = [view_key(view) for view in split.views]

@@ -1,6 +1,7 @@
 """Hold the frozen part of a network, from bytes to the input of the trained part, and key its output."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor, fx, nn
 from headstart.backbones import Backbone, MapRows
 from headstart.backbones.backbone import read
 from headstart.backbones.weights import state_sha256
+from headstart.settings.packages import own_code
 from headstart.versions import code_version, package_version
 
 DATA = ("inputs", "data/module.py", "data/decoded_splits.py", "data/image_split.py")
+LIBRARIES = ("headstart", "torch", "torchvision", "timm")  # whose versions are in the key anyway
 CODE = ("backbones", "features", *DATA, "seeds.py")
 
 
@@ -67,8 +70,16 @@ class FrozenPrefix(nn.Module):
             "structure": hashlib.sha256(_structure(self).encode()).hexdigest(),
             "tensors": state_sha256(self.state_dict()),
             "code": code_version(*CODE),
+            **own_entry([*self.modules()]),
             "packages": {name: package_version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
         }
+
+
+def own_entry(parts: Iterable[object]) -> dict[str, Any]:
+    """Return the entry of a key for the code of other packages; none if only known libraries define these parts."""
+    homes = {type(part).__module__.partition(".")[0] for part in parts}
+    found = own_code(home for home in homes if home not in LIBRARIES)
+    return {"own_code": found} if found else {}
 
 
 def _structure(module: nn.Module) -> str:

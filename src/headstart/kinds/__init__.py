@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 from headstart.kinds.classification import ClassKind
+from headstart.kinds.dense_regression import DenseNumberKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
+from headstart.kinds.own import loaded_kinds, own_kind, recorded_kind
 from headstart.kinds.regression import NumberKind
 from headstart.kinds.segmentation import SegmentationKind
 from headstart.kinds.several import SeveralKind
@@ -30,7 +32,7 @@ __all__ = [
     "task_name",
 ]
 
-_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind())
+_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind(), DenseNumberKind())
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """What a run is whose run.json names no task: before there were others."""
@@ -41,6 +43,13 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
     name = record.get("task", DEFAULT)
     if name == SEVERAL:
         return _several_in(record)
+    if isinstance(name, str) and name not in KINDS:
+        try:
+            found = recorded_kind(name)
+        except ConfigError as error:
+            raise DataError(str(error).rstrip(".")) from error
+        if found is not None:
+            return found
     if not isinstance(name, str) or name not in KINDS:
         shown = repr(name)[:40]
         raise DataError(f"run.json has the task {shown}; this version knows {', '.join((*KINDS, SEVERAL))}")
@@ -50,7 +59,7 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
 def kind_in(task: Mapping[str, Any], name: str) -> Kind:
     """Return the kind of target of the task ``name`` with these settings. Raises ConfigError for wrong outputs."""
     if name != SEVERAL:
-        return KINDS[name]
+        return KINDS[name] if name in KINDS else own_kind(name)
     parts = given_parts(task.get("parts"))
     kinds = {part: KINDS[settings.kind] for part, settings in parts.items()}
     return SeveralKind(kinds, given_primary(task.get("primary"), parts), parts)
@@ -94,4 +103,4 @@ def task_name(record: Mapping[str, Any]) -> str:
 
 def is_share(name: str) -> bool:
     """Return whether a metric of run.json, such as test/accuracy, is a fraction of 1 that is shown in percent."""
-    return any(name.rsplit("/", 1)[-1] in kind.shares for kind in KINDS.values())
+    return any(name.rsplit("/", 1)[-1] in kind.shares for kind in (*KINDS.values(), *loaded_kinds()))

@@ -1,4 +1,4 @@
-"""Read a data set of images with a label image (mask) each, from folders or from a list."""
+"""Read a data set of images with a mask each, which has a class or a number for each pixel."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart.data.csv_file import Columns, CsvFile, ListedRow
 from headstart.data.listed import Listed
 from headstart.data.table import ListTable
-from headstart.errors import ConfigError, DataError
+from headstart.errors import DataError
 from headstart.files import printable
 from headstart.inputs.collection import Collection
 from headstart.inputs.content import files_hash
@@ -19,24 +19,22 @@ from headstart.inputs.decoding import Decoder, decode_each
 from headstart.inputs.deep import UnreadableError
 from headstart.inputs.facts import Facts
 from headstart.inputs.found import real_path, walk
-from headstart.inputs.label_images import LabelFile, LabelReader, largest_value, upright
-from headstart.inputs.label_targets import LabelTargets
+from headstart.inputs.pixel_files import PixelFile, upright
+from headstart.inputs.pixel_targets import PixelTargets
+from headstart.masks.contents import MaskContents, contents_of_classes, contents_of_numbers, unusable
 from headstart.masks.mask_layout import find_pairs
-from headstart.masks.palette import label_reader, read_names, read_palette
 from headstart.settings.rules import check_dataset, existing_folder, given_classes, given_root, is_file
 from headstart.solvers.class_weights import weights_of_counts
-
-KEPT_BYTES = 2**30  # masks of a split that take less memory are read once
-NAMED = 3  # classes named in a warning
+from headstart.targets.label_images import pixel_counts
 
 
 class ImageMask(CsvFile):
     """Images and masks of the same names in folders images and masks, or listed in a CSV file.
 
     The folders are in the root, or in folders train, val and test. A list has the columns image (or path), mask and,
-    optionally, split. The values of a mask are class indices; with ``palette`` they are colours. ``classes`` is a file
-    of class names, one a line, or the names themselves; without it classes are numbered. Pixels of ``ignore_index``
-    have no class.
+    optionally, split. The task determines what masks hold. Of classes, the values are indices; with ``palette`` they
+    are colours. ``classes`` is a file of class names, one a line, or the names themselves; without it classes are
+    numbered. Pixels with the value ``ignore_index`` have no class, or no number.
     """
 
     gives_masks = True
@@ -55,7 +53,7 @@ class ImageMask(CsvFile):
         self.named = classes if isinstance(classes, str) else given_classes(classes)
         self.palette, self.ignore_index = palette, ignore_index
         self.masks: dict[str, Path] = {}  # by the name of the image
-        self.reader: LabelReader | None = None
+        self.contents: MaskContents | None = None
 
     def default_name(self, root: str | None) -> str:
         """Return the name of the folder, or of the list without its suffix."""
@@ -66,18 +64,21 @@ class ImageMask(CsvFile):
         """Return the class names and the images of each split. Raises DataError."""
         self.masks = {}
         splits = super().collect()[1] if is_file(given_root(self.root)) else self._from_folders()
-        names, self.reader = self._classes()
-        return names, splits
+        make = contents_of_classes if self.targets.masks_of == "classes" else contents_of_numbers
+        self.contents = make(self.named, self.palette, self.ignore_index, self.masks)
+        return self.contents.names, splits
 
     def source_hash(self, facts: Facts) -> str | None:
         """Return one hash of images, masks and the meaning of their values."""
         parts = [super().source_hash(facts) or "", files_hash(list(self.masks.values()), facts, list(self.masks))]
-        return hashlib.sha256("\0".join([*parts, *self.class_names, repr(self.reader)]).encode()).hexdigest()
+        return hashlib.sha256(
+            "\0".join([*parts, *self.class_names, repr(self.contents and self.contents.reader)]).encode()
+        ).hexdigest()
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
         """Return the weights (classes,) of the training loss by pixels, or None unless ``dataset.balance=loss``."""
-        return weights_of_counts(self.train.targets.counts.sum(axis=0)) if self.balance == "loss" else None
+        return weights_of_counts(pixel_counts(self.train.targets).sum(axis=0)) if self.balance == "loss" else None
 
     def _from_folders(self) -> dict[str, Collection]:
         top = walk(existing_folder(self.root))
@@ -114,77 +115,27 @@ class ImageMask(CsvFile):
             self.masks[printable(row.path)] = base / name
         return rows
 
-    def _classes(self) -> tuple[list[str], LabelReader]:
-        """Return the class names and the reader of masks. Raises DataError or ConfigError."""
-        colours = None
-        if self.palette is not None:
-            names, colours = read_palette(self.palette)
-            if self.named is not None:
-                raise ConfigError("dataset.classes and dataset.palette both name the classes: leave one of them out.")
-        elif self.named is not None:
-            names = read_names(self.named) if isinstance(self.named, str) else self.named
-        else:
-            names = [str(index) for index in range(self._largest() + 1)]
-        return label_reader(names, self.ignore_index, colours)
-
-    def _largest(self) -> int:
-        """Return the largest index in any mask, to number the classes."""
-        ids = list(self.masks)
-
-        def one(index: int) -> int:
-            try:
-                return largest_value(self.masks[ids[index]], self.ignore_index)
-            except UnreadableError as error:
-                raise self._unusable(ids[index], str(error)) from error
-
-        largest = max(decode_each(one, len(ids), "numbering the classes of masks"), default=-1)
-        if largest < 0:
-            raise DataError(f"All pixels of all masks are ignored (dataset.ignore_index={self.ignore_index}).")
-        return largest
-
-    def targets_of(self, collection: Collection, decoder: Decoder, size: int, split: str) -> LabelTargets:
+    def targets_of(self, collection: Collection, decoder: Decoder, size: int, split: str) -> PixelTargets:
         """Return the masks of a split, each looked at once. Raises DataError for one that does not fit its image."""
-        assert self.reader is not None
-        reader, paths, turns = self.reader, [self.masks[name] for name in collection.ids], [1] * len(collection)
+        contents, paths, turns = self.contents, [self.masks[name] for name in collection.ids], [1] * len(collection)
+        assert contents is not None
 
-        def one(index: int) -> LabelFile:
+        def one(index: int) -> PixelFile:
             try:
                 size, stored, turn = upright(collection.images[index])  # type: ignore[arg-type]  # all are files
                 # A mask that has the size of the stored pixels was made without the image's EXIF orientation.
-                turns[index] = turn if upright(paths[index])[0] == stored != size else 1
-                found = reader.look(paths[index], turns[index])
+                turns[index] = turn if contents.reader.stored_size(paths[index]) == stored != size else 1
+                found = contents.reader.look(paths[index], turns[index])
             except UnreadableError as error:
-                raise self._unusable(collection.ids[index], str(error)) from error
+                raise unusable(paths[index], collection.ids[index], str(error)) from error
             if (found.width, found.height) != size:
-                raise self._unusable(
+                raise unusable(
+                    paths[index],
                     collection.ids[index],
                     f"{found.width} x {found.height} pixels, but its image has {size[0]} x {size[1]}",
                 )
             return found
 
-        found = list(decode_each(one, len(collection), f"reading {split} masks"))
-        counts = np.array([file.counts for file in found], dtype=np.int64).reshape(len(found), -1)
-        pixels = np.array([file.width * file.height for file in found], dtype=np.int64)
-        self._check_counts(counts.sum(axis=0), split)
-        return LabelTargets(
-            collection.ids, paths, turns, [file.digest for file in found], reader, decoder, size,
-            keep=2 * int(pixels.sum()) <= KEPT_BYTES, counts=counts, pixels=pixels,
-        )  # fmt: skip
-
-    def _check_counts(self, counts: Any, split: str) -> None:
-        """Raise DataError for a split without classes, and warn of absent ones; ``counts`` are pixels, (classes,)."""
-        present = np.flatnonzero(counts)
-        if not len(present):
-            raise DataError(f"All pixels of the {split} masks are ignored; expected pixels with a class.")
-        if split == "train" and len(present) < 2:
-            raise DataError(
-                f"The training masks have only the class '{self.class_names[present[0]]}'; segmentation needs at least"
-                " two."
-            )
-        absent = [f"'{self.class_names[label]}'" for label in np.flatnonzero(counts == 0)]
-        if absent:
-            shown = ", ".join(absent[:NAMED]) + ", ..." * (len(absent) > NAMED)
-            self.warnings.append(f"{split} has no pixel of {len(absent)} of {len(counts)} classes ({shown})")
-
-    def _unusable(self, name: str, reason: str) -> DataError:
-        return DataError(f"The mask '{printable(str(self.masks[name]))}' of '{name}' cannot be used: {reason}.")
+        files = list(decode_each(one, len(collection), f"reading {split} masks"))
+        self.warnings += contents.check(files, split)
+        return PixelTargets(collection.ids, paths, turns, files, contents.reader, decoder, size)

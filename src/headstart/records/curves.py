@@ -43,12 +43,14 @@ class CurveLogger(Logger):
     ``finish`` logs the test scores, once.
     """
 
-    keeps_images = False  # whether images and histograms are written: they cost time to make
+    keeps_images = False  # whether images are written: they cost time to make
+    keeps_histograms = False  # the same for histograms
 
     def __init__(self, folder: Path | str) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.rows: dict[int, dict[str, float]] = {}
+        self.settings: Mapping[str, Any] = {}
         self.muted = False  # while a resumed run repeats what it has logged before
 
     def state(self) -> dict[str, Any]:
@@ -76,10 +78,17 @@ class CurveLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers of one epoch, counted from 0; ``step`` (batches) is not used."""
         epoch = int(metrics["epoch"])
-        fresh = {name: float(value) for name, value in metrics.items() if name != "epoch" and not _is_test(name)}
+        fresh = {name: float(value) for name, value in metrics.items() if name != "epoch" and not is_test(name)}
         if fresh and not self.muted:
             self.rows.setdefault(epoch, {}).update(fresh)
             self.write(epoch, fresh)
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Start logging, after ``resume``, for a run with these settings."""
+        self.settings = settings
+
+    def end(self, status: str) -> None:
+        """Stop logging; ``status`` is that of run.json, also of a run that failed. By default nothing is done."""
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
         """Write the new numbers of an epoch."""
@@ -97,16 +106,17 @@ class CurveLogger(Logger):
     def log_histograms(self, epoch: int, histograms: Mapping[str, Histogram]) -> None:
         """Log histograms of the network after an epoch, counted from 0, by name. By default nothing is kept."""
 
-    def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def finish(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log the chosen epoch, the settings and the final scores, once."""
 
 
 class UnwrittenCurves(CurveLogger):
-    """Curves in memory only, for a process that trains beside the one that writes."""
+    """Curves in memory only, for a process that trains beside the one that writes, whose loggers are ``beside``."""
 
-    def __init__(self, folder: Path | str, keeps_images: bool = False) -> None:
+    def __init__(self, folder: Path | str, beside: Sequence[CurveLogger] = ()) -> None:
         super().__init__(folder)
-        self.keeps_images = keeps_images
+        self.keeps_images = any(logger.keeps_images for logger in beside)
+        self.keeps_histograms = any(logger.keeps_histograms for logger in beside)
 
     def write(self, epoch: int, fresh: Mapping[str, float]) -> None:
         """Do nothing."""
@@ -130,7 +140,7 @@ class CsvCurves(CurveLogger):
 class TensorBoardCurves(CurveLogger):
     """Writes tensorboard/{train,validation,test}: sub-runs that share tags, so that one chart overlays them."""
 
-    keeps_images = True
+    keeps_images = keeps_histograms = True
 
     def __init__(self, folder: Path | str) -> None:
         super().__init__(folder)
@@ -240,7 +250,7 @@ class TensorBoardCurves(CurveLogger):
                 global_step=epoch,
             )
 
-    def finish(self, epoch: int, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def finish(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write test scores at the chosen epoch, and a line of the HParams tab.
 
         Unlike SummaryWriter.add_hparams, this writes no description of the experiment. TensorBoard takes its columns
@@ -249,9 +259,9 @@ class TensorBoardCurves(CurveLogger):
         writer = self.writer("test")
         final = {f"final/{name.replace('/', '_')}": value for name, value in metrics.items()}
         for name, value in metrics.items():
-            if _is_test(name):
+            if is_test(name):
                 writer.add_scalar(f"epoch_{name.partition('/')[2]}", value, epoch)
-        plain = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+        plain = plain_settings(self.settings)
         file = writer._get_file_writer()
         file.add_summary(hparams_pb(plain, trial_id=self.folder.absolute().name))
         file.add_summary(hparams({}, {})[2])  # the session has succeeded
@@ -274,5 +284,11 @@ class TensorBoardCurves(CurveLogger):
         self.writers = {}
 
 
-def _is_test(name: str) -> bool:
+def is_test(name: str) -> bool:
+    """Return whether a number is a score on the test images."""
     return name.startswith("test/")
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Return settings as values that every tracker accepts."""
+    return {name: value if isinstance(value, bool | int | float) else str(value) for name, value in settings.items()}

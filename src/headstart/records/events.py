@@ -4,8 +4,8 @@ import os
 import struct
 from pathlib import Path
 
+from headstart.boundary.opening import GB, MB, open_inside, unreadable
 from headstart.records.names import TENSORBOARD_FOLDER
-from headstart.records.opening import GB, MB, open_inside, unreadable
 
 MOST_EVENTS, LONGEST_RECORD, MOST_RECORDS, MOST_FILES = GB, 64 * MB, 1_000_000, 10_000
 

@@ -4,17 +4,18 @@ import struct
 import zlib
 from pathlib import Path
 
+from headstart.boundary.opening import MB, MissingFileError, is_inside, read_inside, unreadable
 from headstart.errors import DataError
 from headstart.records.names import EXPLAIN_FOLDER
-from headstart.records.opening import MB, MissingFileError, is_inside, read_inside, unreadable
 
 EXPLAINED = {
     "mistakes": "Most confident mistakes",
     "grad_cam": "Grad-CAM",
     "embedding": "Embedding",
     "label_images": "Images, truth, predictions and errors",
+    "number_images": "Images, truth, predictions and errors",
 }
-"""The figures by the stems of their files, with their titles; a run of segmentation writes the last itself."""
+"""The figures by the stems of their files, with their titles; runs with a target for each pixel write the last two."""
 EXPLAIN_FILES = tuple(f"{figure}{end}" for figure in EXPLAINED for end in (".png", "-dark.png", ".pdf", ".csv"))
 """The files that may be written."""
 MOST_PNG, MOST_PIXELS = 32 * MB, 64_000_000

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from headstart.boundary.opening import is_inside
 from headstart.errors import DataError
 from headstart.records.names import RUN_FILE, SWEEP_FILE
-from headstart.records.opening import is_inside
 from headstart.records.outcomes import read_outcomes
 
 

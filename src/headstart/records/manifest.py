@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.documents import expect_mapping, read_json
 from headstart.files import write_atomically
-from headstart.records.documents import expect_mapping, read_json
 from headstart.records.names import RUN_FILE
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ class Manifest:
             "started_at": _now(),
             "finished_at": None,
         }
+        self.when_finished: list[Callable[[str], object]] = []  # called with the final status
         self.write()
 
     def update(self, **content: Any) -> None:
@@ -41,6 +43,12 @@ class Manifest:
         """Write the final status (finished, failed, interrupted or pruned) and the error that ended the run."""
         cause = None if error is None else {"type": type(error).__name__, "message": str(error)}
         self.update(status=status, error=cause, finished_at=_now())
+        self.call_finished(status)
+
+    def call_finished(self, status: str) -> None:
+        """Call everything that waits for the end of the run."""
+        for call in self.when_finished:
+            call(status)
 
     def write(self) -> None:
         """Write the file. NaN and infinity become null, because JSON has no words for them."""

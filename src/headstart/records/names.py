@@ -20,8 +20,9 @@ BEST_NETWORK = f"{CHECKPOINT_FOLDER}/{BEST_CHECKPOINT}"  # the path of the netwo
 TENSORBOARD_FOLDER = "tensorboard"  # event files: one folder each for train, validation and test
 ROBUSTNESS_FILE = "robustness.json"  # which test images were predicted right, clean and corrupted
 ROBUSTNESS_TABLE = "robustness.csv"  # the same as accuracies, one row for each corruption and severity
+TRACKER_FILE = "tracker_{}.json"  # what a tracker has received, by its name; wandb adds a folder of its own
 EXPLAIN_FOLDER = "explain"  # the figures and tables of ``headstart explain``
-LABEL_FOLDER = "predictions"  # the predicted label images of test images, as PNG
+PIXEL_FOLDER = "predictions"  # what is predicted for each pixel of test images
 REPRODUCTION_FILE = "reproduction.json"  # the verdict of ``headstart reproduce``, where it ran
 
 # --- the folder of a sweep

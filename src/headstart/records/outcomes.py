@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headstart.boundary.documents import read_json
+from headstart.boundary.opening import MB
 from headstart.errors import DataError
 from headstart.files import write_atomically
-from headstart.records.documents import read_json
 from headstart.records.names import OUTCOME_FOLDER
-from headstart.records.opening import MB
 
 TRIAL = "++sweep.trial="  # the setting by which a search gives a job its trial
 GOOD = ("finished", "resumed", "retried", "skipped", "pruned", "elsewhere")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headstart.boundary.opening import unreadable
+from headstart.boundary.tables import MOST_PREDICTIONS, PREDICTION_CELLS, open_table
 from headstart.files import write_atomically
 from headstart.kinds import Kind, Predictions
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.classification import ClassKind
-from headstart.records.opening import unreadable
-from headstart.records.tables import MOST_PREDICTIONS, PREDICTION_CELLS, open_table
 
 if TYPE_CHECKING:
     from torch import Tensor

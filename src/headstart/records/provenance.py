@@ -13,15 +13,19 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 import headstart
 from headstart.files import expanded, write_atomically
 from headstart.records.names import PACKAGES_FILE, PATCH_FILE
+from headstart.settings.folders import chosen_flags
+from headstart.settings.packages import own_code
+from headstart.settings.targets import own_packages
 from headstart.versions import code_version
 
 log = logging.getLogger(__name__)
@@ -65,6 +69,13 @@ def git_state() -> dict[str, Any]:
     }
 
 
+def code_of_parts(settings: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    """Return the entry ``own_code`` of run.json, a hash by package, or none without parts of other packages."""
+    plain = OmegaConf.to_container(settings) if isinstance(settings, DictConfig) else settings
+    found = own_code(own_packages(plain))
+    return {"own_code": found} if found else {}
+
+
 def source_sha256() -> str:
     """Return 64 hex digits that identify headstart's source, without the parts that only read results."""
     parts = sorted(
@@ -99,7 +110,7 @@ def command_of(overrides: Sequence[str]) -> dict[str, Any]:
     here, home = Path.cwd(), expanded("~")
     return {
         "command": list(sys.argv),
-        "command_line": shlex.join(["headstart", "train", *overrides]),
+        "command_line": shlex.join(["headstart", "train", *chosen_flags(), *overrides]),
         "overrides": list(overrides),
         "working_directory": f"~/{here.relative_to(home)}" if here.is_relative_to(home) else str(here),
         "host": socket.gethostname(),

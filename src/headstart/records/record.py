@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.opening import first_line
 from headstart.errors import DataError, nearest
 from headstart.kinds import Metric, metric_or_default, task_name
 from headstart.records.finding import find_run_directories
 from headstart.records.lock import is_locked
 from headstart.records.manifest import REPEATS, SCHEMA, read_manifest
 from headstart.records.names import RUN_FILE
-from headstart.records.opening import first_line
 from headstart.records.settings_file import read_settings
 from headstart.settings.effects import flatten
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.boundary.documents import read_json
+from headstart.boundary.opening import MissingFileError, first_line
 from headstart.errors import DataError
 from headstart.files import write_atomically
-from headstart.records.documents import read_json
 from headstart.records.names import ROBUSTNESS_FILE, ROBUSTNESS_TABLE
-from headstart.records.opening import MissingFileError, first_line
 from headstart.records.record import LONGEST_NAME, shown
 
 SCHEMA = 1

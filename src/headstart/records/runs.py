@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.boundary.opening import unreadable
+from headstart.boundary.tables import CURVE_CELLS, MOST_CURVE, open_table
 from headstart.errors import DataError
 from headstart.kinds import Kind, kind_of, metric_of
 from headstart.progress import counted
@@ -16,9 +18,7 @@ from headstart.records.explained import explained_in
 from headstart.records.finding import find_run_directories
 from headstart.records.manifest import SCHEMA
 from headstart.records.names import CURVE_FILE, RUN_FILE, SETTINGS_FILE
-from headstart.records.opening import unreadable
 from headstart.records.record import LARGEST, LONGEST, RunRecord, finite_numbers, is_name, record_of, shown
-from headstart.records.tables import CURVE_CELLS, MOST_CURVE, open_table
 
 if TYPE_CHECKING:
     import pandas as pd

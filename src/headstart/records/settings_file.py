@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from headstart.boundary.documents import checked_yaml, expect_mapping, parsed_yaml
+from headstart.boundary.opening import MissingFileError, first_line
 from headstart.errors import DataError
-from headstart.records.documents import checked_yaml, expect_mapping, parsed_yaml
 from headstart.records.names import SETTINGS_FILE
-from headstart.records.opening import MissingFileError, first_line
 from headstart.settings.effects import flatten, with_present_names
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.documents import expect_mapping, read_json
 from headstart.errors import DataError
 from headstart.files import write_atomically
-from headstart.records.documents import expect_mapping, read_json
 from headstart.records.names import SWEEP_FILE
 from headstart.records.record import whole_number
 

@@ -129,8 +129,10 @@ def analyse(found: RunSet, options: Options = Options()) -> Analysis:
     test); ConfigError for names and conditions that fit no run.
     """
     if not found.runs:
+        reasons = {problem.reason for problem in found.problems}
+        reason = f": {reasons.pop().rstrip('.')}" if len(reasons) == 1 else ""
         lost = [
-            *([f"{len(found.problems)} did not finish or cannot be read"] if found.problems else []),
+            *([f"{len(found.problems)} did not finish or cannot be read{reason}"] if found.problems else []),
             *([f"{found.checks} by 'headstart reproduce' not counted"] if found.checks else []),
         ]
         why = f" ({', '.join(lost)})" if lost else ""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.boundary.documents import checked_yaml
 from headstart.comparison.curves import band
 from headstart.comparison.panels import Panel
 from headstart.errors import DataError
 from headstart.figures.style import Style
-from headstart.records.documents import checked_yaml
 from headstart.records.keys import value_of
 from headstart.records.names import SETTINGS_FILE
 from headstart.records.runs import Run

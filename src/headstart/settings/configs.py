@@ -17,20 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
-import headstart
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.settings.effects import flatten
+from headstart.settings.folders import conf_folder, config_folders
 from headstart.settings.samples import sample_jobs
 from headstart.settings.targets import check_hydra
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
-
-
-def conf_folder() -> Path:
-    """Return the folder of the Hydra groups: in the installed package, or at the top of the checkout."""
-    package = Path(headstart.__file__).resolve().parent
-    shipped = package / "conf"
-    return shipped if shipped.is_dir() else package.parents[1] / "conf"
 
 
 def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig, dict[str, str]]:
@@ -63,14 +56,24 @@ def help_text(arguments: Sequence[str]) -> str:
     template = Template(config.hydra.help.template)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    folders = sorted(folder for folder in conf_folder().iterdir() if folder.is_dir())
-    groups = [f"{folder.name}: {', '.join(choices(folder.name))}" for folder in folders]
+    groups = [f"{group}: {', '.join(choices(group))}" for group in group_names()]
     return template.safe_substitute(APP_CONFIG_GROUPS="\n".join(groups) + "\n", CONFIG=OmegaConf.to_yaml(config))
+
+
+def group_names() -> list[str]:
+    """Return the names of the config groups."""
+    return sorted({entry.name for folder in config_folders() for entry in folder.iterdir() if entry.is_dir()})
+
+
+def is_group(name: str) -> bool:
+    """Return whether a config group, such as hydra/launcher, has this name."""
+    return any((folder / name).is_dir() for folder in config_folders())
 
 
 def choices(group: str) -> list[str]:
     """Return the names to choose from in a config group; files whose name starts with _ are parts of others."""
-    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
+    found = {file.stem for folder in config_folders() for file in (folder / group).glob("*.yaml")}
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 Check = Callable[[DictConfig, list[str]], object]
@@ -81,7 +84,7 @@ def refuse_parts(arguments: Sequence[str]) -> None:
     for argument in arguments:
         group, _, value = argument.lstrip("+").partition("=")
         for name in re.findall(r"[^][,'\s]+", value):
-            if name.startswith("_") and re.fullmatch(r"[a-z/]+", group) and (conf_folder() / group).is_dir():
+            if name.startswith("_") and re.fullmatch(r"[a-z/]+", group) and is_group(group):
                 raise ConfigError(f"There is no {group} '{name}'.{nearest(name, choices(group))}")
 
 
@@ -220,8 +223,7 @@ def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> l
                 config = OmegaConf.to_container(compose(name, overrides), resolve=False)
         except (*CONFIG_ERRORS, HeadstartError):
             continue
-        groups = [folder.name for folder in conf_folder().iterdir() if folder.is_dir()]
-        groups = groups if name == "train" else [group for group in groups if group in config]  # type: ignore[operator]
+        groups = [group for group in group_names() if name == "train" or group in config]  # type: ignore[operator]
         return [*groups, *flatten(config)]  # type: ignore[arg-type]
     return []
 

@@ -1,5 +1,6 @@
 """Refuse wrong settings before torch is imported and before anything is written."""
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 MASK_CLASS = "headstart.masks.ImageMask"
+# Loggers that need a package, which is also the name of the extra and of the file in conf/logger.
+TRACKERS = {f"headstart.trackers.{name.title()}Curves": name for name in ("wandb", "mlflow", "trackio")}
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -54,6 +57,7 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
     check_settings(settings)
+    check_installed(settings)
     return trusted
 
 
@@ -171,6 +175,17 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"callbacks.{name}._target_={target} would change nothing here; use {instead}.")
 
 
+def check_installed(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a logger whose package is not installed."""
+    for part in (settings.get("logger") or {}).values():
+        package = TRACKERS.get(str(part.get("_target_")))
+        found = importlib.util.find_spec(package) if package else None
+        if package and (found is None or found.origin is None):  # a plain folder of that name has no origin
+            raise ConfigError(
+                f"logger={package} needs {package}, which is missing: pip install 'headstart[{package}]'."
+            )
+
+
 def check_augmentation(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for wrong settings that concern all views, and for wrong views at test time."""
     augmentation = settings.get("augmentation") or {}
@@ -197,8 +212,6 @@ def check_masks(settings: Mapping[str, Any]) -> None:
                 f"{key}={value}: views of an image show other pixels, and with dataset=image_mask each pixel has a"
                 " target; leave it null."
             )
-    if settings.get("references"):
-        raise ConfigError("references=[raw_pixels] needs one target an image, not masks; leave it empty.")
 
 
 def check_references(names: Iterable[str]) -> list[str]:

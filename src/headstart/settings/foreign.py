@@ -36,6 +36,7 @@ LEFT_OUT = {
     "trainer.logger": "the group logger lists the loggers",
     "trainer.callbacks": "the group callbacks lists the callbacks",
 }
+TRACKERS = "headstart.trackers."  # loggers
 READS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name")
 
 
@@ -55,8 +56,15 @@ def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] 
             home.pop(name)
     for place, part in list(_parts(config)):
         target = str(part.get("_target_"))
-        if not within(target, trusted):
-            changes += _keep_part_inside(place, part, located(target), output)
+        if within(target, trusted):
+            continue
+        called = located(target)
+        group, _, name = place.partition(".")
+        if group == "logger" and name in config.logger and called.__module__.startswith(TRACKERS):
+            config.logger.pop(name)
+            changes.append(f"{place} is left out: it would send the results elsewhere.")
+        else:
+            changes += _keep_part_inside(place, part, called, output)
     return changes + _without_downloads(config, output)
 
 

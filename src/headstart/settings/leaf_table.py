@@ -276,6 +276,11 @@ CALLBACKS = {  # of each callback
     "save_top_k": whole(-1),
     **dict.fromkeys(("every_n_epochs", "every_n_train_steps"), optional(whole(0))),
 }  # fmt: skip
+LOGGER = {  # of each logger
+    "project": text("a name"),
+    "group": optional(text("a name, or null for the name of the folder of the sweep")),
+    "dir": text("a folder"),
+}
 FEATURES = {
     "enabled": truth(),
     "dir": optional(text("a folder")),
@@ -309,7 +314,7 @@ GROUPS = {
     "policy": POLICY,
 }  # fmt: skip
 # Groups whose settings belong to named parts, as in augmentation.blur.sigma.
-OF_PARTS: dict[str, dict[str, Leaf]] = {"augmentation": AUGMENTATION, "callbacks": CALLBACKS, "logger": {}}
+OF_PARTS: dict[str, dict[str, Leaf]] = {"augmentation": AUGMENTATION, "callbacks": CALLBACKS, "logger": LOGGER}
 
 
 def check_setting(key: str, value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import inspect
 import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from headstart.errors import ConfigError
+from headstart.errors import ConfigError, nearest
+from headstart.settings.packages import installed_places, is_there, source_files
 
 # Places of classes, and of headstart's functions, that settings may name. Whole packages would be too much: torch alone
 # offers the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
@@ -15,7 +17,7 @@ OWN = tuple(
     for place in (
         "augmentations", "backbones", "data", "features.settings", "masks", "optimization.schedules", "strategies",
         "tasks", "training.averaging", "training.batch_images", "records.curves", "training.histograms",
-        "training.progress",
+        "training.progress", "trackers",
     )
 )  # fmt: skip
 OTHERS = (
@@ -55,24 +57,41 @@ REPRODUCE = "--trust {package}"
 def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
     """Raise ConfigError for settings that name objects which no run of headstart needs.
 
-    Nothing is called, and no foreign code is imported. Classes and functions of the packages ``trusted`` are allowed;
-    ``remedy`` is the argument by which a user trusts a package.
+    Nothing is called, and only headstart, its libraries, installed parts and the packages ``trusted`` are imported.
+    Anything in ``trusted`` is allowed; ``remedy`` is the argument by which a user trusts a package.
     """
     check_packages(config, trusted, remedy)
     for place, target in _named(config, "_target_"):
-        if not within(target, trusted):
-            _check_found(place, target)
+        _check_found(place, target, within(target, trusted))
 
 
 def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
     """Do the part of ``check_targets`` that needs only names, and no torch."""
+    installed = installed_places()
     for place, target in _named(config, "_target_"):
-        if not isinstance(target, str) or not within(target, (*PACKAGES, *trusted)):
-            whose = str(target).partition(".")[0]
+        package = str(target).partition(".")[0]
+        if not isinstance(target, str) or not within(target, (*PACKAGES, *installed, *trusted)):
+            known = dict.fromkeys((*PACKAGES, *installed))
             raise ConfigError(
-                f"{place}={target}: a config file may only name classes of {', '.join(PACKAGES)}; if you trust this"
-                f" one, add {remedy.format(package=whose)}."
+                f"{place}={target}: a config file may only name classes of {', '.join(known)}; if you trust this"
+                f" one, add {remedy.format(package=package)}."
             )
+        if package not in PACKAGES and not is_there(package):
+            raise ConfigError(f"{place}={target}: {missing_module(package)}")
+
+
+def missing_module(package: str) -> str:
+    """Return a sentence on a top-level module that cannot be found."""
+    return (
+        f"there is no module '{package}'; if it is in the working directory, put PYTHONPATH=. before the command, as in"
+        " PYTHONPATH=. headstart train ...; otherwise install it."
+    )
+
+
+def own_packages(config: Any) -> list[str]:
+    """Return the top-level packages that settings name besides headstart and its libraries, sorted."""
+    named = {str(target).partition(".")[0] for _, target in _named(config, "_target_")}
+    return sorted(named - set(PACKAGES))
 
 
 def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
@@ -142,19 +161,56 @@ def _is_typed(place: str, typed: Sequence[str]) -> bool:
     return any(re.fullmatch(rf"{re.escape(key)}([.\[].*)?", place) for key in keys)
 
 
-def _check_found(place: str, target: str) -> None:
+def _check_found(place: str, target: str, trusted: bool) -> None:
     """Raise ConfigError by the object under a name, not by the name, as packages re-export what they import."""
     try:
         found = located(target)
     except Exception as error:  # importing raises whatever the module does
-        raise ConfigError(f"{place}={target} cannot be imported ({_first_line(error)}).") from error
+        raise ConfigError(f"{place}={target}{import_problem(target, error)}") from error
+    if trusted:
+        return
     home = getattr(found, "__module__", None) or ""
-    own_function = inspect.isfunction(found) and "." not in found.__qualname__ and within(home, OWN)
-    if not own_function and not (inspect.isclass(found) and within(home, (*OWN, *OTHERS))):
+    own = (*OWN, *installed_places())
+    own_function = inspect.isfunction(found) and "." not in found.__qualname__ and within(home, own)
+    if not own_function and not (inspect.isclass(found) and within(home, (*own, *OTHERS))):
         raise ConfigError(
             f"{place}={target}: a config file may name headstart's own parts, and optimizers, schedulers, modules,"
             " callbacks and trainers of other packages, and this is none of them."
         )
+
+
+def import_problem(target: str, error: Exception) -> str:
+    """Return the end of a sentence on why a dotted name cannot be imported, with the line of the module at fault."""
+    package = target.partition(".")[0]
+    if package in PACKAGES:
+        return f" cannot be imported ({_first_line(error)})."
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing == package:
+        return f": {missing_module(package)}"
+    if missing and within(target, [missing]):
+        module, _, name = missing.rpartition(".")
+        return f": {module} has no '{name}'.{nearest(name, _public(module))}"
+    said = str(error.msg) if isinstance(error, SyntaxError) else _first_line(error)
+    return f" cannot be imported: {type(error).__name__}: {said}{line_of(error, package)}"
+
+
+def line_of(error: BaseException, package: str) -> str:
+    """Return the line of a top-level package or module at which an error was raised, in brackets; "" if none was."""
+    files = {str(path) for path in source_files(package)}
+    if isinstance(error, SyntaxError) and error.filename in files:
+        return f" (line {error.lineno} of {error.filename}: {(error.text or '').strip()})"
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f" (line {lines[-1].lineno} of {lines[-1].filename}: {lines[-1].line})" if lines else ""
+
+
+def _public(name: str) -> list[str]:
+    """Return the classes and functions that an importable module, or class, defines."""
+    found = located(name)
+    home = getattr(found, "__name__", "")
+    return [
+        key for key, value in vars(found).items()
+        if (inspect.isclass(value) or inspect.isfunction(value)) and within(value.__module__, [home])
+    ]  # fmt: skip
 
 
 def located(name: str) -> Any:

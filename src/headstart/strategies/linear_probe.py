@@ -21,9 +21,10 @@ from headstart.solvers.features import Features
 from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.probe_fit import fit_probe, fit_probe_once
 from headstart.strategies.solved import SolvedStrategy
-from headstart.tasks import Segmentation, Several, Task
+from headstart.tasks import Several, Task
 from headstart.tasks.heads import put_linear
 from headstart.tasks.several import fit_parts, parts_of
+from headstart.tasks.task import is_by_pixel
 
 STRENGTHS = (100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001, 0.000316, 0.0001)
 
@@ -49,7 +50,7 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier for each strength and put the best into the head."""
 
         def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
-            if isinstance(task, Segmentation):
+            if is_by_pixel(task):
                 return task.fit_probe(train, validation, self.strengths, on_row, self.loss)
             return fit_probe_once(train, validation, task, self.strengths, self.loss, on_row)
 
@@ -63,7 +64,7 @@ class LinearProbe(SolvedStrategy):
         """Fit a classifier with the chosen strength."""
         fitted = []
         for name, task, own in parts_of(self.task, images):
-            if isinstance(task, Segmentation):
+            if is_by_pixel(task):
                 probe = task.fit_probe(own, own, [self.chosen[name]], loss=self.loss)
             else:
                 probe = fit_probe(own, own, task, [self.chosen[name]], self.loss)

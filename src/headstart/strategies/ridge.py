@@ -19,9 +19,10 @@ from headstart.solvers.features import Features, in_double
 from headstart.solvers.probe import OnRow, Probe
 from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
 from headstart.strategies.solved import SolvedStrategy
-from headstart.tasks import Segmentation, Task
+from headstart.tasks import Task
 from headstart.tasks.heads import put_linear
 from headstart.tasks.several import fit_parts, parts_of
+from headstart.tasks.task import is_by_pixel
 
 
 class Ridge(SolvedStrategy):
@@ -33,7 +34,7 @@ class Ridge(SolvedStrategy):
     """
 
     picked, solver = "l2", "closed form"
-    tasks = ("classification", "regression", "multilabel", "segmentation", "several")
+    tasks = ("classification", "regression", "multilabel", "segmentation", "dense_regression", "several")
 
     def __init__(self, *args: Any, l2: Sequence[float] = STRENGTHS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,7 +45,7 @@ class Ridge(SolvedStrategy):
         """Solve for each strength and put the best head in place."""
 
         def fit(task: Task, train: Features, validation: Features, on_row: OnRow) -> Probe:
-            if isinstance(task, Segmentation):
+            if is_by_pixel(task):
                 return task.fit_probe(train, validation, self.strengths, on_row, "ridge")
             return fit_ridge(train, validation, task, self.strengths, on_row)
 
@@ -56,7 +57,7 @@ class Ridge(SolvedStrategy):
 
     def compute_again(self, images: Features) -> None:
         """Solve for the chosen strength and keep the scale, which only images outside the fit can determine."""
-        if isinstance(self.task, Segmentation):
+        if is_by_pixel(self.task):
             strength, scale = self.chosen[""]
             probe = self.task.fit_probe(images, images, [strength], loss="ridge")
             put_linear(self.head, scale / probe.scale * probe.weight, scale / probe.scale * probe.bias)

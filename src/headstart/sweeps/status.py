@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headstart.boundary.tables import read_rows
 from headstart.errors import DataError
 from headstart.kinds import Metric
 from headstart.records.finding import find_homes
@@ -15,7 +16,6 @@ from headstart.records.outcomes import GOOD, is_trial, read_outcomes
 from headstart.records.record import LONGEST, RunRecord, record_of, whole_number
 from headstart.records.runs import TRIED
 from headstart.records.sweep_file import sweep_record
-from headstart.records.tables import read_rows
 
 SLOWEST = 1e-6  # images a second
 FINISHED, RUNNING, STOPPED = "finished", "running", "stopped"

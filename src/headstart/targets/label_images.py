@@ -17,7 +17,7 @@ class LabelImageRules:
     """Targets are label images; the data set reads and checks them."""
 
     from_folders = False
-    from_masks = True
+    masks_of = "classes"
     several_labels = False
     columns = ""
     label_columns: Sequence[str] = ("mask",)
@@ -43,9 +43,9 @@ class LabelImageRules:
 
     def describe(self, targets: Any, class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
         """Return the classes, and their shares of the pixels."""
-        counts = targets.counts.sum(axis=0)
+        counts = pixel_counts(targets).sum(axis=0)
         few, most = int(counts.argmin()), int(counts.argmax())
-        shares, pixels = counts / max(1, counts.sum()), targets.pixels.sum()
+        shares, pixels = counts / max(1, counts.sum()), sum(file.width * file.height for file in targets.files)
         line = (
             f"{100 * shares[few]:.2g} % ({class_names[few]}) to {100 * shares[most]:.2g} % ({class_names[most]}) of the"
             f" pixels in train; {100 * (1 - counts.sum() / pixels):.2g} % have no class"
@@ -58,3 +58,8 @@ class LabelImageRules:
     def text(self, target: Any, class_names: Sequence[str]) -> str:
         """Return the start of the hash of a mask; nothing before masks are read."""
         return f"mask {target[:8]}" if isinstance(target, str) else ""
+
+
+def pixel_counts(targets: Any) -> NDArray[np.int64]:
+    """Return the pixels of each class in each mask, (N, classes)."""
+    return np.array([file.counts for file in targets.files], dtype=np.int64).reshape(len(targets), -1)

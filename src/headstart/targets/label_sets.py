@@ -42,7 +42,7 @@ class LabelSets:
     """Targets are 0 or 1 for each of K labels, float32 (N, K); class names are the labels."""
 
     from_folders = False
-    from_masks = False
+    masks_of = ""
     columns = "labels"
     label_columns: Sequence[str] = ("labels", "label")
     may_be_empty = True

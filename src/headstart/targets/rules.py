@@ -29,7 +29,7 @@ class TargetRules(Protocol):
     """What a data set needs to know of the kind of its targets."""
 
     from_folders: bool  # whether folders of classes give such targets
-    from_masks: bool  # whether they are label images
+    masks_of: str  # what masks hold where these are the targets: "classes" or "numbers"; empty for other targets
     columns: str  # what the columns are that dataset.targets names, as in "numbers"; empty if it names none
     label_columns: Sequence[str]  # where dataset.label_column is not set, the first of these that a list has
     may_be_empty: bool  # whether a list may have empty cells
@@ -64,7 +64,7 @@ class ClassTargets:
     """Targets are indices of classes, int64 (N,)."""
 
     from_folders = True
-    from_masks = False
+    masks_of = ""
     columns = ""
     label_columns: Sequence[str] = ("label",)
     may_be_empty = False
@@ -125,7 +125,7 @@ class NumberTargets:
     """Targets are K numbers, float64 (N, K); class names are the names of their columns, none for a single label."""
 
     from_folders = False
-    from_masks = False
+    masks_of = ""
     columns = "numbers"
     label_columns: Sequence[str] = ("label",)
     may_be_empty = False

@@ -31,7 +31,7 @@ class SeveralTargets:
     """
 
     from_folders = False
-    from_masks = False
+    masks_of = ""
     columns = ""
     label_columns: Sequence[str] = ()
     may_be_empty = True  # but for ``needed_columns``

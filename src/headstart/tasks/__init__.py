@@ -2,6 +2,7 @@
 
 from headstart.tasks.classification import Classification
 from headstart.tasks.dense_heads import DenseHead, UpconvHead
+from headstart.tasks.dense_regression import DenseRegression
 from headstart.tasks.heads import CosineHead, LinearHead, MlpHead
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
@@ -14,6 +15,7 @@ __all__ = [
     "Classification",
     "CosineHead",
     "DenseHead",
+    "DenseRegression",
     "EpochScores",
     "LinearHead",
     "MlpHead",

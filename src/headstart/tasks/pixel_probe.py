@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.progress import ProgressLine
@@ -18,10 +18,10 @@ from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
 from headstart.solvers.probe import OnRow, Probe, end_of, rank, warn_of_end
 from headstart.solvers.probe_fit import principal_axes
 from headstart.tasks.dense_heads import DenseLinear, resized
-from headstart.tasks.heads import put_linear
+from headstart.tasks.heads import Rescaled, put_linear
 
 if TYPE_CHECKING:
-    from headstart.tasks.segmentation import Segmentation
+    from headstart.tasks.task import PixelTask
 
 log = logging.getLogger(__name__)
 PIXELS = 2**15  # of each split, at most, that take part in a fit
@@ -31,8 +31,8 @@ Solution = tuple[float, Tensor, Tensor]  # L2 strength, weight (K, D), bias (K,)
 
 
 def fit_pixels(
-    task: "Segmentation",
-    head: DenseLinear,
+    task: "PixelTask",
+    head: nn.Module,
     train: Features,
     validation: Features,
     strengths: Sequence[float],
@@ -41,14 +41,14 @@ def fit_pixels(
 ) -> Probe:
     """Fit each strength, strongest first; return the best by the primary metric on validation, then by the loss.
 
-    ``loss`` is "logistic", "hinge" or "ridge" (least squares on one-hot targets). Features are rows of maps (N, D) with
-    label images (N, S, S). The fit takes a fixed sample of at most ``PIXELS`` pixels; scores are those of all pixels.
-    ``head`` is changed.
+    ``loss`` is "logistic", "hinge" or "ridge" (least squares on one-hot targets, or on numbers). Features are rows of
+    maps (N, D) with targets (N, S, S). The fit takes a fixed sample of at most ``PIXELS`` pixels; scores are those of
+    all pixels. ``head`` is changed.
     """
     rows: list[dict[str, float]] = []
     best: Probe | None = None
-    sample = pixel_rows(head, train)
-    held_out = pixel_rows(head, validation) if loss == RIDGE else None
+    sample = pixel_rows(task, head, train)
+    held_out = pixel_rows(task, head, validation) if loss == RIDGE else None
     with ProgressLine(f"{loss} fit", len(strengths), "strengths") as progress:
         for number, (strength, weight, bias) in enumerate(_path(task, sample, strengths, loss)):
             scale = 1.0
@@ -70,7 +70,7 @@ def fit_pixels(
     return replace(best, end=end)
 
 
-def _path(task: "Segmentation", sample: Features, strengths: Sequence[float], loss: str) -> Iterator[Solution]:
+def _path(task: "PixelTask", sample: Features, strengths: Sequence[float], loss: str) -> Iterator[Solution]:
     """Yield the solution of each strength, strongest first."""
     weights = task.weights_of(sample.targets)
     if loss == RIDGE:
@@ -90,22 +90,24 @@ def _path(task: "Segmentation", sample: Features, strengths: Sequence[float], lo
 
 
 @torch.no_grad()
-def pixel_rows(head: DenseLinear, features: Features, most: int = PIXELS) -> Features:
-    """Return the joined maps at a fixed sample of pixels with a class, float64 (P, D), and their classes (P,).
+def pixel_rows(task: "PixelTask", head: nn.Module, features: Features, most: int = PIXELS) -> Features:
+    """Return the joined maps at a fixed sample of pixels with a target, float64 (P, D), and their targets (P,).
 
     The maps are enlarged as ``head`` enlarges its outputs, so that weights of these rows are those of the head.
     """
+    layers = head.layers if isinstance(head, Rescaled) else head
+    assert isinstance(layers, DenseLinear)
     count = len(features.values)
     each = max(1, most // count)
     rng = generator("probe pixels", 0)
     values, targets = [], []
     for row, labels in zip(features.values, features.targets, strict=True):
-        places = torch.nonzero(labels >= 0)
+        places = torch.nonzero(task.has_target(labels))
         if not len(places):
             continue
         chosen = torch.from_numpy(rng.permutation(len(places))[:each]).to(places.device)
         places = places[chosen]
-        maps = head.rows.split(row[None].double())
+        maps = layers.rows.split(row[None].double())
         finest = max(x.shape[-1] for x in maps)
         joined = torch.cat([resized(x, finest) for x in maps], dim=1)
         grid = (2 * places.flip(1).double() + 1) / labels.shape[-1] - 1  # (x, y) from -1 to 1, edge to edge
@@ -116,13 +118,13 @@ def pixel_rows(head: DenseLinear, features: Features, most: int = PIXELS) -> Fea
 
 
 @torch.no_grad()
-def scores_of(task: "Segmentation", head: DenseLinear, features: Features) -> dict[str, float]:
-    """Return the loss and the primary metric of all pixels; batches of images weigh by their pixels with a class."""
+def scores_of(task: "PixelTask", head: nn.Module, features: Features) -> dict[str, float]:
+    """Return the loss and the primary metric of all pixels; batches of images weigh by their pixels with a target."""
     total, pixels, tallies = 0.0, 0, []
     for start in range(0, len(features.values), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         outputs, targets = head(features.values[part]), features.targets[part]
-        count = int((targets >= 0).sum())
+        count = int(task.has_target(targets).sum())
         total, pixels = total + float(task.loss(outputs, targets)) * count, pixels + count
         tallies.append(task.tally(outputs, targets))
     return {"loss": total / max(1, pixels), task.primary: task.primary_of(torch.cat(tallies))}

@@ -1,7 +1,7 @@
 """Compute loss and primary metric over an epoch."""
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,20 +9,7 @@ from torch import Tensor
 from headstart import ranks
 from headstart.precision import at_least_single
 from headstart.tasks.several import Several
-
-if TYPE_CHECKING:
-    from headstart.tasks.task import Task
-
-
-@runtime_checkable
-class ByPixel(Protocol):
-    """A task with a value for each pixel, whose outputs are too large to be kept."""
-
-    def kept(self, outputs: Tensor) -> Tensor:
-        """Return what is kept of outputs, (N, ...)."""
-
-    def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
-        """Return the scores of what is kept, against targets that are read on demand."""
+from headstart.tasks.task import Task, is_by_pixel
 
 
 class EpochScores:
@@ -33,7 +20,7 @@ class EpochScores:
     of modules to the network's precision.
     """
 
-    def __init__(self, task: "Task") -> None:
+    def __init__(self, task: Task) -> None:
         self.task = task
         self._batches: list[tuple[Tensor, Tensor]] = []  # added once per epoch, which is much faster
 
@@ -71,13 +58,13 @@ class EpochScores:
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
 
-def kept_of(task: "Task", outputs: Tensor) -> Tensor:
-    """Return what is kept of outputs until the end of a run, on the CPU: label images, or the outputs (N, K)."""
-    return task.kept(outputs).cpu() if isinstance(task, ByPixel) else at_least_single(outputs).cpu()
+def kept_of(task: Task, outputs: Tensor) -> Tensor:
+    """Return what is kept of outputs until the end of a run, on the CPU: pixels, or the outputs (N, K)."""
+    return task.kept(outputs).cpu() if is_by_pixel(task) else at_least_single(outputs).cpu()
 
 
-def scores_of_kept(task: "Task", kept: Tensor, targets: Any) -> dict[str, float]:
+def scores_of_kept(task: Task, kept: Tensor, targets: Any) -> dict[str, float]:
     """Return the scores of what is kept, against the targets (N, ...) of a split, by name."""
-    if isinstance(task, ByPixel):
+    if is_by_pixel(task):
         return task.score_kept(kept, targets)
     return task.score(kept, torch.from_numpy(targets))

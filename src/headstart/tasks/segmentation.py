@@ -15,7 +15,7 @@ from headstart.solvers.features import Features
 from headstart.solvers.overlaps import mean_iou, tallies_of
 from headstart.solvers.probe import OnRow, Probe, ignore
 from headstart.solvers.probe_fit import STRENGTHS, balanced_weights
-from headstart.tasks.dense_heads import DenseLinear, dense_head
+from headstart.tasks.dense_heads import dense_head
 from headstart.tasks.heads import LinearHead
 from headstart.tasks.pixel_probe import fit_pixels
 
@@ -67,6 +67,10 @@ class Segmentation:
         """Return label images (N, S, S) as one-hot floats (N, C, S, S); zeros for pixels without a class."""
         one_hot = F.one_hot(targets.clamp(min=0), self.num_classes).permute(0, 3, 1, 2)
         return (one_hot * (targets >= 0)[:, None]).to(torch.float32)
+
+    def has_target(self, targets: Tensor) -> Tensor:
+        """Return which pixels of label images have a class."""
+        return targets >= 0
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean cross-entropy in nats over pixels with a class, in float32 or wider; 0 without any.
@@ -146,11 +150,11 @@ class Segmentation:
         strengths: Sequence[float] | None = None,
         on_row: OnRow = ignore,
         loss: str = "logistic",
+        head: nn.Module | None = None,
     ) -> Probe:
         """Return a linear head on joined maps, with the L2 strength that is best on validation.
 
         ``loss`` is "logistic", "hinge" or "ridge".
         """
-        layers = self.make_head(train.values.shape[1], 0).to(train.values.device)
-        assert isinstance(layers, DenseLinear)
-        return fit_pixels(self, layers, train, validation, strengths or STRENGTHS, on_row, loss)
+        head = head or self.make_head(train.values.shape[1], 0).to(train.values.device)
+        return fit_pixels(self, head, train, validation, strengths or STRENGTHS, on_row, loss)

@@ -1,13 +1,13 @@
 """Define a task, which owns everything that depends on the kind of target."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from torch import Tensor, nn
 
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import Aim, Probe
+from headstart.solvers.probe import Aim, OnRow, Probe, ignore
 from headstart.tasks.heads import LinearHead
 
 
@@ -64,3 +64,44 @@ class Task(Aim, Protocol):
 
     def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a linear model on features, with the L2 strength that is best on validation."""
+
+
+class PixelTask(Aim, Protocol):
+    """The part of a task with a value for each pixel that differs from others: its outputs are too large to be kept."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
+        """Return the mean loss over pixels with a target."""
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what each image adds to the primary metric, (N, M)."""
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the primary metric of N images, from their tallies (N, M)."""
+
+    def has_target(self, targets: Tensor) -> Tensor:
+        """Return which pixels of targets (N, S, S) have one."""
+
+    def kept(self, outputs: Tensor) -> Tensor:
+        """Return what is kept of outputs until the end of a run, (N, S, S)."""
+
+    def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
+        """Return the scores of what is kept, against targets that are read on demand."""
+
+    def fit_probe(
+        self,
+        train: Features,
+        validation: Features,
+        strengths: Sequence[float] | None = None,
+        on_row: OnRow = ignore,
+        loss: str = "ridge",
+        head: nn.Module | None = None,
+    ) -> Probe:
+        """Return a linear head on joined maps, with the L2 strength that is best on validation.
+
+        ``head`` is the head to fit, if it is not that of the task.
+        """
+
+
+def is_by_pixel(task: Task) -> TypeGuard[PixelTask]:
+    """Return whether a task has a value for each pixel."""
+    return task.by_pixel

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
+from headstart.crashes import crash_of
 from headstart.data import ImageData
 from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
@@ -27,12 +28,12 @@ from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
+from headstart.settings.targets import PACKAGES, line_of
 from headstart.strategies import Strategy
 from headstart.tasks import Task
 from headstart.tasks.dense_heads import check_head_of_images
 from headstart.training.averaging import check_one_average
 from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
-from headstart.training.crashes import crash_of
 from headstart.training.pruning import pruning_callbacks
 from headstart.training.resume import KeepProgress
 
@@ -62,7 +63,9 @@ def make(config: DictConfig, group: str, **given: Any) -> Any:
             raise cause from None
         # If a class of headstart fails in another way, it has a bug; if another library's does, a setting is wrong.
         if cause is None or isinstance(cause, WRONG_ARGUMENT) or (foreign and crash_of(cause) is None):
-            raise ConfigError(f"{name}: {_line(cause or error)}.") from error
+            package = str(config[group].get("_target_")).partition(".")[0]
+            line = line_of(cause or error, package) if package not in PACKAGES else ""
+            raise ConfigError(f"{name}: {_line(cause or error)}{line}.") from error
         if cause is error:
             raise
         raise cause from error
@@ -218,7 +221,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     loggers: list[CurveLogger] = [CsvCurves(directory)]
     loggers += [make(config.logger, name, folder=directory) for name in config.logger]
     if processes.follows():
-        loggers = [UnwrittenCurves(directory, any(logger.keeps_images for logger in loggers))]
+        loggers = [UnwrittenCurves(directory, loggers)]
     primary = kind_of(config).primary
     callbacks: list[pl.Callback] = [make(config.callbacks, name) for name in config.callbacks]
     for name, callback in zip(config.callbacks, callbacks, strict=True):

@@ -73,4 +73,4 @@ def _kinds(part: nn.Module) -> Iterator[tuple[str, list[Tensor]]]:
 
 
 def _keeping(loggers: Sequence[Any]) -> list[CurveLogger]:
-    return [logger for logger in loggers if isinstance(logger, CurveLogger) and logger.keeps_images]
+    return [logger for logger in loggers if isinstance(logger, CurveLogger) and logger.keeps_histograms]

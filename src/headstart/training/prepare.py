@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.augmentations import Augmentation, Pipeline
+from headstart.console import silence_lightning
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.features import FeatureSettings
@@ -27,7 +28,6 @@ from headstart.settings.early_checks import check_settings
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
 from headstart.training import compose
-from headstart.training.console import silence_lightning
 from headstart.training.late_checks import check_limits, check_monitors, check_sharding, check_shares, warn_of_corners
 from headstart.training.resume import KeepProgress
 from headstart.training.reuse import check_views

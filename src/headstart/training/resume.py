@@ -15,10 +15,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from headstart.interrupt import current
 from headstart.records.curves import CurveLogger
 from headstart.records.names import RESUME_CHECKPOINT
 from headstart.settings.leaf_table import check_setting
-from headstart.training.interrupt import current
 
 log = logging.getLogger(__name__)
 STATE = "headstart"  # the key of headstart's state in Lightning's checkpoint

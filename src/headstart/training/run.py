@@ -14,11 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart import ranks
+from headstart.console import show_log
+from headstart.crashes import crash_of, is_out_of_memory
 from headstart.data import ImageData
 from headstart.devices import processes
 from headstart.errors import Pruned
 from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
+from headstart.interrupt import Interrupted, listening
 from headstart.kinds import SeveralKind
 from headstart.records import provenance
 from headstart.records.lock import RunLock
@@ -41,12 +44,9 @@ from headstart.tasks.several import learned_weights
 from headstart.training import compose
 from headstart.training.batch_images import log_batch
 from headstart.training.checkpoints import drop_halves, drop_intermediate, keep_network
-from headstart.training.console import show_log
-from headstart.training.crashes import crash_of, is_out_of_memory
-from headstart.training.interrupt import Interrupted, listening
-from headstart.training.label_results import write_labels
 from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
+from headstart.training.pixel_results import write_pixels
 from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
 from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
@@ -145,6 +145,7 @@ def _first_content(
         "seed": config.seed,
         "provenance": {
             **provenance.git_state(),
+            **provenance.code_of_parts(config),
             **provenance.write_code(directory),
             "packages": provenance.packages(),
             "hardware": provenance.hardware(),
@@ -201,6 +202,7 @@ def _fit_in_memory(config: DictConfig, data: ImageData, directory: Path, manifes
             ):
                 raise
         parts *= 2  # not inside ``except``, where the error still holds the memory
+        manifest.call_finished("failed")
         gc.collect()
         torch.cuda.empty_cache()
         manifest.update(batch_parts=parts)
@@ -250,7 +252,8 @@ def train_and_test(
     describe_run(config, parts)
     group.join(parts.trainer, ready)
     resume = ranks.from_leader(_resume_point(parts, directory, manifest) if ranks.leads() else None)
-    _start_from(parts, resume)
+    _start_from(parts, resume, _compared_settings(config, manifest.content))
+    manifest.when_finished = [logger.end for logger in parts.loggers]
     log_batch(parts.strategy, parts.data, parts.loggers)
     references = compute_references(config.get("references") or [], parts.data, parts.strategy.task)
     parts.keep.begun = time.perf_counter()
@@ -297,10 +300,11 @@ def _record_parts(config: DictConfig, parts: RunParts, manifest: Manifest) -> No
 
 def _resume_point(parts: RunParts, directory: Path, manifest: Manifest) -> ResumePoint | None:
     """Return the checkpoint of an earlier process; remove its other files, which this run writes again."""
-    packages = manifest.content["provenance"]["packages"]
+    given = manifest.content["provenance"]
+    packages, source = given["packages"], provenance.git_state()["source_sha256"]
     parts.keep.origin = {
         "settings": manifest.content["config_hash"],
-        "code": provenance.git_state()["source_sha256"],
+        "code": [source, own] if (own := given.get("own_code")) else source,
         "pictures": parts.data.contents_hash(),
         "weights": parts.strategy.backbone.weights.sha256,
         "packages": {name: packages[name] for name in ("torch", "pytorch-lightning", "torchvision", "timm")},
@@ -313,11 +317,12 @@ def _resume_point(parts: RunParts, directory: Path, manifest: Manifest) -> Resum
     return resume
 
 
-def _start_from(parts: RunParts, resume: ResumePoint | None) -> None:
-    """Restore curves and callbacks to the state of a checkpoint."""
+def _start_from(parts: RunParts, resume: ResumePoint | None, settings: Mapping[str, Any]) -> None:
+    """Restore curves and callbacks to the state of a checkpoint, and begin all loggers."""
     parts.keep.resume_from(resume)
     for logger in parts.loggers:
         logger.resume(resume.curves.get(logger.name) if resume is not None else None)
+        logger.begin(settings)
     if resume is not None:
         log.info("resumes from its checkpoint: %s", resume)
 
@@ -402,13 +407,12 @@ def _finish(
 ) -> None:
     """Complete curves and run.json, and log the result."""
     strategy, row, tried = parts.strategy, parts.loggers[0].rows[epoch], len(parts.loggers[0].rows)
-    settings = _compared_settings(config, manifest.content)
     for logger in parts.loggers:
         logger.muted = False  # still muted if nothing was left to train
     if strategy.task.by_pixel:
-        write_labels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
+        write_pixels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
     for logger in parts.loggers:
-        logger.finish(epoch, settings, metrics)
+        logger.finish(epoch, metrics)
         logger.save()
         logger.finalize("success")
     epochs = tried if strategy.by_gradient else 1
@@ -445,7 +449,7 @@ def _finish(
 
 
 def _compared_settings(config: DictConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of TensorBoard's HParams tab: the names, then every number that determines the result."""
+    """Return the settings that loggers show: the names, then every number that determines the result."""
     settings = flatten(identity.determining_settings(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     names = {name: manifest[name] for name in ("dataset", "backbone", "strategy", "seed")}
     numbers = {

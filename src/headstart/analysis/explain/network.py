@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
+from headstart.boundary.opening import first_line, unreadable
+from headstart.boundary.tensors import open_network
 from headstart.data import ImageData
 from headstart.data.batches import Mixed
 from headstart.devices import processes
@@ -25,11 +27,9 @@ from headstart.kinds.classification import ClassKind
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
-from headstart.records.opening import first_line, unreadable
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
 from headstart.records.settings_file import read_config
-from headstart.records.tensors import open_network
 from headstart.settings.early_checks import check_settings
 from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.targets import check_targets

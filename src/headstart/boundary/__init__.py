@@ -1,0 +1,1 @@
+"""Read files from others: only regular files inside a folder, of limited size, and without running code."""
