@@ -27,6 +27,7 @@ CALLS = {
     "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "commands.train.start"),
     "status": (["status", "."], "commands.status.overview"),
     "report": (["report", "."], "commands.report.read_runs"),
+    "predict": (["predict", ".", "."], "commands.predict._check"),
     "board": (["board", "."], "commands.board.find_run_directories"),
     "evaluate": (["evaluate", "."], "commands.evaluate.run_directory"),
     "explain": (["explain", "."], "commands.explain.run_directory"),

@@ -13,6 +13,7 @@ HELP = """headstart: transfer-learning experiments on images
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
   headstart status DIR ...        list finished, running, stopped and failed runs, and remaining jobs
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
+  headstart predict RUN IMAGE ...  predict new images with the network of a run; sort them into folders
   headstart board DIR ...         show runs, and their means by strategy, in TensorBoard
   headstart evaluate RUN ...      test runs again; on corrupted images with --corruptions
   headstart explain RUN ...       show mistakes, Grad-CAM maps, and the features in two dimensions
@@ -31,6 +32,7 @@ COMMANDS = {
     "train": "headstart.commands.train:train",
     "status": "headstart.commands.status:status",
     "report": "headstart.commands.report:report",
+    "predict": "headstart.commands.predict:predict",
     "board": "headstart.commands.board:board",
     "evaluate": "headstart.commands.evaluate:evaluate",
     "explain": "headstart.commands.explain:explain",
