@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ def predict(arguments: Sequence[str]) -> int:
     paths, notes = asked_images([expanded(place) for place in options.images])
     from headstart.models.answers import ModelAnswers, Question
     from headstart.models.loading import load_model
-    from headstart.models.written import answer_writer, label_sorter, mask_writer
+    from headstart.models.written import answer_writer, closing, label_sorter, mask_writer
 
     model = load_model(expanded(options.model), options.device, options.allow)
     answers = ModelAnswers(model.description, Question(options.raw, options.conformal))
@@ -55,7 +55,7 @@ def predict(arguments: Sequence[str]) -> int:
                     sort(paths[place], answer)
                 write(str(paths[place]), answer)
                 done += 1
-    for line in [*notes, *model.notes, *_closing(options, model, counts, done)]:
+    for line in [*notes, *model.notes, *closing(options, model.description, counts, done)]:
         print(line, file=sys.stderr)
     for place, reason in sorted(images.unreadable.items()):
         print(f"unreadable: {printable(str(paths[place]))} ({reason})", file=sys.stderr)
@@ -132,18 +132,3 @@ def _check_task(options: argparse.Namespace, model: "Model") -> None:
         raise ConfigError(
             f"--masks needs a model of task=segmentation or dense_regression; this one is of task={task}."
         )
-
-
-def _closing(options: argparse.Namespace, model: "Model", counts: Counter[str], done: int) -> Iterator[str]:
-    """Yield what a user has to know of the answers."""
-    described = model.description
-    fitted = {name: one.temperature for name, one in described.calibration.items() if one.temperature}
-    if fitted and not options.raw:
-        texts = [f"{f'{name}: ' if name else ''}{value:.2f}" for name, value in fitted.items()]
-        print_as = f"temperature {', '.join(texts)}"
-        yield f"Probabilities are calibrated on validation images ({print_as}); --raw gives those of the network."
-    if options.sort_into and done:
-        folders = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-        yield f"Linked into {options.sort_into}: {folders}."
-    if options.output and done:
-        yield f"Written: {done:,} rows to {options.output}."
