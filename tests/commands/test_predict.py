@@ -280,8 +280,8 @@ def test_own_code_runs_only_if_allowed(tmp_path: Path, capsys: pytest.CaptureFix
     files = [f"bands/{row['id']}" for row in expected]
     capsys.readouterr()
     assert main(["predict", str(run), *files]) == 2
-    assert "if you trust it, add --allow own_inputs." in capsys.readouterr().err
-    found = predicted(run, *files, "--raw", "--allow", "own_inputs")
+    assert "if you trust it, add --trust own_inputs." in capsys.readouterr().err
+    found = predicted(run, *files, "--raw", "--trust", "own_inputs")
     assert [row["a"] for row in found] == [row["a"] for row in expected]
 
 

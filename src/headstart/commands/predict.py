@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.commands.explain import Parser
+from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, DataError
 from headstart.files import check_writable, expanded, printable
 from headstart.guard import DONE
@@ -34,7 +35,7 @@ def predict(arguments: Sequence[str]) -> int:
     from headstart.models.loading import load_model
     from headstart.models.written import answer_writer, closing, label_sorter, mask_writer
 
-    model = load_model(expanded(options.model), options.device, options.allow)
+    model = load_model(expanded(options.model), options.device, options.trust)
     answers = ModelAnswers(model.description, Question(options.raw, options.conformal))
     _check_task(options, model)
     images = model.images(list(paths))
@@ -99,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: as in the run)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="PACKAGE", help="allow the model to use code of this package"
-    )
+    add_trust(parser)
     return parser
 
 

@@ -57,7 +57,7 @@ def builder_of(group: str, part: BuiltPart, allowed: Sequence[str] = ()) -> Buil
         raise ConfigError(f"The model's {group} is '{part.builder}', which is unknown.{nearest(part.builder, known)}")
     if package not in allowed:
         raise ConfigError(
-            f"The model's {group} is {part.builder}, code of another package: if you trust it, add --allow {package}."
+            f"The model's {group} is {part.builder}, code of another package: if you trust it, add --trust {package}."
         )
     try:
         found: Builder = pkgutil.resolve_name(part.builder)
