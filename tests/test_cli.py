@@ -34,8 +34,9 @@ CALLS = {
     "reproduce": (["reproduce", "."], "commands.reproduce.read_record"),
     "diff": (["diff", ".", "."], "commands.diff.read_record"),
     "inspect": (["inspect", *SMALLEST], "commands.inspect._composed"),
-    "layers": (["inspect", "layers"], "commands.inspect_layers._settings"),
+    "layers": (["inspect", "layers"], "commands.inspect_layers.probe_settings"),
     "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.resolved_and_checked"),
+    "audit": (["audit"], "commands.audit.probe_settings"),
     "policy": (["policy"], "commands.policy.search_settings"),
     "features": (["features", "list", "--dir", "."], "commands.features.entries_table"),
 }

@@ -23,6 +23,7 @@ HELP = """headstart: transfer-learning experiments on images
   headstart inspect backbone=NAME list a network's stages, and which of them each strategy trains
   headstart inspect layers ...    find the stage of a network that transfers best to a data set
   headstart inspect augmentation  draw augmented training images in a grid
+  headstart audit key=value ...   find likely wrong labels, duplicates and outliers in a data set
   headstart policy key=value ...  search an augmentation that makes training images like validation images
   headstart features list|clear   list or remove the features cached for later runs
   headstart --version
@@ -40,6 +41,7 @@ COMMANDS = {
     "reproduce": "headstart.commands.reproduce:reproduce",
     "diff": "headstart.commands.diff:diff",
     "inspect": "headstart.commands.inspect:inspect",
+    "audit": "headstart.commands.audit:audit",
     "policy": "headstart.commands.policy:policy",
     "features": "headstart.commands.features:features",
 }

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 from made_lists import list_of_labels, list_of_numbers, list_of_several
-from made_masks import write_masks
+from made_masks import write_masks, write_numbers
 from PIL import Image
 
 from headstart.cli import main
+from headstart.models.written import folder_name
 
 FAST = [
     *SMALLEST,
@@ -150,6 +151,17 @@ def test_masks_are_those_of_the_run() -> None:
     assert sum(float(rows[0][name]) for name in rows[0] if name not in ("path", "mask")) == pytest.approx(1)
 
 
+def test_numbers_of_pixels_are_those_of_the_run() -> None:
+    root = write_numbers(Path("pairs"))
+    run = train("dataset=image_mask", f"dataset.root={root}", "task=dense_regression", "strategy=head_only")
+    expected = [np.asarray(Image.open(path)) for path in sorted((run / "predictions").glob("*.tiff"))]
+    rows = predicted(run, root / "test/images", "--masks", "out")
+    numbers = [np.asarray(Image.open(row["mask"])) for row in rows]
+    assert len(numbers) == len(expected) > 0
+    assert all((mine == theirs).all() for mine, theirs in zip(numbers, expected, strict=True))
+    assert float(rows[0]["lowest"]) <= float(rows[0]["mean"]) <= float(rows[0]["highest"])
+
+
 def test_a_table_for_people(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), "images/train/ant/0.jpg", "--conformal", "0.5", "--top", "2"]) == 0
     said = capsys.readouterr()
@@ -251,3 +263,32 @@ def test_no_model(what: str, make_folder: Callable[..., Path], capsys: pytest.Ca
     expected = {"nothing": "There is no run or model", "empty": "is no run and no model", "unfinished": "is unfinished"}
     assert expected[what] in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_own_code_runs_only_if_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A decoder from outside the package, for items of five channels."""
+    rng = np.random.default_rng(0)
+    for label in ("a", "b"):
+        Path("bands", label).mkdir(parents=True)
+        for number in range(10):
+            np.save(f"bands/{label}/{number}.npy", rng.random((32, 32, 5)).astype(np.float32))
+    Path("conf/dataset").mkdir(parents=True)
+    group = "defaults: [_base]\n_target_: own_inputs.BandFolder\nroot: bands\nimage_size: 32\n"
+    Path("conf/dataset/bands.yaml").write_text(group)
+    run = train("--config-dir=conf", "dataset=bands", "allow_targets=[own_inputs]", "strategy=finetune_all")
+    expected = list(csv.DictReader((run / "predictions.csv").open()))
+    files = [f"bands/{row['id']}" for row in expected]
+    capsys.readouterr()
+    assert main(["predict", str(run), *files]) == 2
+    assert "if you trust it, add --trust own_inputs." in capsys.readouterr().err
+    found = predicted(run, *files, "--raw", "--trust", "own_inputs")
+    assert [row["a"] for row in found] == [row["a"] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("ant", "ant"), ("../../x", ".._.._x"), ("..", "_"), ("", "_"), ("a/b\\c\n", "a_b_c_"), ("/etc", "_etc")],
+)
+def test_a_label_names_one_folder(label: str, name: str) -> None:
+    """A model from a stranger may not choose a place outside DIR."""
+    assert folder_name(label) == name

@@ -11,7 +11,7 @@ import numpy as np
 from headstart.api.guarding import in_one_sentence
 from headstart.errors import DataError
 from headstart.files import expanded, printable
-from headstart.models.answers import Answers, Question, flat
+from headstart.models.answers import ModelAnswers, Question, flat
 from headstart.models.asked import asked_images
 from headstart.models.loading import load_model
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class UsableModel:
     """A trained network that answers for new images. It needs neither the data nor the settings of its run."""
 
-    def __init__(self, directory: Path, device: str = "auto", allow: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, device: str = "auto", trust: Sequence[str] = ()) -> None:
         self.directory = directory
-        self.loaded = load_model(directory, device, allow)
+        self.loaded = load_model(directory, device, trust)
 
     @property
     def task(self) -> str:
@@ -39,6 +39,11 @@ class UsableModel:
     def names(self) -> list[str]:
         """Return the names of the classes, labels or numbers."""
         return list(self.loaded.description.output.names)
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences on what differs from the predictions of the run."""
+        return list(self.loaded.notes)
 
     @in_one_sentence
     def predict(
@@ -71,7 +76,7 @@ class UsableModel:
     def _answered(
         self, given: Any, raw: bool, conformal: float | None, batch_size: int | None
     ) -> Iterator[tuple[str | int, dict[str, Any]]]:
-        answers = Answers(self.loaded.description, Question(raw, conformal))
+        answers = ModelAnswers(self.loaded.description, Question(raw, conformal))
         names, undecoded = _collected(given)
         if not undecoded:
             raise DataError("There is no image to predict.")
@@ -87,9 +92,9 @@ class UsableModel:
 
 
 @in_one_sentence
-def model(directory: str | Path, device: str = "auto", allow: Sequence[str] = ()) -> UsableModel:
+def model(directory: str | Path, device: str = "auto", trust: Sequence[str] = ()) -> UsableModel:
     """Return the network of a run, or of a folder with model.json, ready to predict new images."""
-    return UsableModel(expanded(directory).absolute(), device, allow)
+    return UsableModel(expanded(directory).absolute(), device, trust)
 
 
 def _collected(given: Any) -> tuple[list[str | int], list[Any]]:

@@ -92,19 +92,19 @@ class SavedRun:
         return pd.read_csv(text, dtype=texts, keep_default_na=False, float_precision="round_trip")
 
     @in_one_sentence
-    def model(self, device: str = "auto", allow: Sequence[str] = ()) -> UsableModel:
+    def model(self, device: str = "auto", trust: Sequence[str] = ()) -> UsableModel:
         """Return the trained network, ready to predict new images.
 
-        ``allow`` names packages whose code the network may use, for your own parts.
+        ``trust`` names packages whose code the network may use, for your own parts.
         """
         from headstart.api.predicting import UsableModel
 
-        return UsableModel(self.directory, device, allow)
+        return UsableModel(self.directory, device, trust)
 
     @in_one_sentence
     def card(self, license: str = "unknown") -> str:
         """Return the model card, as ``headstart card`` writes it."""
-        from headstart.commands.card import card_of
+        from headstart.models.run_card import card_of
 
         return card_of(self.directory, license).text()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.errors import ConfigError, DataError
-from headstart.models.description import Calibration, ModelDescription, ModelOutput, Unlike
+from headstart.models.description import ModelDescription, ModelOutput, OutputCalibration, Unlike
 from headstart.statistics.conformal import prediction_sets, score_limit
 from headstart.targets.label_sets import labels_cell
 from headstart.targets.several import SEPARATOR, names_of
@@ -26,12 +26,14 @@ class Question:
     coverage: float | None = None
 
 
-class Output:
-    """One output of a network, which answers for images; ``columns`` are the columns of its outputs."""
+class AnsweredOutput:
+    """One output of a network, and how its values become answers."""
 
-    def __init__(self, task: str, names: Sequence[str], calibration: Calibration | None, question: Question) -> None:
+    def __init__(
+        self, task: str, names: Sequence[str], calibration: OutputCalibration | None, question: Question
+    ) -> None:
         self.task, self.names, self.question = task, list(names), question
-        self.calibration = calibration or Calibration()
+        self.calibration = calibration or OutputCalibration()
         self.limits: list[float] = []
         if question.coverage is not None and task in ("classification", NUMBERS):
             if not self.calibration.scores:
@@ -95,8 +97,16 @@ class Output:
         counts = np.stack([np.bincount(row, minlength=len(self.names)) for row in flat]) / flat.shape[1]
         return [{"shares": dict(zip(self.names, row, strict=True))} for row in counts.tolist()]
 
+    def _dense_regression(self, values: Tensor) -> list[Answer]:
+        flat = values.flatten(1).double()
+        ends = (flat.mean(dim=1), flat.amin(dim=1), flat.amax(dim=1))
+        return [
+            dict(zip(("mean", "lowest", "highest"), row, strict=True))
+            for row in zip(*(of.tolist() for of in ends), strict=True)
+        ]
 
-class Answers:
+
+class ModelAnswers:
     """The answers of a model, of one output or of several by name."""
 
     def __init__(self, description: ModelDescription, question: Question) -> None:
@@ -108,7 +118,7 @@ class Answers:
         if coverage is not None and output.task not in ("classification", NUMBERS, SEVERAL):
             raise ConfigError(f"--conformal: a model of task={output.task} gives no prediction sets; leave it out.")
         self.parts = {
-            name: Output(task, names, description.calibration.get(name), question)
+            name: AnsweredOutput(task, names, description.calibration.get(name), question)
             for name, task, names in outputs_of(output)
         }
 
@@ -131,11 +141,11 @@ class Answers:
 def outputs_of(output: ModelOutput) -> list[tuple[str, str, list[str]]]:
     """Return name, task and names of each output; the name of the only one is "". Raises DataError."""
     if output.task != SEVERAL:
-        if not hasattr(Output, f"_{output.task}"):
+        if not hasattr(AnsweredOutput, f"_{output.task}"):
             raise DataError(f"The model's task is '{output.task[:40]}', which this version does not know.")
         return [("", output.task, list(output.names))]
     found = [(name, task, names_of(name, output.names)) for name, task in output.parts.items()]
-    if not found or not all(names and hasattr(Output, f"_{task}") for _, task, names in found):
+    if not found or not all(names and hasattr(AnsweredOutput, f"_{task}") for _, task, names in found):
         raise DataError("The model does not say what its outputs are.")
     return found
 

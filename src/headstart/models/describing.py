@@ -29,11 +29,11 @@ from headstart.models.builders import name_of, part_of
 from headstart.models.description import (
     PARTS,
     BuiltPart,
-    Calibration,
     Inference,
     ModelDescription,
     ModelInput,
     ModelOutput,
+    OutputCalibration,
     Unlike,
     shortened,
 )
@@ -94,7 +94,9 @@ def write_model(
             prefix=prefix,
         ),
         weights={"file": BEST_CHECKPOINT, "sha256": weights},
-        calibration=calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
+        calibration={}
+        if data.gives_masks
+        else calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
         unlike=unlike,
         training={
             **{name: record.get(name) for name in ABOUT},
@@ -150,9 +152,9 @@ def described_output(data: ImageData) -> ModelOutput:
     )
 
 
-def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, Calibration]:
-    """Return the calibration of each output on validation; none for label images, whose outputs are not kept."""
-    if kind.name == "segmentation" or not len(outputs):
+def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, OutputCalibration]:
+    """Return the calibration of each output on validation."""
+    if not len(outputs):
         return {}
     count = len(outputs)
     found = kind.predicted([""] * count, targets[:count], outputs, names)
@@ -160,16 +162,16 @@ def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]
     return {name: made for name, part in parts.items() if (made := _calibration(part)) is not None}
 
 
-def _calibration(found: Any) -> Calibration | None:
+def _calibration(found: Any) -> OutputCalibration | None:
     """Return the calibration of one output; None where its predictions are no numbers."""
     if isinstance(found, ClassPredictions) and np.isfinite(found.probabilities).all():
         fitted = temperature(found.targets, found.probabilities)
         scores = class_scores(found.targets, scaled(found.probabilities, fitted))
-        return Calibration(fitted, scores=[_rounded_up(scores)], images=len(scores))
+        return OutputCalibration(fitted, scores=[_rounded_up(scores)], images=len(scores))
     if isinstance(found, LabelSetPredictions) and np.isfinite(found.values).all():
-        return Calibration(thresholds=thresholds_of(found, len(found.labels)).tolist(), images=len(found.ids))
+        return OutputCalibration(thresholds=thresholds_of(found, len(found.labels)).tolist(), images=len(found.ids))
     if isinstance(found, NumberPredictions) and np.isfinite(found.values).all():
-        return Calibration(scores=[_rounded_up(errors) for errors in found.errors.T], images=len(found.ids))
+        return OutputCalibration(scores=[_rounded_up(errors) for errors in found.errors.T], images=len(found.ids))
     return None
 
 
@@ -205,6 +207,7 @@ def _write_unlike(
     places = np.sort(generator("unlike", 0).permutation(len(data.train))[:count])
     images = data.train.without_views()
     device: Any = trainer.strategy.root_device
+    before = strategy.device
     strategy.to(device).eval()
     found = []
     for start in range(0, count, data.batch_size):
@@ -212,6 +215,7 @@ def _write_unlike(
         inputs = images.__getitems__(some.tolist()).inputs if stored is None else stored.take(some)
         with trainer.precision_plugin.forward_context():
             found.append(at_least_single(strategy.features(inputs.to(device), entry)).cpu())
+    strategy.to(before)
     train = torch.cat(found).half()
     if not train.isfinite().all():
         return None

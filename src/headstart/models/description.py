@@ -79,7 +79,7 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class OutputCalibration:
     """What validation says about the outputs.
 
     ``temperature`` divides the logits of classes. ``thresholds`` are those of labels. ``scores`` are the sorted scores
@@ -117,7 +117,7 @@ class ModelDescription:
     output: ModelOutput
     inference: Inference
     weights: Mapping[str, str]  # file, sha256
-    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by output; "" for the only one
+    calibration: Mapping[str, OutputCalibration] = field(default_factory=dict)  # by output; "" for the only one
     unlike: Unlike | None = None
     training: Mapping[str, Any] = field(default_factory=dict)  # run, strategy, data, metrics: for people
 
@@ -147,7 +147,7 @@ def read_description(folder: Path) -> ModelDescription:
 
 def description_of(content: Any) -> ModelDescription:
     """Return the description that the content of a model.json gives. Raises DataError for a wrong one."""
-    entry = Entry(content, "")
+    entry = CheckedEntry(content, "")
     if entry.value.get("format") != FORMAT:
         raise unreadable(MODEL_FILE, "it does not describe a model of headstart")
     version = entry.value.get("version")
@@ -172,7 +172,7 @@ def description_of(content: Any) -> ModelDescription:
     )
 
 
-class Entry:
+class CheckedEntry:
     """A mapping of model.json that is read value by value; each check names the key."""
 
     def __init__(self, value: Any, key: str) -> None:
@@ -186,9 +186,9 @@ class Entry:
         shown = repr(self.value.get(name))[:40]
         return unreadable(MODEL_FILE, f"{place} is {shown}, expected {expected}")
 
-    def below(self, name: str) -> "Entry":
+    def below(self, name: str) -> "CheckedEntry":
         """Return a mapping in this one."""
-        return Entry(self.value.get(name), f"{self.key}.{name}" if self.key else name)
+        return CheckedEntry(self.value.get(name), f"{self.key}.{name}" if self.key else name)
 
     def mapping(self, name: str, most: int = 10_000) -> dict[str, Any]:
         """Return a mapping as it is."""
@@ -257,7 +257,7 @@ def _numbers(found: Any, most: int, error: Any) -> list[float]:
     return [float(one) for one in found]
 
 
-def _part(entry: Entry) -> BuiltPart:
+def _part(entry: CheckedEntry) -> BuiltPart:
     builder = entry.text("builder")
     if not BUILDER.fullmatch(builder):
         raise entry.wrong("builder", "the name of a builder")
@@ -267,7 +267,7 @@ def _part(entry: Entry) -> BuiltPart:
     return BuiltPart(builder, settings)
 
 
-def _input(entry: Entry) -> ModelInput:
+def _input(entry: CheckedEntry) -> ModelInput:
     mean, std = entry.numbers("mean", 256), entry.numbers("std", 256)
     if not mean or len(mean) != len(std) or min(std) <= 0:
         raise entry.wrong("std", "as many numbers above 0 as there are means")
@@ -291,7 +291,7 @@ def _input(entry: Entry) -> ModelInput:
     )
 
 
-def _output(entry: Entry) -> ModelOutput:
+def _output(entry: CheckedEntry) -> ModelOutput:
     names = entry.texts("names", MOST_CLASSES)
     parts = entry.mapping("parts", MOST_PARTS)
     if not names or not all(isinstance(kind, str) and len(kind) <= LONGEST_NAME for kind in parts.values()):
@@ -299,7 +299,7 @@ def _output(entry: Entry) -> ModelOutput:
     return ModelOutput(entry.text("task"), names, parts, entry.mapping("primary"))
 
 
-def _inference(entry: Entry) -> Inference:
+def _inference(entry: CheckedEntry) -> Inference:
     return Inference(
         precision=entry.text("precision", 40),
         batch_norm=entry.text("batch_norm", 40),
@@ -311,24 +311,24 @@ def _inference(entry: Entry) -> Inference:
     )
 
 
-def _weights(entry: Entry) -> dict[str, str]:
+def _weights(entry: CheckedEntry) -> dict[str, str]:
     sha256 = entry.text("sha256")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise entry.wrong("sha256", "64 hexadecimal digits")
     return {"file": entry.one_of("file", *WEIGHT_FILES), "sha256": sha256}
 
 
-def _calibration(entry: Entry, output: ModelOutput) -> Calibration:
+def _calibration(entry: CheckedEntry, output: ModelOutput) -> OutputCalibration:
     thresholds = entry.numbers("thresholds", len(output.names))
     scores = entry.value.get("scores")
     if not isinstance(scores, list) or len(scores) > len(output.names):
         raise entry.wrong("scores", "lists of numbers")
-    lists = [Entry({"scores": one}, entry.key).sorted("scores", MOST_SCORES) for one in scores]
+    lists = [CheckedEntry({"scores": one}, entry.key).sorted("scores", MOST_SCORES) for one in scores]
     temperature = None if entry.value.get("temperature") is None else entry.number("temperature", 1e-6, 1e6)
-    return Calibration(temperature, thresholds, lists, entry.whole("images", 0, 2**40))
+    return OutputCalibration(temperature, thresholds, lists, entry.whole("images", 0, 2**40))
 
 
-def _unlike(entry: Entry) -> Unlike:
+def _unlike(entry: CheckedEntry) -> Unlike:
     distances = entry.sorted("distances", MOST_SCORES)
     return Unlike(
         entry.whole("neighbours", 1, 1000),

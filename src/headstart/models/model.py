@@ -35,7 +35,7 @@ AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.flo
 
 
 @dataclass(frozen=True)
-class Outputs:
+class NetworkOutputs:
     """The outputs of the network for some images."""
 
     positions: NDArray[np.int64]  # (N,) of the images
@@ -82,7 +82,7 @@ class Model:
         found = names or [str(path) if isinstance(path, Path) else str(place) for place, path in enumerate(paths)]
         return UnseenImages(found, paths, self.decoder)
 
-    def outputs(self, images: UnseenImages, batch_size: int | None = None) -> Iterator[Outputs]:
+    def outputs(self, images: UnseenImages, batch_size: int | None = None) -> Iterator[NetworkOutputs]:
         """Yield the outputs of all images in order, some at a time; memory does not grow with their number.
 
         They are computed as in the test pass of the run: by the same engine, in batches of the same size. So the same
@@ -95,7 +95,7 @@ class Model:
                 yield found
                 progress.advance(len(found.positions))
 
-    def _in_order(self, found: Iterable[Outputs]) -> Iterator[Outputs]:
+    def _in_order(self, found: Iterable[NetworkOutputs]) -> Iterator[NetworkOutputs]:
         if self.strategy.batch_norm != "batch":
             yield from found
             return
@@ -103,13 +103,13 @@ class Model:
         positions = np.concatenate([part.positions for part in parts])
         order = positions.argsort()
         distances = [part.distances for part in parts if part.distances is not None]
-        yield Outputs(
+        yield NetworkOutputs(
             positions[order],
             torch.cat([part.values for part in parts])[torch.from_numpy(order)],
             np.concatenate(distances)[order] if distances else None,
         )
 
-    def _batches(self, images: UnseenImages, size: int, is_given: bool) -> Iterator[Outputs]:
+    def _batches(self, images: UnseenImages, size: int, is_given: bool) -> Iterator[NetworkOutputs]:
         """Yield the outputs, by the engine of the run if it used one."""
         split = ImageSplit(images, np.zeros(len(images), dtype=np.int64), self.image_size)
         engine = self._engine(split) if self.description.inference.engine is not None else None
@@ -144,7 +144,7 @@ class Model:
             return prefix, make_engine("torch", work)
 
     @torch.inference_mode()
-    def _by_engine(self, split: ImageSplit, engine: Engine, entry: int, rows: int) -> Iterator[Outputs]:
+    def _by_engine(self, split: ImageSplit, engine: Engine, entry: int, rows: int) -> Iterator[NetworkOutputs]:
         keys: list[Key] = [(0, place) for place in range(len(split))]
         start = 0
         for stored in _regrouped(compute(split, keys, engine, "predicting"), rows):
@@ -156,7 +156,7 @@ class Model:
             start += len(stored)
 
     @torch.inference_mode()
-    def _through_the_network(self, split: ImageSplit, size: int) -> Iterator[Outputs]:
+    def _through_the_network(self, split: ImageSplit, size: int) -> Iterator[NetworkOutputs]:
         name = self.description.inference.test_views
         if name is not None:
             split = split.with_views(Pipeline([FixedViews(name)]), 0)
@@ -178,12 +178,12 @@ class Model:
             positions = batch.positions.numpy()
             yield self._found(positions, outputs, seen[0][: len(positions)])
 
-    def _found(self, positions: NDArray[np.int64], outputs: Tensor, features: Tensor) -> Outputs:
+    def _found(self, positions: NDArray[np.int64], outputs: Tensor, features: Tensor) -> NetworkOutputs:
         distances = None
         if self.known is not None and self.description.unlike is not None:
             self.known = self.known.to(features.device)
             distances = distances_to(self.known, at_least_single(features), self.description.unlike.neighbours)
-        return Outputs(positions, kept_of(self.strategy.task, outputs), distances)
+        return NetworkOutputs(positions, kept_of(self.strategy.task, outputs), distances)
 
 
 def _regrouped(parts: Generator[NDArray[Any], None, None], size: int) -> Iterator[NDArray[Any]]:
