@@ -57,7 +57,7 @@ def test_another_range_of_values_gives_the_same_inputs(low, high):
     torch.testing.assert_close(stored * scale + shift, normalize(images() / 255, IMAGENET.mean, IMAGENET.std))
     assert changed
     assert f"values from {low:g} to {high:g}" in note
-    drawn = replace(RGB, low=low, high=high).drawn(stored.permute(0, 2, 3, 1).numpy())
+    drawn = replace(RGB, low=low, high=high).for_display(stored.permute(0, 2, 3, 1).numpy())
     assert (drawn == images().permute(0, 2, 3, 1).numpy()).all()
 
 
