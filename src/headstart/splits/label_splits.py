@@ -44,5 +44,5 @@ def label_fold_of(targets: NDArray[Any], folds: int, fold: int, seed: int) -> tu
 
 
 def _columns(targets: NDArray[Any]) -> NDArray[np.int64]:
-    """Return labels (N, K) with a column for images without a label, which are spread evenly, too."""
+    """Return labels as 0 and 1, (N, K + 1). The last column marks images without a label, to spread them evenly too."""
     return np.column_stack([targets > 0, ~(targets > 0).any(axis=1)]).astype(np.int64)
