@@ -1,9 +1,9 @@
 """Declare the accepted values of each setting, once, in one table. Needs no torch.
 
-``check_leaves`` goes through the table before torch is imported; classes check their own parameters with
-``check_parameters`` and ``check_setting``, so both give the same sentence. A setting without a row is checked here for
-NaN and infinity only, and then by the class that takes it: for classes of other libraries by their annotations
-(``settings/arguments.py``).
+``check_leaves`` checks all settings before torch is imported. Classes check their own parameters with
+``check_parameters`` and ``check_setting``, so both give the same error. A setting without a row is checked here only
+for NaN and infinity, and later by its class; ``settings/arguments.py`` checks classes of other libraries by
+annotations.
 """
 
 import re
@@ -32,12 +32,18 @@ from headstart.settings.leaves import (
     whole,
 )
 
-LOGGED = (  # in every epoch, besides the primary metric of training and validation
+LOGGED = (  # each epoch, besides the primary metric of training and validation
     "validation/loss",
     "train/loss",
     "samples_per_second",
 )
-LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the rows describe arguments of these
+LIBRARIES = (
+    "headstart",
+    "torch",
+    "pytorch_lightning",
+    "torchvision",
+    "timm",
+)  # the table holds only for classes of these packages
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
@@ -59,14 +65,14 @@ BATCHES = optional(
     either(
         whole(1),
         Leaf(lambda value: isinstance(value, float) and 0 < value <= 1, ""),
-        words="a number of batches above 0, or a share of them such as 0.5",
+        words="a number of batches above 0, or a fraction of them such as 0.5",
     )
 )
 SIDE = optional(whole(1, 2**14), "a whole number above 0 and at most 16384, such as 64, or null")  # pixels
-IMAGES = optional(whole(1, such=", such as 64"))  # of each class
+IMAGES = optional(whole(1, such=", such as 64"))  # number of images of each class
 COLUMN = text("the name of a column")
 SEED = Leaf(is_whole, "a whole number")
-PART_OF_ALL = BETWEEN.expecting("a share between 0 and 1, such as 0.2")
+PART_OF_ALL = BETWEEN.expecting("a fraction between 0 and 1, such as 0.2")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 TIME = either(
@@ -95,7 +101,7 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "test_split": optional(text("the name of a split, such as val")),
     "folds": optional(whole(2), "a whole number above 1, such as 5, or null"),
     "fold": whole(0),
-    "crop_fraction": optional(number(0, 1, above=True), "a share above 0 and at most 1, or null"),
+    "crop_fraction": optional(number(0, 1, above=True), "a fraction above 0 and at most 1, or null"),
     "resize": one_of("crop", "squish", "pad").expecting("crop, squish or pad"),
     "bits": optional(whole(1, 32, such=", such as 12")),
     "on_error": one_of("raise", "skip"),
@@ -110,7 +116,7 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
-    "palette": optional(text("the path of a file with a colour and a name a line")),
+    "palette": optional(text("the path of a file with a colour and a name in each line")),
     "ignore_index": optional(whole(0, 65535, such=", such as 255")),
     "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
@@ -272,7 +278,7 @@ CALLBACKS = {  # of each callback
     "stopping_threshold": optional(number()),
     "divergence_threshold": optional(number()),
     "decay": BETWEEN,
-    "start": BELOW_ONE.expecting("a share of the epochs of at least 0 and below 1"),
+    "start": BELOW_ONE.expecting("a fraction of the epochs of at least 0 and below 1"),
     "save_top_k": whole(-1),
     **dict.fromkeys(("every_n_epochs", "every_n_train_steps"), optional(whole(0))),
 }  # fmt: skip
@@ -352,7 +358,7 @@ def check_leaves(settings: Mapping[str, Any]) -> None:
 
 
 def _check_group(group: str, rows: Mapping[str, Leaf], settings: Mapping[str, Any]) -> None:
-    """Check the settings of one group, unless they belong to a class from outside ``LIBRARIES``."""
+    """Check the settings of one group, unless its class is from a package outside ``LIBRARIES``."""
     if str(settings.get("_target_", "headstart")).partition(".")[0] not in LIBRARIES:
         return
     for name, value in settings.items():

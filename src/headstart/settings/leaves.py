@@ -1,4 +1,4 @@
-"""Describe the values of settings: a test, and the words for what was expected. Needs no torch."""
+"""Describe the values that a setting accepts: a test, and words for the error. Needs no torch."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,16 +15,16 @@ MISSING = "???"  # OmegaConf's mark of a setting without a value
 
 @dataclass(frozen=True)
 class Leaf:
-    """Describe the values that one setting accepts."""
+    """The values that one setting accepts."""
 
     fits: Callable[[Any], bool]
     expected: str  # follows "expected" in the error
     choices: tuple[str, ...] = ()  # the accepted words, if they are a closed list
-    kind: str = ""  # the name of the choices, as in "there is no such engine"
-    part: "Leaf | None" = None  # of each value of a mapping, which then has an error of its own
+    kind: str = ""  # the noun for a choice, as in "there is no such engine"
+    part: "Leaf | None" = None  # the leaf of each value of a mapping; the error then names the wrong value
 
     def expecting(self, words: str) -> "Leaf":
-        """Return a leaf with the same test and other words."""
+        """Return a leaf with the same test and these words in the error."""
         return replace(self, expected=words)
 
 
@@ -39,7 +39,7 @@ def is_number(value: object) -> bool:
 
 
 def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, below: bool = False) -> Leaf:
-    """Return the leaf of a number from ``low`` to ``high``; ``above`` and ``below`` exclude these two."""
+    """Return the leaf of a number from ``low`` to ``high``; ``above`` excludes ``low``, ``below`` excludes ``high``."""
 
     def fits(value: Any) -> bool:
         return (
@@ -122,7 +122,7 @@ def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None =
 
 
 def either(*leaves: Leaf, words: str = "") -> Leaf:
-    """Return the leaf of values that fit at least one of these."""
+    """Return the leaf of values that fit at least one of these leaves."""
     return Leaf(
         lambda value: any(leaf.fits(value) for leaf in leaves),
         words or ", or ".join(leaf.expected for leaf in leaves),
@@ -131,7 +131,7 @@ def either(*leaves: Leaf, words: str = "") -> Leaf:
 
 
 def optional(leaf: Leaf, words: str = "") -> Leaf:
-    """Return the leaf of null and of values that fit this one."""
+    """Return the leaf of null and of values that fit ``leaf``."""
     return replace(
         leaf, fits=lambda value: value is None or leaf.fits(value), expected=words or f"{leaf.expected}, or null"
     )
