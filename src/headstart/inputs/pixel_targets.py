@@ -20,8 +20,8 @@ class PixelTargets:
     """Targets (N, S, S) of a split, read from files on demand.
 
     Views transform a target with its image, so ``of_image`` returns it in the shape of the decoded image. ``files`` are
-    facts about the files, ``turns`` their EXIF orientations. If all files together have at most
-    ``KEPT_PIXELS``, values stay in memory once they are read.
+    facts about the files, ``turns`` their EXIF orientations. If all files together have at most ``KEPT_PIXELS``, values
+    stay in memory once they are read.
     """
 
     def __init__(
