@@ -51,7 +51,7 @@ def open_network(directory: Path, name: str) -> IO[bytes]:
         raise unreadable(name, error) from None
     except DAMAGE_ERRORS as error:
         file.close()
-        raise unreadable(name, f"it is no whole checkpoint: {error}") from None
+        raise unreadable(name, f"it is not a complete checkpoint: {error}") from None
     except BaseException:
         file.close()
         raise
@@ -83,7 +83,10 @@ def _check_archive(file: IO[bytes], name: str) -> None:
 
 
 class _PickleChecker(pickle._Unpickler):  # type: ignore[name-defined, misc]
-    """Checks the pickle of a checkpoint and creates no tensors. In Python, as the C version takes unlimited memory."""
+    """Checks the pickle of a checkpoint without creating tensors.
+
+    It extends the unpickler in Python, because the one in C can take unlimited memory.
+    """
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPERATIONS}  # type: ignore[attr-defined]
 

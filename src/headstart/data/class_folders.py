@@ -1,4 +1,4 @@
-"""Check that folders taken as classes are classes, and refuse those that look like splits, masks or labels."""
+"""Check class folders, and refuse folders that look like splits, masks or labels."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -163,12 +163,12 @@ def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
     if len(folders) < 2 or any(folder.images for folder in folders):
         return
     shared = set.intersection(*({one.name for one in folder.filled} for folder in folders))
-    telling = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
-    if len(telling) >= SHARED:
+    distinctive = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
+    if len(distinctive) >= SHARED:
         names = [folder.name for folder in folders]
         largest = max(folders, key=lambda folder: folder.image_count)
         raise DataError(
-            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(telling)}, so either may be"
+            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(distinctive)}, so either may be"
             f" the classes: name splits with dataset.splits={{train: {relative(largest.path, top)}, test: ...}}, or"
             f" classes with dataset.classes=[{_listed(names)}]."
         )

@@ -61,7 +61,7 @@ class DecodedImage:
 
     image: PixelArray
     content: bytes  # sha256 of the file, or of shape and pixels without a file
-    unused: tuple[str, ...] = ()  # such as "fourth band of %d TIFF files"
+    unused: tuple[str, ...] = ()  # phrases such as "fourth band of %d TIFF files"
     deep: bool = False  # whether its values had more than 8 bits
     clipped: bool = False  # whether some of these values are above the range
 
@@ -84,7 +84,7 @@ class Decoder:
     signature: ClassVar[Signature] = RGB
 
     def __call__(self, image: Undecoded) -> PixelArray:
-        """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""
+        """Return the image resized, (H, W, 3) uint8. Raises UnreadableError if it is not complete."""
         with raising_unreadable():
             return self._decode(read_whole(image) if isinstance(image, Path) else image)[0]
 
@@ -280,7 +280,7 @@ def _open(source: bytes | Image.Image | PixelArray, short_side: int | None) -> I
     if not 0 < image.width * image.height <= MOST_PIXELS:
         raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are decoded")
     if short_side is not None:
-        # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
+        # A JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. At least twice the wanted size keeps the details.
         image.draft("RGB", (2 * short_side, 2 * short_side))
     return image
 

@@ -16,7 +16,7 @@ from headstart.inputs.pixel_files import PixelFile, open_upright, upright
 
 Labels = NDArray[np.int16]
 IGNORED = -1  # a pixel without a class
-UNKNOWN = -2  # in tables of values: no class has this value
+UNKNOWN = -2  # marks a value without a class in ``LabelReader.table``
 MOST_CLASSES = 2**15
 NAMED = 3  # unknown values named in a message
 INDEX_MODES = ("1", "L", "P", "I;16", "I;16B", "I")  # of Pillow

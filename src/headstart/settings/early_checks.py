@@ -31,7 +31,7 @@ from headstart.settings.targets import check_packages, check_targets
 WHERE = one_of("auto", "workers", "device")
 TEST_VIEWS = optional(one_of("flip", "five_crop", "ten_crop"))
 BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are neither view nor mix
-REFERENCES = ("raw_pixels",)  # what training/references.py can compute
+REFERENCES = ("raw_pixels",)  # references that training/references.py computes
 TRUST = "allow_targets=[{package}]"  # the argument by which a user trusts a package
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups of a run
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")

@@ -14,6 +14,7 @@ from headstart.errors import ConfigError
 from headstart.settings.leaves import (
     SMALLEST_RATE,
     Leaf,
+    boolean,
     check_leaf,
     check_plain,
     either,
@@ -27,7 +28,6 @@ from headstart.settings.leaves import (
     optional,
     pair,
     text,
-    truth,
     unset,
     whole,
 )
@@ -49,7 +49,7 @@ BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and
 BELOW_ONE = number(0, 1, below=True)
 POSITIVE = number(0, above=True)
 NOT_NEGATIVE = number(0)
-MAYBE = optional(truth())
+MAYBE = optional(boolean())
 SIZE = matching(r"(?i)\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
 BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
 RATE = number(SMALLEST_RATE).expecting("a number above 0, such as 0.002")
@@ -82,8 +82,8 @@ TIME = either(
 
 ANY_GROUP = {
     "_target_": text("the class to make, as in headstart.strategies.HeadOnly"),
-    "_partial_": truth(),
-    "_recursive_": truth(),
+    "_partial_": boolean(),
+    "_recursive_": boolean(),
     "_convert_": one_of("none", "partial", "object", "all"),
 }
 DATASET = {  # rules.check_dataset adds the checks that concern several settings
@@ -105,10 +105,10 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "resize": one_of("crop", "squish", "pad").expecting("crop, squish or pad"),
     "bits": optional(whole(1, 32, such=", such as 12")),
     "on_error": one_of("raise", "skip"),
-    "near_duplicates": truth(),
-    "allow_outside": truth(),
+    "near_duplicates": boolean(),
+    "allow_outside": boolean(),
     "set_name": text("a name of torchvision's"),
-    "download": truth(),
+    "download": boolean(),
     "path_column": COLUMN,
     "label_column": COLUMN,
     "targets": optional(either(text(""), listed(text(""), "", distinct=True),
@@ -165,11 +165,11 @@ STRATEGY = {
     "layer_decay": number(0, 1, above=True),
     "stage_lr": optional(mapping("rates by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
     "lr_factor": POSITIVE,
-    "decay_norm_bias": truth(),
+    "decay_norm_bias": boolean(),
     "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch", kind="mode"),
     "batch_norm_images": whole(64),
-    "channels_last": truth(),
-    "tuned": truth(),
+    "channels_last": boolean(),
+    "tuned": boolean(),
     "train_stages": STAGE_NAMES,
     "stages": optional(whole(0)),
     "epochs_per_stage": whole(1),
@@ -181,7 +181,7 @@ STRATEGY = {
     "l2": STRENGTHS,
     "loss": one_of("logistic", "hinge", kind="loss"),
     "views": optional(whole(1)),
-    "refit": truth(),
+    "refit": boolean(),
     "neighbours": COUNTS,
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
@@ -216,7 +216,7 @@ OPTIMIZER = {
     "eps": NOT_NEGATIVE,
     "trust_coeff": POSITIVE,
     "max_grad_norm": optional(POSITIVE),
-    **dict.fromkeys("nesterov amsgrad maximize".split(), truth()),
+    **dict.fromkeys("nesterov amsgrad maximize".split(), boolean()),
     **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and gradients through steps
     **dict.fromkeys(("foreach", "fused"), MAYBE),
 }
@@ -240,11 +240,11 @@ TRAINER = {
     "num_nodes": whole(1),
     "strategy": optional(text("ddp or fsdp")),
     "precision": optional(one_of(*PRECISIONS, *SHORT_PRECISIONS, 64, 32, 16)),
-    "auto_batch": truth(),
+    "auto_batch": boolean(),
     "gradient_clip_val": optional(POSITIVE, "a number above 0, or null for no clipping"),
     "gradient_clip_algorithm": optional(one_of("norm", "value")),
     "accumulate_grad_batches": whole(1),
-    "deterministic": optional(either(truth(), one_of("warn"), words="true, false or warn")),
+    "deterministic": optional(either(boolean(), one_of("warn"), words="true, false or warn")),
     **dict.fromkeys((f"limit_{split}_batches" for split in ("train", "val", "test", "predict")), BATCHES),
     "overfit_batches": Leaf(lambda value: is_number(value) and value == 0, "0, as it would validate on training images;"
                             " use limit_train_batches"),
@@ -255,7 +255,7 @@ TRAINER = {
     **dict.fromkeys(("log_every_n_steps", "num_sanity_val_steps"), whole(0)),
     **dict.fromkeys(
         "inference_mode detect_anomaly sync_batchnorm use_distributed_sampler enable_autolog_hparams".split(),
-        truth(),
+        boolean(),
     ),
     **dict.fromkeys("benchmark enable_progress_bar enable_model_summary".split(), MAYBE),
     "enable_checkpointing": optional(one_of(True), "true, as the best epoch is chosen among checkpoints"),
@@ -273,7 +273,7 @@ CALLBACKS = {  # of each callback
     "patience": whole(0),
     "min_delta": number(),
     **dict.fromkeys("verbose strict check_finite log_rank_zero_only save_weights_only save_on_exception"
-                    " auto_insert_metric_name enable_version_counter".split(), truth()),
+                    " auto_insert_metric_name enable_version_counter".split(), boolean()),
     **dict.fromkeys(("check_on_train_epoch_end", "save_on_train_epoch_end"), MAYBE),
     "stopping_threshold": optional(number()),
     "divergence_threshold": optional(number()),
@@ -288,17 +288,17 @@ LOGGER = {  # of each logger
     "dir": text("a folder"),
 }
 FEATURES = {
-    "enabled": truth(),
+    "enabled": boolean(),
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
     "views": optional(whole(1), "the number of augmented views to cache per image, such as 4, or null for new ones"),
-    "refit": truth(),
+    "refit": boolean(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,
 }
 SWEEP = {
-    "skip_finished": truth(),
-    "resume": truth(),
+    "skip_finished": boolean(),
+    "resume": boolean(),
     "retry": whole(0),
     "checkpoint_share": SHARE,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 GROUP = "headstart"
 """Group of entry points: ``my_package = "my_package.parts"`` adds the classes and functions defined there."""
 CONFIG_FOLDER = "conf"
-"""Folder of config files in such a package."""
+"""Folder of config files in a package with such an entry point."""
 _TRUSTED: set[str] = set()
 
 
