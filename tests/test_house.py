@@ -35,6 +35,7 @@ ROOMS = [
     "reports",
     "sweeps",
     "robustness",
+    "models",
     "training",
     "analysis",
     "commands",

@@ -163,12 +163,12 @@ def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
     if len(folders) < 2 or any(folder.images for folder in folders):
         return
     shared = set.intersection(*({one.name for one in folder.filled} for folder in folders))
-    distinctive = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
-    if len(distinctive) >= SHARED:
+    typical = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
+    if len(typical) >= SHARED:
         names = [folder.name for folder in folders]
         largest = max(folders, key=lambda folder: folder.image_count)
         raise DataError(
-            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(distinctive)}, so either may be"
+            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(typical)}, so either may be"
             f" the classes: name splits with dataset.splits={{train: {relative(largest.path, top)}, test: ...}}, or"
             f" classes with dataset.classes=[{_listed(names)}]."
         )

@@ -45,19 +45,23 @@ class NearestNeighbours(nn.Module):
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
     def nearest(
-        self, x: Tensor, count: int, exclude_itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+        self,
+        x: Tensor,
+        count: int,
+        groups: Tensor | None = None,
+        on_chunk: Callable[[int], None] = lambda size: None,
     ) -> tuple[Tensor, Tensor]:
-        """Return cosines and labels of the nearest images, (N, count); row i may not be its own neighbour.
+        """Return cosines and labels of the nearest images, (N, count).
 
-        With ``exclude_itself``, ``x`` is the memory. ``on_chunk`` gets the number of rows of each finished chunk.
+        With ``groups`` (N,), ``x`` is the memory, and images of one group are no neighbours of each other: a group for
+        each image excludes the image itself. ``on_chunk`` gets the number of rows of each finished chunk.
         """
         cosines, labels = [], []
         memory = self.memory.float()  # the trainer may hold it in another precision
         for start in range(0, len(x), CHUNK):
             chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
-            if exclude_itself:
-                rows = torch.arange(len(chunk), device=chunk.device)
-                chunk[rows, rows + start] = -torch.inf
+            if groups is not None:
+                chunk[groups[start : start + CHUNK, None] == groups] = -torch.inf
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
             cosines.append(values)
             labels.append(self.labels[indices])
