@@ -26,6 +26,7 @@ MODULES = (
     "analysis/explain/mistakes.py",
     "records/curves.py",
     "records/pixel_files.py",  # label images as PNG
+    "trackers/base.py",
     "tasks/segmentation.py",  # label images in one byte a pixel
     "records/robustness_file.py",  # bits
     "backbones/weights.py",  # bytes of tensors
@@ -57,7 +58,7 @@ def test_another_range_of_values_gives_the_same_inputs(low, high):
     torch.testing.assert_close(stored * scale + shift, normalize(images() / 255, IMAGENET.mean, IMAGENET.std))
     assert changed
     assert f"values from {low:g} to {high:g}" in note
-    drawn = replace(RGB, low=low, high=high).drawn(stored.permute(0, 2, 3, 1).numpy())
+    drawn = replace(RGB, low=low, high=high).for_display(stored.permute(0, 2, 3, 1).numpy())
     assert (drawn == images().permute(0, 2, 3, 1).numpy()).all()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.csv_file import Columns, CsvFile, ListedRow
-from headstart.data.listed import Listed
+from headstart.data.listed import ListedFiles
 from headstart.data.table import ListTable
 from headstart.errors import DataError
 from headstart.files import printable
@@ -99,7 +99,7 @@ class ImageMask(CsvFile):
 
     def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
         """Return the rows with the names of their images, and keep the masks. Raises DataError for a missing mask."""
-        listed = Listed(base)
+        listed = ListedFiles(base)
         rows = super()._with_files(table, rows, base)
         for row in rows:
             name = listed.file_of(row.cells[0])

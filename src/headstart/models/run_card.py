@@ -18,7 +18,7 @@ def card_of(directory: Path, license_name: str = UNKNOWN) -> ModelCard:
     """Return the card of a run. Raises DataError for a run that has not finished or cannot be read."""
     if not LICENSE.fullmatch(license_name):
         raise ConfigError(
-            f"The licence {license_name!r} is not known; expected a name as on the hub, such as apache-2.0."
+            f"The licence {license_name!r} is not known; expected a hub name in small letters, such as apache-2.0."
         )
     record = read_record(directory)
     found = read_run(record.directory)

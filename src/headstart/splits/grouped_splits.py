@@ -22,9 +22,10 @@ def split_off_groups(
 ) -> tuple[Indices, Indices]:
     """Return positions that stay and positions split off; every group is in one of them.
 
-    Of every class, at least ``keep`` groups stay, or all if it has fewer. The split-off part holds as many classes as
-    possible; then its fraction of the images is as near ``fraction`` as possible. Raises DataError if no group can be
-    split off.
+    At least ``keep`` groups of every class stay, or all if it has fewer. The part that is split off holds as many
+    classes as possible; among such parts, its fraction of the images is as near ``fraction`` as possible.
+
+    Raises DataError if no group can be split off.
     """
     names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     if len(names) < 2:
@@ -103,12 +104,12 @@ def shared_groups(splits: Mapping[str, Collection]) -> list[str]:
     return found
 
 
-def grouped_text(what: str, off: Collection, of: int, class_names: Sequence[str]) -> str:
-    """Return what fraction of ``of`` images a split of whole groups holds, and which classes it lacks."""
+def grouped_text(what: str, off: Collection, total: int, class_names: Sequence[str]) -> str:
+    """Return a phrase on a split of whole groups: its fraction of ``total`` images, its groups, its missing classes."""
     count = len(set(off.groups or ()))
     missing = [name for label, name in enumerate(class_names) if label not in off.targets]
     lacks = f", none of class {', '.join(missing)}" if missing else ""
-    return f"{what}: {100 * len(off) / of:.0f} % of images in {count} group{'' if count == 1 else 's'}{lacks}"
+    return f"{what}: {100 * len(off) / total:.0f} % of images in {count} group{'' if count == 1 else 's'}{lacks}"
 
 
 def _candidates(
@@ -135,7 +136,7 @@ def _candidates(
 
 
 def spread_groups(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
-    """Return the part of each position, (N,), with whole groups and classes spread as evenly as groups allow."""
+    """Return the part number of each position, (N,). Groups stay whole; classes are spread as evenly as that allows."""
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
 
     result = np.empty(len(targets), dtype=np.int64)

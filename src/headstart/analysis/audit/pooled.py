@@ -44,7 +44,7 @@ class PooledImages:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return an image as people see it, uint8 (H, W, 3)."""
         images, place = self._place(index)
-        return images.decoder.signature.drawn(images[place])
+        return images.decoder.signature.for_display(images[place])
 
     def path(self, index: int) -> str:
         """Return the file of an image; empty if it has none."""
