@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import Aim, OnRow, Probe, ignore
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, ignore
 from headstart.tasks.heads import LinearHead
 
 
-class Task(Aim, Protocol):
+class Task(ProbeTask, Protocol):
     """Head, loss and metrics for one kind of target.
 
     ``outputs`` (N, ...) come from the head. Targets are what the data set gives, or what ``soft`` makes of them.
@@ -66,7 +66,7 @@ class Task(Aim, Protocol):
         """Return a linear model on features, with the L2 strength that is best on validation."""
 
 
-class PixelTask(Aim, Protocol):
+class PixelTask(ProbeTask, Protocol):
     """The part of a task with a value for each pixel that differs from others: its outputs are too large to be kept."""
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
