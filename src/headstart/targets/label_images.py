@@ -10,7 +10,7 @@ from headstart.inputs.collection import Targets
 from headstart.targets.labels import classes_text
 from headstart.targets.rules import Cells
 
-IMBALANCED = 3  # least ratio of pixels in the largest and in the smallest class
+IMBALANCED = 3  # a hint is given if the largest class has this many times the pixels of the smallest
 
 
 class LabelImageRules:

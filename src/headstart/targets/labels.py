@@ -21,7 +21,7 @@ MOST = 0.5  # least fraction of images with several labels that is refused
 MANY_NUMBERS = 4  # different labels with decimals that are refused as numbers; fewer may be classes, such as doses
 MANY_WHOLE = 10  # different whole numbers that are refused if they have fewer than two images each on average
 NAMED = 3  # labels named in a message
-IMBALANCED = 3  # least ratio of images in the largest and in the smallest class
+IMBALANCED = 3  # classes are imbalanced if the largest has this many times the images of the smallest
 
 
 def suspicious_labels(counts: Mapping[str, int]) -> list[str]:

@@ -20,9 +20,9 @@ from headstart.targets.labels import (
 
 Cells = Sequence[Sequence[str]]  # the cells of each row
 
-LARGEST = 1e38  # number accepted, as networks compute in 32 bits
+LARGEST = 1e38  # numbers must be smaller, as networks compute in 32 bits
 MOST_STRATA = 5  # ranges of numbers that splits hold in equal shares
-LEAST_IN_STRATUM = 10  # images in a range; few images have fewer ranges
+LEAST_IN_STRATUM = 10  # images in a range; with few images, there are fewer ranges
 
 
 class TargetRules(Protocol):
