@@ -35,9 +35,11 @@ ROOMS = [
     "reports",
     "sweeps",
     "robustness",
+    "models",
     "training",
     "analysis",
     "commands",
+    "api",
 ]
 LARGEST_CLASS = 300  # lines
 LARGEST_ROOM = 2600  # lines

@@ -42,7 +42,8 @@ def test_the_directory_is_complete(finished: Path) -> None:
     boards = {"tensorboard", *(f"tensorboard/{split}" for split in ("train", "validation", "test"))}
     assert found == boards | {
         "config.yaml", "run.json", "metrics.csv", "predictions.csv", "validation_predictions.csv", "run.log",
-        "packages.txt", "checkpoints", "checkpoints/best.ckpt",
+        "packages.txt", "checkpoints", "checkpoints/best.ckpt", "checkpoints/model.json",
+        "checkpoints/model_features.safetensors",
     }  # fmt: skip
     assert finished.name.startswith("textures-efficientnet_lite0-finetune_lower-seed0-")
     assert "finetune" in (finished / "run.log").read_text().lower()

@@ -24,20 +24,31 @@ def write_label_images(
 
     A file is named after the row of predictions.csv, from 0, and the image: 00007_lake.png.
     """
-    palette = [channel for colour in colours for channel in colour]
     for place, values in zip(_places(directory, ids), labels, strict=False):
-        if len(colours) <= 256:
-            image = Image.fromarray(values.astype(np.uint8), "P")
-            image.putpalette(palette)
-        else:
-            image = Image.fromarray(values.astype(np.uint16))
-        write_atomically(place.with_suffix(".png"), _content(image, "PNG"))
+        write_label_image(place, values, colours)
+
+
+def write_label_image(place: Path, values: NDArray[Any], colours: Sequence[tuple[int, int, int]]) -> Path:
+    """Write one label image (H, W) to a path without suffix, as ``write_label_images`` does; return its path."""
+    if len(colours) <= 256:
+        image = Image.fromarray(values.astype(np.uint8), "P")
+        image.putpalette([channel for colour in colours for channel in colour])
+    else:
+        image = Image.fromarray(values.astype(np.uint16))
+    write_atomically(path := place.with_suffix(".png"), _content(image, "PNG"))
+    return path
 
 
 def write_number_images(directory: Path, ids: Sequence[str], numbers: NDArray[np.float32]) -> None:
     """Write numbers (N, H, W) as TIFF files of floats, named as label images are."""
     for place, values in zip(_places(directory, ids), numbers, strict=False):
-        write_atomically(place.with_suffix(".tiff"), _content(Image.fromarray(values), "TIFF"))
+        write_number_image(place, values)
+
+
+def write_number_image(place: Path, values: NDArray[np.float32]) -> Path:
+    """Write numbers (H, W) as a TIFF file of floats to a path without suffix; return its path."""
+    write_atomically(path := place.with_suffix(".tiff"), _content(Image.fromarray(values), "TIFF"))
+    return path
 
 
 def write_pixel_figure(directory: Path, stem: str, figure: Image.Image) -> None:
@@ -53,7 +64,12 @@ def _places(directory: Path, ids: Sequence[str]) -> Iterator[Path]:
     folder = directory / PIXEL_FOLDER
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(ids[:MOST_IMAGES]):
-        yield folder / f"{number:05d}_{_plain(name)}"
+        yield folder / pixel_file(number, name)
+
+
+def pixel_file(number: int, name: str) -> str:
+    """Return the name without suffix of the file of an image: 00007_lake."""
+    return f"{number:05d}_{_plain(name)}"
 
 
 def _plain(name: str) -> str:

@@ -46,20 +46,24 @@ class NearestNeighbours(nn.Module):
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
     def nearest(
-        self, x: Tensor, count: int, exclude_itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+        self,
+        x: Tensor,
+        count: int,
+        groups: Tensor | None = None,
+        on_chunk: Callable[[int], None] = lambda size: None,
     ) -> tuple[Tensor, Tensor]:
         """Return cosines and labels of the nearest images, (N, count), for features (N, D).
 
-        With ``exclude_itself``, ``x`` are the stored images in their order, and no image is its own neighbour.
-        ``on_chunk`` gets the number of rows of each finished chunk.
+        With ``groups`` (N,), ``x`` are the stored images in their order, and images of the same group are no
+        neighbours: a group for each image excludes only the image itself. ``on_chunk`` gets the number of rows of each
+        finished chunk.
         """
         cosines, labels = [], []
         memory = self.memory.float()  # a trainer may have converted it to another precision
         for start in range(0, len(x), CHUNK):
             chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
-            if exclude_itself:
-                rows = torch.arange(len(chunk), device=chunk.device)
-                chunk[rows, rows + start] = -torch.inf
+            if groups is not None:
+                chunk[groups[start : start + CHUNK, None] == groups] = -torch.inf
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
             cosines.append(values)
             labels.append(self.labels[indices])

@@ -66,7 +66,7 @@ def grouped_fold_of(
         raise DataError(f"dataset.folds={folds}: there are only {len(names)} groups; each fold needs one.")
     if (largest := int(np.bincount(targets).max())) < folds:
         raise DataError(f"dataset.folds={folds}: the largest class has only {largest} images; use fewer folds.")
-    part = _parts(targets, number, folds, stream("group fold", seed))
+    part = spread_groups(targets, number, folds, stream("group fold", seed))
     for inside in range(folds):
         if not (part == inside).any():
             raise DataError(f"dataset.folds={folds}: fold {inside} would hold no group; use fewer folds.")
@@ -122,7 +122,7 @@ def _candidates(
         near = Fraction(fraction).limit_denominator(most)
         parts = max(2, near.denominator)
         taken = min(max(1, round(fraction * parts)), parts - 1)
-        part = _parts(targets, number, parts, stream(f"group split {what}", seed))
+        part = spread_groups(targets, number, parts, stream(f"group split {what}", seed))
         of_group = np.zeros(groups, dtype=np.int64)
         of_group[number] = part
         ring = generator(f"group parts {what}", seed).permutation(parts)
@@ -134,7 +134,7 @@ def _candidates(
         yield np.array([group])
 
 
-def _parts(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
+def spread_groups(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
     """Return the part of each position, (N,), with whole groups and classes spread as evenly as groups allow."""
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
 

@@ -23,6 +23,8 @@ from headstart.features.frozen_data import FrozenData
 from headstart.files import write_atomically
 from headstart.interrupt import Interrupted, listening
 from headstart.kinds import SeveralKind
+from headstart.models.describing import write_model
+from headstart.models.unlike import watched_head
 from headstart.records import provenance
 from headstart.records.lock import RunLock
 from headstart.records.manifest import REPEATS, Manifest, UnwrittenManifest
@@ -231,6 +233,7 @@ class Outputs:
 
     validation: Tensor
     test: Tensor
+    features: Tensor  # of some validation images, (M, D)
     metrics: dict[str, float] = field(default_factory=dict)  # of the saved outputs
 
 
@@ -272,6 +275,8 @@ def train_and_test(
     metrics = _metrics(parts, tested, epoch)
     if ranks.leads():
         manifest.content["references"] = references
+        record, row = {**manifest.content, "metrics": metrics}, parts.loggers[0].rows[epoch]
+        write_model(config, parts.strategy, parts.data, parts.trainer, cached, tested, record, row, directory)
         _finish(config, parts, manifest, epoch, metrics, watch.seconds, start - parts.keep.earlier_seconds)
         drop_intermediate(directory / CHECKPOINT_FOLDER)
     return metrics[f"validation/{parts.strategy.task.primary}"]
@@ -350,13 +355,15 @@ def _test(
         if views
         else [source.val_dataloader(mixed), source.test_dataloader(mixed)]
     )
-    predicted = trainer.predict(strategy, dataloaders=validation)
+    with watched_head(strategy) as seen:
+        predicted = trainer.predict(strategy, dataloaders=validation)
     with watch.running():
         strategy.refit()
     if ranks.leads():
         keep_network(strategy, epoch, directory / CHECKPOINT_FOLDER)
     trainer.test(strategy, dataloaders=test, verbose=False)
-    return Outputs(in_order(ranks.gathered(predicted)), strategy.test_outputs, dict(strategy.tested))  # type: ignore[arg-type]
+    outputs = in_order(ranks.gathered(predicted))  # type: ignore[arg-type]
+    return Outputs(outputs, strategy.test_outputs, seen.values(), dict(strategy.tested))
 
 
 def _features_entry(cached: FrozenData | None) -> dict[str, Any] | None:

@@ -12,9 +12,11 @@ from conftest import SMALLEST, TINY
 
 from headstart.analysis.explain.grad_cam import explain_classes
 from headstart.analysis.explain.mistakes import choose
-from headstart.analysis.explain.network import Rebuilt, read_checkpoint, rebuild, settings_of, tolerance
+from headstart.analysis.explain.network import Rebuilt, rebuild, settings_of, tolerance
 from headstart.cli import main
 from headstart.errors import ConfigError, DataError
+from headstart.models.loading import read_checkpoint
+from headstart.records.names import BEST_NETWORK
 from headstart.records.runs import Run, read_run
 from headstart.settings.configs import choices
 
@@ -151,7 +153,7 @@ def test_a_checkpoint_of_odd_content_is_refused(content: dict, reason: str, tmp_
     (tmp_path / "checkpoints").mkdir()
     torch.save(content, tmp_path / "checkpoints" / "best.ckpt")
     with pytest.raises(DataError, match=rf"best\.ckpt cannot be read \({reason}"):
-        read_checkpoint(tmp_path)
+        read_checkpoint(tmp_path, BEST_NETWORK)
 
 
 def test_coarse_arithmetic_is_allowed_for() -> None:

@@ -1,6 +1,5 @@
 """Rebuild the network of a finished run from config.yaml and best.ckpt, and check it against predictions.csv."""
 
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
-from headstart.boundary.opening import first_line, unreadable
-from headstart.boundary.tensors import open_network
+from headstart.boundary.opening import first_line
 from headstart.data import ImageData
 from headstart.data.batches import Mixed
 from headstart.devices import processes
@@ -24,6 +22,7 @@ from headstart.features.compute import ahead
 from headstart.files import expanded
 from headstart.kinds.class_predictions import ClassPredictions
 from headstart.kinds.classification import ClassKind
+from headstart.models.loading import read_checkpoint
 from headstart.precision import at_least_single
 from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
@@ -44,7 +43,6 @@ UNUSED = ("logger", "callbacks", "features", "references", "sweep")
 CLOSE = 1e-4  # largest difference between probabilities of the same 32-bit network
 COARSE = 1e-2  # the same with 8 or 11 bits: mixed precision, and convolutions on GPUs (TF32)
 NO_TIE = 1e-5  # rounding may swap cosines that differ by less
-BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
 
 
 @dataclass
@@ -197,7 +195,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
-    content = read_checkpoint(run.directory)
+    content = read_checkpoint(run.directory, BEST_NETWORK)
     data = compose.make_data(config)
     augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
@@ -236,19 +234,6 @@ def settings_of(directory: Path, root: Path | None = None, trusted: Sequence[str
     if root is None and (found := places_read(config)):
         print(f"{directory.name}: reads {', '.join(found)}", flush=True)
     return config
-
-
-def read_checkpoint(directory: Path) -> dict[str, Any]:
-    """Return ``epoch`` and ``state_dict`` of a run's best.ckpt without unpickling code. Raises DataError."""
-    with open_network(directory, BEST_NETWORK) as file:
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            epoch, state = int(content["epoch"]), dict(content["state_dict"])
-            if not all(isinstance(key, str) for key in state):
-                raise ValueError("its tensors have no names")
-        except BROKEN as error:
-            raise unreadable(BEST_NETWORK, error) from None
-    return {"epoch": epoch, "state_dict": state}
 
 
 def load(strategy: Strategy, content: Mapping[str, Any], run: Run) -> None:

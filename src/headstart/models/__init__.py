@@ -1,0 +1,1 @@
+"""Trained networks that describe themselves: model.json written, checked and read, networks rebuilt from it."""
