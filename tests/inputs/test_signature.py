@@ -16,17 +16,18 @@ from headstart.strategies.head_only import HeadOnly
 
 IMAGENET = replace(PREPROCESSING, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # Rooms that make or distort RGB images, and modules that show images to people or read memory byte by byte.
-ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports")
+ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports", "trackers")
 MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
     "training/batch_images.py",
     "analysis/augmented_images.py",
+    "analysis/audit/pooled.py",  # thumbnails
+    "api/predicting.py",  # what a user may give
     "analysis/explain/grad_cam.py",
     "analysis/explain/mistakes.py",
     "records/curves.py",
     "records/pixel_files.py",  # label images as PNG
-    "trackers/base.py",
     "tasks/segmentation.py",  # label images in one byte a pixel
     "records/robustness_file.py",  # bits
     "backbones/weights.py",  # bytes of tensors
