@@ -4,8 +4,7 @@
 Each is loaded at its first use, so the import itself loads no library.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers take it as true; typing itself need not be imported
 if TYPE_CHECKING:
     from typing import Any
 

@@ -177,4 +177,4 @@ def test_what_has_no_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["card", str(tmp_path / "gone")]) == 2
     good = write_run(tmp_path / "runs", "ridge", 1, 0.5)
     assert main(["card", str(good), "--license", "My licence"]) == 2
-    assert "expected a name of the hub" in capsys.readouterr().err
+    assert "expected a hub name" in capsys.readouterr().err
