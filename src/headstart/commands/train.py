@@ -46,7 +46,7 @@ from headstart.sweeps.beginning import Sweep, SweepRefused, end_sweep, follows, 
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 
 if TYPE_CHECKING:
-    from headstart.commands.jobs import Result
+    from headstart.training.jobs import Result
 
 WITH_VALUE = (  # Hydra's flags that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
@@ -291,8 +291,8 @@ def start(
     config = resolved(config)
     trusted = check_early(config, overrides)
     with _importing():
-        from headstart.commands.jobs import run_or_skip
         from headstart.settings.targets import check_targets
+        from headstart.training.jobs import run_or_skip
 
         check_targets(OmegaConf.to_container(config), trusted, TRUST)
     return run_or_skip(config, folder, choices, overrides, in_sweep)
