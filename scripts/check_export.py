@@ -104,6 +104,8 @@ def compared(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> tuple
             for group, unit in (("probabilities", 1.0), ("values", size), ("shares", 1.0)):
                 for name, value in one.get(group, {}).items():
                     largest = max(largest, abs(value - other[group][name]) / unit)
+            for name in {"mean", "lowest", "highest"} & one.keys():
+                largest = max(largest, abs(one[name] - other[name]) / max(abs(other["highest"]), abs(other["lowest"])))
             if isinstance(one.get("label"), str) and one["label"] != other["label"]:
                 top = sorted(other["probabilities"].values())
                 wrong += top[-1] - top[-2] > 1e-3

@@ -274,7 +274,7 @@ def images(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[
 
 def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple[str, Outcome]]:
     """Yield the name and outcome of each odd command."""
-    for name in ("headstart.commands.train", "headstart.commands.jobs", "skimage.io", "timm"):  # once for all children
+    for name in ("headstart.commands.train", "headstart.training.jobs", "skimage.io", "timm"):  # once for all children
         importlib.import_module(name)
 
     for number in range(first, first + count):
@@ -286,7 +286,7 @@ def configs(first: int, count: int, seed: int, seconds: float) -> Iterator[tuple
 def whole_runs(folder: Path, seconds: float) -> None:
     """Make two small runs, one with all optional files, and import the modules that commands on them need."""
     for name in (
-        "headstart.commands.jobs",
+        "headstart.training.jobs",
         "headstart.commands.reproduce",
         "headstart.commands.report",
         "skimage.io",

@@ -28,7 +28,7 @@ import pytest
 
 # The imports of a run, except for modules that start threads, which a copy would not have.
 USUAL = (
-    "headstart.commands.jobs, headstart.commands.train, headstart.training.progress, headstart.cli, skimage.io, timm"
+    "headstart.training.jobs, headstart.commands.train, headstart.training.progress, headstart.cli, skimage.io, timm"
 )
 MOST = 1 << 16  # bytes of a request
 

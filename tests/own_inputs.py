@@ -13,7 +13,7 @@ import torch
 from headstart.data import ImageData
 from headstart.errors import DataError
 from headstart.inputs.collection import Collection, Undecoded
-from headstart.inputs.decoding import Decoder, Read, raising_unreadable, read_whole
+from headstart.inputs.decoding import DecodedImage, Decoder, raising_unreadable, read_whole
 from headstart.inputs.signature import Signature
 
 BANDS = Signature("band array", channels=5, low=0, high=1, dtype=torch.float32, views=False)
@@ -25,7 +25,7 @@ class BandDecoder(Decoder):
 
     signature: ClassVar[Signature] = BANDS
 
-    def read(self, image: Undecoded) -> Read:
+    def read(self, image: Undecoded) -> DecodedImage:
         """Return float32 (S, S, 5)."""
         assert isinstance(image, Path)
         content = read_whole(image)
@@ -37,7 +37,7 @@ class BandDecoder(Decoder):
             sized = np.dstack([cv2.resize(band, size, interpolation=cv2.INTER_AREA) for band in values.T]).swapaxes(
                 0, 1
             )
-        return Read(sized, hashlib.sha256(content).digest())
+        return DecodedImage(sized, hashlib.sha256(content).digest())
 
 
 class BandFolder(ImageData):

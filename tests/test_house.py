@@ -40,6 +40,7 @@ ROOMS = [
     "training",
     "analysis",
     "commands",
+    "api",
 ]
 LARGEST_CLASS = 300  # lines
 LARGEST_ROOM = 2600  # lines

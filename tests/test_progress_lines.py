@@ -207,7 +207,7 @@ def test_a_fit_shows_strength_and_iteration(
 def test_neighbours_are_counted_by_chunks() -> None:
     train, sizes = features(2500), []
     memory = NearestNeighbours(train.values, train.targets, 20, 3, 0.07)
-    memory.nearest(train.values, 3, exclude_itself=True, on_chunk=sizes.append)
+    memory.nearest(train.values, 3, torch.arange(len(train.values)), on_chunk=sizes.append)
     assert sizes == [1024, 1024, 452]
 
 

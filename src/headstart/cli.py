@@ -15,6 +15,7 @@ HELP = """headstart: transfer-learning experiments on images
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart predict RUN IMAGE ...  predict new images with the network of a run; sort them into folders
   headstart export RUN --to FORMAT  write the network for other programs: onnx, torchscript, timm, ...
+  headstart card RUN              write the model card of a run, for a hub or a colleague
   headstart board DIR ...         show runs, and their means by strategy, in TensorBoard
   headstart evaluate RUN ...      test runs again; on corrupted images with --corruptions
   headstart explain RUN ...       show mistakes, Grad-CAM maps, and the features in two dimensions
@@ -23,6 +24,7 @@ HELP = """headstart: transfer-learning experiments on images
   headstart inspect backbone=NAME list a network's stages, and which of them each strategy trains
   headstart inspect layers ...    find the stage of a network that transfers best to a data set
   headstart inspect augmentation  draw augmented training images in a grid
+  headstart audit key=value ...   find likely wrong labels, duplicates and outliers in a data set
   headstart policy key=value ...  search an augmentation that makes training images like validation images
   headstart features list|clear   list or remove the features cached for later runs
   headstart --version
@@ -34,12 +36,14 @@ COMMANDS = {
     "report": "headstart.commands.report:report",
     "predict": "headstart.commands.predict:predict",
     "export": "headstart.commands.export:export",
+    "card": "headstart.commands.card:card",
     "board": "headstart.commands.board:board",
     "evaluate": "headstart.commands.evaluate:evaluate",
     "explain": "headstart.commands.explain:explain",
     "reproduce": "headstart.commands.reproduce:reproduce",
     "diff": "headstart.commands.diff:diff",
     "inspect": "headstart.commands.inspect:inspect",
+    "audit": "headstart.commands.audit:audit",
     "policy": "headstart.commands.policy:policy",
     "features": "headstart.commands.features:features",
 }

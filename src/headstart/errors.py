@@ -8,6 +8,10 @@ from pathlib import Path
 class HeadstartError(Exception):
     """A request that cannot be fulfilled; the message says what was wrong and what is valid."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback (a protocol of IPython)."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(HeadstartError):
     """A wrong setting or combination of settings."""

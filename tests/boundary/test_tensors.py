@@ -107,7 +107,7 @@ BAD = {
     "cut": (WHOLE[:-100], "File is not a zip file"),
     "compressed": (changed(lambda name, old: old + b"\0" * 10**6, zipfile.ZIP_DEFLATED), "compressed"),
     "twice": (twice(saved({"x": torch.zeros(10_000)})), "larger than the file"),
-    "no pickle": (changed(lambda name, old: old).replace(b"data.pkl", b"date.pkl"), "no whole checkpoint"),
+    "no pickle": (changed(lambda name, old: old).replace(b"data.pkl", b"date.pkl"), "not a complete checkpoint"),
     "storage cut": (changed(lambda name, old: old[:8] if name.endswith("/0") else old), "storage 0 is cut off"),
     "more than the storage": (with_pickle(tensor_of(10**9, 6)), "storage 0 is cut off"),
     "negative": (with_pickle(tensor_of(-1, 6)), "storage 0 is cut off"),
@@ -118,8 +118,8 @@ BAD = {
     "code": (with_pickle(b"\x80\x02cos\nmkdir\nX\x05\x00\x00\x00owned\x85R."), "names os.mkdir"),
     "memory": (with_pickle(b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R."), "names"),
     "a long memo": (with_pickle(b"\x80\x02Nr\xff\xff\xff\x7f."), None),
-    "bytearray": (with_pickle(b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"x."), "no whole checkpoint"),
-    "no end": (with_pickle(b"\x80\x02}" * 1000), "no whole checkpoint"),
+    "bytearray": (with_pickle(b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"x."), "not a complete checkpoint"),
+    "no end": (with_pickle(b"\x80\x02}" * 1000), "not a complete checkpoint"),
     "old format": (pickle.dumps({"epoch": 1, "state_dict": {}}), "File is not a zip file"),
 }  # fmt: skip
 

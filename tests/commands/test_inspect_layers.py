@@ -144,7 +144,7 @@ def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None
         (["head=mlp", "head.dropout=0"], r"use head=linear, not head=mlp"),
         (["head.pooling=mean"], r"head.pooling=mean: there is no such pooling"),
         (["head.stages=[stage9]"], r"head.stages: efficientnet_lite0 has no stage 'stage9'"),
-        (["dataset.validation_fraction=2"], r"dataset.validation_fraction=2: expected a share between 0 and 1"),
+        (["dataset.validation_fraction=2"], r"dataset.validation_fraction=2: expected a fraction between 0 and 1"),
     ],
 )
 def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

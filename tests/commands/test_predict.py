@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 from made_lists import list_of_labels, list_of_numbers, list_of_several
-from made_masks import write_masks
+from made_masks import write_masks, write_numbers
 from PIL import Image
 
 from headstart.cli import main
@@ -151,6 +151,17 @@ def test_masks_are_those_of_the_run() -> None:
     assert sum(float(rows[0][name]) for name in rows[0] if name not in ("path", "mask")) == pytest.approx(1)
 
 
+def test_numbers_of_pixels_are_those_of_the_run() -> None:
+    root = write_numbers(Path("pairs"))
+    run = train("dataset=image_mask", f"dataset.root={root}", "task=dense_regression", "strategy=head_only")
+    expected = [np.asarray(Image.open(path)) for path in sorted((run / "predictions").glob("*.tiff"))]
+    rows = predicted(run, root / "test/images", "--masks", "out")
+    numbers = [np.asarray(Image.open(row["mask"])) for row in rows]
+    assert len(numbers) == len(expected) > 0
+    assert all((mine == theirs).all() for mine, theirs in zip(numbers, expected, strict=True))
+    assert float(rows[0]["lowest"]) <= float(rows[0]["mean"]) <= float(rows[0]["highest"])
+
+
 def test_a_table_for_people(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), "images/train/ant/0.jpg", "--conformal", "0.5", "--top", "2"]) == 0
     said = capsys.readouterr()
@@ -269,8 +280,8 @@ def test_own_code_runs_only_if_allowed(tmp_path: Path, capsys: pytest.CaptureFix
     files = [f"bands/{row['id']}" for row in expected]
     capsys.readouterr()
     assert main(["predict", str(run), *files]) == 2
-    assert "if you trust it, add --allow own_inputs." in capsys.readouterr().err
-    found = predicted(run, *files, "--raw", "--allow", "own_inputs")
+    assert "if you trust it, add --trust own_inputs." in capsys.readouterr().err
+    found = predicted(run, *files, "--raw", "--trust", "own_inputs")
     assert [row["a"] for row in found] == [row["a"] for row in expected]
 
 

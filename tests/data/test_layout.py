@@ -198,7 +198,7 @@ def test_one_folder_in_two_classes_is_warned_of(tmp_path: Path) -> None:
     data = ImageFolder(root=str(tmp_path / "set"))
     assert len(data.collect()[1]["train"]) == 8
     assert data.not_used == ["1 linked folder counted elsewhere or circular (`dog/more` = `cat/more`)"]
-    assert data.warnings == ["`dog/more` links to the images of `cat/more`, and they count only there"]
+    assert data.warnings == ["`dog/more` links to the images of `cat/more`; they are used as `cat/more` only"]
 
 
 @pytest.mark.parametrize(

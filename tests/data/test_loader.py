@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from headstart.data import loader
-from headstart.data.loader import InSteps, PatientLoader
+from headstart.data.loader import PatientLoader, SteppedLoaderIterator
 
 
 class Gives:
@@ -31,7 +31,7 @@ class Gives:
 
 @pytest.mark.parametrize(("empty", "found", "steps"), [(0, True, 1), (1, True, 2), (119, True, 120), (120, False, 120)])
 def test_the_loader_waits_in_steps(empty: int, found: bool, steps: int) -> None:
-    waiting: Any = object.__new__(InSteps)
+    waiting: Any = object.__new__(SteppedLoaderIterator)
     waiting._data_queue, waiting._workers, waiting._workers_status, waiting._shutdown = Gives(empty), [], [], True
     assert waiting._try_get_data(600) == (found, "batch" if found else None)
     assert waiting._data_queue.waited == [loader.STEP] * steps

@@ -15,7 +15,7 @@ from headstart.backbones import Preprocessing
 from headstart.data import ImageFolder, Textures
 from headstart.data import module as module_under_test
 from headstart.data.batches import EvenBatches
-from headstart.data.embedded import PHOTOGRAPHS, load_photograph, thirds
+from headstart.data.embedded import PHOTOGRAPHS, load_photograph, split_regions
 from headstart.errors import ConfigError, DataError
 from headstart.inputs.seen import SeenImages
 from headstart.seeds import generator
@@ -141,7 +141,7 @@ def test_textures_are_grey_balanced_and_from_disjoint_parts() -> None:
     assert abs(image.mean() - 128) < 10
     photograph = load_photograph("cat")
     marked = np.arange(photograph.size, dtype=np.float32).reshape(photograph.shape)
-    pixels = [set(part.ravel()) for part in thirds(marked)]
+    pixels = [set(part.ravel()) for part in split_regions(marked)]
     assert not pixels[0] & pixels[1] | pixels[0] & pixels[2] | pixels[1] & pixels[2]
 
 

@@ -16,12 +16,14 @@ from headstart.strategies.head_only import HeadOnly
 
 IMAGENET = replace(PREPROCESSING, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # Rooms that make or distort RGB images, and modules that show images to people or read memory byte by byte.
-ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports")
+ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports", "trackers")
 MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
     "training/batch_images.py",
     "analysis/augmented_images.py",
+    "analysis/audit/pooled.py",  # thumbnails
+    "api/predicting.py",  # what a user may give
     "analysis/explain/grad_cam.py",
     "analysis/explain/mistakes.py",
     "records/curves.py",
@@ -57,7 +59,7 @@ def test_another_range_of_values_gives_the_same_inputs(low, high):
     torch.testing.assert_close(stored * scale + shift, normalize(images() / 255, IMAGENET.mean, IMAGENET.std))
     assert changed
     assert f"values from {low:g} to {high:g}" in note
-    drawn = replace(RGB, low=low, high=high).drawn(stored.permute(0, 2, 3, 1).numpy())
+    drawn = replace(RGB, low=low, high=high).for_display(stored.permute(0, 2, 3, 1).numpy())
     assert (drawn == images().permute(0, 2, 3, 1).numpy()).all()
 
 

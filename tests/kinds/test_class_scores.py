@@ -46,7 +46,7 @@ def drawn(seed: int, images: int = 200, classes: int = 5, sharpness: float = 2.0
 @pytest.mark.parametrize(("seed", "used"), [(0, None), (1, None), (2, 3)], ids=["all", "others", "missing classes"])
 def test_agrees_with_the_libraries(seed: int, used: int | None) -> None:
     said = drawn(seed, used=used)
-    found = scores.test_scores(said)
+    found = scores.scores_on_test(said)
     predicted = said.probabilities.argmax(axis=1)
     classes = list(range(5))
     with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def test_agrees_with_the_libraries(seed: int, used: int | None) -> None:
 def test_by_hand() -> None:
     """Right at 0.8, wrong at 0.6, right at 0.6; the third class has no image."""
     probabilities = np.array([[0.8, 0.2, 0.0], [0.6, 0.4, 0.0], [0.3, 0.6, 0.1]])
-    found = scores.test_scores(Said(np.array([0, 1, 1]), probabilities))
+    found = scores.scores_on_test(Said(np.array([0, 1, 1]), probabilities))
     assert found.accuracy == pytest.approx(2 / 3)
     np.testing.assert_allclose(found.recall, [1, 0.5, np.nan])
     assert found.balanced_accuracy == pytest.approx(0.75)
@@ -142,7 +142,7 @@ def test_temperature_scaling_keeps_accuracy_and_never_harms_validation(
 
 def test_scaled_scores_use_the_temperature_of_validation() -> None:
     test, validation = drawn(4), drawn(5)
-    found = scores.test_scores(test, validation)
+    found = scores.scores_on_test(test, validation)
     fitted = scores.temperature(validation.targets, validation.probabilities)
     assert found.temperature == fitted
     again = scores.scaled(test.probabilities, fitted)
@@ -174,6 +174,6 @@ def test_a_bin_holds_its_upper_edge(number: int) -> None:
 def test_refuses_what_cannot_be_scored() -> None:
     empty: Any = np.empty((0, 3))
     with pytest.raises(DataError, match="no predictions"):
-        scores.test_scores(Said(np.empty(0, np.int64), empty))
+        scores.scores_on_test(Said(np.empty(0, np.int64), empty))
     with pytest.raises(ValueError, match="do not go with"):
         scores.nll(np.array([0, 1]), np.array([[0.5, 0.5]]))

@@ -40,7 +40,7 @@ def test_scores_are_those_of_all_pixels() -> None:
     ("old", "new", "sentence"),
     [
         ("number,id,pixels", "number,id,pixel", "does not have the columns"),
-        ("0,a/0.png,16,", "0,a/0.png,-16,", "sums that cannot be"),
+        ("0,a/0.png,16,", "0,a/0.png,-16,", "impossible sums"),
         ("1,a/1.png,16,", "7,a/1.png,16,", "does not number its rows"),
         ("0,a/0.png,16,", "0,a/0.png,1.5,", "predictions.csv"),
         ("0,a/0.png,16,", "0,a/0.png,16,1e99,", "predictions.csv"),

@@ -45,7 +45,7 @@ def test_the_files_of_a_run_are_read_back(tmp_path: Path) -> None:
         ("id,target,prediction,x,y\n", "holds no image"),
         ("id,target,prediction,x,y\n1,x,z,0.5,0.5\n", "a class that has no column"),
         ("id,target,prediction,x,y\n1,x,x,0.5,much\n", "cannot be read"),
-        ("id,target,prediction,x,y\n1,x,x,1.5,-0.5\n", "probabilities that are none"),
+        ("id,target,prediction,x,y\n1,x,x,1.5,-0.5\n", "probabilities outside 0 to 1"),
         ("id,target,prediction,x,x\n1,x,x,0.5,0.5\n", "a class twice"),
     ],
 )

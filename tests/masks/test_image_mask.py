@@ -243,7 +243,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     ),
     "a palette that is none": (lambda root: None, {"palette": "a\nb c\n"}, r"line 2 reads 'b c'; expected a name and"),
     "no palette file": (lambda root: None, {"palette": None}, r"there is no such file"),
-    "names twice": (lambda root: None, {"classes": "a\nb\na\n"}, r"the name 'a' stands there twice"),
+    "names twice": (lambda root: None, {"classes": "a\nb\na\n"}, r"the name 'a' occurs twice"),
     "JPEG": (as_jpeg, {}, r"JPEG changes values: save it as PNG"),
     "damaged": (lambda root: write(root, "train/masks/1.png", "x"), {}, r"cannot be used: not an image"),
     "an empty file": (lambda root: write(root, "train/masks/1.png", ""), {}, r"cannot be used: the file is empty"),

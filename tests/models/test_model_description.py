@@ -117,7 +117,7 @@ def test_no_code_runs_that_a_model_names(folder: Path, group: str, builder: str,
     content = content_of(folder)
     content["network"][group] = {"builder": builder, "settings": {"command": f"touch {tmp_path / 'owned'}"}}
     put(folder, content)
-    with pytest.raises(HeadstartError, match=r"is .*, code of another package: if you trust it, add --allow"):
+    with pytest.raises(HeadstartError, match=r"is .*, code of another package: if you trust it, add --trust"):
         load_model(folder)
     assert not (tmp_path / "owned").exists()
 
@@ -126,7 +126,7 @@ def test_a_decoder_is_code_too(folder: Path) -> None:
     content = content_of(folder)
     content["input"]["decoder"]["builder"] = "pickle.loads"
     put(folder, content)
-    with pytest.raises(HeadstartError, match="add --allow pickle"):
+    with pytest.raises(HeadstartError, match="add --trust pickle"):
         load_model(folder)
 
 

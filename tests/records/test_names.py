@@ -15,6 +15,7 @@ FILES = {name for name in NAMES if "." in name}
 # Files of other folders that share a name with one of a run directory.
 OTHERS = {
     ("backbones/torchvision_backbones.py", "checkpoints"),  # where torch.hub keeps weights
+    ("settings/sources.py", "model.safetensors"),  # where timm saves a network
     ("sweeps/trials.py", ".lock"),  # the lock of Optuna's journal
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from headstart.comparison.panels import Panel
 from headstart.comparison.table import RunGroup, Statistic
-from headstart.kinds.class_scores import test_scores as scores_of
+from headstart.kinds.class_scores import scores_on_test as scores_of
 from headstart.reports.calibration import worse_calibration
 
 

@@ -85,7 +85,7 @@ def entry(*way: str, value: Any) -> Callable[[Path], None]:
         (write("metrics.csv", b"epoch\n-1\n"), "metrics.csv has an epoch that is below 0 or too large, so its", True),
         (write("metrics.csv", b"epoch," * 30_000), "metrics.csv cannot be read (it has 30,001 columns", True),
         (pipe("predictions.csv"), "predictions.csv cannot be read (it is a pipe, expected a file)", True),
-        (write("predictions.csv", b"id,target,prediction,a,b\n1,a,a,1e200,0\n"), "probabilities that are none", True),
+        (write("predictions.csv", b"id,target,prediction,a,b\n1,a,a,1e200,0\n"), "probabilities outside 0 to 1", True),
         (write("robustness.json", b'{"schema": 1e999}'), "robustness.json has schema inf, this version reads 1", True),
         (write("explain/mistakes.png", PNG), "explain/mistakes.png cannot be read (it is cut off or damaged), s", True),
     ],

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from headstart.errors import DataError
-from headstart.kinds.label_predictions import LabelPredictions, overlap_scores, parse_labels
+from headstart.kinds.label_predictions import LabelImagePredictions, overlap_scores, parse_labels
 from headstart.solvers.overlaps import class_ious, image_ious, iou_by_image, mean_iou, tallies_of
 
 NAMES = ["sky", "road", "a, b"]
@@ -70,9 +70,9 @@ def test_the_iou_of_an_image_alone() -> None:
     assert np.isnan(ious[1])
 
 
-def predictions() -> LabelPredictions:
+def predictions() -> LabelImagePredictions:
     targets, said = label_images()
-    return LabelPredictions([f"test/{n}.png" for n in range(len(said))], tallies_of(said, targets, 3), NAMES)
+    return LabelImagePredictions([f"test/{n}.png" for n in range(len(said))], tallies_of(said, targets, 3), NAMES)
 
 
 def table(text: str) -> SimpleNamespace:
@@ -94,8 +94,8 @@ def test_predictions_come_back() -> None:
 @pytest.mark.parametrize(
     ("new", "sentence"),
     [
-        ("test/3.png,9999", "counts of pixels that are none"),
-        ("test/3.png,-1", "counts of pixels that are none"),
+        ("test/3.png,9999", "impossible counts of pixels"),
+        ("test/3.png,-1", "impossible counts of pixels"),
     ],
 )
 def test_damaged_predictions_are_refused(new: str, sentence: str) -> None:
@@ -109,7 +109,7 @@ def test_damaged_predictions_are_refused(new: str, sentence: str) -> None:
 def test_an_image_with_more_predicted_than_true_pixels_is_refused() -> None:
     found = predictions()
     found.tallies[2, 3] += 1
-    with pytest.raises(DataError, match="more predicted than true pixels"):
+    with pytest.raises(DataError, match="numbers of predicted and true pixels differ"):
         parse_labels(table(found.text()), "predictions.csv")  # type: ignore[arg-type]
 
 

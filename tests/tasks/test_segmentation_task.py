@@ -101,7 +101,7 @@ def test_upconv_gives_every_pixel_an_output_and_trains_every_weight() -> None:
 @pytest.mark.parametrize(
     ("head", "sentence"),
     [
-        (CosineHead(), "head=cosine has one output an image: task=segmentation needs head=linear or head=upconv"),
+        (CosineHead(), "head=cosine has one output per image: task=segmentation needs head=linear or head=upconv"),
         (LinearHead(pooling="max"), "head.pooling=max: task=segmentation reads maps without pooling"),
         (LinearHead(init="class_means"), "task=segmentation has no class means"),
     ],

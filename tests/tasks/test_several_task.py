@@ -243,7 +243,7 @@ def test_damaged_predictions_are_refused(change: Any, sentence: str) -> None:
 def test_what_run_json_says_of_outputs_is_checked(changes: dict[str, Any]) -> None:
     record = {"task": "several", "parts": {"a": "classification"}, "primary": {"name": "accuracy", "part": "a"}}
     assert kind_of(record).primary.title == "accuracy of a"
-    with pytest.raises(Exception, match=r"run.json (does not say what|has the output)"):
+    with pytest.raises(Exception, match=r"run.json (does not name its outputs|has the output)"):
         kind_of(record | changes)
 
 

@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "bins": (nothing, ["task.loss=bins"], "task=dense_regression has mse, mae, huber"),
     "probe": (nothing, ["strategy=linear_probe"], "strategy=linear_probe does not support task=dense_regression"),
     "knn": (nothing, ["strategy=knn"], "strategy=knn does not support task=dense_regression"),
-    "head": (nothing, ["head=mlp"], "head=mlp has one output an image"),
+    "head": (nothing, ["head=mlp"], "head=mlp has one output per image"),
     "views": (nothing, ["test_views=flip"], "test_views=flip: views of an image show other pixels"),
     "jsd": (nothing, ["augmentation=augmix_jsd"], "augmix averages an image with moved copies of it"),
     "classes as numbers": (nothing, ["task=segmentation"], "cannot be used"),

@@ -23,7 +23,7 @@ from resuming import check_equal, only_run, stop_at
 
 from headstart import ranks
 from headstart.cli import main
-from headstart.data.batches import EvenBatches, straight_on
+from headstart.data.batches import EvenBatches, batches_in_order
 from headstart.devices import processes
 from headstart.settings import identity
 from headstart.settings.configs import composed
@@ -61,7 +61,7 @@ def test_every_image_goes_to_one_process_in_as_many_batches(length: int, batch_s
             with pytest.MonkeyPatch.context() as monkeypatch:
                 as_rank(monkeypatch, number, world)
                 batches = EvenBatches(length, batch_size, 3)
-                shares.append(straight_on(length, batch_size) if in_order else batches.positions())
+                shares.append(batches_in_order(length, batch_size) if in_order else batches.positions())
         if not in_order and length // len(batches) < world:  # refused before
             continue
         assert len({len(share) for share in shares}) == 1
@@ -132,8 +132,8 @@ def test_alone_a_process_has_every_image(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (ranks.rank(), ranks.world(), ranks.key(), ranks.leads()) == (1, 2, (1,), False)
     with ranks.alone():
         assert (ranks.rank(), ranks.world(), ranks.key(), ranks.leads()) == (0, 1, (), False)
-        assert [len(batch) for batch in straight_on(10, 4)] == [4, 4, 2]
-    assert [len(batch) for batch in straight_on(10, 4)] == [2, 2, 1]
+        assert [len(batch) for batch in batches_in_order(10, 4)] == [4, 4, 2]
+    assert [len(batch) for batch in batches_in_order(10, 4)] == [2, 2, 1]
 
 
 @pytest.mark.slow

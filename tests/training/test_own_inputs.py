@@ -63,4 +63,4 @@ def test_what_fits_only_images_is_refused(bands: Path, capsys: pytest.CaptureFix
 
 def test_more_channels_are_drawn_by_their_first_three() -> None:
     values = np.stack([np.full((2, 2), level, np.float32) for level in (0, 0.5, 1, 0.3, 0.3)], axis=-1)
-    assert BANDS.drawn(values)[0, 0].tolist() == [0, 128, 255]
+    assert BANDS.for_display(values)[0, 0].tolist() == [0, 128, 255]

@@ -143,7 +143,7 @@ def test_a_run_that_is_stopped_ends_as_if_it_never_was(settings: list[str], monk
 REFUSED = {
     "knn": (["strategy=knn"], "strategy=knn does not support task=segmentation"),
     "nearest_centroid": (["strategy=nearest_centroid"], "strategy=nearest_centroid does not support task=segmentation"),
-    "mlp": (["head=mlp"], "head=mlp has one output an image: task=segmentation needs head=linear or head=upconv"),
+    "mlp": (["head=mlp"], "head=mlp has one output per image: task=segmentation needs head=linear or head=upconv"),
     "probe of a decoder": (["head=upconv", "strategy=linear_probe"], "use head=linear, not head=upconv"),
     "pooling": (["head.pooling=max"], "head.pooling=max: task=segmentation reads maps without pooling"),
     "augmix": (["augmentation=augmix"], "augmix averages an image with moved copies of it"),

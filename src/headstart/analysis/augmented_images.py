@@ -49,7 +49,7 @@ def draw_views(data: ImageData, augmentation: Augmentation, seed: int) -> DrawnV
     rate = made / (time.perf_counter() - start)
     if augmentation.mixes:
         columns = [_mixed(column, augmentation, seed, number) for number, column in enumerate(columns)]
-    shown = data.signature.drawn
+    shown = data.signature.for_display
     return DrawnViews(shown(plain.permute(0, 2, 3, 1).numpy()), shown(np.stack(columns, axis=1)), titles, rate)
 
 

@@ -50,8 +50,8 @@ def probe_stages(config: DictConfig, folder: Path) -> list[StageProbe]:
     if parts.strategy.task.kind != "classification":
         raise ConfigError(f"inspect layers compares accuracies of classes, and task={parts.data.task} has none.")
     strategy: Any = parts.strategy  # a linear probe
-    _describe(parts)
-    splits = _features(parts)
+    describe_parts(parts)
+    splits = split_features(parts)
     columns_of = list(_columns(strategy))
     probes = []
     for number, (stage, columns) in enumerate(columns_of, 1):
@@ -81,8 +81,11 @@ def _columns(strategy: LinearProbe) -> Iterator[tuple[str | None, slice]]:
         yield None, slice(0, start)
 
 
-def _features(parts: RunParts) -> tuple[Features, Features, Features]:
-    """Return the features of training, validation and test images, stages side by side; cached as in any run."""
+def split_features(parts: RunParts) -> tuple[Features, Features, Features]:
+    """Return the features of training, validation and test images, stages side by side; cached as in any run.
+
+    The strategy is one that solves its head.
+    """
     data, strategy, trainer = parts.data, parts.strategy, parts.trainer
     device: Any = trainer.strategy.root_device
     strategy.begin(data, device)
@@ -115,7 +118,8 @@ def _probe(
     )
 
 
-def _describe(parts: RunParts) -> None:
+def describe_parts(parts: RunParts) -> None:
+    """Log the data, the skipped images and random weights."""
     data, strategy = parts.data, parts.strategy
     title = f"{strategy.backbone.name} on {data.name}"
     describe_data(data, title, strategy.backbone.preprocessing.image_size)

@@ -14,9 +14,9 @@ from headstart.tables import plain_text
 
 MOST_JSON, MOST_YAML = 8 * MB, MB
 DEPTH = 64  # nested lists and mappings; a run writes ten at most
-VALUES = 400_000  # in a JSON file; a list of 100,000 skipped images has far fewer
+VALUES = 400_000  # in a JSON file; a list of 100,000 skipped images has fewer
 EVENTS, SCALAR = 100_000, 4096  # parser events of a YAML file, and characters of one of its scalars
-WHOLE = 2**64  # whole numbers from here on become floating point, as no array of whole numbers holds them
+WHOLE = 2**64  # whole numbers from here on become floats, because no array of integers holds them
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -36,7 +36,7 @@ def read_json(directory: Path, name: str, most: int = MOST_JSON) -> Any:
 
 
 def parsed_yaml(text: str, name: str) -> Any:
-    """Return the content of a YAML text that ``checked_yaml`` has passed, as ``read_json`` does. Raises DataError."""
+    """Return the plain content of a YAML text that ``checked_yaml`` has returned. Raises DataError."""
     try:
         content = yaml.load(text, Loader=YAML_LOADER)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -47,8 +47,8 @@ def parsed_yaml(text: str, name: str) -> Any:
 def checked_yaml(directory: Path, name: str) -> str:
     """Return the text of a YAML file of a run directory. Any YAML loader can read it safely.
 
-    Aliases, tags, directives and deep nesting are refused: runs do not write them, and loaders crash, hang or grow on
-    them (libyaml's composer calls itself in C). Raises DataError.
+    Aliases, tags, directives and deep nesting are refused: no run writes them, and they can make a loader crash, hang
+    or use much memory (libyaml's composer is recursive). Raises DataError.
     """
     text = read_text_inside(directory, name, MOST_YAML)
     if re.search("^%", text, re.MULTILINE):

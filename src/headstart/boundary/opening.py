@@ -1,4 +1,4 @@
-"""Open files of a run directory: only regular files inside it, up to a limit of size."""
+"""Open regular files inside a run directory, up to a limit of size."""
 
 import os
 import stat
@@ -43,10 +43,10 @@ def open_inside(directory: Path, name: str, most: int) -> BinaryIO:
     """
     try:
         home = os.path.realpath(directory)
-        place = os.path.realpath(os.path.join(home, name))  # noqa: PTH118 - a Path would drop what is odd
+        place = os.path.realpath(os.path.join(home, name))  # noqa: PTH118 - a Path would change unusual names
         if os.path.commonpath([home, place]) != home:
             raise unreadable(name, "it is a link that leads out of the run directory")
-        _check_kind(name, os.lstat(place))  # before it is opened: some devices act on that
+        _check_kind(name, os.lstat(place))  # before opening, because opening makes some devices act
         handle = os.open(place, FLAGS)
     except FileNotFoundError:
         if os.path.islink(Path(directory, name)):  # noqa: PTH114
@@ -98,7 +98,7 @@ def is_inside(directory: Path, name: str) -> bool:
 
 
 def check_stays_inside(home: Path, *names: str) -> None:
-    """Raise DataError if one of these folders below ``home`` is a link out of it, so that nothing is written there."""
+    """Raise DataError if one of these folders below ``home`` is a link out of it; call this before writing there."""
     for name in names:
         if not Path(os.path.realpath(home / name)).is_relative_to(os.path.realpath(home)):
             raise DataError(f"'{home / name}' is a link that leads out of '{home}', and nothing is written there.")

@@ -27,8 +27,9 @@ class OpenTable:
 def open_table(directory: Path, name: str, most: int, most_cells: int) -> OpenTable:
     """Open a CSV file of a run directory whose size, lines, columns and cells are within the limits.
 
-    Cells are counted as lines times columns. Each cell takes at least a byte. More cells than bytes mean incomplete
-    rows, which a parser would fill up. Raises MissingFileError if there is no such file, DataError for anything else.
+    Cells are counted as lines times columns. Each cell takes at least a byte, so more cells than bytes mean incomplete
+    rows, which a parser would fill with empty cells. Raises MissingFileError if there is no such file, DataError for
+    anything else.
     """
     file = open_inside(directory, name, most)
     try:

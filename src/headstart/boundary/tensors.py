@@ -9,11 +9,11 @@ from typing import IO, Any, NamedTuple
 from headstart.boundary.opening import GB, MB, open_inside, unreadable
 
 MOST_CHECKPOINT, MOST_PICKLE, MOST_ENTRIES = 16 * GB, 16 * MB, 100_000
-BYTES = {  # of one value, by the name that a checkpoint gives a storage
+BYTES = {  # of one value, by the kind of storage that a checkpoint names
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1,
 }  # fmt: skip
-# The operations that write the pickle of a network. Some of the others take memory without bound.
+# The pickle operations in the checkpoint of a network. Some other operations take memory without limit.
 OPERATIONS = (
     pickle.PROTO, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1,
     pickle.BININT2, pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.EMPTY_DICT, pickle.EMPTY_LIST,
@@ -21,15 +21,15 @@ OPERATIONS = (
     pickle.APPEND, pickle.APPENDS, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET, pickle.GLOBAL,
     pickle.REDUCE, pickle.BINPERSID,
 )  # fmt: skip
-# The errors of a pickle or an archive that was cut or changed.
-CUT = (
+# The errors that a cut or changed pickle or archive raises.
+DAMAGE_ERRORS = (
     ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
     ValueError,
 )  # fmt: skip
 
 
 class StoredTensor(NamedTuple):
-    """The kind and the shape of a tensor whose pickle is checked."""
+    """The kind and shape of a tensor; it stands for the tensor while its pickle is checked."""
 
     kind: str
     shape: tuple[int, ...]
@@ -38,9 +38,9 @@ class StoredTensor(NamedTuple):
 def open_network(directory: Path, name: str) -> IO[bytes]:
     """Open the checkpoint ``name`` of a run directory for ``torch.load`` with ``weights_only``. The caller closes it.
 
-    It is an archive as ``torch.save`` writes it: no entry is compressed or stored twice, and the pickle holds only
-    tensors and plain values. Each tensor is within its storage, each storage within its entry: PyTorch reads beyond
-    the end of one that is too short. Raises DataError.
+    The file has to be an archive as ``torch.save`` writes it: no entry is compressed or stored twice, and the pickle
+    holds only tensors and plain values. Each tensor has to fit into its storage, and each storage into its entry,
+    because PyTorch would read beyond the end of a short one. Raises DataError.
     """
     file = open_inside(directory, name, MOST_CHECKPOINT)
     try:
@@ -49,9 +49,9 @@ def open_network(directory: Path, name: str) -> IO[bytes]:
     except (zipfile.BadZipFile, pickle.UnpicklingError) as error:
         file.close()
         raise unreadable(name, error) from None
-    except CUT as error:
+    except DAMAGE_ERRORS as error:
         file.close()
-        raise unreadable(name, f"it is no whole checkpoint: {error}") from None
+        raise unreadable(name, f"it is not a complete checkpoint: {error}") from None
     except BaseException:
         file.close()
         raise
@@ -60,7 +60,7 @@ def open_network(directory: Path, name: str) -> IO[bytes]:
 
 def _check_archive(file: IO[bytes], name: str) -> None:
     size = file.seek(0, 2)
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # its size is read in one piece
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # zipfile reads the whole list at once
     if end is not None and end[zipfile._ECD_SIZE] > MOST_PICKLE:  # type: ignore[attr-defined]
         raise ValueError("the list of its entries is too long")
     with zipfile.ZipFile(file) as archive:
@@ -83,7 +83,10 @@ def _check_archive(file: IO[bytes], name: str) -> None:
 
 
 class _PickleChecker(pickle._Unpickler):  # type: ignore[name-defined, misc]
-    """Reads the pickle of a checkpoint without tensors, in Python: the reader in C takes memory without bound."""
+    """Checks the pickle of a checkpoint without creating tensors.
+
+    It extends the unpickler in Python, because the one in C can take unlimited memory.
+    """
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPERATIONS}  # type: ignore[attr-defined]
 
@@ -92,7 +95,7 @@ class _PickleChecker(pickle._Unpickler):  # type: ignore[name-defined, misc]
         self.sizes = sizes
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for one of the few names that the pickle of a network may have."""
+        """Return a stand-in for a name in the pickle. Raises UnpicklingError for names that a network does not need."""
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("torch._utils", "_rebuild_tensor_v2"): _stored_tensor,
             ("collections", "OrderedDict"): dict,
@@ -104,7 +107,7 @@ class _PickleChecker(pickle._Unpickler):  # type: ignore[name-defined, misc]
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, int]:
-        """Return the kind and the number of values of a complete storage."""
+        """Return the kind and the number of values of a storage. Raises ValueError if it is not complete."""
         word, kind, key, _, count = pid
         if word != "storage" or not isinstance(count, int) or count < 0 or count * BYTES[kind] > self.sizes[str(key)]:
             raise ValueError(f"its storage {key} is cut off")

@@ -1,49 +1,24 @@
 """headstart evaluate: test finished runs again, on clean or corrupted images."""
 
 import argparse
-import hashlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.boundary.tensors import open_network
 from headstart.commands.explain import Parser, finished_run, print_run_error, run_directory
 from headstart.commands.trusting import add_trust
 from headstart.comparison.formats import NOTHING, percent
 from headstart.errors import ConfigError, DataError, HeadstartError, nearest
-from headstart.files import check_writable
 from headstart.guard import DONE
-from headstart.records.names import BEST_NETWORK, ROBUSTNESS_FILE, ROBUSTNESS_TABLE
-from headstart.records.robustness_file import Cell, Robustness, read_robustness, write_robustness
+from headstart.records.names import ROBUSTNESS_FILE, ROBUSTNESS_TABLE
+from headstart.records.robustness_file import Robustness
 from headstart.records.runs import Run
 from headstart.settings.configs import CONFIG_ERRORS
 from headstart.tables import table_text
-
-if TYPE_CHECKING:
-    from headstart.analysis.measured_network import MeasuredNetwork
-    from headstart.robustness.measuring import Source
-AT_ONCE = 8  # networks that are in memory at once and share corrupted images
-
-
-@dataclass
-class Job:
-    """A run, its known results, and the results to measure."""
-
-    run: Run
-    weights: str
-    known: Robustness | None
-    missing: list[Cell] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Return the name of the run's directory."""
-        return self.run.directory.name
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -156,110 +131,20 @@ def _test_again(directories: Sequence[Path], options: argparse.Namespace, errors
 
 
 def _under_corruptions(directories: Sequence[Path], options: argparse.Namespace, errors: _RunErrors) -> None:
+    from headstart.analysis.corrupted_runs import corrupted_run, measure_missing
+
     baseline = run_directory(options.relative_to).resolve() if options.relative_to else None
     jobs = []
     for directory in dict.fromkeys([*directories, *([baseline] if baseline else [])]):
         with errors.printed_for(directory):
-            jobs.append(_job(directory, options))
-    # Runs of one data set come together, because they can share images.
-    waiting = sorted((job for job in jobs if job.missing), key=lambda job: (job.run.dataset, job.run.backbone))
-    for start in range(0, len(waiting), AT_ONCE):
-        _measure(waiting[start : start + AT_ONCE], options, errors)
+            jobs.append(corrupted_run(finished_run(directory, "tested again"), options))
+    measure_missing(jobs, options, errors.printed_for)
     found = {job.run.directory: job.known for job in jobs}
     relative = found.get(baseline) if baseline else None
     for job in jobs:
         if job.run.directory in directories and job.known is not None and not job.missing:
             with errors.printed_for(job.run.directory):
                 print(_table(job.run, job.known, options, relative, baseline), flush=True)
-
-
-def _job(directory: Path, options: argparse.Namespace) -> Job:
-    """Return a run with its valid results and the corruptions still to measure."""
-    from headstart.robustness.corruptions import made_by
-
-    run = finished_run(directory, "tested again")
-    with open_network(directory, BEST_NETWORK) as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    job = Job(run, weights, read_robustness(directory))
-    wanted = [(name, severity) for name in options.corruptions for severity in options.severities]
-    known = job.known
-    if known is not None:
-        origin = (known.weights, known.made_by, known.fingerprint)
-        count = min(options.images or known.total, known.total)
-        if origin != (weights, made_by(known.size), run.fingerprints.get("test")):
-            print(
-                f"{job.name}: {ROBUSTNESS_FILE} is for other weights, images or packages and is replaced",
-                file=sys.stderr,
-            )
-            job.known = None
-        elif count != known.count and not options.again:
-            raise DataError(
-                f"{ROBUSTNESS_FILE} was measured on {known.count:,} images, not {count:,}; use --images"
-                f" {known.count}, or --again to replace it."
-            )
-        elif count != known.count:
-            job.known = None
-    done = set() if job.known is None or options.again else set(job.known.results)
-    job.missing = [cell for cell in wanted if cell not in done]
-    if job.missing:
-        check_writable(directory, "the results are written there, so make it writable")
-    return job
-
-
-def _measure(jobs: Iterable[Job], options: argparse.Namespace, errors: _RunErrors) -> None:
-    """Test several networks; those with the same test images share the corrupted images."""
-    from headstart.robustness.measuring import measure
-    from headstart.robustness.severities import NAMES
-
-    groups: dict[object, tuple[Source, list[tuple[Job, MeasuredNetwork]]]] = {}
-    for job in jobs:
-        with errors.printed_for(job.run.directory):
-            source, network = _prepare(job, options)
-            groups.setdefault(source.key, (source, []))[1].append((job, network))
-    for source, members in groups.values():
-        wanted = [
-            {name: [at for one, at in job.missing if one == name] for name in dict(job.missing)} for job, _ in members
-        ]
-        for name, results in measure(source, [network for _, network in members], wanted):
-            for (job, network), by_severity in zip(members, results, strict=True):
-                assert job.known is not None
-                found = {(name, severity): network.rows_of(correct) for severity, correct in by_severity.items()}
-                job.known = job.known.with_results(found, NAMES)
-                write_robustness(job.run.directory, job.known)
-        for job, _ in members:
-            job.missing = []
-
-
-def _prepare(job: Job, options: argparse.Namespace) -> "tuple[Source, MeasuredNetwork]":
-    """Return a run's test images and its network, checked against predictions.csv on clean images."""
-    from headstart.analysis.explain.network import rebuild
-    from headstart.analysis.measured_network import measured_network, source_of
-    from headstart.robustness.corruptions import LEAST, made_by
-
-    rebuilt = rebuild(job.run, options.root, options.trust)
-    if not rebuilt.data.signature.views:
-        raise DataError(f"corruptions of images do not fit its {rebuilt.data.signature.kind}s")
-    if rebuilt.data.test.size < LEAST:
-        raise DataError(f"its images are {rebuilt.data.test.size} pixels wide, but corruptions need {LEAST} or more")
-    predicted = rebuilt.verified_probabilities(one_view=True).argmax(axis=1)  # corrupted images have one view, too
-    network = measured_network(rebuilt, options.images)
-    source = source_of(rebuilt, network)
-    rows = network.rows
-    fresh = Robustness(
-        source.digest(rebuilt.positions[rows]),
-        total=len(rebuilt.positions),
-        size=rebuilt.data.test.size,
-        made_by=made_by(rebuilt.data.test.size),
-        weights=job.weights,
-        fingerprint=job.run.fingerprints.get("test"),
-        clean=predicted[rows] == rebuilt.predictions.targets[rows],
-        results={},
-    )
-    if job.known is None or (options.again and job.known.images != fresh.images):
-        job.known = fresh
-    elif job.known.images != fresh.images:
-        raise DataError(f"the test images have changed since {ROBUSTNESS_FILE} was written; --again replaces it")
-    return source, network
 
 
 # --- printed
@@ -283,24 +168,11 @@ def _table(
         f" relative {percent(shown.relative_error)} %, on {found.count:,} images{part}",
     ]
     if relative is not None and baseline is not None:
+        from headstart.analysis.corrupted_runs import normalised
+
         errors = normalised(shown, relative)
         header.append("CE (%)")
         for row, value in zip(rows, [*errors.values(), float(np.nanmean(list(errors.values())))], strict=True):
             row.append(percent(value) if np.isfinite(value) else NOTHING)
         lines.append(f"CE: summed errors relative to {baseline.name}; below 100 is better")
     return "\n".join([*lines, table_text(header, rows, [False, *[True] * (len(header) - 1)]), ""])
-
-
-def normalised(found: Robustness, baseline: Robustness) -> dict[str, float]:
-    """Return the CE of each corruption: its errors summed over severities, divided by the baseline's (equation 1).
-
-    NaN if the baseline makes no error. Raises DataError if the baseline was tested on other images.
-    """
-    if (found.images, found.made_by) != (baseline.images, baseline.made_by):
-        raise DataError("the run of --relative-to was tested on other images, so their errors cannot be compared")
-    errors = {}
-    for name in found.corruptions:
-        cells = [cell for cell in found.results if cell[0] == name]
-        mine, theirs = (sum(1 - float(of.results[cell].mean()) for cell in cells) for of in (found, baseline))
-        errors[name] = mine / theirs if theirs else float("nan")
-    return errors

@@ -47,7 +47,9 @@ def inspect_layers(arguments: Sequence[str]) -> int:
 
 
 def _probe_and_print(arguments: Sequence[str]) -> None:
-    config, choices = _settings(arguments)
+    config, choices = probe_settings(arguments, "inspect layers")
+    whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}
+    config.head = OmegaConf.merge(whole, config.get("head") or {})
     output = Path(str(config.output_dir))
     check_writable(output, "choose another output_dir")
     from headstart.analysis.layer_probes import probe_stages
@@ -71,32 +73,30 @@ def _probe_and_print(arguments: Sequence[str]) -> None:
     print(f"written to {folder}")
 
 
-def _settings(arguments: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+def probe_settings(arguments: Sequence[str], command: str) -> tuple[DictConfig, dict[str, str]]:
     """Return the settings of a run with strategy=linear_probe, and the names of the chosen groups.
 
-    Raises ConfigError for a setting that does not suit a probe of every stage.
+    Raises ConfigError for a setting that does not suit a command that passes once over all images.
     """
     named = any(argument.split("=")[0].lstrip("+~") == "strategy" for argument in arguments)
     config, choices = composed([*arguments] if named else [*arguments, f"strategy={STRATEGY}"])
     if choices.get("strategy") != STRATEGY:
         raise ConfigError(
-            f"strategy={choices.get('strategy')}: inspect layers fits linear probes; leave it out, or use"
+            f"strategy={choices.get('strategy')}: {command} fits linear probes; leave it out, or use"
             f" strategy={STRATEGY}."
         )
     if names := augmentation_names(config.get("augmentation")):
         raise ConfigError(
-            f"augmentation={','.join(names)}: inspect layers passes over the images once, without augmentation; use"
+            f"augmentation={','.join(names)}: {command} passes over the images once, without augmentation; use"
             " augmentation=none."
         )
     for name in LIMITS:
         if name in config.trainer:
             raise ConfigError(
-                f"trainer.{name}: inspect layers uses all images; leave it out, or use fewer images with"
+                f"trainer.{name}: {command} uses all images; leave it out, or use fewer images with"
                 " dataset.labels_per_class."
             )
     config = resolved_and_checked(config, arguments)
     # Without epochs and a run directory, loggers and callbacks have nothing to do.
     config.logger, config.callbacks = {}, {}
-    whole = {"_target_": "headstart.tasks.LinearHead", "stages": None}
-    config.head = OmegaConf.merge(whole, config.get("head") or {})
     return config, choices

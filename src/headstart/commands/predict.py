@@ -4,11 +4,12 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.commands.explain import Parser
+from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, DataError
 from headstart.files import check_writable, expanded, printable
 from headstart.guard import DONE
@@ -32,9 +33,9 @@ def predict(arguments: Sequence[str]) -> int:
     paths, notes = asked_images([expanded(place) for place in options.images])
     from headstart.models.answers import ModelAnswers, Question
     from headstart.models.loading import load_model
-    from headstart.models.written import answer_writer, label_sorter, mask_writer
+    from headstart.models.written import answer_writer, closing, label_sorter, mask_writer
 
-    model = load_model(expanded(options.model), options.device, options.allow)
+    model = load_model(expanded(options.model), options.device, options.trust)
     answers = ModelAnswers(model.description, Question(options.raw, options.conformal))
     _check_task(options, model)
     images = model.images(list(paths))
@@ -55,7 +56,7 @@ def predict(arguments: Sequence[str]) -> int:
                     sort(paths[place], answer)
                 write(str(paths[place]), answer)
                 done += 1
-    for line in [*notes, *model.notes, *_closing(options, model, counts, done)]:
+    for line in [*notes, *model.notes, *closing(options, model.description, counts, done)]:
         print(line, file=sys.stderr)
     for place, reason in sorted(images.unreadable.items()):
         print(f"unreadable: {printable(str(paths[place]))} ({reason})", file=sys.stderr)
@@ -91,12 +92,15 @@ def _parser() -> argparse.ArgumentParser:
         help="also give the set of labels, or the interval, that holds the truth for this share of images, as in 0.9",
     )  # fmt: skip
     parser.add_argument("--raw", action="store_true", help="give the network's own probabilities, as predictions.csv")
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="write predicted label images to DIR, as PNG")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="write predicted label images (PNG) or numbers of pixels (TIFF) to DIR",
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at once (default: as in the run)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="PACKAGE", help="allow the model to use code of this package"
-    )
+    add_trust(parser)
     return parser
 
 
@@ -123,20 +127,7 @@ def _check_task(options: argparse.Namespace, model: "Model") -> None:
     task = model.description.output.task
     if options.sort_into and task not in ("classification", "multilabel"):
         raise ConfigError(f"--sort-into needs labels, and a model of task={task} gives none for an image.")
-    if options.masks and task != "segmentation":
-        raise ConfigError(f"--masks needs a model of task=segmentation, and this one is of task={task}.")
-
-
-def _closing(options: argparse.Namespace, model: "Model", counts: Counter[str], done: int) -> Iterator[str]:
-    """Yield what a user has to know of the answers."""
-    described = model.description
-    fitted = {name: one.temperature for name, one in described.calibration.items() if one.temperature}
-    if fitted and not options.raw:
-        texts = [f"{f'{name}: ' if name else ''}{value:.2f}" for name, value in fitted.items()]
-        print_as = f"temperature {', '.join(texts)}"
-        yield f"Probabilities are calibrated on validation images ({print_as}); --raw gives those of the network."
-    if options.sort_into and done:
-        folders = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-        yield f"Linked into {options.sort_into}: {folders}."
-    if options.output and done:
-        yield f"Written: {done:,} rows to {options.output}."
+    if options.masks and task not in ("segmentation", "dense_regression"):
+        raise ConfigError(
+            f"--masks needs a model of task=segmentation or dense_regression; this one is of task={task}."
+        )

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,11 @@ from headstart.settings.configs import (
 )
 from headstart.settings.early_checks import TRUST, check_early, resolved
 from headstart.settings.folders import conf_folder, split_config_dir, using_folders
-from headstart.sweeps.beginning import Sweep, end_sweep, follows, own_settings
+from headstart.sweeps.beginning import Sweep, SweepRefused, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
 
 if TYPE_CHECKING:
-    from headstart.commands.jobs import Result
+    from headstart.training.jobs import Result
 
 WITH_VALUE = (  # Hydra's flags that take the next word
     "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun".split()
@@ -53,6 +54,7 @@ WITH_VALUE = (  # Hydra's flags that take the next word
 WITHOUT_RUN = "--cfg -c --resolve --package -p --info -i --help -h --hydra-help --version".split()  # no run starts
 OPTIONAL_VALUE = ("--info", "-i")
 _ALONE: list[JobOutcome] = []  # the outcomes of a command that is not a sweep
+_ERRORS: list[BaseException] = []  # the error of its run
 USER_ERRORS = (HeadstartError, *CONFIG_ERRORS)  # shown as one sentence, without a traceback
 
 
@@ -83,21 +85,58 @@ def reason(error: Exception, arguments: Sequence[str], config: str = "train") ->
     return error_text(error, arguments, config) if isinstance(error, CONFIG_ERRORS) else str(error)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    ``error`` ended it as a whole, or is that of its only run: in one sentence unless it is a bug.
+    """
+
+    outcomes: Sequence[JobOutcome]
+    sweep: Sweep | None = None
+    error: BaseException | None = None
+
+
 def train(arguments: Sequence[str]) -> int:
     """Run the experiment or sweep that the arguments describe; return the exit code.
 
     Exit codes: 0 if done; 2 for a wrong setting, path or file; 1 for another failure, or a sweep with failed runs; 130
     or 143 if interrupted. A failed run does not stop a sweep.
     """
+    ended = carry_out(arguments)
+    if isinstance(ended.error, KeyboardInterrupt):
+        print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
+        print_summary(ended)
+        return TERMINATED if "SIGTERM" in str(ended.error) else INTERRUPTED
+    code = DONE if ended.error is None else print_error(ended.error)
+    if ended.sweep is None and ended.outcomes:
+        return DONE if all(one.good for one in ended.outcomes) else WRONG if ended.outcomes[-1].correctable else FAILED
+    print_summary(ended)
+    return FAILED if any(one.word == "failed" for one in ended.outcomes) else code
+
+
+def carry_out(arguments: Sequence[str]) -> Ended:
+    """Carry out the jobs that the arguments of ``headstart train`` describe, and print what they print.
+
+    Raises ConfigError for a folder of --config-dir that cannot be used.
+    """
     _ALONE.clear()
+    _ERRORS.clear()
     remember_gpus()
     words = flags_first(arguments)
     asking, folders = split_config_dir(words)
     with using_folders(folders):
-        return _train(words, asking, arguments)
+        error = _run_jobs(words, asking, arguments)
+    sweep = end_sweep()
+    if error is not None and not isinstance(error, KeyboardInterrupt):
+        return Ended((), error=error)
+    if sweep is None:
+        return Ended(tuple(_ALONE), error=error or (_ERRORS[-1] if _ERRORS else None))
+    return Ended(read_outcomes(sweep.folder), sweep, error)
 
 
-def _train(words: list[str], without_folders: Sequence[str], arguments: Sequence[str]) -> int:
+def _run_jobs(words: list[str], without_folders: Sequence[str], arguments: Sequence[str]) -> BaseException | None:
+    """Let Hydra call ``job`` for each job; return the error that ended the command, or None."""
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
     runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
@@ -106,43 +145,28 @@ def _train(words: list[str], without_folders: Sequence[str], arguments: Sequence
             _refuse_pickles(words)
             if (asked := asks_for_help(without_folders)) is not None:
                 print(help_text(asked))
-                return DONE
+                return None
             command()
         except KeyboardInterrupt as error:
-            print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
-            _conclude(end_sweep())
-            return TERMINATED if "SIGTERM" in str(error) else INTERRUPTED
-        except _NoData as refused:
-            end_sweep()
-            return _print_error(refused.error, arguments)
+            return error
+        except SweepRefused as refused:
+            return _known(refused.error, arguments)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
-            end_sweep()
             if raised_by_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
-            return _print_error(missing_plugin(error), arguments, also=(ValueError,))
-    return _conclude(end_sweep())
+            return _known(missing_plugin(error), arguments, also=(ValueError,))
+    return None
 
 
-def _conclude(sweep: Sweep | None) -> int:
-    """Print the summary of a sweep; return the exit code of the command."""
-    if sweep is None:
-        return DONE if all(outcome.good for outcome in _ALONE) else WRONG if _ALONE[-1].correctable else FAILED
-    outcomes = read_outcomes(sweep.folder)
-    failed = any(outcome.word == "failed" for outcome in outcomes)
-    print(f"headstart: {summary(outcomes, sweep.jobs)}: {sweep.folder}")
-    if failed:
-        search = any(is_trial(outcome.settings) for outcome in outcomes)
+def print_summary(ended: Ended) -> None:
+    """Print how the jobs of a sweep ended, and a table of those that failed; nothing for a single run."""
+    if ended.sweep is None:
+        return
+    print(f"headstart: {summary(ended.outcomes, ended.sweep.jobs)}: {ended.sweep.folder}")
+    if any(outcome.word == "failed" for outcome in ended.outcomes):
+        search = any(is_trial(outcome.settings) for outcome in ended.outcomes)
         then = "These count as failed trials." if search else "Run the same command again to retry these."
-        print(f"\n{failures_table(outcomes)}\n\n{then}", file=sys.stderr)
-    return FAILED if failed else DONE
-
-
-class _NoData(BaseException):
-    """Ends a sweep if no job can read the data that all jobs share. Launchers would continue after an Exception."""
-
-    def __init__(self, error: DataError) -> None:
-        super().__init__(error)
-        self.error = error
+        print(f"\n{failures_table(ended.outcomes)}\n\n{then}", file=sys.stderr)
 
 
 def job(config: DictConfig) -> float:
@@ -199,10 +223,13 @@ def _job(config: DictConfig) -> float:
             with suppress(OSError):  # it is not empty
                 Path(hydra_config.runtime.output_dir).rmdir()
         elif isinstance(error, DataError) and _data_are_shared(sweep, overrides):
-            raise _NoData(error) from error
+            raise SweepRefused(error) from error  # no job can read the data that all jobs share
         cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
         record("failed", error.directory if isinstance(error, RunError) else None, cause)
-        _print_error(cause, overrides)
+        if sweep is None:
+            _ERRORS.append(_known(cause, overrides))
+        else:
+            print_error(_known(cause, overrides))
         return math.nan
     record(result.word, result.directory)
     return result.score
@@ -264,8 +291,8 @@ def start(
     config = resolved(config)
     trusted = check_early(config, overrides)
     with _importing():
-        from headstart.commands.jobs import run_or_skip
         from headstart.settings.targets import check_targets
+        from headstart.training.jobs import run_or_skip
 
         check_targets(OmegaConf.to_container(config), trusted, TRUST)
     return run_or_skip(config, folder, choices, overrides, in_sweep)
@@ -285,12 +312,13 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _print_error(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> int:
+def _known(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> BaseException:
+    """Return an error of one sentence where the cause is known, and the error itself for a bug."""
     if isinstance(error, CONFIG_ERRORS):
         error = ConfigError(error_text(error, arguments))
     elif isinstance(error, also):
         error = ConfigError(str(error))
-    return print_error(crash_of(error) or error)
+    return crash_of(error) or error
 
 
 @contextmanager

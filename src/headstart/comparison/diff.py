@@ -19,7 +19,7 @@ from headstart.boundary.tables import MOST_PREDICTIONS
 from headstart.errors import DataError
 from headstart.kinds import Kind, Metric, SeveralKind, is_share, kind_of, metric_of
 from headstart.kinds.class_predictions import ClassPredictions
-from headstart.kinds.label_predictions import LabelPredictions
+from headstart.kinds.label_predictions import LabelImagePredictions
 from headstart.kinds.label_set_predictions import LabelSetPredictions
 from headstart.kinds.number_predictions import NumberPredictions
 from headstart.kinds.several_predictions import SeveralPredictions
@@ -154,8 +154,8 @@ def compare_predictions(a: Path, b: Path, kind: Kind, metric: Metric) -> ClassPa
         kind = kind.decisive
     if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions):
         return _class_pairs(first, second, at, a.name)
-    assert isinstance(first, NumberPredictions | LabelSetPredictions | LabelPredictions)
-    assert isinstance(second, NumberPredictions | LabelSetPredictions | LabelPredictions)
+    assert isinstance(first, NumberPredictions | LabelSetPredictions | LabelImagePredictions)
+    assert isinstance(second, NumberPredictions | LabelSetPredictions | LabelImagePredictions)
     if first.targets.shape != second.targets.shape or (first.targets != second.targets[at]).any():
         raise DataError(f"{a.name} lists the same images with different targets")
     scores, others = (kind.per_image(of, metric.name) for of in (first, second))

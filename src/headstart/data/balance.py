@@ -22,7 +22,7 @@ def balance_text(
 ) -> str:
     """Return the line about ``dataset.balance`` at the start of a run; empty for "none".
 
-    ``weights`` are those of the loss, if it has any.
+    ``weights`` are the class weights (classes,) of the loss; None computes them from the targets.
     """
     if balance == "none":
         return ""

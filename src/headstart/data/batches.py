@@ -15,14 +15,14 @@ AGAIN = 2**32  # added to the epoch for each repeat of an image in an epoch, so 
 class EvenBatches:
     """Shuffled (epoch, position) keys in batches whose sizes differ by at most one.
 
-    So no batch of one image is left over for batch norm. With several processes, each gets its share of every batch.
+    Batch norm fails on one image, so no small last batch is left over. Each process gets its share of every batch.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.world = ranks.rank(), ranks.world()
         self.epoch = 0
-        self.done = (0, 0)  # an epoch, and the number of its batches that are done
+        self.done = (0, 0)  # an epoch, and how many of its batches are done
         self.sampler = self  # Lightning calls set_epoch on it
 
     def set_epoch(self, epoch: int) -> None:
@@ -33,7 +33,7 @@ class EvenBatches:
         return -(-self.length // self.batch_size)
 
     def positions(self) -> list[NDArray[np.int64]]:
-        """Return the positions of this epoch's batches, or of this process's share of each."""
+        """Return the positions of each remaining batch of this epoch; of several processes, only this one's share."""
         return self._shares(self.order())
 
     def order(self) -> NDArray[np.int64]:
@@ -41,13 +41,13 @@ class EvenBatches:
         return generator("order", self.seed, self.epoch).permutation(self.length)
 
     def _shares(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Split an epoch's values into its remaining batches, and each batch into this process's share."""
+        """Return this process's share of each remaining batch, from one value for each position of the epoch."""
         epoch, done = self.done
         batches = np.array_split(order, len(self))[done if epoch == self.epoch else 0 :]
         return [np.array_split(batch, self.world)[self.rank] for batch in batches]
 
     def start_at(self, epoch: int, batches: int) -> None:
-        """Resume an epoch after this many of its batches."""
+        """Start at an epoch, after this many of its batches."""
         self.epoch, self.done = epoch, (epoch, batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -77,8 +77,8 @@ class BalancedBatches(EvenBatches):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = self.order()
-        for part, turns in zip(self._shares(order), self._shares(_turns(order)), strict=True):
-            yield [(self.epoch + AGAIN * int(turn), int(index)) for index, turn in zip(part, turns, strict=True)]
+        for part, repeats in zip(self._shares(order), self._shares(_earlier_repeats(order)), strict=True):
+            yield [(self.epoch + AGAIN * int(repeat), int(index)) for index, repeat in zip(part, repeats, strict=True)]
 
 
 def _in_passes(rng: np.random.Generator, positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -87,38 +87,38 @@ def _in_passes(rng: np.random.Generator, positions: NDArray[np.int64], count: in
     return np.concatenate([*passes, positions[:0]])[:count]
 
 
-def _turns(order: NDArray[np.int64]) -> NDArray[np.int64]:
+def _earlier_repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how often each entry occurs earlier in ``order``: [7, 5, 7] gives [0, 0, 1]."""
     sorted_ = np.argsort(order, kind="stable")
     _, starts, counts = np.unique(order[sorted_], return_index=True, return_counts=True)
-    turns = np.empty_like(order)
-    turns[sorted_] = np.arange(len(order)) - np.repeat(starts, counts)
-    return turns
+    repeats = np.empty_like(order)
+    repeats[sorted_] = np.arange(len(order)) - np.repeat(starts, counts)
+    return repeats
 
 
-class Mixed(EvenBatches):
-    """One shuffled order for all passes, so that batches hold several classes.
+class FixedShuffleBatches(EvenBatches):
+    """Batches in one shuffled order, the same in every epoch, so that each batch holds several classes.
 
-    ``of`` is the number of positions to shuffle; the first ``length`` of them are used.
+    ``shuffled`` is the number of positions to shuffle, by default ``length``; the first ``length`` are used.
     """
 
-    def __init__(self, length: int, batch_size: int, of: int | None = None) -> None:
+    def __init__(self, length: int, batch_size: int, shuffled: int | None = None) -> None:
         super().__init__(length, batch_size, 0)
-        self.of = length if of is None else of
+        self.shuffled = length if shuffled is None else shuffled
 
     def order(self) -> NDArray[np.int64]:
-        """Return the positions of every epoch, (length,)."""
-        return generator("order", self.seed, self.epoch).permutation(self.of)[: self.length]
+        """Return the positions, (length,), in the same order for every epoch."""
+        return generator("order", self.seed, self.epoch).permutation(self.shuffled)[: self.length]
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing, because every epoch has the same order."""
 
 
-class InOrder:
+class OrderedBatches:
     """Batches of positions in order, for a DataLoader."""
 
     def __init__(self, length: int, batch_size: int) -> None:
-        self.batches = straight_on(length, batch_size)
+        self.batches = batches_in_order(length, batch_size)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -127,10 +127,10 @@ class InOrder:
         return (batch.tolist() for batch in self.batches)
 
 
-def straight_on(length: int, batch_size: int) -> list[NDArray[np.int64]]:
-    """Return positions in order, ``batch_size`` at a time, or this process's share of each batch.
+def batches_in_order(length: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """Return the positions of batches in order; of several processes, only this one's share of each batch.
 
-    A last batch that is smaller than the number of processes joins the one before, so that no process gets an empty
+    A last batch that is smaller than the number of processes joins the previous batch, so that no process gets an empty
     batch.
     """
     starts = list(range(0, length, batch_size))

@@ -1,4 +1,4 @@
-"""Check that folders taken as classes are classes, and refuse those that look like splits, masks or labels."""
+"""Check class folders, and refuse folders that look like splits, masks or labels."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from headstart.files import printable
 from headstart.inputs.found import Folder, images_text, relative
 from headstart.settings.split_names import FILLERS, WORDS, split_folders, words_of
 
+# Words in the names of folders of images, and of folders of their masks, labels or annotations.
 IMAGES = frozenset("images image imgs img jpegimages jpeg pictures pics photos input inputs rgb".split())
 PAIRED = frozenset(
     "mask masks label labels annotation annotations annots gt groundtruth truth segmentation segmentations seg segs"
@@ -17,7 +18,7 @@ PAIRED = frozenset(
 MASK_FILE = re.compile(
     r"(.+?)[\s_.\-]+(?:masks?|gt|seg|segmentation|annotation|annotated|labels?)[\s_.\-]*\d*", re.IGNORECASE
 )
-NO_CLASS = frozenset(  # names that are not classes
+NO_CLASS = frozenset(  # names of folders that are no classes if other folders are beside them
     "images imgs jpegimages label labels annotation annotations annots gt groundtruth ground_truth bboxes masks"
     " segmentationclass segmentationobject".split()
 )
@@ -27,7 +28,7 @@ SHARED = 2  # if this many folders occur in every class folder, they may be the 
 def check_class_folders(
     source: Folder, top: Folder, split: str, classes: Sequence[str] | None, splits_given: bool
 ) -> None:
-    """Raise DataError for class folders that may be something else, unless ``classes`` names them."""
+    """Raise DataError for class folders that may be splits, masks or labels, unless ``classes`` names them."""
     folders = source.folders
     if classes is not None:
         missing = [name for name in classes if name not in [folder.name for folder in folders]]
@@ -69,7 +70,7 @@ def refuse_pairs(folder: Folder, top: Folder, classes: Sequence[str] | None) -> 
 
 
 def mask_files(images: Sequence[Path]) -> list[Path]:
-    """Return the images named like another image and a word such as mask: a1_mask.png beside a1.png."""
+    """Return images whose name is that of another image plus a word such as mask: a1_mask.png beside a1.png."""
     stems = {(path.parent, path.stem) for path in images}
     found = []
     for path in images:
@@ -148,7 +149,7 @@ def _refuse_inside(folder: Folder, names: Sequence[str], top: Folder) -> None:
 def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
     """Yield the path of each folder inside a class folder that has the name of another class.
 
-    A single deeper folder does not count: it may be the day in 2019/03/1 if classes are numbers.
+    A single folder at a deeper level does not count: in 2019/03/1, the 1 is a day, even if there is a class 1.
     """
     for one in folder.below():
         known = [inner for inner in one.filled if inner.name in names]
@@ -157,17 +158,17 @@ def _repeated(folder: Folder, names: Sequence[str]) -> Iterator[str]:
 
 
 def _refuse_unknown_splits(source: Folder, top: Folder) -> None:
-    """Raise DataError if all folders hold the same folders, because these may be classes and the outer ones splits."""
+    """Raise DataError if all folders hold the same folders: the inner ones may be classes, the outer ones splits."""
     folders = source.filled
     if len(folders) < 2 or any(folder.images for folder in folders):
         return
     shared = set.intersection(*({one.name for one in folder.filled} for folder in folders))
-    telling = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
-    if len(telling) >= SHARED:
+    typical = sorted(name for name in shared if any(character.isalpha() for character in name) or len(name) < 4)
+    if len(typical) >= SHARED:
         names = [folder.name for folder in folders]
         largest = max(folders, key=lambda folder: folder.image_count)
         raise DataError(
-            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(telling)}, so either may be"
+            f"Every folder of '{_shown(source)}' ({_few(names)}) holds the folders {_few(typical)}, so either may be"
             f" the classes: name splits with dataset.splits={{train: {relative(largest.path, top)}, test: ...}}, or"
             f" classes with dataset.classes=[{_listed(names)}]."
         )
@@ -203,5 +204,5 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _shown(folder: Folder) -> str:
-    """Return the path of a folder below the root that the user gave."""
+    """Return the path of a folder in printable form."""
     return printable(str(folder.path))

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from headstart.data.listed import Listed, count_beside
+from headstart.data.listed import ListedFiles, count_beside
 from headstart.data.module import ImageData
 from headstart.data.table import ListTable, like_split, read_table
 from headstart.errors import ConfigError, DataError, nearest
@@ -26,12 +26,12 @@ from headstart.settings.rules import (
 from headstart.settings.split_names import SPLITS, split_name
 from headstart.targets.several import SeveralTargets
 
-SHOWN = 4  # columns that are named
+SHOWN = 4  # unused columns named in a note
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The places of the columns in a row."""
+    """The index of each column in a row."""
 
     path: int
     targets: Sequence[int]
@@ -41,11 +41,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class ListedRow:
-    """An image of the list."""
+    """One image in the list."""
 
-    line: int
+    line: int  # in the file, from 1
     path: str
-    cells: tuple[str, ...]  # that give the target
+    cells: tuple[str, ...]  # of the target columns
     split: str
     group: str | None
 
@@ -53,12 +53,13 @@ class ListedRow:
 class CsvFile(ImageData):
     """Images listed in a CSV file with a header: a path, a label and, optionally, a split and a group.
 
-    ``targets`` names several columns in place of the label: numbers, or 0 and 1 for each of several labels.
+    ``targets`` names columns that replace the label: numbers to predict, or 0 and 1 for each of several labels.
 
     Paths are absolute, or relative to ``pictures`` (default: the file's folder). Paths and links must not leave that
     folder unless ``allow_outside``, because a list from others could name any of your files. ``split_column`` is by
-    default the column named split, if there is one. ``splits`` gives its values for train, validation and test.
-    ``classes`` are the labels to use. Images with the same value in ``group_column`` stay in one split.
+    default the column named split, if there is one. ``splits`` gives the values of that column that mean train,
+    validation and test. ``classes`` are the labels to use. Images with the same value in ``group_column`` stay in one
+    split.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class CsvFile(ImageData):
         return class_names, {split: _collection(of, targets[split], base) for split, of in by_split.items()}
 
     def _columns(self, table: ListTable) -> Columns:
-        """Return the places of the columns, and note which columns are not used."""
+        """Return the index of each column, and note which columns are not used."""
         split = table.find("dataset.split_column", "split") if self.split_column is None else (
             table.column("dataset.split_column", self.split_column)
         )  # fmt: skip
@@ -142,7 +143,7 @@ class CsvFile(ImageData):
         return Columns(path, targets, split, group)
 
     def _label_of(self, table: ListTable) -> int:
-        """Return the place of the column of labels; several labels are in the column labels, if there is one."""
+        """Return the index of the label column; its default is the first of the task's usual names in the header."""
         names = [self.label_column]
         if self.label_column == "label":
             names = [
@@ -151,13 +152,13 @@ class CsvFile(ImageData):
         return table.column("dataset.label_column", (names or self.targets.label_columns)[0])
 
     def _needed(self) -> list[bool]:
-        """Return whether each column of targets may not have empty cells."""
+        """Return, for each target column, whether all its cells must be filled."""
         if isinstance(self.targets, SeveralTargets):
             return [name in self.targets.needed_columns for name in self.target_columns]
         return [not self.targets.may_be_empty] * max(1, len(self.target_columns))
 
     def _check_targets_given(self) -> None:
-        """Raise ConfigError for columns or classes that the task has no use for."""
+        """Raise ConfigError for columns or classes that the task does not read."""
         if self.target_columns and not self.targets.columns:
             raise ConfigError(
                 f"dataset.targets={self.target_columns}: task={self.task} reads one label; use dataset.label_column,"
@@ -221,7 +222,7 @@ class CsvFile(ImageData):
 
     def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
         """Return the rows with the names of their files. Raises DataError for a missing, outside or repeated file."""
-        listed = Listed(base)
+        listed = ListedFiles(base)
         lines: dict[Path, int] = {}
         found = []
         for row in rows:
@@ -248,7 +249,7 @@ class CsvFile(ImageData):
 
 
 def _rows(table: ListTable, columns: Columns, needed_targets: Sequence[bool]) -> list[ListedRow]:
-    """Return the rows of a table. Raises DataError for an empty path or group, and mostly for an empty target."""
+    """Return the rows of a table. Raises DataError for an empty path, group or needed target."""
     rows = []
     single = len(columns.targets) == 1
     needed = [("path", columns.path), ("group", columns.group)]

@@ -1,4 +1,4 @@
-"""Decode the images of a split, or take what an earlier run found out about them."""
+"""Decode the images of a split, or reuse the result of an earlier run."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,20 +9,25 @@ from headstart.inputs.collection import Collection
 from headstart.inputs.decoding import Decoder, content_hash, decode_each
 from headstart.inputs.deep import UnreadableError
 from headstart.inputs.images import content_digest
-from headstart.inputs.reading import Decoded, decode_all
+from headstart.inputs.reading import DecodedCollection, decode_all
 from headstart.inputs.seen import SeenImages
 from headstart.splits.splits import few_per_class
 
 
-def decode_or_hash(collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None) -> Decoded:
-    """Decode a split, or only hash it if it has not changed since it was decoded."""
+def decode_or_hash(
+    collection: Collection, decoder: Decoder, keep: bool, what: str, seen: SeenImages | None
+) -> DecodedCollection:
+    """Decode a split, or only hash it if ``seen`` shows that it has not changed since it was decoded.
+
+    ``keep`` keeps the decoded images; ``what`` names them in the progress.
+    """
     known = seen.known(collection, decoder) if seen is not None else None
     if known is not None:
-        with contextlib.suppress(UnreadableError):  # reported below, image by image
+        with contextlib.suppress(UnreadableError):  # decode_all reports each image
             one = lambda index: content_hash(collection.images[index])  # noqa: E731
             contents = list(decode_each(one, len(collection), f"hashing {what}"))
             if content_digest(collection.ids, collection.plain_targets, contents) == known[0]:
-                return Decoded(np.arange(len(collection)), None, contents, {}, known[1])
+                return DecodedCollection(np.arange(len(collection)), None, contents, {}, known[1])
     decoded = decode_all(collection, decoder, keep, what)
     if seen is not None and not decoded.unreadable:
         digest = content_digest(collection.ids, collection.plain_targets, decoded.contents)
@@ -33,9 +38,9 @@ def decode_or_hash(collection: Collection, decoder: Decoder, keep: bool, what: s
 def few_readable(
     split: Collection, count: int, seed: int, class_names: Sequence[str], name: str, decoder: Decoder | None
 ) -> tuple[Collection, list[str]]:
-    """Return ``count`` images per class of a split, and the names of unreadable images that were passed over.
+    """Return ``count`` images per class of a split, and the names of the unreadable images that were skipped.
 
-    With a ``decoder`` only images that it can read are taken; without one none is looked at.
+    A ``decoder`` checks each image; None checks none. Raises DataError for a class with too few images.
     """
     unreadable: set[int] = set()
     skipped: list[str] = []

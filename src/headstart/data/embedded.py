@@ -33,7 +33,7 @@ FLAT = 4.0  # smallest deviation of a patch in grey levels; flatter ones (the bl
 
 
 class EmbeddedSet(ImageData):
-    """A data set that comes with a package, without a folder."""
+    """A data set that is part of an installed package and needs no folder."""
 
     def __init__(self, image_size: int | None = 64, crop_fraction: float | None = 1.0, **kwargs: Any) -> None:
         super().__init__(image_size=image_size, crop_fraction=crop_fraction, **kwargs)
@@ -48,7 +48,8 @@ class Textures(EmbeddedSet):
 
     Training patches come from the left half of a photograph, validation patches from the upper right and test patches
     from the lower right quarter, so no pixel is in two splits. Each patch is grey with mean 128 and deviation 50,
-    because colour and brightness would reveal the class.
+    because colour and brightness would reveal the class. ``patch`` is the side in pixels, ``counts`` the number of
+    patches of each class in training, validation and test.
     """
 
     def __init__(self, patch: int = 64, counts: tuple[int, int, int] = (100, 20, 50), **kwargs: Any) -> None:
@@ -60,8 +61,8 @@ class Textures(EmbeddedSet):
         """Return the class names and the patches of each split: the same at every call."""
         found: dict[str, tuple[list[str], list[int], list[NDArray[np.uint8]]]] = {}
         for label, (name, photograph) in enumerate(PHOTOGRAPHS.items()):
-            parts = zip(("train", "validation", "test"), thirds(load_photograph(photograph)), self.counts, strict=True)
-            for split, part, count in parts:
+            regions = split_regions(load_photograph(photograph))
+            for split, part, count in zip(("train", "validation", "test"), regions, self.counts, strict=True):
                 patches = cut_patches(part, self.patch, count, generator("textures", label, len(split)))
                 ids, targets, images = found.setdefault(split, ([], [], []))
                 ids += [f"{split}/{name}/{number:03d}" for number in range(count)]
@@ -86,7 +87,7 @@ class Digits(EmbeddedSet):
         return [str(digit) for digit in range(10)], {"train": Collection(ids, digits.target.astype(np.int64), images)}
 
 
-@cache  # the runs of a sweep read the same ones
+@cache  # the runs of a sweep read the same photographs
 def load_photograph(name: str) -> NDArray[np.float32]:
     """Return a photograph (H, W) in grey levels from 0 to 255."""
     import skimage.data
@@ -99,15 +100,15 @@ def load_photograph(name: str) -> NDArray[np.float32]:
     return np.asarray(image, dtype=np.float32)
 
 
-def thirds(photograph: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Return the left half, the upper right and the lower right quarter; no pixel is in two of them."""
+def split_regions(photograph: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Return the regions of training, validation and test: the left half, the upper and the lower right quarter."""
     height, width = photograph.shape
     right = photograph[:, width // 2 :]
     return photograph[:, : width // 2], right[: height // 2], right[height // 2 :]
 
 
 def cut_patches(part: NDArray[np.float32], size: int, count: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Return square patches (size, size) from random places, normalised to mean 128 and deviation 50."""
+    """Return ``count`` patches (size, size) from random places, normalised to mean 128 and deviation 50."""
     patches: list[NDArray[np.uint8]] = []
     while len(patches) < count:
         top, left = (int(rng.integers(side - size + 1)) for side in part.shape)

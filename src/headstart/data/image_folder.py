@@ -19,7 +19,7 @@ from headstart.targets.labels import suspicious_labels
 
 
 class ImageFolder(ImageData):
-    """Images in one folder per class, directly below the root or below split folders (see layout.py).
+    """Images in one folder per class. Class folders are below the root or below split folders (see layout.py).
 
     Every file that Pillow can decode is an image. A file with an image's suffix that cannot be decoded is an unreadable
     image. ``splits`` names the folders of train, validation and test, ``classes`` the class folders to use.
@@ -36,7 +36,7 @@ class ImageFolder(ImageData):
         return real_path(Path(root)).name if root else "image_folder"
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return the class names, which are train's folders, and the images of each split. Raises DataError."""
+        """Return the class names (the class folders of train) and the images of each split. Raises DataError."""
         top = walk(existing_folder(self.root))
         if not top.image_count:
             held = files_by_suffix(name for folder in top.below() for name in folder.others)
@@ -91,7 +91,7 @@ def _in_two_classes(folders: Sequence[Folder], top: Folder) -> Iterator[str]:
             place = link.same_as
             if place and any(place.is_relative_to(one.path) for one in folders if one is not folder):
                 here, there = relative(link.path, top), relative(place, top)
-                yield f"`{here}` links to the images of `{there}`, and they count only there"
+                yield f"`{here}` links to the images of `{there}`; they are used as `{there}` only"
 
 
 def _held_instead(folder: Folder) -> str:

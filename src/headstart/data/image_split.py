@@ -18,11 +18,11 @@ from headstart.seeds import generator
 
 
 class Views(Protocol):
-    """The views of an augmentation: drawn for each image, and applied in order."""
+    """The views of an augmentation: random parameters are drawn for each image, and views are applied in order."""
 
     @property
     def branches(self) -> int:
-        """Return the number of images made from each image."""
+        """Return the number of versions made from each image."""
 
     @property
     def crops(self) -> bool:
@@ -33,7 +33,7 @@ class Views(Protocol):
         """Return whether batches are packed for the device, which applies the last views."""
 
     def source_side(self, size: int) -> int | None:
-        """Return the short side in pixels that the views need, or None if that of evaluation is enough."""
+        """Return the short side in pixels that the views need; None if the short side for evaluation is enough."""
 
     def __len__(self) -> int: ...
 
@@ -45,16 +45,16 @@ class Views(Protocol):
     def stack(self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Any], size: int) -> tuple[Tensor, Any]:
         """Return stored values (branches * N, C, S, S) and targets.
 
-        The first version of each image comes first, then the second, and so on. Targets that are a list of label images
-        (H, W) move with the images and become (branches * N, S, S); others stay as they are.
+        All first versions come first, then all second versions, and so on. A list of label images (H, W) is transformed
+        with the images to (branches * N, S, S); other targets are not changed.
         """
 
     def pack(self, images: Sequence[PixelArray], targets: Any, drawn: Sequence[Any], size: int) -> tuple[Any, Any]:
-        """Return an object whose ``done()`` applies the last views to the images, and targets."""
+        """Return a packed batch and its targets; ``done()`` of the packed batch applies the last views."""
 
 
 class ImageSplit(Dataset[Batch]):
-    """One split that loads whole batches by positions, so that no image is copied twice."""
+    """One split. It loads a whole batch at once, so that no image is copied twice."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ImageSplit(Dataset[Batch]):
 
     @property
     def branches(self) -> int:
-        """Return the number of images made from each image."""
+        """Return the number of versions made from each image."""
         return self.views.branches if self.views is not None else 1
 
     @property
@@ -94,18 +94,18 @@ class ImageSplit(Dataset[Batch]):
         return ImageSplit(self.images, self.targets, self.size, views, seed)
 
     def image(self, index: int, epoch: int = 0) -> PixelArray:
-        """Return (size, size, C), the first version of an image."""
+        """Return the first version of an image, (size, size, C)."""
         return self.view_tensor([(epoch, index)])[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
     def view_tensor(self, keys: Sequence[tuple[int, int]], pack: bool = False) -> Any:
         """Return (branches * N, C, S, S), channels-last in memory, for (epoch, position) pairs.
 
-        ``pack`` returns an object that the device finishes. Random numbers depend only on (seed, epoch, position).
+        With ``pack`` it returns a packed batch, see ``Views``. Random numbers depend only on (seed, epoch, position).
         """
         return self._viewed(keys, None, pack)[0]
 
     def _viewed(self, keys: Sequence[tuple[int, int]], targets: Any, pack: bool = False) -> tuple[Any, Any]:
-        """Return the images as ``view_tensor`` does, and their targets, which may move with them."""
+        """Return the images as ``view_tensor`` does, and their targets, which views may transform."""
         images = [self.source[index] for _, index in keys]
         if self.views is not None and isinstance(targets, PixelTargets):
             decoder = self.source.decoder

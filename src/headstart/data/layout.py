@@ -41,8 +41,8 @@ def find_layout(
 ) -> FolderLayout:
     """Return the layout of a folder. Raises DataError for an ambiguous one.
 
-    ``splits`` are the user's folders of the splits, ``classes`` the names of the classes, and ``test_split`` is the
-    name of another split to test on.
+    ``splits`` maps each split to the folder that the user gives, ``classes`` lists the class names, and ``test_split``
+    names another split to test on.
     """
     if splits is not None:
         sources = {split: _named(top, split, path) for split, path in splits.items()}
@@ -124,7 +124,7 @@ def _dead_links(top: Folder) -> Iterator[str]:
 
 
 def _inside_wrappers(top: Folder, classes: Sequence[str] | None) -> Folder:
-    """Return the folder that holds splits or classes: the root, or its only folder with images, and so on."""
+    """Return the folder that holds splits or classes: enter a folder while it is the only one with images."""
     base = top
     while True:
         refuse_pairs(base, top, classes)
@@ -158,7 +158,7 @@ def _sources(top: Folder, base: Folder, classes: Sequence[str] | None, test_spli
             return {"train": base}
         train = relative(labelled["train"].path, top)
         raise DataError(
-            f"dataset.classes fits '{base.path}' as well as '{train}' in it; choose one with"
+            f"dataset.classes names folders in both '{base.path}' and '{train}'; choose one with"
             f" dataset.splits={{train: {train}}} or dataset.splits={{train: {relative(base.path, top)}}}."
         )
     if not found:
@@ -192,7 +192,7 @@ def refuse_unlabelled(folder: Folder, top: Folder) -> NoReturn:
 
 
 def _may_be_class(folder: Folder, labelled: Mapping[str, Folder]) -> bool:
-    """Return whether a folder beside split folders may be a class outside the splits."""
+    """Return whether a folder beside split folders may be a class folder."""
     if "train" not in labelled or folder.name in [one.name for one in labelled["train"].folders]:
         return True
     inner = _unwrapped(folder)

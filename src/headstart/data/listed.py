@@ -13,8 +13,8 @@ from headstart.inputs.found import image_suffixes, real_path, walk
 from headstart.settings.rules import is_file
 
 
-class Listed:
-    """The files that a list of images may name, below a folder."""
+class ListedFiles:
+    """The files below a folder that a list of images may name."""
 
     def __init__(self, base: Path) -> None:
         self.base, self.inside = base, real_path(base)
@@ -28,7 +28,7 @@ class Listed:
         return found[0] if len(found) == 1 else None
 
     def hint(self, name: str) -> str:
-        """Return the end of a "there is no such file" message."""
+        """Return a hint that follows "there is no such file" in a message."""
         found = self._with_suffix(name)
         if len(found) > 1:
             return f" It may be '{found[0]}' or '{found[1]}'; write the suffix."
@@ -51,7 +51,7 @@ class Listed:
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        """Return every image below the folder; it is searched once, and only if a name is not a file."""
+        """Return every image below the folder. The folder is searched once, and only if a listed file is missing."""
         try:
             return [path.relative_to(self.base).as_posix() for path in walk(self.base).every_image()]
         except DataError:  # an unreadable folder, which the list may not need
@@ -91,4 +91,4 @@ def count_beside(files: Collection[Path]) -> int:
 
 
 def _without_suffix(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122  # ten times faster than Path's, and there are many
+    return os.path.splitext(name)[0]  # noqa: PTH122  # ten times faster than Path.with_suffix

@@ -1,4 +1,4 @@
-"""Load batches in processes, and wait for them in short steps."""
+"""Load batches in worker processes, and wait for them in short steps."""
 
 import math
 from typing import Any
@@ -11,11 +11,11 @@ from headstart import ranks
 from headstart.data.image_split import Batch, ImageSplit
 from headstart.workers import CONTEXT, PATIENCE, begin, rehearse, usable_cores
 
-STEP = 5.0  # seconds
+STEP = 5.0  # seconds of one wait
 
 
 def load_split(split: ImageSplit, num_workers: int | str, seed: int, **kwargs: Any) -> DataLoader[Batch]:
-    """Return the loader of a split; with ``num_workers`` "auto" it chooses the number of processes."""
+    """Return the loader of a split. ``num_workers`` "auto" chooses the number of worker processes."""
     split.source.load("images")
     workers = num_workers if isinstance(num_workers, int) else _processes_for(split)
     if workers:
@@ -36,7 +36,7 @@ def load_split(split: ImageSplit, num_workers: int | str, seed: int, **kwargs: A
 
 
 def _processes_for(split: ImageSplit) -> int:
-    """Return the number of processes that load a split: 0 for images in memory, else cores - 1, at most 8."""
+    """Return the number of worker processes: 0 for decoded images without views, else up to 8, sharing the cores."""
     if not split.source.costly and not split.views:
         return 0
     return min(8, max(1, (usable_cores() - 1) // ranks.neighbours()))
@@ -47,17 +47,17 @@ def _as_is(batch: Any) -> Any:
 
 
 class PatientLoader(DataLoader[Batch]):
-    """A DataLoader whose ``timeout`` does not count the time in which the run was suspended, as by Ctrl-Z.
+    """A DataLoader whose ``timeout`` does not count the time in which the run is suspended, for example by Ctrl-Z.
 
-    It also notices a dead process within one step.
+    It also notices a dead worker process within ``STEP`` seconds.
     """
 
     def _get_iterator(self) -> _BaseDataLoaderIter:
-        return InSteps(self) if self.num_workers else super()._get_iterator()
+        return SteppedLoaderIterator(self) if self.num_workers else super()._get_iterator()
 
 
-class InSteps(_MultiProcessingDataLoaderIter):
-    """The iterator of a PatientLoader. It waits in short steps, so a suspension costs one step at most."""
+class SteppedLoaderIterator(_MultiProcessingDataLoaderIter):
+    """The iterator of a PatientLoader. It waits in short steps, so a suspension counts as one step at most."""
 
     def _try_get_data(self, timeout: float = STEP) -> tuple[bool, Any]:
         for _ in range(math.ceil(timeout / STEP)):

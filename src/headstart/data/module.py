@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from headstart.data.balance import batches_of
-from headstart.data.batches import EvenBatches, InOrder, Mixed
+from headstart.data.batches import EvenBatches, FixedShuffleBatches, OrderedBatches
 from headstart.data.decoded_splits import decode_or_hash, few_readable
 from headstart.data.image_split import ImageSplit, Views
 from headstart.data.loader import load_split
@@ -27,7 +27,7 @@ from headstart.inputs.facts import Facts
 from headstart.inputs.images import Images, content_digest
 from headstart.inputs.leakage import leakage, leakage_text
 from headstart.inputs.looks import Notes, joined_notes
-from headstart.inputs.reading import paths_of, range_text, refuse, remembered_range
+from headstart.inputs.reading import find_and_note_range, paths_of, range_text, refuse
 from headstart.inputs.seen import SeenImages
 from headstart.inputs.signature import RGB, Signature
 from headstart.kinds import KINDS, Kind
@@ -63,9 +63,9 @@ class HasPreprocessing(Protocol):
 
 
 class ImageData(pl.LightningDataModule):
-    """Train, validation and test images with integer targets; a subclass finds them.
+    """Training, validation and test images with their targets; a subclass finds them in ``collect``.
 
-    ``prepare`` reads and checks the images. The loaders may be used after it.
+    ``prepare`` reads and checks the images, and has to be called before the loaders.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ImageData(pl.LightningDataModule):
         augmentation_seed: int = 0,
         task: str | Kind = "classification",
     ) -> None:
-        check_dataset(locals())  # the parameters by their names
+        check_dataset(locals())  # all parameters, by name
         super().__init__()
         self.name = printable(str(name or self.default_name(root)))
         self.root, self.image_size, self.batch_size = root, image_size, batch_size
@@ -116,23 +116,23 @@ class ImageData(pl.LightningDataModule):
         self.leakage: dict[str, dict[str, Any]] = {}  # the images that two splits share; see inputs/leakage.py
         self._found: tuple[list[str], dict[str, Collection]] | None = None
         self._found_notes: tuple[list[str], list[str]] = ([], [])
-        self.not_used: list[str] = []  # phrases on what was found at the source and is not used
+        self.not_used: list[str] = []  # phrases on parts of the source that are not used
         self.warnings: list[str] = []  # sentences on suspicious images or labels
         self.pixel_range: dict[str, Any] | None = None  # the value of white in images of more than 8 bits
         self.splits_made = ""  # a sentence on splits that the source does not have
-        self.fingerprint = ""
-        self.split_fingerprints: dict[str, str] = {}  # of ids, labels and contents of each split
+        self.fingerprint = ""  # hash of the class names and all splits
+        self.split_fingerprints: dict[str, str] = {}  # by split: hash of its ids, targets and contents
 
     signature: Signature = RGB  # of the decoded images
-    reads_labels = False  # whether targets are read from the labels of a list, and may be of any kind
+    reads_labels = False  # whether targets come from a list, and so may be of any kind
     gives_masks = False  # whether targets have a value for each pixel
 
     def default_name(self, root: str | None) -> str:
-        """Return the data set's name for tables, used if dataset.name is not set."""
+        """Return the name of the data set in tables, for the case that dataset.name is not set."""
         return type(self).__name__.lower()
 
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
-        """Return the class names and the source's own splits under their own names; "train" is always one."""
+        """Return the class names, and the splits of the source by name; "train" has to be among them."""
         raise NotImplementedError
 
     def found(self) -> tuple[list[str], dict[str, Collection]]:
@@ -147,16 +147,16 @@ class ImageData(pl.LightningDataModule):
         return self._found
 
     def source_hash(self, facts: Facts) -> str | None:
-        """Return one hash of the source's content, wherever it is, or None if the settings determine the content."""
+        """Return a hash of the source's content, but not of its path; None if the settings determine the content."""
         self.class_names, splits = self.found()
         return source_hash(self._text, splits, facts)
 
     def unprepared(self) -> Self:
-        """Return a copy without the results of ``prepare``; it does not search the source again."""
+        """Return a copy that can be prepared separately; it does not search the source again."""
         return copy.copy(self)
 
     def decoder(self, preprocessing: HasPreprocessing) -> Decoder:
-        """Return the decoder that gives the images their size; it does not know their range of values yet."""
+        """Return a decoder that resizes images for the network; ``prepare`` sets its ``pixel_range`` later."""
         side = preprocessing.image_size
         if self.resize == "crop":
             side = short_side(side, self.crop_fraction or preprocessing.crop_fraction)
@@ -172,7 +172,7 @@ class ImageData(pl.LightningDataModule):
     ) -> None:
         """Find, split and check the images. Raises DataError for anything wrong with them.
 
-        Every image is decoded once, unless ``seen`` remembers that the same content could be decoded.
+        Every image is decoded once. If ``seen`` has a record of the same images, they are only hashed.
         """
         self.class_names, found = self.found()
         self.not_used, self.warnings = (list(notes) for notes in self._found_notes)
@@ -190,7 +190,7 @@ class ImageData(pl.LightningDataModule):
         try:
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
         except NoRangeError:  # raised at the first image of more than 8 bits
-            decoder = replace(decoder, pixel_range=remembered_range(paths, seen))
+            decoder = replace(decoder, pixel_range=find_and_note_range(paths, seen))
             notes = self._set_splits(dict(splits), decoder, preprocessing.image_size, views, seen)
         self._collect_notes(joined_notes(notes), decoder.pixel_range)
         ready = {name: getattr(self, name) for name in SPLITS}
@@ -205,9 +205,9 @@ class ImageData(pl.LightningDataModule):
         return collection.targets
 
     def contents_hash(self) -> str:
-        """Return a hash of the targets and contents of all splits, without names, after ``prepare``."""
+        """Return a hash of the targets and contents of all splits, not of their names. Call it after ``prepare``."""
         splits = [getattr(self, name) for name in SPLITS]
-        parts = [content_digest([""] * len(of), plain(of.targets), of.images.contents) for of in splits]
+        parts = [content_digest([""] * len(split), plain(split.targets), split.images.contents) for split in splits]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _set_splits(
@@ -230,9 +230,9 @@ class ImageData(pl.LightningDataModule):
                 )  # fmt: skip
                 self.skipped += skipped
         images_in_all = sum(len(split) for split in splits.values())
-        pixels = images_in_all * decoder.short_side**2 * 4 / 3  # an image has 4 / 3 of a square's pixels
-        room = KEEP_BYTES - round(pixels * self.signature.pixel_bytes)
-        keep = room >= 0
+        pixels = images_in_all * decoder.short_side**2 * 4 / 3  # a 4:3 image has 4 / 3 of a square's pixels
+        spare_bytes = KEEP_BYTES - round(pixels * self.signature.pixel_bytes)
+        keep = spare_bytes >= 0
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         notes = []
         ready = {}
@@ -245,7 +245,9 @@ class ImageData(pl.LightningDataModule):
             targets = self.targets_of(collection, decoder, size, name)
             self.split_fingerprints[name] = content_digest(collection.ids, plain(targets), decoded.contents)
             digest.update(f"{name} {self.split_fingerprints[name]}".encode())
-            images = Images(collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, room)
+            images = Images(
+                collection.ids, collection.images, decoder, decoded.contents, keep, decoded.images, spare_bytes
+            )
             ready[name] = ImageSplit(images, targets, size, views if name == "train" else None, self.augmentation_seed)
         if self.on_error != "skip":
             refuse(unreadable, images_in_all)
@@ -305,13 +307,13 @@ class ImageData(pl.LightningDataModule):
         return splits
 
     def train_dataloader(self, start_at: tuple[int, int] = (0, 0)) -> DataLoader[Batch]:
-        """Return shuffled batches with views, from an epoch on and after so many of its batches."""
+        """Return shuffled batches with views. ``start_at`` is the first epoch, and how many of its batches to skip."""
         batches = self.train_batches()
         batches.start_at(*start_at)
         return self._loader(self.train, batch_sampler=batches)
 
     def train_batches(self) -> EvenBatches:
-        """Return the training batches of ``dataset.balance``, from the first epoch on."""
+        """Return the training batches that ``dataset.balance`` asks for, starting with epoch 0."""
         return batches_of(self.train.targets, self.batch_size, self.order_seed, self.balance)
 
     @property
@@ -320,28 +322,32 @@ class ImageData(pl.LightningDataModule):
         return class_weights(self.train.targets, self.num_classes) if self.balance == "loss" else None
 
     def train_eval_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
-        """Return the training images, centre-cropped."""
+        """Return the training images, centre-cropped, in order unless ``mixed``."""
         return self._in_order(self.train.without_views(), mixed)
 
     def mixed_dataloader(self, most: int, batch_size: int) -> DataLoader[Batch]:
         """Return a loader of up to ``most`` training images in mixed order, centre-cropped."""
         count = min(len(self.train), most)
-        return self._loader(self.train.without_views(), batch_sampler=Mixed(count, batch_size, len(self.train)))
+        return self._loader(
+            self.train.without_views(), batch_sampler=FixedShuffleBatches(count, batch_size, len(self.train))
+        )
 
     def val_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
-        """Return the validation images, in order unless ``mixed``: batch statistics need batches of all classes."""
+        """Return the validation images, in order; ``mixed`` shuffles them, as batch statistics need several classes."""
         return self._in_order(self.validation, mixed)
 
     def viewed_dataloader(self, split: ImageSplit, views: Views, mixed: bool = False) -> DataLoader[Batch]:
-        """Return the images of a split, each as all of these views."""
+        """Return the images of a split with these views; a batch holds all views of its images."""
         return self._in_order(split.with_views(views, self.augmentation_seed), mixed)
 
     def test_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
-        """Return the test images."""
+        """Return the test images, in order unless ``mixed``."""
         return self._in_order(self.test, mixed)
 
     def _in_order(self, split: ImageSplit, mixed: bool = False) -> DataLoader[Batch]:
-        return self._loader(split, batch_sampler=(Mixed if mixed else InOrder)(len(split), self.batch_size))
+        return self._loader(
+            split, batch_sampler=(FixedShuffleBatches if mixed else OrderedBatches)(len(split), self.batch_size)
+        )
 
     def _loader(self, split: ImageSplit, **kwargs: Any) -> DataLoader[Batch]:
         return load_split(split, self.num_workers, stream("loader", self.order_seed), **kwargs)
@@ -357,12 +363,12 @@ def _check_kind(data: ImageData) -> None:
         raise ConfigError(f"task={data.task} needs a list of images and targets: use dataset=csv.")
     if counted := _counts_classes(data):
         raise ConfigError(
-            f"{counted} counts classes, and task={data.task} does not have one for each image: leave it out."
+            f"{counted} counts classes, but with task={data.task} an image has no single class: leave it out."
         )
 
 
 def _counts_classes(data: ImageData) -> str:
-    """Return the first setting that makes no sense without classes; empty if there is none."""
+    """Return the first setting that is set but needs one class for each image; empty if there is none."""
     settings = {
         "dataset.labels_per_class": data.labels_per_class is not None and not data.targets.from_folders,
         "dataset.validation_labels_per_class": (

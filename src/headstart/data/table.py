@@ -14,19 +14,20 @@ from headstart.inputs.found import image_suffixes
 from headstart.settings.split_names import split_of, words_of
 
 DELIMITERS = (",", ";", "\t", "|")
+# Words in the name of a column that probably holds splits.
 LIKE_SPLITS = frozenset("split splits subset partition set fold phase usage".split())
 
 
 @dataclass(frozen=True)
 class ListTable:
-    """The header and the rows of a CSV file; each row has the number of its last line. Cells are stripped."""
+    """The header and the rows of a CSV file. A row is the number of its last line, and its cells, stripped."""
 
     file: Path
     header: list[str]
     rows: list[tuple[int, list[str]]]
 
     def column(self, setting: str, name: str) -> int:
-        """Return the place of a column; case matters only if two names differ in nothing else. Raises DataError."""
+        """Return the index of a column. Raises DataError if ``find`` finds none; ``setting`` names the column."""
         place = self.find(setting, name)
         if place is None:
             raise DataError(
@@ -36,7 +37,10 @@ class ListTable:
         return place
 
     def find(self, setting: str, name: str) -> int | None:
-        """Return the place of a column, or None. Raises DataError if two columns differ from ``name`` only in case."""
+        """Return the index of a column, or None. An exact match wins; otherwise case and spaces are ignored.
+
+        Raises DataError if several columns match then.
+        """
         if name in self.header:
             return self.header.index(name)
         alike = [place for place, one in enumerate(self.header) if _plain(one) == _plain(name)]

@@ -1,4 +1,4 @@
-"""Read torchvision's data sets, downloaded or from files put in place by hand."""
+"""Read torchvision's data sets. Their files are downloaded, or put in place by hand."""
 
 import contextlib
 import glob
@@ -27,13 +27,13 @@ from headstart.settings.leaf_table import check_parameters
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to open one of torchvision's data sets."""
+    """The class, files and splits of one of torchvision's data sets."""
 
-    cls: str
+    cls: str  # the name of torchvision's class
     files: str  # the files to fetch by hand
     place: str  # where to put them, below the root
-    splits: dict[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})
-    holds: str = "**/*"  # pattern of the set's own files below that place
+    splits: dict[str, dict[str, Any]] = field(default_factory=lambda: {"train": {}})  # arguments of the class
+    holds: str = "**/*"  # pattern of the data set's files below ``place``
 
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
@@ -90,9 +90,9 @@ RECIPES = {
 
 
 class TorchvisionSet(ImageData):
-    """One of torchvision's data sets with its authors' splits.
+    """One of torchvision's data sets, with the splits of its authors.
 
-    ``download`` fetches missing files. If that fails, the error names the files and their place.
+    ``download`` fetches missing files. If the download fails, the error names the files and where to put them.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TorchvisionSet(ImageData):
         return class_names, {split: as_collection(opened, split) for split, opened in sets.items()}
 
     def source_hash(self, facts: Facts) -> str | None:
-        """Return one hash of the set's own files, or of its images if it has no files."""
+        """Return one hash of the data set's files, or of its images if it has no files."""
         if not self._files():
             self.found()  # downloads them
         files = self._files()
@@ -124,7 +124,7 @@ class TorchvisionSet(ImageData):
         return expanded(str(self.root or "data"))
 
     def _files(self) -> list[Path]:
-        """Return those of the set's own files that exist."""
+        """Return the files of the data set that exist."""
         root = self._place()
         if self.set_name == "fashion_mnist" and (folder := find_idx(root)) is not None:
             return [path if (path := folder / name).is_file() else folder / f"{name}.gz" for name in IDX]
@@ -144,7 +144,7 @@ class TorchvisionSet(ImageData):
                 root.mkdir(parents=True, exist_ok=True)
                 with archives_kept_inside():
                     return cls(str(root), download=True, **arguments)
-        except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision raise different ones
+        except Exception as error:  # urllib, tarfile, zipfile, gdown and torchvision raise different errors
             raise DataError(
                 f"{self.set_name} is not in '{root}' and could not be downloaded ({_first_line(error)}); fetch"
                 f" {self.recipe.files} and put it into '{root / self.recipe.place}'."
@@ -169,7 +169,7 @@ class OpenedSet(Sequence[Undecoded]):
 def archives_kept_inside() -> Iterator[None]:
     """Make unpacking a tar file fail if a member or link in it leaves the folder.
 
-    torchvision does not ask for this, and it is the default only from Python 3.14 on. zipfile never leaves the folder.
+    torchvision does not ask for this check, and Python makes it by default only from 3.14 on. zipfile needs no check.
     """
     before = vars(tarfile.TarFile).get("extraction_filter")
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
@@ -180,7 +180,7 @@ def archives_kept_inside() -> Iterator[None]:
 
 
 def as_collection(opened: Any, split: str) -> Collection:
-    """Return the targets, found under torchvision's names for them, and the unopened images."""
+    """Return the unopened images and their targets; torchvision's attribute of targets has different names."""
     names = ("targets", "labels", "_labels", "y")
     targets = np.asarray(next(getattr(opened, name) for name in names if hasattr(opened, name)), dtype=np.int64)
     ids = [f"{split}/{number:06d}" for number in range(len(opened))]
@@ -188,7 +188,7 @@ def as_collection(opened: Any, split: str) -> Collection:
 
 
 def find_idx(root: Path) -> Path | None:
-    """Return the folder with MNIST's idx files, packed or not: the root, or torchvision's folder; None if missing."""
+    """Return the folder with MNIST's idx files, compressed or not: the root or torchvision's folder; else None."""
     for folder in (root, root / "FashionMNIST" / "raw"):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in IDX):
             return folder
@@ -208,7 +208,7 @@ def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 def read_idx_splits(folder: Path) -> dict[str, Collection]:
-    """Return train and test of Fashion-MNIST. Raises DataError for files of other content."""
+    """Return train and test of Fashion-MNIST. Raises DataError for files with other content."""
     splits = {}
     classes = len(torchvision.datasets.FashionMNIST.classes)
     for split, part in (("train", "train"), ("test", "t10k")):

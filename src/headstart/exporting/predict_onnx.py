@@ -70,7 +70,7 @@ def answer_of(gives: str, row: Any, names: list[str]) -> dict[str, Any]:
     if gives == "label image":
         shares = np.bincount(row.ravel(), minlength=len(names)) / row.size
         return {"shares": dict(zip(names, shares.tolist(), strict=True))}
-    return {"values": {"mean": float(row.mean()), "lowest": float(row.min()), "highest": float(row.max())}}
+    return {"mean": float(row.mean()), "lowest": float(row.min()), "highest": float(row.max())}
 
 
 def read_image(path: Path, short_side: int | None) -> Any:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from headstart import ranks
 from headstart.data import ImageData, ImageSplit
-from headstart.data.batches import Mixed
+from headstart.data.batches import FixedShuffleBatches
 from headstart.errors import HeadstartError
 from headstart.features.keeping import Keeper, KeptFeatures
 from headstart.features.loaders import FeatureBatches
@@ -112,7 +112,7 @@ class FrozenData(pl.LightningDataModule):
         if rows is None:
             return images()
         size = self.data.batch_size if self.keeper.prefix.exact else max(self.data.batch_size, POOLED_BATCH)
-        order = Mixed(len(split), size) if mixed else None
+        order = FixedShuffleBatches(len(split), size) if mixed else None
         return self._recorded(name, FeatureBatches(rows, split.targets, size, self.entry, order))
 
     def _averaged_rows(self, name: str, split: ImageSplit) -> Rows:

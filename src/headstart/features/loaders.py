@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from headstart import ranks
-from headstart.data.batches import EvenBatches, straight_on
+from headstart.data.batches import EvenBatches, batches_in_order
 from headstart.features.compute import ahead
 from headstart.features.rows import InMemory, Rows
 from headstart.inputs.batch import Batch
@@ -35,11 +35,11 @@ class FeatureBatches:
         self.dataset = targets  # one entry per image, as in a DataLoader
         self.batch_size, self.batch_sampler = batch_size, shuffled  # Lightning sets its epoch
         self.passes = 0.0  # how often all rows were asked for
-        self.straight_on = straight_on(len(targets), batch_size)
+        self.in_order = batches_in_order(len(targets), batch_size)
         self.share = 1 / ranks.world()
 
     def __len__(self) -> int:
-        return len(self.batch_sampler if self.batch_sampler is not None else self.straight_on)
+        return len(self.batch_sampler if self.batch_sampler is not None else self.in_order)
 
     def __iter__(self) -> Iterator[Batch]:
         self.passes += self.share
@@ -51,7 +51,7 @@ class FeatureBatches:
     def _positions(self) -> list[NDArray[np.int64]]:
         if self.batch_sampler is not None:
             return self.batch_sampler.positions()
-        return self.straight_on
+        return self.in_order
 
     def _batch(self, positions: NDArray[np.int64]) -> Batch:
         view = self.batch_sampler.epoch % self.views if self.batch_sampler is not None else 0

@@ -1,4 +1,4 @@
-"""The images of a source, not yet decoded, with their names and targets."""
+"""Define a collection: undecoded images of a source with their names and targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Undecoded = Path | Image.Image | NDArray[np.uint8]
-Targets = NDArray[np.int64]  # or what the kind of target has, (N, ...)
+Targets = NDArray[np.int64]  # (N,) for classes; other tasks have other types, (N, ...)
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Collection:
     """Labelled images that are not yet decoded."""
 
     ids: list[str]  # unique in the collection; for files, the path below the root
-    targets: Targets  # (N,) index into the class names; for other tasks (N, ...)
-    images: Sequence[Undecoded]  # (N,), may open entries lazily
-    groups: list[str] | None = None  # (N,) images of a group stay in one split: a patient, a site, a burst
+    targets: Targets  # (N,) indices of class names; for other tasks (N, ...)
+    images: Sequence[Undecoded]  # (N,) may open its entries lazily
+    groups: list[str] | None = None  # (N,) the group of each image, such as a patient; a group stays in one split
 
     @property
     def plain_targets(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Hash everything in a data set, independent of its place: names, labels, splits and contents."""
+"""Hash the names, labels, splits and contents of a data set, but not its path."""
 
 import hashlib
 import os
@@ -12,9 +12,9 @@ from headstart.inputs.facts import Facts, file_state
 
 
 def source_hash(text: Callable[[Any], str], splits: Mapping[str, Collection], facts: Facts) -> str:
-    """Return 64 hex digits that differ whenever two data sets differ, and do not depend on where the images are.
+    """Return a hash of a data set, 64 hex digits. It does not depend on the path of the images.
 
-    File names count relative to the folder that contains all of them. Files are read only if a name, size or time has
+    File names are relative to the folder that contains all files. Files are read only if a name, size or time has
     changed since their hash was stored. ``text`` returns the label of a target.
     """
     labels = [
@@ -32,7 +32,7 @@ def source_hash(text: Callable[[Any], str], splits: Mapping[str, Collection], fa
 
 
 def files_hash(files: Sequence[Path], facts: Facts, labels: Sequence[str] | None = None) -> str:
-    """Return the hash of files alone; ``labels`` holds everything else known about each."""
+    """Return the hash of files, 64 hex digits; ``labels`` are texts to hash with the files, one for each."""
     labels = labels or [""] * len(files)
     paths = [os.path.abspath(file) for file in files]  # noqa: PTH100  # keep the name of a link
     above = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120

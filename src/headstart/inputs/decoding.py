@@ -38,14 +38,14 @@ from headstart.inputs.signature import RGB, Signature
 from headstart.progress import counted
 from headstart.workers import SHORTAGES, usable_cores
 
-# Pillow logs, and also raises, what it cannot decode; deep.py then reads the file.
+# Pillow raises an error for a file that it cannot decode, and also logs it. deep.py then reads the file.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 PixelArray = NDArray[np.uint8]
 T = TypeVar("T")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 AT_ONCE = 16  # images per task of a thread
-LONGEST = 8  # a side longer than this many short sides is cut at both ends
-MOST_PIXELS = 2**28  # 16,384 x 16,384: the 200 megapixels of today's cameras, 0.8 GB decoded
+LONGEST = 8  # ratio of the sides; a longer image is cut at both ends
+MOST_PIXELS = 2**28  # 16,384 x 16,384, more than the 200 megapixels of cameras; 0.8 GB decoded
 MOST_BYTES = 2 * 1024**3  # in one file
 RULES = 3  # the version of decoding; raise it whenever an image decodes differently or no longer decodes
 PADDING = 127  # mid-grey around an image that resize=pad makes square; near zero after normalisation
@@ -56,14 +56,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF in a few imag
 
 
 @dataclass(frozen=True)
-class Read:
+class DecodedImage:
     """One decoded image, and a description of unused parts of its file."""
 
     image: PixelArray
     content: bytes  # sha256 of the file, or of shape and pixels without a file
-    unused: tuple[str, ...] = ()  # such as "fourth band of %d TIFF files"
+    unused: tuple[str, ...] = ()  # phrases such as "fourth band of %d TIFF files"
     deep: bool = False  # whether its values had more than 8 bits
-    clipped: bool = False  # whether some of them are above the range
+    clipped: bool = False  # whether some of these values are above the range
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,18 @@ class Decoder:
     signature: ClassVar[Signature] = RGB
 
     def __call__(self, image: Undecoded) -> PixelArray:
-        """Return (H, W, 3) uint8 with min(H, W) = short_side; raise UnreadableError if the image is not complete."""
+        """Return the image resized, (H, W, 3) uint8. Raises UnreadableError if it is not complete."""
         with raising_unreadable():
             return self._decode(read_whole(image) if isinstance(image, Path) else image)[0]
 
-    def read(self, image: Undecoded) -> Read:
+    def read(self, image: Undecoded) -> DecodedImage:
         """Decode an image and report unused parts of its file. Raises UnreadableError."""
         source = read_whole(image) if isinstance(image, Path) else image
         with raising_unreadable():
             decoded, deep, unused = self._decode(source)
             clipped = deep is not None and self.pixel_range is not None and deep.is_clipped(self.pixel_range)
         digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else content_hash(source)
-        return Read(decoded, digest, unused, deep is not None and deep.is_deep, clipped)
+        return DecodedImage(decoded, digest, unused, deep is not None and deep.is_deep, clipped)
 
     def _decode(self, source: bytes | Image.Image | PixelArray) -> tuple[PixelArray, Deep | None, tuple[str, ...]]:
         """Open, rotate, convert and resize an image."""
@@ -144,7 +144,7 @@ class Decoder:
 def bits_needed(content: bytes) -> tuple[bool, int]:
     """Return whether a file holds floating-point numbers, and the bits of its largest value.
 
-    0 bits if it has at most 8, or if no range is possible. Raises UnreadableError.
+    The bits are 0 if the file has at most 8 bits, or if no range is possible. Raises UnreadableError.
     """
     with raising_unreadable():
         opened = _open(content, None)
@@ -157,7 +157,7 @@ def bits_needed(content: bytes) -> tuple[bool, int]:
 
 
 def read_whole(path: Path) -> bytes:
-    """Return the bytes of a regular file. Raises UnreadableError at once for others, as a pipe would never end."""
+    """Return the bytes of a regular file. Raises UnreadableError for others, such as pipes, which might never end."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -217,7 +217,7 @@ def _grey_or_colour(image: Image.Image) -> Image.Image:
 
 
 def _first_bands(image: Image.Image, content: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """Return an opened 8-bit image without a TIFF's bands that are not alpha, and a description of those."""
+    """Return an 8-bit image without bands beyond colour and alpha, and a description of the removed bands."""
     if image.format != "TIFF" or content is None:
         return image, ()
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
@@ -280,13 +280,16 @@ def _open(source: bytes | Image.Image | PixelArray, short_side: int | None) -> I
     if not 0 < image.width * image.height <= MOST_PIXELS:
         raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are decoded")
     if short_side is not None:
-        # A JPEG can be decoded at a half, a quarter or an eighth; twice the wanted size keeps the resize clean.
+        # A JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. At least twice the wanted size keeps the details.
         image.draft("RGB", (2 * short_side, 2 * short_side))
     return image
 
 
 def decode_each(one: Callable[[int], T], count: int, what: str, workers: int | None = None) -> Iterator[T]:
-    """Yield ``one`` of every position, in order, computed in threads; cancel the rest if the caller stops early."""
+    """Yield ``one(index)`` for 0 to ``count`` - 1, in order, computed in threads; stop them if the caller stops.
+
+    ``what`` names the task in the progress; ``workers`` is the number of threads, by default one for each core.
+    """
 
     def some(start: int) -> list[T]:
         return [one(index) for index in range(start, min(start + AT_ONCE, count))]

@@ -1,4 +1,4 @@
-"""Images with more than 8 bits: the stored values, the range of a data set, and scaling to 8 bits."""
+"""Read images with more than 8 bits, find the range of a data set, and scale values to 8 bits."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Bytes = NDArray[np.uint8]
-MOST_VALUES = 2**31  # in a TIFF that Pillow does not open
+MOST_VALUES = 2**31  # in a TIFF that tifffile reads
 GREY_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 SHALLOW = (b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # first bytes of 8-bit formats: JPEG, GIF, WebP, BMP
 FURTHER_PAGES = "further pages of %d TIFF files"
@@ -22,7 +22,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 274, 277, 338, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 ALPHA = (1, 2)  # ExtraSamples: premultiplied alpha, and plain alpha
-OPAQUE_SHARE, EXTREME_SHARE = 0.05, 0.5
+OPAQUE_SHARE, EXTREME_SHARE = 0.05, 0.5  # least fraction of opaque pixels, and of opaque or transparent ones, in alpha
 
 
 class UnreadableError(Exception):
@@ -35,7 +35,7 @@ class NoRangeError(UnreadableError):
 
 @dataclass(frozen=True)
 class PixelRange:
-    """The values that become white, for integers and for floats; None: as the file declares."""
+    """The value that becomes white, for integers and for floats; None takes what the file declares."""
 
     integers: int | None = None
     floats: float | None = None
@@ -57,7 +57,7 @@ class Deep:
     alpha: NDArray[Any] | None = None  # (H, W), of the same type; the type's largest value is opaque
     multiplied: bool = False  # whether the colours are premultiplied with alpha
     white_is_zero: bool = False
-    bits: int | None = None  # declared by the file, if fewer than its type has
+    bits: int | None = None  # declared by the file, if fewer than those of its type
     orientation: int = 1  # as in EXIF
     unused: tuple[str, ...] = ()  # bands and pages that are not read
 
@@ -172,9 +172,9 @@ def _deep_colours(image: Image.Image, content: bytes) -> Deep:
 
 
 def read_tiff(content: bytes) -> Deep:
-    """Read the first page of a TIFF with any bands and bits; of more than three bands, only the first three.
+    """Return the first page of a TIFF with any number of bands and bits: grey, or the first three bands.
 
-    A fourth band is alpha only if the file declares it and its values look like alpha. Raises UnreadableError.
+    The band after these is alpha only if the file declares it and its values look like alpha. Raises UnreadableError.
     """
     import tifffile
 
@@ -238,9 +238,9 @@ def _tiff_values(page: Any, content: bytes, orientation: int, what: str) -> tupl
 def behaves_as_alpha(band: NDArray[Any]) -> bool:
     """Return whether the values of a TIFF's alpha band (H, W) look like alpha.
 
-    Many programs label any fourth band alpha; Pillow does so for near infrared. A mask is opaque somewhere and mostly
-    opaque or transparent, with narrow soft borders. An image band mostly has values in between, except for a few
-    saturated or missing pixels.
+    Many programs label any fourth band alpha; Pillow does so for near infrared. Alpha is opaque somewhere; most
+    of its pixels are opaque or transparent, and few are in between, at soft borders. An image band mostly has values
+    in between.
     """
     if band.dtype.kind != "u":
         return False
@@ -274,7 +274,7 @@ def common_range(needed: Iterable[tuple[bool, int]]) -> PixelRange:
 
 
 def _bits_of(value: float) -> int:
-    """Return how many bits the value takes, at least one; fractions are rounded, so 1.02 counts as 1."""
+    """Return how many bits a value needs, at least one; fractions are rounded first, so 1.02 needs one."""
     return max(1, round(max(0.0, value)).bit_length())
 
 

@@ -10,7 +10,7 @@ from headstart.files import write_atomically
 class Facts:
     """A folder with one small file per fact, named by a key of hex digits; without a folder, a dict in this process.
 
-    It is only a cache, so a folder that cannot be read or written raises no error.
+    This is only a cache, so a folder that cannot be read or written raises no error.
     """
 
     _remembered: dict[str, str] = {}
@@ -27,7 +27,7 @@ class Facts:
         return None
 
     def put(self, key: str, fact: str) -> None:
-        """Store a fact."""
+        """Store a fact under a key."""
         if self.folder is None:
             self._remembered[key] = fact
             return
@@ -37,7 +37,7 @@ class Facts:
 
 
 def file_state(path: str | Path) -> str:
-    """Return a text that changes whenever the file does; users cannot set the time of change (ctime)."""
+    """Return a text that changes whenever the file changes: it has the time of change, which users cannot set."""
     try:
         state = os.stat(path)  # noqa: PTH116  # faster than Path.stat, for 50,000 files
     except (OSError, ValueError):

@@ -16,10 +16,11 @@ from headstart.errors import DataError
 from headstart.files import printable
 
 HIDDEN = (".", "__MACOSX", "__pycache__", "@eaDir")  # prefixes of files that systems add
-# Pillow's formats without pixels, or that need other programs.
+# Formats of Pillow that have no pixels or need other programs.
 NOT_IMAGES = frozenset("EPS PDF MPEG WMF BUFR GRIB HDF5 IPTC".split())
 # Files that start like a TIFF, although only their thumbnail could be read.
 CAMERA_RAW = frozenset(".3fr .arw .cr2 .cr3 .dcr .dng .erf .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw".split())
+# What to do about files that are not read, by suffix.
 MENDS = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "install pillow-heif"),
     **dict.fromkeys((".avif", ".avifs"), "install a newer Pillow"),
@@ -40,8 +41,8 @@ class Folder:
     images: list[Path] = field(default_factory=list)  # directly in it
     others: list[str] = field(default_factory=list)  # names of its other files
     dead: list[Path] = field(default_factory=list)  # broken links in it
-    folders: list["Folder"] = field(default_factory=list)  # by name
-    same_as: Path | None = None  # for a link to a folder that is already counted: that folder
+    folders: list["Folder"] = field(default_factory=list)  # sorted by name
+    same_as: Path | None = None  # the target of a link, if that folder is already counted
 
     @property
     def name(self) -> str:
@@ -50,12 +51,12 @@ class Folder:
 
     @functools.cached_property
     def image_count(self) -> int:
-        """Return the number of images in it and below."""
+        """Return the number of images in the folder and below."""
         return len(self.images) + sum(folder.image_count for folder in self.folders)
 
     @property
     def filled(self) -> list["Folder"]:
-        """Return the folders directly in it that contain images."""
+        """Return the folders directly in this one that contain images, there or below."""
         return [folder for folder in self.folders if folder.image_count]
 
     def below(self) -> Iterator["Folder"]:
@@ -65,7 +66,7 @@ class Folder:
             yield from folder.below()
 
     def every_image(self) -> list[Path]:
-        """Return the images in it and below, by name."""
+        """Return the images in the folder and below, sorted by path."""
         return sorted(path for folder in self.below() for path in folder.images)
 
 
@@ -80,7 +81,7 @@ def walk(root: Path) -> Folder:
     while real or linked:
         folder = (real or linked).popleft()
         try:
-            folder.same_as = _led_back_to(folder.path) if folder is not top else None
+            folder.same_as = _circular_target(folder.path) if folder is not top else None
             if folder.same_as is None:
                 state = folder.path.stat()
                 first = counted.setdefault((state.st_dev, state.st_ino), folder.path)
@@ -108,7 +109,7 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
                 below.append((folder.path / entry.name, entry.is_symlink()))
             elif is_image(entry):
                 folder.images.append(folder.path / entry.name)
-            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # no error for a link to itself
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # unlike Path.exists, False for a link to itself
                 folder.dead.append(folder.path / entry.name)
             else:
                 folder.others.append(entry.name)
@@ -116,7 +117,7 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Return whether it is a folder or a link to one; a link to itself is not."""
+    """Return whether an entry is a folder or a link to one; False for a link to itself."""
     try:
         return entry.is_dir()
     except OSError:
@@ -156,7 +157,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name, (_, accepts) in Image.OPEN.items() if accepts is not None and name not in NOT_IMAGES)
 
 
-def _led_back_to(path: Path) -> Path | None:
+def _circular_target(path: Path) -> Path | None:
     """Return a link's target folder if the link lies inside it, otherwise None."""
     if not path.is_symlink():
         return None
@@ -170,7 +171,7 @@ def refuse_folder(error: OSError) -> NoReturn:
 
 
 def files_by_suffix(names: Iterable[str]) -> str:
-    """Return a text such as "14 .txt, 2 without suffix", most frequent first, with hints; empty for no names."""
+    """Return a text such as "14 .txt, 2 without suffix", most frequent first, with hints; empty without names."""
     counts = Counter(_suffix(name) for name in names)
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     return ", ".join(

@@ -15,9 +15,9 @@ SAMPLED = 32  # images used to estimate the size of all
 
 
 class Images:
-    """Decoded images by position; each file is compared with the content at its first reading.
+    """Decoded images by position; each file is compared with its content when it was first read.
 
-    ``room`` is the memory in bytes that a second set of decoded images may take.
+    ``spare_bytes`` is the memory that a second set of decoded images may take.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class Images:
         contents: Sequence[bytes],
         keep: bool,
         decoded: list[PixelArray] | None = None,
-        room: int = 0,
+        spare_bytes: int = 0,
     ) -> None:
         self.ids, self.undecoded, self.decoder = ids, undecoded, decoder
         self.contents = contents  # sha256 of each image's file, or of its pixels without a file
-        self.keep, self.decoded, self.room = keep, decoded, room
+        self.keep, self.decoded, self.spare_bytes = keep, decoded, spare_bytes
         self._finer: dict[int, Images] = {}  # by the short side
         self._is_measured = True
 
@@ -40,7 +40,7 @@ class Images:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> PixelArray:
-        """Return (H, W, C) as stored, see the decoder's signature."""
+        """Return an image (H, W, C), as the decoder's signature says. Raises DataError if its file has changed."""
         if self.decoded is not None:
             return self.decoded[index]
         with contextlib.suppress(UnreadableError):
@@ -50,21 +50,21 @@ class Images:
         raise DataError(f"The image '{self.ids[index]}' was changed or removed while the run was using it.")
 
     def load(self, what: str) -> None:
-        """Decode all images in threads, if they may be kept and are not yet."""
+        """Decode all images in threads and keep them, if they may be kept and are not kept yet."""
         if not self._is_measured:
-            self.keep, self._is_measured = self.keep and self._nbytes() <= self.room, True
+            self.keep, self._is_measured = self.keep and self._nbytes() <= self.spare_bytes, True
         if self.keep and self.decoded is None:
             self.decoded = list(decode_each(self.__getitem__, len(self), f"decoding {what}"))
 
     def finer(self, short_side: int) -> "Images":
         """Return the same images with a larger short side; smaller images keep their size, without padding.
 
-        They are kept in memory if there is room.
+        They are kept in memory if they take at most ``spare_bytes``.
         """
         if short_side not in self._finer:
             side = max(short_side, self.decoder.short_side)
             decoder = replace(self.decoder, short_side=side, resize="crop", enlarge=False)
-            finer = Images(self.ids, self.undecoded, decoder, self.contents, self.keep, room=self.room)
+            finer = Images(self.ids, self.undecoded, decoder, self.contents, self.keep, spare_bytes=self.spare_bytes)
             finer._is_measured = False
             self._finer[short_side] = finer
         return self._finer[short_side]
@@ -76,7 +76,7 @@ class Images:
 
     @property
     def costly(self) -> bool:
-        """Return whether accessing an image means decoding it."""
+        """Return whether each access to an image decodes it."""
         return self.decoded is None
 
 

@@ -16,7 +16,7 @@ from headstart.inputs.pixel_files import PixelFile, open_upright, upright
 
 Labels = NDArray[np.int16]
 IGNORED = -1  # a pixel without a class
-UNKNOWN = -2  # in tables: a value without a class
+UNKNOWN = -2  # marks a value without a class in ``LabelReader.table``
 MOST_CLASSES = 2**15
 NAMED = 3  # unknown values named in a message
 INDEX_MODES = ("1", "L", "P", "I;16", "I;16B", "I")  # of Pillow
@@ -24,7 +24,7 @@ INDEX_MODES = ("1", "L", "P", "I;16", "I;16B", "I")  # of Pillow
 
 @dataclass(frozen=True)
 class LabelFile(PixelFile):
-    """What a file says of its labels."""
+    """Facts about a file of labels."""
 
     counts: tuple[int, ...]  # pixels of each class, without ignored ones
 
@@ -33,16 +33,16 @@ class LabelFile(PixelFile):
 class LabelReader:
     """Read files of labels as int16 (H, W), with -1 where a pixel has no class.
 
-    Without ``colours``, the values of a grey or palette file are indices: ``table`` has the class of each, or -1 or -2
-    for a pixel to ignore and for an unknown value. ``table`` None keeps all values. With ``colours``, a pixel has the
-    place of its colour among them, which is then looked up.
+    Without ``colours``, the value of a pixel in a grey or palette file is an index. With ``colours``, the index is that
+    of the pixel's colour among them. ``table`` gives the class of each index: -1 ignores the pixel, and -2 is an
+    unknown value, which raises an error. ``table`` None keeps all indices.
     """
 
     classes: int
     table: tuple[int, ...] | None = None
     colours: tuple[tuple[int, int, int], ...] | None = None
     dtype = np.dtype(np.int64)  # of targets
-    outside: Any = IGNORED  # what pixels outside the image have
+    outside: Any = IGNORED  # the value of padding
 
     def read(self, content: bytes, turn: int = 1) -> Labels:
         """Return the labels in the bytes of a file, upright. Raises UnreadableError."""
@@ -97,7 +97,7 @@ def largest_value(path: Path, ignore_index: int | None) -> int:
 
 
 def _places(pixels: NDArray[np.uint8], colours: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:
-    """Return the place of each pixel's colour among ``colours``, (H, W); -1 where it is none of them."""
+    """Return the index of each pixel's colour among ``colours``, (H, W); -1 for any other colour."""
     codes = (pixels.astype(np.int64) << (16, 8, 0)).sum(axis=2)
     wanted = np.array([(red << 16) + (green << 8) + blue for red, green, blue in colours], dtype=np.int64)
     order = np.argsort(wanted, kind="stable")

@@ -12,34 +12,34 @@ from headstart.inputs.decoding import PixelArray, decode_each
 from headstart.inputs.images import Images
 
 PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"))
-EXAMPLES = 5  # pairs of names kept for each pair of splits
+EXAMPLES = 5  # pairs of names recorded for each pair of splits
 NAMED = 2  # pairs of names in the warning
-SIDE, BITS = 32, 64
+SIDE, BITS = 32, 64  # pixels of the reduced image's side, and length of its hash
 # Two unrelated images differ in 32 of 64 bits on average. On 15-Scene and CIFAR-10, at most 6 bits differ for at least
 # 99 % of copies that were halved, saved as JPEG of quality 30 or brightened by 15 %, but only for 2 of 9 million pairs
 # of dissimilar images (whose grey values correlate by less than 0.95).
 THRESHOLD = 6
 FLAT = 2.0  # standard deviation in grey levels; flatter images have no recognisable structure
-ROWS = 1024  # compared with all others at once
+ROWS = 1024  # hashes compared with all others at once
 
 Bits = NDArray[np.float32]
 
 
 def leakage(splits: Mapping[str, Images], near: bool = False) -> dict[str, dict[str, Any]]:
-    """Return what two splits share, under keys such as "train-test"; pairs that share nothing are left out.
+    """Return the images that two splits share, by keys such as "train-test"; pairs without shared images are left out.
 
-    "duplicates" counts the images of the second split whose bytes are also in the first; "examples" are pairs of names.
-    ``near`` adds "near_duplicates", which exclude the duplicates, and "near_examples".
+    "duplicates" counts the images of the second split whose bytes are also in the first split; "examples" lists pairs
+    of names, first and second. ``near`` adds "near_duplicates", which exclude the duplicates, and "near_examples".
     """
     hashes = {name: perceptual_hashes(images, name) for name, images in splits.items()} if near else {}
     shared = {}
     for first, second in PAIRS:
         one, two = splits[first], splits[second]
         same = same_contents(one.contents, two.contents)
-        found = _told(one, two, same, "")
+        found = _entry(one, two, same, "")
         if near:
             alike = near_pairs(hashes[first], hashes[second])
-            found |= _told(one, two, {second: first for second, first in alike.items() if second not in same}, "near_")
+            found |= _entry(one, two, {second: first for second, first in alike.items() if second not in same}, "near_")
         if any(found.values()):
             shared[f"{first}-{second}"] = found
     return shared
@@ -69,10 +69,10 @@ def same_contents(first: Sequence[bytes], second: Sequence[bytes]) -> dict[int, 
 
 
 def perceptual_hash(image: PixelArray) -> Bits:
-    """Return (64,) of +1 and -1, the signs of the 64 lowest frequencies; all 0 for a flat image.
+    """Return the signs, +1 or -1, of the 64 lowest frequencies of an image (H, W, 3) as (64,); all 0 if it is flat.
 
-    The image becomes grey and 32 x 32 pixels; then follows its cosine transform, without the mean. Size, encoding,
-    brightness and contrast hardly change a sign (after Zauner 2010, who thresholds at the median).
+    The frequencies are those of the cosine transform of the image in grey at 32 x 32 pixels, without the mean. Size,
+    encoding, brightness and contrast hardly change a sign (after Zauner 2010, who thresholds at the median).
     """
     small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     grey = np.asarray(small, dtype=np.float32)
@@ -82,17 +82,17 @@ def perceptual_hash(image: PixelArray) -> Bits:
 
 
 def perceptual_hashes(images: Images, what: str) -> Bits:
-    """Return the hashes (N, 64), computed in threads."""
-    drawn = images.decoder.signature.drawn
-    one = lambda index: perceptual_hash(drawn(images[index]))  # noqa: E731
+    """Return the perceptual hashes of all images (N, 64), computed in threads."""
+    for_display = images.decoder.signature.for_display
+    one = lambda index: perceptual_hash(for_display(images[index]))  # noqa: E731
     hashes = list(decode_each(one, len(images), f"comparing {what} images"))
     return np.stack(hashes) if hashes else np.zeros((0, BITS), dtype=np.float32)
 
 
 def near_pairs(first: Bits, second: Bits, threshold: int = THRESHOLD) -> dict[int, int]:
-    """Map positions in ``second`` to the nearest in ``first``, if at most ``threshold`` bits differ.
+    """Map positions in ``second`` to the nearest hash in ``first``, if at most ``threshold`` bits differ.
 
-    The product of two hashes of +1 and -1 is 64 minus twice the number of differing bits; that of a flat image is 0.
+    The product of two hashes is 64 minus twice the number of differing bits; with a flat image it is 0.
     """
     pairs: dict[int, int] = {}
     if not len(first):
@@ -106,7 +106,7 @@ def near_pairs(first: Bits, second: Bits, threshold: int = THRESHOLD) -> dict[in
     return pairs
 
 
-def _told(one: Images, two: Images, pairs: Mapping[int, int], prefix: str) -> dict[str, Any]:
+def _entry(one: Images, two: Images, pairs: Mapping[int, int], prefix: str) -> dict[str, Any]:
     examples = [[one.ids[first], two.ids[second]] for second, first in list(pairs.items())[:EXAMPLES]]
     return {f"{prefix}duplicates": len(pairs), f"{prefix}examples": examples}
 

@@ -1,4 +1,4 @@
-"""Note suspicious decoded images (flat, nearly black, all alike) and parts of files that were not used."""
+"""Note suspicious images (flat, nearly black, nearly identical) and parts of files that are not used."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAT = 2.0  # standard deviation of each colour, in grey levels
-DARK, LIGHT = 24, 231  # an image entirely below or above shows next to nothing
+DARK, LIGHT = 24, 231  # an image that is entirely darker or lighter is suspicious
 ALIKE = 0.75  # mean distance from the median image, in grey levels
 SUSPICIOUS = 48  # all pixels are checked if the sampled ones span fewer grey levels
-SIDE = 16  # side of the grid of sampled pixels: fine enough that one of them hits a pen stroke
+SIDE = 16  # side of the grid of sampled pixels; fine enough to hit a pen stroke
 MOST = 250  # images used for the median
 SHARE, LEAST, NAMED = 0.1, 3, 3  # fraction and number of images needed for a sentence; names in it
 SENTENCES = {
@@ -23,7 +23,7 @@ SENTENCES = {
     "alike": "are nearly identical to each other",
     "clipped": "have values above the range that dataset.bits names, which are taken as white",
 }
-ANY = ("clipped",)  # kinds for which one image is enough
+ANY = ("clipped",)  # kinds that are reported for a single image
 
 
 @dataclass
@@ -32,7 +32,9 @@ class Notes:
 
     count: int = 0
     deep: int = 0  # images with more than 8 bits
-    unused: dict[str, int] = field(default_factory=dict)  # "fourth band of %d TIFF files", and the number
+    unused: dict[str, int] = field(
+        default_factory=dict
+    )  # number of files by phrase, such as "fourth band of %d TIFF files"
     odd: dict[str, list[Any]] = field(default_factory=dict)  # by kind: the number, and the first names
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class Notes:
         return [phrase % count for phrase, count in self.unused.items()]
 
     def sentences(self) -> list[str]:
-        """Return a sentence for each kind that a substantial fraction of the images has."""
+        """Return a sentence for each suspicious kind that enough images have."""
         sentences = []
         for kind, what in SENTENCES.items():
             number, *names = self.odd.get(kind, [0])
@@ -63,7 +65,7 @@ class Notes:
 
 
 def joined_notes(parts: Iterable[Notes]) -> Notes:
-    """Return the sum of several splits' notes."""
+    """Return the notes of several splits as one."""
     whole = Notes()
     for part in parts:
         whole.count, whole.deep = whole.count + part.count, whole.deep + part.deep
@@ -92,7 +94,7 @@ def look(image: NDArray[np.uint8]) -> tuple[str, bytes]:
 
 
 def alike(few: Sequence[bytes]) -> list[int]:
-    """Return which images are close to the median image, by the sampled pixels from ``look``."""
+    """Return the positions of images close to the median image; ``few`` are the sampled pixels from ``look``."""
     size = max(map(len, few), default=0)
     rows = [number for number, values in enumerate(few) if len(values) == size]
     if len(rows) < LEAST:

@@ -1,4 +1,4 @@
-"""Read images of numbers, such as depth: a number for each pixel, from NumPy, TIFF or PNG files."""
+"""Read images with a number for each pixel, such as depth, from NumPy, TIFF or PNG files."""
 
 import hashlib
 import io
@@ -17,12 +17,12 @@ from headstart.inputs.pixel_files import PixelFile, open_upright, upright
 
 NUMPY = b"\x93NUMPY"
 NUMBER_MODES = ("L", "I;16", "I;16B", "I", "F")  # of Pillow
-LARGEST = 1e30  # of a number, so that sums of squares stay finite
+LARGEST = 1e30  # size of a number, so that sums of squares stay finite
 
 
 @dataclass(frozen=True)
 class NumberFile(PixelFile):
-    """What a file says of its numbers."""
+    """Facts about a file of numbers."""
 
     count: int  # pixels with a number
     total: float  # the sum of the numbers
@@ -33,18 +33,20 @@ class NumberFile(PixelFile):
 
 @dataclass(frozen=True)
 class NumberReader:
-    """Read files of numbers as float32 (H, W), with NaN where a pixel has none: NaN in the file, or ``ignored``."""
+    """Read files of numbers as float32 (H, W). NaN, or the value ``ignored``, marks a pixel without a number."""
 
     ignored: int | None = None
     dtype = np.dtype(np.float32)  # of targets
-    outside: Any = math.nan  # what pixels outside the image have
+    outside: Any = math.nan  # the value of padding
 
     def read(self, content: bytes, turn: int = 1) -> NDArray[np.float32]:
         """Return the numbers in the bytes of a file, upright. Raises UnreadableError."""
         with raising_unreadable():
             values = _numpy_values(content, turn) if content.startswith(NUMPY) else _image_values(content, turn)
         if np.isinf(values).any():
-            raise UnreadableError("it holds an infinite number; expected finite ones, and NaN where there is none")
+            raise UnreadableError(
+                "it holds an infinite number; expected finite numbers, or NaN for a pixel without a number"
+            )
         none = np.isnan(values) | (values == self.ignored) if self.ignored is not None else np.isnan(values)
         if (np.abs(values[~none]) > LARGEST).any():
             raise UnreadableError(f"it holds a number beyond {LARGEST:g}")
@@ -85,7 +87,7 @@ def _numpy_values(content: bytes, turn: int) -> NDArray[Any]:
         shape = tuple(length for axis, length in enumerate(shape) if axis == 1 or length > 1)
     if len(shape) != 2 or not 0 < math.prod(shape) <= MOST_PIXELS:
         raise UnreadableError(f"an array of shape {shape} is no image of numbers; expected (height, width)")
-    if len(content) - file.tell() != math.prod(shape) * dtype.itemsize:  # before memory is taken for the shape
+    if len(content) - file.tell() != math.prod(shape) * dtype.itemsize:  # before an array of this shape takes memory
         raise UnreadableError("the array is cut off")
     values = np.load(io.BytesIO(content), allow_pickle=False).reshape(shape)
     if turn == 1:

@@ -1,4 +1,4 @@
-"""Read files with a value for each pixel, and give the values the geometry of their image."""
+"""Read files with a value for each pixel, and resize the values as their image is resized."""
 
 import io
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 @dataclass(frozen=True)
 class PixelFile:
-    """What a file says of its values."""
+    """Facts about a file with a value for each pixel."""
 
     digest: str  # sha256 of the file, in hex
     width: int  # pixels, of the upright image
@@ -25,7 +25,7 @@ class PixelFile:
 
 
 class PixelReader(Protocol):
-    """Reads a file with a value for each pixel."""
+    """A reader of files with a value for each pixel."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -33,12 +33,12 @@ class PixelReader(Protocol):
 
     @property
     def outside(self) -> Any:
-        """Return the value of pixels outside the image."""
+        """Return the value of padding."""
 
     def read(self, content: bytes, turn: int = 1) -> NDArray[Any]:
         """Return the values in the bytes of a file, (H, W), upright. Raises UnreadableError.
 
-        ``turn`` is the EXIF orientation of a file that does not state its own.
+        ``turn`` is the EXIF orientation to use if the file has none.
         """
 
     def look(self, path: Path, turn: int = 1) -> PixelFile:
@@ -74,10 +74,10 @@ def upright(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
 
 
 def fitted(values: NDArray[Any], decoder: Decoder, outside: Any, shape: tuple[int, int] | None = None) -> NDArray[Any]:
-    """Return values (H, W) as ``decoder`` resizes their image, by the nearest pixel; padding is ``outside``.
+    """Return values (H, W) resized as ``decoder`` resizes their image, by the nearest pixel; ``outside`` is padding.
 
-    ``shape`` is the height and width of the decoded image, where it is known: the draft of a JPEG may round them
-    otherwise.
+    ``shape`` is the height and width of the decoded image, if known: a JPEG that is decoded at a reduced size may
+    round them differently.
     """
     height, width = values.shape
     side = decoder.short_side
@@ -101,7 +101,7 @@ def fitted(values: NDArray[Any], decoder: Decoder, outside: Any, shape: tuple[in
 
 
 def nearest_resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Return values (H, W) in another shape: each pixel takes the one that holds its centre."""
+    """Return values (H, W) in another shape; a new pixel has the value of the old pixel at its centre."""
     if values.shape == shape:
         return values
     rows, columns = (

@@ -1,4 +1,4 @@
-"""Targets with a value for each pixel: read on demand, resized like their images."""
+"""Read targets with a value for each pixel on demand, and resize them like their images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from headstart.inputs.decoding import Decoder, read_whole
 from headstart.inputs.deep import UnreadableError
 from headstart.inputs.pixel_files import PixelFile, PixelReader, fitted
 
-KEPT_PIXELS = 2**29  # of a split, of 2 or 4 bytes each
+KEPT_PIXELS = 2**29  # of all targets of a split; 2 or 4 bytes each
 
 
 class PixelTargets:
-    """Targets (N, S, S) of a split that are read from files when they are asked for.
+    """Targets (N, S, S) of a split, read from files on demand.
 
-    They move with their images: ``of_image`` returns one in the shape of the decoded image, to which views are applied.
-    ``files`` are the facts of the files, which are read once if they have at most ``KEPT_PIXELS``.
+    Views transform a target with its image, so ``of_image`` returns it in the shape of the decoded image. ``files`` are
+    facts about the files, ``turns`` their EXIF orientations. If all files together have at most ``KEPT_PIXELS``, values
+    stay in memory once they are read.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class PixelTargets:
         return len(self), self.size, self.size
 
     def __getitem__(self, key: Any) -> Any:
-        """Return targets (n, S, S) for positions (n,), as the images are cropped for evaluation; a part for a slice."""
+        """Return the targets (n, S, S) of positions (n,), centre-cropped; for a slice, the ``PixelTargets`` of it."""
         if isinstance(key, slice):
             parts = (self.ids[key], self.paths[key], self.turns[key], self.files[key])
             return PixelTargets(*parts, self.reader, self.decoder, self.size)
@@ -55,15 +56,15 @@ class PixelTargets:
         return np.stack(whole).astype(self.reader.dtype)
 
     def of_image(self, index: int, shape: tuple[int, int], decoder: Decoder) -> NDArray[Any]:
-        """Return a target in the height and width of its image as ``decoder`` gives it."""
+        """Return a target (H, W) in the ``shape`` of its image after ``decoder``."""
         return fitted(self._read(index), decoder, self.reader.outside, shape)
 
     def tolist(self) -> list[str]:
-        """Return what identifies each target: the hash of its file."""
+        """Return the hash of each target's file, which identifies the target."""
         return [file.digest for file in self.files]
 
     def _read(self, index: int) -> NDArray[Any]:
-        """Return the values of a file, upright. Raises DataError if it was changed."""
+        """Return the values of a file (H, W), upright. Raises DataError if the file has changed."""
         if self.kept is not None and index in self.kept:
             return self.kept[index]
         try:

@@ -1,4 +1,4 @@
-"""Read a collection in one pass: what is readable, its content, and the range of values beyond 8 bits."""
+"""Decode and hash a collection in one pass, and find the range of values with more than 8 bits."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from headstart.errors import CrashError, DataError
 from headstart.inputs.collection import Collection
-from headstart.inputs.decoding import Decoder, PixelArray, Read, bits_needed, decode_each, is_of_machine, read_whole
+from headstart.inputs.decoding import (
+    DecodedImage,
+    Decoder,
+    PixelArray,
+    bits_needed,
+    decode_each,
+    is_of_machine,
+    read_whole,
+)
 from headstart.inputs.deep import NoRangeError, PixelRange, UnreadableError, common_range, may_be_deep
 from headstart.inputs.looks import Notes, alike, look
 from headstart.inputs.seen import SeenImages, stamp_of
@@ -20,24 +28,26 @@ NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedCollection:
     """The outcome of one pass over a collection."""
 
     kept: NDArray[np.int64]  # positions of the readable images in the collection
-    images: list[PixelArray] | None  # None if they would not fit into memory
+    images: list[PixelArray] | None  # None if they are not kept
     contents: list[bytes]  # sha256 of each readable image
     unreadable: dict[str, str]  # name of each unreadable image -> reason
     notes: Notes  # on the readable images
 
 
-def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None) -> Decoded:
+def decode_all(
+    collection: Collection, decoder: Decoder, keep: bool, what: str, workers: int | None = None
+) -> DecodedCollection:
     """Decode every image once, in threads, to check, hash and inspect it, and to keep it on request.
 
     Raises NoRangeError at the first image with more than 8 bits if the decoder's ``pixel_range`` is None, and
     CrashError if memory does not suffice for an image.
     """
 
-    def one(index: int) -> tuple[Read, str, bytes] | str:
+    def one(index: int) -> tuple[DecodedImage, str, bytes] | str:
         try:
             read = decoder.read(collection.images[index])
         except NoRangeError as error:
@@ -48,9 +58,10 @@ def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, 
             return str(error)
         except MemoryError as error:
             raise CrashError(
-                f"The memory is used up at the image '{collection.ids[index]}'; end other programs, or make it smaller."
+                f"The memory is used up at the image '{collection.ids[index]}'; end other programs, or make the image"
+                " smaller."
             ) from error
-        return (read if keep else replace(read, image=NOTHING)), *look(decoder.signature.drawn(read.image))
+        return (read if keep else replace(read, image=NOTHING)), *look(decoder.signature.for_display(read.image))
 
     images: list[PixelArray] = []
     positions, contents, few, notes = [], [], [], Notes()
@@ -69,10 +80,10 @@ def decode_all(collection: Collection, decoder: Decoder, keep: bool, what: str, 
     for place in alike(few):
         notes.mark("alike", collection.ids[positions[place]])
     kept = np.array(positions, dtype=np.int64)
-    return Decoded(kept, images if keep else None, contents, unreadable, notes)
+    return DecodedCollection(kept, images if keep else None, contents, unreadable, notes)
 
 
-def _note(notes: Notes, name: str, read: Read, kind: str) -> None:
+def _note(notes: Notes, name: str, read: DecodedImage, kind: str) -> None:
     notes.count += 1
     notes.deep += read.deep
     for phrase in read.unused:
@@ -93,12 +104,12 @@ def paths_of(found: Mapping[str, Collection]) -> list[Path]:
     return paths
 
 
-def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRange:
+def find_and_note_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRange:
     """Return the range of a data set's files, and store it.
 
     All files of the source count, so that an image has the same pixels in every subset, fold and split.
     """
-    stamp = stamp_of(paths)  # before they are read
+    stamp = stamp_of(paths)  # before the files are read
     found = find_range(paths)
     if seen is not None:
         seen.note_range(paths, found, stamp)
@@ -106,7 +117,7 @@ def remembered_range(paths: Sequence[Path], seen: SeenImages | None) -> PixelRan
 
 
 def range_text(found: PixelRange) -> str:
-    """Return one sentence on which value is white in images with more than 8 bits."""
+    """Return one sentence that names the value of white in images with more than 8 bits."""
     parts = []
     if found.integers is not None:
         parts.append(f"values up to {found.integers:,} are taken as {found.integers.bit_length()} bits")
@@ -132,8 +143,8 @@ def find_range(paths: Sequence[Path]) -> PixelRange:
     return common_range(decode_each(one, len(paths), "finding the range of values"))
 
 
-def refuse(unreadable: Mapping[str, str], of: int) -> None:
-    """Raise DataError if any of ``of`` images is unreadable; the message names the first ones and the reasons."""
+def refuse(unreadable: Mapping[str, str], total: int) -> None:
+    """Raise DataError if any image is unreadable; the message names the first ones, the reasons and the ``total``."""
     if not unreadable:
         return
     named = [f"'{name}' ({reason})" for name, reason in list(unreadable.items())[:NAMED]]
@@ -142,5 +153,5 @@ def refuse(unreadable: Mapping[str, str], of: int) -> None:
         what, them = f"The image '{name}' cannot be read ({reason})", "it"
     else:
         more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
-        what, them = f"{len(unreadable)} of {of} images cannot be read: {', '.join(named)}{more}", "them"
+        what, them = f"{len(unreadable)} of {total} images cannot be read: {', '.join(named)}{more}", "them"
     raise DataError(f"{what}; replace {them}, or skip such images with dataset.on_error=skip.")

@@ -1,4 +1,4 @@
-"""Collections that were decoded before: hashing their files again is enough."""
+"""Remember collections that could be decoded, so that later runs only have to hash their files."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from headstart.inputs.looks import Notes
 class SeenImages:
     """A folder with one small file per collection and decoder, for collections whose images could all be decoded.
 
-    Each file holds the digest of the contents, and notes. It is only a cache, so a folder that cannot be written raises
-    no error.
+    Each file holds the digest of the contents, and notes. This is only a cache, so a folder that cannot be written
+    raises no error.
     """
 
     def __init__(self, folder: Path) -> None:
         self.facts = Facts(folder)
 
     def known(self, collection: Collection, decoder: Decoder) -> tuple[str, Notes] | None:
-        """Return the digest and the notes from when the contents were decoded; None if they were not."""
+        """Return the digest and the notes stored when the collection was decoded; None if nothing is stored."""
         try:
             digest, notes = (self.facts.get(self._key(collection, decoder)) or "").splitlines()
             return digest, Notes(**json.loads(notes))
@@ -39,7 +39,7 @@ class SeenImages:
         self.facts.put(self._key(collection, decoder), f"{digest}\n{json.dumps(notes.to_json())}")
 
     def pixel_range(self, paths: Sequence[Path]) -> PixelRange | None:
-        """Return the stored range of these files, if sizes and times show that none has changed."""
+        """Return the stored range of these files; None if it is not stored or a file's size or time has changed."""
         try:
             found = json.loads(self.facts.get(self._range_key(paths)) or "")
             return PixelRange(*found["range"]) if found["files"] == stamp_of(paths) else None
@@ -47,7 +47,7 @@ class SeenImages:
             return None
 
     def note_range(self, paths: Sequence[Path], pixel_range: PixelRange, stamp: str) -> None:
-        """Store the range of files whose ``stamp`` was taken before they were read."""
+        """Store the range of files. ``stamp`` is their ``stamp_of``, computed before they were read."""
         self.facts.put(self._range_key(paths), json.dumps({"files": stamp, "range": astuple(pixel_range)}))
 
     def _range_key(self, paths: Sequence[Path]) -> str:
@@ -64,5 +64,5 @@ class SeenImages:
 
 
 def stamp_of(paths: Sequence[Path]) -> str:
-    """Return a hash of the state of each file."""
+    """Return one hash of the sizes and times of all files, in hex."""
     return hashlib.sha256("\n".join(map(file_state, paths)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Say what enters a network, and how it becomes what the network's weights were learned on."""
+"""Describe the values that a data set gives, and normalise them for the weights of a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ StoredArray = NDArray[Any]
 
 @dataclass(frozen=True)
 class Signature:
-    """What a data set gives: its kind, its channels, and the range and type of its stored values."""
+    """The images of a data set: their kind, their channels, and the range and type of their stored values."""
 
     kind: str  # "image"
     channels: int
@@ -42,10 +42,10 @@ class Signature:
         """Return zeros (N, C, S, S), by default in the type of the stored values."""
         return torch.zeros(batch, self.channels, size, size, dtype=dtype or self.dtype)
 
-    def drawn(self, values: StoredArray) -> NDArray[np.uint8]:
-        """Return values (..., C) in the stored range as uint8 (..., 3), for people: ``low`` is black, ``high`` white.
+    def for_display(self, values: StoredArray) -> NDArray[np.uint8]:
+        """Return stored values (..., C) as uint8 (..., 3) for people to see: ``low`` is black, ``high`` is white.
 
-        Of more than three channels it shows the first three; fewer are shown as one grey channel, the first.
+        Three or more channels show the first three as red, green and blue; fewer show the first one as grey.
         """
         if self == RGB and values.dtype == np.uint8:
             return values
@@ -58,7 +58,7 @@ RGB = Signature("image", channels=3, low=0, high=255, dtype=torch.uint8, views=T
 
 
 class LearnedOn(Protocol):
-    """What weights were learned on: mean and standard deviation of each channel, of values scaled to [0, 1]."""
+    """Statistics of the images that weights were learned on, as values from 0 to 1."""
 
     @property
     def mean(self) -> Sequence[float]:
@@ -70,18 +70,19 @@ class LearnedOn(Protocol):
 
 
 class Normalisation(NamedTuple):
-    """The stored values times ``scale``, plus ``shift``, are what the weights were learned on."""
+    """How to normalise stored values: multiply by ``scale`` and add ``shift``."""
 
     scale: Tensor  # (1, C, 1, 1)
     shift: Tensor  # (1, C, 1, 1)
-    note: str  # what happens to the first layer and the values
-    changed: bool  # whether that differs from RGB images on weights for RGB images
+    note: str  # a phrase on the first layer and the range of values
+    changed: bool  # whether this is anything other than 8-bit RGB images and weights for RGB
 
 
 def reconcile(given: Signature, learned: LearnedOn) -> Normalisation:
-    """Return how the items of a data set become what the weights were learned on.
+    """Return the normalisation of a data set's images for weights that were ``learned`` on others.
 
-    Channels beyond the learned ones repeat their mean and deviation. The backbone adapts its first layer.
+    If the data set has more channels than the weights, the means and deviations are repeated in order. The backbone
+    adapts its first layer.
     """
     known, span = len(learned.mean), given.high - given.low
     own = [channel % known for channel in range(given.channels)]

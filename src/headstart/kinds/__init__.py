@@ -1,4 +1,4 @@
-"""Kinds of targets, and which of them a run, or settings, are of; loads no torch."""
+"""List the kinds of targets, and find the kind of a run or of settings; loads no torch."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ __all__ = [
 _ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind(), DenseNumberKind())
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
-"""What a run is whose run.json names no task: before there were others."""
+"""The kind of a run whose run.json names no task: old runs, before there were other kinds."""
 
 
 def kind_of(record: Mapping[str, Any]) -> Kind:
-    """Return the kind of target of a run, from run.json. Raises DataError for one that is not known."""
+    """Return the kind of target of a run, from run.json. Raises DataError for an unknown one."""
     name = record.get("task", DEFAULT)
     if name == SEVERAL:
         return _several_in(record)
@@ -57,7 +57,7 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
 
 
 def kind_in(task: Mapping[str, Any], name: str) -> Kind:
-    """Return the kind of target of the task ``name`` with these settings. Raises ConfigError for wrong outputs."""
+    """Return the kind of the task ``name`` with the settings ``task``. Raises ConfigError for wrong outputs."""
     if name != SEVERAL:
         return KINDS[name] if name in KINDS else own_kind(name)
     parts = given_parts(task.get("parts"))
@@ -70,21 +70,21 @@ def _several_in(record: Mapping[str, Any]) -> SeveralKind:
     parts, stated = record.get("parts"), record.get("primary")
     primary = stated.get("part") if isinstance(stated, Mapping) else None
     if not isinstance(parts, Mapping) or not 0 < len(parts) <= MOST_PARTS or primary not in parts:
-        raise DataError("run.json does not say what its outputs are, or which of them is primary")
+        raise DataError("run.json does not name its outputs and the primary one")
     for name, kind in parts.items():
         if not (isinstance(kind, str) and kind in OPTIONS and PART_NAME.fullmatch(str(name))):
-            raise DataError(f"run.json has the output {str(name)[:40]!r}, which is of no kind that is known")
+            raise DataError(f"run.json has the output {str(name)[:40]!r} of an unknown kind")
     return SeveralKind({str(name): KINDS[kind] for name, kind in parts.items()}, str(primary))
 
 
 def metric_of(record: Mapping[str, Any]) -> Metric:
-    """Return the primary metric of a run, from run.json. Raises DataError for one that cannot be."""
+    """Return the primary metric of a run, from run.json. Raises DataError for an invalid one."""
     kind = kind_of(record)
     return stated_metric(kind.primary, record.get("primary"), kind.earlier)
 
 
 def metric_or_default(record: Mapping[str, Any]) -> Metric:
-    """Return the primary metric of a run in any state, that of the oldest kind where run.json does not say."""
+    """Return the primary metric of a run, or that of ``DEFAULT`` if run.json has no valid one."""
     try:
         return metric_of(record)
     except DataError:
@@ -92,7 +92,7 @@ def metric_or_default(record: Mapping[str, Any]) -> Metric:
 
 
 def task_name(record: Mapping[str, Any]) -> str:
-    """Return what two runs share that may be compared: the task, and its metric where it is not the usual one."""
+    """Return the task of a run, with its metric unless it is the usual one. Only runs with equal texts are compared."""
     try:
         kind, metric = kind_of(record), metric_of(record)
     except DataError:

@@ -1,4 +1,4 @@
-"""What a classifier predicted, as arrays and as CSV."""
+"""Hold the predictions of a classifier as arrays; write them as CSV and read them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable, digest
 
-AT_ONCE = 1_000_000  # cells that are parsed before they are checked
-MOST = 1.001  # of a probability, as it is rounded
+AT_ONCE = 1_000_000  # cells in a chunk, which is parsed and then checked
+MOST = 1.001  # largest probability accepted, as other tools write rounded ones
 FIXED = ("id", "target", "prediction")  # the columns before those of the classes
 
 
 @dataclass(frozen=True)
 class ClassPredictions:
-    """N images and C classes, in the order of the file."""
+    """The predictions for N images and C classes, in the order of the file."""
 
     ids: Sequence[str]
     targets: NDArray[np.int64]  # (N,) index into the classes
@@ -44,9 +44,10 @@ class ClassPredictions:
         return digest([*self.classes, *self.ids], self.targets)
 
     def text(self) -> str:
-        """Return the CSV file: id, target, prediction, and from the fourth column on the probability of each class.
+        """Return the CSV file with the columns id, target, prediction, and the probability of each class.
 
-        Probabilities have 12 digits; the prediction is that of the logits, which may differ by less.
+        Probabilities have 12 digits. The prediction is the class of the largest logit, so two probabilities may read
+        as equal.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -58,11 +59,14 @@ class ClassPredictions:
 
 
 def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
-    """Read some rows at a time, so that what is wrong in the first ones ends it, and memory holds numbers once."""
+    """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError.
+
+    It reads chunks of rows, so an error in an early row ends it, and memory holds the numbers once.
+    """
     import pandas as pd
 
     if tuple(table.header[:3]) != FIXED or len(table.header) < 5:
-        raise DataError(f"{name} does not begin with the columns {', '.join(FIXED)} and one a class")
+        raise DataError(f"{name} does not begin with the columns {', '.join(FIXED)} and one for each class")
     classes = list(table.header[3:])
     names = pd.Index(classes)
     if not names.is_unique:
@@ -88,9 +92,9 @@ def parse_classes(table: PredictionTable, name: str) -> ClassPredictions:
         if min(targets[rows].min(), predicted[rows].min()) < 0:
             raise DataError(f"{name} holds a class that has no column")
         if not ((probabilities[rows] >= 0) & (probabilities[rows] <= MOST)).all():
-            raise DataError(f"{name} holds probabilities that are none")
+            raise DataError(f"{name} holds probabilities outside 0 to 1")
         ids += part[0].tolist()
     if not ids:
         raise DataError(f"{name} holds no image")
-    count = len(ids)  # fewer than lines where an id has a line end
+    count = len(ids)  # fewer than the lines if an id contains a line end
     return ClassPredictions(ids, targets[:count], predicted[:count], probabilities[:count], classes)

@@ -1,6 +1,6 @@
-"""Scores of a classifier from its probabilities, before and after temperature scaling; no torch.
+"""Score a classifier from its probabilities, before and after temperature scaling; loads no torch.
 
-Everywhere targets are (N,) indices into C classes and probabilities are (N, C), with rows that sum to 1.
+In all functions, targets are (N,) indices into C classes, and probabilities are (N, C) with rows that sum to 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
 
 BINS = 15
-"""Guo et al. 2017."""
+"""Bins of confidence, as in Guo et al. 2017."""
 FLOOR = float(np.finfo(np.float64).eps)
-"""A probability below counts as this much, as in scikit-learn's log_loss: one image costs at most 36 nats."""
+"""Smaller probabilities count as this one, as in scikit-learn's log_loss: an image costs at most 36 nats."""
 TEMPERATURES = (0.05, 20.0)
-"""The range in which the temperature is searched: a few images cannot tell more extreme ones apart."""
+"""The range of temperatures searched: a few images cannot distinguish more extreme ones."""
 HARD = 0.01
-"""An image that gives its true class a smaller probability is hard: it costs more than 4.6 nats."""
+"""An image is hard if its true class has a smaller probability: it costs more than 4.6 nats."""
 
 
 class HasPredictions(Protocol):
@@ -50,21 +50,21 @@ class Calibration:
 
     @property
     def text(self) -> str:
-        """Return two of them, as in "ECE 3.1 %, NLL 0.412 nats"."""
+        """Return ECE and NLL, as in "ECE 3.1 %, NLL 0.412 nats"."""
         return f"ECE {100 * self.ece:.1f} %, NLL {self.nll:.3f} nats"
 
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """The effect of the temperature on the N validation images on which it was fitted."""
+    """The effect of the temperature on the validation images on which it was fitted."""
 
     images: int
     before: Calibration
     after: Calibration
     hard: float
-    """Share of the images that gave their true class less than ``HARD``, before scaling."""
+    """Fraction of images that are hard before scaling (see ``HARD``)."""
     hard_loss: float
-    """Share of the negative log-likelihood that these images carry; NaN where there is none."""
+    """Fraction of the negative log-likelihood that comes from hard images; NaN if the total is 0."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Scores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Return the scores beyond accuracy by name, with validation predictions also those after scaling."""
+        """Return the scores besides accuracy, by name; with validation predictions also the scores after scaling."""
         numbers = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1, **vars(self.unscaled)}
         if self.scaled is not None and self.temperature is not None:
             numbers["temperature"] = self.temperature
@@ -96,7 +96,7 @@ class Scores:
         return numbers
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
+        """Yield the name and the text of each score in a report on one run."""
         yield "balanced accuracy (%)", f"{100 * self.balanced_accuracy:.1f}"
         yield "macro F1 (%)", f"{100 * self.macro_f1:.1f}"
         yield "calibration", self.unscaled.text
@@ -106,29 +106,29 @@ class Scores:
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Images by the probability of the predicted class, in equal bins (a, b] between 0 and 1."""
+    """Images grouped by the probability of the predicted class, in B bins (a, b] of equal width from 0 to 1."""
 
     count: NDArray[np.int64]
-    """Images in each bin."""
+    """Images in each bin, (B,)."""
     confidence: Floats
-    """Mean probability of the predicted class; NaN in an empty bin."""
+    """Mean probability of the predicted class, (B,); NaN in an empty bin."""
     accuracy: Floats
-    """Share of right predictions; NaN in an empty bin."""
+    """Fraction of right predictions, (B,); NaN in an empty bin."""
 
     @property
     def edges(self) -> Floats:
-        """Return the limits of the bins, one more than bins."""
+        """Return the edges of the bins, (B + 1,)."""
         return _edges(len(self.count))
 
     @property
     def ece(self) -> float:
-        """Return the mean distance of accuracy from confidence over images (Guo et al. 2017, equation 5)."""
+        """Return the mean over images of ``|accuracy - confidence|`` of their bins (Guo et al. 2017, equation 5)."""
         filled = self.count > 0
         gap = np.abs(self.accuracy[filled] - self.confidence[filled])
         return float(self.count[filled] @ gap / self.count.sum())
 
 
-def test_scores(test: HasPredictions, validation: HasPredictions | None = None) -> Scores:  # noqa: PT028 (no test of pytest)
+def scores_on_test(test: HasPredictions, validation: HasPredictions | None = None) -> Scores:
     """Return all scores on test; the temperature is fitted on validation only.
 
     Raises DataError when there is no image to score.
@@ -152,9 +152,6 @@ def test_scores(test: HasPredictions, validation: HasPredictions | None = None) 
     )
 
 
-test_scores.__test__ = False  # type: ignore[attr-defined]  # nor where pytest finds it imported
-
-
 def calibration(targets: Integers, probabilities: Floats) -> Calibration:
     """Return negative log-likelihood, Brier score and expected calibration error."""
     return Calibration(nll(targets, probabilities), brier(targets, probabilities), ece(targets, probabilities))
@@ -162,14 +159,14 @@ def calibration(targets: Integers, probabilities: Floats) -> Calibration:
 
 def nll(targets: Integers, probabilities: Floats) -> float:
     """Return the mean negative log-likelihood of the true classes, in nats."""
-    # log_loss of scikit-learn gives the same in a table (N, C) of targets: 1.6 s for 10,000 images of 1,000 classes
+    # scikit-learn's log_loss makes a table (N, C) of targets: 1.6 s for 10,000 images of 1,000 classes
     _check(targets, probabilities)
     return float(-np.mean(np.log(np.maximum(_of_target(targets, probabilities), FLOOR))))
 
 
 def brier(targets: Integers, probabilities: Floats) -> float:
     """Return the sum over classes of (p - [class is true])^2, averaged over images (Brier 1950)."""
-    # scikit-learn below 1.7 knows two classes only
+    # scikit-learn before 1.7 supports only two classes
     _check(targets, probabilities)
     squares = np.vdot(probabilities, probabilities) / len(targets)
     return float(squares - 2 * np.mean(_of_target(targets, probabilities)) + 1)
@@ -182,7 +179,7 @@ def ece(targets: Integers, probabilities: Floats, bins: int = BINS) -> float:
 
 def reliability_bins(targets: Integers, probabilities: Floats, bins: int = BINS) -> ReliabilityBins:
     """Return accuracy and mean confidence in bins of confidence (Guo et al. 2017, equation 3)."""
-    # calibration_curve of scikit-learn has two classes, and no counts
+    # scikit-learn's calibration_curve supports only two classes and returns no counts
     _check(targets, probabilities)
     predicted = np.argmax(probabilities, axis=1)
     top = _of_target(predicted, probabilities)
@@ -196,7 +193,7 @@ def reliability_bins(targets: Integers, probabilities: Floats, bins: int = BINS)
 
 
 def pooled(bins: Sequence[ReliabilityBins]) -> ReliabilityBins:
-    """Return the bins of the images of several runs together; each run has as many bins."""
+    """Return the bins over the images of several runs; all runs have the same number of bins."""
     count = np.sum([one.count for one in bins], axis=0)
     confidence = np.sum([one.count * np.nan_to_num(one.confidence) for one in bins], axis=0)
     right = np.sum([one.count * np.nan_to_num(one.accuracy) for one in bins], axis=0)
@@ -213,9 +210,9 @@ def confusion_counts(targets: Integers, predicted: Integers, classes: int) -> ND
 def temperature(targets: Integers, probabilities: Floats) -> float:
     """Return the T for which softmax(log p / T) has the least negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    In b = 1/T the loss is mean log sum exp(b (z_c - z_target)), which is convex: Newton steps, halved if they leave
-    the interval that holds the minimum. T stays in TEMPERATURES. If every image is predicted right, the likelihood only
-    grows with b, so nothing can be fitted: T is 1.
+    The loss, mean log sum exp(b (z_c - z_target)) with b = 1/T, is convex in b. Newton's method finds its minimum;
+    where a step leaves the interval that holds the minimum, bisection replaces it. T stays in ``TEMPERATURES``. T is 1
+    if every image is predicted right, as the likelihood then grows with b without end.
     """
     _check(targets, probabilities)
     logits = np.log(np.maximum(probabilities.T, FLOOR, order="C"))  # (C, N): sums over classes run along memory
@@ -241,7 +238,7 @@ def temperature(targets: Integers, probabilities: Floats) -> float:
 
 
 def temperature_fit(validation: HasPredictions, fitted: float) -> TemperatureFit:
-    """Return what a temperature does to the images on which it was fitted."""
+    """Return the effect of a temperature on the images on which it was fitted."""
     targets, probabilities = validation.targets, validation.probabilities
     losses = -np.log(np.maximum(_of_target(targets, probabilities), FLOOR))
     hard = losses > -np.log(HARD)
@@ -291,4 +288,4 @@ def _check(targets: Integers, probabilities: Floats) -> None:
     if probabilities.ndim != 2 or len(targets) != len(probabilities):
         raise ValueError(f"{len(targets)} targets do not go with probabilities of shape {probabilities.shape}")
     if not len(targets):
-        raise DataError("There are no predictions to score; expected one row an image.")
+        raise DataError("There are no predictions to score; expected one row per image.")

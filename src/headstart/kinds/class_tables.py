@@ -1,4 +1,4 @@
-"""The tables of one run's predictions: classes, confusions, mistakes."""
+"""Make the tables of one run's predictions: classes, confusions, mistakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headstart.statistics import score_interval
 
 
 def share_interval(right: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, right out of count, as of the accuracy of one run; NaN without any."""
+    """Return Wilson's 95 % interval of ``right / count``, as for the accuracy of one run; NaN if count is 0."""
     if not count:
         return math.nan, math.nan
     found = score_interval(right / count, 0.0, 1, count)
@@ -22,18 +22,18 @@ def share_interval(right: float, count: int) -> tuple[float, float]:
 
 
 def classes_table(found: ClassPredictions) -> ReportTable:
-    """Return recall by class, the worst first; classes without test images last."""
+    """Return the recall of each class, the lowest first; classes without test images last."""
     counts = confusion_counts(found.targets, found.predicted, len(found.classes))
     rows: list[tuple[float, list[Cell]]] = []
     for index, name in enumerate(found.classes):
         images, right = int(counts[index].sum()), int(counts[index, index])
         low, high = share_interval(right, images)
         wrong = np.where(np.arange(len(counts)) == index, 0, counts[index])
-        taken = f"{found.classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else NOTHING
+        confused = f"{found.classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else NOTHING
         recall = right / images if images else math.nan
         cells = [Cell(name), count_cell(images), count_cell(int(counts[:, index].sum()))]
         cells += [share_cell(recall), Cell(ACCURACY.interval(low, high), low)]
-        rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(taken)]))
+        rows.append((recall if images else math.inf, [*cells, Cell("", high), Cell(confused)]))
     rows.sort(key=lambda row: row[0])
     return ReportTable(
         "classes",
@@ -46,14 +46,14 @@ def classes_table(found: ClassPredictions) -> ReportTable:
             Column("recall (%)", "number", field="recall"),
             Column("95 % interval", "number", field="low"),
             Column("high", field="high", shown=False),
-            Column("most often taken for"),
+            Column("most often confused with"),
         ],
         [cells for _, cells in rows],
     )
 
 
 def confusions_table(found: ClassPredictions) -> ReportTable:
-    """Return pairs of classes by how many images of the one were predicted as the other."""
+    """Return the pairs of true and predicted class that differ, the most frequent first."""
     counts = confusion_counts(found.targets, found.predicted, len(found.classes))
     images = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
@@ -72,7 +72,7 @@ def confusions_table(found: ClassPredictions) -> ReportTable:
         Column("true class", field="target"),
         Column("predicted as", field="prediction"),
         Column("images", "number", field="images"),
-        Column("of the class (%)", "number"),
+        Column("share of the true class (%)", "number"),
     ]
     return ReportTable("confusions", "Biggest confusions", "", columns, rows)
 
@@ -98,7 +98,7 @@ def mistakes_table(found: ClassPredictions) -> ReportTable:
         Column("true class", field="target"),
         Column("predicted as", field="prediction"),
         Column("confidence (%)", "number", field="probability_of_prediction"),
-        Column("true class (%)", "number", field="probability_of_target"),
+        Column("true class (%)", "number", "Probability of the true class.", "probability_of_target"),
     ]
-    note = "Probabilities of the predicted and of the true class. headstart explain RUN draws these images."
+    note = "Confidence: probability of the predicted class. headstart explain RUN draws these images."
     return ReportTable("mistakes", "Most confident mistakes", note, columns, rows)

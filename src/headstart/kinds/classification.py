@@ -1,4 +1,4 @@
-"""One class an image; the primary metric is the accuracy."""
+"""Define classification: one class per image; the primary metric is the accuracy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
-if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is fast
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -21,7 +21,7 @@ ACCURACY = Metric("accuracy", True, "%", (0, 1), many="accuracies")
 
 
 class ClassKind:
-    """One class an image."""
+    """One class per image."""
 
     name = "classification"
     primary = ACCURACY
@@ -46,7 +46,7 @@ class ClassKind:
 
     @property
     def targets(self) -> ClassTargets:
-        """Return how targets are read, checked and split."""
+        """Return the rules that read, check and split targets."""
         from headstart.targets.rules import ClassTargets
 
         return ClassTargets()
@@ -61,26 +61,26 @@ class ClassKind:
         return ClassPredictions(ids, targets, outputs.argmax(dim=1).numpy(), shares, classes)
 
     def parse(self, table: PredictionTable, name: str) -> ClassPredictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
         from headstart.kinds.class_predictions import parse_classes
 
         return parse_classes(table, name)
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return whether each image is predicted right, (N,), for the accuracy."""
+        """Return whether each image is predicted right, (N,); None for another metric than accuracy."""
         return test.per_image if metric == ACCURACY.name else None
 
     def further(self, test: Predictions, validation: Predictions | None) -> Scores:
-        """Return balanced accuracy, F1, calibration before and after temperature scaling, on test."""
+        """Return balanced accuracy, F1, and calibration on test, before and after temperature scaling."""
         from headstart.kinds.class_predictions import ClassPredictions
-        from headstart.kinds.class_scores import test_scores
+        from headstart.kinds.class_scores import scores_on_test
 
         assert isinstance(test, ClassPredictions)
         assert validation is None or isinstance(validation, ClassPredictions)
-        return test_scores(test, validation)
+        return scores_on_test(test, validation)
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the classes, the confusions and the mistakes."""
+        """Return the tables of classes, confusions and mistakes."""
         from headstart.kinds.class_predictions import ClassPredictions
         from headstart.kinds.class_tables import classes_table, confusions_table, mistakes_table
 

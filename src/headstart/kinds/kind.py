@@ -1,4 +1,4 @@
-"""What can be known of a kind of target without a network: its metric, its predictions, its scores."""
+"""Define what a kind of target provides without a network: its metric, its predictions, its scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PredictionTable(Protocol):
-    """A CSV file of predictions at its beginning, opened and looked through by ``records``."""
+    """An open CSV file of predictions, at its start; ``records`` has opened it and counted its lines."""
 
     @property
     def file(self) -> IO[bytes]:
@@ -27,7 +27,7 @@ class PredictionTable(Protocol):
 
     @property
     def header(self) -> Sequence[str]:
-        """Return the names of its columns."""
+        """Return the names of the columns."""
 
     @property
     def lines(self) -> int:
@@ -35,7 +35,7 @@ class PredictionTable(Protocol):
 
 
 class Predictions(Protocol):
-    """What a network predicted for N images, in the order of the file."""
+    """The predictions of a network for N images, in the order of the file."""
 
     @property
     def ids(self) -> Sequence[str]:
@@ -43,9 +43,9 @@ class Predictions(Protocol):
 
     @property
     def per_image(self) -> NDArray[Any]:
-        """Return the score of each image, (N,); their mean is the primary metric.
+        """Return the score of each image, (N,); the mean of the scores is the primary metric.
 
-        For a metric that is no mean over images, it is the metric plus the influence of the image on it.
+        If the metric is no mean over images, a score is the metric plus the influence of the image on the metric.
         """
 
     @property
@@ -57,28 +57,28 @@ class Predictions(Protocol):
 
 
 class FurtherScores(Protocol):
-    """Scores from predictions, besides the primary metric."""
+    """Scores besides the primary metric, computed from predictions."""
 
     @property
     def numbers(self) -> Mapping[str, float]:
         """Return the scores by name."""
 
     def measures(self) -> Iterable[tuple[str, str]]:
-        """Return names and texts, for a report on one run."""
+        """Return the name and the text of each score in a report on one run."""
 
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """How a table shows a further score."""
+    """The heading and the number format of a further score in tables."""
 
     heading: str
     share: bool = False
-    """Whether it is a fraction of 1 that is shown in percent."""
+    """Whether the score is a fraction of 1, which is shown in percent."""
     decimals: int | None = None
-    """How many are shown of what is no share; None for three significant digits."""
+    """Decimals of a score that is no share; None shows three significant digits."""
 
     def text(self, value: float) -> str:
-        """Return a value as a cell shows it; "–" for NaN."""
+        """Return the text of a value in a cell; "–" for NaN."""
         if math.isnan(value):
             return NOTHING
         if self.share:
@@ -92,21 +92,21 @@ class Kind(Protocol):
     name: str
     primary: Metric
     earlier: Mapping[str, Metric]
-    """What was the primary metric in earlier runs, by name."""
+    """Former primary metrics of this kind, by name: older runs have them."""
     right_or_wrong: bool
     """Whether the score of an image is 1 (right) or 0."""
     loss_unit: str
-    """Unit of the loss; empty for none."""
+    """Unit of the loss; empty if it has none."""
     shares: Collection[str]
-    """Metrics in run.json that are fractions of 1, without their split."""
+    """Metrics in run.json that are fractions of 1, named without the split: accuracy, not test/accuracy."""
     beyond: Mapping[str, ScoreColumn]
-    """Further scores that tables show, by name."""
+    """Columns of further scores in tables, by the name of the score."""
     beyond_note: str
-    """What a reader has to know of them."""
+    """A note that explains these columns."""
 
     @property
     def targets(self) -> TargetRules:
-        """Return how targets are read, checked and split."""
+        """Return the rules that read, check and split targets."""
 
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
@@ -114,18 +114,18 @@ class Kind(Protocol):
         """Return the predictions of a network from its outputs, (N, ...)."""
 
     def parse(self, table: PredictionTable, name: str) -> Predictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return the scores of the images, (N,), whose mean is this metric; None if it has no such scores."""
+        """Return the scores of the images, (N,), whose mean is ``metric``; None if that metric has no such scores."""
 
     def further(self, test: Predictions, validation: Predictions | None) -> FurtherScores:
         """Return the scores on test besides the primary metric. Raises DataError when there is nothing to score."""
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the tables that a report on one run shows."""
+        """Return the tables for a report on one run."""
 
 
 def digest(names: Sequence[str], targets: NDArray[Any]) -> str:
-    """Return a digest of names and targets."""
+    """Return the SHA-256 digest of names and targets, as hexadecimal text."""
     return hashlib.sha256("\0".join(names).encode() + targets.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Predicted label images as counts of pixels: a row of predictions.csv an image, and the scores from them."""
+"""Count the pixels of predicted label images; write the counts as CSV, read them and score them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headstart.kinds.segmentation import BEYOND
 from headstart.report_table import NOTHING, Cell, Column, ReportTable, share_cell
 from headstart.solvers.overlaps import class_ious, image_ious, iou_by_image
 
-PARTS = ("both", "predicted", "true")  # prefixes of the columns, C each
-AT_ONCE = 1_000_000  # cells that are parsed before they are checked
+PARTS = ("both", "predicted", "true")  # prefixes of the columns; each has C columns
+AT_ONCE = 1_000_000  # cells in a chunk, which is parsed and then checked
 MOST_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
-class LabelPredictions:
-    """The counts of N images and C classes, in the order of the file."""
+class LabelImagePredictions:
+    """The counts of pixels of N images and C classes, in the order of the file."""
 
     ids: Sequence[str]
     tallies: NDArray[np.int64]  # (N, 3 C), as in ``overlaps``
@@ -43,12 +43,12 @@ class LabelPredictions:
 
     @property
     def values(self) -> NDArray[np.int64]:
-        """Return the right and the predicted pixels of each class, (N, 2 C)."""
+        """Return the right pixels of each class, then the predicted ones, (N, 2 C)."""
         return self.tallies[:, : 2 * len(self.names)]
 
     @property
     def images(self) -> str:
-        """Return a digest of ids, classes and true pixels, equal for two runs tested on the same images in order."""
+        """Return a digest of ids, classes and true pixels: equal for two runs on the same images in the same order."""
         return digest([*self.names, *self.ids], self.targets)
 
     def text(self) -> str:
@@ -67,24 +67,27 @@ class OverlapScores:
 
     pixel_accuracy: float
     mean_class_accuracy: float
-    """Mean over classes of the share of their pixels that is right."""
+    """Mean over classes of the recall: the fraction of a class's pixels that is predicted right."""
     ious: NDArray[np.float64]
-    """By class, (C,); NaN for a class that is neither predicted nor true."""
+    """IoU of each class, (C,); NaN for a class that is neither predicted nor true."""
     classes: Sequence[str]
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Return the scores that exist, by name."""
+        """Return the finite scores, by name."""
         found = {"pixel_accuracy": self.pixel_accuracy, "mean_class_accuracy": self.mean_class_accuracy}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
+        """Yield the name and the text of each score in a report on one run."""
         yield from ((BEYOND[name].heading, BEYOND[name].text(value)) for name, value in self.numbers.items())
 
 
-def parse_labels(table: PredictionTable, name: str) -> LabelPredictions:
-    """Read some rows at a time, so that what is wrong in the first ones ends it."""
+def parse_labels(table: PredictionTable, name: str) -> LabelImagePredictions:
+    """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError.
+
+    It reads chunks of rows, so an error in an early row ends it.
+    """
     import pandas as pd
 
     columns = len(table.header)
@@ -109,37 +112,37 @@ def parse_labels(table: PredictionTable, name: str) -> LabelPredictions:
         if part.empty:
             break
         rows = tallies[len(ids) : len(ids) + len(part)] = part.iloc[:, 1:].to_numpy()
-        both, found, true = np.split(rows, 3, axis=1)
-        if not ((both >= 0) & (both <= found) & (both <= true) & (found < MOST_PIXELS) & (true < MOST_PIXELS)).all():
-            raise DataError(f"{name} holds counts of pixels that are none")
-        if (found.sum(axis=1) != true.sum(axis=1)).any():
-            raise DataError(f"{name} has an image with more predicted than true pixels, or fewer")
+        both, predicted, true = np.split(rows, 3, axis=1)
+        if not ((both >= 0) & (both <= predicted) & (both <= true) & (np.maximum(predicted, true) < MOST_PIXELS)).all():
+            raise DataError(f"{name} holds impossible counts of pixels")
+        if (predicted.sum(axis=1) != true.sum(axis=1)).any():
+            raise DataError(f"{name} has an image whose numbers of predicted and true pixels differ")
         ids += part[0].tolist()
     if not ids:
         raise DataError(f"{name} holds no image")
-    return LabelPredictions(ids, tallies[: len(ids)], classes)
+    return LabelImagePredictions(ids, tallies[: len(ids)], classes)
 
 
-def overlap_scores(test: LabelPredictions) -> OverlapScores:
+def overlap_scores(test: LabelImagePredictions) -> OverlapScores:
     """Return pixel accuracy, mean class accuracy and the IoU of each class on test."""
-    both, _, true = (of.sum(axis=0) for of in np.split(test.tallies.astype(np.float64), 3, axis=1))
+    both, _, true = np.split(test.tallies.astype(np.float64).sum(axis=0), 3)
     if not true.sum():
         raise DataError("no pixel of the test images has a class")
     recall = both[true > 0] / true[true > 0]
     return OverlapScores(float(both.sum() / true.sum()), float(recall.mean()), class_ious(test.tallies), test.names)
 
 
-def class_iou_table(test: LabelPredictions) -> ReportTable:
-    """Return the IoU of each class, the worst first; classes that are neither predicted nor true last."""
-    both, found, true = (of.sum(axis=0) for of in np.split(test.tallies, 3, axis=1))
+def class_iou_table(test: LabelImagePredictions) -> ReportTable:
+    """Return the IoU of each class, the lowest first; classes that are neither predicted nor true last."""
+    both, predicted, true = np.split(test.tallies.sum(axis=0), 3)
     ious, pixels = class_ious(test.tallies), max(1, int(true.sum()))
     rows = []
     for label in np.argsort(np.nan_to_num(ious, nan=np.inf), kind="stable").tolist():
         cells = [Cell(test.names[label])]
-        cells += [share_cell(float(of[label] / pixels)) for of in (true, found)]
+        cells += [share_cell(float(counts[label] / pixels)) for counts in (true, predicted)]
         cells += [
-            share_cell(float(top / below)) if below else Cell(NOTHING)
-            for top, below in ((both[label], true[label]), (both[label], found[label]))
+            share_cell(float(both[label] / whole)) if whole else Cell(NOTHING)
+            for whole in (true[label], predicted[label])
         ]
         rows.append([*cells, Cell(NOTHING) if math.isnan(ious[label]) else share_cell(float(ious[label]))])
     columns = [
@@ -154,10 +157,10 @@ def class_iou_table(test: LabelPredictions) -> ReportTable:
     return ReportTable("classes", "Classes, the worst first", note, columns, rows)
 
 
-def worst_images_table(test: LabelPredictions) -> ReportTable:
-    """Return the images, those with the lowest mean IoU first."""
+def worst_images_table(test: LabelImagePredictions) -> ReportTable:
+    """Return the images, the lowest mean IoU first."""
     ious = image_ious(test.tallies)
-    both, _, true = (of.sum(axis=1) for of in np.split(test.tallies, 3, axis=1))
+    both, _, true = (counts.sum(axis=1) for counts in np.split(test.tallies, 3, axis=1))
     rows = [
         [
             Cell(test.ids[row]),
@@ -172,5 +175,5 @@ def worst_images_table(test: LabelPredictions) -> ReportTable:
         Column("pixel accuracy (%)", "number", field="pixel_accuracy"),
         Column("mean IoU (%)", "number", field="iou"),
     ]
-    note = "Mean IoU of the image alone, over the classes that it has or that are predicted in it."
+    note = "Mean IoU within the image, over the classes that are true or predicted there."
     return ReportTable("images", "Images, the worst first", note, columns, rows)

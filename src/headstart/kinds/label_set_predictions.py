@@ -1,4 +1,4 @@
-"""What a network predicted where an image has several labels: as arrays, as CSV, scored."""
+"""Hold the predictions of several labels per image as arrays; write them as CSV, read them and score them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from headstart.report_table import NOTHING, Cell, Column, ReportTable
 from headstart.targets.label_sets import labels_cell, labels_of
 
 FIXED = ("number", "id", "labels")  # the columns before those of the labels
-HALF = 0.5  # the threshold of a label that validation lacks
+HALF = 0.5  # threshold of a label that validation lacks
 
 
 @dataclass(frozen=True)
 class LabelSetPredictions:
-    """N images and K labels, in the order of the file."""
+    """The predictions for N images and K labels, in the order of the file."""
 
     ids: Sequence[str]
     targets: NDArray[np.bool_]  # (N, K)
@@ -34,7 +34,7 @@ class LabelSetPredictions:
 
     @property
     def per_image(self) -> NDArray[np.float64]:
-        """Return parts (N,) whose mean is the mean average precision over the labels that occur; NaN if none does."""
+        """Return scores (N,) whose mean is the mean average precision over the labels that occur; NaN if none does."""
         each = average_precision_each(self.targets, self.values)
         occurs = self.targets.any(axis=0)
         return each[:, occurs].mean(axis=1) if occurs.any() else np.full(len(each), np.nan)
@@ -47,7 +47,7 @@ class LabelSetPredictions:
     def text(self) -> str:
         """Return the CSV file: the number of the row from 0, id, true labels, then the probability of each label.
 
-        The labels are separated by ``;``, or are a JSON list where a label holds one. Floats come back bit for bit.
+        Labels are separated by ``;``, or are a JSON list if a label contains a separator. Floats are written exactly.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -63,30 +63,30 @@ class LabelSetScores:
     """Scores on test."""
 
     numbers: Mapping[str, float]
-    """By name."""
+    """Finite scores, by name."""
 
     @classmethod
     def of(cls, test: LabelSetPredictions, validation: LabelSetPredictions | None) -> LabelSetScores:
-        """Return F1, averaged over the labels that occur (macro) and of all decisions together (micro)."""
-        f1, right, given, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
+        """Return macro F1, the mean over the labels that occur, and micro F1, over all decisions."""
+        f1, right, predicted, true = f1_scores(test, thresholds_of(validation, len(test.labels)))
         occurs = test.targets.any(axis=0)
         found = {
             "macro_f1": float(f1[occurs].mean()) if occurs.any() else math.nan,
-            "micro_f1": 2 * right.sum() / max(1, given.sum() + true.sum()),
+            "micro_f1": 2 * right.sum() / max(1, predicted.sum() + true.sum()),
         }
         return cls({name: float(value) for name, value in found.items() if math.isfinite(value)})
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
-        yield from (
-            (LabelSetKind.beyond[name].heading, LabelSetKind.beyond[name].text(of)) for name, of in self.numbers.items()
-        )
+        """Yield the name and the text of each score in a report on one run."""
+        columns = LabelSetKind.beyond
+        yield from ((columns[name].heading, columns[name].text(value)) for name, value in self.numbers.items())
 
 
 def thresholds_of(validation: LabelSetPredictions | None, labels: int) -> NDArray[np.float64]:
-    """Return the probability from which on each label is predicted, (K,): the one with the best F1 on validation.
+    """Return the threshold of each label, (K,), which has the best F1 on validation; the highest of equally good ones.
 
-    Of equal ones the highest; a half for a label that validation lacks, and without validation.
+    A label is predicted if its probability is not below the threshold. The threshold is 0.5 for a label that
+    validation lacks, and without validation.
     """
     found = np.full(labels, HALF)
     for label in np.flatnonzero(validation.targets.any(axis=0)) if validation is not None else ():
@@ -94,7 +94,7 @@ def thresholds_of(validation: LabelSetPredictions | None, labels: int) -> NDArra
         order = np.argsort(-scores, kind="stable")
         scores, right = scores[order], validation.targets[order, label].cumsum()  # type: ignore[union-attr]
         f1 = 2 * right / (np.arange(1, len(scores) + 1) + right[-1])
-        f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold does not divide equal scores
+        f1[:-1][scores[:-1] == scores[1:]] = -1  # no threshold separates equal scores
         found[label] = scores[f1.argmax()]
     return found
 
@@ -102,18 +102,18 @@ def thresholds_of(validation: LabelSetPredictions | None, labels: int) -> NDArra
 def f1_scores(
     test: LabelSetPredictions, thresholds: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return F1 of each label, and the numbers of right, predicted and true images, (K,) each."""
-    predicted = test.values >= thresholds
-    right, found, true = ((of).sum(axis=0) for of in (predicted & test.targets, predicted, test.targets))
-    return 2 * right / np.maximum(1, found + true), right, found, true
+    """Return F1, and the numbers of right, predicted and true images, of each label: (K,) each."""
+    has = test.values >= thresholds
+    right, predicted, true = (which.sum(axis=0) for which in (has & test.targets, has, test.targets))
+    return 2 * right / np.maximum(1, predicted + true), right, predicted, true
 
 
 def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:
-    """Read the file. Raises DataError for rows that do not fit, or ValueError."""
+    """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
     import pandas as pd
 
     if tuple(table.header[:3]) != FIXED or len(table.header) < 4:
-        raise DataError(f"{name} does not begin with the columns {', '.join(FIXED)} and one a label")
+        raise DataError(f"{name} does not begin with the columns {', '.join(FIXED)} and one for each label")
     classes, columns = list(table.header[3:]), len(table.header)
     numbers = {label: number for number, label in enumerate(classes)}
     if len(numbers) < len(classes):
@@ -124,7 +124,7 @@ def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:
     for rows, part in numbered_rows(table, name, types):
         values[rows] = part.iloc[:, 3:].to_numpy()
         if not ((values[rows] >= 0) & (values[rows] <= 1)).all():
-            raise DataError(f"{name} holds probabilities that are none")
+            raise DataError(f"{name} holds probabilities outside 0 to 1")
         codes, cells = pd.factorize(part[2])
         for code, cell in enumerate(cells):
             labels = labels_of(cell)
@@ -135,7 +135,7 @@ def parse_label_sets(table: PredictionTable, name: str) -> LabelSetPredictions:
         ids += part[1].tolist()
     if not ids:
         raise DataError(f"{name} holds no image")
-    count = len(ids)  # fewer than lines where an id has a line end
+    count = len(ids)  # fewer than the lines if an id contains a line end
     return LabelSetPredictions(ids, targets[:count], values[:count], classes)
 
 
@@ -147,7 +147,8 @@ def labels_table(test: LabelSetPredictions, validation: LabelSetPredictions | No
     for label, name in enumerate(test.labels):
         count, share = int(test.targets[:, label].sum()), float(test.targets[:, label].mean())
         known = [
-            Cell(f"{100 * of:.1f}", float(of)) if count else Cell(NOTHING) for of in (precisions[label], f1[label])
+            Cell(f"{100 * value:.1f}", float(value)) if count else Cell(NOTHING)
+            for value in (precisions[label], f1[label])
         ]
         limit = float(thresholds[label])
         rows.append([Cell(name), Cell(str(count), count), Cell(f"{100 * share:.1f}", share), *known,
@@ -155,18 +156,18 @@ def labels_table(test: LabelSetPredictions, validation: LabelSetPredictions | No
     columns = [
         Column("label", field="label"),
         Column("images", "number", "Test images with the label.", "images"),
-        Column("prevalence (%)", "number", "Share of test images with the label; AP of a guess.", "prevalence"),
+        Column("prevalence (%)", "number", "Share of test images with the label; AP of random scores.", "prevalence"),
         Column("AP (%)", "number", "Average precision.", "average_precision"),
         Column("F1 (%)", "number", field="f1"),
-        Column("threshold", "number", "The probability from which on the label is predicted.", "threshold"),
+        Column("threshold", "number", "The label is predicted from this probability upwards.", "threshold"),
     ]
-    where = "best on validation" if validation is not None else "a half, as there are no validation predictions"
+    where = "best on validation" if validation is not None else "0.5, as there are no validation predictions"
     note = f"On test images. Thresholds: {where}. {NOTHING}: no test image has the label, so mAP leaves it out."
     return ReportTable("labels", "Labels", note, columns, rows)
 
 
 def worst_table(test: LabelSetPredictions) -> ReportTable:
-    """Return the images, those with the most wrong probability first, and the label that it is of."""
+    """Return the images with the label whose probability is most wrong, the largest error first."""
     wrong = np.abs(test.targets - test.values)
     label_of, names = wrong.argmax(axis=1), np.array(test.labels, dtype=object)
     rows = []
@@ -179,8 +180,10 @@ def worst_table(test: LabelSetPredictions) -> ReportTable:
     columns = [
         Column("image", field="id"),
         Column("labels", field="labels"),
-        Column("of", help="The label with the most wrong probability.", field="label"),
-        Column("has it", field="has"),
+        Column("worst label", help="The label whose probability is most wrong.", field="label"),
+        Column("has it", help="Whether the image has the worst label.", field="has"),
         Column("probability (%)", "number", field="probability"),
     ]
-    return ReportTable("errors", "Largest errors", "The label of each image that is predicted worst.", columns, rows)
+    return ReportTable(
+        "errors", "Largest errors", "For each image, the label whose probability is most wrong.", columns, rows
+    )

@@ -1,4 +1,4 @@
-"""The metric that decides between runs: its name, which way is better, and how its values are shown."""
+"""Define the metric that decides between runs: its name, its better direction, and the text of its values."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ LONGEST_UNIT = 20
 DIGITS = 3
 """Significant digits of values that are no shares."""
 EXACT = 6
-"""Significant digits of two values that are compared."""
+"""Significant digits of such values where two are compared."""
 CLOSE = 1e-4
 """The largest difference allowed between run.json and predictions; relative for metrics without an upper bound."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a sentence states the difference of two groups, of which a has the better mean."""
+    """The parts of a sentence on the difference of two groups a and b, where a has the better mean."""
 
     size: Callable[[float], str]
-    """A difference that is not negative, with its unit."""
+    """Returns the text of a difference that is not negative, with its unit."""
     interval: Callable[[float, float], str]
-    """Bounds of such a difference."""
+    """Returns the text of the bounds of such a difference."""
     beats: str = "{a} beats {b} by {size}"
     above: str = "{a} is {size} above {b}"
     lead: str = "+{size}"
-    """The lead of a if it is not significant."""
+    """The lead of a, if it is not significant."""
     alike: str = "score the same on the same"
-    """The phrase for two that are equal on every image; the number of test images follows."""
+    """For two groups that are equal on every image; the number of test images follows."""
 
 
 def interval_text(low: float, high: float) -> str:
     """Return bounds in percent or points: [0.009, 0.027] -> "[0.9, 2.7]".
 
-    A bound that is not zero does not read as zero: it takes as many digits as that needs.
+    It has enough digits that no bound is rounded to zero.
     """
     digits = next((n for n in range(1, 6) if all(bound == 0 or round(100 * bound, n) != 0 for bound in (low, high))), 6)
     return f"[{_points(low, digits)}, {_points(high, digits)}]"
@@ -88,7 +88,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """Return the factor from a stored value to the shown one."""
+        """Return the factor that turns a stored value into the shown one."""
         return 100 if self.is_share else 1
 
     @property
@@ -103,15 +103,15 @@ class Metric:
 
     @property
     def words(self) -> str:
-        """Return the name as a reader sees it."""
+        """Return the name for tables and messages."""
         return self.short or self.name.replace("_", " ")
 
     def gain(self, value: float) -> float:
-        """Return the value, or a difference, turned so that more is better."""
+        """Return the value, or a difference, with its sign set so that more is better."""
         return value if self.higher_is_better else 0.0 - value
 
     def best(self, values: Iterable[float]) -> float:
-        """Return the best value; NaN loses against every number, and is the result without values."""
+        """Return the best value, ignoring NaN; NaN if there is no number."""
         known = [value for value in values if not math.isnan(value)]
         return max(known, key=self.gain) if known else math.nan
 
@@ -120,9 +120,9 @@ class Metric:
         return min(max(value, self.bounds[0]), self.bounds[1])
 
     def agrees(self, a: float, b: float, close: float = CLOSE) -> bool:
-        """Return whether two values are the same but for rounding in single precision.
+        """Return whether two values differ only by rounding in single precision.
 
-        Of a metric with an upper bound, such as R², the rounding of values near 0 is as large as of those near 1.
+        For a metric with an upper bound, such as R², rounding errors near 0 are as large as near 1.
         """
         return abs(a - b) <= close * max(abs(a), abs(b), 1 if math.isfinite(self.bounds[1]) else 0)
 
@@ -133,7 +133,7 @@ class Metric:
             where = f"between {low:g} and {high:g}" if math.isfinite(low) and math.isfinite(high) else "possible"
             raise DataError(f"run.json has a {name} of {value:g}, which is not {where}")
 
-    # --- as a reader sees it
+    # --- texts
 
     def heading(self, split: str) -> str:
         """Return the heading of a column: "test (%)", "test mae", "test mae (years)"."""
@@ -182,22 +182,22 @@ class Metric:
         return f"{100 * value:+.2f} points" if self.is_share else self._with_unit(f"{value:+.4g}")
 
     def named(self, value: float) -> str:
-        """Return a value as a cell of a table without a heading for it: "91.3 %", "mae 0.412"."""
+        """Return a value for a cell whose heading does not name the metric: "91.3 %", "mae 0.412"."""
         return self.text(value) if self.is_share else f"{self.words} {self.text(value)}"
 
     def size(self, value: float) -> str:
-        """Return a difference, without sign, and its direction left out: "1.8 points", "0.412 years"."""
+        """Return the size of a difference, with its unit: "1.8 points", "0.412 years"."""
         return POINTS.size(value) if self.is_share else self._with_unit(significant(value))
 
     def interval(self, low: float, high: float) -> str:
-        """Return "[90.1, 92.5]", or "–" where there is no interval."""
+        """Return the bounds as text, "[90.1, 92.5]", or "–" for NaN."""
         if math.isnan(low):
             return NOTHING
         return interval_text(low, high) if self.is_share else _interval(low, high)
 
     @property
     def wording(self) -> Wording:
-        """Return how a verdict states a difference, given as a gain."""
+        """Return the parts of a sentence on a difference, given as a gain."""
         if self.is_share and self.higher_is_better:
             return POINTS
         side = "higher" if self.higher_is_better else "lower"
@@ -214,10 +214,10 @@ class Metric:
 
 
 def stated_metric(primary: Metric, stated: object, earlier: Mapping[str, Metric] = MappingProxyType({})) -> Metric:
-    """Return the primary metric that run.json states; ``primary``, that of its kind, where it states none.
+    """Return the primary metric ``stated`` in run.json; if it is None, return ``primary``, the metric of the kind.
 
-    ``earlier`` has the metrics that this kind had before. The unit may be another, as targets have one. Raises
-    DataError for what is no metric.
+    ``earlier`` has the former metrics of the kind. The unit may differ, as it is that of the targets. Raises DataError
+    for an invalid metric.
     """
     if stated is None:
         return primary
@@ -226,14 +226,14 @@ def stated_metric(primary: Metric, stated: object, earlier: Mapping[str, Metric]
     entries: Mapping[str, Any] = stated
     name, higher, unit = entries.get("name"), entries.get("higher_is_better"), entries.get("unit") or ""
     if not (isinstance(name, str) and NAME.fullmatch(name) and isinstance(higher, bool)):
-        raise DataError("run.json has a primary metric without a name, or that does not say which way is better")
+        raise DataError("run.json has a primary metric without a valid name or higher_is_better")
     if not (isinstance(unit, str) and unit.isprintable() and len(unit) <= LONGEST_UNIT):
-        raise DataError("run.json has a primary metric with a unit that is none")
+        raise DataError("run.json has a primary metric with an invalid unit")
     known = primary if name == primary.name else earlier.get(name)
     if known is None:
         return Metric(name, higher, unit)
     if higher != known.higher_is_better or (unit == "%") != known.is_share:
-        raise DataError(f"run.json contradicts what {name} is: which way is better, or its unit")
+        raise DataError(f"run.json has the wrong higher_is_better or unit for {name}")
     return replace(known, unit=unit)
 
 
@@ -242,7 +242,7 @@ def _decimals(size: float, digits: int) -> int:
 
 
 def significant(value: float, digits: int = DIGITS) -> str:
-    """Return a number with so many significant digits, of large ones all digits before the point."""
+    """Return a number with ``digits`` significant digits, or more if more stand before the decimal point."""
     size = abs(value)
     if size and not 1e-4 <= size < 1e7:
         return f"{value:.{digits}g}"
@@ -251,7 +251,7 @@ def significant(value: float, digits: int = DIGITS) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    """Return bounds with as many decimals as the larger one needs; one that is not zero does not read as zero."""
+    """Return bounds with the decimals that the larger one needs, or more, so that none is rounded to zero."""
     largest = max(abs(low), abs(high))
     if largest and not 1e-4 <= largest < 1e7:
         return f"[{low:.{DIGITS}g}, {high:.{DIGITS}g}]"

@@ -1,4 +1,4 @@
-"""Several labels an image; the primary metric is the mean average precision."""
+"""Define multilabel classification: several labels per image; the primary metric is the mean average precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
-if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is fast
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -20,7 +20,7 @@ MAP = Metric("map", True, "%", (0, 1), "mean average precision", "mean average p
 
 
 class LabelSetKind:
-    """Several labels an image, or none."""
+    """Several labels per image, or none."""
 
     name = "multilabel"
     primary = MAP
@@ -32,11 +32,11 @@ class LabelSetKind:
         "macro_f1": ScoreColumn("macro F1 (%)", True),
         "micro_f1": ScoreColumn("micro F1 (%)", True),
     }
-    beyond_note = "F1 at thresholds that are best on validation, one for each label."
+    beyond_note = "F1 uses a threshold for each label, the one that is best on validation."
 
     @property
     def targets(self) -> LabelSets:
-        """Return how targets are read, checked and split."""
+        """Return the rules that read, check and split targets."""
         from headstart.targets.label_sets import LabelSets
 
         return LabelSets()
@@ -50,13 +50,13 @@ class LabelSetKind:
         return LabelSetPredictions(ids, targets > 0, outputs.double().sigmoid().numpy(), classes)
 
     def parse(self, table: PredictionTable, name: str) -> LabelSetPredictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
         from headstart.kinds.label_set_predictions import parse_label_sets
 
         return parse_label_sets(table, name)
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return the part of each image in the mean average precision, (N,)."""
+        """Return the scores of the images, (N,), whose mean is the mean average precision; None for another metric."""
         return test.per_image if metric == MAP.name else None
 
     def further(self, test: Predictions, validation: Predictions | None) -> LabelSetScores:
@@ -68,7 +68,7 @@ class LabelSetKind:
         return LabelSetScores.of(test, validation)
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the labels, and the images that are predicted worst."""
+        """Return the tables of labels and of images, the largest errors first."""
         from headstart.kinds.label_set_predictions import LabelSetPredictions, labels_table, worst_table
 
         assert isinstance(test, LabelSetPredictions)

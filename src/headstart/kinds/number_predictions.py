@@ -1,4 +1,4 @@
-"""What a network predicted where targets are numbers: as arrays, as CSV, scored."""
+"""Hold predicted numbers as arrays; write them as CSV, read them and score them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from headstart.report_table import Cell, Column, ReportTable
 FIXED = ("number", "id")
 PAIR = ("target", "prediction")
 LARGEST = 1e39
-"""No target and no prediction in 32 bits reaches it."""
+"""Numbers in 32 bits are smaller."""
 
 
 @dataclass(frozen=True)
 class NumberPredictions:
-    """N images and K targets, in the order of the file; both are in the unit of the target."""
+    """The predictions for N images and K targets, in the order of the file, in the unit of the targets."""
 
     ids: Sequence[str]
     targets: NDArray[np.float64]  # (N, K)
     values: NDArray[np.float64]  # (N, K)
-    names: Sequence[str] = ()  # of the targets; none for one without a name
+    names: Sequence[str] = ()  # of the targets; empty for a single unnamed target
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -52,9 +52,9 @@ class NumberPredictions:
         return digest([*self.names, *self.ids], self.targets)
 
     def text(self) -> str:
-        """Return the CSV file: the number of the row from 0, id, and target and prediction of each target.
+        """Return the CSV file: the number of the row from 0, id, and the true and the predicted value of each target.
 
-        The columns of a target with a name end in it, as in target_sky. Floats come back bit for bit.
+        The columns of a named target end in its name, as in target_sky. Floats are written exactly.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -70,7 +70,7 @@ class NumberScores:
     """Scores on test."""
 
     numbers: Mapping[str, float]
-    """By name; where targets have several names, as in mae_sky. Those that exist."""
+    """Finite scores, by name; with several targets, each name ends in the target, as in mae_sky."""
 
     @classmethod
     def of(cls, test: NumberPredictions) -> NumberScores:
@@ -84,7 +84,7 @@ class NumberScores:
         return cls({name: value for name, value in found.items() if math.isfinite(value)})
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows; those of several targets have a table."""
+        """Yield the name and the text of each score in a report on one run; several targets have a table instead."""
         for name, column in BEYOND.items():
             if name in self.numbers:
                 yield column.heading, column.text(self.numbers[name])
@@ -101,12 +101,12 @@ def _scores(test: NumberPredictions) -> dict[str, NDArray[np.float64]]:
 
 
 def _header(names: Sequence[str]) -> list[str]:
-    pairs = [f"{what}_{name}" for name in names for what in PAIR]
+    pairs = [f"{column}_{name}" for name in names for column in PAIR]
     return [*FIXED, *(pairs or PAIR)]
 
 
 def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
-    """Read the file. Raises DataError for rows that do not fit, or ValueError."""
+    """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
     header = list(table.header)
     names = [one.removeprefix("target_") for one in header[2::2]] if header != _header(()) else []
     if header != _header(names):
@@ -124,7 +124,7 @@ def parse_numbers(table: PredictionTable, name: str) -> NumberPredictions:
         ids += part[1].tolist()
     if not ids:
         raise DataError(f"{name} holds no image")
-    count = len(ids)  # fewer than lines where an id has a line end
+    count = len(ids)  # fewer than the lines if an id contains a line end
     return NumberPredictions(ids, targets[:count], values[:count], names)
 
 
@@ -141,15 +141,15 @@ def targets_table(test: NumberPredictions) -> ReportTable:
     ]
     numbers = [*_scores(test).values(), test.targets.mean(axis=0), test.targets.std(axis=0)]
     rows = [
-        [Cell(name), *(Cell(significant(float(of[place])), float(of[place])) for of in numbers)]
-        for place, name in enumerate(test.names)
+        [Cell(name), *(Cell(significant(float(values[index])), float(values[index])) for values in numbers)]
+        for index, name in enumerate(test.names)
     ]
     note = "On test images. MAE, RMSE, median, mean and deviation are in the unit of the target."
     return ReportTable("targets", "Targets", note, columns, rows)
 
 
 def errors_table(test: NumberPredictions) -> ReportTable:
-    """Return the images, those with the largest errors first; of several targets, the largest in deviations."""
+    """Return the images, the largest error first; several targets are compared in deviations of the target."""
     spread = test.targets.std(axis=0)
     size = (test.errors / np.where(spread > 0, spread, 1)).max(axis=1)
     worst = (test.errors / np.where(spread > 0, spread, 1)).argmax(axis=1)
@@ -162,10 +162,14 @@ def errors_table(test: NumberPredictions) -> ReportTable:
         rows.append([Cell(test.ids[row]), *named, *(Cell(f"{n:.4g}", n) for n in (target, value, value - target))])
     columns = [
         Column("image", field="id"),
-        *([Column("of", help="The target with the largest error, in deviations.", field="name")] if several else []),
+        *(
+            [Column("worst target", help="The largest error in deviations of the target.", field="name")]
+            if several
+            else []
+        ),
         Column("target", "number", field="target"),
         Column("prediction", "number", field="prediction"),
-        Column("error", "number", "Prediction less target.", "error"),
+        Column("error", "number", "Prediction minus target.", "error"),
     ]
-    note = "Error: prediction less target, in the unit of the target."
+    note = "Error: prediction minus target, in the unit of the target."
     return ReportTable("errors", "Largest errors", note, columns, rows)

@@ -22,7 +22,7 @@ def own_kind(name: str) -> Kind:
     if name not in _LOADED:
         try:
             found = located(name)
-        except Exception as error:  # importing raises whatever the module does
+        except Exception as error:  # an import runs the module, which may raise anything
             raise ConfigError(f"The kind of target {name}{import_problem(name, error)}") from error
         if not isinstance(found, type) or getattr(found, "name", None) != name:
             raise ConfigError(f"The kind of target {name}: expected a class whose attribute 'name' is '{name}'.")
@@ -34,8 +34,8 @@ def own_kind(name: str) -> Kind:
 def recorded_kind(name: str) -> Kind | None:
     """Return the kind that a run names, or None for a name that is no dotted path.
 
-    A run may come from anybody, so only parts of installed packages and of trusted ones are imported. Raises
-    ConfigError for others, and for those that cannot be imported.
+    A run may come from anybody, so only installed or trusted packages are imported. Raises ConfigError for other
+    packages, and if the import fails.
     """
     if name in _LOADED:
         return _LOADED[name]

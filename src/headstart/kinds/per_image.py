@@ -1,7 +1,7 @@
-"""Compute metrics that are no means over images, and what each image adds to them.
+"""Compute metrics that are no means over images, and a score for each image.
 
-An image's score is the metric plus the influence of the image on it, so the scores' mean is the metric. Differences
-and intervals over images then work as for accuracy (Efron & Tibshirani 1993, chapter 11: the jackknife).
+A score is the metric plus the influence of the image on the metric, so the mean of the scores is the metric.
+Differences and intervals over images then work as for accuracy (Efron & Tibshirani 1993, chapter 11: the jackknife).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def r_squared_each(targets: NDArray[Any], values: NDArray[Any]) -> Floats:
     """
     targets, values = np.asarray(targets, dtype=np.float64), np.asarray(values, dtype=np.float64)
     variance = targets.var(axis=0)
-    variance[(targets == targets[:1]).all(axis=0)] = np.nan  # rounding may leave a little
+    variance[(targets == targets[:1]).all(axis=0)] = np.nan  # rounding may make it slightly larger than 0
     return 1 - (targets - values) ** 2 / variance
 
 
@@ -54,21 +54,25 @@ def mean_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> float:
 
 
 def average_precision_each(labels: NDArray[Any], scores: NDArray[Any]) -> Floats:
-    """Return the jackknife pseudo-values, (N, K), of the average precision of each label; their mean over N is it.
+    """Return the jackknife pseudo-values (N, K) of the average precision (AP) of each label; their mean over N is AP.
 
-    The pseudo-value of image i is ``N AP - (N - 1) AP_i``, where AP_i leaves image i out, shifted so that the mean is
-    exactly AP. A label's only positive has the pseudo-value AP, as no AP is left without it. NaN for a label without a
-    positive. It takes O(N log N) per label.
+    The pseudo-value of image i is ``N AP - (N - 1) AP_i``, where AP_i is the AP without image i. Pseudo-values are
+    shifted so that their mean is exactly AP. A label's only positive has the pseudo-value AP, as AP does not exist
+    without it. NaN for a label without a positive. It takes O(N log N) per label.
     """
     pairs = zip(np.asarray(labels).T, np.asarray(scores).T, strict=True)
     return np.stack([_pseudo_values(y.astype(np.float64), s) for y, s in pairs], axis=1)
 
 
 def _groups(labels: Floats, scores: NDArray[Any]) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Return the group of equal scores of each image (N,), highest first, and the images and positives of each."""
+    """Group images with equal scores, highest first; return the group of each image (N,), and each group's counts.
+
+    The counts are the number of images and the number of positives.
+    """
     _, place = np.unique(-np.asarray(scores, dtype=np.float64), return_inverse=True)
     count = int(place.max()) + 1
-    sizes, positives = (np.bincount(place, of, count).astype(np.float64) for of in (np.ones(len(labels)), labels))
+    sizes = np.bincount(place, minlength=count).astype(np.float64)
+    positives = np.bincount(place, labels, count).astype(np.float64)
     return place.astype(np.int64), sizes, positives
 
 
@@ -94,7 +98,7 @@ def _pseudo_values(labels: Floats, scores: NDArray[Any]) -> Floats:
 
     terms = positives * found / seen
     before = terms.cumsum() - terms
-    fewer = np.maximum(seen - 1, 1)  # a first group of one image leaves none, and its terms are 0 then
+    fewer = np.maximum(seen - 1, 1)  # not 0 for a first group of one image, whose terms are 0
     without_negative = positives * found / fewer
     of_negative = (before + without_negative + after(without_negative)) / total
     own = (positives - 1) * (found - 1) / fewer

@@ -1,4 +1,4 @@
-"""Predicted numbers of pixels as sums: a row of predictions.csv an image, and the scores from them."""
+"""Sum the predicted numbers over the pixels of each image; write the sums as CSV, read them and score them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class PixelPredictions:
 
     @property
     def targets(self) -> NDArray[np.float64]:
-        """Return pixels, sum and squares of the targets, (N, 3)."""
+        """Return the number of pixels, and the sum and the sum of squares of the targets, (N, 3)."""
         return self.tallies[:, :3]
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """Return squared and absolute errors, (N, 2)."""
+        """Return the sums of squared and of absolute errors, (N, 2)."""
         return self.tallies[:, 3:]
 
     @property
@@ -51,7 +51,7 @@ class PixelPredictions:
         return digest(list(self.ids), self.targets)
 
     def text(self) -> str:
-        """Return the CSV file: the number of the row from 0, id, and the sums. Floats come back bit for bit."""
+        """Return the CSV file: the number of the row from 0, id, and the sums. Floats are written exactly."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(HEADER)
@@ -73,12 +73,12 @@ class PixelErrors:
         return cls({"mae": absolute / pixels, "rmse": (squared / pixels) ** 0.5})
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
+        """Yield the name and the text of each score in a report on one run."""
         yield from ((BEYOND[name].heading, BEYOND[name].text(value)) for name, value in self.numbers.items())
 
 
 def parse_pixels(table: PredictionTable, name: str) -> PixelPredictions:
-    """Read the file. Raises DataError for rows that do not fit, or ValueError."""
+    """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
     if tuple(table.header) != HEADER:
         raise DataError(f"{name} does not have the columns {', '.join(HEADER)}")
     ids: list[str] = []
@@ -90,7 +90,7 @@ def parse_pixels(table: PredictionTable, name: str) -> PixelPredictions:
         if not (
             (np.abs(tallies[rows]) < LARGEST).all() and (np.stack([pixels, squares, squared, absolute]) >= 0).all()
         ):
-            raise DataError(f"{name} holds sums that cannot be")
+            raise DataError(f"{name} holds impossible sums")
         ids += part[1].tolist()
     if not ids or not tallies[: len(ids), 0].sum():
         raise DataError(f"{name} holds no pixel with a number")
@@ -98,7 +98,7 @@ def parse_pixels(table: PredictionTable, name: str) -> PixelPredictions:
 
 
 def pixel_errors_table(test: PixelPredictions) -> ReportTable:
-    """Return the images, those with the largest RMSE first."""
+    """Return the images, the largest RMSE first."""
     pixels, totals, _, squared, absolute = test.tallies.T
     count = np.maximum(pixels, 1)
     numbers = np.stack([totals / count, absolute / count, np.sqrt(squared / count)], axis=1)
@@ -109,7 +109,7 @@ def pixel_errors_table(test: PixelPredictions) -> ReportTable:
     ]
     columns = [
         Column("image", field="id"),
-        Column("mean", "number", "Of the targets.", "mean"),
+        Column("mean", "number", "Mean of the targets.", "mean"),
         Column("MAE", "number", "Mean absolute error.", "mae"),
         Column("RMSE", "number", "Root of the mean squared error.", "rmse"),
     ]

@@ -1,4 +1,4 @@
-"""One or several numbers an image; the primary metric is R², the share of the targets' variance that is explained."""
+"""Define regression: one or several numbers per image; the primary metric is R², the explained share of variance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
-if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is fast
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -28,7 +28,7 @@ MAE = Metric("mae", False, "", (0, math.inf), "mean absolute error", "mean absol
 
 
 class NumberKind:
-    """One or several numbers an image."""
+    """One or several numbers per image."""
 
     name = "regression"
     primary = R2
@@ -38,13 +38,13 @@ class NumberKind:
     shares: Collection[str] = frozenset()
     beyond: Mapping[str, ScoreColumn] = BEYOND
     beyond_note = (
-        "R²: share of the targets' variance that is explained. MAE: mean absolute error. RMSE: root of the mean squared"
-        " error. Errors are in the unit of the target; those of several targets are in runs.csv."
+        "R²: explained share of the targets' variance. MAE: mean absolute error. RMSE: root of the mean squared error."
+        " Errors are in the unit of the target. Scores of several targets are in runs.csv."
     )
 
     @property
     def targets(self) -> NumberTargets:
-        """Return how targets are read, checked and split."""
+        """Return the rules that read, check and split targets."""
         from headstart.targets.rules import NumberTargets
 
         return NumberTargets()
@@ -54,7 +54,7 @@ class NumberKind:
     ) -> NumberPredictions:
         """Return the predictions from targets (N, K) and outputs, whose first K columns are in the unit of the targets.
 
-        ``classes`` are the names of the K targets; none for one without a name.
+        ``classes`` are the names of the K targets; empty for a single unnamed target.
         """
         import numpy as np
 
@@ -64,13 +64,13 @@ class NumberKind:
         return NumberPredictions(ids, targets, outputs[:, : targets.shape[1]].double().numpy(), classes)
 
     def parse(self, table: PredictionTable, name: str) -> NumberPredictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
         from headstart.kinds.number_predictions import parse_numbers
 
         return parse_numbers(table, name)
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return the scores of the images (N,), whose mean is R² or, in earlier runs, the mean absolute error."""
+        """Return the scores of the images, (N,), whose mean is R² or, for older runs, the mean absolute error."""
         from headstart.kinds.number_predictions import NumberPredictions
 
         assert isinstance(test, NumberPredictions)
@@ -86,7 +86,7 @@ class NumberKind:
         return NumberScores.of(test)
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the scores of each target where there are several, and the images with the largest errors."""
+        """Return the table of targets, if there are several, and the table of images, the largest errors first."""
         from headstart.kinds.number_predictions import NumberPredictions, errors_table, targets_table
 
         assert isinstance(test, NumberPredictions)

@@ -1,4 +1,4 @@
-"""Read the rows of a predictions file some at a time, so that an error in the first ones ends the reading early."""
+"""Read a predictions file in chunks of rows, so that an error in an early row ends the reading."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from headstart.errors import DataError
 from headstart.kinds.kind import PredictionTable
 
-AT_ONCE = 500_000  # cells that are parsed before they are checked
+AT_ONCE = 500_000  # cells in a chunk, which is parsed and then checked
 
 
 def numbered_rows(table: PredictionTable, name: str, types: Mapping[int, Any]) -> Iterator[tuple[slice, Any]]:
-    """Yield the places of some rows, and the rows as a DataFrame with a column for each type.
+    """Yield chunks of rows: their numbers as a slice, and the rows as a DataFrame with a column for each type.
 
-    The first column has to number the rows from 0. Raises DataError if it does not.
+    Raises DataError unless the first column numbers the rows from 0.
     """
     import pandas as pd
 

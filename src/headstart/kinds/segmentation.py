@@ -1,4 +1,4 @@
-"""A class for each pixel; the primary metric is the mean intersection over union."""
+"""Define segmentation: a class for each pixel; the primary metric is the mean intersection over union."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from headstart.kinds.kind import Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 
-if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is fast
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from headstart.kinds.label_predictions import LabelPredictions, OverlapScores
+    from headstart.kinds.label_predictions import LabelImagePredictions, OverlapScores
     from headstart.report_table import ReportTable
     from headstart.targets.label_images import LabelImageRules
 
@@ -24,7 +24,7 @@ BEYOND = {
 
 
 class SegmentationKind:
-    """A label image an image."""
+    """A class for each pixel of an image."""
 
     name = "segmentation"
     primary = MEAN_IOU
@@ -33,42 +33,44 @@ class SegmentationKind:
     loss_unit = "nats"
     shares: Collection[str] = frozenset({"mean_iou", *BEYOND})
     beyond: Mapping[str, ScoreColumn] = BEYOND
-    beyond_note = "Mean class acc.: mean over classes of the share of their pixels that is right."
+    beyond_note = "Mean class acc.: mean over classes of the recall of their pixels."
 
     @property
     def targets(self) -> LabelImageRules:
-        """Return how targets are described and split."""
+        """Return the rules that describe and split targets."""
         from headstart.targets.label_images import LabelImageRules
 
         return LabelImageRules()
 
-    def predicted(self, ids: Sequence[str], targets: Any, outputs: Tensor, classes: Sequence[str]) -> LabelPredictions:
-        """Return the predictions of a network from its label images, integers (N, H, W)."""
-        from headstart.kinds.label_predictions import LabelPredictions
+    def predicted(
+        self, ids: Sequence[str], targets: Any, outputs: Tensor, classes: Sequence[str]
+    ) -> LabelImagePredictions:
+        """Return the predictions of a network from its outputs, label images of integers (N, H, W)."""
+        from headstart.kinds.label_predictions import LabelImagePredictions
         from headstart.solvers.overlaps import tallies_of
 
-        return LabelPredictions(ids, tallies_of(outputs.numpy(), targets, len(classes)), classes)
+        return LabelImagePredictions(ids, tallies_of(outputs.numpy(), targets, len(classes)), classes)
 
-    def parse(self, table: PredictionTable, name: str) -> LabelPredictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+    def parse(self, table: PredictionTable, name: str) -> LabelImagePredictions:
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
         from headstart.kinds.label_predictions import parse_labels
 
         return parse_labels(table, name)
 
     def further(self, test: Predictions, validation: Predictions | None) -> OverlapScores:
         """Return pixel accuracy, mean class accuracy and the IoU of each class on test; validation adds nothing."""
-        from headstart.kinds.label_predictions import LabelPredictions, overlap_scores
+        from headstart.kinds.label_predictions import LabelImagePredictions, overlap_scores
 
-        assert isinstance(test, LabelPredictions)
+        assert isinstance(test, LabelImagePredictions)
         return overlap_scores(test)
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return the parts of the images in the mean IoU, (N,); None for another metric."""
+        """Return the scores of the images, (N,), whose mean is the mean IoU; None for another metric."""
         return test.per_image if metric == MEAN_IOU.name else None
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the classes and the images with the lowest IoU."""
-        from headstart.kinds.label_predictions import LabelPredictions, class_iou_table, worst_images_table
+        """Return the tables of classes and of images, the lowest IoU first."""
+        from headstart.kinds.label_predictions import LabelImagePredictions, class_iou_table, worst_images_table
 
-        assert isinstance(test, LabelPredictions)
+        assert isinstance(test, LabelImagePredictions)
         return class_iou_table(test), worst_images_table(test)

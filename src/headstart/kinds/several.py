@@ -1,4 +1,4 @@
-"""Several outputs an image, each of another kind; the metric of one of them is primary."""
+"""Define several outputs per image, each with a kind of its own; the metric of one output is primary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headstart.kinds.kind import Kind, Predictions, PredictionTable, ScoreColumn
 from headstart.kinds.metric import Metric
 from headstart.settings.parts import SEVERAL, PartSettings
 
-if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
+if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is fast
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # what works on arrays is loaded where it is needed
 
 
 class SeveralKind:
-    """Named outputs of an image; ``primary_part`` names the one whose metric is primary.
+    """Named outputs per image; ``primary_part`` names the output whose metric is primary.
 
-    ``settings`` has the columns of each output. Kinds from run.json have none, as they read no list.
+    ``settings`` has the columns of each output. It is None for a kind from run.json, which reads no list.
     """
 
     name = SEVERAL
@@ -34,10 +34,12 @@ class SeveralKind:
     ) -> None:
         self.parts, self.primary_part, self.settings = dict(parts), primary_part, settings
         self.decisive = self.parts[primary_part]
-        of = f" of {primary_part}"
         own = self.decisive.primary
         self.primary = replace(
-            own, long=f"{own.title}{of}", many=f"{own.plural}{of}", short=f"{primary_part} {own.words}"
+            own,
+            long=f"{own.title} of {primary_part}",
+            many=f"{own.plural} of {primary_part}",
+            short=f"{primary_part} {own.words}",
         )
         self.right_or_wrong = self.decisive.right_or_wrong
         self.shares: Collection[str] = frozenset().union(*(kind.shares for kind in self.parts.values()))
@@ -52,7 +54,7 @@ class SeveralKind:
 
     @property
     def title(self) -> str:
-        """Return what runs share that may be compared: names and kinds of the outputs, and which one is primary."""
+        """Return the names and kinds of the outputs, and the primary one. Only runs with equal titles are compared."""
         parts = ", ".join(f"{name}: {kind.name}" for name, kind in sorted(self.parts.items()))
         return f"{self.name} ({parts}; {self.primary_part} decides)"
 
@@ -64,7 +66,7 @@ class SeveralKind:
 
     @property
     def targets(self) -> SeveralTargets:
-        """Return how targets are read, checked and split."""
+        """Return the rules that read, check and split targets."""
         from headstart.targets.several import SeveralTargets
 
         assert self.settings is not None
@@ -74,9 +76,9 @@ class SeveralKind:
     def predicted(
         self, ids: Sequence[str], targets: NDArray[Any], outputs: Tensor, classes: Sequence[str]
     ) -> SeveralPredictions:
-        """Return the predictions of a network from targets (N, columns) and outputs, those of each output in order.
+        """Return the predictions from targets (N, columns) and network outputs (N, K), both in the order of the parts.
 
-        ``classes`` are the names of all outputs, as ``SeveralTargets`` has them. Columns beyond them are not read.
+        ``classes`` are the class names of all parts, as in ``SeveralTargets``. Further columns of outputs are not read.
         """
         from headstart.kinds.several_predictions import SeveralPredictions
         from headstart.targets.several import names_of
@@ -84,19 +86,19 @@ class SeveralKind:
         made, start = {}, 0
         for name, kind in self.parts.items():
             names = names_of(name, classes)
-            of = self.targets.part(name, targets, classes)
-            made[name] = kind.predicted(ids, of, outputs[:, start : start + len(names)], names)
+            own = self.targets.part(name, targets, classes)
+            made[name] = kind.predicted(ids, own, outputs[:, start : start + len(names)], names)
             start += len(names)
         return SeveralPredictions(ids, made, self.primary_part)
 
     def parse(self, table: PredictionTable, name: str) -> SeveralPredictions:
-        """Read the rows of a file called ``name``. Raises DataError for damaged ones, or ValueError."""
+        """Return the predictions in a file, called ``name`` in messages. Raises DataError or ValueError."""
         from headstart.kinds.several_predictions import parse_several
 
         return parse_several(table, name, self.parts, self.primary_part)
 
     def per_image(self, test: Predictions, metric: str) -> NDArray[Any] | None:
-        """Return the scores of the images (N,), those of the primary output."""
+        """Return the scores of the images, (N,), for a metric of the primary output."""
         return self.decisive.per_image(_parts(test)[self.primary_part], metric)
 
     def further(self, test: Predictions, validation: Predictions | None) -> SeveralScores:

@@ -1,4 +1,4 @@
-"""What a network with several outputs predicted: as one CSV file, and scored by output."""
+"""Hold the predictions of several outputs; write them as one CSV file, read them and score each output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_NUMBER = ("classification",)  # kinds whose own files do not number thei
 
 @dataclass(frozen=True)
 class SeveralPredictions:
-    """N images and the predictions of each output, in the order of the file."""
+    """The predictions of each output for N images, in the order of the file."""
 
     ids: Sequence[str]
     parts: Mapping[str, Predictions]
@@ -34,20 +34,20 @@ class SeveralPredictions:
 
     @property
     def images(self) -> str:
-        """Return a digest of ids and targets: equal for runs that were tested on the same images in the same order."""
+        """Return a digest of ids and targets, equal for two runs tested on the same images in the same order."""
         return digest([text for name, part in self.parts.items() for text in (name, part.images)], np.empty(0))
 
     def text(self) -> str:
-        """Return the CSV file: the number of the row from 0, id, and the columns of each output's own file.
+        """Return the CSV file: the number of the row from 0, id, and the columns of each output.
 
-        These begin with the name of the output, as in species/prediction.
+        Columns begin with the name of the output, as in species/prediction.
         """
         columns: list[list[str]] = [[FIXED[0], *map(str, range(len(self.ids)))], [FIXED[1], *self.ids]]
         for name, part in self.parts.items():
             header, *rows = csv.reader(io.StringIO(part.text(), newline=""))
             first = header.index(FIXED[1]) + 1
             columns += [
-                [f"{name}{SEPARATOR}{title}", *of] for title, *of in list(zip(header, *rows, strict=True))[first:]
+                [f"{name}{SEPARATOR}{title}", *cells] for title, *cells in list(zip(header, *rows, strict=True))[first:]
             ]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
@@ -59,9 +59,9 @@ class SeveralScores:
     """Scores of every output on test."""
 
     numbers: Mapping[str, float]
-    """By output and name, as in box/mae."""
+    """Finite scores, by output and name, as in box/mae."""
     texts: Sequence[tuple[str, str]]
-    """Names and texts, as in ("box MAE", "0.12")."""
+    """Names and texts of scores, as in ("box MAE", "0.12")."""
 
     @classmethod
     def of(
@@ -71,7 +71,10 @@ class SeveralScores:
         validation: Mapping[str, Predictions],
         primary: str,
     ) -> SeveralScores:
-        """Return the metric and the further scores of each output; the metric of ``primary`` has no text."""
+        """Return the metric and the further scores of each output.
+
+        The metric of the output ``primary`` has no text, as reports show it elsewhere.
+        """
         numbers: dict[str, float] = {}
         texts: list[tuple[str, str]] = []
         for name, kind in kinds.items():
@@ -87,7 +90,7 @@ class SeveralScores:
         return cls(numbers, texts)
 
     def measures(self) -> Iterator[tuple[str, str]]:
-        """Yield names and texts of what a report on one run shows."""
+        """Yield the name and the text of each score in a report on one run."""
         yield from self.texts
 
 
@@ -101,7 +104,7 @@ class _PartTable:
 
 
 def parse_several(table: PredictionTable, name: str, kinds: Mapping[str, Kind], primary: str) -> SeveralPredictions:
-    """Read the file, and let the kind of each output check its own columns."""
+    """Return the predictions in a file, called ``name`` in messages; the kind of each output parses its columns."""
     import pandas as pd
 
     header = list(table.header)

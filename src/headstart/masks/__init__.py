@@ -1,4 +1,4 @@
-"""Data sets of images with a label image (mask) each: where masks lie, and what their values mean."""
+"""Read data sets in which each image has a mask: find the masks, and map their values to classes or numbers."""
 
 from headstart.masks.image_mask import ImageMask
 

@@ -1,4 +1,4 @@
-"""What masks hold: a class or a number for each pixel."""
+"""Define the content of masks: a class or a number for each pixel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ Masks = Mapping[str, Path]  # by the name of the image
 
 
 class MaskContents(Protocol):
-    """How masks are read and checked."""
+    """The reader of masks, and the checks of their content."""
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the classes; none for numbers."""
+        """Return the names of the classes; empty for numbers."""
 
     @property
     def reader(self) -> PixelReader:
         """Return the reader of the files."""
 
     def check(self, files: Sequence[Any], split: str) -> list[str]:
-        """Return warnings, from the facts of the files of a split. Raises DataError for what cannot be trained on."""
+        """Return warnings, from the facts of the files of a split. Raises DataError if training is impossible."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ClassContents:
     reader: LabelReader
 
     def check(self, files: Sequence[Any], split: str) -> list[str]:
-        """Return a warning of absent classes. Raises DataError for a split without classes."""
+        """Return a warning if classes are absent. Raises DataError for a split without classes, or train with one."""
         counts = np.array([file.counts for file in files], dtype=np.int64).reshape(len(files), -1).sum(axis=0)
         present = np.flatnonzero(counts)
         if not len(present):
@@ -67,7 +67,7 @@ class NumberContents:
     reader: NumberReader
 
     def check(self, files: Sequence[Any], split: str) -> list[str]:
-        """Return nothing. Raises DataError for a split without numbers, or with one number everywhere."""
+        """Return no warning. Raises DataError for a split without numbers, or with equal numbers only."""
         if not any(file.count for file in files):
             raise DataError(f"No pixel of the {split} masks has a number.")
         low, high = min(file.low for file in files), max(file.high for file in files)
@@ -79,7 +79,7 @@ class NumberContents:
 def contents_of_classes(
     classes: str | list[str] | None, palette: str | None, ignore_index: int | None, masks: Masks
 ) -> ClassContents:
-    """Return the names of classes and the reader of masks. Raises DataError or ConfigError."""
+    """Return the names of the classes and the reader of masks of classes. Raises DataError or ConfigError."""
     colours = None
     if palette is not None:
         names, colours = read_palette(palette)
@@ -95,7 +95,7 @@ def contents_of_classes(
 def contents_of_numbers(
     classes: str | list[str] | None, palette: str | None, ignore_index: int | None, masks: Masks
 ) -> NumberContents:
-    """Return the reader of masks. Raises ConfigError for settings that fit only classes."""
+    """Return the reader of masks of numbers. Raises ConfigError for settings that only classes have."""
     for key, value in (("classes", classes), ("palette", palette)):
         if value is not None:
             raise ConfigError(f"dataset.{key} names classes, and these masks hold numbers: leave it out.")
@@ -103,12 +103,12 @@ def contents_of_numbers(
 
 
 def unusable(mask: Path, name: str, reason: str) -> DataError:
-    """Return the error for the mask of the image ``name``."""
+    """Return the error for the mask of the image ``name`` that cannot be used."""
     return DataError(f"The mask '{printable(str(mask))}' of '{name}' cannot be used: {reason}.")
 
 
 def _largest(masks: Masks, ignore_index: int | None) -> int:
-    """Return the largest index in any mask, to number the classes."""
+    """Return the largest class index in all masks. Raises DataError if there is none, or a mask cannot be read."""
     ids = list(masks)
 
     def one(index: int) -> int:

@@ -1,4 +1,4 @@
-"""Read a data set of images with a mask each, which has a class or a number for each pixel."""
+"""Read a data set in which each image has a mask with a class or a number for each pixel."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.csv_file import Columns, CsvFile, ListedRow
-from headstart.data.listed import Listed
+from headstart.data.listed import ListedFiles
 from headstart.data.table import ListTable
 from headstart.errors import DataError
 from headstart.files import printable
@@ -32,9 +32,10 @@ class ImageMask(CsvFile):
     """Images and masks of the same names in folders images and masks, or listed in a CSV file.
 
     The folders are in the root, or in folders train, val and test. A list has the columns image (or path), mask and,
-    optionally, split. The task determines what masks hold. Of classes, the values are indices; with ``palette`` they
-    are colours. ``classes`` is a file of class names, one a line, or the names themselves; without it classes are
-    numbered. Pixels with the value ``ignore_index`` have no class, or no number.
+    optionally, split. The task determines whether masks hold classes or numbers. Values of classes are indices, or
+    colours if there is a ``palette``, a file with a name and a colour per line. ``classes`` is a file with a class name
+    per line, or a list of names; without it, and without a palette, classes are named by their index. Pixels with the
+    value ``ignore_index`` have no class or number.
     """
 
     gives_masks = True
@@ -69,7 +70,7 @@ class ImageMask(CsvFile):
         return self.contents.names, splits
 
     def source_hash(self, facts: Facts) -> str | None:
-        """Return one hash of images, masks and the meaning of their values."""
+        """Return one hash of images, masks, class names and the reader's settings."""
         parts = [super().source_hash(facts) or "", files_hash(list(self.masks.values()), facts, list(self.masks))]
         return hashlib.sha256(
             "\0".join([*parts, *self.class_names, repr(self.contents and self.contents.reader)]).encode()
@@ -77,7 +78,7 @@ class ImageMask(CsvFile):
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
-        """Return the weights (classes,) of the training loss by pixels, or None unless ``dataset.balance=loss``."""
+        """Return the weights (classes,) that balance pixels in the loss; None unless ``dataset.balance=loss``."""
         return weights_of_counts(pixel_counts(self.train.targets).sum(axis=0)) if self.balance == "loss" else None
 
     def _from_folders(self) -> dict[str, Collection]:
@@ -85,21 +86,24 @@ class ImageMask(CsvFile):
         pairs, notes = find_pairs(top, self.splits)
         self.not_used += notes
         found = {}
-        for split, of in pairs.items():
-            ids = [printable(image.relative_to(top.path).as_posix()) for image, _ in of]
-            self.masks |= dict(zip(ids, (mask for _, mask in of), strict=True))
-            found[split] = Collection(ids, np.zeros(len(of), np.int64), [image for image, _ in of])
+        for split, files in pairs.items():
+            ids = [printable(image.relative_to(top.path).as_posix()) for image, _ in files]
+            self.masks |= dict(zip(ids, (mask for _, mask in files), strict=True))
+            found[split] = Collection(ids, np.zeros(len(files), np.int64), [image for image, _ in files])
         return found
 
     def _columns(self, table: ListTable) -> Columns:
-        """Return the places of the columns; images may be in the column path."""
+        """Return the places of the columns; without a column image, the column path has the images."""
         if self.path_column == "image" and table.find("path_column", "image") is None:
             self.path_column = "path"
         return super()._columns(table)
 
     def _with_files(self, table: ListTable, rows: list[ListedRow], base: Path) -> list[ListedRow]:
-        """Return the rows with the names of their images, and keep the masks. Raises DataError for a missing mask."""
-        listed = Listed(base)
+        """Return the rows with the names of their images, and keep the paths of their masks.
+
+        Raises DataError for a missing mask, and for one outside the folder of the list unless that is allowed.
+        """
+        listed = ListedFiles(base)
         rows = super()._with_files(table, rows, base)
         for row in rows:
             name = listed.file_of(row.cells[0])
@@ -116,14 +120,17 @@ class ImageMask(CsvFile):
         return rows
 
     def targets_of(self, collection: Collection, decoder: Decoder, size: int, split: str) -> PixelTargets:
-        """Return the masks of a split, each looked at once. Raises DataError for one that does not fit its image."""
+        """Return the masks of a split, after reading each once; ``size`` is the side of prepared images in pixels.
+
+        Raises DataError for a mask that does not fit its image.
+        """
         contents, paths, turns = self.contents, [self.masks[name] for name in collection.ids], [1] * len(collection)
         assert contents is not None
 
-        def one(index: int) -> PixelFile:
+        def checked(index: int) -> PixelFile:
             try:
                 size, stored, turn = upright(collection.images[index])  # type: ignore[arg-type]  # all are files
-                # A mask that has the size of the stored pixels was made without the image's EXIF orientation.
+                # A mask with the size of the stored pixels ignores the image's EXIF orientation, so it is turned.
                 turns[index] = turn if contents.reader.stored_size(paths[index]) == stored != size else 1
                 found = contents.reader.look(paths[index], turns[index])
             except UnreadableError as error:
@@ -136,6 +143,6 @@ class ImageMask(CsvFile):
                 )
             return found
 
-        files = list(decode_each(one, len(collection), f"reading {split} masks"))
+        files = list(decode_each(checked, len(collection), f"reading {split} masks"))
         self.warnings += contents.check(files, split)
         return PixelTargets(collection.ids, paths, turns, files, contents.reader, decoder, size)

@@ -1,4 +1,4 @@
-"""Pair images with masks: folders images and masks, inside split folders, above them, or without them."""
+"""Pair images with masks, from folders images and masks: inside split folders, around them, or without splits."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ Pair = tuple[Path, Path]  # an image and its mask
 
 
 def find_pairs(top: Folder, splits: Mapping[str, str] | None) -> tuple[dict[str, list[Pair]], list[str]]:
-    """Return the images and masks of each split, and phrases on what is not used. Raises DataError.
+    """Return the images and masks of each split, and phrases on unused files and folders. Raises DataError.
 
-    ``splits`` are the user's folders of the splits.
+    ``splits`` maps splits to the folders that the user names; None finds them.
     """
     folders = _folders(top, splits)
     notes: list[str] = []
@@ -37,14 +37,14 @@ def find_pairs(top: Folder, splits: Mapping[str, str] | None) -> tuple[dict[str,
 
 
 def _folders(top: Folder, splits: Mapping[str, str] | None) -> dict[str, tuple[Folder, Folder]]:
-    """Return the folders of images and masks of each split."""
-    both = _both(top)
+    """Return the folders of images and masks of each split. Raises DataError."""
+    both = _images_and_masks(top)
     if both is not None:
         images, masks = both
         inside = _splits_in(images, splits)
         if not inside:
             return {"train": both}
-        return {split: (folder, _same(folder, masks, top)) for split, folder in inside.items()}
+        return {split: (folder, _masks_for(folder, masks, top)) for split, folder in inside.items()}
     inside = _splits_in(top, splits)
     if not inside:
         raise DataError(
@@ -56,7 +56,7 @@ def _folders(top: Folder, splits: Mapping[str, str] | None) -> dict[str, tuple[F
         raise DataError(f"'{printable(str(top.path))}' has no train folder beside {' and '.join(inside)}.")
     found = {}
     for split, folder in inside.items():
-        one = _both(folder)
+        one = _images_and_masks(folder)
         if one is None:
             held = ", ".join(repr(inner.name) for inner in folder.folders[:4]) or "no folder"
             raise DataError(f"'{relative(folder.path, top)}' holds {held}; expected the folders images and masks.")
@@ -64,23 +64,26 @@ def _folders(top: Folder, splits: Mapping[str, str] | None) -> dict[str, tuple[F
     return found
 
 
-def _both(folder: Folder) -> tuple[Folder, Folder] | None:
-    """Return the folders of images and of masks in a folder; None unless it has both. Raises DataError for several."""
+def _images_and_masks(folder: Folder) -> tuple[Folder, Folder] | None:
+    """Return the folders of images and of masks in a folder; None unless it has both.
+
+    Raises DataError if it has several such folders of images or of masks.
+    """
     pair = []
     for name, words in (("images", IMAGES), ("masks", PAIRED)):
         named = [one for one in folder.folders if one.name.lower() in words]
         exact = [one for one in named if one.name.lower() == name]
         if len(exact or named) > 1:
             raise DataError(
-                f"'{printable(str(folder.path))}' holds '{named[0].name}' and '{named[1].name}', and both may be its"
-                f" {name}; call the right one '{name}'."
+                f"'{printable(str(folder.path))}' holds '{named[0].name}' and '{named[1].name}', and both may hold"
+                f" the {name}; rename the right one to '{name}'."
             )
         pair += exact or named
     return (pair[0], pair[1]) if len(pair) == 2 and pair[0].name.lower() in IMAGES else None
 
 
 def _splits_in(folder: Folder, splits: Mapping[str, str] | None) -> dict[str, Folder]:
-    """Return the split folders in a folder: those that the user names, or those whose names mean a split."""
+    """Return the split folders in a folder, as the user names them or by their usual names. Raises DataError."""
     names = {one.name: one for one in folder.folders}
     if splits is not None:
         for split, name in splits.items():
@@ -101,8 +104,8 @@ def _splits_in(folder: Folder, splits: Mapping[str, str] | None) -> dict[str, Fo
     return found
 
 
-def _same(images: Folder, masks: Folder, top: Folder) -> Folder:
-    """Return the folder of masks of the split that a folder of images is. Raises DataError."""
+def _masks_for(images: Folder, masks: Folder, top: Folder) -> Folder:
+    """Return the folder in ``masks`` for the same split as the folder ``images``. Raises DataError if there is none."""
     for one in masks.folders:
         if one.name == images.name or (split_of(one.name) and split_of(one.name) == split_of(images.name)):
             return one
@@ -110,7 +113,10 @@ def _same(images: Folder, masks: Folder, top: Folder) -> Folder:
 
 
 def _paired(images: Folder, masks: Folder, top: Folder) -> tuple[list[Pair], list[Path]]:
-    """Return each image with the mask of the same name, and the masks without an image. Raises DataError."""
+    """Return each image with the mask of the same name, and the masks without an image.
+
+    Raises DataError if there is no image, or one without a mask.
+    """
     by_name = _by_name(_files(masks), masks.path, top)
     named = _by_name(images.every_image(), images.path, top)
     if not named:
@@ -128,17 +134,17 @@ def _paired(images: Folder, masks: Folder, top: Folder) -> tuple[list[Pair], lis
 
 
 def _files(folder: Folder) -> Iterator[Path]:
-    """Yield every file in a folder and below, also those that are no images."""
+    """Yield every file in a folder and in its subfolders; masks may be no images."""
     for one in folder.below():
         yield from one.images
         yield from (one.path / name for name in one.others)
 
 
 def _by_name(paths: Iterator[Path] | Sequence[Path], root: Path, top: Folder) -> dict[str, Path]:
-    """Return files by their path below a folder, without suffix. Raises DataError for two of the same name."""
+    """Return files by their path below ``root``, without suffix. Raises DataError if two differ only in the suffix."""
     found: dict[str, Path] = {}
     for path in sorted(paths):
-        name = os.path.splitext(path.relative_to(root).as_posix())[0]  # noqa: PTH122  # as ten times faster
+        name = os.path.splitext(path.relative_to(root).as_posix())[0]  # noqa: PTH122  # ten times faster than pathlib
         if name in found:
             raise DataError(
                 f"'{relative(found[name], top)}' and '{relative(path, top)}' differ only in their suffix; keep one."

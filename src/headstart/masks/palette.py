@@ -9,21 +9,21 @@ from headstart.inputs.label_images import IGNORED, MOST_CLASSES, UNKNOWN, LabelR
 from headstart.settings.rules import is_file
 
 Colour = tuple[int, int, int]
-MOST_BYTES = 2**20  # of a file of names
+MOST_BYTES = 2**20  # that are read of a file
 SEPARATOR = re.compile(r"[\s,;]+")
 
 
 def read_names(file: str) -> list[str]:
-    """Return the class names in a text file, one a line, the first for index 0. Raises DataError."""
+    """Return the class names in a text file, one per line, the first for index 0. Raises DataError."""
     names = [line.strip() for line in _lines("classes", file) if line.strip()]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"dataset.classes={file}: the name '{double}' stands there twice; expected different names.")
+        raise DataError(f"dataset.classes={file}: the name '{double}' occurs twice; expected different names.")
     return names
 
 
 def read_palette(file: str) -> tuple[list[str], list[Colour]]:
-    """Return the names and colours in a file with a class a line: "128 64 128 road" or "road,128,64,128".
+    """Return the names and colours in a file with one class per line: "128 64 128 road" or "road,128,64,128".
 
     The first line may be a header. Raises DataError.
     """
@@ -45,19 +45,19 @@ def read_palette(file: str) -> tuple[list[str], list[Colour]]:
         names.append(" ".join(words))
         colours.append((values[0], values[1], values[2]))
     shown = [" ".join(map(str, colour)) for colour in colours]
-    for what, of in (("name", names), ("colour", shown)):
-        if len(set(of)) < len(of):
-            double = next(one for one in of if of.count(one) > 1)
-            raise DataError(f"dataset.palette={file}: two lines have the {what} {double}; expected different ones.")
+    for noun, texts in (("name", names), ("colour", shown)):
+        if len(set(texts)) < len(texts):
+            double = next(text for text in texts if texts.count(text) > 1)
+            raise DataError(f"dataset.palette={file}: two lines have the {noun} {double}; expected different ones.")
     return names, colours
 
 
 def label_reader(
     names: Sequence[str], ignore_index: int | None, colours: Sequence[Colour] | None
 ) -> tuple[list[str], LabelReader]:
-    """Return the names of the classes without the ignored index, and the reader that numbers them.
+    """Return the names of the classes without the ignored one, and the reader, which numbers these from 0.
 
-    Raises DataError unless there are two classes.
+    Raises DataError for fewer than two classes, or too many.
     """
     kept = [name for index, name in enumerate(names) if index != ignore_index]
     if len(kept) < 2:
@@ -82,4 +82,4 @@ def _lines(key: str, file: str) -> list[str]:
     try:
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"dataset.{key}={file}: this is no text in UTF-8; expected a class a line.") from error
+        raise DataError(f"dataset.{key}={file}: this is no text in UTF-8; expected one class per line.") from error

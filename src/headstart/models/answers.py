@@ -99,8 +99,11 @@ class AnsweredOutput:
 
     def _dense_regression(self, values: Tensor) -> list[Answer]:
         flat = values.flatten(1).double()
-        rows = zip(flat.mean(1).tolist(), flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)
-        return [{"values": dict(zip(("mean", "lowest", "highest"), row, strict=True))} for row in rows]
+        ends = (flat.mean(dim=1), flat.amin(dim=1), flat.amax(dim=1))
+        return [
+            dict(zip(("mean", "lowest", "highest"), row, strict=True))
+            for row in zip(*(of.tolist() for of in ends), strict=True)
+        ]
 
 
 class ModelAnswers:

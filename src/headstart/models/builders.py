@@ -16,7 +16,7 @@ from headstart.settings.targets import located
 Builder = Callable[..., Any]
 _STRATEGIES = [getattr(strategies, name) for name in strategies.__all__]
 _TASKS = (
-    tasks.Classification, tasks.Regression, tasks.Multilabel, tasks.Segmentation, tasks.DenseRegression, tasks.Several,
+    tasks.Classification, tasks.Regression, tasks.Multilabel, tasks.Segmentation, tasks.DenseRegression, tasks.Several
 )  # fmt: skip
 BUILDERS: Mapping[str, Mapping[str, Builder]] = {
     "backbone": {one.__name__: one for one in (efficientnet_lite, timm_backbone, torchvision_backbone)},
@@ -57,7 +57,7 @@ def builder_of(group: str, part: BuiltPart, allowed: Sequence[str] = ()) -> Buil
         raise ConfigError(f"The model's {group} is '{part.builder}', which is unknown.{nearest(part.builder, known)}")
     if package not in allowed:
         raise ConfigError(
-            f"The model's {group} is {part.builder}, code of another package: if you trust it, add --allow {package}."
+            f"The model's {group} is {part.builder}, code of another package: if you trust it, add --trust {package}."
         )
     try:
         found: Builder = pkgutil.resolve_name(part.builder)

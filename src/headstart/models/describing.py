@@ -94,7 +94,9 @@ def write_model(
             prefix=prefix,
         ),
         weights={"file": BEST_CHECKPOINT, "sha256": weights},
-        calibration=calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
+        calibration={}
+        if data.gives_masks
+        else calibrations(data.kind, data.validation.targets, validation.validation, data.class_names),
         unlike=unlike,
         training={
             **{name: record.get(name) for name in ABOUT},
@@ -151,8 +153,8 @@ def described_output(data: ImageData) -> ModelOutput:
 
 
 def calibrations(kind: Kind, targets: Any, outputs: Tensor, names: Sequence[str]) -> dict[str, OutputCalibration]:
-    """Return the calibration of each output on validation; none for those by pixel."""
-    if kind.name in ("segmentation", "dense_regression") or not len(outputs):
+    """Return the calibration of each output on validation."""
+    if not len(outputs):
         return {}
     count = len(outputs)
     found = kind.predicted([""] * count, targets[:count], outputs, names)
@@ -205,6 +207,7 @@ def _write_unlike(
     places = np.sort(generator("unlike", 0).permutation(len(data.train))[:count])
     images = data.train.without_views()
     device: Any = trainer.strategy.root_device
+    before = strategy.device
     strategy.to(device).eval()
     found = []
     for start in range(0, count, data.batch_size):
@@ -212,6 +215,7 @@ def _write_unlike(
         inputs = images.__getitems__(some.tolist()).inputs if stored is None else stored.take(some)
         with trainer.precision_plugin.forward_context():
             found.append(at_least_single(strategy.features(inputs.to(device), entry)).cpu())
+    strategy.to(before)
     train = torch.cat(found).half()
     if not train.isfinite().all():
         return None

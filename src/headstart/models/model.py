@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headstart.augmentations import FixedViews, Pipeline
 from headstart.data import ImageSplit
-from headstart.data.batches import Mixed
+from headstart.data.batches import FixedShuffleBatches
 from headstart.features.choice import EngineError, Work, make_engine
 from headstart.features.compute import Key, ahead, compute, stacked
 from headstart.features.engines import Engine
@@ -163,7 +163,7 @@ class Model:
         count = len(split)
         mixed = self.strategy.batch_norm == "batch"
         batches = (
-            Mixed(count, size).positions()
+            FixedShuffleBatches(count, size).positions()
             if mixed
             else [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
         )

@@ -14,7 +14,8 @@ from typing import IO, Any
 from headstart.figures.pixel_images import label_palette
 from headstart.files import atomic_file, printable
 from headstart.models.answers import flat
-from headstart.records.pixel_files import write_label_image
+from headstart.models.description import ModelDescription
+from headstart.records.pixel_files import pixel_file, write_label_image, write_number_image
 from headstart.tables import table_text
 
 SHOWN = 100  # images of a table on the terminal
@@ -156,6 +157,23 @@ def mask_writer(folder: Path, classes: int) -> Callable[[int, Path, Any], str]:
 
     def save(place: int, path: Path, labels: Any) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        return str(write_label_image(folder, place, path.name, labels, colours))
+        file = folder / pixel_file(place, path.name)
+        return str(
+            write_label_image(file, labels, colours) if labels.dtype.kind != "f" else write_number_image(file, labels)
+        )
 
     return save
+
+
+def closing(options: Any, described: ModelDescription, counts: Counter[str], done: int) -> Iterator[str]:
+    """Yield what a user has to know of the answers; ``options`` are those of the command."""
+    fitted = {name: one.temperature for name, one in described.calibration.items() if one.temperature}
+    if fitted and not options.raw:
+        texts = [f"{f'{name}: ' if name else ''}{value:.2f}" for name, value in fitted.items()]
+        print_as = f"temperature {', '.join(texts)}"
+        yield f"Probabilities are calibrated on validation images ({print_as}); --raw gives those of the network."
+    if options.sort_into and done:
+        folders = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        yield f"Linked into {options.sort_into}: {folders}."
+    if options.output and done:
+        yield f"Written: {done:,} rows to {options.output}."

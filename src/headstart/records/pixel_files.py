@@ -1,7 +1,7 @@
 """Write the classes or numbers that a run predicts for each pixel, and the figure that shows some of them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,38 +24,30 @@ def write_label_images(
 
     A file is named after the row of predictions.csv, from 0, and the image: 00007_lake.png.
     """
-    folder = directory / PIXEL_FOLDER
-    folder.mkdir(exist_ok=True)
-    for number, (name, values) in enumerate(zip(ids[:MOST_IMAGES], labels, strict=False)):
-        write_label_image(folder, number, name, values, colours)
+    for place, values in zip(_places(directory, ids), labels, strict=False):
+        write_label_image(place, values, colours)
 
 
-def write_label_image(
-    folder: Path, number: int, name: str, values: NDArray[Any], colours: Sequence[tuple[int, int, int]]
-) -> Path:
-    """Write one label image (H, W), as ``write_label_images`` does, and return its path."""
+def write_label_image(place: Path, values: NDArray[Any], colours: Sequence[tuple[int, int, int]]) -> Path:
+    """Write one label image (H, W) to a path without suffix, as ``write_label_images`` does; return its path."""
     if len(colours) <= 256:
         image = Image.fromarray(values.astype(np.uint8), "P")
         image.putpalette([channel for colour in colours for channel in colour])
     else:
         image = Image.fromarray(values.astype(np.uint16))
-    path = folder / f"{number:05d}_{_plain(name)}.png"
-    write_atomically(path, _content(image, "PNG"))
+    write_atomically(path := place.with_suffix(".png"), _content(image, "PNG"))
     return path
 
 
 def write_number_images(directory: Path, ids: Sequence[str], numbers: NDArray[np.float32]) -> None:
     """Write numbers (N, H, W) as TIFF files of floats, named as label images are."""
-    folder = directory / PIXEL_FOLDER
-    folder.mkdir(exist_ok=True)
-    for number, (name, values) in enumerate(zip(ids[:MOST_IMAGES], numbers, strict=False)):
-        write_number_image(folder, number, name, values)
+    for place, values in zip(_places(directory, ids), numbers, strict=False):
+        write_number_image(place, values)
 
 
-def write_number_image(folder: Path, number: int, name: str, values: NDArray[np.float32]) -> Path:
-    """Write numbers (H, W) of one image as a TIFF file of floats, and return its path."""
-    path = folder / f"{number:05d}_{_plain(name)}.tiff"
-    write_atomically(path, _content(Image.fromarray(values), "TIFF"))
+def write_number_image(place: Path, values: NDArray[np.float32]) -> Path:
+    """Write numbers (H, W) as a TIFF file of floats to a path without suffix; return its path."""
+    write_atomically(path := place.with_suffix(".tiff"), _content(Image.fromarray(values), "TIFF"))
     return path
 
 
@@ -65,6 +57,19 @@ def write_pixel_figure(directory: Path, stem: str, figure: Image.Image) -> None:
     folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{stem}.png", _content(figure, "PNG"))
     write_atomically(folder / f"{stem}.pdf", _content(figure, "PDF"))
+
+
+def _places(directory: Path, ids: Sequence[str]) -> Iterator[Path]:
+    """Yield the paths of the first files, without suffix; make their folder."""
+    folder = directory / PIXEL_FOLDER
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(ids[:MOST_IMAGES]):
+        yield folder / pixel_file(number, name)
+
+
+def pixel_file(number: int, name: str) -> str:
+    """Return the name without suffix of the file of an image: 00007_lake."""
+    return f"{number:05d}_{_plain(name)}"
 
 
 def _plain(name: str) -> str:

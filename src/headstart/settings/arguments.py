@@ -15,7 +15,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 def check_arguments(group: str, called: Callable[..., Any], settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for a setting whose type the annotations of a class or function do not allow.
 
-    Parameters without an annotation are not checked. Mappings are not, because Hydra creates objects from them.
+    Parameters without an annotation are not checked. Nor are mappings, because Hydra may create objects from them.
     """
     function = called.__init__ if isinstance(called, type) else called  # type: ignore[misc]
     try:

@@ -27,7 +27,7 @@ CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig, dict[str, str]]:
-    """Return the settings of one run, open to changes, and the names of the chosen files by group.
+    """Return the settings of one run, to which keys may be added, and the names of the chosen files by group.
 
     ``arguments`` are key=value; ``name`` is the config file that the command starts from. Raises ConfigError for an
     argument that is not a setting, and one of ``CONFIG_ERRORS`` for wrong names and values.
@@ -48,7 +48,7 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
 def help_text(arguments: Sequence[str]) -> str:
     """Return the text of ``--help``: the groups, and the settings that the arguments choose.
 
-    The text is Hydra's own, but a second faster: Hydra 1.3.8 reads every file once for each group.
+    The text is that of Hydra, but it takes a second less: Hydra 1.3.8 reads every file once for each group.
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -71,7 +71,7 @@ def is_group(name: str) -> bool:
 
 
 def choices(group: str) -> list[str]:
-    """Return the names to choose from in a config group; files whose name starts with _ are parts of others."""
+    """Return the names to choose from in a config group, without files that other files include (_name.yaml)."""
     found = {file.stem for folder in config_folders() for file in (folder / group).glob("*.yaml")}
     return sorted(name for name in found if not name.startswith("_"))
 
@@ -80,7 +80,7 @@ Check = Callable[[DictConfig, list[str]], object]
 
 
 def refuse_parts(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for the choice of a file that is only a part of others, as for a name that does not exist."""
+    """Raise ConfigError if an argument chooses a file that is only for inclusion in others (_name.yaml)."""
     for argument in arguments:
         group, _, value = argument.lstrip("+").partition("=")
         for name in re.findall(r"[^][,'\s]+", value):
@@ -92,14 +92,14 @@ def refuse_parts(arguments: Sequence[str]) -> None:
 def checking_settings(check: Check | None = None, multirun: bool = False) -> Iterator[None]:
     """Check the settings inside this context before Hydra creates any object that they name.
 
-    Hydra creates callbacks and log handlers before it calls our function, so its config loader runs the check.
-    There ``check`` gets the settings of a run, or of some jobs of a sweep, and the typed arguments. ``multirun`` is
-    true for a command with -m.
+    Hydra creates callbacks and log handlers before it calls our function, so the check runs in its config loader.
+    ``check`` gets the settings of a run, or of some jobs of a sweep, and the typed arguments. ``multirun`` is true for
+    a command with -m.
     """
     plain = ConfigLoaderImpl.load_configuration
-    refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the first error
+    refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the error of the first time
     passed: set[tuple[str, ...]] = set()
-    composed_once: dict[tuple[str, ...], DictConfig] = {}  # the first time, Hydra only asks for the mode
+    composed_once: dict[tuple[str, ...], DictConfig] = {}  # Hydra composes the first time only to read the mode
 
     def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
         asked = tuple(override for override in overrides if not override.startswith("hydra.mode="))
@@ -114,7 +114,7 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
             config = plain(loader, overrides=overrides, **settings)
             check_hydra(OmegaConf.to_container(config.hydra, resolve=False), overrides)
             if check is not None and asked not in passed:
-                with suppress(OmegaConfBaseException):  # some settings are known only once Hydra has begun
+                with suppress(OmegaConfBaseException):  # Hydra sets some values only later
                     if not multirun and config.hydra.mode != RunMode.MULTIRUN:
                         check(without_hydra(config), overrides)
                     elif settings["run_mode"] == RunMode.MULTIRUN:  # else it is a single job
@@ -137,7 +137,7 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
 
 
 def _depends_on_mode(config: DictConfig, overrides: list[str]) -> bool:
-    """Return whether a single run refuses what a sweep may have: swept values, or groups without a choice."""
+    """Return whether settings are valid only in a sweep: swept values, or groups without a choice."""
     swept = any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(overrides))
     return swept or bool(OmegaConf.missing_keys(config.hydra.runtime.choices))
 
@@ -198,7 +198,7 @@ def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "tra
 
 
 def raised_by_hydra(error: BaseException) -> bool:
-    """Return whether an error was raised inside Hydra or OmegaConf, which means settings of a wrong form."""
+    """Return whether Hydra or OmegaConf raised an error, which means that a setting has a wrong form."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
 
@@ -213,7 +213,10 @@ def missing_plugin(error: Exception) -> Exception:
 
 
 def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> list[str]:
-    """Return the names of the groups and the dotted keys of the settings that the arguments choose."""
+    """Return the names of the groups and the dotted keys of the settings that the arguments choose.
+
+    The argument that sets ``without``, which does not exist, is left out.
+    """
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
     for overrides in (kept, []):

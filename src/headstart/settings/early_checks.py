@@ -31,15 +31,16 @@ from headstart.settings.targets import check_packages, check_targets
 WHERE = one_of("auto", "workers", "device")
 TEST_VIEWS = optional(one_of("flip", "five_crop", "ten_crop"))
 BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are neither view nor mix
-REFERENCES = ("raw_pixels",)  # what training/references.py can compute
+REFERENCES = ("raw_pixels",)  # references that training/references.py computes
 TRUST = "allow_targets=[{package}]"  # the argument by which a user trusts a package
-NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups
+NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups of a run
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
 # Strategies that compute their head, and their names in the settings.
 SOLVED = {"LinearProbe": "linear_probe", "Ridge": "ridge", "Knn": "knn", "NearestCentroid": "nearest_centroid"}
 EMBEDDED = ("headstart.data.Digits", "headstart.data.Textures")
 LIGHTNING_TRAINER = "pytorch_lightning.Trainer"
-TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # not in the table
+TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch", "plugins")  # without a row
+# Lightning's callbacks that have no effect here, and what to use instead.
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 MASK_CLASS = "headstart.masks.ImageMask"
@@ -48,7 +49,7 @@ TRACKERS = {f"headstart.trackers.{name.title()}Curves": name for name in ("wandb
 
 
 def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Check the settings and return the packages that the command trusts in addition to the usual ones.
+    """Check the settings and return the packages in allow_targets, which the command trusts.
 
     ``overrides`` are the settings as typed. Raises a HeadstartError or an error of OmegaConf.
     """
@@ -64,8 +65,8 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 def resolved(config: DictConfig, complete: bool = True) -> DictConfig:
     """Return the settings with all references resolved, so that the run uses exactly what was checked.
 
-    Raises ConfigError for a resolved value that looks like a reference again, and, if ``complete``, OmegaConf's error
-    for a setting without a value.
+    Raises ConfigError for a resolved value that holds another reference. If ``complete``, raises OmegaConf's error for
+    a setting without a value.
     """
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     for key, value in flatten(settings).items():
@@ -146,7 +147,7 @@ def check_needed(settings: Mapping[str, Any]) -> None:
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for trainer settings that end a run within an epoch, do not exist or have no effect."""
+    """Raise ConfigError for trainer settings that do not exist, contradict each other or act within an epoch."""
     trainer = settings["trainer"]
     if trainer.get("max_steps", -1) not in (-1, None):
         raise ConfigError("trainer.max_steps: a run is validated after whole epochs; use trainer.max_epochs.")
@@ -165,7 +166,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def check_callbacks(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for callbacks without a class, and for those without effect."""
+    """Raise ConfigError for callbacks without a class or without effect."""
     for name, part in (settings.get("callbacks") or {}).items():
         target = str(part.get("_target_") or "")
         if not target:
@@ -180,14 +181,14 @@ def check_installed(settings: Mapping[str, Any]) -> None:
     for part in (settings.get("logger") or {}).values():
         package = TRACKERS.get(str(part.get("_target_")))
         found = importlib.util.find_spec(package) if package else None
-        if package and (found is None or found.origin is None):  # a plain folder of that name has no origin
+        if package and (found is None or found.origin is None):  # a plain folder with this name has no origin
             raise ConfigError(
                 f"logger={package} needs {package}, which is missing: pip install 'headstart[{package}]'."
             )
 
 
 def check_augmentation(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for wrong settings that concern all views, and for wrong views at test time."""
+    """Raise ConfigError for wrong settings of augmentation as a whole, and for wrong test_views."""
     augmentation = settings.get("augmentation") or {}
     check_leaf("augmentation.where", augmentation.get("where", "auto"), WHERE)
     check_leaf("test_views", settings.get("test_views"), TEST_VIEWS)

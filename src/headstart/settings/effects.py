@@ -1,11 +1,11 @@
-"""Flatten nested settings, and list those that determine no result."""
+"""Flatten nested settings, and list the settings that do not affect the result."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# Settings without effect on the result, by group, "" for the top: places, speed, what is shown. The hash of a run, the
-# tables of a report, `headstart diff` and `headstart reproduce` use this list.
+# Settings that do not affect the result, by group ("" for the top): places, speed, output on the terminal. The hash of
+# a run, the tables of a report, `headstart diff` and `headstart reproduce` use this list.
 INDIFFERENT: dict[str, frozenset[str]] = {
     "": frozenset(
         "output_dir logger references allow_targets sweep hydra seed".split()
@@ -22,10 +22,10 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "callbacks": frozenset({"progress", "histograms"}),
     "features": frozenset("_target_ enabled dir engine memory_limit max_size".split()),
 }
-# The same for any callback.
+# Settings of any callback that do not affect the result.
 OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
 
-# Settings that earlier runs did not have, with their neutral values; only other values count.
+# Settings that earlier runs did not have, with their neutral values. A neutral value does not change the hash.
 ADDED: dict[str, Any] = {
     "test_views": None,
     "dataset.balance": "none",
@@ -42,7 +42,7 @@ ADDED: dict[str, Any] = {
     "strategy.batch_norm_images": 4096,
 }
 
-# Classes that have moved: the present name of each, and its name in settings of earlier runs.
+# Classes that have moved: present name -> name in the settings of earlier runs.
 MOVED = {
     "headstart.training.averaging.ExponentialAverage": "headstart.runs.averaging.ExponentialAverage",
     "headstart.training.averaging.StochasticAverage": "headstart.runs.averaging.StochasticAverage",

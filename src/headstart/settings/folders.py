@@ -1,4 +1,4 @@
-"""Find the folders of config files: headstart's own, those of --config-dir, those of installed packages."""
+"""Find the folders of config files: of headstart, of --config-dir and of installed packages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from headstart.settings.packages import installed_packages
 
 FLAGS = ("--config-dir", "-cd")
 _CHOSEN: list[Path] = []
-"""The folders of the command that runs now."""
+"""The folders of --config-dir in the present command."""
 
 
 def conf_folder() -> Path:
@@ -21,23 +21,23 @@ def conf_folder() -> Path:
 
 
 def further_folders() -> list[Path]:
-    """Return the folders besides headstart's own: of the command, then of installed packages."""
+    """Return the folders of --config-dir, then those of installed packages."""
     return [*_CHOSEN, *(one.config_folder for one in installed_packages() if one.config_folder is not None)]
 
 
 def config_folders() -> list[Path]:
-    """Return all folders; where two have a file of the same name, Hydra reads that of the first."""
+    """Return all folders. If two have a file of the same name, Hydra reads the one in the first folder."""
     return [conf_folder(), *further_folders()]
 
 
 def chosen_flags() -> list[str]:
-    """Return the arguments that choose the folders of the command that runs now."""
+    """Return the --config-dir arguments of the present command."""
     here = Path.cwd()
     return [f"{FLAGS[0]}={of.relative_to(here) if of.is_relative_to(here) else of}" for of in _CHOSEN]
 
 
 def split_config_dir(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Return the arguments without --config-dir, and its folders. Raises ConfigError without a folder."""
+    """Return the arguments without --config-dir, and its folders. Raises ConfigError if it has no folder."""
     others: list[str] = []
     folders: list[Path] = []
     left = iter(arguments)
@@ -55,7 +55,10 @@ def split_config_dir(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 @contextmanager
 def using_folders(folders: Iterable[Path]) -> Iterator[None]:
-    """Add folders of config files inside this context. Raises ConfigError for one that is missing or hides files."""
+    """Use folders of config files inside this context.
+
+    Raises ConfigError for a folder that is missing, or that has a file with the name of one of headstart's.
+    """
     chosen = list(folders)
     for folder in chosen:
         _check(folder)

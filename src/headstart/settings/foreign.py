@@ -22,9 +22,9 @@ from headstart.tables import plain_text
 OUTSIDE = "files"
 """Folder below the output for files that the run wrote elsewhere."""
 PLACE = re.compile(r".*(dir|path|file|folder|directory|root|url)s?|.*filename|out|output", re.IGNORECASE)
-"""Names of parameters that are places."""
-READ = ("root", "dir")
-"""Places of headstart's own classes that are left as they are."""
+"""Names of parameters that hold a place."""
+OWN_PLACES = ("root", "dir")
+"""Parameters of headstart's own classes that may hold any place."""
 REPLACED = ("dirpath", "filename")
 """Parameters of Lightning's callbacks and profilers for the files that they write."""
 SAFE_NAME = re.compile(r"(?:[\w=., -]|\{[\w/]*(?::[.\d]{0,4}[a-z]?)?\})+")
@@ -36,8 +36,8 @@ LEFT_OUT = {
     "trainer.logger": "the group logger lists the loggers",
     "trainer.callbacks": "the group callbacks lists the callbacks",
 }
-TRACKERS = "headstart.trackers."  # loggers
-READS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name")
+TRACKERS = "headstart.trackers."  # loggers that send results elsewhere
+READ_SETTINGS = ("dataset.root", "dataset.pictures", "backbone.weights", "backbone.name")
 
 
 def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] = ()) -> list[str]:
@@ -69,9 +69,9 @@ def keep_inside(config: DictConfig, output: Path | None, trusted: Sequence[str] 
 
 
 def places_read(config: DictConfig) -> list[str]:
-    """Return the settings that name what a run reads, as key=value: folders, files, and networks of a hub."""
+    """Return the settings that name files, folders or networks of a hub that a run reads, as key=value."""
     flat = flatten(OmegaConf.to_container(config))  # type: ignore[arg-type]
-    keys = [*READS, *(key for key in flat if key.startswith("augmentation.") and key.endswith(".policy"))]
+    keys = [*READ_SETTINGS, *(key for key in flat if key.startswith("augmentation.") and key.endswith(".policy"))]
     found = {key: flat.get(key) for key in keys}
     if not source_of(found["backbone.name"]):
         found.pop("backbone.name")
@@ -100,7 +100,7 @@ def _keep_part_inside(place: str, part: DictConfig, called: Callable[..., Any], 
         where = f"{place}.{key}"
         if "Callable" in annotation and _names_a_class(value):
             raise ConfigError(f"{where}: a run from elsewhere may not name code to call; {mend}.")
-        if not _is_place(name, value, annotation) or (own and name in READ):
+        if not _is_place(name, value, annotation) or (own and name in OWN_PLACES):
             continue
         if output is None or own or name not in REPLACED or key != name:
             raise ConfigError(f"{where}={value}: a run from elsewhere may not choose this path; {mend}.")
@@ -114,7 +114,7 @@ def _keep_part_inside(place: str, part: DictConfig, called: Callable[..., Any], 
 
 
 def _arguments(part: DictConfig, called: Callable[..., Any]) -> Iterator[tuple[str, str, Any, str]]:
-    """Yield for each argument its parameter, its key in the settings, its value, and the annotation as text."""
+    """Yield the parameter, the key in the settings, the value and the annotation (as text) of each argument."""
     try:
         parameters = inspect.signature(called).parameters
     except (TypeError, ValueError):  # written in C: only names are known
@@ -137,7 +137,7 @@ def _annotation(parameters: Mapping[str, inspect.Parameter], name: str) -> str:
 
 
 def _is_place(name: str, value: Any, annotation: str) -> bool:
-    """Return whether an argument is a place: text, or an object that can stand for a file."""
+    """Return whether an argument is a place: text, a list or a mapping, under the name or annotation of a place."""
     named = PLACE.fullmatch(name) is not None or "Path" in annotation or "_PATH" in annotation
     return named and isinstance(value, str | Mapping | list) and bool(value)
 
@@ -149,7 +149,7 @@ def _names_a_class(value: Any) -> bool:
 
 
 def _without_downloads(config: DictConfig, output: Path | None) -> list[str]:
-    """Redirect a download into the output, never into a folder that the settings name."""
+    """Change the settings, in place, so that data is downloaded only into ``output``; return a sentence if changed."""
     if not config.dataset.get("download"):
         return []
     root = config.dataset.get("root")

@@ -1,4 +1,4 @@
-"""Identify a run: hash the settings that determine its result, and make names."""
+"""Identify a run: hash the settings that determine its result, and name its directory."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ NOT_OF_SOURCE = frozenset(
     " test_fraction folds fold crop_fraction resize bits on_error near_duplicates download split_seed subset_seed"
     " order_seed augmentation_seed".split()
 )
-# Null now means what these values meant in earlier runs, so it gets their hash.
+# The values that null replaces: earlier runs had the value, so null gets the same hash.
 HASHED_FOR_NULL = {"dataset.split_column": "split"}
 
 
 def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that determine the result, in their order, without the content of the data.
+    """Return the settings that determine the result, in their order.
 
-    Files of weights or policies and folders with networks count by their content, not by their place.
+    A file of weights or a policy, or the folder of a network, is replaced by the hash of its content.
     """
     kept = _kept(config)
     backbone = kept.get("backbone")
@@ -56,7 +56,7 @@ def _kept(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _does_nothing(key: str, value: object) -> bool:
-    """Return whether a setting, by its dotted key, is newer than the first runs and at its neutral value."""
+    """Return whether a setting, by its dotted key, is in ``ADDED`` and has its neutral value."""
     return key in ADDED and value == ADDED[key] and type(value) is type(ADDED[key])
 
 
@@ -79,7 +79,7 @@ def _hash_policy(augmentation: dict[str, Any], policy: str) -> None:
 
 
 def _network_hash(name: str, weights: bool) -> str:
-    """Return a hash of a network's folder: of its description and, with ``weights``, of its weights."""
+    """Return a hash of the description in a network's folder and, with ``weights``, of its weights."""
     try:
         files = [folder_of(name) / DESCRIPTION, *([weights_in(name)] if weights else [])]
         return f"{FOLDER}:{' '.join(_file_hash(file) for file in files)}"
@@ -121,7 +121,7 @@ def readable_name(*parts: str) -> str:
 
 
 def make_run_directory(parent: Path, name: str) -> Path:
-    """Create and return a new folder; add a number to a name that exists, so that nothing is overwritten."""
+    """Create and return a new folder. If the name exists, add a number to it, so that nothing is overwritten."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:

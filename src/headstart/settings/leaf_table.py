@@ -1,9 +1,9 @@
 """Declare the accepted values of each setting, once, in one table. Needs no torch.
 
-``check_leaves`` goes through the table before torch is imported; classes check their own parameters with
-``check_parameters`` and ``check_setting``, so both give the same sentence. A setting without a row is checked here for
-NaN and infinity only, and then by the class that takes it: for classes of other libraries by their annotations
-(``settings/arguments.py``).
+``check_leaves`` checks all settings before torch is imported. Classes check their own parameters with
+``check_parameters`` and ``check_setting``, so both give the same error. A setting without a row is checked here only
+for NaN and infinity, and later by its class; ``settings/arguments.py`` checks classes of other libraries by
+annotations.
 """
 
 import re
@@ -14,6 +14,7 @@ from headstart.errors import ConfigError
 from headstart.settings.leaves import (
     SMALLEST_RATE,
     Leaf,
+    boolean,
     check_leaf,
     check_plain,
     either,
@@ -27,23 +28,28 @@ from headstart.settings.leaves import (
     optional,
     pair,
     text,
-    truth,
     unset,
     whole,
 )
 
-LOGGED = (  # in every epoch, besides the primary metric of training and validation
+LOGGED = (  # each epoch, besides the primary metric of training and validation
     "validation/loss",
     "train/loss",
     "samples_per_second",
 )
-LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the rows describe arguments of these
+LIBRARIES = (
+    "headstart",
+    "torch",
+    "pytorch_lightning",
+    "torchvision",
+    "timm",
+)  # the table holds only for classes of these packages
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
 POSITIVE = number(0, above=True)
 NOT_NEGATIVE = number(0)
-MAYBE = optional(truth())
+MAYBE = optional(boolean())
 SIZE = matching(r"(?i)\s*\d+(\.\d*)?\s*([KMGT]?i?B|[KMGT])?\s*", "a size such as 2GB, 500MB, or a number of bytes")
 BYTES = either(Leaf(lambda value: is_whole(value) and value >= 0, ""), SIZE, words=SIZE.expected)
 RATE = number(SMALLEST_RATE).expecting("a number above 0, such as 0.002")
@@ -59,14 +65,14 @@ BATCHES = optional(
     either(
         whole(1),
         Leaf(lambda value: isinstance(value, float) and 0 < value <= 1, ""),
-        words="a number of batches above 0, or a share of them such as 0.5",
+        words="a number of batches above 0, or a fraction of them such as 0.5",
     )
 )
 SIDE = optional(whole(1, 2**14), "a whole number above 0 and at most 16384, such as 64, or null")  # pixels
-IMAGES = optional(whole(1, such=", such as 64"))  # of each class
+IMAGES = optional(whole(1, such=", such as 64"))  # number of images of each class
 COLUMN = text("the name of a column")
 SEED = Leaf(is_whole, "a whole number")
-PART_OF_ALL = BETWEEN.expecting("a share between 0 and 1, such as 0.2")
+PART_OF_ALL = BETWEEN.expecting("a fraction between 0 and 1, such as 0.2")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 SHORT_PRECISIONS = ("32", "64", "16", "bf16")  # Lightning's other names for some of them
 TIME = either(
@@ -76,8 +82,8 @@ TIME = either(
 
 ANY_GROUP = {
     "_target_": text("the class to make, as in headstart.strategies.HeadOnly"),
-    "_partial_": truth(),
-    "_recursive_": truth(),
+    "_partial_": boolean(),
+    "_recursive_": boolean(),
     "_convert_": one_of("none", "partial", "object", "all"),
 }
 DATASET = {  # rules.check_dataset adds the checks that concern several settings
@@ -95,14 +101,14 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "test_split": optional(text("the name of a split, such as val")),
     "folds": optional(whole(2), "a whole number above 1, such as 5, or null"),
     "fold": whole(0),
-    "crop_fraction": optional(number(0, 1, above=True), "a share above 0 and at most 1, or null"),
+    "crop_fraction": optional(number(0, 1, above=True), "a fraction above 0 and at most 1, or null"),
     "resize": one_of("crop", "squish", "pad").expecting("crop, squish or pad"),
     "bits": optional(whole(1, 32, such=", such as 12")),
     "on_error": one_of("raise", "skip"),
-    "near_duplicates": truth(),
-    "allow_outside": truth(),
+    "near_duplicates": boolean(),
+    "allow_outside": boolean(),
     "set_name": text("a name of torchvision's"),
-    "download": truth(),
+    "download": boolean(),
     "path_column": COLUMN,
     "label_column": COLUMN,
     "targets": optional(either(text(""), listed(text(""), "", distinct=True),
@@ -110,7 +116,7 @@ DATASET = {  # rules.check_dataset adds the checks that concern several settings
     "split_column": optional(COLUMN),
     "group_column": optional(COLUMN),
     "pictures": optional(matching(r".*\S.*", "the path of a folder")),
-    "palette": optional(text("the path of a file with a colour and a name a line")),
+    "palette": optional(text("the path of a file with a colour and a name in each line")),
     "ignore_index": optional(whole(0, 65535, such=", such as 255")),
     "patch": whole(8, 80).expecting("8 to 80 pixels, because the smallest photograph is 172 pixels high"),
     "counts": listed(whole(1), "three whole numbers, as in [100,20,50]", 3, 3),
@@ -159,11 +165,11 @@ STRATEGY = {
     "layer_decay": number(0, 1, above=True),
     "stage_lr": optional(mapping("rates by stage, as in {stem: 1e-5, stage*: 1e-4}", RATE)),
     "lr_factor": POSITIVE,
-    "decay_norm_bias": truth(),
+    "decay_norm_bias": boolean(),
     "batch_norm": one_of("auto", "frozen", "update", "adapt", "batch", kind="mode"),
     "batch_norm_images": whole(64),
-    "channels_last": truth(),
-    "tuned": truth(),
+    "channels_last": boolean(),
+    "tuned": boolean(),
     "train_stages": STAGE_NAMES,
     "stages": optional(whole(0)),
     "epochs_per_stage": whole(1),
@@ -175,7 +181,7 @@ STRATEGY = {
     "l2": STRENGTHS,
     "loss": one_of("logistic", "hinge", kind="loss"),
     "views": optional(whole(1)),
-    "refit": truth(),
+    "refit": boolean(),
     "neighbours": COUNTS,
     "temperature": POSITIVE,
     "mixes_tried": SHARES,
@@ -210,7 +216,7 @@ OPTIMIZER = {
     "eps": NOT_NEGATIVE,
     "trust_coeff": POSITIVE,
     "max_grad_norm": optional(POSITIVE),
-    **dict.fromkeys("nesterov amsgrad maximize".split(), truth()),
+    **dict.fromkeys("nesterov amsgrad maximize".split(), boolean()),
     **dict.fromkeys(("capturable", "differentiable"), one_of(False)),  # for CUDA graphs and gradients through steps
     **dict.fromkeys(("foreach", "fused"), MAYBE),
 }
@@ -234,11 +240,11 @@ TRAINER = {
     "num_nodes": whole(1),
     "strategy": optional(text("ddp or fsdp")),
     "precision": optional(one_of(*PRECISIONS, *SHORT_PRECISIONS, 64, 32, 16)),
-    "auto_batch": truth(),
+    "auto_batch": boolean(),
     "gradient_clip_val": optional(POSITIVE, "a number above 0, or null for no clipping"),
     "gradient_clip_algorithm": optional(one_of("norm", "value")),
     "accumulate_grad_batches": whole(1),
-    "deterministic": optional(either(truth(), one_of("warn"), words="true, false or warn")),
+    "deterministic": optional(either(boolean(), one_of("warn"), words="true, false or warn")),
     **dict.fromkeys((f"limit_{split}_batches" for split in ("train", "val", "test", "predict")), BATCHES),
     "overfit_batches": Leaf(lambda value: is_number(value) and value == 0, "0, as it would validate on training images;"
                             " use limit_train_batches"),
@@ -249,7 +255,7 @@ TRAINER = {
     **dict.fromkeys(("log_every_n_steps", "num_sanity_val_steps"), whole(0)),
     **dict.fromkeys(
         "inference_mode detect_anomaly sync_batchnorm use_distributed_sampler enable_autolog_hparams".split(),
-        truth(),
+        boolean(),
     ),
     **dict.fromkeys("benchmark enable_progress_bar enable_model_summary".split(), MAYBE),
     "enable_checkpointing": optional(one_of(True), "true, as the best epoch is chosen among checkpoints"),
@@ -267,12 +273,12 @@ CALLBACKS = {  # of each callback
     "patience": whole(0),
     "min_delta": number(),
     **dict.fromkeys("verbose strict check_finite log_rank_zero_only save_weights_only save_on_exception"
-                    " auto_insert_metric_name enable_version_counter".split(), truth()),
+                    " auto_insert_metric_name enable_version_counter".split(), boolean()),
     **dict.fromkeys(("check_on_train_epoch_end", "save_on_train_epoch_end"), MAYBE),
     "stopping_threshold": optional(number()),
     "divergence_threshold": optional(number()),
     "decay": BETWEEN,
-    "start": BELOW_ONE.expecting("a share of the epochs of at least 0 and below 1"),
+    "start": BELOW_ONE.expecting("a fraction of the epochs of at least 0 and below 1"),
     "save_top_k": whole(-1),
     **dict.fromkeys(("every_n_epochs", "every_n_train_steps"), optional(whole(0))),
 }  # fmt: skip
@@ -282,17 +288,17 @@ LOGGER = {  # of each logger
     "dir": text("a folder"),
 }
 FEATURES = {
-    "enabled": truth(),
+    "enabled": boolean(),
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
     "views": optional(whole(1), "the number of augmented views to cache per image, such as 4, or null for new ones"),
-    "refit": truth(),
+    "refit": boolean(),
     "memory_limit": either(one_of("auto"), BYTES),
     "max_size": BYTES,
 }
 SWEEP = {
-    "skip_finished": truth(),
-    "resume": truth(),
+    "skip_finished": boolean(),
+    "resume": boolean(),
     "retry": whole(0),
     "checkpoint_share": SHARE,
 }
@@ -352,7 +358,7 @@ def check_leaves(settings: Mapping[str, Any]) -> None:
 
 
 def _check_group(group: str, rows: Mapping[str, Leaf], settings: Mapping[str, Any]) -> None:
-    """Check the settings of one group, unless they belong to a class from outside ``LIBRARIES``."""
+    """Check the settings of one group, unless its class is from a package outside ``LIBRARIES``."""
     if str(settings.get("_target_", "headstart")).partition(".")[0] not in LIBRARIES:
         return
     for name, value in settings.items():

@@ -1,4 +1,4 @@
-"""Describe the values of settings: a test, and the words for what was expected. Needs no torch."""
+"""Describe the values that a setting accepts: a test, and words for the error. Needs no torch."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,16 +15,16 @@ MISSING = "???"  # OmegaConf's mark of a setting without a value
 
 @dataclass(frozen=True)
 class Leaf:
-    """Describe the values that one setting accepts."""
+    """The values that one setting accepts."""
 
     fits: Callable[[Any], bool]
     expected: str  # follows "expected" in the error
     choices: tuple[str, ...] = ()  # the accepted words, if they are a closed list
-    kind: str = ""  # the name of the choices, as in "there is no such engine"
-    part: "Leaf | None" = None  # of each value of a mapping, which then has an error of its own
+    kind: str = ""  # the noun for a choice, as in "there is no such engine"
+    part: "Leaf | None" = None  # the leaf of each value of a mapping; the error then names the wrong value
 
     def expecting(self, words: str) -> "Leaf":
-        """Return a leaf with the same test and other words."""
+        """Return a leaf with the same test and these words in the error."""
         return replace(self, expected=words)
 
 
@@ -39,7 +39,7 @@ def is_number(value: object) -> bool:
 
 
 def number(low: float = -LARGEST, high: float = LARGEST, above: bool = False, below: bool = False) -> Leaf:
-    """Return the leaf of a number from ``low`` to ``high``; ``above`` and ``below`` exclude these two."""
+    """Return the leaf of a number from ``low`` to ``high``; ``above`` excludes ``low``, ``below`` excludes ``high``."""
 
     def fits(value: Any) -> bool:
         return (
@@ -57,7 +57,7 @@ def whole(low: int, high: int = LARGEST_WHOLE, such: str = "") -> Leaf:
     return Leaf(lambda value: is_whole(value) and low <= value <= high, words + such)
 
 
-def truth() -> Leaf:
+def boolean() -> Leaf:
     """Return the leaf of true or false."""
     return Leaf(lambda value: isinstance(value, bool), "true or false")
 
@@ -70,18 +70,18 @@ def one_of(*choices: Any, kind: str = "") -> Leaf:
                 words, kind)  # fmt: skip
 
 
-def text(what: str) -> Leaf:
-    """Return the leaf of a name or path; a whole number counts as text."""
-    return Leaf(lambda value: (isinstance(value, str) and bool(value.strip())) or is_whole(value), what)
+def text(expected: str) -> Leaf:
+    """Return the leaf of a name or path; a whole number counts as text. ``expected`` is for the error."""
+    return Leaf(lambda value: (isinstance(value, str) and bool(value.strip())) or is_whole(value), expected)
 
 
-def matching(pattern: str, what: str) -> Leaf:
+def matching(pattern: str, expected: str) -> Leaf:
     """Return the leaf of text that matches a pattern."""
-    return Leaf(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what)
+    return Leaf(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, expected)
 
 
-def listed(part: Leaf, what: str, least: int = 1, most: int | None = None, distinct: bool = False) -> Leaf:
-    """Return the leaf of a list whose entries all fit ``part``; ``distinct`` entries differ from each other."""
+def listed(part: Leaf, expected: str, least: int = 1, most: int | None = None, distinct: bool = False) -> Leaf:
+    """Return the leaf of a list of ``least`` to ``most`` entries that fit ``part``; ``distinct`` forbids repeats."""
 
     def fits(value: Any) -> bool:
         return (
@@ -91,10 +91,10 @@ def listed(part: Leaf, what: str, least: int = 1, most: int | None = None, disti
             and not (distinct and len(set(value)) < len(value))
         )
 
-    return Leaf(fits, what)
+    return Leaf(fits, expected)
 
 
-def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Leaf:
+def pair(low: float, high: float, expected: str, whole_numbers: bool = False) -> Leaf:
     """Return the leaf of two numbers from ``low`` to ``high``, the smaller one first."""
 
     def fits(value: Any) -> bool:
@@ -105,10 +105,10 @@ def pair(low: float, high: float, what: str, whole_numbers: bool = False) -> Lea
             and low <= value[0] <= value[1] <= high
         )
 
-    return Leaf(fits, what)
+    return Leaf(fits, expected)
 
 
-def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None = None) -> Leaf:
+def mapping(expected: str, part: Leaf | None = None, names: Collection[str] | None = None) -> Leaf:
     """Return the leaf of a mapping; its values all fit ``part`` and its keys are among ``names``, where given."""
 
     def fits(value: Any) -> bool:
@@ -118,11 +118,11 @@ def mapping(what: str, part: Leaf | None = None, names: Collection[str] | None =
             and (names is None or (bool(value) and set(value) <= set(names)))
         )
 
-    return Leaf(fits, what, part=part)
+    return Leaf(fits, expected, part=part)
 
 
 def either(*leaves: Leaf, words: str = "") -> Leaf:
-    """Return the leaf of values that fit at least one of these."""
+    """Return the leaf of values that fit at least one of these leaves."""
     return Leaf(
         lambda value: any(leaf.fits(value) for leaf in leaves),
         words or ", or ".join(leaf.expected for leaf in leaves),
@@ -131,7 +131,7 @@ def either(*leaves: Leaf, words: str = "") -> Leaf:
 
 
 def optional(leaf: Leaf, words: str = "") -> Leaf:
-    """Return the leaf of null and of values that fit this one."""
+    """Return the leaf of null and of values that fit ``leaf``."""
     return replace(
         leaf, fits=lambda value: value is None or leaf.fits(value), expected=words or f"{leaf.expected}, or null"
     )

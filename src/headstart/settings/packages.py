@@ -1,4 +1,4 @@
-"""Find other packages that add parts: installed ones by their entry points, and those that the user trusts."""
+"""Find packages that add parts: installed packages with an entry point, and packages that the user trusts."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 GROUP = "headstart"
 """Group of entry points: ``my_package = "my_package.parts"`` adds the classes and functions defined there."""
 CONFIG_FOLDER = "conf"
-"""Folder of config files in such a package."""
+"""Folder of config files in a package with such an entry point."""
 _TRUSTED: set[str] = set()
 
 
@@ -49,13 +49,13 @@ def installed_places() -> tuple[str, ...]:
 
 
 def trust(package: str) -> str:
-    """Trust a package until the process ends, and return its name: runs may then be of kinds that it defines."""
+    """Trust a package until the process ends, so that runs may use its kinds of target; return its name."""
     _TRUSTED.add(package)
     return package
 
 
 def trusted_places() -> tuple[str, ...]:
-    """Return the modules whose classes may be imported because a run names them."""
+    """Return the modules whose classes may be imported if a run names them."""
     return (*installed_places(), *sorted(_TRUSTED))
 
 
@@ -91,7 +91,7 @@ def own_code(packages: Iterable[str]) -> dict[str, str]:
     return {package: _code_of(package) for package in sorted(set(packages))}
 
 
-@functools.cache  # the code that runs was loaded at the start, so later edits do not count
+@functools.cache  # once: later edits do not change the code that this process has loaded
 def _code_of(package: str) -> str:
     digest = hashlib.sha256()
     for path in source_files(package):

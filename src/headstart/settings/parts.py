@@ -14,7 +14,9 @@ from headstart.settings.leaves import as_list, check_leaf, is_list, is_number, i
 SEVERAL = "several"
 SEVERAL_TASK = "headstart.tasks.Several"
 UNCERTAINTY = "uncertainty"
-OPTIONS: Mapping[str, tuple[str, ...]] = {  # the settings of each kind of output, as the task of this name has them
+OPTIONS: Mapping[
+    str, tuple[str, ...]
+] = {  # the settings of each kind of output; the task of the same name has them too
     "classification": ("label_smoothing",),
     "regression": ("loss", "bins"),
     "multilabel": (),
@@ -30,12 +32,12 @@ class PartSettings:
 
     kind: str
     columns: tuple[str, ...]
-    listed: bool  # whether ``columns`` gives them; ``column`` gives one
+    listed: bool  # whether the setting is ``columns``, a list, not ``column``, one name
     options: Mapping[str, Any]
 
 
 def given_parts(parts: object) -> dict[str, PartSettings]:
-    """Return task.parts, in order. Raises ConfigError for what is no output, and for a column of two of them."""
+    """Return task.parts, in order. Raises ConfigError for a wrong output, or a column of two outputs."""
     if not isinstance(parts, Mapping) or not parts:
         raise ConfigError(f"task.parts={parts}: task=several needs a mapping of outputs, as in {EXAMPLE}.")
     if len(parts) > MOST_PARTS:
@@ -56,7 +58,7 @@ def given_parts(parts: object) -> dict[str, PartSettings]:
 
 
 def given_weights(weights: object, parts: Mapping[str, PartSettings]) -> dict[str, float] | None:
-    """Return the weight of the loss of each output, 1 for those that are not named; None if weights are learned.
+    """Return the weight of each output's loss, 1 if ``weights`` does not name it; None if weights are learned.
 
     Raises ConfigError.
     """

@@ -1,4 +1,4 @@
-"""Check settings of data sets that depend on each other, and places on disk. Needs no torch; opens no image."""
+"""Check settings of data sets that depend on each other, and paths on disk. Needs no torch; opens no image."""
 
 import os
 import re
@@ -38,7 +38,10 @@ def check_dataset(settings: Mapping[str, Any]) -> None:
 
 
 def check_solved_balance(balance: str, strategy: str, task: str = "classification") -> None:
-    """Raise ConfigError for a balance without effect on a solved strategy; ``strategy`` is its name in the settings."""
+    """Raise ConfigError for a dataset.balance without effect on a strategy that computes its head.
+
+    ``strategy`` is the name of the strategy in the settings.
+    """
     if balance == "sampler":
         raise ConfigError(
             f"dataset.balance=sampler draws batches, and strategy={strategy} has none: use dataset.balance=loss."
@@ -56,7 +59,7 @@ def check_solved_balance(balance: str, strategy: str, task: str = "classificatio
 
 
 def _check_folds(folds: int | None, fold: int, test_split: object) -> None:
-    """Raise ConfigError for a fold without folds or beyond them, and for folds beside a test split."""
+    """Raise ConfigError for a fold without folds, a fold that is too large, or folds together with a test split."""
     if folds is None:
         if fold != 0:
             raise ConfigError(f"dataset.fold={fold} needs dataset.folds, as in dataset.folds=5.")
@@ -70,7 +73,7 @@ def _check_folds(folds: int | None, fold: int, test_split: object) -> None:
 
 
 def _check_groups(groups: object, column: object) -> None:
-    """Raise ConfigError for text that is no pattern, and for a pattern beside a column of groups."""
+    """Raise ConfigError for text that is no pattern, or for a pattern together with a column of groups."""
     if groups is None:
         return
     if column is not None:
@@ -171,7 +174,7 @@ def _folder(key: str, given: str, path: Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """Return a hint that names the path beside a missing one with the most similar name."""
+    """Return a hint: the path with the most similar name in the folder of a missing path."""
     try:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         near = [str(entry) for entry in beside if not entry.name.startswith(".")]
@@ -186,7 +189,7 @@ def existing_table(root: str | None) -> Path:
     file = given_root(root)
     if is_file(file):
         return file
-    if os.path.isdir(file):  # noqa: PTH112  # never raises either
+    if os.path.isdir(file):  # noqa: PTH112  # unlike Path.is_dir, it never raises
         lists = sorted(path.name for path in file.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
         mend = (
             f"name one in it, such as {', '.join(lists[:3])}"
@@ -201,7 +204,7 @@ def existing_table(root: str | None) -> Path:
 
 def is_file(path: Path) -> bool:
     """Return whether a path is a file; False for text that cannot be a path."""
-    return os.path.isfile(path)  # noqa: PTH113  # never raises, as Path's does
+    return os.path.isfile(path)  # noqa: PTH113  # unlike Path.is_file, it never raises
 
 
 def existing_weights(path: Path) -> Path:
@@ -211,7 +214,7 @@ def existing_weights(path: Path) -> Path:
             f"backbone.weights={path}: this is a folder; name a file in it, or give backbone=timm"
             f" 'backbone.name=\"local-dir:{path}\"' for a network saved by timm."
         )
-    if not os.path.isfile(path):  # noqa: PTH113  # never raises, as Path's does
+    if not os.path.isfile(path):  # noqa: PTH113  # unlike Path.is_file, it never raises
         raise WeightsError(
             f"backbone.weights={path}: there is no such file; give a state dict, a safetensors file,"
             " 'imagenet', or null for random weights."

@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from headstart.settings.effects import is_seed
 
-MOST = 20  # jobs; a longer list gives its first values
+MOST = 20  # jobs; of a longer list, only the first values are used
 
 
 def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader | None = None) -> dict[str, Override]:
-    """Return the settings of a sweep by key: those of its config file, then those typed.
+    """Return the settings of a sweep by key: from its config file, overridden by the ``typed`` ones.
 
     Raises HydraException for text that is no setting.
     """
@@ -25,9 +25,9 @@ def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader |
 
 
 def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
-    """Return the settings of as many jobs as the longest list has values; each value is in at least one job.
+    """Return the settings of as many jobs as the longest list has values, at most ``MOST``; each job is a list.
 
-    One seed is enough, as no setting is right for one seed and wrong for another.
+    Each value is in at least one job. Of seeds one is enough, because the checks do not depend on the seed.
     """
     found = settings_of(config, typed, loader)
     choices = {key: _values(item) for key, item in found.items() if item.is_sweep_override()}

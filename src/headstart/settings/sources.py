@@ -1,4 +1,4 @@
-"""Read names of networks that are places: local-dir:FOLDER, or hf-hub:USER/MODEL on the Hugging Face hub."""
+"""Read names of networks with a source: local-dir:FOLDER, or hf-hub:USER/MODEL on the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin", "*.safetensors", "*.pth", "
 
 
 def source_of(name: object) -> str | None:
-    """Return ``FOLDER`` or ``HUB`` for a name that is such a place; None for other names."""
+    """Return ``FOLDER`` or ``HUB`` for a name with a source; None for other names."""
     before, colon, _ = str(name).partition(":")
     return SOURCES.get(before.lower()) if colon else None
 
@@ -24,12 +24,12 @@ def place_of(name: str) -> str:
 
 
 def folder_of(name: str) -> Path:
-    """Return the folder in a name."""
+    """Return the folder of a network whose source is ``FOLDER``."""
     return expanded(place_of(name))
 
 
 def short_name(name: str) -> str:
-    """Return the last part of a place, and other names as they are."""
+    """Return the last part of a name with a source; other names unchanged."""
     return (Path(place_of(name)).name or name) if source_of(name) else name
 
 
@@ -49,7 +49,7 @@ def check_source(name: str) -> None:
 
 
 def weights_in(name: str) -> Path:
-    """Return the weights file in the folder of a name. Raises WeightsError where there is none."""
+    """Return the weights file in the folder of a network. Raises WeightsError if there is none."""
     for pattern in WEIGHTS:
         if found := sorted(folder_of(name).glob(pattern)):
             return found[0]

@@ -1,4 +1,4 @@
-"""Recognize names of folders and values that mean train, validation or test."""
+"""Recognise names, of folders or in lists, that mean train, validation or test."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ WORDS = {
     **dict.fromkeys("dev devel development eval evaluation".split(), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }  # fmt: skip
-# Words without meaning beside these, as in train_images, seg_test, ValidationSet, test2017.
+# Words that do not change the meaning, as in train_images, seg_test, ValidationSet, test2017.
 FILLERS = frozenset(
     "set sets data dataset datasets image images img imgs pic pics picture pictures photo photos seg split splits"
     " folder dir file files crop cropped crops resized raw full all new final small mini part my the"
@@ -20,7 +20,7 @@ FILLERS = frozenset(
 
 
 def split_of(name: str) -> str | None:
-    """Return train, validation or test for a name that means one of them by itself; None for others."""
+    """Return train, validation or test for a name that means one of them; None for other names."""
     split, rest = _split_and_rest(name)
     return split if all(_is_filler(word) for word in rest) else None
 
@@ -31,7 +31,7 @@ def split_name(name: str) -> str:
 
 
 def split_folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the split of each name that means one, either alone or together with the other names.
+    """Return the split of each name that means one, by itself or beside the other names.
 
     ``flowers_train`` may be a class; beside ``flowers_test`` it is a split.
     """

@@ -1,4 +1,4 @@
-"""Limit the classes and functions that a config file may name, as a ``_target_`` is called with its settings."""
+"""Limit the classes and functions that a config file may name, because Hydra calls each ``_target_``."""
 
 import inspect
 import re
@@ -10,8 +10,8 @@ from typing import Any
 from headstart.errors import ConfigError, nearest
 from headstart.settings.packages import installed_places, is_there, source_files
 
-# Places of classes, and of headstart's functions, that settings may name. Whole packages would be too much: torch alone
-# offers the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
+# Modules whose classes, and for headstart also functions, settings may name. Whole packages would allow too much: torch
+# gives access to the operating system (torch.os), pickles (torch.load) and code from the network (torch.hub).
 OWN = tuple(
     f"headstart.{place}"
     for place in (
@@ -26,27 +26,27 @@ OTHERS = (
     "torchvision.ops", "torchvision.transforms",
 )  # fmt: skip
 PACKAGES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")
-# What Hydra itself may make. It looks for launchers and sweepers among its plugins.
+# Classes that Hydra itself may create. Launchers and sweepers have to be Hydra's plugins.
 CALLBACKS = (
     "headstart.sweeps.beginning.BeginSweep",
     "hydra.experimental.callbacks.LogJobReturnCallback",
     "hydra.experimental.callbacks.PickleJobInfoCallback",
 )
 PLUGINS = ("hydra_plugins", "hydra._internal.core_plugins")
-MAKING = ("callbacks", "launcher", "sweeper")
-LOGS = ("job_logging", "hydra_logging")
-LOGGING = (
+CREATED_GROUPS = ("callbacks", "launcher", "sweeper")
+LOG_GROUPS = ("job_logging", "hydra_logging")
+LOG_CLASSES = (
     "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter",
     "colorlog.ColoredFormatter",
 )  # fmt: skip
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-# Environment variables and shell commands are code, so they count only in a command, not in a file.
+# Environment variables and shell commands are code, so only a command may set them, not a file.
 TYPED_ONLY = re.compile(
     r"hydra\.(job\.env_set|launcher\.(setup|additional_parameters(?!\.requeue$)|ray\..*\bruntime_env))\b.*"
 )
-# A reference could stand for a mapping with a _target_; only references to Hydra's settings are safe, as all of those
-# are checked.
+# A reference could resolve to a mapping with a _target_. Only references to Hydra's settings are safe, because all of
+# Hydra's settings are checked.
 _OURS = r"headstart\.(?:jobs|cores|gpus_a_job):"
 _REFERENCES_HYDRA = re.compile(
     rf"(?:[^$]|\$(?!\{{)|\$\{{(?:hydra\.|now:|oc\.env:|ray_pkg_version:|{_OURS})[^${{}}]*\}})*"
@@ -55,7 +55,7 @@ REPRODUCE = "--trust {package}"
 
 
 def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
-    """Raise ConfigError for settings that name objects which no run of headstart needs.
+    """Raise ConfigError for settings that name classes or functions that no run of headstart needs.
 
     Nothing is called, and only headstart, its libraries, installed parts and the packages ``trusted`` are imported.
     Anything in ``trusted`` is allowed; ``remedy`` is the argument by which a user trusts a package.
@@ -66,7 +66,7 @@ def check_targets(config: Any, trusted: Sequence[str] = (), remedy: str = REPROD
 
 
 def check_packages(config: Any, trusted: Sequence[str] = (), remedy: str = REPRODUCE) -> None:
-    """Do the part of ``check_targets`` that needs only names, and no torch."""
+    """Do the part of ``check_targets`` that checks only the names of packages and needs no torch."""
     installed = installed_places()
     for place, target in _named(config, "_target_"):
         package = str(target).partition(".")[0]
@@ -103,11 +103,11 @@ def check_hydra(settings: Any, typed: Sequence[str] | None = None) -> None:
     for place, target in _named(settings, "_target_", "hydra"):
         if not isinstance(target, str) or not _hydra_makes(place, target):
             raise ConfigError(f"{place}={target}: below hydra only its own plugins may be named.")
-    for group in MAKING:
+    for group in CREATED_GROUPS:
         for place, value in _values(settings.get(group), f"hydra.{group}"):
             if isinstance(value, str) and not _REFERENCES_HYDRA.fullmatch(value):
-                raise ConfigError(f"{place}={value}: what Hydra makes may refer to settings of Hydra only.")
-    for group in LOGS:
+                raise ConfigError(f"{place}={value}: this setting may refer only to settings of Hydra.")
+    for group in LOG_GROUPS:
         _check_logging(settings.get(group), f"hydra.{group}", typed or ())
     _check_typed(settings, typed)
 
@@ -122,14 +122,14 @@ def _check_logging(settings: Any, group: str, typed: Sequence[str]) -> None:
     """Raise ConfigError for logging beyond the terminal and Hydra's own file, as logging can call anything."""
     for key in ("()", "class"):
         for place, target in _named(settings, key, group):
-            if target not in LOGGING:
-                raise ConfigError(f"{place}={target}: only {', '.join(LOGGING)} may be named there.")
+            if target not in LOG_CLASSES:
+                raise ConfigError(f"{place}={target}: only {', '.join(LOG_CLASSES)} may be named there.")
     for place, value in _values(settings, group):
         if not isinstance(value, str) or value in (LOG_FILE, *STREAMS):
             continue
         refers = "${" in value or value.startswith(("ext://", "cfg://"))
         if refers or (place.endswith(".filename") and not _is_typed(place, typed)):
-            raise ConfigError(f"{place}={value}: Hydra logs to {LOG_FILE}; another file has to be typed.")
+            raise ConfigError(f"{place}={value}: Hydra logs to {LOG_FILE}; type another file in the command.")
 
 
 def _check_typed(settings: Any, typed: Sequence[str] | None) -> None:
@@ -162,10 +162,13 @@ def _is_typed(place: str, typed: Sequence[str]) -> bool:
 
 
 def _check_found(place: str, target: str, trusted: bool) -> None:
-    """Raise ConfigError by the object under a name, not by the name, as packages re-export what they import."""
+    """Raise ConfigError for a class or function that settings may not name.
+
+    The object is checked, not its name, because packages re-export objects that they import.
+    """
     try:
         found = located(target)
-    except Exception as error:  # importing raises whatever the module does
+    except Exception as error:  # importing a module may raise any error
         raise ConfigError(f"{place}={target}{import_problem(target, error)}") from error
     if trusted:
         return
@@ -180,7 +183,7 @@ def _check_found(place: str, target: str, trusted: bool) -> None:
 
 
 def import_problem(target: str, error: Exception) -> str:
-    """Return the end of a sentence on why a dotted name cannot be imported, with the line of the module at fault."""
+    """Return the end of a sentence on why a dotted name cannot be imported, with the line that raised the error."""
     package = target.partition(".")[0]
     if package in PACKAGES:
         return f" cannot be imported ({_first_line(error)})."
@@ -190,12 +193,12 @@ def import_problem(target: str, error: Exception) -> str:
     if missing and within(target, [missing]):
         module, _, name = missing.rpartition(".")
         return f": {module} has no '{name}'.{nearest(name, _public(module))}"
-    said = str(error.msg) if isinstance(error, SyntaxError) else _first_line(error)
-    return f" cannot be imported: {type(error).__name__}: {said}{line_of(error, package)}"
+    message = str(error.msg) if isinstance(error, SyntaxError) else _first_line(error)
+    return f" cannot be imported: {type(error).__name__}: {message}{line_of(error, package)}"
 
 
 def line_of(error: BaseException, package: str) -> str:
-    """Return the line of a top-level package or module at which an error was raised, in brackets; "" if none was."""
+    """Return the line of a package or module that raised an error, in brackets; "" if the error is from elsewhere."""
     files = {str(path) for path in source_files(package)}
     if isinstance(error, SyntaxError) and error.filename in files:
         return f" (line {error.lineno} of {error.filename}: {(error.text or '').strip()})"

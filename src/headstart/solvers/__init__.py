@@ -1,1 +1,1 @@
-"""Fit classifiers to arrays of features."""
+"""Fit models to arrays of features, and score them."""

@@ -4,24 +4,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SCALES: list[float] = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()  # tried for logits
-QUIET = 0.01  # smallest deviation of a feature, as a fraction of the median one
+SCALES: list[float] = torch.logspace(-5, 4, 181, dtype=torch.float64).tolist()  # factors tried for logits
+LEAST_DEVIATION = 0.01  # of a feature, as a fraction of the median deviation
 
 
 def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (D,) of features (N, D) as float64; a constant feature gets deviation 1.
 
-    Deviations are clamped to a hundredth of the median. Otherwise a feature that is nearly constant in training would
-    outweigh all others where another image excites it more.
+    Other deviations are at least a hundredth of their median. Otherwise a feature that is nearly constant in training
+    would outweigh all others for an image in which it is larger.
     """
     std, mean = torch.std_mean(values.double(), dim=0, correction=0)
     changes = std > 1e-8 * (1 + mean.abs())
-    least = QUIET * std[changes].median() if changes.any() else 0.0
+    least = LEAST_DEVIATION * std[changes].median() if changes.any() else 0.0
     return mean, torch.where(changes, std.clamp(min=least), torch.ones_like(std))
 
 
 def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """Return the mean feature vector of each class, float64 (classes, D); values (N, D), targets (N,)."""
+    """Return the mean feature vector of each class, float64 (classes, D), from values (N, D) and targets (N,)."""
     one_hot = F.one_hot(targets, classes).double()
     return one_hot.T @ values.double() / one_hot.sum(dim=0).clamp(min=1)[:, None]
 
@@ -29,9 +29,9 @@ def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:
 def nearest_mean(values: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Return the nearest-class-mean classifier as a linear map: weight (classes, D), bias (classes,).
 
-    It works on standardised features. The nearest mean is the one with the largest ``mean . x - |mean|^2 / 2``, which
-    is linear (Mensink et al. 2013, eq. 5). The logits are scaled to minimise cross-entropy on ``values``, which changes
-    no decision.
+    Distances are those of standardised features, but the map takes unscaled ones. The nearest mean has the largest
+    ``mean . x - |mean|^2 / 2``, which is linear in x (Mensink et al. 2013, eq. 5). The logits are scaled to minimise
+    the cross-entropy on ``values``; this changes no prediction.
     """
     centre, std = standardisation(values)
     means = class_means((values.double() - centre) / std, targets, classes)

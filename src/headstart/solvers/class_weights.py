@@ -1,4 +1,4 @@
-"""Compute weights that balance classes of different size."""
+"""Compute weights that balance classes of different sizes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,5 +13,5 @@ def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float6
 
 
 def weights_of_counts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the same weights from the number of images, or pixels, of each class, (classes,)."""
+    """Return the weights of ``class_weights`` from the number of images, or pixels, of each class, (classes,)."""
     return counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))

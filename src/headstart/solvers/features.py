@@ -10,8 +10,8 @@ from torch import Tensor
 class Features:
     """The features of the images of a split, from a frozen backbone, and their targets."""
 
-    values: Tensor  # float32, or float64 of a network in float64, (N, D), on the device
-    targets: Tensor  # (N,) of the task, on the device
+    values: Tensor  # (N, D), float32, or float64 if the network is in float64, on the device
+    targets: Tensor  # (N, ...) in the format of the task, on the device
 
 
 def joined(*splits: Features) -> Features:
@@ -20,7 +20,7 @@ def joined(*splits: Features) -> Features:
 
 
 def in_double(split: Features) -> Features:
-    """Return the features in float64; on the CPU where the device has no such numbers."""
+    """Return the features in float64; on the CPU if the device does not support float64."""
     if split.values.device.type == "mps":
         return Features(split.values.cpu().double(), split.targets.cpu())
     return Features(split.values.double(), split.targets)

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 # A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1, or (N, classes). It returns the
 # weighted mean loss, N times its gradient, and a typical second derivative.
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-GAIN = 1e-5  # fraction of the objective that SPAN steps, or a restart, must gain
-SPAN = 10
+GAIN = 1e-5  # fraction of the objective that ``SPAN`` steps, or a restart, must gain; less ends the fit
+SPAN = 10  # steps
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A minimum and how it was reached."""
+    """A linear map at the minimum of the objective, and the effort that it took."""
 
     weight: Tensor  # float64 (classes, D)
     bias: Tensor  # float64 (classes,)
@@ -44,14 +44,14 @@ def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, 
 
 
 def bernoulli(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the binary cross-entropy in nats, summed over labels that exclude none of the others, as a ``Loss``."""
+    """Return the binary cross-entropy in nats, summed over independent labels, as a ``Loss``."""
     probabilities = logits.sigmoid()
     value = -(weights * (labels * F.logsigmoid(logits) + (1 - labels) * F.logsigmoid(-logits))).sum() / len(logits)
     return value, weights * (probabilities - labels), (weights * (probabilities * (1 - probabilities))).mean()
 
 
 def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the squared hinge loss, each class against the rest (Razavian et al. 2014, arXiv:1403.6382)."""
+    """Return the squared hinge loss of one class against the rest (Razavian et al. 2014, arXiv:1403.6382)."""
     signs = 2 * one_hot - 1
     slack = F.relu(1 - signs * logits)
     value = (weights * slack.square()).sum() / len(logits)
@@ -74,11 +74,11 @@ def fit_linear(
 ) -> Fit:
     """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is not penalised.
 
-    ``x`` is float64 (N, D); ``targets`` are classes (N,) or labels (N, classes). ``weights`` (N,), of mean 1, multiply
-    the loss of each image, or (N, classes) that of each label. scikit-learn's C is
-    1 / (l2 * N). The problem is convex, so ``start`` only changes the time. Each variable is scaled by the square root
-    of its curvature, so the fit is fastest if the columns of ``x`` are uncorrelated. L-BFGS is restarted with a new
-    scale until a restart gains nothing. ``on_iteration`` gets the number of iterations after each one.
+    ``x`` is float64 (N, D); ``targets`` are classes (N,) or labels (N, classes). ``weights`` multiply the losses: (N,)
+    of mean 1, or (N, classes) for labels. scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start`` changes
+    only the time. Each variable is scaled by the square root of its curvature, so the fit is fastest if the columns of
+    ``x`` are uncorrelated. L-BFGS is restarted with new scales until a restart gains less than ``GAIN``.
+    ``on_iteration`` gets the number of iterations so far.
     """
     one_hot = (F.one_hot(targets, classes) if targets.ndim == 1 else targets).to(x)
     weights = x.new_ones(len(x)) if weights is None else weights.to(x)
@@ -107,7 +107,7 @@ def _descend(
     max_iterations: int,
     on_iteration: Callable[[int], None],
 ) -> Fit:
-    """Run L-BFGS until ``SPAN`` steps gain too little."""
+    """Run L-BFGS until ``SPAN`` steps gain less than ``GAIN``; ``done`` iterations precede this run."""
     classes, size = start.weight.shape
     value, _, curvature = loss(start.logits(x), one_hot, weights)
     curvature = curvature.clamp_min(1e-12)
@@ -134,7 +134,7 @@ def _descend(
     initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
     most = max_iterations - done
     options = {"maxiter": most, "maxfun": 2 * most, "gtol": 1e-12, "ftol": 1e-15}
-    # Otherwise the BLAS threads of SciPy and torch wait for each other in every step: 5 to 50 times slower on 2 cores.
+    # With more threads, BLAS of SciPy and of torch wait for each other in every step: 5 to 50 times slower on 2 cores.
     with threadpool_limits(1, user_api="blas"):
         found: Any = minimize(  # type: ignore[call-overload]
             value_and_gradient, initial, jac=True, method="L-BFGS-B", callback=enough, options=options

@@ -1,4 +1,4 @@
-"""Predict from the nearest training images: by their votes, or by the mean of their numbers."""
+"""Predict from the nearest training images: the votes for their classes, or the mean of their numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHUNK = 1024  # images compared at once
-LEAST = 1e-6  # the share of a class without a vote, so that its logarithm is finite
+CHUNK = 1024  # images that are compared with the training images at once
+LEAST = 1e-6  # share of a class without a vote, so that its logarithm is finite
 
 
 class NearestNeighbours(nn.Module):
-    """A head that remembers the training images. It maps features (N, D) to logarithms of the classes' vote shares.
+    """A head that stores the features of the training images and lets the nearest ones vote for their classes.
 
-    Each of the ``neighbours`` nearest images, by cosine, has the vote ``exp(cosine / temperature)`` (Wu et al. 2018,
-    arXiv:1805.01978, section 3.4). With ``balanced``, the vote is divided by the number of images of its class.
+    It maps features (N, D) to the logarithms of the classes' shares of the votes, (N, classes). Each of the
+    ``neighbours`` images with the largest cosine has the vote ``exp(cosine / temperature)`` (Wu et al. 2018,
+    arXiv:1805.01978, section 3.4). With ``balanced``, a vote is divided by the number of images of its class.
     """
 
     memory: Tensor  # float32 (M, D), rows of length 1
@@ -40,7 +41,7 @@ class NearestNeighbours(nn.Module):
         self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
 
     def extra_repr(self) -> str:
-        """Return the text that print shows."""
+        """Return the settings as text, for ``print``."""
         return f"{len(self.memory)} images, neighbours={self.neighbours}, temperature={self.temperature}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,19 +49,24 @@ class NearestNeighbours(nn.Module):
         return self.votes(*self.nearest(x, self.neighbours), self.neighbours)
 
     def nearest(
-        self, x: Tensor, count: int, exclude_itself: bool = False, on_chunk: Callable[[int], None] = lambda size: None
+        self,
+        x: Tensor,
+        count: int,
+        groups: Tensor | None = None,
+        on_chunk: Callable[[int], None] = lambda size: None,
     ) -> tuple[Tensor, Tensor]:
-        """Return cosines and labels of the nearest images, (N, count); row i may not be its own neighbour.
+        """Return cosines and labels of the nearest images, (N, count), for features (N, D).
 
-        With ``exclude_itself``, ``x`` is the memory. ``on_chunk`` gets the number of rows of each finished chunk.
+        With ``groups`` (N,), ``x`` are the stored images in their order, and images of the same group are no
+        neighbours: a group for each image excludes only the image itself. ``on_chunk`` gets the number of rows of each
+        finished chunk.
         """
         cosines, labels = [], []
-        memory = self.memory.float()  # the trainer may hold it in another precision
+        memory = self.memory.float()  # a trainer may have converted it to another precision
         for start in range(0, len(x), CHUNK):
             chunk = F.normalize(x[start : start + CHUNK].float(), dim=1) @ memory.T
-            if exclude_itself:
-                rows = torch.arange(len(chunk), device=chunk.device)
-                chunk[rows, rows + start] = -torch.inf
+            if groups is not None:
+                chunk[groups[start : start + CHUNK, None] == groups] = -torch.inf
             values, indices = chunk.topk(min(count, len(self.memory)), dim=1)
             cosines.append(values)
             labels.append(self.labels[indices])
@@ -68,7 +74,7 @@ class NearestNeighbours(nn.Module):
         return torch.cat(cosines), torch.cat(labels)
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
-        """Return logits (N, classes) from the first ``count`` columns of the results of ``nearest``."""
+        """Return log shares (N, classes) from the first ``count`` columns of ``cosines`` and ``labels`` (N, most)."""
         logs = cosines[:, :count] / self.temperature
         if self.balanced:
             logs = logs - self.counts.log()[labels[:, :count]]
@@ -78,9 +84,9 @@ class NearestNeighbours(nn.Module):
 
 
 class NeighbourMean(NearestNeighbours):
-    """The same with several numbers an image: the mean of the neighbours' numbers (N, K), weighted as the votes are.
+    """A head that gives the mean of the nearest images' numbers, (N, K), weighted by their votes.
 
-    With ``odds`` the numbers are 0 or 1, and the outputs are the log-odds of their means.
+    With ``odds``, the numbers are 0 or 1, and the outputs are the log-odds of their means.
     """
 
     labels: Tensor  # (M, K)
@@ -90,7 +96,7 @@ class NeighbourMean(NearestNeighbours):
         self.odds = odds
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
-        """Return outputs (N, K) from the first ``count`` neighbours of ``nearest``; ``labels`` is (N, most, K)."""
+        """Return outputs (N, K) from the first ``count`` of ``cosines`` (N, most) and ``labels`` (N, most, K)."""
         weights = (cosines[:, :count] / self.temperature).softmax(dim=1)
         means = (weights[:, :, None] * labels[:, :count].to(weights)).sum(dim=1)
         return ((1 - 2 * LEAST) * means + LEAST).logit() if self.odds else means

@@ -1,4 +1,4 @@
-"""Choose the L2 strength of a linear model on fixed features by validation."""
+"""Choose the L2 strength of a linear model on fixed features by its validation scores."""
 
 import logging
 import math
@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 OnRow = Callable[[int, dict[str, float]], None]
 
 
-class Aim(Protocol):
-    """The part of a task that solved heads need; outputs are (N, K)."""
+class ProbeTask(Protocol):
+    """The part of a task that a probe needs; outputs are (N, K)."""
 
     width: int  # K
     primary: str  # the name of the primary metric
@@ -37,40 +37,40 @@ class Aim(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear map on unscaled features, which includes their standardisation."""
+    """A linear map of unscaled features; it includes their standardisation."""
 
     weight: Tensor  # float64 (K, D)
     bias: Tensor  # float64 (K,)
-    number: int  # which strength, counted from the strongest
+    number: int  # of the L2 strength, counted from the strongest, 0
     scores: dict[str, float]  # train/... and validation/..., and l2
     end: str = ""  # as ``end_of`` returns it
-    scale: float = 1.0  # the factor that is folded into weight and bias
+    scale: float = 1.0  # factor of the outputs, which weight and bias include
 
 
 def ignore(number: int, row: dict[str, float]) -> None:
     """Do nothing with a row of scores."""
 
 
-def scored(aim: Aim, **splits: tuple[Tensor, Tensor]) -> dict[str, float]:
+def scored(task: ProbeTask, **splits: tuple[Tensor, Tensor]) -> dict[str, float]:
     """Return the scores of (outputs, targets) of each split, named "SPLIT/NAME"."""
-    return {f"{split}/{name}": value for split, of in splits.items() for name, value in aim.score(*of).items()}
+    return {f"{split}/{name}": value for split, pair in splits.items() for name, value in task.score(*pair).items()}
 
 
-def rank(row: dict[str, float], aim: Aim) -> tuple[float, float]:
+def rank(row: dict[str, float], task: ProbeTask) -> tuple[float, float]:
     """Return a sort key that is largest for the best row: the primary metric on validation, then the loss.
 
-    A loss that is not a number is the worst.
+    NaN is the worst loss.
     """
-    value, loss = row[f"validation/{aim.primary}"], row["validation/loss"]
-    return value if aim.higher_is_better else -value, -math.inf if math.isnan(loss) else -loss
+    value, loss = row[f"validation/{task.primary}"], row["validation/loss"]
+    return value if task.higher_is_better else -value, -math.inf if math.isnan(loss) else -loss
 
 
-def end_of(rows: Sequence[dict[str, float]], best: int, aim: Aim) -> str:
+def end_of(rows: Sequence[dict[str, float]], best: int, task: ProbeTask) -> str:
     """Return "strong" or "weak" if the best L2 strength is the strongest (first) or weakest one tried, else "".
 
-    It is also "" if another strength has an equal primary metric on validation, as further strengths promise nothing.
+    It is also "" if another strength has the same primary metric on validation: further strengths then hardly help.
     """
-    values = [row[f"validation/{aim.primary}"] * (1 if aim.higher_is_better else -1) for row in rows]
+    values = [row[f"validation/{task.primary}"] * (1 if task.higher_is_better else -1) for row in rows]
     others = values[:best] + values[best + 1 :]
     if not others or values[best] <= max(others):
         return ""
@@ -78,6 +78,6 @@ def end_of(rows: Sequence[dict[str, float]], best: int, aim: Aim) -> str:
 
 
 def warn_of_end(end: str, strength: float) -> None:
-    """Log a warning, unless ``end`` is empty."""
+    """Log a warning that the best ``strength`` is the strongest or weakest one tried, unless ``end`` is empty."""
     if end:
         log.warning("The best L2 strength, %g, is the %sest one tried: add %ser ones.", strength, end, end)

@@ -1,4 +1,4 @@
-"""Fit linear classifiers to fixed features, one per regularisation strength, and choose the best on validation."""
+"""Fit linear classifiers to fixed features, one for each L2 strength, and choose the best one on validation."""
 
 import hashlib
 import logging
@@ -13,34 +13,33 @@ from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, bernoulli, fit_linear
-from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, end_of, ignore, rank, scored, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
-MOST_FITTED = 8  # fits kept for sweeps over settings that do not change the fit
+MOST_FITTED = 8  # fits kept, as a sweep may vary a setting that does not change the fit
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
 
 def fit_probe(
     train: Features,
     validation: Features,
-    aim: Aim,
+    task: ProbeTask,
     strengths: Sequence[float] = STRENGTHS,
     loss: str = "logistic",
     on_row: OnRow = ignore,
 ) -> Probe:
-    """Fit every strength and return the one with the best validation accuracy, then the lowest validation loss.
+    """Fit each strength; return the fit with the best primary metric on validation, then the lowest loss.
 
-    Targets are classes (N,), or labels (N, K) that exclude none of the others: then each has a fit of its own, all with
-    the same strength. Strengths are fitted from the strongest down, each from the previous solution. ``loss`` is
-    "logistic" or "hinge". Images are weighted in the fit, but not in the scores. ``on_row`` gets the number and the
-    scores of each strength.
+    Targets are classes (N,), or independent labels (N, K), which share the strength. Strengths are fitted from the
+    strongest to the weakest; each fit starts from the previous solution. ``loss`` is "logistic" or "hinge". Images are
+    weighted in the fit, but not in the scores. ``on_row`` gets the number and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     mean, std = standardisation(train.values)
     x, held_out = ((split.values - mean) / std for split in (train, validation))
-    weights = aim.weights_of(train.targets)
+    weights = task.weights_of(train.targets)
     function = bernoulli if loss == "logistic" and train.targets.ndim == 2 else LOSSES[loss]
     fit: Fit | None = None
     best: Probe | None = None
@@ -55,35 +54,35 @@ def fit_probe(
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(x, train.targets, aim.width, strength, fit, function, weights=weights, on_iteration=note)
+            fit = fit_linear(x, train.targets, task.width, strength, fit, function, weights=weights, on_iteration=note)
             if not fit.converged:
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
             row = {"l2": strength}
             row |= scored(
-                aim, train=(fit.logits(x), train.targets), validation=(fit.logits(held_out), validation.targets)
+                task, train=(fit.logits(x), train.targets), validation=(fit.logits(held_out), validation.targets)
             )
             on_row(number, row)
             rows.append(row)
-            if best is None or rank(row, aim) > rank(best.scores, aim):
+            if best is None or rank(row, task) > rank(best.scores, task):
                 weight = fit.weight @ basis / std
                 best = Probe(weight, fit.bias - weight @ mean, number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
-    return replace(best, end=end_of(rows, best.number, aim))
+    return replace(best, end=end_of(rows, best.number, task))
 
 
 def fit_probe_once(
     train: Features,
     validation: Features,
-    aim: Aim,
+    task: ProbeTask,
     strengths: Sequence[float],
     loss: str = "logistic",
     on_row: OnRow = ignore,
 ) -> Probe:
-    """Return ``fit_probe``'s result, from the cache if this process has fitted the same data before."""
-    weighed = aim.weights_of(train.targets) is not None
-    digest = hashlib.sha256(f"{aim.width} {list(strengths)} {loss} {weighed}".encode())
+    """Return the result of ``fit_probe``, from memory if this process has fitted the same data before."""
+    weighed = task.weights_of(train.targets) is not None
+    digest = hashlib.sha256(f"{task.width} {list(strengths)} {loss} {weighed}".encode())
     for split in (train, validation):
         for tensor in (split.values, split.targets):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -100,7 +99,7 @@ def fit_probe_once(
             rows.append(row)
             on_row(number, row)
 
-        probe = fit_probe(train, validation, aim, strengths, loss, keep_row)
+        probe = fit_probe(train, validation, task, strengths, loss, keep_row)
         if len(_FITTED) >= MOST_FITTED:
             del _FITTED[next(iter(_FITTED))]
         _FITTED[key] = probe, rows
@@ -110,22 +109,22 @@ def fit_probe_once(
 
 
 def balanced_weights(targets: Tensor, classes: int) -> Tensor:
-    """Return the weights of the images, float64 (N,) of mean 1, that give all classes the same weight."""
+    """Return weights of images, float64 (N,) with mean 1, that give all classes the same total weight."""
     of_class = torch.from_numpy(class_weights(targets.cpu().numpy(), classes))
     return of_class.to(targets.device)[targets]
 
 
 def label_weights(targets: Tensor) -> Tensor:
-    """Return weights float64 (N, K) that give the positives of each label the weight of its negatives."""
+    """Return weights, float64 (N, K), that give the positives of each label the total weight of its negatives."""
     targets = targets.double()
     positives = targets.sum(dim=0)
     return 1 + targets * ((len(targets) - positives) / positives.clamp(min=1) - 1)
 
 
 def principal_axes(x: Tensor) -> Tensor:
-    """Return orthonormal rows (min(N, D), D) that span ``x`` and along which it is uncorrelated.
+    """Return orthonormal rows (min(N, D), D) that span the rows of ``x`` (N, D) and along which ``x`` is uncorrelated.
 
-    With an L2 penalty the weights lie in this span, so fewer images than features mean fewer unknowns.
+    With an L2 penalty, the weights lie in this span. With fewer images than features, the fit thus has fewer unknowns.
     """
     if len(x) < x.shape[1]:
         return torch.linalg.svd(x, full_matrices=False).Vh

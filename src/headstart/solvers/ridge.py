@@ -9,7 +9,7 @@ from torch import Tensor
 from headstart.progress import counted
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import Aim, OnRow, Probe, end_of, ignore, rank, scored, warn_of_end
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, end_of, ignore, rank, scored, warn_of_end
 
 STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
 
@@ -17,31 +17,31 @@ STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316,
 def fit_ridge(
     train: Features,
     validation: Features,
-    aim: Aim,
+    task: ProbeTask,
     strengths: Sequence[float] = STRENGTHS,
     on_row: OnRow = ignore,
 ) -> Probe:
-    """Solve for each strength, strongest first; return the best by the primary metric on validation, then by the loss.
+    """Solve for each strength; return the solution with the best primary metric on validation, then the lowest loss.
 
-    ``on_row`` gets the number and the scores of each strength.
+    ``on_row`` gets the number, 0 for the strongest, and the scores of each strength.
     """
     train, validation = in_double(train), in_double(validation)
     best: Probe | None = None
     rows: list[dict[str, float]] = []
-    solutions = solve(train.values, aim.regress_on(train.targets), strengths, aim.weights_of(train.targets))
+    solutions = solve(train.values, task.regress_on(train.targets), strengths, task.weights_of(train.targets))
     for number, (strength, weight, bias) in enumerate(counted(solutions, "ridge", len(strengths), "strengths")):
         held_out = validation.values @ weight.T + bias
-        scale = aim.best_scale(held_out, validation.targets)
+        scale = task.best_scale(held_out, validation.targets)
         fitted = scale * (train.values @ weight.T + bias)
         row = {"l2": strength}
-        row |= scored(aim, train=(fitted, train.targets), validation=(scale * held_out, validation.targets))
+        row |= scored(task, train=(fitted, train.targets), validation=(scale * held_out, validation.targets))
         on_row(number, row)
         rows.append(row)
-        if best is None or rank(row, aim) > rank(best.scores, aim):
+        if best is None or rank(row, task) > rank(best.scores, task):
             best = Probe(scale * weight, scale * bias, number, row, scale=scale)
     if best is None:
         raise ValueError("fit_ridge needs at least one strength.")
-    end = end_of(rows, best.number, aim)
+    end = end_of(rows, best.number, task)
     warn_of_end(end, best.scores["l2"])
     return replace(best, end=end)
 
@@ -51,16 +51,16 @@ def solve(
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Yield strength, weight (K, D) and bias (K,) for unscaled features, strongest first.
 
-    Each minimises ``|y - x w|^2 / n + l2 |w|^2`` for standardised features x, centred targets y and n images. One
-    singular value decomposition of the features (N, D), float64, serves all strengths. ``y`` is float64 (N, K). The
-    squared error of each image counts ``weights`` times, (N,) of mean 1.
+    Each solution minimises ``|y - x w|^2 / N + l2 |w|^2`` for standardised features x and centred targets y. ``values``
+    is float64 (N, D), ``y`` float64 (N, K). One singular value decomposition of x serves all strengths. ``weights``,
+    (N,) with mean 1, multiply the squared errors of the images.
     """
     mean, std = standardisation(values)
     x = (values - mean) / std
     if weights is None:
         centre = y.mean(dim=0)
         y = y - centre
-    else:  # the free bias takes the weighted means, and each row counts by the root of its weight
+    else:  # the bias removes the weighted means; rows are multiplied by the root of their weight
         weights = weights[:, None]
         centre, middle = ((weights * array).mean(dim=0) for array in (y, x))
         y, x = weights.sqrt() * (y - centre), weights.sqrt() * (x - middle)

@@ -22,9 +22,10 @@ def split_off_groups(
 ) -> tuple[Indices, Indices]:
     """Return positions that stay and positions split off; every group is in one of them.
 
-    Of every class, at least ``keep`` groups stay, or all if it has fewer. The split-off part holds as many classes as
-    possible; then its fraction of the images is as near ``fraction`` as possible. Raises DataError if no group can be
-    split off.
+    At least ``keep`` groups of every class stay, or all if it has fewer. The part that is split off holds as many
+    classes as possible; among such parts, its fraction of the images is as near ``fraction`` as possible.
+
+    Raises DataError if no group can be split off.
     """
     names, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     if len(names) < 2:
@@ -66,7 +67,7 @@ def grouped_fold_of(
         raise DataError(f"dataset.folds={folds}: there are only {len(names)} groups; each fold needs one.")
     if (largest := int(np.bincount(targets).max())) < folds:
         raise DataError(f"dataset.folds={folds}: the largest class has only {largest} images; use fewer folds.")
-    part = _parts(targets, number, folds, stream("group fold", seed))
+    part = spread_groups(targets, number, folds, stream("group fold", seed))
     for inside in range(folds):
         if not (part == inside).any():
             raise DataError(f"dataset.folds={folds}: fold {inside} would hold no group; use fewer folds.")
@@ -103,12 +104,12 @@ def shared_groups(splits: Mapping[str, Collection]) -> list[str]:
     return found
 
 
-def grouped_text(what: str, off: Collection, of: int, class_names: Sequence[str]) -> str:
-    """Return what fraction of ``of`` images a split of whole groups holds, and which classes it lacks."""
+def grouped_text(what: str, off: Collection, total: int, class_names: Sequence[str]) -> str:
+    """Return a phrase on a split of whole groups: its fraction of ``total`` images, its groups, its missing classes."""
     count = len(set(off.groups or ()))
     missing = [name for label, name in enumerate(class_names) if label not in off.targets]
     lacks = f", none of class {', '.join(missing)}" if missing else ""
-    return f"{what}: {100 * len(off) / of:.0f} % of images in {count} group{'' if count == 1 else 's'}{lacks}"
+    return f"{what}: {100 * len(off) / total:.0f} % of images in {count} group{'' if count == 1 else 's'}{lacks}"
 
 
 def _candidates(
@@ -122,7 +123,7 @@ def _candidates(
         near = Fraction(fraction).limit_denominator(most)
         parts = max(2, near.denominator)
         taken = min(max(1, round(fraction * parts)), parts - 1)
-        part = _parts(targets, number, parts, stream(f"group split {what}", seed))
+        part = spread_groups(targets, number, parts, stream(f"group split {what}", seed))
         of_group = np.zeros(groups, dtype=np.int64)
         of_group[number] = part
         ring = generator(f"group parts {what}", seed).permutation(parts)
@@ -134,8 +135,8 @@ def _candidates(
         yield np.array([group])
 
 
-def _parts(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
-    """Return the part of each position, (N,), with whole groups and classes spread as evenly as groups allow."""
+def spread_groups(targets: Targets, number: Indices, parts: int, seed: int) -> Indices:
+    """Return the part number of each position, (N,). Groups stay whole; classes are spread as evenly as that allows."""
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
 
     result = np.empty(len(targets), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Split images with several labels so that each part has its share of every label.
+"""Split images with several labels so that each part has about the same fraction of every label.
 
 Iterative stratification: Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data", with the
 package iterative-stratification.
@@ -32,7 +32,7 @@ def split_off_labels(targets: NDArray[Any], fraction: float, seed: int, what: st
 
 
 def label_fold_of(targets: NDArray[Any], folds: int, fold: int, seed: int) -> tuple[Indices, Indices]:
-    """Return positions outside and inside one of ``folds`` parts; each position is inside exactly one."""
+    """Return positions outside and inside one of ``folds`` parts, from labels (N, K); each is inside exactly one."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
     if len(targets) < folds:
@@ -44,5 +44,5 @@ def label_fold_of(targets: NDArray[Any], folds: int, fold: int, seed: int) -> tu
 
 
 def _columns(targets: NDArray[Any]) -> NDArray[np.int64]:
-    """Return labels (N, K) with a column for images without a label, which are spread evenly, too."""
+    """Return labels as 0 and 1, (N, K + 1). The last column marks images without a label, to spread them evenly too."""
     return np.column_stack([targets > 0, ~(targets > 0).any(axis=1)]).astype(np.int64)

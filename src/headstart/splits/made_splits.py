@@ -12,7 +12,7 @@ FRACTION = 0.2  # the default of both fractions
 
 
 def splits_to_make(found: Mapping[str, Collection], test_split: str | None) -> list[str]:
-    """Return the splits to split off train, without folds."""
+    """Return the names of the splits to split off train, for a run without folds."""
     given = {"test", *found} if test_split is not None else set(found)
     if test_split == "validation":
         given.discard("validation")
@@ -38,7 +38,7 @@ def splits_not_used(found: Mapping[str, Collection], folds: int | None, test_spl
 
 
 def idle_fractions(made: Sequence[str], folds: int | None, fractions: Mapping[str, float]) -> str:
-    """Return which of the ``fractions``, by split, were set without effect; empty if none."""
+    """Return a phrase on the ``fractions``, by split, that are set but have no effect; empty if there are none."""
     idle = [name for name, fraction in fractions.items() if fraction != FRACTION and name not in made]
     why = "test is a fold" if folds is not None else "the source has its own split"
     return f"{' and '.join(f'dataset.{name}_fraction' for name in idle)} not used, as {why}" if idle else ""

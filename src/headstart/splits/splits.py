@@ -38,7 +38,7 @@ def split_off(
 def fold_of(targets: Targets, folds: int, fold: int, seed: int, class_names: list[str]) -> tuple[Indices, Indices]:
     """Return positions outside and inside one of ``folds`` stratified parts; each position is inside exactly one.
 
-    The parts of a class differ by at most one image; the class decides which folds get the extra images.
+    The parts of a class differ by at most one image; the index of the class decides which folds get the extra images.
     """
     stay, off = [], []
     for label, positions in _by_class(targets, len(class_names)):

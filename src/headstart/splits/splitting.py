@@ -14,9 +14,10 @@ Splits = dict[str, Collection]
 
 @dataclass(frozen=True)
 class Splitting:
-    """Split off missing splits by fraction and seed, keeping groups together.
+    """Split off missing splits by fraction and seed, and keep groups together.
 
-    Methods also return a text that describes the splits made. They raise DataError for data that cannot be split so.
+    ``completed`` and ``folded`` also return a text that describes the new splits. They raise DataError for images that
+    cannot be split this way.
     """
 
     name: str  # of the data set
@@ -41,7 +42,7 @@ class Splitting:
         else:
             test, validation = given.get("test"), given.get("validation")
         made = [name for name, split in (("validation", validation), ("test", test)) if split is None]
-        notes = [f"{' and '.join(made)} split off train, as there is none"] if made else []
+        notes = [f"{' and '.join(made)} split off train, as the source has none"] if made else []
         if made and train.groups is not None:
             self._check_groups(train, 1 + len(made), f"to split off {' and '.join(made)}")
         if test is None:
@@ -71,7 +72,7 @@ class Splitting:
     def _split_off(
         self, train: Collection, fraction: float, what: str, keep: int = 1
     ) -> tuple[Collection, Collection, list[str]]:
-        """Return what stays, what is split off, and notes on it; at least ``keep`` groups of each class stay."""
+        """Return the images that stay, the images that are split off, and notes; ``keep`` groups of each class stay."""
         if train.groups is None and self.rules.several_labels:
             stay, off = split_off_labels(train.targets, fraction, self.seed, what)
             return train.take(stay), train.take(off), []

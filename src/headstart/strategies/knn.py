@@ -51,8 +51,9 @@ class Knn(SolvedStrategy):
         candidates = [k for k in self.candidates if k < len(train.targets)] or [1]
         memory = self.task.make_neighbours(train.values, train.targets, candidates[-1], self.temperature)
         memory = memory.to(train.values.device)
+        itself = torch.arange(len(train.targets), device=train.values.device)
         with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
-            own = memory.nearest(train.values, candidates[-1], exclude_itself=True, on_chunk=progress.advance)
+            own = memory.nearest(train.values, candidates[-1], itself, progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from headstart.errors import ConfigError, HeadstartError
 from headstart.records.lock import RunLock
 from headstart.records.names import HYDRA_FILE, SWEEP_FILE
 from headstart.records.outcomes import forget_outcomes
@@ -37,6 +37,14 @@ class Sweep:
 _BEGUN: list[Sweep] = []
 
 
+class SweepRefused(BaseException):
+    """Ends a whole sweep before its next job. Hydra and launchers would continue after an Exception."""
+
+    def __init__(self, error: HeadstartError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class BeginSweep(Callback):
     """Hydra's callback at the start of a sweep, before anything is decided."""
 
@@ -46,11 +54,9 @@ class BeginSweep(Callback):
             return
         try:
             _begin(config)
-        except OSError as error:  # Hydra would only warn and continue
-            print(
-                f"headstart: the sweep cannot begin: {error.strerror or error} ('{error.filename}').", file=sys.stderr
-            )
-            raise SystemExit(2) from error
+        except OSError as error:
+            text = f"the sweep cannot begin: {error.strerror or error} ('{error.filename}')."
+            raise SweepRefused(ConfigError(text)) from error
 
 
 def _begin(config: DictConfig) -> None:
@@ -69,9 +75,9 @@ def _begin(config: DictConfig) -> None:
     else:
         lock = _locked(folder)
     if lock is None:
-        print(f"headstart: '{folder}' is being swept by another process; wait for it, or name another output_dir.",
-              file=sys.stderr)  # fmt: skip
-        raise SystemExit(2)
+        raise SweepRefused(
+            ConfigError(f"'{folder}' is being swept by another process; wait for it, or name another output_dir.")
+        )
     jobs = count_jobs(config)
     try:
         write_sweep(folder, overrides, jobs)

@@ -1,4 +1,4 @@
-"""How label images are described and split: what they hold is read with their files."""
+"""Describe and split targets that are label images; ``masks`` reads their files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from headstart.inputs.collection import Targets
 from headstart.targets.labels import classes_text
 from headstart.targets.rules import Cells
 
-IMBALANCED = 3  # times as many pixels in the largest class as in the smallest
+IMBALANCED = 3  # a hint is given if the largest class has this many times the pixels of the smallest
 
 
 class LabelImageRules:
-    """Targets are label images; the data set reads and checks them."""
+    """Rules for targets that are label images; the data set reads and checks the images."""
 
     from_folders = False
     masks_of = "classes"
@@ -27,22 +27,22 @@ class LabelImageRules:
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return no class names, and zeros in place of targets: the cells of a list are files."""
-        return [], {split: np.zeros(len(of), dtype=np.int64) for split, of in cells.items()}, []
+        """Return no class names and zeros as targets, as the cells of a list are names of files."""
+        return [], {split: np.zeros(len(rows), dtype=np.int64) for split, rows in cells.items()}, []
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
         """Return one stratum, as an image holds several classes."""
         return np.zeros(len(targets), dtype=np.int64), ["all images"]
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
-        """Do nothing: label images are checked as they are read."""
+        """Do nothing, as label images are checked when they are read."""
 
     def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
-        """Return nothing: classes are counted as label images are read."""
+        """Return no sentence, as classes are counted when label images are read."""
         return []
 
     def describe(self, targets: Any, class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the classes, and their shares of the pixels."""
+        """Return the classes as text, and lines on their shares of the training pixels."""
         counts = pixel_counts(targets).sum(axis=0)
         few, most = int(counts.argmin()), int(counts.argmax())
         shares, pixels = counts / max(1, counts.sum()), sum(file.width * file.height for file in targets.files)
@@ -56,10 +56,10 @@ class LabelImageRules:
         return classes_text(class_names), lines
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return the start of the hash of a mask; nothing before masks are read."""
+        """Return the first digits of the hash of a mask; "" if masks are not read yet."""
         return f"mask {target[:8]}" if isinstance(target, str) else ""
 
 
 def pixel_counts(targets: Any) -> NDArray[np.int64]:
-    """Return the pixels of each class in each mask, (N, classes)."""
+    """Return the number of pixels of each class in each mask, (N, classes)."""
     return np.array([file.counts for file in targets.files], dtype=np.int64).reshape(len(targets), -1)

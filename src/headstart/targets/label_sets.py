@@ -1,4 +1,4 @@
-"""Read, check and describe targets that are several labels an image."""
+"""Read, check and describe targets that are several labels per image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from headstart.inputs.found import images_text
 from headstart.targets.labels import NAMED, SEVERAL, suspicious_labels
 from headstart.targets.rules import Cells
 
-BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}  # what a column of one label holds
+BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}  # cells in the column of a label
 
 
 def labels_of(cell: str) -> list[str]:
-    """Return the labels in a cell, separated by ``;`` or ``|``, or a JSON list of texts. Raises ValueError."""
+    """Return the labels in a cell, which are separated by ``;`` or ``|``, or a JSON list. Raises ValueError."""
     if not cell.startswith("["):
         return [label for label in SEVERAL.split(cell.strip()) if label]
     try:
@@ -39,7 +39,7 @@ def labels_cell(labels: Sequence[str]) -> str:
 
 
 class LabelSets:
-    """Targets are 0 or 1 for each of K labels, float32 (N, K); class names are the labels."""
+    """Rules for targets that are 0 or 1 for each of K labels, float32 (N, K); the class names are the labels."""
 
     from_folders = False
     masks_of = ""
@@ -52,14 +52,15 @@ class LabelSets:
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return the labels, the targets, and warnings, from columns ``names`` of 0 and 1, or one cell of labels.
+        """Return the labels, the targets of each split, and warnings.
 
-        Raises DataError for a cell that is neither, and for a label that train lacks.
+        A row has 0 or 1 in each of the columns ``names``, or one cell with labels if there are no names. Raises
+        DataError for another cell, and for a label that train lacks.
         """
         if names:
             return list(names), {split: _binary(rows, names, place) for split, rows in cells.items()}, []
         sets = {split: [_labels(cell, place) for (cell,) in rows] for split, rows in cells.items()}
-        counts = Counter(label for of in sets.values() for labels in of for label in set(labels))
+        counts = Counter(label for rows in sets.values() for labels in rows for label in set(labels))
         if not counts:
             raise DataError(f"No image of '{place}' has a label; task=multilabel needs some.")
         commas = sum("," in label for label in counts)
@@ -67,15 +68,15 @@ class LabelSets:
             label = next(label for label in counts if "," in label)
             raise DataError(f"Labels of '{place}' such as '{label}' have commas; separate labels with ';'.")
         warnings = suspicious_labels(counts)
-        twice = sum(len(set(labels)) < len(labels) for of in sets.values() for labels in of)
+        twice = sum(len(set(labels)) < len(labels) for rows in sets.values() for labels in rows)
         if twice:
             warnings.append(f"{images_text(twice)} with a label that is named twice; it counts once")
         class_names = sorted({label for labels in sets["train"] for label in labels})
         numbers = {name: number for number, name in enumerate(class_names)}
         targets = {}
-        for split, of in sets.items():
-            targets[split] = np.zeros((len(of), len(class_names)), dtype=np.float32)
-            for row, labels in enumerate(of):
+        for split, rows in sets.items():
+            targets[split] = np.zeros((len(rows), len(class_names)), dtype=np.float32)
+            for row, labels in enumerate(rows):
                 for label in labels:
                     if label not in numbers:
                         raise DataError(f"Label '{label}' of {split} is missing in train.{nearest(label, class_names)}")
@@ -83,15 +84,15 @@ class LabelSets:
         return class_names, targets, warnings
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
-        """Return one stratum: groups of images are split without regard to labels; single images are not split so."""
+        """Return one stratum, for splits by groups of images, which ignore labels; other splits do not use strata."""
         return np.zeros(len(targets), dtype=np.int64), ["all images"]
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
-        """Raise DataError for a label that no training image has, or every one, and for a split without labels."""
+        """Raise DataError for a label that no or every training image has, and for a split without labels."""
         positives = splits["train"].sum(axis=0)
         for label in np.flatnonzero((positives == 0) | (positives == len(splits["train"]))).tolist():
             many = "no image has" if positives[label] == 0 else "every image has"
-            raise DataError(f"In train {many} the label '{class_names[label]}', so there is nothing to learn of it.")
+            raise DataError(f"In train {many} the label '{class_names[label]}', so it cannot be learned.")
         for split, targets in splits.items():
             if len(targets) and not targets.any():
                 raise DataError(f"No {split} image has a label, so there is no average precision.")
@@ -110,7 +111,7 @@ class LabelSets:
         return sentences
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the labels, and how often they occur."""
+        """Return the labels as text, and lines on how often they occur in train."""
         counts = targets.sum(axis=0).astype(int)
         few, most = int(counts.argmin()), int(counts.argmax())
         lines = [
@@ -128,12 +129,12 @@ class LabelSets:
         return f"{len(class_names)} labels ({', '.join(class_names[:NAMED])}{more})", lines
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return the labels of an image."""
+        """Return the labels of an image, separated by ``;`` or as a JSON list."""
         return labels_cell([name for name, has in zip(class_names, np.asarray(target).tolist(), strict=True) if has])
 
 
 def positive_weights(targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Return negatives / positives of each label, (K,), so that both weigh the same in a loss."""
+    """Return negatives / positives of each label, (K,): as weights of the positives, they balance a loss."""
     positives = np.asarray(targets, dtype=np.float64).sum(axis=0)
     return (len(targets) - positives) / np.maximum(positives, 1)
 
@@ -146,7 +147,7 @@ def _labels(cell: str, place: str) -> list[str]:
 
 
 def _binary(rows: Cells, names: Sequence[str], place: str) -> NDArray[np.float32]:
-    """Return rows of cells that are 0 or 1 as numbers."""
+    """Return cells of 0 or 1 as numbers (N, K). Raises DataError for another cell."""
     for row in rows:
         for cell, name in zip(row, names, strict=True):
             if cell.lower() not in BINARY:

@@ -15,14 +15,13 @@ from headstart.inputs.found import images_text
 
 MISSING = frozenset("nan none null nil n/a na #n/a #na <na> nat - -- ? undefined missing".split())
 SEVERAL = re.compile(r"\s*[;|]\s*")  # separates the labels of one image
-COMMA = re.compile(
-    r"\s*[,;|]\s*"
-)  # separates them, too, if there are fewer parts than labels; otherwise commas belong to names
-MOST = 0.5  # fraction of images with several labels that is refused
-MANY_NUMBERS = 4  # different labels with decimals; fewer may be classes, such as doses
-MANY_WHOLE = 10  # different whole numbers, with fewer than two images each on average
+# Commas separate labels, too, if there are fewer different parts than different cells; otherwise they belong to names.
+COMMA = re.compile(r"\s*[,;|]\s*")
+MOST = 0.5  # least fraction of images with several labels that is refused
+MANY_NUMBERS = 4  # different labels with decimals that are refused as numbers; fewer may be classes, such as doses
+MANY_WHOLE = 10  # different whole numbers that are refused if they have fewer than two images each on average
 NAMED = 3  # labels named in a message
-IMBALANCED = 3  # times as many images in the largest class as in the smallest
+IMBALANCED = 3  # classes are imbalanced if the largest has this many times the images of the smallest
 
 
 def suspicious_labels(counts: Mapping[str, int]) -> list[str]:
@@ -54,15 +53,17 @@ def suspicious_labels(counts: Mapping[str, int]) -> list[str]:
 
 
 def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
-    """Raise DataError for several labels per image, or for numbers to predict. ``place`` is the file."""
+    """Raise DataError for several labels per image, and for numbers to predict.
+
+    ``counts`` are the images of each label, and ``place`` is the file.
+    """
     parts = {part for label in counts for part in _labels_in(label, COMMA)}
     between = COMMA if len(parts) < len(counts) else SEVERAL
     several = {label: count for label, count in counts.items() if len(_labels_in(label, between)) > 1}
     if sum(several.values()) >= MOST * max(1, sum(counts.values())):
         raise DataError(
             f"Labels of '{place}' such as '{next(iter(several))}' look like several labels per image, in"
-            f" {sum(several.values())} of {sum(counts.values())} rows, which is not supported yet; give one label per"
-            " row."
+            f" {sum(several.values())} of {sum(counts.values())} rows; use task=multilabel, or give one label per row."
         )
     numbers = [number_of(label) for label in counts]
     several_each = sum(counts.values()) >= 2 * len(counts)
@@ -80,9 +81,9 @@ def refuse_no_classes(counts: Mapping[str, int], place: str) -> None:
 def conflicting_labels(
     splits: Mapping[str, tuple[Sequence[str], NDArray[Any], Sequence[bytes]]], text: Callable[[Any], str]
 ) -> str:
-    """Return a sentence on images with the same content and two labels, in one split or in two; empty if none.
+    """Return a sentence on images with the same content but different labels, in any splits; "" if there are none.
 
-    Each split gives the names, the targets (N,) and the hashes of its images; ``text`` is how a target is shown.
+    Each split gives the names, the targets (N,) and the hashes of its images. ``text`` converts a target to text.
     """
     first: dict[bytes, tuple[str, int]] = {}
     conflicts: dict[bytes, tuple[str, int]] = {}
@@ -134,7 +135,7 @@ def is_imbalanced(targets: Targets, classes: int) -> bool:
 
 
 def _meaning(label: str) -> str:
-    """Return a key equal for all spellings of a label: a number's value, or a word without case and outer signs."""
+    """Return a key that is equal for all spellings of a label: the number, or the word without case and punctuation."""
     number = number_of(label)
     if number is not None:
         return f"number {number!r}"
@@ -144,7 +145,7 @@ def _meaning(label: str) -> str:
 
 
 def _mixed(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the labels that consist of several parts, of which one is also a label."""
+    """Return the labels with several parts, at least one of which is also a label."""
     return {
         label: count
         for label, count in counts.items()
@@ -157,7 +158,7 @@ def _labels_in(label: str, between: re.Pattern[str] = SEVERAL) -> list[str]:
 
 
 def number_of(label: str) -> float | None:
-    """Return the number that a label is, with a decimal point or comma, or None for another label."""
+    """Return the number in a label, with a decimal point or comma; None if the label is no number."""
     if not re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", label.strip().lower()):
         return None
     return float(label.replace(",", "."))

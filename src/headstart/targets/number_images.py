@@ -1,4 +1,4 @@
-"""How images of numbers (a number for each pixel) are described and split: the numbers are read with their files."""
+"""Describe and split targets that are images of numbers, a number for each pixel; ``masks`` reads their files."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +8,13 @@ from headstart.targets.label_images import LabelImageRules
 
 
 class NumberImageRules(LabelImageRules):
-    """Targets are images of numbers; the data set reads and checks them."""
+    """Rules for targets that are images of numbers; the data set reads and checks the images."""
 
     masks_of = "numbers"
     balances: Collection[str] = ("none",)
 
     def describe(self, targets: Any, class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the range and the spread of the numbers, and the share of pixels without one."""
+        """Return a phrase, and a line on the training numbers: range, mean, deviation, and pixels without a number."""
         found = statistics_of(targets)
         pixels = sum(file.width * file.height for file in targets.files)
         line = (
@@ -25,7 +25,7 @@ class NumberImageRules(LabelImageRules):
 
 
 def statistics_of(targets: Any) -> Mapping[str, float]:
-    """Return count, mean, deviation, low and high of the numbers in all files of a split."""
+    """Return count, mean, deviation, lowest ("low") and highest ("high") of the numbers in all files of a split."""
     files = targets.files
     count, total, squares = (sum(getattr(file, name) for file in files) for name in ("count", "total", "squares"))
     mean = total / count

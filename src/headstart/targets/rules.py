@@ -1,4 +1,4 @@
-"""How targets of each kind are read, checked, split evenly and described."""
+"""Define how targets are read, checked, split evenly and described; the rules for classes and for numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -20,21 +20,21 @@ from headstart.targets.labels import (
 
 Cells = Sequence[Sequence[str]]  # the cells of each row
 
-LARGEST = 1e38  # of a number; networks compute in 32 bits
+LARGEST = 1e38  # numbers must be smaller, as networks compute in 32 bits
 MOST_STRATA = 5  # ranges of numbers that splits hold in equal shares
-LEAST_IN_STRATUM = 10  # images; with fewer in all, there are fewer ranges
+LEAST_IN_STRATUM = 10  # images in a range; with few images, there are fewer ranges
 
 
 class TargetRules(Protocol):
-    """What a data set needs to know of the kind of its targets."""
+    """How a data set reads, checks, splits and describes targets of a kind."""
 
     from_folders: bool  # whether folders of classes give such targets
-    masks_of: str  # what masks hold where these are the targets: "classes" or "numbers"; empty for other targets
-    columns: str  # what the columns are that dataset.targets names, as in "numbers"; empty if it names none
-    label_columns: Sequence[str]  # where dataset.label_column is not set, the first of these that a list has
+    masks_of: str  # content of masks, "classes" or "numbers"; "" if targets are no masks
+    columns: str  # content of the columns that dataset.targets names, such as "numbers"; "" if it may not be set
+    label_columns: Sequence[str]  # default names of the column of labels: the first one in the list is read
     may_be_empty: bool  # whether a list may have empty cells
     several_labels: bool  # whether targets are 0 or 1 for each label, (N, K)
-    balances: Collection[str]  # values of dataset.balance that make sense
+    balances: Collection[str]  # valid values of dataset.balance
 
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
@@ -45,23 +45,23 @@ class TargetRules(Protocol):
         """
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
-        """Return the stratum of each target, int64 (N,), and the names of the strata: splits hold them evenly."""
+        """Return the stratum of each target, int64 (N,), and their names; each split gets its share of each stratum."""
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
         """Raise DataError for targets that cannot be trained on."""
 
     def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
-        """Return a sentence for each split that lacks classes."""
+        """Return a sentence for each split that lacks classes or labels."""
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
         """Return a phrase for the targets of the training images, and further lines about them."""
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return a target as people read it, which also counts as the label in hashes."""
+        """Return a target as text, for messages and for the hash of the data."""
 
 
 class ClassTargets:
-    """Targets are indices of classes, int64 (N,)."""
+    """Rules for targets that are indices of classes, int64 (N,)."""
 
     from_folders = True
     masks_of = ""
@@ -74,27 +74,32 @@ class ClassTargets:
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return the labels of train, sorted, as class names. Raises DataError for a label that train lacks."""
-        labels = {split: [label for (label,) in of] for split, of in cells.items()}
+        """Return class names, targets and warnings; the class names are the labels of train, sorted.
+
+        Raises DataError for a label that train lacks.
+        """
+        labels = {split: [label for (label,) in rows] for split, rows in cells.items()}
         counts: dict[str, int] = {}
-        for label in (label for of in labels.values() for label in of):
+        for label in (label for found in labels.values() for label in found):
             counts[label] = counts.get(label, 0) + 1
         refuse_no_classes(counts, place)
         class_names = sorted(set(labels["train"]))
         numbers = {name: number for number, name in enumerate(class_names)}
-        for split, of in labels.items():
-            for label in of:
+        for split, found in labels.items():
+            for label in found:
                 if label not in numbers:
                     raise DataError(f"Class '{label}' of {split} is missing in train.{nearest(label, class_names)}")
-        targets = {split: np.array([numbers[label] for label in of], dtype=np.int64) for split, of in labels.items()}
+        targets = {
+            split: np.array([numbers[label] for label in found], dtype=np.int64) for split, found in labels.items()
+        }
         return class_names, targets, suspicious_labels(counts)
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
-        """Return the classes themselves."""
+        """Return the targets and the class names, as each class is a stratum."""
         return targets, list(class_names)
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
-        """Raise DataError unless there are two classes and each has a training image."""
+        """Raise DataError unless there are at least two classes and each has a training image."""
         if len(class_names) < 2:
             raise DataError(f"There is only the class '{class_names[0]}'; classification needs at least two.")
         counts = np.bincount(splits["train"], minlength=len(class_names))
@@ -110,7 +115,7 @@ class ClassTargets:
         return absent_classes(splits, class_names)
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the classes, and their sizes."""
+        """Return the classes as text, and lines on their numbers of training images."""
         lines = [sizes_text(class_names, targets)]
         if is_imbalanced(targets, len(class_names)) and balance == "none":
             lines.append("classes differ in size: dataset.balance=loss lets each count the same")
@@ -122,7 +127,10 @@ class ClassTargets:
 
 
 class NumberTargets:
-    """Targets are K numbers, float64 (N, K); class names are the names of their columns, none for a single label."""
+    """Rules for targets that are K numbers, float64 (N, K); the class names are those of their columns.
+
+    There is no class name if a single number is in the label column.
+    """
 
     from_folders = False
     masks_of = ""
@@ -135,7 +143,10 @@ class NumberTargets:
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
     ) -> tuple[list[str], dict[str, NDArray[Any]], list[str]]:
-        """Return the names, and the cells as numbers. Raises DataError for a cell that is no number, or too large."""
+        """Return the names, the cells as numbers, and no warning.
+
+        Raises DataError for a cell that is no number or a too large one.
+        """
         targets = {}
         for split, rows in cells.items():
             values = np.array([[number_of(cell) for cell in row] for row in rows], dtype=np.float64)  # NaN for None
@@ -151,45 +162,45 @@ class NumberTargets:
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
         """Return up to five ranges of numbers with equally many images; equal numbers are in one range.
 
-        The ranges of several targets are those of their first principal component, after standardisation.
+        For several targets, these are ranges of the first principal component of the standardised targets.
         """
-        values, what = targets[:, 0], ""
+        values, prefix = targets[:, 0], ""
         if targets.shape[1] > 1:
             spread = targets.std(axis=0)
             standard = (targets - targets.mean(axis=0)) / np.where(spread > 0, spread, 1)
             _, _, axes = np.linalg.svd(standard, full_matrices=False)
             axis = axes[0] * np.sign(axes[0, np.abs(axes[0]).argmax()])
-            values, what = np.round(standard @ axis, 9), "component "
+            values, prefix = np.round(standard @ axis, 9), "component "
         count = max(1, min(MOST_STRATA, len(values) // LEAST_IN_STRATUM))
         edges = np.quantile(values, np.arange(1, count) / count)
         _, strata = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
         parts = [values[strata == one] for one in np.unique(strata)]
-        return strata.astype(np.int64), [f"{what}{part.min():g} to {part.max():g}" for part in parts]
+        return strata.astype(np.int64), [f"{prefix}{part.min():g} to {part.max():g}" for part in parts]
 
     def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
-        """Raise DataError where all images of a split have the same number."""
+        """Raise DataError if all images of a split have the same number."""
         for split, targets in splits.items():
             for column in np.flatnonzero((targets == targets[:1]).all(axis=0)).tolist() if len(targets) else []:
-                of = f" in column '{class_names[column]}'" if class_names else ""
+                where = f" in column '{class_names[column]}'" if class_names else ""
                 why = "; there is nothing to learn from them" if split == "train" else ", so R² does not exist"
                 name = "training" if split == "train" else split
-                raise DataError(f"All {name} images have the number {targets[0, column]:g}{of}{why}.")
+                raise DataError(f"All {name} images have the number {targets[0, column]:g}{where}{why}.")
 
     def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
-        """Return nothing: there are no classes."""
+        """Return no sentence, as there are no classes."""
         return []
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the range of the numbers, and their mean and deviation."""
+        """Return the range or the names of the numbers, and a line on mean and deviation of each in train."""
         lines = []
         for column, name in enumerate(class_names or ["numbers"]):
-            of = targets[:, column]
-            span = f"{of.min():.4g} to {of.max():.4g}, " if class_names else ""
-            lines.append(f"{name} in train: {span}mean {of.mean():.4g}, deviation {of.std():.4g}")
+            numbers = targets[:, column]
+            span = f"{numbers.min():.4g} to {numbers.max():.4g}, " if class_names else ""
+            lines.append(f"{name} in train: {span}mean {numbers.mean():.4g}, deviation {numbers.std():.4g}")
         if class_names:
             return f"{len(class_names)} number{'s' * (len(class_names) > 1)} ({', '.join(class_names)})", lines
         return f"numbers from {targets.min():.4g} to {targets.max():.4g}", lines
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return the numbers, exactly."""
+        """Return the numbers with all digits, separated by commas."""
         return ", ".join(repr(number) for number in np.atleast_1d(target).tolist())

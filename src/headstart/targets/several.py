@@ -24,17 +24,17 @@ def names_of(part: str, class_names: Sequence[str]) -> list[str]:
 
 
 class SeveralTargets:
-    """Targets are the columns of all outputs, float64 (N, columns), in which a class is one column with its index.
+    """Rules for targets that are the columns of all outputs, float64 (N, columns); a class is a column of its index.
 
-    Class names are those of all outputs, each after the name of its output: species/ant, box/x. Splits hold the strata
-    of the primary output evenly, or of the first output that has strata: several labels an image have none.
+    The class names are those of all outputs, each after the name of its output: species/ant, box/x. Splits are even in
+    the strata of the primary output. If it has several labels per image, and so no strata, the next output counts.
     """
 
     from_folders = False
     masks_of = ""
     columns = ""
     label_columns: Sequence[str] = ()
-    may_be_empty = True  # but for ``needed_columns``
+    may_be_empty = True  # except in ``needed_columns``
     several_labels = False
     balances: Collection[str] = ("none",)
 
@@ -48,7 +48,7 @@ class SeveralTargets:
 
     @property
     def needed_columns(self) -> set[str]:
-        """Return the columns of which no cell may be empty."""
+        """Return the columns that may have no empty cell."""
         return {
             column
             for name, part in self.settings.items()
@@ -57,20 +57,20 @@ class SeveralTargets:
         }
 
     def width(self, name: str, class_names: Sequence[str]) -> int:
-        """Return the number of columns of the targets of an output."""
+        """Return the number of columns of an output in the targets."""
         return 1 if self.settings[name].kind == "classification" else len(names_of(name, class_names))
 
     def part(self, name: str, targets: NDArray[Any], class_names: Sequence[str]) -> NDArray[Any]:
-        """Return the targets of one output as its kind has them, from targets (N, columns)."""
+        """Return the targets of one output, in the format of its kind, from targets (N, columns)."""
         start = 0
         for other in self.settings:
             if other == name:
                 break
             start += self.width(other, class_names)
-        of = targets[..., start : start + self.width(name, class_names)]
+        own = targets[..., start : start + self.width(name, class_names)]
         if self.settings[name].kind == "classification":
-            return of[..., 0].astype(np.int64)
-        return of.astype(np.float32) if self.settings[name].kind == "multilabel" else of
+            return own[..., 0].astype(np.int64)
+        return own.astype(np.float32) if self.settings[name].kind == "multilabel" else own
 
     def read(
         self, cells: Mapping[str, Cells], names: Sequence[str], place: str
@@ -88,13 +88,13 @@ class SeveralTargets:
                 found, targets, notes = self.rules[name].read(own, keep, place)
             class_names += [f"{name}{SEPARATOR}{one}" for one in found]
             warnings += [f"output '{name}': {note}" for note in notes]
-            for split, of in targets.items():
-                columns[split].append(of.reshape(len(of), -1).astype(np.float64))
+            for split, values in targets.items():
+                columns[split].append(values.reshape(len(values), -1).astype(np.float64))
             start = end
-        return class_names, {split: np.concatenate(of, axis=1) for split, of in columns.items()}, warnings
+        return class_names, {split: np.concatenate(parts, axis=1) for split, parts in columns.items()}, warnings
 
     def strata(self, targets: NDArray[Any], class_names: Sequence[str]) -> tuple[Targets, list[str]]:
-        """Return the strata of the primary output, or of the first one that has any."""
+        """Return the strata of the primary output or, if it has none, of the first output that has strata."""
         order = sorted(self.rules, key=lambda name: name != self.primary)
         chosen = next((name for name in order if not self.rules[name].several_labels), self.primary)
         return self.rules[chosen].strata(self.part(chosen, targets, class_names), names_of(chosen, class_names))
@@ -114,7 +114,7 @@ class SeveralTargets:
         ]
 
     def describe(self, targets: NDArray[Any], class_names: Sequence[str], balance: str) -> tuple[str, list[str]]:
-        """Return the outputs, and the lines about each."""
+        """Return the outputs as text, and lines about each."""
         phrases, lines = [], []
         for name, rules in self.rules.items():
             phrase, more = rules.describe(self.part(name, targets, class_names), names_of(name, class_names), balance)
@@ -123,7 +123,7 @@ class SeveralTargets:
         return f"{len(phrases)} output{'s' * (len(phrases) > 1)} ({'; '.join(phrases)})", lines
 
     def text(self, target: Any, class_names: Sequence[str]) -> str:
-        """Return the targets of all outputs."""
+        """Return the targets of all outputs as text."""
         return "; ".join(
             f"{name}: {rules.text(self.part(name, np.atleast_1d(target), class_names), names_of(name, class_names))}"
             for name, rules in self.rules.items()
@@ -137,7 +137,7 @@ class SeveralTargets:
 
 @contextmanager
 def _named(part: str) -> Iterator[None]:
-    """Put the name of an output before what is wrong with its targets."""
+    """Put the name of an output before the message of a DataError."""
     try:
         yield
     except DataError as error:

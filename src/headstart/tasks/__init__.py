@@ -1,4 +1,4 @@
-"""Tasks: head, loss and metrics for one kind of target."""
+"""Define tasks: head, loss and metrics for each kind of target."""
 
 from headstart.tasks.classification import Classification
 from headstart.tasks.dense_heads import DenseHead, UpconvHead

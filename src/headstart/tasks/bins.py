@@ -1,4 +1,4 @@
-"""Predict a number as the mean of a distribution over ranges of it."""
+"""Predict a number as the mean of a distribution over ranges of the number."""
 
 import math
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from headstart.precision import at_least_single
 
-SMOOTHING = 0.75  # deviation of a target's Gaussian, in widths of a bin, as in the paper
+SMOOTHING = 0.75  # deviation of the Gaussian around a target, in widths of a bin, as in the papers
 
 
 class NumberBins(nn.Module):
     """Output layers that give a distribution over B bins for each of K numbers, and its mean.
 
-    The bins have equal width. They span the training numbers and one width beyond. The loss is the cross-entropy with
-    a Gaussian around the target, HL-Gauss (Imani & White 2018, arXiv:1806.04613; Farebrother et al. 2024,
-    arXiv:2403.03950).
+    The bins have equal width. They span the range of the training numbers, and one more bin on each side. The loss is
+    the cross-entropy with a Gaussian around the target, HL-Gauss (Imani & White 2018, arXiv:1806.04613; Farebrother et
+    al. 2024, arXiv:2403.03950).
     """
 
     edges: Tensor
@@ -34,7 +34,7 @@ class NumberBins(nn.Module):
 
 
 def bin_edges(low: Tensor, high: Tensor, bins: int) -> Tensor:
-    """Return the edges (K, bins + 1) of bins of equal width, of which the inner ones span ``low`` to ``high``, (K,)."""
+    """Return the edges (K, bins + 1) of bins of equal width; all but the outer two span ``low`` to ``high``, (K,)."""
     width = (high - low) / max(bins - 2, 1)
     first, last = low - width, high + width
     return first[:, None] + (last - first)[:, None] * torch.linspace(0, 1, bins + 1, dtype=low.dtype)

@@ -1,4 +1,4 @@
-"""Classify images, with one label per image: head, cross-entropy, accuracy."""
+"""Classify images, with one class per image: head, cross-entropy, accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from headstart.tasks.heads import LinearHead, start_from_class_means
 
 
 class Classification:
-    """One label per image. Every method accepts hard targets (N,) and soft targets (N, classes).
+    """One class per image. Targets are classes (N,); ``loss`` and ``tally`` also accept soft targets (N, classes).
 
     ``class_weights``, (classes,) with mean 1 over training images, weigh only the training loss.
     """
@@ -52,12 +52,12 @@ class Classification:
 
     @property
     def balanced(self) -> bool:
-        """Return whether all classes have equal total weight in training, for any numbers of images."""
+        """Return whether weights give all classes the same total weight in training."""
         return self.class_weights is not None
 
     @property
     def linear(self) -> bool:
-        """Return whether a linear head gives the logits themselves: it does."""
+        """Return True, as a linear head gives the logits themselves."""
         return True
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
@@ -65,26 +65,27 @@ class Classification:
         return self.head.make(feature_dim, self.width, seed)
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return labels (N,) as one-hot floats (N, classes)."""
+        """Return classes (N,) as one-hot float32 (N, classes)."""
         return F.one_hot(targets, self.num_classes).to(torch.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean cross-entropy in nats, in float32 or wider; with ``training``, smooth labels, weigh classes.
+        """Return the mean cross-entropy in nats, in float32 or wider.
 
-        The weighted loss is the mean over images of ``-sum_c w_c t_c log p_c``, with (mixed, smoothed) targets t. It
-        is linear in the targets and does not depend on which classes share a batch.
+        Labels are smoothed and classes are weighted only in ``training``. The weighted loss is the mean over images of
+        ``-sum_c w_c t_c log p_c``, with (mixed, smoothed) targets t. It is linear in the targets and does not depend on
+        the other images of the batch.
         """
         logits = at_least_single(outputs)
         targets = targets.to(logits.dtype) if targets.is_floating_point() else targets
         smoothing = self.label_smoothing if training else 0.0
         if not training or self.class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        # Given labels, PyTorch divides by the batch's sum of weights; given probabilities, by the number of images.
+        # PyTorch divides by the batch's sum of weights for class indices, by the number of images for probabilities.
         soft = self.soft(targets).to(logits.dtype) if targets.ndim == 1 else targets
         return F.cross_entropy(logits, soft, weight=self.class_weights.to(logits), label_smoothing=smoothing)
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 for a right prediction and 0 for a wrong one; for soft targets, that of the predicted class."""
+        """Return 1 or 0, (N, 1), for a right or wrong prediction; soft targets give the predicted class's share."""
         predicted = outputs.argmax(dim=1, keepdim=True)
         hits = targets.gather(1, predicted) if targets.ndim == 2 else predicted == targets[:, None]
         return hits.to(torch.float32)
@@ -94,7 +95,7 @@ class Classification:
         return float(tallies.double().sum()) / len(tallies)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss and accuracy in float64."""
+        """Return loss and accuracy, computed in float64."""
         return score_classes(outputs, targets)
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
@@ -128,5 +129,5 @@ class Classification:
         return balanced_weights(targets, self.num_classes) if self.balanced else None
 
     def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
-        """Return a softmax regression on features, with the L2 strength that is best on validation."""
+        """Return a logistic regression on features, with the L2 strength that is best on validation."""
         return fit_probe_once(train, validation, self, strengths or STRENGTHS)

@@ -1,4 +1,4 @@
-"""Make output layers that give a value for each pixel: linear on joined stages, or a decoder with skip connections."""
+"""Make output layers that give values for each pixel: a linear layer on joined stages, or a decoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +16,17 @@ GROUP = 8  # channels of each group of GroupNorm
 
 
 class PixelLayers(nn.Module):
-    """Output layers that take a row of maps an image, as ``MapRows`` lays them out."""
+    """Output layers whose input is one row per image, which holds the maps of all stages as ``MapRows`` lays them out.
+
+    ``maps`` are the shapes (C, H, W) of the maps, one for each stage. ``size`` is the side of the outputs in pixels.
+    """
 
     def __init__(self, maps: Sequence[tuple[int, int, int]], size: int) -> None:
         super().__init__()
         self.maps, self.size = list(maps), size
 
     def split(self, rows: Tensor) -> list[Tensor]:
-        """Return maps (N, C, H, W), one a stage, from rows (N, D)."""
+        """Return the maps (N, C, H, W) of each stage from rows (N, D)."""
         parts = rows.split([channels * height * width for channels, height, width in self.maps], dim=1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.maps, strict=True)]
 
@@ -32,15 +35,15 @@ class PixelLayers(nn.Module):
         return resized(self.coarse(self.split(rows)), self.size)
 
     def coarse(self, maps: list[Tensor]) -> Tensor:
-        """Return outputs (N, K, H, W) at the finest of the maps."""
+        """Return outputs (N, K, H, W) of the size of the finest map."""
         raise NotImplementedError
 
 
 class DenseLinear(LinearLayer):
-    """One linear layer on the channels of all stages, enlarged to the finest map; then enlarged to the image.
+    """A linear layer on the channels of all stages, enlarged to the finest map. Outputs have the size of the image.
 
-    Enlarging (bilinear) and a linear layer on the channels commute, so each stage is weighed first, at its own size.
-    ``weight`` is (K, channels of all stages), as for joined maps.
+    Bilinear enlargement and a linear layer on channels commute. So each stage is multiplied by its weights at its own
+    size, and then enlarged. ``weight`` is (K, channels of all stages).
     """
 
     def __init__(self, maps: Sequence[tuple[int, int, int]], size: int, width: int, dropout: float = 0.0) -> None:
@@ -52,7 +55,7 @@ class DenseLinear(LinearLayer):
         return resized(self.coarse(self.rows.split(rows)), self.rows.size)
 
     def coarse(self, maps: list[Tensor]) -> Tensor:
-        """Return outputs (N, K, H, W) at the finest of the maps."""
+        """Return outputs (N, K, H, W) of the size of the finest map."""
         finest = max(x.shape[-1] for x in maps)
         total = self.bias[:, None, None]
         weights = self.weight.split([x.shape[1] for x in maps], dim=1)
@@ -63,9 +66,9 @@ class DenseLinear(LinearLayer):
 
 
 class UpconvLayers(PixelLayers):
-    """Enlarge the coarsest map step by step and join each finer stage: convolution, GroupNorm, ReLU.
+    """A decoder that starts with the coarsest map. Each step enlarges it, joins the next finer stage and convolves.
 
-    GroupNorm has no statistics of batches, which are small here, so training, evaluation and a batch in parts agree.
+    Each convolution has GroupNorm and ReLU. GroupNorm does not depend on the batch, which is small here.
     """
 
     def __init__(self, maps: Sequence[tuple[int, int, int]], size: int, outputs: int, width: int) -> None:
@@ -83,7 +86,7 @@ class UpconvLayers(PixelLayers):
         self.output = nn.Conv2d(width, outputs, 1)
 
     def coarse(self, maps: list[Tensor]) -> Tensor:
-        """Return outputs (N, K, H, W) at the finest of the maps."""
+        """Return outputs (N, K, H, W) of the size of the finest map."""
         x = None
         for number, lateral, block in zip(self.order, self.lateral, self.blocks, strict=True):
             skip = lateral(maps[number])
@@ -93,23 +96,23 @@ class UpconvLayers(PixelLayers):
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """Return maps (N, C, H, W) as (N, C, side, side), bilinear."""
+    """Return maps (N, C, H, W) resized to (N, C, side, side) by bilinear interpolation."""
     return x if x.shape[-1] == side else F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
 
 
 class DenseHead(LinearHead):
-    """Settings of a linear layer on the joined maps of several stages, with an output for each pixel."""
+    """Settings of a linear layer on the joined maps of several stages, with outputs for each pixel."""
 
     by_pixel = True
     inits: tuple[str, ...] = ("default", "zeros", "gaussian")
 
     def __init__(self, stages: Sequence[str] | None = None, dropout: float = 0.0, init: str = "default") -> None:
         super().__init__(stages=stages, dropout=dropout, init=init)
-        self.maps: list[tuple[int, int, int]] = []  # of the backbone that was read last
-        self.size = 0
+        self.maps: list[tuple[int, int, int]] = []  # shapes (C, H, W) of the maps; ``read`` sets them
+        self.size = 0  # side of the image in pixels; ``read`` sets it
 
     def read(self, backbone: Backbone) -> Backbone:
-        """Return the backbone with the maps of this head's stages in rows, and remember their shapes."""
+        """Return the backbone with outputs that are the maps of this head's stages in rows; keep the maps' shapes."""
         read = read_maps(backbone, self.stages)
         assert isinstance(read.pool, MapRows)
         self.maps = [shape for shape in read.pool.maps if shape is not None]
@@ -123,7 +126,7 @@ class DenseHead(LinearHead):
 class UpconvHead(DenseHead):
     """Settings of a light decoder with skip connections (after Ronneberger et al. 2015, arXiv:1505.04597).
 
-    ``width`` is the number of channels of each step.
+    ``width`` is the number of channels in each step.
     """
 
     kind = "upconv"
@@ -141,13 +144,13 @@ class UpconvHead(DenseHead):
 
 
 def dense_head(head: LinearHead | None, task: str) -> DenseHead:
-    """Return the settings of a head with an output for each pixel. Raises ConfigError for those of other heads."""
+    """Return the settings of a head with outputs for each pixel. Raises ConfigError for a head without."""
     if head is None:
         return DenseHead()
     if isinstance(head, DenseHead):
         return head
     if head.kind != "linear":
-        raise ConfigError(f"head={head.kind} has one output an image: task={task} needs head=linear or head=upconv.")
+        raise ConfigError(f"head={head.kind} has one output per image: task={task} needs head=linear or head=upconv.")
     if head.pooling is not None:
         raise ConfigError(f"head.pooling={head.pooling}: task={task} reads maps without pooling; leave it null.")
     if head.init == "class_means":
@@ -156,6 +159,6 @@ def dense_head(head: LinearHead | None, task: str) -> DenseHead:
 
 
 def check_head_of_images(head: Any, task: str) -> None:
-    """Raise ConfigError for a head with an output for each pixel where a task has one an image."""
+    """Raise ConfigError for a head with outputs for each pixel, as ``task`` needs outputs for whole images."""
     if getattr(head, "by_pixel", False):
         raise ConfigError(f"head={head.kind} has an output for each pixel: use it with task=segmentation, not {task}.")

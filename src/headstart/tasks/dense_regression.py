@@ -1,4 +1,4 @@
-"""Give a number to each pixel, such as depth: a dense head in the unit of the targets, squared error, R²."""
+"""Predict a number for each pixel, such as depth: a dense head in the unit of the targets, squared error, R²."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from headstart.tasks.pixel_probe import RIDGE, fit_pixels
 
 
 class DenseRegression:
-    """A number for each pixel; NaN in targets is no number.
+    """A number for each pixel; a pixel with NaN in the targets has no number.
 
     Outputs are (N, 1, S, S); targets are (N, S, S). ``mean`` and ``deviation`` are those of the training pixels. The
     output layer learns standardised numbers, which a fixed layer converts to the unit of the targets. ``loss`` is
@@ -44,7 +44,8 @@ class DenseRegression:
         if loss not in self.losses:
             raise ConfigError(f"task.loss={loss}: task=dense_regression has {', '.join(self.losses)}.")
         self.head: LinearHead = dense_head(head, self.kind)
-        self.mean, self.deviation = (torch.tensor(of, dtype=torch.float64) for of in (mean, deviation or 1.0))
+        self.mean = torch.tensor(mean, dtype=torch.float64)
+        self.deviation = torch.tensor(deviation or 1.0, dtype=torch.float64)
         self.loss_name = loss
 
     @classmethod
@@ -54,19 +55,19 @@ class DenseRegression:
         return {name: found[name] for name in ("mean", "deviation")}
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, from rows of maps (N, D) to numbers (N, 1, S, S)."""
+        """Return new output layers, from rows of maps (N, D) to numbers (N, 1, S, S); only the seed determines them."""
         return Rescaled(self.head.make(feature_dim, self.width, seed), self.mean.float(), self.deviation.float())
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return the numbers as float32; a mixed pixel has none if one of its two has none."""
+        """Return the numbers as float32; NaN stays, so a pixel mixed with NaN has no number."""
         return targets.to(torch.float32)
 
     def has_target(self, targets: Tensor) -> Tensor:
-        """Return which pixels have a number."""
+        """Return which pixels have a number, boolean of the shape of ``targets``."""
         return ~targets.isnan()
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss over pixels with a number, of errors in deviations of the training pixels; 0 without."""
+        """Return the mean loss of standardised errors over the pixels with a number; 0 if there is none."""
         known = self.has_target(targets)
         error = (at_least_single(outputs)[:, 0] - targets)[known] / self.deviation.to(outputs.device)
         error = error.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -74,15 +75,16 @@ class DenseRegression:
         return loss / known.sum().clamp(min=1)
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sums of ``pixel_errors`` for each image, of standardised numbers, (N, 5)."""
+        """Return the tally of each image, (N, 5), of standardised numbers; see ``pixel_errors``."""
         known = self.has_target(targets)
+        mean, deviation = self.mean.to(outputs.device), self.deviation.to(outputs.device)
         true, found = (
-            torch.where(known, (of.double() - self.mean.to(of.device)) / self.deviation.to(of.device), 0.0).flatten(1)
-            for of in (targets, outputs[:, 0])
+            torch.where(known, (numbers.double() - mean) / deviation, 0.0).flatten(1)
+            for numbers in (targets, outputs[:, 0])
         )
         error = found - true
-        sums = [known.flatten(1).double(), true, true**2, error**2, error.abs()]
-        return torch.stack([of.sum(dim=1) for of in sums], dim=1)
+        terms = [known.flatten(1).double(), true, true**2, error**2, error.abs()]
+        return torch.stack([term.sum(dim=1) for term in terms], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
         """Return R² over all pixels, from the tallies (N, 5)."""
@@ -94,18 +96,18 @@ class DenseRegression:
         return {"loss": float(self.loss(outputs, targets)), self.primary: self.primary_of(self.tally(outputs, targets))}
 
     def kept(self, outputs: Tensor) -> Tensor:
-        """Return the numbers (N, S, S) in single precision."""
+        """Return the numbers to keep until the end of a run, float32 (N, S, S)."""
         return outputs[:, 0].float()
 
     def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
-        """Return R² of kept numbers."""
+        """Return R² of kept numbers (N, S, S), against targets that are read by index."""
         return {self.primary: r_squared_of(error_tallies(kept.numpy(), targets))}
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Do nothing, as no start of this head needs features."""
+        """Do nothing, as no ``head.init`` of this task needs features."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return the numbers of pixels (P,), float64 (P, 1)."""
+        """Return the numbers of P pixels, (P,), as float64 (P, 1)."""
         return targets.double()[:, None]
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
@@ -125,6 +127,9 @@ class DenseRegression:
         loss: str = RIDGE,
         head: nn.Module | None = None,
     ) -> Probe:
-        """Return a ridge regression on joined maps, with the L2 strength that is best on validation."""
+        """Return a ridge regression on joined maps, with the L2 strength that is best on validation.
+
+        ``head`` is used to compute outputs; its weights change. None makes a new one.
+        """
         head = head or self.make_head(train.values.shape[1], 0).to(train.values.device)
         return fit_pixels(self, head, train, validation, strengths or STRENGTHS, on_row, loss)

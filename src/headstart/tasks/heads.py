@@ -1,4 +1,4 @@
-"""Make new output layers (linear, a small network, cosine): their input and their start."""
+"""Make new output layers (linear, a small network, cosine), choose their input and set their first weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ GAUSSIAN_STD = 0.01
 
 
 class LinearLayer(nn.Linear):
-    """Dropout, then a linear map: features (N, D) to logits (N, classes)."""
+    """Dropout, then a linear map from features (N, D) to logits (N, classes)."""
 
     def __init__(self, feature_dim: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__(feature_dim, classes)
@@ -48,13 +48,14 @@ class CosineLayer(nn.Module):
 class LinearHead:
     """Settings of a linear head and of its input.
 
-    ``stages`` names the stages whose pooled outputs are joined (None: the last). ``pooling`` is None for the backbone's
-    own, or "avg", "max", "avgmax" or "gem" with exponent ``gem_p``. ``init`` is the start of the output layer:
-    "default" (PyTorch's uniform), "zeros", "gaussian" (deviation 0.01), or "class_means" of the training features.
+    ``stages`` names the stages whose pooled outputs are joined; None is the last stage. ``pooling`` is None for the
+    backbone's own pooling, or "avg", "max", "avgmax", or "gem" with exponent ``gem_p``. ``init`` sets the first weights
+    of the output layer: "default" (uniform, as in PyTorch), "zeros", "gaussian" (deviation 0.01), or "class_means" of
+    the training features.
     """
 
     kind = "linear"
-    by_pixel = False  # whether there is an output for each pixel
+    by_pixel = False  # whether the head has outputs for each pixel
     inits: tuple[str, ...] = INITS
 
     def __init__(
@@ -76,7 +77,7 @@ class LinearHead:
         return read_from(backbone, self.stages, self.pooling, self.gem_p)
 
     def make(self, feature_dim: int, classes: int, seed: int) -> nn.Module:
-        """Return the layers, initialised from only the seed; "class_means" is set later, from features."""
+        """Return the layers; only the seed determines their weights. ``start_head`` sets "class_means" later."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("head", seed))
             head = self._layers(feature_dim, classes)
@@ -131,7 +132,7 @@ class CosineHead(LinearHead):
 
 
 class Rescaled(nn.Module):
-    """Output layers that learn standardised targets, then ``mean + deviation * output``."""
+    """Output layers that learn standardised targets; a fixed layer then computes ``mean + deviation * output``."""
 
     mean: Tensor
     deviation: Tensor
@@ -143,15 +144,15 @@ class Rescaled(nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return numbers (N, K) in the unit of the targets, from features (N, D)."""
+        """Return numbers (N, K, ...) in the unit of the targets, from features (N, D)."""
         return self.mean + self.deviation * self.layers(x)
 
 
 class JoinedHeads(nn.Module):
-    """Heads of several outputs side by side; ``widths`` are the numbers of their outputs that are predictions.
+    """The heads of several named outputs. Head i gives ``widths[i]`` predictions, and perhaps values for its loss.
 
-    What a head gives beyond its predictions follows those of all heads. Last are, if they are ``learned``, logarithms
-    of the variances of the outputs, the same for each image, for a loss that weighs by them.
+    The joined columns are the predictions of all heads, then the values for their losses. If the weights of the losses
+    are ``learned``, the last columns are the logarithms of the variances of the outputs, the same for each image.
     """
 
     def __init__(self, heads: Sequence[nn.Module], widths: Sequence[int], learned: bool = False) -> None:
@@ -163,8 +164,8 @@ class JoinedHeads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (N, K) of features (N, D)."""
         each = [head(x) for head in self.heads]
-        mains = [of[:, :width] for of, width in zip(each, self.widths, strict=True)]
-        rests = [of[:, width:] for of, width in zip(each, self.widths, strict=True)]
+        mains = [columns[:, :width] for columns, width in zip(each, self.widths, strict=True)]
+        rests = [columns[:, width:] for columns, width in zip(each, self.widths, strict=True)]
         logs = [] if self.log_variances is None else [self.log_variances.expand(x.shape[0], -1)]
         return torch.cat([*mains, *rests, *logs], dim=1)
 
@@ -186,7 +187,7 @@ def put_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
 
 
 def output_layer(head: nn.Module) -> LinearLayer | CosineLayer:
-    """Return the layer that computes the logits."""
+    """Return the layer of a head that computes the logits."""
     last = head[-1] if isinstance(head, nn.Sequential) else head
     assert isinstance(last, LinearLayer | CosineLayer)
     return last

@@ -1,4 +1,4 @@
-"""Find several labels in an image: a logit for each, binary cross-entropy, mean average precision."""
+"""Predict several labels per image: a logit for each label, binary cross-entropy, mean average precision."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from headstart.tasks.heads import LinearHead
 
 
 class Multilabel:
-    """K labels, of which an image has any number; targets are 0 or 1, float (N, K), or between them for mixed images.
+    """K labels; an image has any number of them. Targets are 0 or 1, float (N, K), or in between for mixed images.
 
     ``pos_weight`` (K,) multiplies the training loss of each label's positives.
     """
@@ -64,7 +64,7 @@ class Multilabel:
         return targets.to(torch.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the binary cross-entropy in nats, averaged over images and labels; with ``training``, weighed."""
+        """Return the binary cross-entropy in nats, averaged over images and labels; weighted only in ``training``."""
         logits = at_least_single(outputs)
         weight = self.pos_weight.to(logits) if training and self.pos_weight is not None else None
         return F.binary_cross_entropy_with_logits(logits, targets.to(logits), pos_weight=weight)
@@ -77,19 +77,19 @@ class Multilabel:
     def primary_of(self, tallies: Tensor) -> float:
         """Return the mean average precision over the labels that occur, from the tallies (N, 2 K).
 
-        A mixed image has the labels of which it has at least a half.
+        A mixed image counts as having a label if its target is at least 0.5.
         """
         tallies = tallies.cpu().double()
         scores, labels = tallies[:, : self.width].sigmoid(), tallies[:, self.width :] >= 0.5
         return mean_average_precision(labels.numpy(), scores.numpy())
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss and mean average precision in float64."""
+        """Return loss and mean average precision, computed in float64."""
         outputs, targets = outputs.detach().cpu().double(), targets.cpu().double()
         return {"loss": float(self.loss(outputs, targets)), self.primary: self.primary_of(self.tally(outputs, targets))}
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the log-odds (N, K) of probabilities averaged over V views, from logits (V, N, K)."""
+        """Return the log-odds (N, K) of the mean probabilities over V views, from logits (V, N, K)."""
         logits = at_least_single(outputs)
         return log_mean(F.logsigmoid(logits)) - log_mean(F.logsigmoid(-logits))
 
@@ -98,12 +98,12 @@ class Multilabel:
         return bernoulli_divergence(outputs)
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Do nothing, as no start of this head needs features."""
+        """Do nothing, as no ``head.init`` of this task needs features."""
 
     def make_neighbours(
         self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
     ) -> NearestNeighbours:
-        """Return a head that gives the log-odds of the share of the nearest training images with each label."""
+        """Return a head that gives, for each label, the log-odds of its share among the nearest training images."""
         return NeighbourMean(values, targets, self.width, neighbours, temperature, odds=True)
 
     def regress_on(self, targets: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Multilabel:
         return min(SCALES, key=lambda scale: float(self.loss(scale * outputs, targets)))
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
-        """Return weights (N, K) that give positives of a label the weight of its negatives, or None if not balanced."""
+        """Return weights (N, K) that balance the positives and negatives of each label; None if not ``balanced``."""
         return label_weights(targets) if self.balanced else None
 
     def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:

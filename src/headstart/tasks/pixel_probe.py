@@ -1,4 +1,4 @@
-"""Fit a linear head with an output for each pixel: on a sample of pixels, chosen on all pixels of validation."""
+"""Fit a linear head with outputs for each pixel to a sample of pixels; choose its strength on all validation pixels."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from headstart.tasks.task import PixelTask
 
 log = logging.getLogger(__name__)
-PIXELS = 2**15  # of each split, at most, that take part in a fit
-AT_ONCE = 8  # images
-RIDGE = "ridge"  # the third loss, beside those of ``LOSSES``
+PIXELS = 2**15  # most pixels of a split in the sample
+AT_ONCE = 8  # images in a batch
+RIDGE = "ridge"  # a further loss, besides those of ``LOSSES``
 Solution = tuple[float, Tensor, Tensor]  # L2 strength, weight (K, D), bias (K,)
 
 
@@ -39,11 +39,11 @@ def fit_pixels(
     on_row: OnRow,
     loss: str = "logistic",
 ) -> Probe:
-    """Fit each strength, strongest first; return the best by the primary metric on validation, then by the loss.
+    """Fit each strength; return the fit with the best primary metric on validation, then the lowest loss.
 
     ``loss`` is "logistic", "hinge" or "ridge" (least squares on one-hot targets, or on numbers). Features are rows of
-    maps (N, D) with targets (N, S, S). The fit takes a fixed sample of at most ``PIXELS`` pixels; scores are those of
-    all pixels. ``head`` is changed.
+    maps (N, D) with targets (N, S, S). The fit uses a fixed sample of at most ``PIXELS`` pixels; scores use all pixels.
+    The weights of ``head`` change. ``on_row`` gets the number, 0 for the strongest, and the scores of each strength.
     """
     rows: list[dict[str, float]] = []
     best: Probe | None = None
@@ -52,7 +52,7 @@ def fit_pixels(
     with ProgressLine(f"{loss} fit", len(strengths), "strengths") as progress:
         for number, (strength, weight, bias) in enumerate(_path(task, sample, strengths, loss)):
             scale = 1.0
-            if held_out is not None:  # the scale of one-hot outputs means nothing to the cross-entropy
+            if held_out is not None:  # least-squares outputs are no logits, so they are scaled
                 scale = task.best_scale(held_out.values @ weight.T + bias, held_out.targets)
             put_linear(head, scale * weight, scale * bias)
             row = {"l2": strength}
@@ -71,7 +71,7 @@ def fit_pixels(
 
 
 def _path(task: "PixelTask", sample: Features, strengths: Sequence[float], loss: str) -> Iterator[Solution]:
-    """Yield the solution of each strength, strongest first."""
+    """Yield the solution of each strength for unscaled features, strongest first."""
     weights = task.weights_of(sample.targets)
     if loss == RIDGE:
         yield from ridge.solve(sample.values, task.regress_on(sample.targets), strengths, weights)
@@ -91,9 +91,10 @@ def _path(task: "PixelTask", sample: Features, strengths: Sequence[float], loss:
 
 @torch.no_grad()
 def pixel_rows(task: "PixelTask", head: nn.Module, features: Features, most: int = PIXELS) -> Features:
-    """Return the joined maps at a fixed sample of pixels with a target, float64 (P, D), and their targets (P,).
+    """Return the channels of all stages at P sampled pixels with a target, float64 (P, D), and their targets (P,).
 
-    The maps are enlarged as ``head`` enlarges its outputs, so that weights of these rows are those of the head.
+    The sample is fixed; each image has the same number of pixels, in all about ``most``. The maps are enlarged as
+    ``head`` enlarges its outputs, so a linear map of these rows gives the weights of the head.
     """
     layers = head.layers if isinstance(head, Rescaled) else head
     assert isinstance(layers, DenseLinear)
@@ -119,7 +120,7 @@ def pixel_rows(task: "PixelTask", head: nn.Module, features: Features, most: int
 
 @torch.no_grad()
 def scores_of(task: "PixelTask", head: nn.Module, features: Features) -> dict[str, float]:
-    """Return the loss and the primary metric of all pixels; batches of images weigh by their pixels with a target."""
+    """Return the loss, a mean over all pixels with a target, and the primary metric."""
     total, pixels, tallies = 0.0, 0, []
     for start in range(0, len(features.values), AT_ONCE):
         part = slice(start, start + AT_ONCE)

@@ -23,9 +23,9 @@ from headstart.tasks.heads import LinearHead, Rescaled
 class Regression:
     """K numbers per image; targets are always (N, K).
 
-    ``mean``, ``deviation``, ``low`` and ``high`` are those of the training targets, a number or K of them. The output
-    layer learns standardised targets, so that usual learning rates work for any unit; a fixed layer converts its output
-    to the unit of the targets. ``loss`` is "mse", "mae" or "huber", of standardised errors, or "bins": the
+    ``mean``, ``deviation``, ``low`` and ``high`` describe the training targets; each is a number or K numbers. The
+    output layer learns standardised targets, so that usual learning rates work for any unit; a fixed layer converts its
+    output to the unit of the targets. ``loss`` is "mse", "mae" or "huber", of standardised errors, or "bins", the
     cross-entropy over ``bins`` ranges of each number (see ``NumberBins``).
     """
 
@@ -50,8 +50,9 @@ class Regression:
         self.head = head or LinearHead()
         if self.head.init == "class_means":
             raise ConfigError("head.init=class_means: task=regression has no classes; use head.init=default.")
-        self.mean, self.deviation = (torch.tensor(of, dtype=torch.float64) for of in (mean, deviation))
-        self.deviation = torch.where(self.deviation > 0, self.deviation, 1.0)  # () or (K,)
+        self.mean = torch.tensor(mean, dtype=torch.float64)  # () or (K,)
+        self.deviation = torch.tensor(deviation, dtype=torch.float64)
+        self.deviation = torch.where(self.deviation > 0, self.deviation, 1.0)
         self.loss_name = loss
         self.numbers = self.width = max(1, self.mean.numel())
         self.edges: Tensor | None = None  # (K, bins + 1)
@@ -63,17 +64,22 @@ class Regression:
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
         """Return mean, deviation and range of the training targets."""
-        of = data.train.targets
-        found = {"mean": of.mean(axis=0), "deviation": of.std(axis=0), "low": of.min(axis=0), "high": of.max(axis=0)}
+        targets = data.train.targets
+        found = {
+            "mean": targets.mean(axis=0),
+            "deviation": targets.std(axis=0),
+            "low": targets.min(axis=0),
+            "high": targets.max(axis=0),
+        }
         return {name: value.tolist() if len(value) > 1 else float(value[0]) for name, value in found.items()}
 
     @property
     def linear(self) -> bool:
-        """Return whether a linear head gives the numbers themselves."""
+        """Return whether a linear head gives the numbers themselves: it does not with bins."""
         return self.edges is None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, from features (N, D) to numbers (N, K), followed by logits if there are bins."""
+        """Return new output layers, from features (N, D) to numbers (N, K); with bins, columns of logits follow."""
         layers = self.head.make(feature_dim, self.width, seed)
         if self.edges is not None:
             return NumberBins(layers, self.edges.float())
@@ -84,7 +90,7 @@ class Regression:
         return targets.to(torch.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss of errors, divided by the deviation of the training targets, or that of the bins."""
+        """Return the mean loss of standardised errors or, with bins, the mean cross-entropy in nats."""
         outputs = at_least_single(outputs)
         if self.edges is not None and outputs.shape[1] > self.numbers:
             logits = outputs[:, self.numbers :].unflatten(1, (self.numbers, -1))
@@ -98,31 +104,31 @@ class Regression:
         return torch.cat([outputs, targets.to(outputs)], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
-        """Return R², averaged over the K targets, from the tallies (N, 2 K)."""
+        """Return R², averaged over the targets that vary, from the tallies (N, 2 K)."""
         values, targets = tallies.cpu().double().numpy().reshape(len(tallies), 2, self.numbers).swapaxes(0, 1)
         return mean_r_squared(targets, values)
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss and R² in float64."""
+        """Return loss and R², computed in float64."""
         outputs, targets = outputs.detach().cpu().double(), targets.cpu().double()
         return {"loss": float(self.loss(outputs, targets)), self.primary: self.primary_of(self.tally(outputs, targets))}
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the mean (N, ...) of outputs (V, N, ...)."""
+        """Return the mean (N, ...) over V views of outputs (V, N, ...)."""
         return at_least_single(outputs).mean(dim=0)
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the mean variance of standardised numbers over the views."""
+        """Return the variance over views of the standardised numbers, averaged over images and numbers."""
         numbers = at_least_single(outputs)[:, :, : self.numbers]
         return (numbers / self.deviation.to(numbers)).var(dim=0, correction=0).mean()
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Do nothing, as no start of this head needs features."""
+        """Do nothing, as no ``head.init`` of this task needs features."""
 
     def make_neighbours(
         self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
     ) -> NearestNeighbours:
-        """Return a head that gives the mean of the numbers of the nearest training images, weighted by likeness."""
+        """Return a head that gives the mean of the nearest training images' numbers, weighted by similarity."""
         return NeighbourMean(values, targets, self.numbers, neighbours, temperature)
 
     def regress_on(self, targets: Tensor) -> Tensor:

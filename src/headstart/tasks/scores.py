@@ -1,4 +1,4 @@
-"""Compute loss and primary metric over an epoch."""
+"""Compute the loss and the primary metric of an epoch."""
 
 import math
 from typing import Any
@@ -13,20 +13,21 @@ from headstart.tasks.task import Task, is_by_pixel
 
 
 class EpochScores:
-    """Loss and primary metric over an epoch, over the images of all processes; of several outputs, each has its own.
+    """The loss and the primary metric of an epoch, over the images of all processes; also those of each named output.
 
-    Sums are in float64 at every precision of the network. The primary metric need not be a mean over images, so the
+    Sums are in float64, whatever the precision of the network. The primary metric may be no mean over images, so the
     tallies of all images are kept until the epoch ends. The class is no module, because a trainer converts the tensors
     of modules to the network's precision.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._batches: list[tuple[Tensor, Tensor]] = []  # added once per epoch, which is much faster
+        # losses and tallies of each batch; joining them once per epoch is much faster
+        self._batches: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def update(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Add a batch: outputs (N, K), targets in the task's format, the mean loss."""
+        """Add a batch: its outputs (N, ...), targets in the task's format, and mean loss."""
         tallies = self.task.tally(outputs, targets)
         self._batches.append((at_least_single(loss.detach()).expand(len(outputs)), tallies))
 
@@ -59,12 +60,12 @@ class EpochScores:
 
 
 def kept_of(task: Task, outputs: Tensor) -> Tensor:
-    """Return what is kept of outputs until the end of a run, on the CPU: pixels, or the outputs (N, K)."""
+    """Return what a run keeps of outputs until its end, on the CPU: predicted pixels (N, S, S), or outputs (N, K)."""
     return task.kept(outputs).cpu() if is_by_pixel(task) else at_least_single(outputs).cpu()
 
 
 def scores_of_kept(task: Task, kept: Tensor, targets: Any) -> dict[str, float]:
-    """Return the scores of what is kept, against the targets (N, ...) of a split, by name."""
+    """Return the scores, by name, of the result of ``kept_of`` against the targets (N, ...) of a split."""
     if is_by_pixel(task):
         return task.score_kept(kept, targets)
     return task.score(kept, torch.from_numpy(targets))

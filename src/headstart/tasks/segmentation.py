@@ -1,4 +1,4 @@
-"""Give a class to each pixel: cross-entropy and dice loss over pixels with a class, mean intersection over union."""
+"""Predict a class for each pixel: cross-entropy and dice loss over pixels with a class, mean IoU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ IGNORED = -1
 
 
 class Segmentation:
-    """A class for each pixel; -1 in targets is no class.
+    """A class for each pixel; a pixel with -1 in the targets has no class.
 
     Outputs are logits (N, C, S, S); targets are (N, S, S), or (N, C, S, S) for mixed images, where pixels without a
     class have zeros. ``dice`` is the weight of the dice loss (Milletari et al. 2016, arXiv:1606.04797) in training.
@@ -56,11 +56,11 @@ class Segmentation:
 
     @property
     def balanced(self) -> bool:
-        """Return whether all classes have equal total weight in training, for any numbers of pixels."""
+        """Return whether weights give all classes the same total weight in training."""
         return self.class_weights is not None
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, from rows of maps (N, D) to logits (N, C, S, S)."""
+        """Return new output layers, from rows of maps (N, D) to logits (N, C, S, S); only the seed determines them."""
         return self.head.make(feature_dim, self.width, seed)
 
     def soft(self, targets: Tensor) -> Tensor:
@@ -69,13 +69,13 @@ class Segmentation:
         return (one_hot * (targets >= 0)[:, None]).to(torch.float32)
 
     def has_target(self, targets: Tensor) -> Tensor:
-        """Return which pixels of label images have a class."""
+        """Return which pixels of label images have a class, boolean of the shape of ``targets``."""
         return targets >= 0
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean cross-entropy in nats over pixels with a class, in float32 or wider; 0 without any.
+        """Return the mean cross-entropy in nats over pixels with a class, in float32 or wider; 0 if there is none.
 
-        With ``training``, classes have their weights and ``dice`` times the dice loss is added.
+        Only in ``training``, classes are weighted and ``dice`` times the dice loss is added.
         """
         logits = at_least_single(outputs)
         weights = self.class_weights.to(logits) if training and self.class_weights is not None else None
@@ -90,25 +90,26 @@ class Segmentation:
         return loss + self.dice * self._dice(logits, targets) if training and self.dice else loss
 
     def _dice(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 less the mean over classes of the dice coefficient over the pixels of a batch, from 0 to 1."""
+        """Return the dice loss, 1 - mean over classes of the dice coefficient of all pixels of a batch: 0 to 1."""
         soft = targets if targets.is_floating_point() else self.soft(targets).to(logits.dtype)
         shares = logits.softmax(dim=1) * soft.sum(dim=1, keepdim=True)
-        both, sizes = (of.sum(dim=(0, 2, 3)) for of in (shares * soft, shares + soft))
+        both, sizes = (pixels.sum(dim=(0, 2, 3)) for pixels in (shares * soft, shares + soft))
         present = soft.sum(dim=(0, 2, 3)) > 0
         return 1 - (2 * both / sizes.clamp(min=1e-6))[present].sum() / present.sum().clamp(min=1)
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the pixels of each class that are right, predicted and true, (N, 3 C); shares of mixed pixels."""
+        """Return the tally of each image, (N, 3 C), see ``overlaps``; mixed pixels count with their shares."""
         predicted = outputs.argmax(dim=1)
         if targets.is_floating_point():
             found = F.one_hot(predicted, self.num_classes).permute(0, 3, 1, 2).to(targets.dtype)
             found = found * targets.sum(dim=1, keepdim=True)
             overlap = torch.minimum(found, targets)
-            return torch.cat([of.sum(dim=(2, 3)) for of in (overlap, found, targets)], dim=1)
+            return torch.cat([pixels.sum(dim=(2, 3)) for pixels in (overlap, found, targets)], dim=1)
         classes, count = self.num_classes, len(targets)
         offsets = classes * torch.arange(count, device=targets.device)[:, None, None]
         valid, right = targets >= 0, predicted == targets
-        parts = [(offsets + of)[where] for of, where in ((targets, right), (predicted, valid), (targets, valid))]
+        pairs = ((targets, right), (predicted, valid), (targets, valid))
+        parts = [(offsets + labels)[where] for labels, where in pairs]
         return torch.cat([part.bincount(minlength=count * classes).view(count, classes) for part in parts], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
@@ -121,22 +122,22 @@ class Segmentation:
         return {"loss": float(self.loss(outputs, targets)), self.primary: self.primary_of(self.tally(outputs, targets))}
 
     def kept(self, outputs: Tensor) -> Tensor:
-        """Return the label images (N, S, S) of logits, in one or two bytes a pixel."""
+        """Return the label images to keep until the end of a run, (N, S, S), one or two bytes per pixel."""
         return outputs.argmax(dim=1).to(torch.uint8 if self.num_classes <= 256 else torch.int16)
 
     def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
-        """Return the mean IoU of label images; the loss needs logits."""
+        """Return the mean IoU of kept label images (N, S, S), against targets that are read by index; no loss."""
         return {self.primary: mean_iou(tallies_of(kept.numpy(), targets, self.num_classes))}
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Do nothing, as no start of this head needs features."""
+        """Do nothing, as no ``head.init`` of this task needs features."""
 
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return one-hot targets of pixels (P,), float64 (P, C)."""
+        """Return the classes of P pixels, (P,), as one-hot float64 (P, C)."""
         return F.one_hot(targets, self.num_classes).double()
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the factor for least-squares outputs of pixels (P, C) that gives the lowest cross-entropy."""
+        """Return the factor for the outputs of P pixels, (P, C), that gives the lowest cross-entropy."""
         return centroids.best_scale(outputs, targets)
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
@@ -154,7 +155,8 @@ class Segmentation:
     ) -> Probe:
         """Return a linear head on joined maps, with the L2 strength that is best on validation.
 
-        ``loss`` is "logistic", "hinge" or "ridge".
+        ``loss`` is "logistic", "hinge" or "ridge". ``head`` is used to compute outputs; its weights change. None makes
+        a new one.
         """
         head = head or self.make_head(train.values.shape[1], 0).to(train.values.device)
         return fit_pixels(self, head, train, validation, strengths or STRENGTHS, on_row, loss)

@@ -1,4 +1,4 @@
-"""Predict several outputs from one backbone: a head each, a weighted sum of losses, the metric of one output."""
+"""Predict several outputs from one backbone: one head per output, a weighted sum of losses, one primary metric."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,26 +27,27 @@ Fit = Callable[[Task, Features, Features, OnRow], Probe]
 
 @dataclass(frozen=True)
 class TaskPart:
-    """One output: its task, and where its columns are."""
+    """One output: its task, and the places of its columns."""
 
     name: str
     task: Any
-    hard: slice  # of the targets that a data set gives
-    soft: slice  # of the targets that ``soft`` gives
-    main: slice  # of the outputs: those that are predictions
-    rest: slice  # of the outputs: those that only the loss reads
-    tallies: slice
-    factor: float  # of its loss where weights are learned: 1/2 for squared errors, as in the paper
+    hard: slice  # columns of the targets from the data set
+    soft: slice  # columns of the targets from ``Several.soft``
+    main: slice  # columns of the network's outputs that are predictions
+    rest: slice  # columns of the network's outputs that only the loss reads
+    tallies: slice  # columns of the tallies
+    factor: float  # of the loss if weights are learned: 1/2 for squared errors, else 1, as in the paper
 
 
 class Several:
     """Named outputs, each with the task of its kind; targets are (N, columns), see ``SeveralTargets``.
 
-    ``parts`` are the outputs and ``given`` what the data set determines of each. The loss is the sum of the losses,
-    each times its number in ``weights``. With "uncertainty" it is ``sum_i f_i exp(-s_i) L_i + s_i / 2``, where
-    s_i is the learned logarithm of the variance of output i, which starts at 0, and f_i is 1/2 for squared errors, else
-    1 (Kendall et al. 2018, arXiv:1705.07115, equation 10). The loss on validation and test is then the plain sum, so
-    that epochs compare. ``primary`` names the output whose metric decides.
+    ``parts`` are the settings of each output, and ``given`` those that the data set determines. The loss is the sum of
+    the losses L_i of the outputs, each times its number in ``weights``. If ``weights`` is "uncertainty", the training
+    loss is ``sum_i f_i exp(-s_i) L_i + s_i / 2``. Here s_i is learned and starts at 0; it is the logarithm of the
+    variance of output i. f_i is 1/2 for squared errors, else 1 (Kendall et al. 2018, arXiv:1705.07115, equation 10).
+    The loss on validation and test is then the plain sum, so that epochs can be compared. ``primary`` names the output
+    whose metric is primary; None is the first.
     """
 
     kind = SEVERAL
@@ -79,7 +80,7 @@ class Several:
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
-        """Return what the training targets determine of each output, such as the number of classes."""
+        """Return the settings of each output that the training targets determine, such as the number of classes."""
         rules: SeveralTargets = data.targets
         given = {}
         for name, part in rules.settings.items():
@@ -93,7 +94,7 @@ class Several:
 
     @property
     def linear(self) -> bool:
-        """Return whether linear heads give all outputs themselves."""
+        """Return whether linear layers give all outputs themselves."""
         return all(part.task.linear for part in self.parts)
 
     def of_kind(self, kind: str) -> list[str]:
@@ -101,7 +102,7 @@ class Several:
         return [part.name for part in self.parts if part.task.kind == kind]
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return the heads of all outputs in one module; each starts as in a run of its output alone."""
+        """Return the heads of all outputs in one module; each has the first weights of a run of its output alone."""
         heads = [part.task.make_head(feature_dim, seed) for part in self.parts]
         return JoinedHeads(heads, [part.main.stop - part.main.start for part in self.parts], self.learned)
 
@@ -110,7 +111,7 @@ class Several:
         return torch.cat([part.task.soft(_hard(part, targets)) for part in self.parts], dim=1)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the weighted sum of the outputs' losses; with ``training``, learned weights count."""
+        """Return the weighted sum of the outputs' losses; learned weights are used only in ``training``."""
         losses = self._losses(outputs, targets, training)
         if not (training and self.learned):
             return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
@@ -129,11 +130,11 @@ class Several:
         return found
 
     def metrics_of(self, tallies: Tensor) -> dict[str, float]:
-        """Return the metric of each output after its name, from the tallies."""
+        """Return the metric of each output, named "box/r2", from the tallies."""
         return {f"{p.name}/{p.task.primary}": p.task.primary_of(tallies[:, p.tallies]) for p in self.parts}
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss and primary metric, and those of each output after its name: "box/r2", in float64."""
+        """Return loss and primary metric, and those of each output, named "box/r2"; computed in float64."""
         found: dict[str, float] = {}
         for part in self.parts:
             own = part.task.score(_outputs(part, outputs), self._targets(part, targets))
@@ -151,7 +152,7 @@ class Several:
         return torch.cat([*mains, *rests, outputs[0, :, self.parts[-1].rest.stop :].to(means[0])], dim=1)
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
-        """Return the weighted sum of the outputs' spreads."""
+        """Return the weighted sum of the outputs' spreads; see ``Task.spread_over_views``."""
         spreads = [
             self.weights[part.name]
             * part.task.spread_over_views(_outputs(part, outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2]))
@@ -160,7 +161,7 @@ class Several:
         return torch.stack(spreads).sum()
 
     def start_head(self, head: nn.Module, features: Features) -> None:
-        """Start the head of each output from features."""
+        """Set the weights of each output's head from features."""
         assert isinstance(head, JoinedHeads)
         for part, own in zip(self.parts, head.heads, strict=True):
             part.task.start_head(own, _features(part, features))
@@ -168,15 +169,15 @@ class Several:
     def make_neighbours(
         self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
     ) -> NearestNeighbours:
-        """Return a head in which the nearest training images give every output."""
+        """Return a head that predicts every output from the nearest training images."""
         return JoinedNeighbours(values, targets, self.parts, neighbours, temperature)
 
     def regress_on(self, targets: Tensor) -> Tensor:
-        """Return what the outputs regress on, side by side, float64."""
+        """Return the targets of a least-squares fit for all outputs side by side, float64."""
         return torch.cat([part.task.regress_on(_hard(part, targets)) for part in self.parts], dim=1)
 
     def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return 1: each output has its own scale, see ``fit_parts``."""
+        """Return 1, as ``fit_parts`` scales each output on its own."""
         return 1.0
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
@@ -206,7 +207,7 @@ class Several:
         return row
 
     def _with_total(self, found: Mapping[str, float]) -> dict[str, float]:
-        """Return the loss and the primary metric, from those of each output."""
+        """Return the total loss and the primary metric, from the scores of each output."""
         loss = sum(weight * found[f"{name}/loss"] for name, weight in self.weights.items())
         return {"loss": loss, self.primary: found[f"{self.decisive.name}/{self.primary}"]}
 
@@ -217,13 +218,14 @@ class Several:
         }
 
     def _targets(self, part: TaskPart, targets: Tensor) -> Tensor:
-        """Return the targets of an output, hard or soft: where a class is an output, only soft targets are wider."""
+        """Return the targets of an output, from hard or soft targets of all outputs."""
+        # Soft targets have a column per class, so they are wider. Without class outputs, both have the same columns.
         soft = targets.shape[1] > self.parts[-1].hard.stop
         return targets[:, part.soft] if soft else _hard(part, targets)
 
 
 class JoinedNeighbours(NearestNeighbours):
-    """A head that gives several outputs from the same neighbours."""
+    """A head that predicts several outputs from the same nearest images."""
 
     labels: Tensor  # (M, columns)
 
@@ -233,12 +235,12 @@ class JoinedNeighbours(NearestNeighbours):
         targets = targets if targets.ndim == 2 else targets.new_empty(0, parts[-1].hard.stop, dtype=torch.float64)
         super().__init__(values, targets, 0, neighbours, temperature)
         self.parts = parts
-        self._voters: list[NearestNeighbours] = [  # without images of their own
+        self._voters: list[NearestNeighbours] = [  # without stored images
             part.task.make_neighbours(values[:0], _hard(part, targets[:0]), neighbours, temperature) for part in parts
         ]
 
     def votes(self, cosines: Tensor, labels: Tensor, count: int) -> Tensor:
-        """Return outputs (N, K) from the first ``count`` of the nearest; ``labels`` is (N, most, columns)."""
+        """Return outputs (N, K) from the first ``count`` of ``cosines`` (N, most) and ``labels`` (N, most, columns)."""
         each = [
             voter.votes(cosines, _hard(part, labels), count)
             for part, voter in zip(self.parts, self._voters, strict=True)
@@ -247,7 +249,7 @@ class JoinedNeighbours(NearestNeighbours):
 
 
 def parts_of(task: Task, features: Features) -> list[tuple[str, Task, Features]]:
-    """Return the name, task and features of each output; one without a name for a task that has no outputs."""
+    """Return the name, task and features of each output; a task with a single output has the name ""."""
     if not isinstance(task, Several):
         return [("", task, features)]
     return [(part.name, part.task, _features(part, features)) for part in task.parts]
@@ -256,10 +258,10 @@ def parts_of(task: Task, features: Features) -> list[tuple[str, Task, Features]]
 def fit_parts(
     task: Task, fit: Fit, train: Features, validation: Features, on_row: OnRow
 ) -> tuple[Probe, dict[str, Probe]]:
-    """Fit a linear map to the features for each output; return all of them as one map, and each by name.
+    """Fit a linear map to the features for each output; return one joined map, and the map of each output by name.
 
-    Each output chooses its own L2 strength. The number and the strength of the whole are those of the primary output.
-    ``on_row`` gets a row of joined scores for each strength.
+    Each output chooses its own L2 strength. The joined map has the number and the strength of the primary output.
+    ``on_row`` gets the number and the joined scores of each strength.
     """
     if not isinstance(task, Several):
         probe = fit(task, train, validation, on_row)
@@ -273,14 +275,15 @@ def fit_parts(
         probes[name] = fit(own, of_train, of_validation, lambda number, row, into=rows[name]: into.append(row))  # type: ignore[misc]
     for number, each in enumerate(zip(*rows.values(), strict=True)):
         on_row(number, task.joined_row(dict(zip(rows, each, strict=True))))
-    weight, bias = (torch.cat([getattr(probe, of) for probe in probes.values()]) for of in ("weight", "bias"))
+    weight = torch.cat([probe.weight for probe in probes.values()])
+    bias = torch.cat([probe.bias for probe in probes.values()])
     scores = task.joined_row({name: probe.scores for name, probe in probes.items()})
     whole = replace(probes[task.decisive.name], weight=weight, bias=bias, scores=scores, scale=1.0)
     return whole, probes
 
 
 def learned_weights(task: Task, head: nn.Module) -> dict[str, float]:
-    """Return the learned weight ``f_i exp(-s_i)`` of the loss of each output; none where weights are not learned."""
+    """Return the learned weight ``f_i exp(-s_i)`` of each output's loss; empty if weights are not learned."""
     if not (isinstance(task, Several) and isinstance(head, JoinedHeads) and head.log_variances is not None):
         return {}
     logs = head.log_variances.detach().double().cpu().tolist()
@@ -311,20 +314,20 @@ def _placed(tasks: Mapping[str, Any]) -> list[TaskPart]:
 
 
 def _predictions(task: Any) -> int:
-    """Return how many outputs of a task are predictions: numbers, not the logits of their bins."""
+    """Return how many columns of a task's outputs are predictions; the logits of bins are none."""
     count: int = task.width if task.linear else task.numbers
     return count
 
 
 def _outputs(part: TaskPart, outputs: Tensor) -> Tensor:
-    """Return the outputs of a part: its predictions, then what only its loss reads."""
+    """Return the columns of a part: its predictions, then the columns that only its loss reads."""
     return outputs[:, part.main] if part.task.linear else torch.cat([outputs[:, part.main], outputs[:, part.rest]], 1)
 
 
 def _hard(part: TaskPart, targets: Tensor) -> Tensor:
-    """Return the targets of a part as its data give them, from targets (..., columns)."""
-    of = targets[..., part.hard]
-    return of[..., 0].long() if part.task.kind == "classification" else of
+    """Return the hard targets of a part, in the format of its task, from targets (..., columns)."""
+    own = targets[..., part.hard]
+    return own[..., 0].long() if part.task.kind == "classification" else own
 
 
 def _features(part: TaskPart, features: Features) -> Features:

@@ -7,49 +7,49 @@ from torch import Tensor, nn
 
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import Aim, OnRow, Probe, ignore
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, ignore
 from headstart.tasks.heads import LinearHead
 
 
-class Task(Aim, Protocol):
+class Task(ProbeTask, Protocol):
     """Head, loss and metrics for one kind of target.
 
-    ``outputs`` (N, ...) come from the head. Targets are what the data set gives, or what ``soft`` makes of them.
+    ``outputs`` (N, ...) come from the head. Targets come from the data set, or from ``soft``.
     """
 
     kind: str  # a key of ``headstart.kinds.KINDS``, which has the parts of a task that need no network
-    head: LinearHead  # its settings
-    by_pixel: bool  # whether outputs and targets have a value for each pixel; targets then move with the views
+    head: LinearHead  # the settings of the head
+    by_pixel: bool  # whether outputs and targets have values for each pixel; augmentations then move the targets, too
 
     @property
     def balanced(self) -> bool:
-        """Return whether all classes have equal total weight in training."""
+        """Return whether all classes, or positives and negatives, have equal total weight in training."""
 
     @property
     def linear(self) -> bool:
-        """Return whether a linear output layer gives the outputs themselves, so that its weights can be solved for."""
+        """Return whether a linear output layer gives the outputs themselves, so that a solver can fit its weights."""
 
     @classmethod
     def settings_of(cls, data: Any) -> Mapping[str, Any]:
         """Return the arguments that a prepared data set determines, e.g. the number of classes."""
 
     def make_head(self, feature_dim: int, seed: int) -> nn.Module:
-        """Return new output layers, from features (N, D) to outputs (N, K), initialised from only the seed."""
+        """Return new output layers, from features (N, D) to outputs (N, K); only the seed determines their weights."""
 
     def soft(self, targets: Tensor) -> Tensor:
-        """Return targets as float32 that can be mixed."""
+        """Return the targets as float32, so that mixup and CutMix can average them."""
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean loss over N items, in float32 or wider."""
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what each item adds to the primary metric, (N, M), where M depends on the task alone."""
+        """Return a row for each item from which ``primary_of`` computes the metric, (N, M); the task determines M."""
 
     def primary_of(self, tallies: Tensor) -> float:
         """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
 
     def mean_over_views(self, outputs: Tensor) -> Tensor:
-        """Return outputs (N, K) of the predictions averaged over V views, from outputs (V, N, K)."""
+        """Return outputs (N, K) that stand for the mean prediction over V views, from outputs (V, N, K)."""
 
     def spread_over_views(self, outputs: Tensor) -> Tensor:
         """Return the spread of the predictions for V views about their mean, a scalar, from outputs (V, N, K)."""
@@ -60,32 +60,32 @@ class Task(Aim, Protocol):
     def make_neighbours(
         self, values: Tensor, targets: Tensor, neighbours: int, temperature: float
     ) -> NearestNeighbours:
-        """Return a head that predicts from the nearest of these images: features (M, D) and targets."""
+        """Return a head that predicts from the nearest of M images, with features ``values`` (M, D) and targets."""
 
     def fit_probe(self, train: Features, validation: Features, strengths: Sequence[float] | None = None) -> Probe:
         """Return a linear model on features, with the L2 strength that is best on validation."""
 
 
-class PixelTask(Aim, Protocol):
-    """The part of a task with a value for each pixel that differs from others: its outputs are too large to be kept."""
+class PixelTask(ProbeTask, Protocol):
+    """The further methods of a task with values for each pixel; a run cannot keep its outputs, which are too large."""
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Return the mean loss over pixels with a target."""
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what each image adds to the primary metric, (N, M)."""
+        """Return a row for each image from which ``primary_of`` computes the metric, (N, M)."""
 
     def primary_of(self, tallies: Tensor) -> float:
         """Return the primary metric of N images, from their tallies (N, M)."""
 
     def has_target(self, targets: Tensor) -> Tensor:
-        """Return which pixels of targets (N, S, S) have one."""
+        """Return which pixels have a target, boolean (N, S, S), from targets (N, S, S)."""
 
     def kept(self, outputs: Tensor) -> Tensor:
-        """Return what is kept of outputs until the end of a run, (N, S, S)."""
+        """Return the predicted class or number of each pixel, (N, S, S), which a run keeps until its end."""
 
     def score_kept(self, kept: Tensor, targets: Any) -> dict[str, float]:
-        """Return the scores of what is kept, against targets that are read on demand."""
+        """Return the scores of the result of ``kept``, by name, against targets that are read by index."""
 
     def fit_probe(
         self,
@@ -98,10 +98,10 @@ class PixelTask(Aim, Protocol):
     ) -> Probe:
         """Return a linear head on joined maps, with the L2 strength that is best on validation.
 
-        ``head`` is the head to fit, if it is not that of the task.
+        ``head`` is used to compute outputs; its weights change. None makes a new one.
         """
 
 
 def is_by_pixel(task: Task) -> TypeGuard[PixelTask]:
-    """Return whether a task has a value for each pixel."""
+    """Return whether a task has values for each pixel."""
     return task.by_pixel

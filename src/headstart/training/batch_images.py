@@ -69,7 +69,7 @@ def to_bytes(strategy: Strategy, normalised: Tensor) -> NDArray[np.uint8]:
     x = (normalised - strategy.pixel_shift) / strategy.pixel_scale
     if x.shape[-1] > SIDE:
         x = interpolate(x, size=(SIDE, SIDE), mode="area")
-    return strategy.backbone.signature.drawn(at_least_single(x).permute(0, 2, 3, 1).cpu().numpy())
+    return strategy.backbone.signature.for_display(at_least_single(x).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ def explaining_files(rebuilt: Rebuilt, count: int, stage: str | None, method: st
     with ProgressLine(f"embedding by {method}", unit=""):
         points = plane.embed(features, rows, method)
     data, places = rebuilt.data, rebuilt.positions[chosen.rows]
-    shown = [data.signature.drawn(data.test.image(int(position))) for position in places]
+    shown = [data.signature.for_display(data.test.image(int(position))) for position in places]
     title, metric = rebuilt.run.title, rebuilt.run.metric
     headed = f"{title}: test {metric.words} {metric.text(float(predictions.per_image.mean()))}"
     with style():

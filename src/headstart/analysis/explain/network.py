@@ -15,7 +15,7 @@ from torch import Tensor
 from headstart.augmentations import Pipeline
 from headstart.boundary.opening import first_line
 from headstart.data import ImageData
-from headstart.data.batches import Mixed
+from headstart.data.batches import FixedShuffleBatches
 from headstart.devices import processes
 from headstart.errors import ConfigError, DataError
 from headstart.features.compute import ahead
@@ -86,7 +86,7 @@ class Rebuilt:
         """Yield the positions of the test images in the batches of the test pass."""
         data = self.data
         if self.depends_on_batch:
-            yield from Mixed(len(data.test), data.batch_size).positions()
+            yield from FixedShuffleBatches(len(data.test), data.batch_size).positions()
             return
         for start in range(0, len(self.positions), data.batch_size):
             yield self.positions[start : start + data.batch_size]

@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -48,8 +48,8 @@ def render(page: Page) -> str:
             page=page,
             sections=sections,
             linked=any(cell.runs for table in page.tables for row in table.rows for cell in row),
-            policy=_policy(scripts),
-            style=_asset("page.css"),
+            policy=policy(scripts),
+            style=page_style(),
             data=script_data(page),
             scripts=scripts,
         )
@@ -81,7 +81,12 @@ def _asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Iterable[str]) -> str:
+def page_style() -> str:
+    """Return the style sheet of every page."""
+    return _asset("page.css")
+
+
+def policy(scripts: Iterable[str]) -> str:
     """Return the policy: no requests, inline styles as plotly sets them, images of the page or made by plotly."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
@@ -91,20 +96,25 @@ def _policy(scripts: Iterable[str]) -> str:
     )
 
 
-@cache
-def _environment() -> "Environment":
-    """Return the environment of this folder's templates; it escapes everything they show."""
+def escaping_environment(load: Callable[[str], str]) -> "Environment":
+    """Return an environment of templates, read by name with ``load``; it escapes everything they show."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         autoescape=True,
         finalize=_printable,
         keep_trailing_newline=True,
-        loader=FunctionLoader(_asset),
+        loader=FunctionLoader(load),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=StrictUndefined,
     )
+
+
+@cache
+def _environment() -> "Environment":
+    """Return the environment of this folder's templates."""
+    environment = escaping_environment(_asset)
     environment.filters.update(data_url=_data_url, printable=_printable)
     environment.globals.update(menus=_menus, sort_key=_sort_key)
     return environment

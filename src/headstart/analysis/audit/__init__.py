@@ -1,0 +1,1 @@
+"""Find likely wrong labels, duplicates and outliers in a data set."""
