@@ -38,7 +38,6 @@ from headstart.seeds import generator
 
 ONNX_FILE, INT8_FILE, SCRIPT = "model.onnx", "model_int8.onnx", "predict_onnx.py"
 CLOSE, OWN_RESIZE = 1e-4, 5e-3  # largest differences from the same pixels, and with the file's own resize
-NO_TIE = 1e-3  # between the two highest probabilities
 PIXELS = 1e-3  # share of pixels whose class may differ
 RANDOM_IMAGES, MOST_CHECKED, MOST_CALIBRATED = 16, 1000, 100
 
