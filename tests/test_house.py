@@ -36,6 +36,7 @@ ROOMS = [
     "sweeps",
     "robustness",
     "models",
+    "exporting",
     "training",
     "analysis",
     "commands",

@@ -14,6 +14,7 @@ HELP = """headstart: transfer-learning experiments on images
   headstart status DIR ...        list finished, running, stopped and failed runs, and remaining jobs
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart predict RUN IMAGE ...  predict new images with the network of a run; sort them into folders
+  headstart export RUN --to FORMAT  write the network for other programs: onnx, torchscript, timm, ...
   headstart card RUN              write the model card of a run, for a hub or a colleague
   headstart board DIR ...         show runs, and their means by strategy, in TensorBoard
   headstart evaluate RUN ...      test runs again; on corrupted images with --corruptions
@@ -34,6 +35,7 @@ COMMANDS = {
     "status": "headstart.commands.status:status",
     "report": "headstart.commands.report:report",
     "predict": "headstart.commands.predict:predict",
+    "export": "headstart.commands.export:export",
     "card": "headstart.commands.card:card",
     "board": "headstart.commands.board:board",
     "evaluate": "headstart.commands.evaluate:evaluate",

@@ -201,7 +201,7 @@ class _VitStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, S, S) to (N, 1 + patches, width)."""
         tokens = self.conv_proj(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         return self.dropout(tokens + self.pos_embedding)
 
 

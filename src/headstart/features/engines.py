@@ -4,6 +4,7 @@ import copy
 import io
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from headstart.workers import usable_cores
 CPU_PIXELS = 4 * 128**2  # per batch on a CPU; at 128 pixels, 1, 2, 8 and 16 images were slower than 4
 GPU_PIXELS = 256 * 224**2  # per batch on a GPU
 MOST_LANES = 16
+OPSET = 18  # of exported models
 
 
 class EngineError(Exception):
@@ -97,7 +99,8 @@ class OnnxEngine:
             raise EngineError("onnxruntime is not installed") from error
 
         self.batch = cpu_batch(prefix)
-        model = _exported(prefix, self.batch)
+        network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+        model = onnx_model(network.eval(), prefix.signature.stored(self.batch, prefix.image_size))
         cores = usable_cores()
         self.lanes = min(cores, MOST_LANES)
         options = onnxruntime.SessionOptions()
@@ -136,31 +139,37 @@ class _Stored(nn.Module):
         return as_stored(self.prefix(images))
 
 
-def _exported(prefix: FrozenPrefix, batch: int) -> bytes:
-    """Return the prefix as an ONNX model for batches of one size."""
-    network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
-    example = prefix.signature.stored(batch, prefix.image_size)
+def onnx_model(network: nn.Module, example: Tensor, outputs: Sequence[str] = ("rows",), dynamic: bool = False) -> bytes:
+    """Return a network as an ONNX model whose input is "images", like the example.
+
+    It takes batches of the example's size, or of any size if ``dynamic``. Raises EngineError.
+    """
     reasons = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Try tracing first: it is deprecated, but takes a tenth of the time of torch.export.
         for modern in (False, True):
             try:
-                return _export(network, example, modern)
+                return _export(network, example, outputs, dynamic, modern)
             except Exception as error:  # exporters raise anything for an unsupported network
                 reasons.append(_first_line(error))
     raise EngineError(f"the network cannot be exported to ONNX ({'; '.join(dict.fromkeys(reasons))})")
 
 
-def _export(network: nn.Module, example: Tensor, modern: bool) -> bytes:
+def _export(network: nn.Module, example: Tensor, outputs: Sequence[str], dynamic: bool, modern: bool) -> bytes:
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": list(outputs)}
+    if dynamic:
+        names["opset_version"] = OPSET
     if not modern:
         buffer = io.BytesIO()
-        torch.onnx.export(network, (example,), buffer, input_names=["pictures"], dynamo=False)  # type: ignore[arg-type]
+        axes = {name: {0: "N"} for name in ("images", *outputs)} if dynamic else None
+        torch.onnx.export(network, (example,), buffer, dynamic_axes=axes, dynamo=False, **names)  # type: ignore[arg-type]
         return buffer.getvalue()
+    shapes = ({0: torch.export.Dim("N")},) if dynamic else None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "prefix.onnx"
+        path = Path(folder) / "network.onnx"
         torch.onnx.export(
-            network, (example,), path, input_names=["pictures"], dynamo=True, external_data=False, verbose=False
+            network, (example,), path, dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False, **names
         )
         return path.read_bytes()
 

@@ -21,6 +21,7 @@ class NearestNeighbours(nn.Module):
 
     memory: Tensor  # float32 (M, D), rows of length 1
     labels: Tensor  # int64 (M,)
+    counts: Tensor  # int64 (classes,), images of each class; empty unless ``balanced``
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class NearestNeighbours(nn.Module):
         self.balanced = balanced
         self.register_buffer("memory", F.normalize(memory.float(), dim=1))
         self.register_buffer("labels", labels)
+        counts = labels.bincount(minlength=classes) if balanced else labels.new_empty(0)
+        self.register_buffer("counts", counts, persistent=False)
         self.classes, self.neighbours, self.temperature = classes, neighbours, temperature
 
     def extra_repr(self) -> str:
@@ -74,9 +77,9 @@ class NearestNeighbours(nn.Module):
         """Return log shares (N, classes) from the first ``count`` columns of ``cosines`` and ``labels`` (N, most)."""
         logs = cosines[:, :count] / self.temperature
         if self.balanced:
-            logs = logs - self.labels.bincount(minlength=self.classes).log()[labels[:, :count]]
+            logs = logs - self.counts.log()[labels[:, :count]]
         weights = logs.softmax(dim=1)
-        shares = weights.new_zeros(len(weights), self.classes).scatter_add_(1, labels[:, :count], weights)
+        shares = weights.new_zeros(weights.shape[0], self.classes).scatter_add_(1, labels[:, :count], weights)
         return ((1 - self.classes * LEAST) * shares + LEAST).log()
 
 

@@ -166,7 +166,7 @@ class JoinedHeads(nn.Module):
         each = [head(x) for head in self.heads]
         mains = [columns[:, :width] for columns, width in zip(each, self.widths, strict=True)]
         rests = [columns[:, width:] for columns, width in zip(each, self.widths, strict=True)]
-        logs = [] if self.log_variances is None else [self.log_variances.expand(len(x), -1)]
+        logs = [] if self.log_variances is None else [self.log_variances.expand(x.shape[0], -1)]
         return torch.cat([*mains, *rests, *logs], dim=1)
 
 
