@@ -71,7 +71,7 @@ def check_equal(one: Path, other: Path) -> None:
     for model in models:
         del model["weights"]["sha256"]  # of the file, which is an archive with a name in it
     assert models[0] == models[1]
-    files = ["best.ckpt", "model.json", "model_features.safetensors"]
+    files = ["best.ckpt", "model.json", *(["model_features.safetensors"] if models[0]["unlike"] else [])]
     assert sorted(path.name for path in (other / "checkpoints").iterdir()) == files
 
 

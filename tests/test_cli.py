@@ -28,6 +28,7 @@ CALLS = {
     "status": (["status", "."], "commands.status.overview"),
     "report": (["report", "."], "commands.report.read_runs"),
     "predict": (["predict", ".", "."], "commands.predict._check"),
+    "export": (["export", ".", "--to", "onnx"], "commands.export.check_writable"),
     "card": (["card", "."], "commands.card.card_of"),
     "board": (["board", "."], "commands.board.find_run_directories"),
     "evaluate": (["evaluate", "."], "commands.evaluate.run_directory"),

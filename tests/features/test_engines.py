@@ -202,9 +202,8 @@ def test_what_cannot_be_exported_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_newer_exporter_works_too() -> None:
     prefix = prefix_of(toy_backbone())
-    model = engines._export(
-        engines._Stored(prefix).eval(), torch.zeros(8, SIZE, SIZE, 3, dtype=torch.uint8), modern=True
-    )
+    example = torch.zeros(8, SIZE, SIZE, 3, dtype=torch.uint8)
+    model = engines._export(engines._Stored(prefix).eval(), example, ["values"], dynamic=False, modern=True)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

@@ -208,7 +208,7 @@ def test_a_decay_outside_its_range_is_refused(decay: Any) -> None:
 
 @pytest.mark.parametrize("start", [1, -0.1, True, "late"])
 def test_a_start_outside_its_range_is_refused(start: Any) -> None:
-    with pytest.raises(ConfigError, match=r"callbacks\.swa\.start=.*: expected a share"):
+    with pytest.raises(ConfigError, match=r"callbacks\.swa\.start=.*: expected a fraction"):
         StochasticAverage(start)
 
 

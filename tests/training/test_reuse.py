@@ -132,7 +132,7 @@ def test_no_group_of_features_means_none() -> None:
 def test_checkpoints_are_whole(tmp_path: Path) -> None:
     """best.ckpt is complete for any way of saving epochs."""
     trained("strategy=finetune_upper", "trainer.max_epochs=2", "backbone=efficientnet_lite0")
-    [checkpoint] = Path().rglob("checkpoints/*")
+    [checkpoint] = Path().rglob("checkpoints/*.ckpt")
     assert checkpoint.name == "best.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     start = efficientnet_lite("efficientnet_lite0", None, 32).state_dict()

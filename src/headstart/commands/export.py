@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.commands.explain import Parser
+from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, nearest
 from headstart.files import check_writable, expanded
 from headstart.guard import DONE
@@ -29,9 +30,9 @@ def export(arguments: Sequence[str]) -> int:
     from headstart.models.loading import load_model
 
     if options.to == "safetensors":
-        lines = write_safetensors(path, folder, options.allow)
+        lines = write_safetensors(path, folder, options.trust)
     else:
-        model = load_model(path, "cpu", options.allow)
+        model = load_model(path, "cpu", options.trust)
         for note in model.notes:
             print(note, file=sys.stderr)
         if options.to in CHECKED:
@@ -40,7 +41,7 @@ def export(arguments: Sequence[str]) -> int:
             from headstart.exporting.onnx_file import write_onnx
 
             check_exportable(model.description)
-            check, notes = images_to_check(path, options.images, options.root, options.allow)
+            check, notes = images_to_check(path, options.images, options.root, options.trust)
             for note in notes:
                 print(note, file=sys.stderr)
             onnx = options.to == "onnx"
@@ -68,9 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--root", type=Path, metavar="DIR", help="the folder of the run's images, if moved")
     parser.add_argument("--int8", action="store_true", help="also write an ONNX file of 8 bits, and measure its loss")
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="PACKAGE", help="allow the model to use code of this package"
-    )
+    add_trust(parser)
     return parser
 
 
