@@ -16,7 +16,7 @@ from headstart.strategies.head_only import HeadOnly
 
 IMAGENET = replace(PREPROCESSING, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # Rooms that make or distort RGB images, and modules that show images to people or read memory byte by byte.
-ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports", "trackers")
+ROOMS = ("inputs", "augmentations", "robustness", "figures", "reports", "trackers", "exporting")
 MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
