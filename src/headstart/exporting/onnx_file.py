@@ -34,6 +34,7 @@ from headstart.files import write_atomically
 from headstart.inputs.collection import Undecoded
 from headstart.models.model import Model
 from headstart.progress import ProgressLine
+from headstart.records.names import MODEL_FILE
 from headstart.seeds import generator
 
 ONNX_FILE, INT8_FILE, SCRIPT = "model.onnx", "model_int8.onnx", "predict_onnx.py"
@@ -110,7 +111,7 @@ def assembled(model: Model, plain: bytes, facts: dict[str, Any]) -> bytes:
     whole.producer_name, whole.producer_version = "headstart", __version__
     whole.doc_string = "From images (N, H, W, 3) of bytes to calibrated answers."
     names = list(model.description.output.names)
-    texts = {"export": json.dumps(facts), "names": json.dumps(names), "model.json": model.description.text()}
+    texts = {"export": json.dumps(facts), "names": json.dumps(names), MODEL_FILE: model.description.text()}
     helper.set_model_props(whole, texts)
     return bytes(whole.SerializeToString())
 

@@ -27,7 +27,7 @@ from headstart.files import write_atomically
 from headstart.models.description import read_description
 from headstart.models.loading import load_model, model_folder, read_tensors
 from headstart.models.model import Model
-from headstart.records.names import MODEL_FEATURES, MODEL_TENSORS
+from headstart.records.names import MODEL_FEATURES, MODEL_FILE, MODEL_TENSORS
 
 TORCHSCRIPT, LOADER = "model.pt", "load.py"
 
@@ -59,7 +59,7 @@ def write_torchscript(model: Model, folder: Path, check: CheckImages) -> Iterato
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network, (example,), check_trace=False)
     facts = json.dumps(export_facts(model, network))
-    texts = {"export": facts, "model.json": model.description.text()}
+    texts = {"export": facts, MODEL_FILE: model.description.text()}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and still what C++ programs load
