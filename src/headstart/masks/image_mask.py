@@ -131,7 +131,7 @@ class ImageMask(CsvFile):
             try:
                 size, stored, turn = upright(collection.images[index])  # type: ignore[arg-type]  # all are files
                 # A mask with the size of the stored pixels ignores the image's EXIF orientation, so it is turned.
-                turns[index] = turn if contents.reader.stored_size(paths[index]) == stored != size else 1
+                turns[index] = turn if stored != size and contents.reader.stored_size(paths[index]) == stored else 1
                 found = contents.reader.look(paths[index], turns[index])
             except UnreadableError as error:
                 raise unusable(paths[index], collection.ids[index], str(error)) from error
