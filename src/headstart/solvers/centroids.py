@@ -15,9 +15,14 @@ def standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     would outweigh all others for an image in which it is larger.
     """
     std, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    return mean, usable_deviation(mean, std)
+
+
+def usable_deviation(mean: Tensor, std: Tensor) -> Tensor:
+    """Return the deviations (D,) that ``standardisation`` divides by, from mean and deviation (D,) of features."""
     changes = std > 1e-8 * (1 + mean.abs())
     least = LEAST_DEVIATION * std[changes].median() if changes.any() else 0.0
-    return mean, torch.where(changes, std.clamp(min=least), torch.ones_like(std))
+    return torch.where(changes, std.clamp(min=least), torch.ones_like(std))
 
 
 def class_means(values: Tensor, targets: Tensor, classes: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1, or (N, classes). It returns the
-# weighted mean loss, N times its gradient, and a typical second derivative.
+# weighted mean loss, N times its gradient, and the weighted second derivatives, (N, classes).
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 GAIN = 1e-5  # fraction of the objective that ``SPAN`` steps, or a restart, must gain; less ends the fit
 SPAN = 10  # steps
@@ -38,7 +38,7 @@ def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, 
     """Return the multinomial cross-entropy in nats, as a ``Loss``."""
     log_probabilities = F.log_softmax(logits, dim=1)
     probabilities = log_probabilities.exp()
-    curvature = (weights * (probabilities * (1 - probabilities))).mean()
+    curvature = weights * (probabilities * (1 - probabilities))
     value = -(weights * (one_hot * log_probabilities)).sum() / len(logits)
     return value, weights * (probabilities - one_hot), curvature
 
@@ -47,7 +47,7 @@ def bernoulli(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, 
     """Return the binary cross-entropy in nats, summed over independent labels, as a ``Loss``."""
     probabilities = logits.sigmoid()
     value = -(weights * (labels * F.logsigmoid(logits) + (1 - labels) * F.logsigmoid(-logits))).sum() / len(logits)
-    return value, weights * (probabilities - labels), (weights * (probabilities * (1 - probabilities))).mean()
+    return value, weights * (probabilities - labels), weights * (probabilities * (1 - probabilities))
 
 
 def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,7 +55,7 @@ def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Ten
     signs = 2 * one_hot - 1
     slack = F.relu(1 - signs * logits)
     value = (weights * slack.square()).sum() / len(logits)
-    return value, weights * (-2 * signs * slack), 2 * (weights * (slack > 0)).mean()
+    return value, weights * (-2 * signs * slack), 2 * weights * (slack > 0)
 
 
 LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
@@ -110,7 +110,7 @@ def _descend(
     """Run L-BFGS until ``SPAN`` steps gain less than ``GAIN``; ``done`` iterations precede this run."""
     classes, size = start.weight.shape
     value, _, curvature = loss(start.logits(x), one_hot, weights)
-    curvature = curvature.clamp_min(1e-12)
+    curvature = curvature.mean().clamp_min(1e-12)
     scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
     unit = max(float(value + 0.5 * l2 * start.weight.square().sum()), 1e-300)  # so that tolerances are relative
 

@@ -31,6 +31,15 @@ class ProbeTask(Protocol):
         Where an image has several labels, it is (N, K), the weight of each label.
         """
 
+    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
+        """Return the mean loss over N items, in float32 or wider."""
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return a row for each item from which ``primary_of`` computes the metric, (N, M); the task determines M."""
+
+    def primary_of(self, tallies: Tensor) -> float:
+        """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
+
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return "loss" and the primary metric by its name, computed in float64."""
 

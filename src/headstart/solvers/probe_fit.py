@@ -2,21 +2,24 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from headstart.progress import ProgressLine
+from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.linear_fit import LOSSES, Fit, bernoulli, fit_linear
+from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear
 from headstart.solvers.probe import OnRow, Probe, ProbeTask, end_of, ignore, rank, scored, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
+LARGE = 10**8  # images x features x classes: MemoryFits then takes 20 s and more, and BlockFits a fourth of it
+MOST_FEATURES = 8192
 MOST_FITTED = 8  # fits kept, as a sweep may vary a setting that does not change the fit
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
 
@@ -34,42 +37,89 @@ def fit_probe(
     Targets are classes (N,), or independent labels (N, K), which share the strength. Strengths are fitted from the
     strongest to the weakest; each fit starts from the previous solution. ``loss`` is "logistic" or "hinge". Images are
     weighted in the fit, but not in the scores. ``on_row`` gets the number and the scores of each strength.
+
+    ``MemoryFits`` solves small problems, ``BlockFits`` those of at least ``LARGE`` products. Their optimum is the same.
     """
-    train, validation = in_double(train), in_double(validation)
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
-    mean, std = standardisation(train.values)
-    x, held_out = ((split.values - mean) / std for split in (train, validation))
     weights = task.weights_of(train.targets)
     function = bernoulli if loss == "logistic" and train.targets.ndim == 2 else LOSSES[loss]
-    fit: Fit | None = None
     best: Probe | None = None
     rows = []
     with ProgressLine(f"{loss} fit", len(strengths), "strengths") as progress:
         progress.note = "principal axes"
-        basis = principal_axes(x)
-        x, held_out = x @ basis.T, held_out @ basis.T
+        fits = kind_of_fit(train, task.width)(train, validation, task.width, function, weights)
         for number, strength in enumerate(strengths):
 
             def note(iteration: int, strength: float = strength) -> None:
                 progress.note = f"l2={strength:.3g}, iteration {iteration}"
 
             note(0)
-            fit = fit_linear(x, train.targets, task.width, strength, fit, function, weights=weights, on_iteration=note)
-            if not fit.converged:
-                log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
-            row = {"l2": strength}
-            row |= scored(
-                task, train=(fit.logits(x), train.targets), validation=(fit.logits(held_out), validation.targets)
-            )
+            if not fits.fit(strength, on_iteration=note):
+                log.warning("The fit at l2=%g stopped after %d iterations.", strength, fits.iterations)
+            row = {"l2": strength} | fits.scores(task)
             on_row(number, row)
             rows.append(row)
             if best is None or rank(row, task) > rank(best.scores, task):
-                weight = fit.weight @ basis / std
-                best = Probe(weight, fit.bias - weight @ mean, number, row)
+                best = Probe(*fits.linear_map(), number, row)
             progress.advance()
     if best is None:
         raise ValueError("fit_probe needs at least one strength.")
     return replace(best, end=end_of(rows, best.number, task))
+
+
+class MemoryFits:
+    """Fits of one linear classifier for several L2 strengths, in float64 with all features in memory.
+
+    The arguments and methods are those of ``BlockFits``.
+    """
+
+    def __init__(
+        self, train: Features, validation: Features, classes: int, loss: Loss, weights: Tensor | None = None
+    ) -> None:
+        self.train, self.validation = in_double(train), in_double(validation)
+        self.classes, self.loss, self.weights = classes, loss, weights
+        self.mean, self.std = standardisation(self.train.values)
+        x, held_out = ((split.values - self.mean) / self.std for split in (self.train, self.validation))
+        self.basis = principal_axes(x)
+        self.x, self.held_out = x @ self.basis.T, held_out @ self.basis.T
+        self.last: Fit | None = None
+
+    @property
+    def iterations(self) -> int:
+        """Return the number of iterations of the last fit."""
+        return self.last.iterations if self.last else 0
+
+    def fit(self, l2: float, on_iteration: Callable[[int], None] = lambda number: None) -> bool:
+        """Minimise the objective from the last solution; return whether the minimum was reached."""
+        self.last = fit_linear(
+            self.x, self.train.targets, self.classes, l2, self.last, self.loss,
+            weights=self.weights, on_iteration=on_iteration,
+        )  # fmt: skip
+        return self.last.converged
+
+    def scores(self, task: ProbeTask) -> dict[str, float]:
+        """Return loss and primary metric of the last fit, named "SPLIT/NAME"."""
+        assert self.last is not None
+        return scored(
+            task,
+            train=(self.last.logits(self.x), self.train.targets),
+            validation=(self.last.logits(self.held_out), self.validation.targets),
+        )
+
+    def linear_map(self) -> tuple[Tensor, Tensor]:
+        """Return weight (classes, D) and bias (classes,) of unscaled features."""
+        assert self.last is not None
+        weight = self.last.weight @ self.basis / self.std
+        return weight, self.last.bias - weight @ self.mean
+
+
+def kind_of_fit(train: Features, classes: int) -> type[MemoryFits] | type[BlockFits]:
+    """Return the kind of fit for a problem of this size.
+
+    ``BlockFits`` needs the square of the number of features in memory, so it takes no more than ``MOST_FEATURES``.
+    """
+    count, size = train.values.shape
+    return BlockFits if count * size * classes >= LARGE and size <= MOST_FEATURES else MemoryFits
 
 
 def fit_probe_once(

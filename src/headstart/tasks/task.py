@@ -39,15 +39,6 @@ class Task(ProbeTask, Protocol):
     def soft(self, targets: Tensor) -> Tensor:
         """Return the targets as float32, so that mixup and CutMix can average them."""
 
-    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss over N items, in float32 or wider."""
-
-    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return a row for each item from which ``primary_of`` computes the metric, (N, M); the task determines M."""
-
-    def primary_of(self, tallies: Tensor) -> float:
-        """Return the primary metric of N items, from their tallies (N, M), computed in float64."""
-
     def mean_over_views(self, outputs: Tensor) -> Tensor:
         """Return outputs (N, K) that stand for the mean prediction over V views, from outputs (V, N, K)."""
 
@@ -67,16 +58,10 @@ class Task(ProbeTask, Protocol):
 
 
 class PixelTask(ProbeTask, Protocol):
-    """The further methods of a task with values for each pixel; a run cannot keep its outputs, which are too large."""
+    """The further methods of a task with values for each pixel; a run cannot keep its outputs, which are too large.
 
-    def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean loss over pixels with a target."""
-
-    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return a row for each image from which ``primary_of`` computes the metric, (N, M)."""
-
-    def primary_of(self, tallies: Tensor) -> float:
-        """Return the primary metric of N images, from their tallies (N, M)."""
+    The loss is the mean over pixels with a target; there is a tally for each image.
+    """
 
     def has_target(self, targets: Tensor) -> Tensor:
         """Return which pixels have a target, boolean (N, S, S), from targets (N, S, S)."""
