@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 from headstart import progress
 from headstart.inputs.batch import Batch
 from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
-from headstart.solvers import linear_fit
+from headstart.solvers import linear_fit, probe_fit
+from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import fit_probe
@@ -202,6 +203,26 @@ def test_a_fit_shows_strength_and_iteration(
     (begun, *_) = [line for line in lines if "l2=0.1," in line]
     assert begun.startswith("logistic fit: 1 of 2 strengths (50 %)")
     assert begun.endswith("iteration 1")
+
+
+def test_a_fit_in_blocks_shows_strength_and_iteration(
+    screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = features()
+    search = BlockFits._search
+
+    def slow(*args):
+        clock[0] += BETWEEN_LINES
+        progress._OPEN[-1].show(clock[0])
+        return search(*args)
+
+    monkeypatch.setattr(BlockFits, "_search", slow)
+    monkeypatch.setattr(probe_fit, "LARGE", 1)
+    fit_probe(train, train, Classification(20), [1.0, 0.1])
+    lines = screen.getvalue().splitlines()
+    assert lines[0] == "logistic fit: 0 of 2 strengths (0 %), 0:30 so far, l2=1, iteration 0"
+    assert lines[1].endswith("l2=1, iteration 1")
+    assert any(line.startswith("logistic fit: 1 of 2") and "l2=0.1, iteration" in line for line in lines)
 
 
 def test_neighbours_are_counted_by_chunks() -> None:

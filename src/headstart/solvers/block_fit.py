@@ -19,7 +19,7 @@ from headstart.solvers.linear_fit import SPAN, Loss
 from headstart.solvers.probe import ProbeTask
 
 BLOCK = 2**20  # numbers in a block of features or of logits
-PAIRS = 5  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
+PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
 GAP = 1e-7  # fraction of the objective: the fit ends if the next step promises less
 SAMPLED = 8  # images per feature for the approximate Hessian; more save few steps
 MOST_ITERATIONS = 1000  # for each strength
@@ -81,7 +81,8 @@ class BlockFits:
             if converged := promised / 2 <= GAP * value or rounded:
                 break
             moved, found = self._search(parameters, step, promised, value, l2)
-            if found is None:
+            if found is None:  # rounding hides any further descent
+                converged = math.isfinite(value)
                 break
             change = found[1] - gradient
             if (product := _dot(moved - parameters, change)) > 0:
