@@ -18,7 +18,7 @@ def main() -> None:
     """Answer the named questions (default: all) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
-    names += ["views", "augmented"]
+    names += ["views", "augmented", "scale"]
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"any of {', '.join(names)} (default: all)")
     parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
     parser.add_argument("--backbone", default="efficientnet_lite0")
@@ -30,7 +30,7 @@ def main() -> None:
     if unknown := [name for name in options.questions if name not in names]:
         parser.error(f"there is no question {unknown[0]}; choose from {', '.join(names)}")
     import torch  # takes seconds, so only after the arguments are checked
-    from benchmarks import augmentation, frozen, memory, overhead, probe, report
+    from benchmarks import augmentation, frozen, memory, overhead, probe, report, scale
 
     from headstart.records.provenance import hardware
 
@@ -47,6 +47,7 @@ def main() -> None:
         "memory": partial(memory.flat, settings, options.rounds),
         "views": partial(augmentation.views, max(3, options.rounds)),
         "augmented": partial(augmentation.training, settings, options.rounds),
+        "scale": partial(scale.probes, options.rounds),
         "report": partial(report.speed, settings, options.rounds),
         "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
     }

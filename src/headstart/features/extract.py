@@ -1,10 +1,14 @@
 """Run batches once through a frozen network into one tensor."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from tempfile import TemporaryFile
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from headstart.features.rows import OnDisk
 from headstart.inputs.batch import Batch
 from headstart.precision import at_least_single
 from headstart.progress import counted_batches
@@ -20,12 +24,25 @@ def extract(
 ) -> Features:
     """Return the features of every image, in the loader's order.
 
-    ``network`` maps inputs and the stage that they enter to features (N, D).
+    ``network`` maps inputs and the stage that they enter to features (N, D). If the loader reads cached vectors from
+    disk, as memory does not hold them, the result is the memory map of a temporary file beside them.
     """
+    rows = getattr(batches, "rows", None)
+    large = rows.parts[0] if isinstance(rows, OnDisk) and len(rows.parts[0].shape) == 1 else None
     values, targets = [], []
-    for batch in counted_batches(batches, what):
-        values.append(at_least_single(network(batch.inputs.to(device, non_blocking=True), batch.entry)))
-        targets.append(batch.targets.to(device))
-    # A copy made outside inference mode may take part in autograd.
-    with torch.inference_mode(False):
-        return Features(torch.cat(values).clone(), torch.cat(targets).clone())
+    with TemporaryFile(dir=large.path.parent) if large is not None else nullcontext() as file:
+        for batch in counted_batches(batches, what):
+            found = at_least_single(network(batch.inputs.to(device, non_blocking=True), batch.entry))
+            if file is not None:
+                file.write(found.cpu().contiguous().numpy().data)
+                found = found[:0]
+            values.append(found)
+            targets.append(batch.targets.to(device))
+        # A copy made outside inference mode may take part in autograd.
+        with torch.inference_mode(False):
+            whole = torch.cat(values)
+            if file is not None:
+                file.flush()
+                shape = (sum(map(len, targets)), *whole.shape[1:])
+                whole = torch.from_numpy(np.memmap(file, whole.cpu().numpy().dtype, "c", shape=shape))
+            return Features(whole, torch.cat(targets))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.solvers.centroids import usable_deviation
-from headstart.solvers.features import Features
+from headstart.solvers.features import Features, where_double
 from headstart.solvers.linear_fit import SPAN, Loss
 from headstart.solvers.probe import ProbeTask
 
@@ -51,8 +51,8 @@ class BlockFits:
     def __init__(
         self, train: Features, validation: Features, classes: int, loss: Loss, weights: Tensor | None = None
     ) -> None:
-        self.train, self.validation, self.loss = train, validation, loss
-        values = train.values
+        self.train, self.validation, self.loss = where_double(train), where_double(validation), loss
+        values = self.train.values
         self.mean, self.std = (array.to(values) for array in block_standardisation(values))
         self.weights = values.new_ones(1).expand(len(values)) if weights is None else weights.to(values)
         self.parameters = values.new_zeros(classes, values.shape[1] + 1)  # weights and bias of standardised features

@@ -19,8 +19,12 @@ def joined(*splits: Features) -> Features:
     return Features(torch.cat([split.values for split in splits]), torch.cat([split.targets for split in splits]))
 
 
+def where_double(split: Features) -> Features:
+    """Return the features on their device, or on the CPU if the device does not support float64."""
+    return Features(split.values.cpu(), split.targets.cpu()) if split.values.device.type == "mps" else split
+
+
 def in_double(split: Features) -> Features:
     """Return the features in float64; on the CPU if the device does not support float64."""
-    if split.values.device.type == "mps":
-        return Features(split.values.cpu().double(), split.targets.cpu())
+    split = where_double(split)
     return Features(split.values.double(), split.targets)
