@@ -13,7 +13,7 @@ from headstart.solvers import block_fit, probe_fit
 from headstart.solvers.block_fit import BlockFits, block_standardisation
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features
-from headstart.solvers.linear_fit import LOSSES, Loss, bernoulli, logistic
+from headstart.solvers.linear_fit import LOSSES, Loss, LossResult, bernoulli, logistic
 from headstart.solvers.probe_fit import MemoryFits, balanced_weights, fit_probe, kind_of_fit, label_weights
 from headstart.tasks import Classification, Multilabel
 
@@ -124,7 +124,7 @@ def test_many_classes_are_never_held_for_all_images() -> None:
     """Logits and one-hot targets of all images would be 600 x 500 numbers."""
     sizes = []
 
-    def seen(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def seen(logits: Tensor, one_hot: Tensor, weights: Tensor) -> LossResult:
         sizes.append((logits.shape, one_hot.shape, weights.shape))
         return logistic(logits, one_hot, weights)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from headstart.solvers.centroids import usable_deviation
 from headstart.solvers.features import Features, where_double
-from headstart.solvers.linear_fit import SPAN, Loss
+from headstart.solvers.linear_fit import SPAN, Loss, LossResult
 from headstart.solvers.probe import ProbeTask
 
 BLOCK = 2**20  # numbers in a block of features or of logits
@@ -121,7 +121,7 @@ class BlockFits:
     def _outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
         return F.linear(x, parameters[:, :-1] / self.std, parameters[:, -1])
 
-    def _losses(self, parameters: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor, Tensor]]]:
+    def _losses(self, parameters: Tensor) -> Iterator[tuple[Tensor, LossResult]]:
         """Yield the centred features and the results of the loss for each block of training images."""
         scaled, bias = parameters[:, :-1] / self.std, parameters[:, -1]
         for rows, x in self._blocks(self.train.values):
@@ -170,7 +170,8 @@ class BlockFits:
         factors, centre = torch.zeros_like(self.parameters[:, 0]), torch.zeros_like(self.mean)
         moments = centre.new_zeros(size, size)
         total = 0.0
-        for x, (_, _, curvature) in self._losses(self.parameters):
+        for x, (_, _, second) in self._losses(self.parameters):
+            curvature = second()
             factors += curvature.sum(dim=0)
             weights, x = curvature[::every].sum(dim=1), x[::every] / self.std
             centre += weights @ x

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # A function of logits (N, classes), one-hot targets and weights (N, 1) of mean 1, or (N, classes). It returns the
-# weighted mean loss, N times its gradient, and the weighted second derivatives, (N, classes).
-Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+# weighted mean loss, N times its gradient, and a function that gives the weighted second derivatives, (N, classes).
+LossResult = tuple[Tensor, Tensor, Callable[[], Tensor]]
+Loss = Callable[[Tensor, Tensor, Tensor], LossResult]
 GAIN = 1e-5  # fraction of the objective that ``SPAN`` steps, or a restart, must gain; less ends the fit
 SPAN = 10  # steps
 
@@ -34,28 +35,27 @@ class Fit:
         return x @ self.weight.T + self.bias
 
 
-def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def logistic(logits: Tensor, one_hot: Tensor, weights: Tensor) -> LossResult:
     """Return the multinomial cross-entropy in nats, as a ``Loss``."""
     log_probabilities = F.log_softmax(logits, dim=1)
     probabilities = log_probabilities.exp()
-    curvature = weights * (probabilities * (1 - probabilities))
     value = -(weights * (one_hot * log_probabilities)).sum() / len(logits)
-    return value, weights * (probabilities - one_hot), curvature
+    return value, weights * (probabilities - one_hot), lambda: weights * (probabilities * (1 - probabilities))
 
 
-def bernoulli(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def bernoulli(logits: Tensor, labels: Tensor, weights: Tensor) -> LossResult:
     """Return the binary cross-entropy in nats, summed over independent labels, as a ``Loss``."""
     probabilities = logits.sigmoid()
     value = -(weights * (labels * F.logsigmoid(logits) + (1 - labels) * F.logsigmoid(-logits))).sum() / len(logits)
-    return value, weights * (probabilities - labels), weights * (probabilities * (1 - probabilities))
+    return value, weights * (probabilities - labels), lambda: weights * (probabilities * (1 - probabilities))
 
 
-def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> LossResult:
     """Return the squared hinge loss of one class against the rest (Razavian et al. 2014, arXiv:1403.6382)."""
     signs = 2 * one_hot - 1
     slack = F.relu(1 - signs * logits)
     value = (weights * slack.square()).sum() / len(logits)
-    return value, weights * (-2 * signs * slack), 2 * weights * (slack > 0)
+    return value, weights * (-2 * signs * slack), lambda: 2 * weights * (slack > 0)
 
 
 LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
@@ -109,8 +109,8 @@ def _descend(
 ) -> Fit:
     """Run L-BFGS until ``SPAN`` steps gain less than ``GAIN``; ``done`` iterations precede this run."""
     classes, size = start.weight.shape
-    value, _, curvature = loss(start.logits(x), one_hot, weights)
-    curvature = curvature.mean().clamp_min(1e-12)
+    value, _, second = loss(start.logits(x), one_hot, weights)
+    curvature = second().mean().clamp_min(1e-12)
     scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
     unit = max(float(value + 0.5 * l2 * start.weight.square().sum()), 1e-300)  # so that tolerances are relative
 
