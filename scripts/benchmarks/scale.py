@@ -71,7 +71,7 @@ def made(images: int, features: int, classes: int) -> tuple[Any, Any]:
     turned = 3 * torch.randn(features, features, generator=draw) / features**0.5
     apart = 0.06 * (classes / 10) ** 0.5  # so that more classes stay about as hard
     centres = apart * torch.randn(classes, features, generator=draw) * spectrum
-    targets = torch.randint(classes, (images,), generator=draw)
+    targets = torch.randperm(images, generator=draw) % classes
     with TemporaryFile() as file:
         file.truncate(images * features * 4)
         values = torch.from_file(f"/proc/self/fd/{file.fileno()}", True, images * features).view(images, features)

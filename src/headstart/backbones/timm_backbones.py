@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from headstart.backbones.adapting import timm_adapt
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.cutting import CannotCutError, cut
 from headstart.backbones.drop_path import no_drop_path, settle_timm_rate
+from headstart.backbones.relu6 import save_once
 from headstart.backbones.timm_sources import failed_build, load_source_weights, timm_name
 from headstart.backbones.weights import failed_download, load_weights_file, state_sha256
 from headstart.errors import ConfigError, nearest
@@ -124,6 +126,7 @@ def as_backbone(name: str, network: Any, image_size: int | None, info: WeightsIn
             f"timm's '{name}' cannot be cut into a chain of stages at {size} x {size} pixels ({error});"
             " choose another network or another dataset.image_size."
         ) from error
+    save_once(nn.ModuleList(stage for _, stage in stages))
     interpolation = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
     preprocessing = Preprocessing(
         size,
