@@ -67,9 +67,10 @@ class BlockFits:
         L-BFGS (Liu & Nocedal 1989) corrects an approximate Hessian. It starts from the line through the solutions for
         the last two strengths.
         """
+        parameters = self._extrapolated(math.log(l2))
         if self._curvature is None or self.iterations > FEW:
-            self._curvature = self._measure_curvature()
-        curvature, parameters = self._curvature, self._extrapolated(math.log(l2))
+            self._curvature = self._measure_curvature(parameters)
+        curvature = self._curvature
         value, gradient = self._objective(parameters, l2)
         pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=PAIRS)
         values = [value]
@@ -153,7 +154,8 @@ class BlockFits:
             found = self._objective(moved, l2)
             if found[0] <= value * (1 + GAP) - 1e-4 * size * promised:  # a change below GAP may be rounding
                 return moved, found
-            size /= 4
+            fall = size * promised  # of the tangent; the parabola through both values has its minimum here
+            size *= min(0.5, max(0.1, fall / (2 * (found[0] - value + fall))))
         return parameters, None
 
     def _extrapolated(self, log_l2: float) -> Tensor:
@@ -163,14 +165,14 @@ class BlockFits:
         further = (log_l2 - second) / (second - first) if first != second else 0.0
         return later + min(1.0, max(0.0, further)) * (later - earlier)
 
-    def _measure_curvature(self) -> Curvature:
-        """Return the curvature at the present parameters: factors from all images, moments from a sample."""
+    def _measure_curvature(self, parameters: Tensor) -> Curvature:
+        """Return the curvature at these parameters: factors from all images, moments from a sample."""
         size = len(self.mean)
         every = max(1, len(self.train.values) // (SAMPLED * size))
-        factors, centre = torch.zeros_like(self.parameters[:, 0]), torch.zeros_like(self.mean)
+        factors, centre = torch.zeros_like(parameters[:, 0]), torch.zeros_like(self.mean)
         moments = centre.new_zeros(size, size)
         total = 0.0
-        for x, (_, _, second) in self._losses(self.parameters):
+        for x, (_, _, second) in self._losses(parameters):
             curvature = second()
             factors += curvature.sum(dim=0)
             weights, x = curvature[::every].sum(dim=1), x[::every] / self.std
@@ -212,6 +214,9 @@ def _direction(
         shares.append(_dot(step, rest) / product)
         rest = rest - shares[-1] * change
     found = invert(rest)
+    if pairs:  # scale to the curvature along the last step
+        step, change, product = pairs[-1]
+        found = found * (product / _dot(change, invert(change)))
     for (step, change, product), share in zip(pairs, reversed(shares), strict=True):
         found = found + (share - _dot(change, found) / product) * step
     return found
