@@ -25,17 +25,19 @@ def extract(
     """Return the features of every image, in the loader's order.
 
     ``network`` maps inputs and the stage that they enter to features (N, D). If the loader reads cached vectors from
-    disk, as memory does not hold them, the result is the memory map of a temporary file beside them.
+    disk, as memory does not hold them, the result on a CPU is the memory map of a temporary file beside them.
     """
     rows = getattr(batches, "rows", None)
-    large = rows.parts[0] if isinstance(rows, OnDisk) and len(rows.parts[0].shape) == 1 else None
+    folder = None
+    if isinstance(rows, OnDisk) and len(rows.parts[0].shape) == 1 and device.type == "cpu":
+        folder = rows.parts[0].path.parent
     values, targets = [], []
-    with TemporaryFile(dir=large.path.parent) if large is not None else nullcontext() as file:
+    with TemporaryFile(dir=folder) if folder is not None else nullcontext() as file:
         for batch in counted_batches(batches, what):
             found = at_least_single(network(batch.inputs.to(device, non_blocking=True), batch.entry))
             if file is not None:
                 file.write(found.cpu().contiguous().numpy().data)
-                found = found[:0]
+                found = found[:0].clone()  # a view would keep the values
             values.append(found)
             targets.append(batch.targets.to(device))
         # A copy made outside inference mode may take part in autograd.
