@@ -23,8 +23,8 @@ def sweep(
     """Run a sweep in a separate process; return the metrics of each strategy and the output."""
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
-    settings = [*TINY, *SMALLEST, "-m", f"strategy={','.join(strategies)}", f"hydra/launcher={launcher}", f"output_dir={launcher}"]
-    command = [sys.executable, "-c", COMMAND, "train", *settings]
+    settings = [*TINY, *SMALLEST, "-m", f"strategy={','.join(strategies)}", f"hydra/launcher={launcher}"]
+    command = [sys.executable, "-c", COMMAND, "train", *settings, f"output_dir={launcher}"]
     done = run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     runs = runs_below(Path(launcher))
