@@ -31,6 +31,7 @@ class Amount:
     compiler: str = "inductor"  # backend of torch.compile
     view_sizes: tuple[int, ...] = (64, 224)
     view_seconds: float = augmentation.SECONDS
+    trainers: tuple[str, ...] = ("ddp", "fsdp")
 
     def counts(self) -> tuple[int, int, int]:
         """Return the images of each class in training, validation and test."""
@@ -49,7 +50,7 @@ class Amount:
         ]
 
 
-TOY = Amount(("test_vit",), 32, 24, 4, 1, 2, "eager", (32,), 0.02)
+TOY = Amount(("test_vit",), 32, 24, 4, 1, 1, "eager", (32,), 0.02)
 
 
 def all_rows(toy: bool) -> Iterator[Row]:
@@ -96,7 +97,7 @@ def one_device(network: str, amount: Amount) -> Iterator[Row]:
     """Compare training speed and result of ddp and fsdp on one device with the default."""
     with fresh([*amount.settings(network), "strategy=finetune_all", "trainer.max_epochs=2"]) as place:
         base = place.train()
-        for name in ("ddp", "fsdp"):
+        for name in amount.trainers:
             run = place.train(f"trainer={name}", "trainer.devices=1")
             one, other = run.runs[0], base.runs[0]
             speed, usual = (float(record["cost"]["samples_per_second"]) for record in (one, other))

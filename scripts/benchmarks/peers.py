@@ -6,9 +6,9 @@ side is resized, the centre is cropped); batch norm updates its statistics. The 
 headstart is the real command, with its defaults: hashes, training plan, loggers, checkpoint of the best epoch, and a
 test pass, which the peers lack.
 
-Counted: the seconds of the whole process minus the seconds of a process that only makes the same imports. Decoding,
-building the network, files and the end of the process thus count on both sides. Sides run in turns, each in a new
-process, headstart without anything kept from an earlier round.
+Counted: the seconds in each process after its imports, until it has trained and written its files. Decoding, building
+the network and composing settings thus count on both sides; start and end of Python do not. The figures also show
+whole processes. Sides run in turns, each in a new process, headstart without anything kept from an earlier round.
 """
 
 import csv
@@ -39,11 +39,7 @@ from headstart.strategies.modes import batch_norms
 
 RATE, DECAY = 0.0005, 0.01
 OURS = "headstart"
-# What a run of headstart imports, by the library of its network; without garbage collection, as the command does it.
-OUR_IMPORTS = {
-    "torchvision": "import gc; gc.disable(); import headstart.commands.train, headstart.training.jobs",
-    "timm": "import gc; gc.disable(); import headstart.commands.train, headstart.training.jobs, timm",
-}
+OUR_IMPORTS = "headstart.commands.train, headstart.training.jobs, headstart.training.progress"
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,15 @@ class Peer:
     def command(self) -> str:
         """Return the pip command without its folder; --no-deps keeps the torch that headstart uses."""
         return " ".join(["pip install --no-deps --target", str(packages()), *map(repr, (self.package, *self.also))])
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One training: its seconds after imports, those of the whole process, and the last validation accuracy."""
+
+    seconds: float
+    wall: float
+    accuracy: float
 
 
 PEERS = {
@@ -95,80 +100,78 @@ def finetune_all(
     with fresh([]) as place:
         folder = place.folder / "images"
         count = copy_images(root, folder, images, batch)
-        imports = import_seconds(place, chosen, rounds)
         for backbone, size in itertools.product(backbones, sizes):
             work = work_for(backbone, size, folder, batch, epochs)
             network = f"{backbone}, {size} px, {count} images, {epochs} epochs"
-            yield from rows_of(network, work, chosen, imports, rounds, [*settings_for(backbone, work), *more])
+            yield from rows_of(network, work, chosen, rounds, [*settings_for(backbone, work), *more])
 
 
 def rows_of(
     network: str,
     work: Work,
     chosen: Mapping[str, Peer],
-    imports: Mapping[str, float],
     rounds: int,
     settings: Sequence[str],
 ) -> Iterator[Row]:
     """Yield a row for each peer with one network at one size."""
-    walls: dict[str, list[float]] = {name: [] for name in (OURS, *chosen)}
-    accuracies: dict[str, float] = {}
+    timed: dict[str, list[Timed]] = {name: [] for name in (OURS, *chosen)}
     for number in range(rounds):
         with fresh(settings) as place:
             given = replace(work, result=str(place.folder / "result.json"))
-            path = given.write(place.folder / "work.json")
-            sides: dict[str, Callable[[], tuple[float, float]]] = {OURS: partial(through_headstart, place)}
-            sides |= {name: partial(through_peer, place, peer, given, path) for name, peer in chosen.items()}
+            sides: dict[str, Callable[[], Timed]] = {OURS: partial(through_headstart, place, work.library)}
+            sides |= {name: partial(through_peer, place, peer, given) for name, peer in chosen.items()}
             for name in list(sides)[:: -1 if number % 2 else 1]:
-                wall, accuracies[name] = sides[name]()
-                walls[name].append(wall)
-    ours = [wall - imports[f"{OURS} {work.library}"] for wall in walls[OURS]]
+                timed[name].append(sides[name]())
+    ours = timed[OURS]
     for name, peer in chosen.items():
-        theirs = [wall - imports[name] for wall in walls[name]]
+        theirs = timed[name]
         yield Row(
             f"finetune_all, {network}: {peer.label} / headstart",
-            f"{median([b / a for a, b in zip(ours, theirs, strict=True)]):.2f}",
+            f"{median([b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]):.2f}",
             "2.0" if work.size < 224 else "1.5",
-            f"{median(theirs):.1f} s / {median(ours):.1f} s, with imports {median(walls[name]):.1f} s /"
-            f" {median(walls[OURS]):.1f} s; validation accuracy {100 * accuracies[name]:.1f} % /"
-            f" {100 * accuracies[OURS]:.1f} %",
+            f"{seconds_of(theirs)} / {seconds_of(ours)}; validation accuracy {100 * theirs[-1].accuracy:.1f} % /"
+            f" {100 * ours[-1].accuracy:.1f} %",
         )
 
 
-def through_headstart(place: Place) -> tuple[float, float]:
-    """Return the seconds of headstart's whole command, and the validation accuracy after the last epoch."""
-    run = place.train()
-    (curves,) = place.folder.rglob(CURVE_FILE)
+def seconds_of(timed: Sequence[Timed]) -> str:
+    """Return the median seconds after imports and those of whole processes."""
+    return f"{median([one.seconds for one in timed]):.1f} s (process {median([one.wall for one in timed]):.1f} s)"
+
+
+def through_headstart(place: Place, library: str) -> Timed:
+    """Train with headstart's command and a network of this library."""
+    output = place.folder / "runs"
+    names = f"{OUR_IMPORTS}, timm" if library == "timm" else OUR_IMPORTS
+    imports = f"import gc; gc.disable(); import {names}; gc.freeze(); gc.enable()"  # as the command does it
+    settings = ["train", *place.settings, f"output_dir={output}"]
+    call = "from headstart.cli import main; assert main(sys.argv[2:]) == 0"
+    seconds, wall = run_timed(place, imports, call, settings)
+    (curves,) = output.rglob(CURVE_FILE)
     with curves.open() as file:
-        return run.wall, float(list(csv.DictReader(file))[-1]["validation/accuracy"])
+        return Timed(seconds, wall, float(list(csv.DictReader(file))[-1]["validation/accuracy"]))
 
 
-def through_peer(place: Place, peer: Peer, work: Work, path: Path) -> tuple[float, float]:
-    """Return the seconds of a peer's whole process, and the validation accuracy after the last epoch."""
-    wall = run_code(place, f"from peers.{peer.module} import main; main()", str(path))
-    return wall, float(json.loads(Path(work.result).read_text())["accuracy"])
+def through_peer(place: Place, peer: Peer, work: Work) -> Timed:
+    """Train with another library."""
+    path = work.write(place.folder / "work.json")
+    module = f"peers.{peer.module}"
+    seconds, wall = run_timed(place, f"import {module}", f"{module}.main(sys.argv[2])", [str(path)])
+    return Timed(seconds, wall, float(json.loads(Path(work.result).read_text())["accuracy"]))
 
 
-def import_seconds(place: Place, chosen: Mapping[str, Peer], rounds: int) -> dict[str, float]:
-    """Return the seconds of processes that only import: medians, in turns.
+def run_timed(place: Place, imports: str, call: str, arguments: Sequence[str]) -> tuple[float, float]:
+    """Run a call with arguments from sys.argv[2] on; return its seconds after the imports, and those of the process.
 
-    The keys are the names of the peers, and for headstart the library of its network.
+    It can import from scripts and from the folder of installed packages.
     """
-    codes = {f"{OURS} {library}": code for library, code in OUR_IMPORTS.items()}
-    codes |= {name: f"import peers.{peer.module}" for name, peer in chosen.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in codes}
-    for number in range(rounds + 1):
-        for name, code in codes.items():
-            passed = run_code(place, code)
-            if number:  # in the first round files are not cached, and sources are not compiled
-                seconds[name].append(passed)
-    return {name: median(values) for name, values in seconds.items()}
-
-
-def run_code(place: Place, code: str, *arguments: str) -> float:
-    """Run Python code that imports from scripts and from the folder of installed packages; return its seconds."""
-    paths = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); sys.path.append({str(packages())!r})"
-    return place.run([sys.executable, "-c", f"{paths}; {code}", *arguments])
+    result = place.folder / "seconds"
+    paths = f"sys.path.insert(0, {str(SCRIPTS)!r}); sys.path.append({str(packages())!r})"
+    clock = "time.perf_counter()"
+    code = f"import sys, time; {paths}; {imports}; start = {clock}; {call}; seconds = {clock} - start"
+    written = f"{code}; open(sys.argv[1], 'w').write(str(seconds))"
+    wall = place.run([sys.executable, "-c", written, str(result), *arguments])
+    return float(result.read_text()), wall
 
 
 def settings_for(backbone: str, work: Work) -> list[str]:

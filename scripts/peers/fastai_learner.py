@@ -16,7 +16,7 @@ from fastai.vision.all import (
 )
 from PIL.Image import Resampling
 
-from peers.work import WARMUP, WORKERS, given
+from peers.work import WARMUP, WORKERS, Work
 
 
 class CentreResize(Resize):  # type: ignore[misc]
@@ -27,9 +27,9 @@ class CentreResize(Resize):  # type: ignore[misc]
         super().before_call(image, 1)
 
 
-def main() -> None:
-    """Train and validate for all epochs, and report the accuracy."""
-    work = given()
+def main(path: str) -> None:
+    """Train and validate for all epochs, and report the accuracy; ``path`` is a file that describes the work."""
+    work = Work.read(path)
     interpolation = Resampling[work.interpolation.upper()]
     loaders = ImageDataLoaders.from_folder(
         work.folder,
@@ -52,7 +52,3 @@ def main() -> None:
     with learner.no_bar():
         learner.fit(work.epochs, work.rate, cbs=ParamScheduler({"lr": schedule}))
     work.report(float(learner.recorder.values[-1][-1]))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,12 +6,12 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from peers.work import WORKERS, accuracy_of, device, given
+from peers.work import WORKERS, Work, accuracy_of, device
 
 
-def main() -> None:
-    """Train and validate for all epochs, and report the accuracy."""
-    work = given()
+def main(path: str) -> None:
+    """Train and validate for all epochs, and report the accuracy; ``path`` is a file that describes the work."""
+    work = Work.read(path)
     network = work.network().to(device())
     load = partial(DataLoader, batch_size=work.batch, num_workers=WORKERS, pin_memory=device().type == "cuda")
     train, held_out = load(work.images("train"), shuffle=True), load(work.images("val"))
@@ -28,7 +28,3 @@ def main() -> None:
             scheduler.step()
         accuracy = accuracy_of(network, held_out)
     work.report(accuracy)
-
-
-if __name__ == "__main__":
-    main()

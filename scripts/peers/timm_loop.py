@@ -7,12 +7,12 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import nn
 
-from peers.work import WARMUP, WORKERS, Work, accuracy_of, device, given
+from peers.work import WARMUP, WORKERS, Work, accuracy_of, device
 
 
-def main() -> None:
-    """Train and validate for all epochs, and report the accuracy."""
-    work = given()
+def main(path: str) -> None:
+    """Train and validate for all epochs, and report the accuracy; ``path`` is a file that describes the work."""
+    work = Work.read(path)
     network = work.network().to(device())
     train, held_out = loader(work, "train"), loader(work, "val")
     steps = work.epochs * len(train)
@@ -54,7 +54,3 @@ def loader(work: Work, split: str) -> Any:
         num_workers=WORKERS,
         device=device(),
     )
-
-
-if __name__ == "__main__":
-    main()

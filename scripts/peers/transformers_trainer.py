@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
-from peers.work import WARMUP, WORKERS, given
+from peers.work import WARMUP, WORKERS, Work
 
 
 class WithLoss(nn.Module):
@@ -23,9 +23,9 @@ class WithLoss(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
-def main() -> None:
-    """Train and validate for all epochs, and report the accuracy."""
-    work = given()
+def main(path: str) -> None:
+    """Train and validate for all epochs, and report the accuracy; ``path`` is a file that describes the work."""
+    work = Work.read(path)
     arguments = TrainingArguments(
         output_dir=str(Path(work.result).with_suffix("")),
         per_device_train_batch_size=work.batch,
@@ -61,7 +61,3 @@ def collated(items: Any) -> dict[str, Tensor]:
     """Return a batch of images (N, 3, S, S) and labels (N,)."""
     images, labels = zip(*items, strict=True)
     return {"pixel_values": torch.stack(images), "labels": torch.tensor(labels)}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,11 @@
 """The work that benchmark.py gives to each peer: fine-tune all layers on class folders, and validate each epoch.
 
-Every peer is a module with a function ``main``, which reads a ``Work`` from the file that the command line names. It
-imports everything at its top, so that ``import peers.plain`` takes the time to subtract from the whole command.
+Every peer is a module with a function ``main``, which reads a ``Work`` from a file. It imports everything at its top,
+because the time of imports is not counted.
 """
 
 import json
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,11 @@ class Work:
         path.write_text(json.dumps(asdict(self)))
         return path
 
+    @classmethod
+    def read(cls, path: str) -> "Work":
+        """Read the work from a file."""
+        return cls(**json.loads(Path(path).read_text()))
+
     def network(self) -> Any:
         """Return the network with its start values."""
         network = make_network(self.library, self.name, self.size, self.classes)
@@ -71,11 +75,6 @@ class Work:
     def report(self, accuracy: float) -> None:
         """Write the validation accuracy after the last epoch."""
         Path(self.result).write_text(json.dumps({"accuracy": accuracy}))
-
-
-def given() -> Work:
-    """Return the work that the command line names."""
-    return Work(**json.loads(Path(sys.argv[1]).read_text()))
 
 
 def make_network(library: str, name: str, size: int, classes: int) -> Any:

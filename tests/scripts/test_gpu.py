@@ -1,5 +1,6 @@
 """Test that the questions for a GPU run at toy size without one."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,16 +18,20 @@ def test_every_row_is_filled_at_toy_size(
     """The measured times mean nothing here, as the commands run in copied processes."""
     monkeypatch.syspath_prepend(SCRIPTS)
     import benchmark
-    from benchmarks import measured
+    from benchmarks import gpu, measured
 
+    compiled: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, backend: compiled.append(backend))  # 2 s to import
+    monkeypatch.setattr(gpu, "TOY", replace(gpu.TOY, trainers=("fsdp",)))
     monkeypatch.setattr(measured, "subprocess", SimpleNamespace(run=warm.run))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     monkeypatch.setattr("sys.argv", ["benchmark.py", "gpu", "--toy"])
     benchmark.main()
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
-    kinds = ["compile", "autocast"] * 2 + ["cold cache", "warm cache", "command, cold"]
-    kinds += ["process of the loader"] * 2 + ["ddp on one device / the default", "fsdp on one device / the default"]
+    kinds = ["compile", "autocast", "cold cache", "warm cache", "command, cold"]
+    kinds += ["process of the loader"] * 2 + ["fsdp on one device / the default"]
     assert len(rows) == len(kinds)
+    assert compiled == ["eager"] * 2  # a round that warms up, and one that counts
     for row, kind in zip(rows, kinds, strict=True):
         assert kind in row[0]
         assert float(row[1]) > 0
