@@ -99,12 +99,11 @@ def one_device(network: str, amount: Amount) -> Iterator[Row]:
         base = place.train()
         for name in amount.trainers:
             run = place.train(f"trainer={name}", "trainer.devices=1")
-            one, other = run.runs[0], base.runs[0]
-            speed, usual = (float(record["cost"]["samples_per_second"]) for record in (one, other))
+            speed, usual = run.last_speed, base.last_speed
             yield Row(
-                f"finetune_all, {network}, {amount.size} px, 2 epochs: trainer={name} on one device / the default",
+                f"finetune_all, {network}, {amount.size} px: trainer={name} on one device / the default",
                 f"{speed / usual:.2f}",
                 "",
-                f"{speed:,.0f} / {usual:,.0f} images/s; test accuracy"
+                f"{speed:,.0f} / {usual:,.0f} images/s in the second epoch; test accuracy"
                 f" {100 * run.accuracy:.1f} % / {100 * base.accuracy:.1f} %",
             )

@@ -1,5 +1,6 @@
 """Run commands in separate processes, and read their figures."""
 
+import csv
 import json
 import os
 import statistics
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from headstart.records.names import CURVE_FILE
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 
@@ -32,6 +35,7 @@ class Outcome:
 
     wall: float  # seconds, start-up included
     runs: list[dict[str, Any]]  # every run.json
+    folder: Path  # with the run directories
 
     @property
     def train(self) -> float:
@@ -42,6 +46,11 @@ class Outcome:
     def accuracy(self) -> float:
         """Return the test accuracy."""
         return float(self.runs[0]["metrics"]["test/accuracy"])
+
+    @property
+    def last_speed(self) -> float:
+        """Return the images per second of the last epoch."""
+        return last_epoch(self.folder)["samples_per_second"]
 
 
 @dataclass
@@ -60,7 +69,7 @@ class Place:
         command += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
         wall = self.run(command)
         runs = [json.loads(path.read_text()) for path in sorted(output.rglob("run.json"))]
-        return Outcome(wall, runs)
+        return Outcome(wall, runs, output)
 
     def run(self, command: Sequence[str]) -> float:
         """Run a command and return its seconds."""
@@ -77,6 +86,13 @@ def fresh(settings: Sequence[str]) -> Iterator[Place]:
     """Create an empty place, without stored features or a chosen engine."""
     with TemporaryDirectory(prefix="benchmark-") as folder:
         yield Place(Path(folder), settings)
+
+
+def last_epoch(folder: Path) -> dict[str, float]:
+    """Return the last row of the curves of the only run below a folder."""
+    (curves,) = folder.rglob(CURVE_FILE)
+    with curves.open() as file:
+        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items() if value}
 
 
 def compared(what: str, aim: str, speeds: Mapping[str, Sequence[float]], one: str, other: str, digits: int = 2) -> Row:

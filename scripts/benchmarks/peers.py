@@ -11,7 +11,6 @@ the network and composing settings thus count on both sides; start and end of Py
 whole processes. Sides run in turns, each in a new process, headstart without anything kept from an earlier round.
 """
 
-import csv
 import itertools
 import json
 import os
@@ -30,14 +29,13 @@ import torch
 from peers.work import Work, make_network
 from PIL import Image
 
-from benchmarks.measured import SCRIPTS, Place, Row, fresh, median
+from benchmarks.measured import SCRIPTS, Place, Row, fresh, last_epoch, median
 from benchmarks.networks import is_lite, is_named, make_backbone, settings_of
 from headstart.backbones.efficientnet_lite import load_in_order, packaged_weights
 from headstart.data import Textures
-from headstart.records.names import CURVE_FILE
 from headstart.strategies.modes import batch_norms
 
-RATE, DECAY = 0.0005, 0.01
+RATE, DECAY = 0.0002, 0.01
 OURS = "headstart"
 OUR_IMPORTS = "headstart.commands.train, headstart.training.jobs, headstart.training.progress"
 
@@ -147,9 +145,7 @@ def through_headstart(place: Place, library: str) -> Timed:
     settings = ["train", *place.settings, f"output_dir={output}"]
     call = "from headstart.cli import main; assert main(sys.argv[2:]) == 0"
     seconds, wall = run_timed(place, imports, call, settings)
-    (curves,) = output.rglob(CURVE_FILE)
-    with curves.open() as file:
-        return Timed(seconds, wall, float(list(csv.DictReader(file))[-1]["validation/accuracy"]))
+    return Timed(seconds, wall, last_epoch(output)["validation/accuracy"])
 
 
 def through_peer(place: Place, peer: Peer, work: Work) -> Timed:
@@ -240,7 +236,7 @@ def copy_images(root: str | None, folder: Path, images: int, batch: int) -> int:
     ``images`` is rounded down to complete batches, because some peers leave out the last, smaller one. Classes take
     turns. Test has one image of each class.
     """
-    source = Path(root).resolve() if root else textures(folder.with_name("textures"))
+    source = Path(root).resolve() if root else textures(folder.with_name("textures"), images)
     train, held_out = (class_turns(source / split) for split in ("train", held_out_split(source)))
     count, classes = min(images, len(train)) // batch * batch, len({path.parent.name for path in train})
     if not count:
@@ -269,9 +265,10 @@ def class_turns(folder: Path) -> list[Path]:
     return [path for turn in turns for path in turn if path is not None]
 
 
-def textures(folder: Path) -> Path:
-    """Write the embedded textures as JPEG files of 256 pixels in class folders; return the folder."""
-    names, splits = Textures().collect()
+def textures(folder: Path, images: int) -> Path:
+    """Write at least that many embedded textures as JPEG files of 256 pixels in class folders; return the folder."""
+    share = -(-images // 12)  # of each class
+    names, splits = Textures(counts=(share, 1 + -(-share // 4), 1)).collect()
     for split, collection in splits.items():
         for key, target, patch in zip(collection.ids, collection.targets, collection.images, strict=True):
             path = folder / split.replace("validation", "val") / names[int(target)] / f"{key.replace('/', '_')}.jpg"
