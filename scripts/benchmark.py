@@ -2,7 +2,7 @@
 
 Both sides of a ratio are measured in the same call, as whole commands in separate processes; figures are medians of
 --rounds. docs/benchmarks.md shows the printed table. Runs use a GPU if there is one, as with
---backbone resnet50 --size 224 --set trainer.precision=bf16-mixed.
+--backbone resnet50 --size 224 --set trainer.precision=bf16-mixed. The question gpu has networks of its own.
 """
 
 import argparse

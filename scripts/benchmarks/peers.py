@@ -14,6 +14,7 @@ whole processes. Sides run in turns, each in a new process, headstart without an
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +43,11 @@ OUR_IMPORTS = "headstart.commands.train, headstart.training.jobs, headstart.trai
 
 @dataclass(frozen=True)
 class Peer:
-    """Another library: its name in the table, its module in scripts/peers, and what pip must install for it."""
+    """Another library: its name in the table, its module in scripts/peers, and what headstart does not install."""
 
     label: str
     module: str
-    package: str = "torch"
-    also: Sequence[str] = ()  # requirements of the package that headstart does not have
-
-    def command(self) -> str:
-        """Return the pip command without its folder; --no-deps keeps the torch that headstart uses."""
-        return " ".join(["pip install --no-deps --target", str(packages()), *map(repr, (self.package, *self.also))])
+    packages: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,12 @@ PEERS = {
     "fastai": Peer(
         "fastai",
         "fastai_learner",
-        "fastai",
-        "fastcore fastdownload fastprogress<1.1 fasttransform plum-dispatch<2.10 beartype cloudpickle".split(),
+        "fastai fastcore fastdownload fastprogress<1.1 fasttransform plum-dispatch<2.10 beartype cloudpickle".split(),
     ),
     "transformers": Peer(
-        "Hugging Face Trainer", "transformers_trainer", "transformers", "accelerate tokenizers regex psutil".split()
+        "Hugging Face Trainer", "transformers_trainer", "transformers accelerate tokenizers regex psutil".split()
     ),
-    "timm": Peer("timm's loop", "timm_loop", "timm"),
+    "timm": Peer("timm's loop", "timm_loop"),
 }
 
 
@@ -100,12 +95,12 @@ def finetune_all(
         count = copy_images(root, folder, images, batch)
         for backbone, size in itertools.product(backbones, sizes):
             work = work_for(backbone, size, folder, batch, epochs)
-            network = f"{backbone}, {size} px, {count} images, {epochs} epochs"
-            yield from rows_of(network, work, chosen, rounds, [*settings_for(backbone, work), *more])
+            for row in rows_of(backbone, work, chosen, rounds, [*settings_for(backbone, work), *more]):
+                yield replace(row, figures=f"{row.figures}; {epochs} epochs of {count} images")
 
 
 def rows_of(
-    network: str,
+    backbone: str,
     work: Work,
     chosen: Mapping[str, Peer],
     rounds: int,
@@ -124,7 +119,7 @@ def rows_of(
     for name, peer in chosen.items():
         theirs = timed[name]
         yield Row(
-            f"finetune_all, {network}: {peer.label} / headstart",
+            f"{backbone}, {work.size} px: {peer.label} / headstart",
             f"{median([b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]):.2f}",
             "2.0" if work.size < 224 else "1.5",
             f"{seconds_of(theirs)} / {seconds_of(ours)}; validation accuracy {100 * theirs[-1].accuracy:.1f} % /"
@@ -285,11 +280,23 @@ def packages() -> Path:
 
 
 def is_ready(peer: Peer) -> bool:
-    """Install a peer's packages if they are missing; return whether they are there, and print one sentence if not."""
-    if find_spec(peer.package) is not None or (packages() / peer.package).is_dir():
+    """Install what is missing of a peer's packages; return whether all are there, and print one sentence if not.
+
+    --no-deps keeps the torch that headstart uses.
+    """
+    if not (missing := [requirement for requirement in peer.packages if not is_installed(requirement)]):
         return True
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages())]
-    done = subprocess.run([*command, peer.package, *peer.also], capture_output=True, text=True)
+    options = ["--no-deps", "--target", str(packages())]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", *options, *missing], capture_output=True, text=True
+    )
     if done.returncode:
-        print(f"peers: no rows for {peer.label}, because pip failed: {peer.command()}", file=sys.stderr)
+        command = shlex.join(["pip", "install", *options, *missing])
+        print(f"peers: no rows for {peer.label}, because this command failed: {command}", file=sys.stderr)
     return not done.returncode
+
+
+def is_installed(requirement: str) -> bool:
+    """Return whether a package is installed, in any version, for this Python or in the folder for peers."""
+    name = requirement.partition("<")[0]
+    return any(metadata.distributions(name=name, path=[*sys.path, str(packages())]))
