@@ -38,6 +38,7 @@ from headstart.strategies.modes import batch_norms
 
 RATE, DECAY = 0.0002, 0.01
 OURS = "headstart"
+# What a run imports.
 OUR_IMPORTS = "headstart.commands.train, headstart.training.jobs, headstart.training.progress"
 
 
@@ -232,7 +233,8 @@ def copy_images(root: str | None, folder: Path, images: int, batch: int) -> int:
     turns. Test has one image of each class.
     """
     source = Path(root).resolve() if root else textures(folder.with_name("textures"), images)
-    train, held_out = (class_turns(source / split) for split in ("train", held_out_split(source)))
+    held_out = class_turns(source / held_out_split(source))
+    train = class_turns(source / "train")
     count, classes = min(images, len(train)) // batch * batch, len({path.parent.name for path in train})
     if not count:
         raise SystemExit(f"peers: {len(train)} images in {source / 'train'}: expected at least a batch of {batch}.")
@@ -247,10 +249,10 @@ def copy_images(root: str | None, folder: Path, images: int, batch: int) -> int:
 
 def held_out_split(source: Path) -> str:
     """Return the name of the folder whose images are not for training."""
-    for split in ("val", "test"):
-        if (source / split).is_dir():
-            return split
-    raise SystemExit(f"peers: {source} has no folder val or test beside train.")
+    found = [split for split in ("val", "test") if (source / split).is_dir()]
+    if not found or not (source / "train").is_dir():
+        raise SystemExit(f"peers: --root {source}: expected class folders below train, and below val or test.")
+    return found[0]
 
 
 def class_turns(folder: Path) -> list[Path]:

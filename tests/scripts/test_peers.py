@@ -7,8 +7,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 from conftest import CHECKOUT
 from forking import Server
+from torch import nn
 
 
 @pytest.fixture
@@ -40,6 +42,20 @@ def test_peers_do_the_same_work(peers: ModuleType, make_folder: Callable[..., Pa
         assert all(float(accuracy) % 25 == 0 for accuracy in accuracies.groups())  # of four images
 
 
+@pytest.mark.parametrize("name", ["test_vit", "resnet18"])
+def test_both_sides_start_from_the_same_network(name: str, peers: ModuleType, tmp_path: Path) -> None:
+    from benchmarks.networks import make_backbone
+
+    for label in ("red", "blue"):
+        (tmp_path / "images/train" / label).mkdir(parents=True)
+    work = peers.work_for(name, 32, tmp_path / "images", 8, 1)
+    theirs, ours = work.network().eval(), make_backbone(name, 32, work.weights).eval()
+    head = next(part for part in reversed(list(theirs.modules())) if isinstance(part, nn.Linear))
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(theirs(images), head(ours(images)))
+
+
 def test_images_are_whole_batches_of_classes_in_turn(
     peers: ModuleType, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -50,6 +66,23 @@ def test_images_are_whole_batches_of_classes_in_turn(
         for folder in ("train/red", "train/blue", "val/red", "val/blue", "test/red", "test/blue")
     }
     assert found == {"train/red": 5, "train/blue": 5, "val/red": 1, "val/blue": 2, "test/red": 1, "test/blue": 1}
+
+
+def test_folders_that_cannot_be_compared_are_named(
+    peers: ModuleType, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_folder({"train/red": 3, "train/blue": 3})
+    with pytest.raises(SystemExit, match="expected class folders below train, and below val or test"):
+        peers.copy_images(str(root), tmp_path / "copies" / "images", 12, 5)
+    root = make_folder({"train/red": 3, "val/red": 3}, "few")
+    with pytest.raises(SystemExit, match=r"3 images in .*: expected at least a batch of 5"):
+        peers.copy_images(str(root), tmp_path / "copies" / "images", 12, 5)
+
+
+def test_the_command_offers_every_peer(peers: ModuleType) -> None:
+    import benchmark
+
+    assert list(peers.PEERS) == benchmark.PEERS
 
 
 def test_textures_stand_in_for_a_folder(peers: ModuleType, tmp_path: Path) -> None:
