@@ -20,7 +20,7 @@ def main() -> None:
     """Answer the named questions (default: all) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
-    usual += ["views", "augmented"]
+    usual += ["views", "augmented", "allocator"]
     names = [*usual, "peers", "gpu"]
     by_default = "default: all but peers and gpu"
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"any of {', '.join(names)} ({by_default})")
@@ -62,6 +62,7 @@ def main() -> None:
         "views": partial(augmentation.views, max(3, options.rounds)),
         "augmented": partial(augmentation.training, settings, options.rounds),
         "report": partial(report.speed, settings, options.rounds),
+        "allocator": partial(overhead.allocator, settings, options.rounds),
         "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
         "gpu": partial(gpu.all_rows, options.toy),
         "peers": partial(

@@ -6,7 +6,7 @@ affects both equally. Both use a GPU if there is one.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from benchmarks.measured import Row, compared
+from benchmarks.measured import Outcome, Row, compared, fresh, median
 from headstart.backbones import Backbone, efficientnet_lite
 from headstart.console import silence_lightning
 from headstart.data import Textures
@@ -139,3 +139,24 @@ def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
             if number:
                 speeds[name].append(speed)
     return speeds
+
+
+def allocator(settings: Sequence[str], rounds: int) -> list[Row]:
+    """Compare the seconds and the peak memory of a fit that returns freed memory with those of one that keeps it."""
+    settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
+    outcomes: dict[str, list[Outcome]] = {"false": [], "true": []}
+    for _ in range(rounds):
+        with fresh(settings) as place:
+            for kept, of in outcomes.items():
+                of.append(place.train(f"trainer.keep_memory={kept}"))
+    seconds = {kept: [one.train for one in of] for kept, of in outcomes.items()}
+    peaks = {
+        kept: median([one.runs[0]["cost"]["peak_memory_bytes"] / 1e6 for one in of]) for kept, of in outcomes.items()
+    }
+    ratio = median([a / b for a, b in zip(seconds["false"], seconds["true"], strict=True)])
+    figures = f"{median(seconds['false']):.1f} s / {median(seconds['true']):.1f} s, medians of {rounds}"
+    memory = f"{peaks['false']:.0f} MB / {peaks['true']:.0f} MB"
+    return [
+        Row("finetune_all: fit with trainer.keep_memory=false / with true", f"{ratio:.2f}", "", figures),
+        Row("the same, peak memory", f"{peaks['false'] / peaks['true']:.2f}", "", memory),
+    ]
