@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, SMALLEST, TINY
+from conftest import CHECKOUT, SMALLEST, TINY, answer_of
 from forking import Server
 from made_runs import write_run
 
@@ -313,3 +313,18 @@ def test_names_can_be_printed_in_every_locale(environment: dict[str, str]) -> No
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"scratch" in done.stdout
+
+
+def test_a_place_that_is_missing_is_refused_without_torch() -> None:
+    images = ["dataset=image_folder", "dataset.root=gone"]
+    commands = [
+        ["evaluate", "gone"], ["explain", "gone"], ["predict", "gone", "a.jpg"], ["export", "gone", "--to", "onnx"],
+        ["card", "gone"], ["reproduce", "gone"], ["diff", "gone", "gone"], ["status", "gone"], ["report", "gone"],
+        ["train", *images], ["audit", *images], ["policy", *images], ["inspect", "layers", *images],
+        ["inspect", "augmentation", *images],
+    ]  # fmt: skip
+    code = (
+        "import sys; from headstart.cli import main\n"
+        f"print([main(command) for command in {commands!r}], 'torch' in sys.modules)"
+    )
+    assert answer_of(code).splitlines()[-1] == f"{[2] * len(commands)} False"

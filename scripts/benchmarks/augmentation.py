@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.data import astronaut
 from torchvision.transforms import v2
 
-from benchmarks.measured import Row, fresh, median
+from benchmarks.measured import Row, compared, fresh, median
 from headstart.augmentations import AugMix, ColorJitter, CropResize, Pipeline, View
 from headstart.seeds import generator
 
@@ -59,18 +59,18 @@ def crop_and_jitter(size: int, rounds: int) -> Row:
     return compared(what, "2", speeds, "ours", "theirs")
 
 
-def places(rounds: int) -> list[Row]:
+def places(rounds: int, sizes: Sequence[int] = (64, 224), seconds: float | None = None) -> list[Row]:
     """Compare batches of tensors, on the GPU or one thread, with single images in one process of the loader."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
-    for size in (64, 224):
+    for size in sizes:
         square = photograph(size, size)
         for name, parts in (("AugMix", [AugMix()]), ("crop_resize, color_jitter", [CropResize(), ColorJitter()])):
             ways = {
                 "device": in_batches(parts, square, size, device),
                 "loader": by_the_loader(parts, square, size),
             }
-            speeds = in_turns(ways, rounds, {"device": BATCH})
+            speeds = in_turns(ways, rounds, {"device": BATCH}, seconds)
             what = f"{name}, {size} px: batches of {BATCH} on {device.type} / one process of the loader"
             rows.append(compared(what, "", speeds, "device", "loader"))
     return rows
@@ -127,9 +127,14 @@ def in_batches(parts: Sequence[View], image: np.ndarray, size: int, device: torc
 
 
 def in_turns(
-    ways: dict[str, Callable[[int], object]], rounds: int, made: dict[str, int] | None = None
+    ways: dict[str, Callable[[int], object]],
+    rounds: int,
+    made: dict[str, int] | None = None,
+    seconds: float | None = None,
 ) -> dict[str, list[float]]:
     """Return the images per second of each function, one value per round; a call makes ``made`` images (default: 1).
+
+    Each measurement takes ``seconds`` (None: ``SECONDS``).
 
     Without a GPU, this thread does all the work, and only its processor time counts.
     """
@@ -141,15 +146,8 @@ def in_turns(
     for _ in range(rounds):
         for name, way in ways.items():
             start, number = clock(), 0
-            while clock() - start < SECONDS:
+            while clock() - start < (seconds or SECONDS):
                 way(number)
                 number += 1
             speeds[name].append(number * (made or {}).get(name, 1) / (clock() - start))
     return speeds
-
-
-def compared(what: str, aim: str, speeds: dict[str, list[float]], one: str, other: str) -> Row:
-    """Return a row with the median ratio over the rounds."""
-    ratio = median([a / b for a, b in zip(speeds[one], speeds[other], strict=True)])
-    figures = f"{median(speeds[one]):,.0f} / {median(speeds[other]):,.0f} images/s, medians of {len(speeds[one])}"
-    return Row(what, f"{ratio:.2f}", aim, figures)

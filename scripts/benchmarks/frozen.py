@@ -6,12 +6,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measured import Row, fresh, median
-from headstart.backbones import efficientnet_lite, torchvision_backbone
+from benchmarks.networks import make_backbone
 
 
-def head_only(settings: Sequence[str], rounds: int) -> list[Row]:
-    """Compare 20 epochs of the head with and without the store: the cold and warm fit, and the whole command."""
-    settings = [*settings, "strategy=head_only", "trainer.max_epochs=20"]
+def head_only(settings: Sequence[str], rounds: int, epochs: int = 20) -> list[Row]:
+    """Compare training of the head with and without the store: the cold and warm fit, and the whole command."""
+    settings = [*settings, "strategy=head_only", f"trainer.max_epochs={epochs}"]
     cold, warm = [], []
     for _ in range(rounds):
         with fresh(settings) as place:
@@ -25,7 +25,7 @@ def head_only(settings: Sequence[str], rounds: int) -> list[Row]:
     engine = cold[0].runs[0]["features"]["engine"]
     return [
         Row(
-            "head_only, 20 epochs: fit, cold cache",
+            f"head_only, {epochs} epochs: fit, cold cache",
             f"{plain.train / cold_fit:.1f}",
             "20",
             f"{plain.train:.1f} s / {cold_fit:.2f} s ({engine}; metrics differ by {difference:.0e} at most)",
@@ -90,8 +90,7 @@ def _bound(settings: Sequence[str]) -> float:
     """Return (prefix + trained stage) / trained stage in multiplications; a backward pass counts as two forward."""
     values = dict(setting.split("=", 1) for setting in settings)
     name, size = values["backbone"], int(values["dataset.image_size"])
-    make = efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone
-    backbone = make(name, weights=None, image_size=size).eval()
+    backbone = make_backbone(name, size).eval()
     x = torch.zeros(1, 3, size, size)
     costs = []
     for stop in (len(backbone.stage_names) - 1, len(backbone.stage_names)):

@@ -1,17 +1,20 @@
 """Run commands in separate processes, and read their figures."""
 
+import csv
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from headstart.records.names import CURVE_FILE
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 
@@ -32,6 +35,7 @@ class Outcome:
 
     wall: float  # seconds, start-up included
     runs: list[dict[str, Any]]  # every run.json
+    folder: Path  # with the run directories
 
     @property
     def train(self) -> float:
@@ -42,6 +46,11 @@ class Outcome:
     def accuracy(self) -> float:
         """Return the test accuracy."""
         return float(self.runs[0]["metrics"]["test/accuracy"])
+
+    @property
+    def last_speed(self) -> float:
+        """Return the images per second of the last epoch."""
+        return last_epoch(self.folder)["samples_per_second"]
 
 
 @dataclass
@@ -60,7 +69,7 @@ class Place:
         command += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
         wall = self.run(command)
         runs = [json.loads(path.read_text()) for path in sorted(output.rglob("run.json"))]
-        return Outcome(wall, runs)
+        return Outcome(wall, runs, output)
 
     def run(self, command: Sequence[str]) -> float:
         """Run a command and return its seconds."""
@@ -77,6 +86,20 @@ def fresh(settings: Sequence[str]) -> Iterator[Place]:
     """Create an empty place, without stored features or a chosen engine."""
     with TemporaryDirectory(prefix="benchmark-") as folder:
         yield Place(Path(folder), settings)
+
+
+def last_epoch(folder: Path) -> dict[str, float]:
+    """Return the last row of the curves of the only run below a folder."""
+    (curves,) = folder.rglob(CURVE_FILE)
+    with curves.open() as file:
+        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items() if value}
+
+
+def compared(what: str, aim: str, speeds: Mapping[str, Sequence[float]], one: str, other: str, digits: int = 2) -> Row:
+    """Return a row with the median over the rounds of the ratio of two speeds in images per second."""
+    ratio = median([a / b for a, b in zip(speeds[one], speeds[other], strict=True)])
+    middle = " / ".join(f"{speed:,.{0 if speed >= 100 else 1}f}" for speed in map(median, (speeds[one], speeds[other])))
+    return Row(what, f"{ratio:.{digits}f}", aim, f"{middle} images/s, medians of {len(speeds[one])}")
 
 
 def median(values: Sequence[float]) -> float:

@@ -315,9 +315,9 @@ def test_the_repeat_uses_the_same_number_of_threads(monkeypatch: pytest.MonkeyPa
 def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     """A repeat may be in its own folder, beside the runs of the sweep, or below it."""
     sweep = [*SMALL, "output_dir=runs", "hydra.sweep.dir=runs/sweep", "strategy=head_only,linear_probe,finetune_all"]
-    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
+    assert main(["train", "-m", *sweep, "seed=0,1"]) == 0
     runs = sorted(path.parent for path in Path("runs/sweep").glob("*/run.json"))
-    assert len(runs) == 9
+    assert len(runs) == 6
 
     def shown() -> dict[str, str]:
         capsys.readouterr()
@@ -332,14 +332,14 @@ def test_repeats_change_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     before = shown()
     places = [[], ["--output", "runs/sweep"], ["--output", "runs/sweep/again"]]
     for number, place in enumerate(places):
-        assert main(["reproduce", str(runs[3 * number + number]), *place]) == 0
-    assert len(list(Path().rglob("run.json"))) == 12
+        assert main(["reproduce", str(runs[2 * number + number % 2]), *place]) == 0
+    assert len(list(Path().rglob("run.json"))) == 9
     after = shown()
     assert after.keys() == before.keys()
     for file in before:
         assert after[file].splitlines() == before[file].splitlines(), file
-    assert main(["train", "-m", *sweep, "seed=0,1,2"]) == 0
-    assert "9 had finished before" in capsys.readouterr().out
+    assert main(["train", "-m", *sweep, "seed=0,1"]) == 0
+    assert "6 had finished before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,11 @@ def test_what_is_wrong_with_reading(word: str, outcome: Any, wrong: str | None) 
 
 
 @pytest.mark.slow
-def test_two_damaged_runs() -> None:
-    options = ["--images", "0", "--configs", "0", "--runs", "2", "--seconds", "60"]
+def test_a_damaged_run() -> None:
+    options = ["--images", "0", "--configs", "0", "--runs", "1", "--seconds", "60"]
     command = [sys.executable, str(CHECKOUT / "scripts" / "fuzz.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("runs: 2 damaged directories, 0 failures\n")
+    assert done.stdout.startswith("runs: 1 damaged directories, 0 failures\n")
     for word in fuzz.COMMANDS:
         assert re.search(rf"^ *{word} +\d+ +\d+ +0 +0 +0 +0 ", done.stdout, re.MULTILINE), done.stdout

@@ -38,7 +38,8 @@ HEAD = ["-m", "strategy=head_only", "features.enabled=true,false", "sweep.skip_f
 ALL = ["strategy=finetune_all", STORED]
 GRADUAL = ["strategy=gradual_unfreeze", STORED]
 # A probe of random features has losses beyond all rounding, and steps from it are small here for the same reason.
-WISE = ["strategy=wise_ft", "backbone.weights=imagenet", "optimizer.lr=1e-4"]
+WISE = ["strategy=wise_ft", "backbone.weights=imagenet", "optimizer.lr=1e-4", "strategy.l2=[10,1]"]
+WISE += ["strategy.mixes_tried=[0,0.5,1]"]
 ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optimizer.lr=0.01"]
 
 

@@ -79,8 +79,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from headstart.robustness.severities import NAMES, SEVERITIES
-
     if options.corruptions is None:
         given = {
             "--severities": options.severities,
@@ -91,6 +89,8 @@ def _check(options: argparse.Namespace) -> None:
         if extra := [name for name, value in given.items() if value is not None and value is not False]:
             raise ConfigError(f"{extra[0]} needs --corruptions.")
         return
+    from headstart.robustness.severities import NAMES, SEVERITIES  # loads torch, which takes seconds
+
     for name in options.corruptions:
         if name not in NAMES:
             raise ConfigError(f"--corruptions {name}: there is no such corruption.{nearest(name, NAMES)}")

@@ -10,6 +10,7 @@ from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, nearest
 from headstart.files import check_writable, expanded
 from headstart.guard import DONE
+from headstart.models.description import model_folder
 from headstart.records.names import CHECKPOINT_FOLDER
 
 FORMATS = ("onnx", "torchscript", "safetensors", "timm", "torchvision")
@@ -26,6 +27,7 @@ def export(arguments: Sequence[str]) -> int:
     path = expanded(options.model)
     folder = expanded(options.output) if options.output else Path(f"{_name(path)}-{options.to}")
     check_writable(folder, "choose another --output")
+    model_folder(path)  # raises an error before torch is loaded, which takes seconds
     from headstart.exporting.torch_files import write_library_weights, write_safetensors, write_torchscript
     from headstart.models.loading import load_model
 

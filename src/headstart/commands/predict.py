@@ -13,6 +13,7 @@ from headstart.commands.trusting import add_trust
 from headstart.errors import ConfigError, DataError
 from headstart.files import check_writable, expanded, printable
 from headstart.guard import DONE
+from headstart.models.description import model_folder
 
 if TYPE_CHECKING:
     from headstart.models.model import Model
@@ -28,6 +29,7 @@ def predict(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(list(arguments))
     _check(options)
+    model_folder(expanded(options.model))  # raises an error before torch is loaded, which takes seconds
     from headstart.models.asked import asked_images
 
     paths, notes = asked_images([expanded(place) for place in options.images])

@@ -24,8 +24,8 @@ from headstart.exporting.exported_network import (
 from headstart.exporting.library_weights import library_weights
 from headstart.exporting.onnx_file import CLOSE, CheckImages
 from headstart.files import write_atomically
-from headstart.models.description import read_description
-from headstart.models.loading import load_model, model_folder, read_tensors
+from headstart.models.description import model_folder, read_description
+from headstart.models.loading import load_model, read_tensors
 from headstart.models.model import Model
 from headstart.records.names import MODEL_FEATURES, MODEL_FILE, MODEL_TENSORS
 

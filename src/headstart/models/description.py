@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.boundary.documents import read_json
-from headstart.boundary.opening import unreadable
-from headstart.errors import DataError
+from headstart.boundary.opening import is_inside, unreadable
+from headstart.errors import DataError, nearest
 from headstart.files import write_atomically
-from headstart.records.names import BEST_CHECKPOINT, MODEL_FILE, MODEL_TENSORS
+from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
 
 FORMAT, VERSION = "headstart model", 1
 LARGEST_IMAGE = 4096  # pixels of a side; a larger one would take the memory before anything can be checked
@@ -138,6 +138,24 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder with the model.json of a run or a model. Raises DataError if there is none."""
+    if path.name in (MODEL_FILE, MODEL_TENSORS, BEST_CHECKPOINT, RUN_FILE) and path.is_file():
+        path = path.parent
+    for folder in (path, path / CHECKPOINT_FOLDER):
+        if is_inside(folder, MODEL_FILE):
+            return folder
+    if not path.exists():
+        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(str(path), near)
+        raise DataError(f"There is no run or model '{path}'.{hint if hint.startswith(' Did') else ''}")
+    if is_inside(path, RUN_FILE):
+        raise DataError(
+            f"'{path}' has no {MODEL_FILE}: the run is unfinished or older than this file; finish or repeat the run."
+        )
+    raise DataError(f"'{path}' is no run and no model: it has no {MODEL_FILE}.")
 
 
 def read_description(folder: Path) -> ModelDescription:

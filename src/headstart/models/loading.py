@@ -14,41 +14,23 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from headstart.boundary.opening import first_line, is_inside, open_inside, unreadable
+from headstart.boundary.opening import first_line, open_inside, unreadable
 from headstart.boundary.tensors import MOST_CHECKPOINT, open_network
 from headstart.console import silence_lightning
-from headstart.errors import DataError, nearest
+from headstart.errors import DataError
 from headstart.inputs.deep import PixelRange
 from headstart.inputs.signature import Signature
 from headstart.models.builders import builder_of, built
-from headstart.models.description import BuiltPart, ModelDescription, read_description
+from headstart.models.description import BuiltPart, ModelDescription, model_folder, read_description
 from headstart.models.model import Model
 from headstart.models.unlike import read_features
 from headstart.optimization.schedules import constant
-from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
+from headstart.records.names import BEST_CHECKPOINT, MODEL_FILE
 from headstart.settings.sources import source_of
 from headstart.strategies import Strategy
 
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, OverflowError)
 SMALL = 4096  # sizes that need no check
-
-
-def model_folder(path: Path) -> Path:
-    """Return the folder with the model.json of a run or a model. Raises DataError if there is none."""
-    if path.name in (MODEL_FILE, MODEL_TENSORS, BEST_CHECKPOINT, RUN_FILE) and path.is_file():
-        path = path.parent
-    for folder in (path, path / CHECKPOINT_FOLDER):
-        if is_inside(folder, MODEL_FILE):
-            return folder
-    if not path.exists():
-        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(str(path), near)
-        raise DataError(f"There is no run or model '{path}'.{hint if hint.startswith(' Did') else ''}")
-    if is_inside(path, RUN_FILE):
-        raise DataError(
-            f"'{path}' has no {MODEL_FILE}: the run is unfinished or older than this file; finish or repeat the run."
-        )
-    raise DataError(f"'{path}' is no run and no model: it has no {MODEL_FILE}.")
 
 
 def load_model(path: Path, device: str | torch.device = "auto", allowed: Sequence[str] = ()) -> Model:

@@ -13,6 +13,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
@@ -76,6 +77,7 @@ def choices(group: str) -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
+MOST_AHEAD = 1000  # settings of jobs, of about 100 kB each
 Check = Callable[[DictConfig, list[str]], object]
 
 
@@ -100,11 +102,24 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
     refused: dict[tuple[str, ...], Exception] = {}  # Hydra composes twice, and ignores the error of the first time
     passed: set[tuple[str, ...]] = set()
     composed_once: dict[tuple[str, ...], DictConfig] = {}  # Hydra composes the first time only to read the mode
+    # Hydra composes each job of a sweep before the first one starts, to see whether it can, and again when it starts.
+    composed_ahead: dict[tuple[str, ...], DictConfig] = {}
+    looking_ahead = [False]
+    plain_look = Sweeper.validate_batch_is_legal
+
+    def look(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+        looking_ahead[0] = True
+        try:
+            plain_look(sweeper, batch)
+        finally:
+            looking_ahead[0] = False
 
     def checked(loader: ConfigLoaderImpl, *, overrides: list[str], **settings: Any) -> DictConfig:
         asked = tuple(override for override in overrides if not override.startswith("hydra.mode="))
         if asked in refused:
             raise refused[asked]
+        if not looking_ahead[0] and asked in composed_ahead:
+            return composed_ahead.pop(asked)
         if overrides[-1:] == ["hydra.mode=RUN"] and tuple(overrides[:-1]) in composed_once:
             config = composed_once.pop(tuple(overrides[:-1]))
             config.hydra.mode = RunMode.RUN
@@ -124,16 +139,20 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
                 passed.add(asked)
             if config.hydra.mode is None and not _depends_on_mode(config, overrides):
                 composed_once[tuple(overrides)] = config
+            if looking_ahead[0] and len(composed_ahead) < MOST_AHEAD:
+                composed_ahead[asked] = config
         except Exception as error:
             refused[asked] = error
             raise
         return config
 
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign, assignment]
+    Sweeper.validate_batch_is_legal = look  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = plain_look  # type: ignore[method-assign]
 
 
 def _depends_on_mode(config: DictConfig, overrides: list[str]) -> bool:

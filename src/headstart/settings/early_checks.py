@@ -79,10 +79,11 @@ def resolved(config: DictConfig, complete: bool = True) -> DictConfig:
 def resolved_and_checked(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Return the resolved settings of a command that makes no run, and check every class that they name.
 
-    Loads torch. Raises ConfigError.
+    Places are checked first, because loading torch takes seconds. Raises a HeadstartError.
     """
     config = resolved(config, complete=False)
     settings: Any = OmegaConf.to_container(config)
+    check_places(settings)
     check_targets(settings, trusted_packages(settings, overrides), TRUST)
     return config
 
@@ -256,7 +257,8 @@ def check_places(settings: Mapping[str, Any]) -> None:
         existing_folder(root)
     if target in EMBEDDED:
         check_no_root(target.rsplit(".", 1)[-1].lower(), root)
-    weights, name = settings["backbone"].get("weights"), settings["backbone"].get("name")
+    backbone = settings.get("backbone") or {}  # a search of augmentations has none
+    weights, name = backbone.get("weights"), backbone.get("name")
     if source_of(name):
         check_source(str(name))
     if weights is not None and weights != "imagenet":

@@ -16,7 +16,7 @@ INDIFFERENT: dict[str, frozenset[str]] = {
     "trainer": frozenset(
         "accelerator devices num_nodes logger default_root_dir profiler log_every_n_steps"
         " strategy use_distributed_sampler enable_progress_bar enable_model_summary enable_checkpointing"
-        " auto_batch benchmark detect_anomaly enable_autolog_hparams".split()
+        " auto_batch keep_memory benchmark detect_anomaly enable_autolog_hparams".split()
     ),
     "augmentation": frozenset({"where"}),
     "callbacks": frozenset({"progress", "histograms"}),

@@ -240,7 +240,7 @@ TRAINER = {
     "num_nodes": whole(1),
     "strategy": optional(text("ddp or fsdp")),
     "precision": optional(one_of(*PRECISIONS, *SHORT_PRECISIONS, 64, 32, 16)),
-    "auto_batch": boolean(),
+    **dict.fromkeys(("auto_batch", "keep_memory"), boolean()),
     "gradient_clip_val": optional(POSITIVE, "a number above 0, or null for no clipping"),
     "gradient_clip_algorithm": optional(one_of("norm", "value")),
     "accumulate_grad_batches": whole(1),

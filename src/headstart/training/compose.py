@@ -38,7 +38,7 @@ from headstart.training.pruning import pruning_callbacks
 from headstart.training.resume import KeepProgress
 
 _UNTOUCHED: dict[str, Backbone] = {}
-OWN_SETTINGS = ("auto_batch",)  # of the group trainer, but not Lightning's
+OWN_SETTINGS = ("auto_batch", "keep_memory")  # of the group trainer, but not Lightning's
 WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
 
 

@@ -90,8 +90,8 @@ def carry_out(
     validation of the chosen epoch.
     """
     start = time.perf_counter()
-    settle_process()
     config = described.config
+    settle_process(config)
     write_atomically(directory / SETTINGS_FILE, OmegaConf.to_yaml(_without_trial(config)))
     with show_log(directory / LOG_FILE), listening() as stop:
         manifest = Manifest(directory, _first_content(described, directory, overrides, repeats))
@@ -107,7 +107,7 @@ def carry_out(
 
 def follow(config: DictConfig, directory: Path, ready: Callable[[], object] = lambda: None) -> float:
     """Train as a follower in a run that another process leads and records; return the same metric."""
-    settle_process()
+    settle_process(config)
     names = dict.fromkeys(("dataset", "backbone", "strategy", "seed", "config_hash"), "")
     manifest = UnwrittenManifest(directory, {**names, "augmentation": [], "provenance": {}})
     with processes.silent(), listening(), processes.ProcessGroup(directory, RANK_LOG) as group:

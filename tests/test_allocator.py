@@ -1,0 +1,39 @@
+"""Test whether freed memory stays in the process."""
+
+import platform
+
+import pytest
+from conftest import answer_of
+
+from headstart import allocator
+
+CODE = """
+import resource
+from headstart.allocator import keep_freed_memory
+print(keep_freed_memory({wanted}))
+import torch
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for number in range(5):
+        del [torch.ones(100_000 * size + number * 1000) for size in range(1, 20)][:]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults() + faults())
+{then}
+print(faults())
+"""
+PAGES = 5 * 100_000 * 4 * sum(range(1, 20)) // 4096  # that the tensors of a call of faults() fill
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_freed_memory_is_used_again() -> None:
+    again = "print(keep_freed_memory(False))"
+    effective, _, restored, usual = answer_of(CODE.format(wanted=True, then=again)).split()
+    assert effective == restored == "True"
+    assert int(usual) > PAGES / 2
+    _, _, kept = answer_of(CODE.format(wanted=True, then="")).split()
+    assert int(kept) < PAGES / 20
+
+
+def test_other_systems_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert not allocator.keep_freed_memory(True)
