@@ -16,14 +16,14 @@ DEFAULT = {TRIM_THRESHOLD: 128 * 1024, MMAP_MAX: 65536}
 def keep_freed_memory(wanted: bool) -> bool:
     """Keep freed memory for later tensors, or return it to the system as usual; return whether this had an effect.
 
-    Blocks that exist stay as they are. It works on Linux with glibc; elsewhere nothing changes.
+    What is free at the call is returned, so that a run does not hold the memory of an earlier one. It works on Linux
+    with glibc; elsewhere nothing changes.
     """
     library = _glibc()
     if library is None:
         return False
     done = [library.mallopt(option, value) for option, value in (KEPT if wanted else DEFAULT).items()]
-    if not wanted:
-        library.malloc_trim(0)
+    library.malloc_trim(0)
     return all(done)
 
 
