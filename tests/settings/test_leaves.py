@@ -60,7 +60,7 @@ VALID = {
     "head.stages null", "head.pooling null", "head.gem_p huge 1.5", "head.scale huge 1.5",
     "optimizer.lr huge 1.5", "optimizer.weight_decay huge 1.5", "optimizer.trust_coeff huge 1.5",
     "optimizer.nesterov true", "*._partial_ true",
-    "trainer.auto_batch true", "trainer.precision null", "trainer.deterministic true null",
+    "trainer.auto_batch true", "trainer.keep_memory true", "trainer.precision null", "trainer.deterministic true null",
     "trainer.gradient_clip_val null huge 1.5", "trainer.gradient_clip_algorithm null", "trainer.enable_* true null",
     "trainer.strategy null", "trainer.use_distributed_sampler true", "trainer.devices -1",
     "features.enabled true", "features.views null", "features.memory_limit huge", "features.max_size huge",
