@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.data import astronaut
 from torchvision.transforms import v2
 
-from benchmarks.measured import Row, compared, fresh, median
+from benchmarks.measured import Row, compared, finetuned_in_turns, median
 from headstart.augmentations import AugMix, ColorJitter, CropResize, Pipeline, View
 from headstart.seeds import generator
 
@@ -78,12 +78,8 @@ def places(rounds: int, sizes: Sequence[int] = (64, 224), seconds: float | None 
 
 def training(settings: Sequence[str], rounds: int) -> list[Row]:
     """Compare the seconds of a fit with AugMix with those of a fit without, in turns."""
-    settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
-    seconds: dict[str, list[float]] = {"none": [], "augmix": []}
-    for _ in range(rounds):
-        with fresh(settings) as place:
-            for name, of in seconds.items():
-                of.append(place.train(f"augmentation={name}").train)
+    outcomes = finetuned_in_turns(settings, "augmentation", ("none", "augmix"), rounds)
+    seconds = {name: [one.train for one in of] for name, of in outcomes.items()}
     ratio = median([a / b for a, b in zip(seconds["augmix"], seconds["none"], strict=True)])
     figures = f"{median(seconds['augmix']):.1f} s / {median(seconds['none']):.1f} s, medians of {rounds}"
     return [Row("finetune_all with AugMix: fit / the same with none", f"{ratio:.3f}", "below 1.15", figures)]

@@ -88,6 +88,19 @@ def fresh(settings: Sequence[str]) -> Iterator[Place]:
         yield Place(Path(folder), settings)
 
 
+def finetuned_in_turns(
+    settings: Sequence[str], name: str, values: Sequence[str], rounds: int
+) -> dict[str, list[Outcome]]:
+    """Fine-tune on a few labels with each value of a setting in turn; return the outcomes of each value."""
+    settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
+    outcomes: dict[str, list[Outcome]] = {value: [] for value in values}
+    for _ in range(rounds):
+        with fresh(settings) as place:
+            for value, of in outcomes.items():
+                of.append(place.train(f"{name}={value}"))
+    return outcomes
+
+
 def last_epoch(folder: Path) -> dict[str, float]:
     """Return the last row of the curves of the only run below a folder."""
     (curves,) = folder.rglob(CURVE_FILE)

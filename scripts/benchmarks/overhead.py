@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from benchmarks.measured import Outcome, Row, compared, fresh, median
+from benchmarks.measured import Row, compared, finetuned_in_turns, median
 from headstart.backbones import Backbone, efficientnet_lite
 from headstart.console import silence_lightning
 from headstart.data import Textures
@@ -143,12 +143,7 @@ def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 def allocator(settings: Sequence[str], rounds: int) -> list[Row]:
     """Compare the seconds and the peak memory of a fit that returns freed memory with those of one that keeps it."""
-    settings = [*settings, "strategy=finetune_all", "trainer.max_epochs=2", "dataset.labels_per_class=20"]
-    outcomes: dict[str, list[Outcome]] = {"false": [], "true": []}
-    for _ in range(rounds):
-        with fresh(settings) as place:
-            for kept, of in outcomes.items():
-                of.append(place.train(f"trainer.keep_memory={kept}"))
+    outcomes = finetuned_in_turns(settings, "trainer.keep_memory", ("false", "true"), rounds)
     seconds = {kept: [one.train for one in of] for kept, of in outcomes.items()}
     peaks = {
         kept: median([one.runs[0]["cost"]["peak_memory_bytes"] / 1e6 for one in of]) for kept, of in outcomes.items()
