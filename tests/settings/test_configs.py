@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.singleton import Singleton
@@ -42,9 +41,11 @@ def as_hydra_asks(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
 @pytest.fixture
 def composed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets an item whenever Hydra composes settings."""
-    plain = config_loader_impl.create_defaults_list
+    plain = ConfigLoaderImpl._load_configuration_impl
     times: list[int] = []
-    monkeypatch.setattr(config_loader_impl, "create_defaults_list", lambda **asked: times.append(1) or plain(**asked))
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "_load_configuration_impl", lambda *args, **asked: times.append(1) or plain(*args, **asked)
+    )
     return times
 
 

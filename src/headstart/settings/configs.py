@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+from headstart.config_memory import remembering_choices
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.settings.effects import flatten
 from headstart.settings.folders import conf_folder, config_folders
@@ -37,13 +38,18 @@ def composed(arguments: Sequence[str], name: str = "train") -> tuple[DictConfig,
         if argument.startswith("-") or "=" not in argument:
             raise ConfigError(f"'{argument}' is not a setting; expected key=value, as in backbone=resnet50.")
     refuse_parts(arguments)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose(name, list(arguments), return_hydra_config=True)
+    config = _composed(name, arguments)
     choices = {str(group): str(name) for group, name in config.hydra.runtime.choices.items()}
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     return config, choices
+
+
+def _composed(name: str, arguments: Sequence[str]) -> DictConfig:
+    """Return the settings with those of Hydra itself, under the key "hydra"."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"), remembering_choices():
+        return compose(name, list(arguments), return_hydra_config=True)
 
 
 def help_text(arguments: Sequence[str]) -> str:
@@ -51,9 +57,7 @@ def help_text(arguments: Sequence[str]) -> str:
 
     The text is that of Hydra, but it takes a second less: Hydra 1.3.8 reads every file once for each group.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", list(arguments), return_hydra_config=True)
+    config = _composed("train", arguments)
     template = Template(config.hydra.help.template)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -149,7 +153,8 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign, assignment]
     Sweeper.validate_batch_is_legal = look  # type: ignore[method-assign, assignment]
     try:
-        yield
+        with remembering_choices():
+            yield
     finally:
         ConfigLoaderImpl.load_configuration = plain  # type: ignore[method-assign]
         Sweeper.validate_batch_is_legal = plain_look  # type: ignore[method-assign]
@@ -239,10 +244,8 @@ def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> l
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
     for overrides in (kept, []):
-        GlobalHydra.instance().clear()
         try:
-            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-                config = OmegaConf.to_container(compose(name, overrides), resolve=False)
+            config = OmegaConf.to_container(without_hydra(_composed(name, overrides)), resolve=False)
         except (*CONFIG_ERRORS, HeadstartError):
             continue
         groups = [group for group in group_names() if name == "train" or group in config]  # type: ignore[operator]
