@@ -28,6 +28,7 @@ ROOMS = [
     "features",
     "optimization",
     "strategies",
+    "pretraining",
     "records",
     "trackers",
     "comparison",

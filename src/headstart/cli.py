@@ -11,6 +11,7 @@ from headstart.guard import DONE, WRONG, guarded
 HELP = """headstart: transfer-learning experiments on images
 
   headstart train key=value ...   run an experiment; -m for a sweep; --help lists every setting
+  headstart pretrain objective=NAME ...  learn weights from images, for backbone.weights
   headstart status DIR ...        list finished, running, stopped and failed runs, and remaining jobs
   headstart report DIR ...        compare runs: verdicts, tables, figures, a page for the browser
   headstart predict RUN IMAGE ...  predict new images with the network of a run; sort them into folders
@@ -32,6 +33,7 @@ HELP = """headstart: transfer-learning experiments on images
 # The function of each command. Imported only when called, because some of them load torch.
 COMMANDS = {
     "train": "headstart.commands.train:train",
+    "pretrain": "headstart.commands.pretrain:pretrain",
     "status": "headstart.commands.status:status",
     "report": "headstart.commands.report:report",
     "predict": "headstart.commands.predict:predict",

@@ -18,7 +18,7 @@ from headstart.errors import ConfigError
 from headstart.settings.configs import choices, composed, conf_folder, help_text
 
 FAST = ["debug=fast", "output_dir=o"]
-OWN_TESTS = {"augmentation", "backbone", "dataset", "experiment", "debug", "scale"}
+OWN_TESTS = {"augmentation", "backbone", "dataset", "experiment", "debug", "scale", "objective"}
 DEMOS = {"demo", "demo_digits"}
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 

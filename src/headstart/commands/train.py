@@ -97,13 +97,15 @@ class Ended:
     error: BaseException | None = None
 
 
-def train(arguments: Sequence[str]) -> int:
+def train(arguments: Sequence[str], config: str = "train") -> int:
     """Run the experiment or sweep that the arguments describe; return the exit code.
+
+    ``config`` is the config file that the command starts from, which has the name of the command.
 
     Exit codes: 0 if done; 2 for a wrong setting, path or file; 1 for another failure, or a sweep with failed runs; 130
     or 143 if interrupted. A failed run does not stop a sweep.
     """
-    ended = carry_out(arguments)
+    ended = carry_out(arguments, config)
     if isinstance(ended.error, KeyboardInterrupt):
         print("headstart: interrupted; run the same command again to resume.", file=sys.stderr)
         print_summary(ended)
@@ -115,8 +117,8 @@ def train(arguments: Sequence[str]) -> int:
     return FAILED if any(one.word == "failed" for one in ended.outcomes) else code
 
 
-def carry_out(arguments: Sequence[str]) -> Ended:
-    """Carry out the jobs that the arguments of ``headstart train`` describe, and print what they print.
+def carry_out(arguments: Sequence[str], config: str = "train") -> Ended:
+    """Carry out the jobs that the arguments of a command such as ``headstart train`` describe.
 
     Raises ConfigError for a folder of --config-dir that cannot be used.
     """
@@ -126,7 +128,7 @@ def carry_out(arguments: Sequence[str]) -> Ended:
     words = flags_first(arguments)
     asking, folders = split_config_dir(words)
     with using_folders(folders):
-        error = _run_jobs(words, asking, arguments)
+        error = _run_jobs(words, asking, arguments, config)
     sweep = end_sweep()
     if error is not None and not isinstance(error, KeyboardInterrupt):
         return Ended((), error=error)
@@ -135,26 +137,31 @@ def carry_out(arguments: Sequence[str]) -> Ended:
     return Ended(read_outcomes(sweep.folder), sweep, error)
 
 
-def _run_jobs(words: list[str], without_folders: Sequence[str], arguments: Sequence[str]) -> BaseException | None:
+def _run_jobs(
+    words: list[str], without_folders: Sequence[str], arguments: Sequence[str], config: str
+) -> BaseException | None:
     """Let Hydra call ``job`` for each job; return the error that ended the command, or None."""
-    command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
+    command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config)(job)
     runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    with _command_line(["headstart train", *words]), checking_settings(None if runs_nothing else check_early, sweeps):
+    with (
+        _command_line([f"headstart {config}", *words]),
+        checking_settings(None if runs_nothing else check_early, sweeps),
+    ):
         try:
             _refuse_pickles(words)
             if (asked := asks_for_help(without_folders)) is not None:
-                print(help_text(asked))
+                print(help_text(asked, config))
                 return None
             command()
         except KeyboardInterrupt as error:
             return error
         except SweepRefused as refused:
-            return _known(refused.error, arguments)
+            return _known(refused.error, arguments, config)
         except Exception as error:  # before any run: wrong settings, or flags that exclude each other
             if raised_by_hydra(error) and isinstance(error, TypeError | AttributeError | KeyError):
                 error = ConfigError(f"These settings cannot be combined ({error}); check the value of each group.")
-            return _known(missing_plugin(error), arguments, also=(ValueError,))
+            return _known(missing_plugin(error), arguments, config, also=(ValueError,))
     return None
 
 
@@ -312,10 +319,12 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _known(error: BaseException, arguments: Sequence[str], also: tuple[type[Exception], ...] = ()) -> BaseException:
+def _known(
+    error: BaseException, arguments: Sequence[str], config: str = "train", also: tuple[type[Exception], ...] = ()
+) -> BaseException:
     """Return an error of one sentence where the cause is known, and the error itself for a bug."""
     if isinstance(error, CONFIG_ERRORS):
-        error = ConfigError(error_text(error, arguments))
+        error = ConfigError(error_text(error, arguments, config))
     elif isinstance(error, also):
         error = ConfigError(str(error))
     return crash_of(error) or error

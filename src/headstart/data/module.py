@@ -340,6 +340,12 @@ class ImageData(pl.LightningDataModule):
         """Return the images of a split with these views; a batch holds all views of its images."""
         return self._in_order(split.with_views(views, self.augmentation_seed), mixed)
 
+    def view_held_out(self) -> None:
+        """Give validation and test images the views of training images, those of epoch 0."""
+        self.validation, self.test = (
+            split.with_views(self.train.views, self.augmentation_seed) for split in (self.validation, self.test)
+        )
+
     def test_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
         """Return the test images, in order unless ``mixed``."""
         return self._in_order(self.test, mixed)

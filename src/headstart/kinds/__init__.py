@@ -11,6 +11,7 @@ from headstart.kinds.dense_regression import DenseNumberKind
 from headstart.kinds.kind import Kind, Predictions
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.multilabel import LabelSetKind
+from headstart.kinds.objectives import PatchKind, ReconstructionKind, ViewKind
 from headstart.kinds.own import loaded_kinds, own_kind, recorded_kind
 from headstart.kinds.regression import NumberKind
 from headstart.kinds.segmentation import SegmentationKind
@@ -32,7 +33,10 @@ __all__ = [
     "task_name",
 ]
 
-_ALL: Sequence[Kind] = (ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind(), DenseNumberKind())
+_ALL: Sequence[Kind] = (
+    ClassKind(), NumberKind(), LabelSetKind(), SegmentationKind(), DenseNumberKind(),
+    ReconstructionKind(), PatchKind(), ViewKind(),
+)  # fmt: skip
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT = next(iter(KINDS))
 """The kind of a run whose run.json names no task: old runs, before there were other kinds."""

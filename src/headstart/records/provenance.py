@@ -108,9 +108,10 @@ def command_of(overrides: Sequence[str]) -> dict[str, Any]:
     ``working_directory``, where ~ stands for the user's home.
     """
     here, home = Path.cwd(), expanded("~")
+    name = "pretrain" if any(override.startswith("objective=") for override in overrides) else "train"
     return {
         "command": list(sys.argv),
-        "command_line": shlex.join(["headstart", "train", *chosen_flags(), *overrides]),
+        "command_line": shlex.join(["headstart", name, *chosen_flags(), *overrides]),
         "overrides": list(overrides),
         "working_directory": f"~/{here.relative_to(home)}" if here.is_relative_to(home) else str(here),
         "host": socket.gethostname(),

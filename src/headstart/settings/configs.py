@@ -52,16 +52,19 @@ def _composed(name: str, arguments: Sequence[str]) -> DictConfig:
         return compose(name, list(arguments), return_hydra_config=True)
 
 
-def help_text(arguments: Sequence[str]) -> str:
+def help_text(arguments: Sequence[str], name: str = "train") -> str:
     """Return the text of ``--help``: the groups, and the settings that the arguments choose.
+
+    ``name`` is the config file that the command starts from.
 
     The text is that of Hydra, but it takes a second less: Hydra 1.3.8 reads every file once for each group.
     """
-    config = _composed("train", arguments)
+    config = _composed(name, arguments)
     template = Template(config.hydra.help.template)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    groups = [f"{group}: {', '.join(choices(group))}" for group in group_names()]
+    elsewhere = () if name == "pretrain" else ("objective",)
+    groups = [f"{group}: {', '.join(choices(group))}" for group in group_names() if group not in elsewhere]
     return template.safe_substitute(APP_CONFIG_GROUPS="\n".join(groups) + "\n", CONFIG=OmegaConf.to_yaml(config))
 
 

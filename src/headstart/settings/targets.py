@@ -15,8 +15,8 @@ from headstart.settings.packages import installed_places, is_there, source_files
 OWN = tuple(
     f"headstart.{place}"
     for place in (
-        "augmentations", "backbones", "data", "features.settings", "masks", "optimization.schedules", "strategies",
-        "tasks", "training.averaging", "training.batch_images", "records.curves", "training.histograms",
+        "augmentations", "backbones", "data", "features.settings", "masks", "optimization.schedules", "pretraining",
+        "strategies", "tasks", "training.averaging", "training.batch_images", "records.curves", "training.histograms",
         "training.progress", "trackers",
     )
 )  # fmt: skip

@@ -126,6 +126,19 @@ class ClassTargets:
         return class_names[target]
 
 
+class AnyLabels(ClassTargets):
+    """Rules for labels that only divide the images evenly, so one class is enough and classes may be absent."""
+
+    balances: Collection[str] = ("none", "sampler")
+
+    def check(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> None:
+        """Accept any labels."""
+
+    def absent(self, splits: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[str]:
+        """Return nothing, as no class has to be in a split."""
+        return []
+
+
 class NumberTargets:
     """Rules for targets that are K numbers, float64 (N, K); the class names are those of their columns.
 

@@ -115,8 +115,17 @@ def make_test_views(config: DictConfig) -> Pipeline | None:
 
 def starts_pretrained(config: DictConfig) -> bool:
     """Return whether the strategy starts from pretrained weights."""
+    return bool(getattr(_strategy_class(config), "pretrained", True))
+
+
+def named_by_task(config: DictConfig) -> bool:
+    """Return whether a run bears the name of its task instead of that of its strategy."""
+    return bool(getattr(_strategy_class(config), "named_by_task", False))
+
+
+def _strategy_class(config: DictConfig) -> Any:
     try:
-        return bool(getattr(get_class(config.strategy._target_), "pretrained", True))
+        return get_class(config.strategy._target_)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"strategy._target_: {_line(error)}.") from error
 

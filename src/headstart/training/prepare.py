@@ -82,7 +82,7 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> DescribedRun:
     names = {
         "backbone": str(config.backbone.get("name") or choices["backbone"]),
         "dataset": str(data.name),
-        "strategy": str(choices["strategy"]),
+        "strategy": compose.kind_of(config).name if compose.named_by_task(config) else str(choices["strategy"]),
     }
     data_hash = data.source_hash(Facts(facts_folder(config)))
     return DescribedRun(config, names, data, data_hash, identity.config_hash(settings, data_hash))
@@ -142,6 +142,8 @@ def prepare(
     views = Pipeline(augmentation.views, in_batches=on_device)
     data.prepare(backbone.preprocessing, views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
+    if strategy.views_held_out:
+        data.view_held_out()
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     warn_of_corners(config, data)

@@ -275,8 +275,9 @@ def train_and_test(
     metrics = _metrics(parts, tested, epoch)
     if ranks.leads():
         manifest.content["references"] = references
-        record, row = {**manifest.content, "metrics": metrics}, parts.loggers[0].rows[epoch]
-        write_model(config, parts.strategy, parts.data, parts.trainer, cached, tested, record, row, directory)
+        if not parts.strategy.gives_weights_only:
+            record, row = {**manifest.content, "metrics": metrics}, parts.loggers[0].rows[epoch]
+            write_model(config, parts.strategy, parts.data, parts.trainer, cached, tested, record, row, directory)
         _finish(config, parts, manifest, epoch, metrics, watch.seconds, start - parts.keep.earlier_seconds)
         drop_intermediate(directory / CHECKPOINT_FOLDER)
     return metrics[f"validation/{parts.strategy.task.primary}"]
@@ -418,6 +419,9 @@ def _finish(
         logger.muted = False  # still muted if nothing was left to train
     if strategy.task.by_pixel:
         write_pixels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
+    for logger in (logger for logger in parts.loggers if logger.keeps_images):
+        for tag, image in strategy.drawn().items():
+            logger.log_images(tag, image)
     for logger in parts.loggers:
         logger.finish(epoch, metrics)
         logger.save()
