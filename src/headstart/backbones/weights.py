@@ -92,7 +92,7 @@ def load_weights_file(
     ``rename`` maps old tensor names to the network's. ``adapt`` converts a state dict as the network's library does,
     for example resizes positions. Raises WeightsError if nothing fits.
     """
-    file = expanded(str(path))
+    file = existing_weights(expanded(str(path)))
     info = fill_from(network, read_tensors(file), f"backbone.weights={file}", backbone, adapt, rename)
     return replace(info, name=file.name, sha256=file_sha256(file), source=str(file))
 

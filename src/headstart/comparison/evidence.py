@@ -59,9 +59,12 @@ def gather(runs: Sequence[Run]) -> tuple[dict[str, Evidence], list[Problem]]:
         if len(runs) < MANY
         else shared(lambda n: _try(runs[n]), len(runs), "reading predictions", "runs", chunk=8)
     )
-    wrong = _contradicting([result for result in read if isinstance(result, Evidence)])
+    wrong: dict[str, set[tuple[str, str]]] = {}
+    for task in {run.task for run in runs}:  # targets may come from the task, not from the data set
+        of_task = [result for run, result in zip(runs, read, strict=True) if run.task == task]
+        wrong[task] = _contradicting([result for result in of_task if isinstance(result, Evidence)])
     for run, result in zip(runs, read, strict=True):
-        if isinstance(result, Evidence) and (result.content, result.images) in wrong:
+        if isinstance(result, Evidence) and (result.content, result.images) in wrong[run.task]:
             result = "predictions.csv lists other images than other runs on the same test set"
         if isinstance(result, Evidence):
             found[run.id] = result

@@ -340,12 +340,6 @@ class ImageData(pl.LightningDataModule):
         """Return the images of a split with these views; a batch holds all views of its images."""
         return self._in_order(split.with_views(views, self.augmentation_seed), mixed)
 
-    def view_held_out(self) -> None:
-        """Give validation and test images the views of training images, those of epoch 0."""
-        self.validation, self.test = (
-            split.with_views(self.train.views, self.augmentation_seed) for split in (self.validation, self.test)
-        )
-
     def test_dataloader(self, mixed: bool = False) -> DataLoader[Batch]:
         """Return the test images, in order unless ``mixed``."""
         return self._in_order(self.test, mixed)
@@ -357,6 +351,22 @@ class ImageData(pl.LightningDataModule):
 
     def _loader(self, split: ImageSplit, **kwargs: Any) -> DataLoader[Batch]:
         return load_split(split, self.num_workers, stream("loader", self.order_seed), **kwargs)
+
+
+def view_held_out(data: ImageData, views: int) -> None:
+    """Give validation and test images the views of training images, those of epoch 0.
+
+    Raises ConfigError unless there are as many ``views`` of each image.
+    """
+    if (given := data.train.branches) != views:
+        raise ConfigError(
+            f"augmentation: {data.task} compares {views} views of each image, and there"
+            f" {'is' if given == 1 else 'are'} {given}; use augmentation=two_crops, or"
+            f" augmentation.crop_resize.copies={views}."
+        )
+    data.validation, data.test = (
+        split.with_views(data.train.views, data.augmentation_seed) for split in (data.validation, data.test)
+    )
 
 
 def _check_kind(data: ImageData) -> None:

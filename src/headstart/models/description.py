@@ -153,7 +153,8 @@ def model_folder(path: Path) -> Path:
         raise DataError(f"There is no run or model '{path}'.{hint if hint.startswith(' Did') else ''}")
     if is_inside(path, RUN_FILE):
         raise DataError(
-            f"'{path}' has no {MODEL_FILE}: the run is unfinished or older than this file; finish or repeat the run."
+            f"'{path}' has no {MODEL_FILE}: the run is unfinished, older than this file, or a run of headstart"
+            " pretrain, which gives weights only; finish or repeat the run."
         )
     raise DataError(f"'{path}' is no run and no model: it has no {MODEL_FILE}.")
 

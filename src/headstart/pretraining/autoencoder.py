@@ -38,7 +38,7 @@ class LastMap(LinearHead):
         return read
 
 
-class Decoder(nn.Module):
+class ImageDecoder(nn.Module):
     """Map rows (N, D) to a vector of ``bottleneck`` numbers, and this to images (N, channels, size, size)."""
 
     def __init__(self, feature_dim: int, bottleneck: int, size: int, channels: int, transposed: bool) -> None:
@@ -102,7 +102,7 @@ class Autoencoder(Objective):
     def layers(self, feature_dim: int) -> nn.Module:
         """Return the bottleneck and the decoder."""
         settings = self._last_map
-        return Decoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
+        return ImageDecoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
 
     def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return damaged images, and the images with the pixels that count."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from headstart.errors import ConfigError
 from headstart.precision import at_least_single
 from headstart.pretraining.monitor import EmbeddingMonitor
-from headstart.pretraining.objective import Objective, Readout
+from headstart.pretraining.objective import Objective, Readout, answered
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead
 
@@ -110,15 +110,22 @@ class Contrast(Objective):
 
     @torch.no_grad()
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 for each image whose first view is nearest to its other view, else 0, (N, 1)."""
+        """Return rows (N, 3) of two logits and 0: of a first view's other view, and of its nearest other image.
+
+        Logits are cosines divided by the temperature. The right answer is always number 0.
+        """
         views = F.normalize(at_least_single(outputs).transpose(0, 1).flatten(0, 1), dim=1)
         count = len(outputs)
-        found = (views[:count] @ views.T).fill_diagonal_(float("-inf")).argmax(dim=1)
-        return (found == torch.arange(count, 2 * count, device=found.device)).double()[:, None]
+        cosines = views[:count] @ views.T
+        own = torch.arange(count, device=cosines.device)
+        partner = cosines[own, own + count]
+        cosines[own, own] = cosines[own, own + count] = -1
+        logits = torch.stack([partner, cosines.amax(dim=1)], dim=1) / self.temperature
+        return torch.cat([logits, torch.zeros_like(partner)[:, None]], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
-        """Return the share of matched images."""
-        return float(tallies.double().mean())
+        """Return the share of first views that are nearer to their other view than to any other image."""
+        return answered(tallies)
 
     def make_monitor(self) -> EmbeddingMonitor:
         """Return what watches for a collapse, and probes the features."""

@@ -20,6 +20,11 @@ Display = Callable[[Tensor], Bytes]
 """Returns normalised images (N, C, S, S) as bytes (N, S, S, 3)."""
 
 
+def answered(rows: Tensor) -> float:
+    """Return the accuracy of rows (N, K + 1) of K logits and the number of the true answer."""
+    return float((rows[:, :-1].argmax(dim=1) == rows[:, -1].long()).double().mean())
+
+
 @dataclass(frozen=True)
 class Sample:
     """The first test images of a run: what entered the network, what it gave, and the targets."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from headstart.errors import ConfigError
 from headstart.kinds.objectives import POSITIONS
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Display, Objective, Readout, Sample
+from headstart.pretraining.objective import Bytes, Display, Objective, Readout, Sample, answered
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead
 
@@ -126,7 +126,7 @@ class RelativePatches(Objective):
 
     def primary_of(self, tallies: Tensor) -> float:
         """Return the accuracy."""
-        return float((tallies[:, :-1].argmax(dim=1) == tallies[:, -1].long()).double().mean())
+        return answered(tallies)
 
     def draw(self, rows: Tensor, sample: Sample, display: Display) -> dict[str, Bytes]:
         """Return the accuracy on test images by position, in the place of each position, and some pairs of patches."""

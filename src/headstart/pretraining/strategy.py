@@ -1,6 +1,6 @@
 """Train a network by an objective: every stage, from random or given weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from headstart.errors import ConfigError
 from headstart.inputs.batch import Batch
 from headstart.precision import at_least_single
 from headstart.pretraining.objective import Bytes, Objective, Sample
+from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.strategies.steps import GradientStrategy
 from headstart.tasks import EpochScores
@@ -29,7 +30,6 @@ class Pretraining(GradientStrategy):
     the epoch and the batch; for validation and test images, on the seed and the batch.
     """
 
-    named_by_task = True
     gives_weights_only = True
 
     def __init__(
@@ -44,7 +44,6 @@ class Pretraining(GradientStrategy):
             )
         super().__init__(backbone, task, mixes=mixes, **settings)  # type: ignore[arg-type]
         self.objective: Objective = task
-        self.views_held_out = task.copies > 1
         self.monitor = task.make_monitor()
         self._sample: Sample | None = None
 
@@ -67,12 +66,6 @@ class Pretraining(GradientStrategy):
     def posed(self, batch: Batch, *key: int) -> Batch:
         """Return a batch with the inputs and targets that the objective makes, drawn by the seed and ``key``."""
         batch = batch.carried_out()
-        if batch.views != self.objective.copies and (batch.views == 1 or self.objective.copies > 1):
-            raise ConfigError(
-                f"augmentation: objective={self.objective.kind} needs {self.objective.copies} views of each image and"
-                f" gets {batch.views}; use augmentation=crop_resize augmentation.crop_resize.copies="
-                f"{self.objective.copies}."
-            )
         generator = torch.Generator(batch.inputs.device)
         generator.manual_seed(stream("objective", self.noise_seed, *key, *ranks.key()))
         inputs, targets = self.objective.pose(self.normalise(batch.inputs), generator)
@@ -109,11 +102,16 @@ class Pretraining(GradientStrategy):
             found = self.monitor.compute()
             self.log_scores("validation", {name: torch.tensor(value).double() for name, value in found.items()})
 
-    def drawn(self) -> Mapping[str, Bytes]:
-        """Return images (H, W, 3) of the result on test images, by tag."""
-        if self._sample is None:
-            return {}
-        return self.objective.draw(self.test_outputs, self._sample, self._displayed)
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores, and images of the result on test images."""
+        super().on_test_epoch_end()
+        keeping = [one for one in self.loggers if isinstance(one, CurveLogger) and one.keeps_images]
+        if not keeping or self._sample is None:
+            return
+        for tag, image in self.objective.draw(self.test_outputs, self._sample, self._displayed).items():
+            for logger in keeping:
+                logger.muted = False  # still muted if nothing was left to train
+                logger.log_images(tag, image)
 
     def _displayed(self, normalised: Tensor) -> Bytes:
         """Return normalised images (N, C, S, S) as bytes (N, S, S, 3)."""

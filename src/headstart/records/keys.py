@@ -17,6 +17,7 @@ BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 TASK = "task"  # not a setting: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
+WEIGHTS = "backbone.weights"  # a file is shown by the name of its source
 DATA = "dataset.data"  # not a setting: the hash of the data
 # Of settings that always change together, only the one with the earliest group here is shown.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
@@ -36,6 +37,8 @@ def value_of(run: RunRecord, key: str) -> Any:
     if key in ("dataset", "backbone", "strategy", "seed"):
         return getattr(run, key)
     value = run.config.get(key, ADDED.get(key) if run.config else None)
+    if key == WEIGHTS and value not in (None, "imagenet"):
+        value = run.get("provenance", "weights", "name") or value
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 

@@ -18,7 +18,7 @@ from headstart.kinds import Metric, metric_or_default, task_name
 from headstart.records.finding import find_run_directories
 from headstart.records.lock import is_locked
 from headstart.records.manifest import REPEATS, SCHEMA, read_manifest
-from headstart.records.names import RUN_FILE
+from headstart.records.names import BEST_NETWORK, RUN_FILE
 from headstart.records.settings_file import read_settings
 from headstart.settings.effects import flatten
 
@@ -195,6 +195,21 @@ def record_of(directory: Path) -> RunRecord:
         return RunRecord(directory, read_manifest(directory))
     except DataError as error:
         return RunRecord(directory, {}, str(error))
+
+
+def name_of_source(weights: Path) -> str | None:
+    """Return the name of the run whose best.ckpt a file is, such as "contrast on textures 61ab"; None for other files.
+
+    The last four digits are those of its config_hash.
+    """
+    directory = weights.absolute().parent.parent
+    if weights.absolute() != directory / BEST_NETWORK or not (directory / RUN_FILE).is_file():
+        return None
+    run = record_of(directory)
+    names = [run.get(name) for name in ("strategy", "dataset", "config_hash")]
+    if run.unread or not all(is_name(name) for name in names):
+        return None
+    return f"{names[0]} on {names[1]} {names[2][:4]}"
 
 
 def read_record(path: Path) -> RunRecord:

@@ -25,6 +25,8 @@ from headstart.settings.folders import conf_folder, config_folders
 from headstart.settings.samples import sample_jobs
 from headstart.settings.targets import check_hydra
 
+COMMANDS = ("train", "pretrain")
+"""Commands with every config group, by their config files."""
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -63,14 +65,14 @@ def help_text(arguments: Sequence[str], name: str = "train") -> str:
     template = Template(config.hydra.help.template)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    elsewhere = () if name == "pretrain" else ("objective",)
-    groups = [f"{group}: {', '.join(choices(group))}" for group in group_names() if group not in elsewhere]
+    groups = [f"{group}: {', '.join(choices(group))}" for group in group_names(name)]
     return template.safe_substitute(APP_CONFIG_GROUPS="\n".join(groups) + "\n", CONFIG=OmegaConf.to_yaml(config))
 
 
-def group_names() -> list[str]:
-    """Return the names of the config groups."""
-    return sorted({entry.name for folder in config_folders() for entry in folder.iterdir() if entry.is_dir()})
+def group_names(name: str = "train") -> list[str]:
+    """Return the names of the config groups of a command that starts from the config file ``name``."""
+    found = {entry.name for folder in config_folders() for entry in folder.iterdir() if entry.is_dir()}
+    return sorted(found - (set() if name == "pretrain" else {"objective"}))
 
 
 def is_group(name: str) -> bool:
@@ -251,7 +253,7 @@ def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> l
             config = OmegaConf.to_container(without_hydra(_composed(name, overrides)), resolve=False)
         except (*CONFIG_ERRORS, HeadstartError):
             continue
-        groups = [group for group in group_names() if name == "train" or group in config]  # type: ignore[operator]
+        groups = [group for group in group_names(name) if name in COMMANDS or group in config]  # type: ignore[operator]
         return [*groups, *flatten(config)]  # type: ignore[arg-type]
     return []
 

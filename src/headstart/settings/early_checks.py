@@ -43,6 +43,7 @@ TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch
 # Lightning's callbacks that have no effect here, and what to use instead.
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
+PRETRAINING = "headstart.pretraining.Pretraining"
 MASK_CLASS = "headstart.masks.ImageMask"
 # Loggers that need a package, which is also the name of the extra and of the file in conf/logger.
 TRACKERS = {f"headstart.trackers.{name.title()}Curves": name for name in ("wandb", "mlflow", "trackio")}
@@ -59,6 +60,7 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     check_packages(settings, trusted, TRUST)
     check_settings(settings)
     check_installed(settings)
+    check_objective(settings, overrides)
     return trusted
 
 
@@ -108,6 +110,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
     check_places(settings)
+
+
+def check_objective(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Raise ConfigError for groups that only objective=supervised takes."""
+    if settings["strategy"].get("_target_") != PRETRAINING:
+        return
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        if group in ("strategy", "task", "head", "test_views", "references") and value not in ("null", "[]"):
+            raise ConfigError(
+                f"{group}={value}: an objective that learns from images alone has no {group}; leave it out, or use"
+                " objective=supervised."
+            )
 
 
 def check_groups(settings: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import is_whole
 from headstart.settings.split_names import SPLITS, split_name
 
+BEST_OF_RUN = Path("checkpoints", "best.ckpt")  # in the directory of a run
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
@@ -208,7 +209,9 @@ def is_file(path: Path) -> bool:
 
 
 def existing_weights(path: Path) -> Path:
-    """Return the path of the file that backbone.weights names. Raises WeightsError."""
+    """Return the file that backbone.weights names; of a run directory, its best.ckpt. Raises WeightsError."""
+    if os.path.isfile(best := path / BEST_OF_RUN):  # noqa: PTH113
+        return best
     if os.path.isdir(path):  # noqa: PTH112
         raise WeightsError(
             f"backbone.weights={path}: this is a folder; name a file in it, or give backbone=timm"

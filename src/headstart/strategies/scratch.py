@@ -1,7 +1,5 @@
 """Train everything from random weights, as a baseline for transfer.
 
-All stages and the head learn at the same rate.
-
 Command: headstart train strategy=scratch
 Measured: 21.0 ± 1.2 % on 15-Scene, 25 labels a class, EfficientNet-Lite0 at 128 px, test accuracy over 3 seeds;
   finetune_all has 84.6 (docs/strategies.md).

@@ -46,9 +46,7 @@ class Strategy(HeadedBackbone):
     wants_random = False  # whether it also needs a second backbone, from random weights
     in_phases = False  # whether some trained weights are frozen in some epochs
     by_stage = False  # whether each stage is its own group, whatever its learning rate
-    named_by_task = False  # whether runs bear the name of the task instead of that of the strategy
-    gives_weights_only = False  # whether the head is of no use after the run
-    views_held_out = False  # whether validation and test images need the views of training images
+    gives_weights_only = False  # whether the head is of no use after the run, which bears the name of the task
     averaged_views: int | None = None  # features are means over this many views of an image
 
     def __init__(
@@ -153,10 +151,6 @@ class Strategy(HeadedBackbone):
     def choices(self, tried: int) -> dict[str, int]:
         """Return the number of candidates of each choice on validation; ``tried`` is the number of rows of scores."""
         return {"epoch": tried}
-
-    def drawn(self) -> Mapping[str, Any]:
-        """Return images of the result, uint8 (H, W, 3), by tag, after the test pass."""
-        return {}
 
     # --- consequences of the decisions
 

@@ -1,6 +1,7 @@
 """Make the parts of a run from its settings: data, views and mixes, backbone, strategy, trainer."""
 
 import copy
+import dataclasses
 import json
 import pkgutil
 from contextlib import suppress
@@ -25,6 +26,7 @@ from headstart.files import expanded
 from headstart.kinds import Kind, Metric, SeveralKind, kind_in
 from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
+from headstart.records.record import name_of_source
 from headstart.settings.arguments import check_arguments
 from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
@@ -113,21 +115,12 @@ def make_test_views(config: DictConfig) -> Pipeline | None:
     return None if name is None else Pipeline([FixedViews(name)])
 
 
-def starts_pretrained(config: DictConfig) -> bool:
-    """Return whether the strategy starts from pretrained weights."""
-    return bool(getattr(_strategy_class(config), "pretrained", True))
-
-
-def named_by_task(config: DictConfig) -> bool:
-    """Return whether a run bears the name of its task instead of that of its strategy."""
-    return bool(getattr(_strategy_class(config), "named_by_task", False))
-
-
-def _strategy_class(config: DictConfig) -> Any:
+def class_of(config: DictConfig, group: str) -> Any:
+    """Return the class of a group, such as strategy. Raises ConfigError if there is none."""
     try:
-        return get_class(config.strategy._target_)
+        return get_class(config[group]._target_)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"strategy._target_: {_line(error)}.") from error
+        raise ConfigError(f"{group}._target_: {_line(error)}.") from error
 
 
 def make_backbone(config: DictConfig) -> Backbone:
@@ -141,7 +134,9 @@ def make_backbone(config: DictConfig) -> Backbone:
     key = json.dumps([settings, state and [state.st_ino, state.st_mtime_ns, state.st_size]], sort_keys=True)
     if key not in _UNTOUCHED:
         _UNTOUCHED.clear()
-        _UNTOUCHED[key] = make(config, "backbone")
+        made = _UNTOUCHED[key] = make(config, "backbone")
+        if made.weights.source and (name := name_of_source(Path(made.weights.source))):
+            made.weights = dataclasses.replace(made.weights, name=name)
     return copy.deepcopy(_UNTOUCHED[key])
 
 
@@ -160,7 +155,7 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     if data.gives_masks:
         augmentation.check_labels()
     backbone.take_inputs(data.signature)
-    kind = get_class(config.strategy._target_)
+    kind = class_of(config, "strategy")
     wanted: dict[str, Any] = {}
     if getattr(kind, "wants_random", False):
         without = config.copy()
@@ -193,20 +188,13 @@ def make_task(config: DictConfig, data: ImageData) -> Task:
     head = make(config, "head") if config.get("head") else None
     if not data.gives_masks:
         check_head_of_images(head, data.task)
-    task: Task = make(config, "task", head=head, **_task_class(config).settings_of(data))
+    task: Task = make(config, "task", head=head, **class_of(config, "task").settings_of(data))
     return task
 
 
 def kind_of(config: DictConfig) -> Kind:
     """Return the kind of target, which needs no network."""
-    return kind_in(config.task, _task_class(config).kind)
-
-
-def _task_class(config: DictConfig) -> Any:
-    try:
-        return get_class(config.task._target_)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"task._target_: {_line(error)}.") from error
+    return kind_in(config.task, class_of(config, "task").kind)
 
 
 def check_optimizer(config: DictConfig) -> None:
@@ -291,7 +279,7 @@ def check_precision(config: DictConfig, trainer: pl.Trainer) -> None:
     if str(config.trainer.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
         raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
     eps = make(config, "optimizer")([torch.nn.Parameter(torch.zeros(1))]).defaults.get("eps")
-    trains = getattr(get_class(config.strategy._target_), "by_gradient", True)
+    trains = getattr(class_of(config, "strategy"), "by_gradient", True)
     if trains and trainer.precision == "16-true" and eps is not None and not torch.tensor(eps).half():
         raise ConfigError(
             f"trainer.precision=16-true: optimizer.eps={eps:g} is 0 in 16 bits, so steps become NaN; set"
@@ -313,7 +301,7 @@ def _device_arguments(config: DictConfig) -> dict[str, Any]:
         sharding.check_settings(config)
         # Weights that are gathered in inference mode cannot be used in later training steps.
         return {"strategy": sharding.Sharded(), "plugins": [processes.environment()], "inference_mode": False}
-    if getattr(get_class(config.strategy._target_), "in_phases", False):  # else DDP waits for frozen weights
+    if getattr(class_of(config, "strategy"), "in_phases", False):  # else DDP waits for frozen weights
         strategy = "ddp_find_unused_parameters_true"
     return {"strategy": strategy, "plugins": [processes.environment()]}
 

@@ -16,6 +16,7 @@ from headstart.allocator import keep_freed_memory
 from headstart.augmentations import Augmentation, Pipeline
 from headstart.console import silence_lightning
 from headstart.data import ImageData
+from headstart.data.module import view_held_out
 from headstart.devices import processes
 from headstart.features import FeatureSettings
 from headstart.features.store import IMAGES
@@ -26,6 +27,7 @@ from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.settings import identity
 from headstart.settings.early_checks import check_settings
+from headstart.settings.rules import existing_weights
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
 from headstart.training import compose
@@ -79,10 +81,11 @@ def describe(config: DictConfig, choices: Mapping[str, Any]) -> DescribedRun:
     settings = run_settings(config)
     config = OmegaConf.create(settings)
     data = compose.make_data(config)
+    weights_only = getattr(compose.class_of(config, "strategy"), "gives_weights_only", False)
     names = {
         "backbone": str(config.backbone.get("name") or choices["backbone"]),
         "dataset": str(data.name),
-        "strategy": compose.kind_of(config).name if compose.named_by_task(config) else str(choices["strategy"]),
+        "strategy": compose.kind_of(config).name if weights_only else str(choices["strategy"]),
     }
     data_hash = data.source_hash(Facts(facts_folder(config)))
     return DescribedRun(config, names, data, data_hash, identity.config_hash(settings, data_hash))
@@ -98,13 +101,15 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings of a run: every reference resolved, the folder of images absolute."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
-    if not compose.starts_pretrained(config):
+    if not getattr(compose.class_of(config, "strategy"), "pretrained", True):
         config.backbone.weights = None  # also in config.yaml
     for name in ("augmentation", "logger", "callbacks"):
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
     compose.fill_primary(config)
     compose.fill_monitors(config.callbacks, compose.kind_of(config).primary)
+    if (run := expanded(str(config.backbone.get("weights")))).is_dir():
+        config.backbone.weights = str(existing_weights(run))
     if config.dataset.get("root"):
         config.dataset.root = str(expanded(str(config.dataset.root)).absolute())
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -142,8 +147,8 @@ def prepare(
     views = Pipeline(augmentation.views, in_batches=on_device)
     data.prepare(backbone.preprocessing, views, SeenImages(store / IMAGES) if features.enabled else None)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
-    if strategy.views_held_out:
-        data.view_held_out()
+    if (copies := getattr(strategy.task, "copies", 1)) > 1:
+        view_held_out(data, copies)
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     warn_of_corners(config, data)

@@ -419,9 +419,6 @@ def _finish(
         logger.muted = False  # still muted if nothing was left to train
     if strategy.task.by_pixel:
         write_pixels(parts.data, strategy.test_outputs, manifest.path.parent, parts.loggers)
-    for logger in (logger for logger in parts.loggers if logger.keeps_images):
-        for tag, image in strategy.drawn().items():
-            logger.log_images(tag, image)
     for logger in parts.loggers:
         logger.finish(epoch, metrics)
         logger.save()
