@@ -66,7 +66,7 @@ def test_augmentations(names: list[str]) -> None:
 
 
 def test_every_augmentation_that_ships_is_among_these() -> None:
-    assert set(choices("augmentation")) == {*VIEWS.split(), *MIXES.split(), "augmix_jsd", "none"}
+    assert set(choices("augmentation")) == {*VIEWS.split(), *MIXES.split(), "augmix_jsd", "two_crops", "none"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,165 @@
+"""Test headstart pretrain: weights move, resume, and are taken by later runs; wrong settings are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALLEST, TINY, runs_below, trained_run
+from resuming import only_run, rows, scalars, stop_at
+
+from headstart.cli import main
+from headstart.records.record import name_of_source
+from headstart.settings.configs import choices, group_names
+
+OBJECTIVES = {
+    "autoencoder": ["task.noise=0.2", "task.masked=0.5", "task.decoder=transposed"],
+    "contrast": ["task.method=vicreg"],
+    "relative_patches": [],
+}
+FAST = [*TINY, *SMALLEST, "dataset.batch_size=24", "sweep.checkpoint_share=1"]
+
+
+def pretrained(objective: str, folder: str, *settings: str) -> int:
+    return main(
+        ["pretrain", f"objective={objective}", *OBJECTIVES[objective], *FAST, f"output_dir={folder}", *settings]
+    )
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    return {name: tensor for name, tensor in content["state_dict"].items() if name.startswith("backbone.")}
+
+
+def test_every_objective_that_ships_is_tested() -> None:
+    assert set(choices("objective")) == {*OBJECTIVES, "supervised"}
+    assert "objective" not in group_names()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_stopped_pretraining_ends_as_if_it_never_stopped(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pretrained(objective, "a") == 0
+    for step in (2, 2):  # within the first epoch, and within the second
+        with monkeypatch.context() as patch:
+            stop_at(patch, step, "SIGTERM")
+            assert pretrained(objective, "b") == 143
+    assert pretrained(objective, "b") == 0
+    one, other = only_run("a"), only_run("b")
+    contents = [json.loads((run / "run.json").read_text()) for run in (one, other)]
+    assert contents[0]["metrics"] == contents[1]["metrics"]
+    assert rows(one) == rows(other)
+    assert (one / "predictions.csv").read_text() == (other / "predictions.csv").read_text()
+    assert sorted(scalars(one), key=repr) == sorted(scalars(other), key=repr)
+    states = [state_of(run) for run in (one, other)]
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_weights_move_and_a_later_run_takes_them(objective: str) -> None:
+    assert pretrained(objective, "source", "optimizer.lr=0.01") == 0
+    source = only_run("source")
+    found = json.loads((source / "run.json").read_text())
+    assert (found["task"], found["strategy"]) == (objective, objective)
+    assert found["provenance"]["command_line"].startswith(f"headstart pretrain objective={objective}")
+    assert not (source / "checkpoints/model.json").exists()
+    start = trained_run(Path("start"), *SMALLEST, "strategy=linear_probe")
+    used = trained_run(Path("used"), *SMALLEST, "strategy=linear_probe", f"backbone.weights={source}")
+    learned, taken, random = state_of(source), state_of(used), state_of(start)
+    assert taken.keys() <= learned.keys()
+    assert all(torch.equal(tensor, learned[name]) for name, tensor in taken.items())
+    moved = [name for name, tensor in taken.items() if not torch.equal(tensor, random[name])]
+    assert len(moved) == len(taken)
+    weights = json.loads((used / "run.json").read_text())["provenance"]["weights"]
+    assert weights["name"] == f"{objective} on textures {found['config_hash'][:4]}"
+    assert weights["source"] == str(source / "checkpoints/best.ckpt")
+    assert not weights["missing"]
+
+
+def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
+    for objective, tags in (
+        ("contrast", set()),
+        ("autoencoder", {"reconstructions"}),
+        ("relative_patches", {"accuracy_by_position", "patches"}),
+    ):
+        assert pretrained(objective, objective) == 0
+        assert tags <= {tag for _, _, tag, _ in scalars(only_run(objective))}
+    header, *lines = (only_run("contrast") / "metrics.csv").read_text().splitlines()
+    watched = {"validation/rank_me", "validation/embedding_deviation", "validation/probe_accuracy"}
+    assert watched <= set(header.split(","))
+    assert len(lines) == 2
+    assert all("" not in line.split(",") for line in lines)
+
+
+def test_a_supervised_source_is_a_plain_run() -> None:
+    assert main(["pretrain", "objective=supervised", *FAST, "output_dir=a"]) == 0
+    assert main(["train", "strategy=scratch", *FAST, "output_dir=b"]) == 0
+    (one,), (other,) = runs_below(Path("a")), runs_below(Path("b"))
+    assert one["config_hash"] == other["config_hash"]
+    assert one["metrics"] == other["metrics"]
+
+
+def test_pretraining_starts_from_given_weights() -> None:
+    assert pretrained("contrast", "first") == 0
+    first = only_run("first")
+    assert pretrained("autoencoder", "second", f"backbone.weights={first}", "optimizer.lr=1e-9") == 0
+    one, other = state_of(first), state_of(only_run("second"))
+    layers = [name for name in one if name.endswith("weight")]
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in layers)
+
+
+def test_sources_are_an_axis_of_a_sweep_and_reports_name_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "-m", "objective=autoencoder,relative_patches", *FAST, "output_dir=sources"]) == 0
+    sources = sorted(path.parent for path in Path("sources").rglob("run.json"))
+    names = [name_of_source(source / "checkpoints/best.ckpt") for source in sources]
+    given = [*map(str, sources), "null"]
+    arguments = ["-m", "strategy=linear_probe", f"backbone.weights={','.join(given)}", "seed=0,1"]
+    settings = [setting for setting in FAST if not setting.startswith("backbone.weights")]
+    assert main(["train", *settings, *arguments, "output_dir=used"]) == 0
+    capsys.readouterr()
+    assert main(["report", "used"]) == 0
+    shown = capsys.readouterr().out
+    assert all(str(name) in shown for name in names)
+    assert "sources/" not in shown
+    assert main(["report", "sources"]) == 0
+    assert "lists other images" not in capsys.readouterr().out
+
+
+def test_the_name_of_other_files_stays() -> None:
+    Path("checkpoints").mkdir()
+    Path("checkpoints/best.ckpt").write_bytes(b"")
+    assert name_of_source(Path("checkpoints/best.ckpt")) is None
+    assert name_of_source(Path("model.pth")) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], "objective is not set; choose one"),
+        (["objective=autoencodr"], "Did you mean 'autoencoder'?"),
+        (["objective=autoencoder", "strategy=ridge"], "has no strategy"),
+        (["objective=autoencoder", "task=regression"], "has no task"),
+        (["objective=autoencoder", "task.masked=1"], "task.masked=1: expected"),
+        (["objective=autoencoder", "task.nois=1"], "There is no setting 'task.nois'. Did you mean 'task.noise'"),
+        (["objective=autoencoder", "augmentation=mixup"], "mixes and augmix.jsd do not fit"),
+        (["objective=contrast", "augmentation=crop_resize"], "contrast compares 2 views of each image, and there is 1"),
+        (["objective=contrast", "task.method=byol"], "task.method=byol"),
+        (["objective=contrast", "backbone.weights=runs/none"], "there is no such file"),
+        (["objective=relative_patches", "dataset.image_size=16"], "three patches of 6 pixels"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_sentence(
+    settings: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pretrain", *FAST, *settings]) == 2
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("headstart:")]
+    assert len(shown) == 1
+    assert expected in shown[0]
+
+
+def test_train_has_no_objective_and_predict_says_why_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "objective=contrast"]) == 2
+    assert "There is no setting 'objective'" in capsys.readouterr().err
+    assert pretrained("relative_patches", "a") == 0
+    Path("image.png").write_bytes(b"")
+    assert main(["predict", str(only_run("a")), "image.png"]) == 2
+    assert "gives weights only" in capsys.readouterr().err
