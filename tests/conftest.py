@@ -53,6 +53,11 @@ SMALLEST = ["backbone=timm", "backbone.name=test_efficientnet"]
 PREPROCESSING = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of parallel processes: one more than cores, because many tests wait for other processes."""
+    return usable_cores() + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that have slow tests, so that parallel processes end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
