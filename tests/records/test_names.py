@@ -16,6 +16,7 @@ FILES = {name for name in NAMES if "." in name}
 OTHERS = {
     ("backbones/torchvision_backbones.py", "checkpoints"),  # where torch.hub keeps weights
     ("settings/sources.py", "model.safetensors"),  # where timm saves a network
+    ("settings/rules.py", "best.ckpt"),  # checks of settings know no records
     ("sweeps/trials.py", ".lock"),  # the lock of Optuna's journal
 }
 

@@ -55,7 +55,7 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
         if found is not None:
             return found
     if not isinstance(name, str) or name not in KINDS:
-        shown = repr(name)[:40]
+        shown = repr(name)[:30]
         raise DataError(f"run.json has the task {shown}; this version knows {', '.join((*KINDS, SEVERAL))}")
     return KINDS[name]
 
