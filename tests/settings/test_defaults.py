@@ -19,7 +19,9 @@ def shipped(group: str) -> dict[str, list[dict[str, Any]]]:
     """Return the settings in the files of a group for classes of headstart, by class."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in choices(group):
-        settings: Any = OmegaConf.to_container(composed([f"{group}={name}"])[0].get(group) or OmegaConf.create())
+        command, place = ("pretrain", "task") if group == "objective" else ("train", group)
+        found_here = composed([f"{group}={name}"], command)[0].get(place)
+        settings: Any = OmegaConf.to_container(found_here or OmegaConf.create())
         for part in (settings, *settings.values()):
             if isinstance(part, dict) and str(part.get("_target_")).startswith("headstart."):
                 found.setdefault(part["_target_"], []).append(part)
@@ -61,8 +63,8 @@ def test_a_class_has_every_setting_of_its_files(group: str) -> None:
 
 def test_most_groups_make_classes_of_headstart() -> None:
     assert {group for group in GROUPS if shipped(group)} == {
-        "augmentation", "backbone", "callbacks", "dataset", "features", "head", "logger", "scheduler", "strategy",
-        "task",
+        "augmentation", "backbone", "callbacks", "dataset", "features", "head", "logger", "objective", "scheduler",
+        "strategy", "task",
     }  # fmt: skip
 
 
