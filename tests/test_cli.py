@@ -25,6 +25,10 @@ from headstart.files import WRITTEN, atomic_file, check_writable, write_atomical
 # Each command's arguments, and the function that it calls first.
 CALLS = {
     "train": (["train", *TINY, "output_dir=o", "sweep.retry=0"], "commands.train.start"),
+    "pretrain": (
+        ["pretrain", "objective=contrast", *TINY, "output_dir=o", "sweep.retry=0"],
+        "commands.train.start",
+    ),
     "status": (["status", "."], "commands.status.overview"),
     "report": (["report", "."], "commands.report.read_runs"),
     "predict": (["predict", ".", "."], "commands.predict._check"),
@@ -91,7 +95,7 @@ def test_an_error_of_the_system_is_one_sentence(
         pytest.skip("Ctrl-C is how a board ends")
     arguments, called = CALLS[command]
     monkeypatch.setattr(f"headstart.{called}", failing(error))
-    if command == "train" and getattr(error, "errno", None) in IN_RUNS:
+    if command in ("train", "pretrain") and getattr(error, "errno", None) in IN_RUNS:
         code = 1  # a run that fails may be tried again
     assert main(arguments) == code
     output = capsys.readouterr()
