@@ -38,6 +38,22 @@ def test_intervals_of_90_percent_cover_at_least_90_percent() -> None:
     assert np.mean(covered) >= 0.9
 
 
+def test_the_gain_is_the_fall_of_the_error() -> None:
+    curve = fit_learning_curve(SIZES, measured(0.05, 0.9, 0.7, SIZES, 0, 0.002), 1000)
+    assert curve.gain(200) == pytest.approx(curve.forecast(50).error - curve.forecast(200).error)
+    assert curve.gain(200) == pytest.approx(0.9 * (50**-0.7 - 200**-0.7), abs=0.01)
+    assert curve.gain(50) == 0
+
+
+def test_subsets_of_one_pool_count_for_less_than_separate_draws() -> None:
+    found = measured(0.05, 0.9, 0.7, SIZES, 0, 0.01)
+    separate, overlapping = fit_learning_curve(SIZES, found, 1000), fit_learning_curve(SIZES, found, 1000, pool=50)
+    widths = [one.forecast(200).high - one.forecast(200).low for one in (separate, overlapping)]
+    assert widths[0] < widths[1]
+    with pytest.raises(ValueError, match="pool of 3"):
+        fit_learning_curve([2.8, 2.9, 3], found[:, :3], 100, pool=3)
+
+
 def test_a_curve_without_error_stays_there() -> None:
     found = fit_learning_curve([2, 4, 8], np.zeros((3, 3)), 50).forecast(16)
     assert 0 <= found.low <= found.error <= found.high < 0.08
@@ -46,8 +62,8 @@ def test_a_curve_without_error_stays_there() -> None:
 @pytest.mark.parametrize(
     ("sizes", "errors", "words"),
     [
-        ([1, 2], np.full((3, 2), 0.5), "three sizes"),
-        ([1, 2, 4], np.full((1, 3), 0.5), "R >= 2"),
+        ([1, 2], np.full((3, 2), 0.5), "S of 3"),
+        ([1, 2, 4], np.full((1, 3), 0.5), "R of 2"),
         ([1, 4, 2], np.full((3, 3), 0.5), "rising"),
         ([1, 2, 4], np.full((3, 3), np.nan), "finite"),
     ],

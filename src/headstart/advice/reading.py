@@ -66,6 +66,7 @@ def read_folder(folder: Path, config: DictConfig, backbone: Backbone) -> ImagesT
     ``dataset.on_error=skip``.
     """
     paths, notes = asked_images([folder])
+    name = "/".join(folder.parts[-2:])
     for note in notes:
         log.info("%s", note)
     given = config.dataset
@@ -74,10 +75,10 @@ def read_folder(folder: Path, config: DictConfig, backbone: Backbone) -> ImagesT
     collection = Collection([str(path) for path in paths], np.zeros(len(paths), dtype=np.int64), paths)
     seen = _seen(config)
     try:
-        decoded = decode_or_hash(collection, decoder, False, f"images of {folder.name}", seen)
+        decoded = decode_or_hash(collection, decoder, False, f"images of {name}", seen)
     except NoRangeError:  # raised at the first image of more than 8 bits
         decoder = replace(decoder, pixel_range=find_and_note_range(paths, seen))
-        decoded = decode_or_hash(collection, decoder, False, f"images of {folder.name}", seen)
+        decoded = decode_or_hash(collection, decoder, False, f"images of {name}", seen)
     if decoded.unreadable and given.get("on_error") != "skip":
         refuse(decoded.unreadable, len(paths))
     kept = collection.take(decoded.kept)
@@ -85,8 +86,8 @@ def read_folder(folder: Path, config: DictConfig, backbone: Backbone) -> ImagesT
         raise DataError(f"None of the {len(paths)} images of '{folder}' can be read.")
     images = Images(kept.ids, kept.images, decoder, decoded.contents, keep=False)
     size = backbone.preprocessing.image_size
-    log.info("%s: %d images without labels, %d x %d pixels", folder.name, len(kept), size, size)
-    return ImagesToMeasure(folder.name, decoder.signature, ImageSplit(images, kept.targets, size))
+    log.info("%s: %d images without labels, %d x %d pixels", name, len(kept), size, size)
+    return ImagesToMeasure(name, decoder.signature, ImageSplit(images, kept.targets, size))
 
 
 def _seen(config: DictConfig) -> SeenImages | None:
@@ -107,6 +108,8 @@ class StageReader:
         self.prefix.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         accelerator = str(config.trainer.get("accelerator", "auto"))
         self.device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+        self.seconds_an_image = 0.0
+        """Time that computing the features of one image takes, as far as known."""
         self.autocast = AUTOCAST.get(str(config.trainer.get("precision", "32-true")))
 
     @property
@@ -126,7 +129,8 @@ class StageReader:
         """Return the features of all images of a split, (N, D), the stages side by side."""
         keeper = Keeper(self.prefix, self.settings, self.store, self.device, self.autocast, split, len(split))
         keeper.keeping = self.settings.enabled
-        rows = keeper.get(what, split).rows
+        kept = keeper.get(what, split)
+        rows, self.seconds_an_image = kept.rows, max(self.seconds_an_image, kept.seconds_a_row)
         if rows is None:
             raise DataError(f"The features of {what} need more memory than features.memory_limit allows; raise it.")
         values: Any = rows.take(np.arange(len(split))).float().cpu().numpy()

@@ -4,19 +4,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
+from headstart.advice.asked import folder_of, refuse_idle, split_source
 from headstart.commands.explain import Parser
 from headstart.commands.inspect_layers import probe_settings
 from headstart.commands.train import answered
-from headstart.errors import ConfigError
-from headstart.files import check_writable, expanded, write_atomically
+from headstart.files import check_writable
 from headstart.records.names import SETTINGS_FILE
-from headstart.settings.configs import choices
 from headstart.settings.identity import make_run_directory, readable_name
 
 FILES = (SETTINGS_FILE, "similarity.json", "similarity.csv", "stages.csv")
-IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger", "references")
 HELP = """headstart similarity: measure how far a data set is from what the weights of a backbone know
 
   headstart similarity dataset=image_folder dataset.root=IMAGES
@@ -62,73 +58,11 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
         source_config, _ = probe_settings([*beside, size, *of_source], "similarity")
     output = Path(options.out or str(config.output_dir))
     check_writable(output, f"choose another {'--out' if options.out else 'output_dir'}", FILES if options.out else ())
-    from headstart.advice.reading import StageReader, read_data_set, read_folder
-    from headstart.advice.similar import measure_similarity
-    from headstart.advice.similarity_tables import measures_table, similarity_json, stages_table, title_of
-    from headstart.console import show_log
-    from headstart.reports.renderers.csv import csv_table
-    from headstart.reports.renderers.text import text_table
-    from headstart.training import compose
-    from headstart.training.prepare import run_settings, settle_process
+    from headstart.advice.similarity_run import run_similarity
 
-    def settled(settings: DictConfig) -> DictConfig:
-        return OmegaConf.create(run_settings(settings))
-
-    settle_process()
-    config = settled(config)
-    with show_log():
-        backbone = compose.make_backbone(config)
-        target = read_folder(target_folder, config, backbone) if target_folder else read_data_set(config, backbone)
-        source = None
-        if source_config is not None:
-            source_config = settled(source_config)
-            if source_folder:
-                source = read_folder(source_folder, source_config, backbone)
-            else:
-                source = read_data_set(source_config, backbone)
-        found = measure_similarity(StageReader(config, backbone, target.signature), target, source)
-    stages, measures = stages_table(found), measures_table(found)
-    print(f"\n{title_of(found)}\n\n{text_table(stages)}\n\n{text_table(measures)}", flush=True)
-    for note in found.notes:
-        print(f"\n{note}")
+    found = run_similarity(config, source_config, (target_folder, source_folder))
     folder = options.out or make_run_directory(
         output / time.strftime("%Y-%m-%d"), readable_name(found.target, found.backbone, "similarity")
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
-    write_atomically(folder / "similarity.json", similarity_json(found))
-    write_atomically(folder / "similarity.csv", csv_table(measures))
-    write_atomically(folder / "stages.csv", csv_table(stages))
+    found.write(folder)
     print(f"\nwritten to {folder}")
-
-
-def split_source(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the settings of the target, and those of the source with "dataset" in place of "source".
-
-    Raises ConfigError for settings of a source without its name.
-    """
-    of_source = [one for one in arguments if one.startswith(("source=", "source."))]
-    own = [one for one in arguments if one not in of_source]
-    if of_source and not any(one.startswith("source=") for one in of_source):
-        raise ConfigError(f"'{of_source[0]}' needs source=NAME, a data set, or source=FOLDER.")
-    return own, [f"dataset{one.removeprefix('source')}" for one in of_source]
-
-
-def refuse_idle(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for a setting that would have no effect."""
-    for argument in arguments:
-        if argument.lstrip("+~").partition("=")[0].partition(".")[0] in IDLE:
-            raise ConfigError(
-                f"{argument}: every stage is read with the backbone's own pooling and probed with the default"
-                " strengths; leave this setting out."
-            )
-
-
-def folder_of(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the folder that "dataset=" names, or None if it names a data set, and settings that Hydra understands."""
-    named = [one.partition("=")[2] for one in arguments if one.startswith("dataset=")]
-    if not named or named[-1] in choices("dataset") or not expanded(named[-1]).is_dir():
-        return None, list(arguments)
-    folder = expanded(named[-1])
-    others = [one for one in arguments if not one.startswith("dataset=")]
-    return folder, [*others, "dataset=image_folder", f"dataset.root='{folder}'"]

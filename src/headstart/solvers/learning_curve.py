@@ -13,7 +13,7 @@ SCALES = np.linspace(-1.5, 1.5, 61)  # logarithms, relative to the scale that fi
 # The shape that curves usually have: ln(exponent) with this mean and deviation; floors are uniform.
 USUAL, SPREAD = math.log(0.5), 0.6
 LEAST_DEVIATION = 0.002  # of a mean error, however well repetitions agree: no curve is exactly a power law
-NORMAL_90 = 1.6448536269514722
+LAW = 0.02  # deviation of a mean error from the law, as a share of the error
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class LearningCurve:
     exponent: Floats  # c, (P,)
     probability: Floats  # (P,), with the sum 1
     deviation: float  # of one measured error at the largest size
+    largest: float  # labels a class of the largest size
+
+    def gain(self, labels: float) -> float:
+        """Return the expected fall of the error from the largest size to ``labels`` labels a class."""
+        falls = self.scale * (self.largest**-self.exponent - labels**-self.exponent)
+        return float(self.probability @ falls)
 
     def forecast(self, labels: float, level: float = 0.9) -> Forecast:
         """Return the forecast at ``labels`` labels a class, with a two-sided interval of this level."""
@@ -54,26 +60,27 @@ class LearningCurve:
         return Forecast(labels, mean, min(low, mean), min(max(high, mean), 1.0))
 
 
-def fit_learning_curve(labels: ArrayLike, errors: ArrayLike, images: int) -> LearningCurve:
+def fit_learning_curve(labels: ArrayLike, errors: ArrayLike, images: int, pool: float | None = None) -> LearningCurve:
     """Return the posterior of learning curves, from errors (R, S) of R repetitions at S sizes ``labels`` (S,).
 
     ``labels`` are labels a class, rising; errors are fractions of 1, measured on ``images`` images. The curve is an
     inverse power law (Hestness et al. 2017, arXiv:1712.00409). Mean errors have Gaussian noise: the spread of the
     repetitions, plus a share for the law itself, which no curve follows exactly. All repetitions share the test images,
-    whose noise moves the whole curve and is added to the interval of a forecast. Raises ValueError for fewer than three
-    sizes or two repetitions.
+    whose noise moves the whole curve and is added to the interval of a forecast.
+
+    If the repetitions are subsets of the same ``pool`` labels a class, they overlap: their spread is smaller than that
+    of separate draws, by ``1 - labels / pool`` in variance, and R of them count as no more than ``pool / labels``
+    draws. Raises ValueError for fewer than three sizes or two repetitions.
     """
     sizes, found = np.asarray(labels, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     if found.ndim != 2 or found.shape[1] != len(sizes) or len(sizes) < 3 or len(found) < 2:
-        raise ValueError(
-            f"Errors have the shape {found.shape}, expected (R, {len(sizes)}), R >= 2, three sizes or more."
-        )
+        raise ValueError(f"Errors have the shape {found.shape}, expected (R, {len(sizes)}), R of 2 and S of 3 or more.")
     if (np.diff(sizes) <= 0).any() or sizes[0] <= 0 or not np.isfinite(found).all():
         raise ValueError("Expected rising sizes above 0 and finite errors.")
     means = found.mean(axis=0)
-    spread = found.std(axis=0, ddof=1)
-    pooled = math.sqrt(float(np.square(spread).mean()))
-    noise = np.sqrt((0.5 * spread**2 + 0.5 * pooled**2) / len(found) + LEAST_DEVIATION**2 + (0.02 * means) ** 2)
+    variance = _variances(sizes, found, pool)
+    draws = np.full(len(sizes), float(len(found))) if pool is None else np.clip(pool / sizes, 1, len(found))
+    noise = np.sqrt(variance / draws + LEAST_DEVIATION**2 + (LAW * means) ** 2)
     floor, exponent, scale = (grid.ravel() for grid in np.meshgrid(FLOORS, EXPONENTS, SCALES, indexing="ij"))
     floor = floor * means.min()
     last = max(float(means[-1]), 1e-6)
@@ -88,7 +95,20 @@ def fit_learning_curve(labels: ArrayLike, errors: ArrayLike, images: int) -> Lea
     kept = probability > 1e-9
     share = (float(means[-1]) * images + 1) / (images + 2)  # so that no wrong answer does not mean no noise
     of_images = share * (1 - min(share, 1.0)) / images
-    deviation = math.sqrt(float(spread[-1] ** 2) / 2 + pooled**2 / 2 + of_images + LEAST_DEVIATION**2)
+    deviation = math.sqrt(float(variance[-1]) + of_images + LEAST_DEVIATION**2)
     return LearningCurve(
-        floor[kept], scale[kept], exponent[kept], probability[kept] / probability[kept].sum(), deviation
+        floor[kept], scale[kept], exponent[kept], probability[kept] / probability[kept].sum(), deviation, sizes[-1]
     )
+
+
+def _variances(sizes: Floats, errors: Floats, pool: float | None) -> Floats:
+    """Return the variance of one error at each size, smoothed over the sizes, if its labels were drawn separately."""
+    variance = errors.var(axis=0, ddof=1)
+    known = np.ones(len(sizes), dtype=bool)
+    if pool is not None:
+        left = 1 - sizes / pool
+        known = left > 0.1  # otherwise the repetitions have nearly all labels in common
+        variance = np.where(known, variance / np.maximum(left, 0.1), 0)
+    if not known.any():
+        raise ValueError(f"All sizes are nearly the pool of {pool:g} labels, so that nothing varies.")
+    return np.where(known, (variance + variance[known].mean()) / 2, variance[known][-2:].mean())
