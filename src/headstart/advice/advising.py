@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.advice.candidates import SOLVERS, Candidate, SolvedStages, in_order, try_stages
+from headstart.advice.candidates import SOLVERS, SolvedCandidate, SolvedStages, in_order, try_stages
 from headstart.advice.forecasting import ENOUGH, AccuracyForecast, forecast_accuracy
 from headstart.advice.reading import ImagesToMeasure, StageReader, read_data_set
 from headstart.advice.similarity_tables import number_cell, without_nan
@@ -38,7 +38,7 @@ class Advice:
     target: str
     images: int
     validation_images: int
-    candidates: Sequence[Candidate]
+    candidates: Sequence[SolvedCandidate]
     best: Interval
     """Of the best candidate, corrected for the choice; accuracies are fractions of 1."""
     labels: int

@@ -26,7 +26,7 @@ Solve = Callable[[Features, Features, Classification], Tensor]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SolvedCandidate:
     """A backbone, a stage and a strategy, with its result on validation."""
 
     backbone: str
@@ -87,7 +87,7 @@ SOLVERS: Mapping[str, Solve] = {
 class SolvedStages:
     """The candidates of one backbone, and the features that they were computed from, by stage."""
 
-    candidates: list[Candidate]
+    candidates: list[SolvedCandidate]
     features: Mapping[str, tuple[Features, Features]]
     """Of training and validation images."""
     task: Classification
@@ -116,10 +116,12 @@ def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> Solve
             seconds = of_features + time.perf_counter() - begun
             correct = (outputs.argmax(dim=1) == validation.targets).numpy()
             loss = task.score(outputs, validation.targets)["loss"]
-            candidates.append(Candidate(name, stage, stage == list(columns)[-1], strategy, correct, loss, seconds))
+            candidates.append(
+                SolvedCandidate(name, stage, stage == list(columns)[-1], strategy, correct, loss, seconds)
+            )
     return SolvedStages(candidates, kept, task)
 
 
-def in_order(candidates: list[Candidate]) -> list[Candidate]:
+def in_order(candidates: list[SolvedCandidate]) -> list[SolvedCandidate]:
     """Return the candidates, best first: by accuracy, then loss."""
     return sorted(candidates, key=lambda one: (-one.accuracy, one.loss))
