@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -95,31 +94,21 @@ class SolvedStages:
 
 def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> SolvedStages:
     """Solve each strategy at each stage. The target has labels; ``name`` is that of the backbone's config."""
-    assert target.validation is not None
     task = Classification(len(target.class_names))
-    splits = [
-        (reader.features(what, split), torch.from_numpy(np.asarray(split.targets)))
-        for what, split in ((target.name, target.train), (f"{target.name}, validation", target.validation))
-    ]
-    of_features = reader.seconds_an_image * sum(len(values) for values, _ in splits)
-    columns = reader.columns()
-    candidates, kept = [], {}
-    for stage, place in columns.items():
-        train, validation = (
-            Features(torch.from_numpy(np.ascontiguousarray(values[:, place])), targets) for values, targets in splits
-        )
-        kept[stage] = train, validation
+    stages = reader.labelled_stages(target)
+    images = sum(len(split.targets) for split in next(iter(stages.values())))
+    candidates = []
+    for stage, (train, validation) in stages.items():
         for strategy, solve in SOLVERS.items():
             begun = time.perf_counter()
             with within(f"{name}, {stage}"):
                 outputs = solve(train, validation, task)
-            seconds = of_features + time.perf_counter() - begun
+            seconds = reader.seconds_an_image * images + time.perf_counter() - begun
             correct = (outputs.argmax(dim=1) == validation.targets).numpy()
             loss = task.score(outputs, validation.targets)["loss"]
-            candidates.append(
-                SolvedCandidate(name, stage, stage == list(columns)[-1], strategy, correct, loss, seconds)
-            )
-    return SolvedStages(candidates, kept, task)
+            is_last = stage == list(stages)[-1]
+            candidates.append(SolvedCandidate(name, stage, is_last, strategy, correct, loss, seconds))
+    return SolvedStages(candidates, stages, task)
 
 
 def in_order(candidates: list[SolvedCandidate]) -> list[SolvedCandidate]:

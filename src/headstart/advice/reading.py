@@ -27,6 +27,7 @@ from headstart.inputs.seen import SeenImages
 from headstart.inputs.signature import Signature, reconcile
 from headstart.models.asked import asked_images
 from headstart.settings.sources import short_name
+from headstart.solvers.features import Features
 from headstart.training import compose
 from headstart.training.opening import describe_data
 from headstart.training.reuse import AUTOCAST
@@ -135,3 +136,16 @@ class StageReader:
             raise DataError(f"The features of {what} need more memory than features.memory_limit allows; raise it.")
         values: Any = rows.take(np.arange(len(split))).float().cpu().numpy()
         return np.asarray(values)
+
+    def labelled_stages(self, target: ImagesToMeasure) -> dict[str, tuple[Features, Features]]:
+        """Return the features of training and validation images by stage, lowest first. The target has labels."""
+        assert target.validation is not None
+        train, validation = (
+            (self.features(what, split), torch.from_numpy(np.asarray(split.targets)))
+            for what, split in ((target.name, target.train), (f"{target.name}, validation", target.validation))
+        )
+
+        def read(split: tuple[NDArray[np.float32], torch.Tensor], place: slice) -> Features:
+            return Features(torch.from_numpy(np.ascontiguousarray(split[0][:, place])), split[1])
+
+        return {stage: (read(train, place), read(validation, place)) for stage, place in self.columns().items()}

@@ -81,7 +81,7 @@ def measure_similarity(reader: StageReader, target: ImagesToMeasure, source: Ima
     by_stage, mean = _statistics(reader, target, notes)
     stages = tuple(
         StageSimilarity(stage, columns[stage].stop - columns[stage].start, **scores, statistics=by_stage[stage])
-        for stage, scores in _labelled_scores(reader, target, values, notes).items()
+        for stage, scores in _labelled_scores(reader, target, notes).items()
     )
     given: dict = {}
     if target.class_names and (head := source_head(reader.backbone, last.shape[1])) is not None:
@@ -126,29 +126,23 @@ def _statistics(reader: StageReader, target: ImagesToMeasure, notes: list[str]) 
     return by_stage, float(np.mean(every)) if every else math.nan
 
 
-def _labelled_scores(
-    reader: StageReader, target: ImagesToMeasure, values: NDArray[np.float32], notes: list[str]
-) -> dict[str, dict[str, float]]:
+def _labelled_scores(reader: StageReader, target: ImagesToMeasure, notes: list[str]) -> dict[str, dict[str, float]]:
     """Return the scores of each stage that need labels; none without labels."""
-    columns = reader.columns()
     if target.validation is None:
         notes.append(f"{target.name} has no classes, so only measures without labels are given.")
-        return {stage: {} for stage in columns}
-    held_out = reader.features(f"{target.name}, validation", target.validation)
-    labels = np.asarray(target.train.targets)
-    train, validation = (torch.from_numpy(np.asarray(split.targets)) for split in (target.train, target.validation))
+        return {stage: {} for stage in reader.columns()}
     task = Classification(len(target.class_names))
+    labels = np.asarray(target.train.targets)
+    stages = reader.labelled_stages(target)
     found = {}
-    for stage, place in counted(columns.items(), "stages", len(columns), "stages"):
-        own = np.ascontiguousarray(values[:, place])
-        features = Features(torch.from_numpy(own), train)
-        beside = Features(torch.from_numpy(np.ascontiguousarray(held_out[:, place])), validation)
+    for stage, (train, validation) in counted(stages.items(), "stages", len(stages), "stages"):
+        values = train.values.numpy()
         found[stage] = {
-            "neighbours": neighbour_accuracy(features, len(target.class_names)),
-            "probe": fit_probe(features, beside, task).scores["validation/accuracy"],
-            "log_evidence": log_evidence(own, labels),
-            "h_score": h_score(own, labels),
-            "shrunk_h_score": h_score(own, labels, shrunk=True),
+            "neighbours": neighbour_accuracy(train, task.num_classes),
+            "probe": fit_probe(train, validation, task).scores["validation/accuracy"],
+            "log_evidence": log_evidence(values, labels),
+            "h_score": h_score(values, labels),
+            "shrunk_h_score": h_score(values, labels, shrunk=True),
         }
     return found
 
