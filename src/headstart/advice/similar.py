@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.advice.channels import channel_distances
 from headstart.advice.reading import ImagesToMeasure, StageReader
-from headstart.backbones.source_head import source_head
+from headstart.advice.source_head import source_head
 from headstart.errors import DataError
 from headstart.progress import counted
 from headstart.similarity.distances import LEAST, FrechetDistance, KernelDistance, measure_frechet, measure_kernel

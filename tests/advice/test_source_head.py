@@ -7,9 +7,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from headstart.advice.source_head import source_head
 from headstart.backbones import efficientnet_lite, torchvision_backbone
 from headstart.backbones.efficientnet_lite import load_in_order, packaged_weights
-from headstart.backbones.source_head import source_head
 
 
 def test_the_packaged_classifier_gives_the_answers_of_the_whole_network() -> None:
