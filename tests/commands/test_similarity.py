@@ -77,15 +77,20 @@ def test_a_source_that_is_the_target_is_nearer_than_another() -> None:
 
 
 def test_folders_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    dark, bright = folder_of_images("dark", 12), folder_of_images("bright", 15, 90)
+    dark, bright = folder_of_images("it's dark", 12), folder_of_images("bright", 15, 90)
     found = similarity(f"dataset={dark}", f"source={bright}", base=WITHOUT_COUNTS)
-    assert (found["target"], found["images"], found["source"], found["source_images"]) == ("dark", 12, "bright", 15)
+    assert (found["target"], found["images"], found["source"], found["source_images"]) == (
+        "it's dark",
+        12,
+        "bright",
+        15,
+    )
     assert found["classes"] == 0
     assert all(stage["probe"] is None for stage in found["stages"])
     output = capsys.readouterr().out
     assert "linear probe" not in output
     assert "12 images for" in output
-    assert "dark has no classes" in output
+    assert "it's dark has no classes" in output
     near = similarity(f"dataset={dark}", f"source={folder_of_images('dark2', 15)}", base=WITHOUT_COUNTS)
     assert near["kernel"]["mean"] < found["kernel"]["mean"]
 

@@ -38,8 +38,9 @@ def folder_of(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     if not named or named[-1] in choices("dataset") or not expanded(named[-1]).is_dir():
         return None, list(arguments)
     folder = expanded(named[-1])
+    quoted = str(folder).replace("'", "\\'")
     others = [one for one in arguments if not one.startswith("dataset=")]
-    return folder, [*others, "dataset=image_folder", f"dataset.root='{folder}'"]
+    return folder, [*others, "dataset=image_folder", f"dataset.root='{quoted}'"]
 
 
 def split_backbones(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
