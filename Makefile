@@ -11,11 +11,11 @@ demo: .venv/.ready  ## five strategies on embedded images, and a report
 	$(BIN)/headstart train experiment=demo_digits
 	$(BIN)/headstart report runs/demo
 
-test: .venv/.ready  ## all tests, one process for each core
-	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+test: .venv/.ready  ## all tests, in one process more than there are cores
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.ready  ## without the slow ones
-	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: .venv/.ready  ## style and types
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from typing import Any
 
 # Waiting threads must not keep a core busy, because other tests need it. torch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("NUMBA_OPT", "0")  # umap compiles itself; to optimise what runs once takes longer
 os.environ["TQDM_DISABLE"] = "1"  # only the tests of progress need a bar
 
 import numpy as np
@@ -50,6 +51,11 @@ TINY = [
 # A network of ten convolutions, for tests in which any network will do: half the time of the default one.
 SMALLEST = ["backbone=timm", "backbone.name=test_efficientnet"]
 PREPROCESSING = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of parallel processes: one more than cores, because many tests wait for other processes."""
+    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

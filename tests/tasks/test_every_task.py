@@ -20,6 +20,7 @@ from resuming import check_equal, only_run, stop_at
 from headstart.cli import main
 from headstart.kinds import kind_of
 from headstart.records.predictions import read_predictions
+from headstart.settings.configs import choices
 from headstart.strategies.solved import SolvedStrategy
 from headstart.strategies.steps import GradientStrategy
 
@@ -157,13 +158,18 @@ def watch_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
+def test_every_strategy_that_ships_is_among_these() -> None:
+    assert set(choices("strategy")) == {*GRADIENT, *SOLVED}
+
+
 @pytest.mark.parametrize(("task", "strategy"), pairs(tried))
 def test_what_is_trained_moves_and_what_is_frozen_stays(
     task: str, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TASKS[task].write(48)
     seen = watch_weights(monkeypatch)
-    assert train(task, strategy) == 0
+    epochs = 2 if strategy == "gradual_unfreeze" else 1
+    assert train(task, strategy, f"trainer.max_epochs={epochs}") == 0
     (run,) = runs_below(Path("runs"))
     metric = run["primary"]["name"]
     assert run["task"] == kind_of(run).name

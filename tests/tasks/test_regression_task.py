@@ -182,17 +182,6 @@ def test_several_numbers_are_predicted_reported_and_read_back(capsys: pytest.Cap
     assert float(line["test/mae_dark"]) == pytest.approx(float(rows[1]["mae"]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", GRADIENT)
-def test_every_gradient_strategy_learns_numbers(strategy: str) -> None:
-    list_of_numbers(30)
-    own = {"surgical": ["strategy.train_stages=[stage2]"], "layer_transfer": ["strategy.stages=2"]}.get(strategy, [])
-    assert main(["train", *COMMON, f"strategy={strategy}", *own, "trainer.max_epochs=1", "output_dir=runs"]) == 0
-    (run,) = runs_below(Path("runs"))
-    assert run["status"] == "finished"
-    assert np.isfinite(run["metrics"]["test/r2"])
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

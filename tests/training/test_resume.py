@@ -26,17 +26,14 @@ FAST = [*TINY[:4], *SMALLEST, "trainer.accelerator=cpu", f"trainer.max_epochs={E
 SETTINGS = {
     "finetune_all": [],
     "head_only": ["+strategy.lr=0.05"],
-    "views_and_mixes": ["augmentation=[crop_resize,mixup]", "dataset.num_workers=1"],
+    "views_and_mixes": ["augmentation=[crop_resize,mixup]", "dataset.num_workers=1", "dataset.balance=sampler"],
     "consistency": ["augmentation=[crop_resize,augmix]", "augmentation.augmix.jsd=12", "augmentation.where=device"],
-    "sampler": ["dataset.balance=sampler", "augmentation=crop_resize"],
-    "ema": ["callbacks=ema", "scheduler=plateau"],
+    "ema": ["callbacks=[ema,histograms]", "scheduler=plateau"],
     "swa": ["callbacks=swa", "callbacks.swa.start=0.3", "scheduler=constant"],
-    "gradual_unfreeze": ["strategy=gradual_unfreeze"],
+    "gradual_unfreeze": ["strategy=gradual_unfreeze", "+trainer.accumulate_grad_batches=2"],
     "wise_ft": ["strategy=wise_ft"],
-    "auto_rate": ["strategy.lr=auto", "scheduler=one_cycle"],
+    "auto_rate": ["strategy.lr=auto", "scheduler=one_cycle", "head=mlp", "head.dropout=0.5"],
     "early_stopping": ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-6"],
-    "dropout": ["head=mlp", "head.dropout=0.5", "+trainer.accumulate_grad_batches=2"],
-    "histograms": ["callbacks=histograms"],
 }
 
 
