@@ -43,6 +43,8 @@ CALLS = {
     "layers": (["inspect", "layers"], "commands.inspect_layers.probe_settings"),
     "augmentation": (["inspect", "augmentation"], "commands.inspect_augmentation.resolved_and_checked"),
     "audit": (["audit"], "commands.audit.probe_settings"),
+    "similarity": (["similarity"], "commands.similarity.probe_settings"),
+    "advise": (["advise"], "commands.advise.probe_settings"),
     "policy": (["policy"], "commands.policy.search_settings"),
     "features": (["features", "list", "--dir", "."], "commands.features.entries_table"),
 }

@@ -14,6 +14,7 @@ ROOMS = [
     "settings",
     "boundary",
     "solvers",
+    "similarity",
     "statistics",
     "inputs",
     "targets",
@@ -40,6 +41,7 @@ ROOMS = [
     "exporting",
     "training",
     "analysis",
+    "advice",
     "commands",
     "api",
 ]

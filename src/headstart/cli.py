@@ -26,6 +26,8 @@ HELP = """headstart: transfer-learning experiments on images
   headstart inspect layers ...    find the stage of a network that transfers best to a data set
   headstart inspect augmentation  draw augmented training images in a grid
   headstart audit key=value ...   find likely wrong labels, duplicates and outliers in a data set
+  headstart similarity key=value ...  measure how far a data set is from what a network has learned
+  headstart advise key=value ...  find the backbone, the stage and the strategy for a data set
   headstart policy key=value ...  search an augmentation that makes training images like validation images
   headstart features list|clear   list or remove the features cached for later runs
   headstart --version
@@ -46,6 +48,8 @@ COMMANDS = {
     "diff": "headstart.commands.diff:diff",
     "inspect": "headstart.commands.inspect:inspect",
     "audit": "headstart.commands.audit:audit",
+    "similarity": "headstart.commands.similarity:similarity",
+    "advise": "headstart.commands.advise:advise",
     "policy": "headstart.commands.policy:policy",
     "features": "headstart.commands.features:features",
 }

@@ -210,3 +210,26 @@ def test_the_newer_exporter_works_too() -> None:
     x = images(8)
     [values] = session.run(None, {session.get_inputs()[0].name: x})
     assert relative_error(values, reference(prefix, torch.from_numpy(x)).numpy()) < 1e-4
+
+
+def test_bf16_is_close_and_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    chosen = choice.EngineChoice(work_of(prefix_of(toy_backbone())), "auto", "bf16")
+    engine = chosen.engine()
+    assert (chosen.name, engine.name, chosen.computes_in) == ("torch_bf16", "torch_bf16", "bfloat16")
+    assert 0 < engine.error < choice.HALF
+    assert engine(images(engine.batch)).dtype == np.float32
+
+
+def test_bf16_is_refused_where_it_is_not_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: False)
+    work = work_of(prefix_of(toy_backbone()))
+    with pytest.raises(ConfigError, match="computes no fast bfloat16"):
+        choice.EngineChoice(work, "auto", "bf16")
+    assert choice.EngineChoice(work, "torch", "auto").name == "torch"
+
+
+def test_bf16_is_computed_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    with pytest.raises(ConfigError, match="PyTorch computes it"):
+        choice.EngineChoice(work_of(prefix_of(toy_backbone())), "onnxruntime", "bf16")

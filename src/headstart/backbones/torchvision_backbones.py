@@ -232,6 +232,7 @@ CUTS: dict[str, Cut] = {
     "resnet34": _resnet,
     "resnet50": _resnet,
     "densenet121": _densenet,
+    "mobilenet_v2": lambda n: (_features(n, [0, 2, 4, 7, 14]), _seq(nn.AdaptiveAvgPool2d(1), nn.Flatten())),
     "mobilenet_v3_small": _mobilenet([0, 1, 2, 4, 9]),
     "mobilenet_v3_large": _mobilenet([0, 2, 4, 7, 13]),
     "efficientnet_b0": _efficientnet,

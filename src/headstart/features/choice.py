@@ -28,7 +28,9 @@ from headstart.inputs.signature import StoredArray
 from headstart.workers import usable_cores
 
 log = logging.getLogger(__name__)
+BF16 = "torch_bf16"  # the engine of PyTorch with forward passes in bfloat16
 ONLY_CPU = "ONNX Runtime is used on the CPU and at full precision only"
+CPU_INFO = Path("/proc/cpuinfo")
 WORTH_TIMING = 256 * 128**2  # total pixels; below, PyTorch finishes before another engine is ready
 WORTH_COMPILING = 120  # seconds that PyTorch would take
 # Largest error over largest value: at full precision, with TF32 (19-bit) products on a GPU, and at half precision.
@@ -61,12 +63,23 @@ class Work:
 class EngineChoice:
     """The choice of an engine: its name is decided at once, for the cache key; the engine is made on first use."""
 
-    def __init__(self, work: Work, wanted: str) -> None:
+    def __init__(self, work: Work, wanted: str, precision: str = "float32") -> None:
         self.work, self.wanted = work, wanted
+        self.precision = precision if work.autocast is None else "float32"  # the trainer's precision goes first
         self.made: Engine | None = None
+        if self.precision == "bf16":
+            if not fast_bf16(work.device):
+                raise ConfigError(
+                    "features.precision=bf16: this machine computes no fast bfloat16 (expected amx_bf16 or avx512_bf16,"
+                    " or a GPU that supports it); use features.precision=float32."
+                )
+            if wanted not in ("auto", "torch"):
+                raise ConfigError(
+                    f"features.precision=bf16: PyTorch computes it, not {wanted}; use features.engine=auto."
+                )
         if wanted == "onnxruntime" and not work.on_plain_cpu:
             raise ConfigError(f"features.engine=onnxruntime: {ONLY_CPU}; use features.engine=auto.")
-        self.name = wanted if wanted != "auto" else self._chosen()
+        self.name = self._chosen()
 
     def engine(self) -> Engine:
         """Return the engine, checked against PyTorch on real images.
@@ -77,14 +90,28 @@ class EngineChoice:
             try:
                 self.made = make_engine(self.name, self.work)
             except EngineError as error:
-                if self.wanted != "auto" or self.name == "torch":
+                if self.precision == "bf16":
+                    raise ConfigError(f"features.precision=bf16: {error}; use features.precision=float32.") from error
+                if (self.wanted != "auto" and self.name != BF16) or self.name == "torch":
                     raise ConfigError(
                         f"features.engine={self.name}: {error}; use another engine, or features.enabled=false."
                     ) from error
                 log.warning("the engine %s was the fastest before but now fails (%s); using torch", self.name, error)
                 self.name = "torch"
                 return self.engine()
+            if self.name == BF16:
+                log.info("features are computed in bfloat16 (relative error to float32: %.1e)", self.made.error)
         return self.made
+
+    @property
+    def computes_in(self) -> str:
+        """Return the precision of the forward passes."""
+        return "bfloat16" if self.name == BF16 else str(self.work.autocast or torch.float32).removeprefix("torch.")
+
+    @property
+    def tolerance(self) -> float:
+        """Return the largest allowed difference of the chosen engine from PyTorch."""
+        return HALF if self.name == BF16 else self.work.tolerance
 
     def _chosen(self) -> str:
         names = self._candidates()
@@ -103,6 +130,17 @@ class EngineChoice:
 
     def _candidates(self) -> list[str]:
         work = self.work
+        if self.precision == "bf16":
+            return [BF16]
+        if self.precision == "auto" and self.wanted in ("auto", "torch") and not work.prefix.exact:
+            enough = work.images * work.prefix.image_size**2 >= WORTH_TIMING
+            return [*self._at_full_precision(), *([BF16] if enough and fast_bf16(work.device) else [])]
+        return self._at_full_precision()
+
+    def _at_full_precision(self) -> list[str]:
+        work = self.work
+        if self.wanted != "auto":
+            return [self.wanted]
         if work.prefix.exact:  # layers trained on top amplify rounding differences
             return ["torch"]
         if work.on_plain_cpu:
@@ -116,6 +154,7 @@ class EngineChoice:
             "machine": [platform.node(), platform.machine(), usable_cores()],
             "device": torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else work.device.type,
             "autocast": str(work.autocast),
+            **({"precision": "auto", "engine": self.wanted} if self.precision == "auto" else {}),
             "network": [work.prefix.name, work.prefix.stage_names, work.prefix.pooled, work.prefix.image_size],
             "versions": [torch.__version__, engine_version("onnxruntime")],
         }
@@ -136,7 +175,7 @@ class EngineChoice:
         measured = ", ".join(f"{name} {value:.0f}" for name, value in speeds.items())
         log.info("features.engine=auto chooses %s (images/s: %s)", best, measured)
         if "compile" not in names or "compile" in speeds:  # otherwise more images may change the choice
-            best = store_choice(memory, {"engine": best, "pictures_per_second": speeds, **self._machine_and_task()})
+            best = store_choice(memory, {**self._machine_and_task(), "engine": best, "pictures_per_second": speeds})
         self.made = engines.get(best)
         return best
 
@@ -149,15 +188,28 @@ def make_engine(name: str, work: Work) -> Engine:
         return checked(OnnxEngine(work.prefix), work)
     if name == "compile":
         return checked(CompiledEngine(work.prefix, work.device, work.autocast), work)
+    autocast, allowed = (torch.bfloat16, HALF) if name == BF16 else (work.autocast, work.tolerance)
     try:
-        return checked(TorchEngine(work.prefix, work.device, work.autocast), work)
+        engine = checked(TorchEngine(work.prefix, work.device, autocast), work, allowed)
     except EngineError as error:
         log.info("not folding batch norm: %s", error)
-        return checked(TorchEngine(work.prefix, work.device, work.autocast, fold=False), work)
+        engine = checked(TorchEngine(work.prefix, work.device, autocast, fold=False), work, allowed)
+    engine.name = name
+    return engine
 
 
-def checked(engine: Engine, work: Work) -> Engine:
-    """Return the engine if its output agrees with PyTorch's. Raises EngineError."""
+def fast_bf16(device: torch.device) -> bool:
+    """Return whether the device has instructions for bfloat16; on a CPU, AMX or avx512_bf16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        return device.type == "cpu" and bool({"amx_bf16", "avx512_bf16"} & set(CPU_INFO.read_text().split()))
+    except OSError:  # not Linux
+        return False
+
+
+def checked(engine: Engine, work: Work, allowed: float | None = None) -> Engine:
+    """Return the engine if its output agrees with PyTorch's up to ``allowed``. Raises EngineError."""
     images = work.sample(engine.batch)
     expected = reference(work.prefix.to(work.device), torch.from_numpy(images).to(work.device), work.autocast)
     try:
@@ -165,7 +217,8 @@ def checked(engine: Engine, work: Work) -> Engine:
     except Exception as error:  # compilers and runtimes raise anything
         raise EngineError(f"it fails on real images ({error})") from error
     error_found = relative_error(values, as_stored(expected).cpu().numpy())
-    if not error_found < work.tolerance:
+    engine.error = error_found
+    if not error_found < (work.tolerance if allowed is None else allowed):
         raise EngineError(f"its output differs from PyTorch's (relative error {error_found:.1e})")
     return engine
 

@@ -35,6 +35,7 @@ class Engine(Protocol):
     name: str
     batch: int
     lanes: int  # how many threads may call it at once
+    error: float  # relative error to PyTorch on the first batch
 
     def __call__(self, pixels: StoredArray) -> NDArray[Any]:
         """Return the rows of images (batch, S, S, C) in stored form, channels last."""
@@ -50,6 +51,7 @@ class TorchEngine:
 
     name = "torch"
     lanes = 1
+    error = 0.0
 
     def __init__(
         self, prefix: FrozenPrefix, device: torch.device, autocast: torch.dtype | None = None, fold: bool = True
@@ -98,7 +100,7 @@ class OnnxEngine:
         except ImportError as error:
             raise EngineError("onnxruntime is not installed") from error
 
-        self.batch = cpu_batch(prefix)
+        self.batch, self.error = cpu_batch(prefix), 0.0
         network = _Stored(copy.deepcopy(prefix).cpu().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
         model = onnx_model(network.eval(), prefix.signature.stored(self.batch, prefix.image_size))
         cores = usable_cores()

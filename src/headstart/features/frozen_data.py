@@ -97,6 +97,8 @@ class FrozenData(pl.LightningDataModule):
         return {
             "up_to": self.keeper.prefix.label,
             "engine": self.keeper.choice.name,
+            "precision": self.keeper.choice.computes_in,
+            "error": self.keeper.choice.made.error if self.keeper.choice.made else None,
             "hit": all(split["hit"] for split in splits.values()),
             "bytes": sum(split["bytes"] for split in splits.values()),
             "seconds": sum(split["seconds"] for split in splits.values()),

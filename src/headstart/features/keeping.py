@@ -82,7 +82,7 @@ class Keeper:
             images,
             lambda count: stacked(sample_from, [(0, i) for i in range(min(count, len(sample_from)))], count),
         )
-        self.choice = EngineChoice(self.work, settings.engine)
+        self.choice = EngineChoice(self.work, settings.engine, settings.precision)
         self.prefix_key = prefix.key()
         self.keeping = True
 
@@ -116,7 +116,7 @@ class Keeper:
         """Return the entry for these images; its key has everything that determines the rows except the images."""
         key = self.prefix_key | {
             "engine": [self.choice.name, engine_version(self.choice.name)],
-            "precision": str(self.autocast or torch.float32),
+            "precision": f"torch.{self.choice.computes_in}",
             "device": device_key(self.device),
             "decoder": [repr(split.source.decoder), RULES],
             **own_entry([split.source.decoder, *self.prefix.modules(), *(split.views or [])]),
@@ -227,7 +227,7 @@ class Keeper:
         images = torch.from_numpy(stacked(split, [keys[int(p)] for p in positions], len(positions))).to(self.device)
         expected = as_stored(reference(self.prefix.to(self.device), images, self.autocast)).cpu().numpy()
         error = relative_error(found.read(positions), expected)
-        if not error < min(10 * self.work.tolerance, 0.1):
+        if not error < min(10 * self.choice.tolerance, 0.1):
             raise HeadstartError(
                 f"The features cached in {entry.folder} differ from the output of {self.prefix.name} (relative error"
                 f" {error:.1e}): remove them with 'headstart features clear {entry.name} --dir {self.store.folder}'."

@@ -24,6 +24,7 @@ class FeatureSettings:
     enabled: bool = True
     dir: str | None = None
     engine: str = "auto"
+    precision: str = "float32"
     views: int | None = None
     memory_limit: int | str = "auto"
     max_size: int | str = "20GB"

@@ -28,6 +28,7 @@ OF_CALLBACKS = frozenset({"verbose", "dirpath", "filename"})
 # Settings that earlier runs did not have, with their neutral values. A neutral value does not change the hash.
 ADDED: dict[str, Any] = {
     "test_views": None,
+    "features.precision": "float32",
     "dataset.balance": "none",
     "dataset.validation_labels_per_class": None,
     "strategy.refit": False,

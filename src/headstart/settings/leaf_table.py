@@ -304,6 +304,7 @@ FEATURES = {
     "enabled": boolean(),
     "dir": optional(text("a folder")),
     "engine": one_of("auto", "torch", "onnxruntime", "compile", kind="engine"),
+    "precision": one_of("float32", "bf16", "auto", kind="precision"),
     "views": optional(whole(1), "the number of augmented views to cache per image, such as 4, or null for new ones"),
     "refit": boolean(),
     "memory_limit": either(one_of("auto"), BYTES),

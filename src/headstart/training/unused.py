@@ -15,7 +15,7 @@ OF_STEPS = (  # used only by gradient steps
     " trainer.max_epochs trainer.min_epochs trainer.min_steps trainer.max_time trainer.gradient_clip_*"
     " trainer.accumulate_grad_batches trainer.auto_batch trainer.limit_train_batches"
 ).split()
-OF_FEATURES = "features.engine features.views features.memory_limit features.max_size".split()
+OF_FEATURES = "features.engine features.precision features.views features.memory_limit features.max_size".split()
 
 
 def unused_settings(config: Any, overrides: Sequence[str], strategy: Strategy) -> list[str]:
@@ -45,7 +45,9 @@ def _unused_patterns(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence
         yield [*OF_FEATURES, "features.dir"], "features.enabled is false"
     elif not strategy.plan.prefix_end:
         yield OF_FEATURES, "no lower stage is frozen"
-    elif not strategy.augmented:
+    elif "mixed" in str(config.trainer.get("precision")):
+        yield ["features.precision"], "trainer.precision is mixed"
+    if features.get("enabled", False) and strategy.plan.prefix_end and not strategy.augmented:
         yield ["features.views"], "nothing is augmented"
     if not strategy.augmented:
         yield ["augmentation.where"], "nothing is augmented"

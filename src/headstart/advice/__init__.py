@@ -1,0 +1,1 @@
+"""Measure how well pretrained networks suit a data set, before any training."""

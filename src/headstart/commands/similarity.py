@@ -1,0 +1,68 @@
+"""headstart similarity: measure how far a data set is from what the weights of a backbone know."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from headstart.advice.asked import folder_of, refuse_idle, split_source
+from headstart.commands.explain import Parser
+from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.train import answered
+from headstart.files import check_writable
+from headstart.records.names import SETTINGS_FILE
+from headstart.settings.identity import make_run_directory, readable_name
+
+FILES = (SETTINGS_FILE, "similarity.json", "similarity.csv", "stages.csv")
+HELP = """headstart similarity: measure how far a data set is from what the weights of a backbone know
+
+  headstart similarity dataset=image_folder dataset.root=IMAGES
+  headstart similarity dataset=FOLDER source=textures backbone=resnet50 --out SIMILARITY
+
+It accepts the settings of headstart train for backbone, dataset, features and trainer.
+The images pass through the frozen network once; features are cached.
+Test images are not used.
+
+  dataset=NAME    a data set with classes: nearest neighbours, linear probe, LogME and H-score by stage; NCE and LEEP
+  dataset=FOLDER  images without labels: only the distances
+  source=NAME     a data set (source.root=... is its dataset.root): Fréchet distance and kernel distance
+  source=FOLDER   the same with all images below a folder
+
+Without source images, the statistics that batch norm has stored stand for them.
+Files are written to OUTPUT_DIR/DATE/DATASET-BACKBONE-similarity, or to --out.
+"""
+
+
+def similarity(arguments: Sequence[str]) -> int:
+    """Measure a target against a backbone and write the results; return the exit code.
+
+    The arguments are settings of ``headstart train``, and ``source``. Exit codes: 2 for a wrong setting, 130 if
+    interrupted.
+    """
+    return answered(arguments, HELP, _measure_and_print)
+
+
+def _measure_and_print(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="headstart similarity", add_help=False, allow_abbrev=False)
+    parser.add_argument("settings", nargs="*")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_intermixed_args(list(arguments))
+    own, of_source = split_source(options.settings)
+    refuse_idle(own)
+    target_folder, own = folder_of(own)
+    config, _ = probe_settings(own, "similarity")
+    source_folder, source_config = None, None
+    if of_source:
+        source_folder, of_source = folder_of(of_source)
+        beside = [argument for argument in own if not argument.lstrip("+~").startswith("dataset")]
+        size = f"dataset.image_size={config.dataset.image_size}"
+        source_config, _ = probe_settings([*beside, size, *of_source], "similarity")
+    output = Path(options.out or str(config.output_dir))
+    check_writable(output, f"choose another {'--out' if options.out else 'output_dir'}", FILES if options.out else ())
+    from headstart.advice.similarity_run import run_similarity
+
+    found = run_similarity(config, source_config, (target_folder, source_folder))
+    folder = options.out or make_run_directory(
+        output / time.strftime("%Y-%m-%d"), readable_name(found.target, found.backbone, "similarity")
+    )
+    found.write(folder)
+    print(f"\nwritten to {folder}")

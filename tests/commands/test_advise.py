@@ -1,0 +1,88 @@
+"""Test headstart advise: its candidates are runs, and its forecast has an interval."""
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import SMALLEST, TINY, answer_of, runs_below
+
+from headstart.cli import main
+
+SETTINGS = [
+    *(setting for setting in TINY if "counts" not in setting),
+    *SMALLEST,
+    "dataset.counts=[10,8,4]",
+    "output_dir=out",
+]
+
+
+def test_a_candidate_is_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", *SETTINGS, "--out", "advice"]) == 0
+    output = capsys.readouterr().out
+    with Path("advice/candidates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["strategy"] for row in rows} == {"linear_probe", "ridge", "knn", "nearest_centroid"}
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    last = rows[-1]["stage"]
+    chosen = {row["strategy"]: row for row in rows if row["stage"] == last}
+    for strategy, row in chosen.items():
+        assert main(["train", *SETTINGS, f"strategy={strategy}", f"head.stages=[{last}]", "logger=csv"]) == 0
+        (run,) = [run for run in runs_below(Path("out")) if run["strategy"] == strategy]
+        assert float(row["accuracy"]) == pytest.approx(run["metrics"]["validation/accuracy"]), strategy
+        assert float(row["low"]) < float(row["accuracy"]) < float(row["high"])
+
+    content = json.loads(Path("advice/advice.json").read_text())
+    assert content["accuracy"]["expected"] <= accuracies[0] + 0.02
+    assert content["accuracy"]["low"] < content["accuracy"]["expected"] < content["accuracy"]["high"]
+    assert [one["labels_per_class"] for one in content["forecast"]] == [20, 40]
+    assert all(one["low"] <= one["accuracy"] <= one["high"] for one in content["forecast"])
+    with Path("advice/forecast.csv").open(newline="") as file:
+        assert [row["kind"] for row in csv.DictReader(file)] == ["measured"] * 3 + ["forecast"] * 2
+    (command,) = re.findall("^headstart train .*$", output, re.MULTILINE)
+    assert shlex.split(command)[2 : -len(content["settings"])] == [one for one in SETTINGS if one[:9] != "backbone="]
+    assert shlex.split(command)[-len(content["settings"]) :] == content["settings"]
+    assert "With 10 more labels a class you would gain about" in output
+
+
+def test_several_backbones_and_too_few_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    base = [setting for setting in TINY if "weights" not in setting]
+    names = "backbones=[efficientnet_lite0,efficientnet_lite1]"
+    assert main(["advise", *base, "output_dir=out", names]) == 0
+    output = capsys.readouterr().out
+    assert "A forecast needs 8 labels in each class or more, and the smallest class has 6." in output
+    (file,) = Path("out").rglob("candidates.csv")
+    with file.open(newline="") as lines:
+        assert {row["backbone"] for row in csv.DictReader(lines)} == {"efficientnet_lite0", "efficientnet_lite1"}
+    assert file.parent.name == "textures-advice"
+    assert not (file.parent / "forecast.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["backbones=[]"], r"backbones=\[\]: expected different names"),
+        (["backbones=[resnet18,resnet18]"], r"expected different names"),
+        (["backbones=[resnet18]", "backbone=resnet18"], r"leave backbone= out"),
+        (["backbones=[resnet5]"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
+        (["strategy=ridge"], r"strategy=ridge: every stage is read"),
+    ],
+)
+def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", *TINY, *settings]) == 2
+    output = capsys.readouterr()
+    assert re.search(sentence, output.err), output.err
+    assert len(output.err.strip().splitlines()) == 1
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from headstart.cli import main\n"
+        "assert main(['advise', '--help']) == 0\n"
+        "assert main(['advise', 'backbones=[a,a]']) == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    assert "headstart advise dataset=" in answer_of(code)
