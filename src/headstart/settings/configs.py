@@ -209,6 +209,8 @@ def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "tra
     """
     if isinstance(error, MissingConfigException):
         return _no_such_choice(error)
+    if "You must specify 'objective'" in str(error):
+        return f"objective is not set; choose one: {', '.join(choices('objective'))}."
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' cannot be read as a setting; expected key=value, as in optimizer.lr=0.01."
     if isinstance(error, MissingMandatoryValue):
