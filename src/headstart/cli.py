@@ -35,7 +35,7 @@ HELP = """headstart: transfer-learning experiments on images
 # The function of each command. Imported only when called, because some of them load torch.
 COMMANDS = {
     "train": "headstart.commands.train:train",
-    "pretrain": "headstart.commands.pretrain:pretrain",
+    "pretrain": "headstart.commands.train:pretrain",
     "status": "headstart.commands.status:status",
     "report": "headstart.commands.report:report",
     "predict": "headstart.commands.predict:predict",

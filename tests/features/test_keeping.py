@@ -18,6 +18,7 @@ from headstart.augmentations import AugMix, CropResize, Pipeline, View
 from headstart.data import Digits, ImageSplit
 from headstart.errors import ConfigError, HeadstartError
 from headstart.features import FeatureSettings, keeping, store
+from headstart.features.choice import BF16
 from headstart.features.keeping import Keeper
 from headstart.features.prefix import FrozenPrefix, reference
 from headstart.features.rows import InMemory, OnDisk, Rows, as_stored
@@ -123,7 +124,9 @@ def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pyte
     for change in ({"resize": "pad"}, {"pixel_range": PixelRange(4095)}, {"enlarge": False}):
         data.train.images.decoder = replace(data.train.images.decoder, **change)
         names.add(keeper.entry(data.train).name)
-    keeper.autocast = torch.bfloat16
+    keeper.choice.work = replace(keeper.work, autocast=torch.bfloat16)
+    names.add(keeper.entry(data.train).name)
+    keeper.choice.name = BF16
     names.add(keeper.entry(data.train).name)
     for change in ("scale", "code", "structure"):
         other = keeper_of(tmp_path, data)
@@ -135,7 +138,7 @@ def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pyte
             other.prefix.stages[0][2] = torch.nn.ReLU6()
         other.prefix_key = other.prefix.key()
         names.add(other.entry(data.train).name)
-    assert len(names) == 10
+    assert len(names) == 11
 
 
 def test_views_are_kept_with_their_seeds(tmp_path: Path) -> None:

