@@ -30,7 +30,7 @@ def head_only(settings: Sequence[str], rounds: int, epochs: int = 20) -> list[Ro
             "20",
             f"{plain.train:.1f} s / {cold_fit:.2f} s ({engine}; metrics differ by {difference:.0e} at most)",
         ),
-        Row("the same, warm cache", f"{plain.train / warm_fit:.0f}", "100", f"{plain.train:.1f} s / {warm_fit:.2f} s"),
+        Row("the same, warm cache", f"{plain.train / warm_fit:.3g}", "100", f"{plain.train:.1f} s / {warm_fit:.2f} s"),
         Row(
             "the same, whole command, cold",
             f"{plain.wall / cold_wall:.1f}",

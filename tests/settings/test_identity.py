@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
     "optimizer": {"lr": 0.1},
     "trainer": {"max_epochs": 10, "accelerator": "auto", "devices": 1, "precision": "32-true"},
     "callbacks": {"progress": {"_target_": "x.Progress"}},
+    "features": {"precision": "float32"},
     "logger": {},
 }
 
