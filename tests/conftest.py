@@ -11,7 +11,7 @@ from typing import Any
 
 # Waiting threads must not keep a core busy, because other tests need it. torch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("NUMBA_OPT", "0")  # umap compiles itself; to optimise what runs once takes longer
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # UMAP of a few points takes less time than its compilation
 os.environ["TQDM_DISABLE"] = "1"  # only the tests of progress need a bar
 
 import numpy as np
