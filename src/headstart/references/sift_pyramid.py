@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from headstart.data import ImageData, ImageSplit
 from headstart.errors import ConfigError
+from headstart.inputs.decoding import PixelArray
 from headstart.inputs.signature import RGB, Signature
 from headstart.seeds import generator
 from headstart.solvers.probe import rank, scored
@@ -27,7 +28,8 @@ from headstart.tasks import Task
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint16]
-PATCH = 16  # pixels a side, in the image and in its half, where a patch covers 32 pixels of the image
+PATCH = 16  # pixels a side
+REDUCED = (1, 2)  # times: in the image and in its half, where a patch covers 32 pixels of the image
 STEP = 8  # pixels of the image between two patches
 SMALLEST = 128  # smaller images are enlarged to this many pixels a side
 SMOOTHING = 0.8  # pixels; SIFT's usual 1.6 blurs the cells of 4 pixels
@@ -79,20 +81,19 @@ class DenseSift:
     def __init__(self, side: int, signature: Signature = RGB) -> None:
         self.side, self.signature = max(side, SMALLEST), signature
         self.sift = cv2.SIFT_create(sigma=SMOOTHING)  # type: ignore[attr-defined]
-        self.grids = [_grid(self.side, STEP), _grid(self.side // 2, STEP // 2)]
-        self.places = np.concatenate(
-            [grid / size for grid, size in zip(self.grids, (self.side, self.side // 2), strict=True)]
-        )
-        self.points = [[cv2.KeyPoint(x, y, PATCH / 6, 0) for y, x in grid.tolist()] for grid in self.grids]
+        self.sizes = [self.side // times for times in REDUCED]
+        grids = [_grid(size, STEP // times) for size, times in zip(self.sizes, REDUCED, strict=True)]
+        self.places = np.concatenate([grid / size for grid, size in zip(grids, self.sizes, strict=True)])
+        self.points = [[cv2.KeyPoint(x, y, PATCH / 6, 0) for y, x in grid.tolist()] for grid in grids]
 
-    def describe(self, grey: NDArray[np.uint8]) -> Floats:
-        """Return the descriptors (P, 128) of a grey image (S, S).
+    def describe(self, grey: PixelArray) -> Floats:
+        """Return the descriptors (P, 128) of a grey image (S, S) of 8 bits.
 
         They are square roots of L1-normalised ones, which compares histograms of gradients by Hellinger's distance
         (Arandjelovic and Zisserman 2012, "Three things everyone should know to improve object retrieval").
         """
         found = []
-        for size, points in zip((self.side, self.side // 2), self.points, strict=True):
+        for size, points in zip(self.sizes, self.points, strict=True):
             way = cv2.INTER_AREA if size < len(grey) else cv2.INTER_LINEAR
             found.append(self.sift.compute(cv2.resize(grey, (size, size), interpolation=way), points)[1])
         values = np.concatenate(found)
@@ -101,7 +102,7 @@ class DenseSift:
     def describe_item(self, split: ImageSplit, index: int) -> Floats:
         """Return the descriptors (P, 128) of an image of a split."""
         shown = self.signature.for_display(split.image(index))
-        return self.describe(np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+        return self.describe(np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)))
 
     def words(self, split: ImageSplit, vocabulary: Floats) -> Words:
         """Return the word nearest to each patch of each image, (N, P)."""
