@@ -37,7 +37,7 @@ def test_small_images_are_classified_far_above_chance_and_a_seed_repeats(
     monkeypatch.setattr(pyramid_module, "SAMPLED", (50, 6000))
     first, again, other = scores(textures, 0), scores(textures, 0), scores(textures, 1)
     assert first["test/accuracy"] > 0.5  # chance: 0.083
-    assert first["validation/loss"] < np.log(12)  # margins are scaled to logits
+    assert first["validation/loss"] < 1.6  # margins are scaled to logits; unscaled ones give 1.9
     assert first == again
     assert first != other
 

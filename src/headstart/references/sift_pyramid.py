@@ -52,7 +52,7 @@ def sift_pyramid(data: ImageData, task: Task, seed: int) -> Mapping[str, float]:
             f"references=[sift_pyramid] compares each pair of training images, and {data.name} has {len(train)};"
             f" expected at most {MOST}: use dataset.labels_per_class."
         )
-    sift = DenseSift(data.train.image(0).shape[0], data.signature)
+    sift = DenseSift(train.image(0).shape[0], data.signature)
     with threadpool_limits(1):  # the sums of several threads differ in their last digits from call to call
         vocabulary = find_vocabulary(sift, train, seed)
         words = [sift.words(split, vocabulary) for split in (train, data.validation, data.test)]
