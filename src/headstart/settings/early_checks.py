@@ -31,7 +31,8 @@ from headstart.settings.targets import check_packages, check_targets
 WHERE = one_of("auto", "workers", "device")
 TEST_VIEWS = optional(one_of("flip", "five_crop", "ten_crop"))
 BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are neither view nor mix
-REFERENCES = ("raw_pixels",)  # references that training/references.py computes
+SIFT_PYRAMID = "sift_pyramid"
+REFERENCES = ("raw_pixels", SIFT_PYRAMID)  # references that references/computing.py computes
 TRUST = "allow_targets=[{package}]"  # the argument by which a user trusts a package
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups of a run
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
@@ -99,6 +100,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_references(references)
     check_seeds(settings)
     check_needed(settings)
+    task = str(settings["task"].get("_target_"))
+    if SIFT_PYRAMID in references and task != "headstart.tasks.Classification":
+        raise ConfigError(f"references=[{SIFT_PYRAMID}] needs task=classification, not {task}; use raw_pixels.")
     if str(settings["dataset"].get("_target_")).startswith(("headstart.data.", "headstart.masks.")):
         check_dataset(settings["dataset"])
     check_leaves(settings)
