@@ -7,20 +7,20 @@ from torch.nn import functional as F
 
 from headstart.errors import ConfigError
 from headstart.pretraining import RelativePatches
-from headstart.pretraining.objective import Sample
+from headstart.pretraining.objective import Draws, Sample
 from headstart.pretraining.relative_patches import PLACES, dropped, projected
 
 SIDE = 48
 CHANCE = 1 / 8
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed))
 
 
 def smooth_noise(count: int, channels: int = 1) -> torch.Tensor:
     """Return noise whose neighbouring pixels are alike, and that says nothing about places."""
-    noise = torch.randn(count, channels, SIDE, SIDE, generator=seeded())
+    noise = torch.randn(count, channels, SIDE, SIDE, generator=seeded().generator)
     kernel = torch.ones(channels, 1, 3, 3) / 9
     return F.conv2d(F.conv2d(noise, kernel, padding=1, groups=channels), kernel, padding=1, groups=channels)
 
@@ -75,7 +75,7 @@ def by_aberration(patches: torch.Tensor, positions: torch.Tensor) -> torch.Tenso
 def accuracy(task: RelativePatches, images: torch.Tensor, guess) -> float:
     """Return the accuracy of a guess on the second half of the patches, which have the noise of 8 bits."""
     patches, positions = task.pose(images, seeded(1))
-    patches = patches + torch.randn(patches.shape, generator=seeded(2)) * 0.001
+    patches = patches + torch.randn(patches.shape, generator=seeded(2).generator) * 0.001
     half = len(patches) // 2
     return float((guess(patches, positions) == positions)[half:].float().mean())
 
@@ -117,9 +117,9 @@ def test_the_same_seed_gives_the_same_patches() -> None:
 
 
 def test_one_channel_stays_and_the_others_become_faint_noise() -> None:
-    patches = torch.randn(4, 2, 3, 8, 8, generator=seeded())
+    patches = torch.randn(4, 2, 3, 8, 8, generator=seeded().generator)
     kept = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 2]])
-    made = dropped(patches, kept, torch.randn(patches.shape, generator=seeded(1)))
+    made = dropped(patches, kept, torch.randn(patches.shape, generator=seeded(1).generator))
     for image in range(4):
         for patch in range(2):
             for channel in range(3):
@@ -129,7 +129,7 @@ def test_one_channel_stays_and_the_others_become_faint_noise() -> None:
 
 
 def test_the_projection_leaves_grey_alone_and_removes_green_against_magenta() -> None:
-    grey = torch.randn(2, 2, 1, 4, 4, generator=seeded()).repeat(1, 1, 3, 1, 1)
+    grey = torch.randn(2, 2, 1, 4, 4, generator=seeded().generator).repeat(1, 1, 3, 1, 1)
     assert torch.allclose(projected(grey), grey, atol=1e-6)
     tint = torch.tensor([-1.0, 2.0, -1.0])[:, None, None].expand(1, 2, 3, 4, 4)
     assert projected(tint).abs().max() < 1e-6

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from headstart.backbones import Backbone, MapRows, read_maps
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Display, Objective, Sample
+from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Sample
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.pixel_errors import r_squared_of
 from headstart.tasks.heads import LinearHead
@@ -104,16 +104,15 @@ class Autoencoder(Objective):
         settings = self._last_map
         return ImageDecoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return damaged images, and the images with the pixels that count."""
         count, _, height, width = images.shape
         inputs, counts = images, torch.ones_like(images[:, :1])
         if self.noise:
-            drawn = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-            inputs = inputs + self.noise * drawn
+            inputs = inputs + self.noise * draws.normal(images)
         if self.masked:
             cells = (count, 1, -(-height // self.cell), -(-width // self.cell))
-            hidden = _hidden(torch.rand(cells, generator=generator, device=images.device), self.masked)
+            hidden = _hidden(draws.uniform(*cells), self.masked)
             large = hidden.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[..., :height, :width]
             inputs, counts = inputs * ~large, large.to(images.dtype)
         return inputs, torch.cat([images, counts], dim=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,36 @@ Display = Callable[[Tensor], Bytes]
 def answered(rows: Tensor) -> float:
     """Return the accuracy of rows (N, K + 1) of K logits and the number of the true answer."""
     return float((rows[:, :-1].argmax(dim=1) == rows[:, -1].long()).double().mean())
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for the images of a batch.
+
+    Several processes get the numbers of one: rows are drawn for the whole batch of ``total`` images, and a process
+    takes those of its share, from row ``first`` on. Without ``total`` its share is the batch.
+    """
+
+    generator: torch.Generator
+    first: int = 0
+    total: int | None = None
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Return standard normal numbers, with the shape (N, ...) and type of a tensor."""
+        return self._rows(torch.randn, len(like), *like.shape[1:], dtype=like.dtype)
+
+    def uniform(self, count: int, *shape: int) -> Tensor:
+        """Return numbers between 0 and 1, (count, *shape)."""
+        return self._rows(torch.rand, count, *shape)
+
+    def below(self, high: int, count: int, *shape: int) -> Tensor:
+        """Return whole numbers from 0 to ``high - 1``, (count, *shape)."""
+        return self._rows(partial(torch.randint, high), count, *shape)
+
+    def _rows(self, draw: Callable[..., Tensor], count: int, *shape: int, **kind: Any) -> Tensor:
+        size = (count if self.total is None else self.total, *shape)
+        rows = draw(size=size, generator=self.generator, device=self.generator.device, **kind)
+        return rows[self.first : self.first + count]
 
 
 @dataclass(frozen=True)
@@ -79,7 +110,7 @@ class Objective:
         """Return the output layers, from features (N, D) or (N, V, D) to outputs (N, ...)."""
         raise NotImplementedError
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return inputs (N, C, S, S) or (N, V, C, S, S), and targets (N, ...), of normalised images.
 
         Images are (copies * N, C, S, S): the first view of every image, then the second of every image.

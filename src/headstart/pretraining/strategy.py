@@ -13,7 +13,7 @@ from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.inputs.batch import Batch
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Objective, Sample
+from headstart.pretraining.objective import Bytes, Draws, Objective, Sample
 from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.strategies.steps import GradientStrategy
@@ -27,7 +27,8 @@ class Pretraining(GradientStrategy):
     """Training of every stage by an objective.
 
     The objective makes inputs and targets from the normalised images of each batch. What it draws depends on the seed,
-    the epoch and the batch; for validation and test images, on the seed and the batch.
+    the epoch and the batch; for validation and test images, on the seed and the batch. Several processes draw the
+    numbers of one.
     """
 
     gives_weights_only = True
@@ -64,11 +65,18 @@ class Pretraining(GradientStrategy):
 
     @torch.no_grad()
     def posed(self, batch: Batch, *key: int) -> Batch:
-        """Return a batch with the inputs and targets that the objective makes, drawn by the seed and ``key``."""
+        """Return a batch with the inputs and targets that the objective makes, drawn by the seed and ``key``.
+
+        Without a key, the batch is one in order, and the position of its first image is the key.
+        """
         batch = batch.carried_out()
+        shares = ranks.counts(len(batch.positions), batch.inputs.device)
+        first = sum(shares[: ranks.rank()])
         generator = torch.Generator(batch.inputs.device)
-        generator.manual_seed(stream("objective", self.noise_seed, *key, *ranks.key()))
-        inputs, targets = self.objective.pose(self.normalise(batch.inputs), generator)
+        key = key or (HELD_OUT, int(batch.positions[0]) - first)
+        generator.manual_seed(stream("objective", self.noise_seed, *key))
+        draws = Draws(generator, first, sum(shares))
+        inputs, targets = self.objective.pose(self.normalise(batch.inputs), draws)
         return batch._replace(inputs=inputs, targets=targets, views=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -80,13 +88,13 @@ class Pretraining(GradientStrategy):
         posed, features, outputs = self._passed(batch)
         scores.update(outputs, posed.targets, self.objective.loss(outputs, posed.targets))
         if self.monitor is not None and scores is self.validation_scores:
-            self.monitor.see(features.flatten(1), outputs[:, 0], batch.targets)
+            self.monitor.see(batch.positions, features.flatten(1), outputs[:, 0], batch.targets)
         if self._sample is None and scores is self.test_scores:
             self._sample = Sample(*(part[:SHOWN].detach() for part in (posed.inputs, outputs, posed.targets)))
         return self.objective.tally(outputs, posed.targets)
 
     def _passed(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
-        posed = self.posed(batch, HELD_OUT, int(batch.positions[0]))
+        posed = self.posed(batch)
         features = self.features(posed.inputs)
         return posed, features, self.head(features)
 
