@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALLEST, TINY, runs_below, trained_run
+from PIL import Image
 from resuming import only_run, rows, scalars, stop_at
 
 from headstart.cli import main
@@ -73,6 +75,26 @@ def test_the_weights_move_and_a_later_run_takes_them(objective: str) -> None:
     assert weights["name"] == f"{objective} on textures {found['config_hash'][:4]}"
     assert weights["source"] == str(source / "checkpoints/best.ckpt")
     assert not weights["missing"]
+
+
+def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    source = only_run("source")
+    reads = ["strategy=linear_probe", "head.stages=[bottleneck]"]
+    used = trained_run(Path("used"), *SMALLEST, *reads, f"backbone.weights={source}")
+    again = trained_run(Path("again"), *SMALLEST, *reads, f"backbone.weights={used}")
+    assert json.loads((again / "run.json").read_text())["provenance"]["weights"]["unused"] == []
+    learned = torch.load(source / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for run in (used, again):
+        state = state_of(run)
+        for name in ("weight", "bias"):
+            taken = state[f"backbone.stages.bottleneck.bottleneck.{name}"]
+            assert torch.equal(taken, learned[f"head.bottleneck.{name}"])
+    predictions = [(run / "predictions.csv").read_text() for run in (used, again)]
+    assert predictions[0] == predictions[1]
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("image.png")
+    assert main(["predict", str(used), "image.png"]) == 0
+    assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
 
 
 def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
