@@ -5,13 +5,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from headstart.augmentations import CropResize, Pipeline
 from headstart.errors import ConfigError
 from headstart.pretraining import RelativePatches
 from headstart.pretraining.objective import Draws, Sample
 from headstart.pretraining.relative_patches import PLACES, dropped, projected
+from headstart.seeds import generator
 
 SIDE = 48
 CHANCE = 1 / 8
+BLOCK = 32
 
 
 def seeded(seed: int = 0) -> Draws:
@@ -93,6 +96,40 @@ def test_aberration_is_a_shortcut_unless_colours_are_changed(colour: str, closed
         assert found == pytest.approx(CHANCE, abs=0.05)
     else:
         assert found > 3 * CHANCE
+
+
+def in_blocks(count: int) -> list[np.ndarray]:
+    """Return images (144, 144, 3) of noise with a grid of 32 pixels, as in small JPEGs that are enlarged."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(80, 176, (count, 5, 5, 1)).repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :144, :144]
+    return list((blocks + rng.integers(-8, 8, (*blocks.shape[:3], 3))).astype(np.uint8))
+
+
+def by_the_grid(patches: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Return the place that fits the shift of the grid from patch to patch (N, 2, C, P, P)."""
+    steps = torch.tensor([-51, 0, 51])  # pixels between patches of 34 with a gap of 17
+    directions = []
+    for dim in (-2, -1):
+        edges = patches.diff(dim=dim).abs().mean(dim=(2, -1 if dim == -2 else -2)).argmax(dim=2)  # (N, 2)
+        apart = (edges[:, :1] - edges[:, 1:] - steps + BLOCK // 2).remainder(BLOCK) - BLOCK // 2
+        directions.append(apart.abs().argmin(dim=1) - 1)
+    places = [
+        PLACES.index(place) if place in PLACES else 0
+        for place in zip(*(found.tolist() for found in directions), strict=True)
+    ]
+    return torch.tensor(places)
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_the_grid_of_enlarged_jpegs_is_a_shortcut_unless_crops_are_resized(resized: bool) -> None:
+    images = in_blocks(600)
+    if resized:
+        crop = Pipeline([CropResize()])
+        drawn = [crop.draw(generator("augmentation", 0, 0, n), (144, 144), 144) for n in range(len(images))]
+        images = [crop.apply(image, draw, 144)[0] for image, draw in zip(images, drawn, strict=True)]
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    found = accuracy(RelativePatches(colour="keep"), stacked, by_the_grid)
+    assert found == pytest.approx(CHANCE, abs=0.06) if resized else found > 5 * CHANCE
 
 
 def test_patches_lie_where_their_position_says() -> None:

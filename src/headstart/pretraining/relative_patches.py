@@ -1,8 +1,9 @@
 """Predict where a patch lies around another patch of the same image, among eight positions; chance is 12.5 %.
 
-Paper: Doersch et al. 2015 (arXiv:1505.05192). Two shortcuts solve the task without knowledge of objects: lines and
-colours that continue from patch to patch, and the aberration of lenses, which shifts green against red and blue by the
-place in the image. A gap and jitter close the first, dropped colours the second.
+Paper: Doersch et al. 2015 (arXiv:1505.05192). Three shortcuts solve the task without knowledge of objects: lines and
+colours that continue from patch to patch; the aberration of lenses, which shifts green against red and blue by the
+place in the image; and the grid of JPEG in enlarged images, which is not in the paper. A gap and jitter close the
+first, dropped or projected colours the second, and ``augmentation=crop_resize`` the third.
 
 Command: headstart pretrain objective=relative_patches dataset.image_size=96
 Fails: on textures, which look the same everywhere.
