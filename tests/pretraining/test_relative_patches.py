@@ -181,7 +181,7 @@ def test_drawn_accuracies_stand_in_the_places_of_the_positions() -> None:
     drawn = task.draw(rows, sample, lambda images: np.zeros((len(images), 6, 6, 3), np.uint8))
     image = drawn["accuracy_by_position"]
     assert [int(image[y, x, 0]) for y, x in ((90, 90), (90, 186), (282, 282))] == [255, 0, 255]
-    assert drawn["patches"].shape == (12, 12, 3)
+    assert drawn["patches"].shape == (2 * 98, 2 * 98, 3)  # enlarged from 6 pixels, with gaps
 
 
 def test_patches_that_do_not_fit_are_refused() -> None:

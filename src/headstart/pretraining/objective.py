@@ -1,6 +1,6 @@
 """Define an objective: a task whose inputs and targets are made from images alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +19,20 @@ from headstart.tasks.heads import LinearHead
 Bytes = NDArray[np.uint8]
 Display = Callable[[Tensor], Bytes]
 """Returns normalised images (N, C, S, S) as bytes (N, S, S, 3)."""
+SIDE_SHOWN, GAP = 96, 2  # pixels: smaller images are drawn larger, up to this side; between drawn images
 
 
 def answered(rows: Tensor) -> float:
     """Return the accuracy of rows (N, K + 1) of K logits and the number of the true answer."""
     return float((rows[:, :-1].argmax(dim=1) == rows[:, -1].long()).double().mean())
+
+
+def in_lines(lines: Sequence[Bytes]) -> Bytes:
+    """Return lines of images (N, S, S, 3) as one image on white. Small images are enlarged by a whole factor."""
+    factor = max(1, SIDE_SHOWN // lines[0].shape[1])
+    large = [line.repeat(factor, axis=1).repeat(factor, axis=2) for line in lines]
+    padded = [np.pad(line, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for line in large]
+    return np.concatenate([np.concatenate(list(line), axis=1) for line in padded], axis=0)
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Sample:
-    """The first test images of a run: what entered the network, what it gave, and the targets."""
+    """Some test images of a run, evenly spread: what entered the network, what it gave, and the targets."""
 
     inputs: Tensor
     outputs: Tensor

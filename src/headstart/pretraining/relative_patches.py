@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from headstart.errors import ConfigError
 from headstart.kinds.objectives import POSITIONS
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Readout, Sample, answered
+from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Readout, Sample, answered, in_lines
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead
 
@@ -133,7 +133,7 @@ class RelativePatches(Objective):
         pairs = [display(sample.inputs[:, number]) for number in range(2)]
         return {
             "accuracy_by_position": _grid_of_shares(shares),
-            "patches": np.concatenate([np.concatenate(list(line), axis=1) for line in pairs], axis=0),
+            "patches": in_lines(pairs),
         }
 
 
