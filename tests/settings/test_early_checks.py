@@ -73,6 +73,7 @@ WRONG = {
     ("settings", "sentence"),
     [
         (["strategy=knn", "dataset.balance=sampler"], r"strategy=knn has none: use dataset.balance=loss"),
+        (["strategy=layer_transfer", "head.stages=[bottleneck]"], r"choose another strategy"),
         (
             ["strategy=linear_probe", "dataset.balance=sampler"],
             r"strategy=linear_probe has none: use dataset.balance=loss",

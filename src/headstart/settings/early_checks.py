@@ -45,6 +45,7 @@ TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 PRETRAINING = "headstart.pretraining.Pretraining"
+CONTRAST = "headstart.pretraining.Contrast"
 MASK_CLASS = "headstart.masks.ImageMask"
 # Loggers that need a package, which is also the name of the extra and of the file in conf/logger.
 TRACKERS = {f"headstart.trackers.{name.title()}Curves": name for name in ("wandb", "mlflow", "trackio")}
@@ -113,13 +114,28 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_augmentation(settings)
     check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
+    stages = (settings.get("head") or {}).get("stages")
+    if (
+        isinstance(stages, list | ListConfig)
+        and "bottleneck" in stages
+        and settings["strategy"].get("_target_") == "headstart.strategies.LayerTransfer"
+    ):
+        raise ConfigError(
+            "head.stages: a bottleneck reads what the whole network learned, and strategy=layer_transfer may start its"
+            " upper stages from random weights; choose another strategy."
+        )
     check_places(settings)
 
 
 def check_objective(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Raise ConfigError for groups that only objective=supervised takes."""
+    """Raise ConfigError for groups that only objective=supervised takes, and for contrast on parts of a batch."""
     if settings["strategy"].get("_target_") != PRETRAINING:
         return
+    if settings["task"].get("_target_") == CONTRAST and settings["trainer"].get("auto_batch"):
+        raise ConfigError(
+            "trainer.auto_batch may pass a batch in parts, and objective=contrast compares the images of a whole batch:"
+            " leave it out, and use a smaller dataset.batch_size if memory runs out."
+        )
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
         if group in ("strategy", "task", "head", "test_views", "references") and value not in ("null", "[]"):
