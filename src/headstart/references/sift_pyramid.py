@@ -3,8 +3,8 @@
 Idea: a histogram says which of 400 typical patches an image shows. Histograms of its quarters and sixteenths also say
 where.
 Source: Lazebnik, Schmid and Ponce 2006, "Beyond bags of features"; it differs in what ``docs/experiments.md`` lists.
-Command: headstart train dataset=image_folder dataset.root=data/scene15 dataset.image_size=200 strategy=linear_probe
-'references=[sift_pyramid]'. Result on 15-Scene: docs/experiments.md.
+Command: headstart train dataset=image_folder dataset.root=data/scene15 dataset.image_size=200 dataset.crop_fraction=1
+strategy=linear_probe 'references=[sift_pyramid]'. Result on 15-Scene: docs/experiments.md.
 Fails: with few labels, and where colour decides, because it reads grey images.
 """
 
