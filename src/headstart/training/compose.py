@@ -24,6 +24,7 @@ from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
 from headstart.files import expanded
 from headstart.kinds import Kind, Metric, SeveralKind, kind_in
+from headstart.optimization.plain_steps import take_plain_steps
 from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.records.record import name_of_source
@@ -254,6 +255,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         raise ConfigError("trainer.auto_batch works on one device; on several use a smaller dataset.batch_size.")
     _check_trainer(trainer)
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
+    take_plain_steps(trainer)
     return trainer, loggers, keep
 
 
