@@ -1,10 +1,11 @@
-"""Take the plain steps of an epoch without Lightning's bookkeeping, which costs more than a step of a small head."""
+"""Fit with less of Lightning's bookkeeping, which costs more than the steps of a small head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -33,8 +34,10 @@ class PlainSteps(_TrainingEpochLoop):
         super().advance(data_fetcher)
 
     def _are_plain(self) -> bool:
-        trainer, callbacks = self.trainer, self.trainer.callbacks
-        of_others = [one for one in callbacks if not type(one).__module__.startswith("headstart.")]
+        trainer: Any = self.trainer
+        callbacks = trainer.callbacks
+        of_others = _of_others(callbacks)
+        schedules = [one for one in trainer.lr_scheduler_configs if one.interval == "step"]
         return (
             type(trainer.strategy) is SingleDeviceStrategy
             and trainer.strategy.root_device.type == "cpu"
@@ -44,14 +47,18 @@ class PlainSteps(_TrainingEpochLoop):
             and trainer.max_steps == -1
             and isinstance(trainer.num_training_batches, int)
             and trainer.val_check_interval == 1.0
+            and all(one.frequency == 1 and not one.reduce_on_plateau for one in schedules)
             and not any(_own(callback, name, Callback) for name in OTHER_HOOKS for callback in callbacks)
             and not any(_own(callback, name, Callback) for name in STEP_HOOKS for callback in of_others)
             and not any(_own(trainer.lightning_module, name, LightningModule) for name in MODULE_HOOKS)
         )
 
     def _take(self, data_fetcher: Any) -> None:
-        trainer, module, progress = self.trainer, self.trainer.lightning_module, self.batch_progress
-        optimizer, counts = trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer
+        trainer: Any = self.trainer
+        module, optimizer, progress = trainer.lightning_module, trainer.optimizers[0], self.batch_progress
+        counts = self.automatic_optimization.optim_progress.optimizer
+        loss: Any = None
+        schedules = [one.scheduler for one in trainer.lr_scheduler_configs if one.interval == "step"]
         started, stepping, ended = (
             [hook for callback in trainer.callbacks if (hook := _own(callback, name, Callback))] for name in STEP_HOOKS
         )
@@ -82,11 +89,13 @@ class PlainSteps(_TrainingEpochLoop):
             module.on_train_batch_start(batch, number)
             progress.increment_started()
             counts.step.increment_ready()
-            loss: Any = None
             optimizer.step(closure)
             counts.step.increment_completed()
             progress.increment_processed()
-            self._update_learning_rates("step", update_plateau_schedulers=False)
+            for schedule in schedules:
+                self.scheduler_progress.increment_ready()
+                schedule.step()
+                self.scheduler_progress.increment_completed()
             for hook in ended:
                 hook(trainer, module, {"loss": loss.detach()}, batch, number)
             progress.increment_completed()
@@ -97,6 +106,35 @@ def take_plain_steps(trainer: Trainer) -> None:
     """Let a trainer fit with ``PlainSteps``."""
     given = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = PlainSteps(trainer, given.min_steps, given.max_steps)
+
+
+def set_aside(strategy: Any) -> None:
+    """Make a frozen backbone a plain attribute of its strategy, so that Lightning does not visit its layers.
+
+    Lightning would do so several times in each epoch, to set their modes, although these do not change. Nothing is done
+    if some of the backbone is trained, on other devices than one CPU, or if a callback from outside headstart may look
+    for the backbone among the modules.
+    """
+    trainer = strategy.trainer
+    on_one_cpu = type(trainer.strategy) is SingleDeviceStrategy and trainer.strategy.root_device.type == "cpu"
+    is_frozen = strategy.plan.prefix_end == len(strategy.backbone.stages)
+    if on_one_cpu and is_frozen and not _of_others(trainer.callbacks):
+        strategy.eval()
+        strategy.__dict__["backbone"], strategy.__dict__["_whole"] = strategy.backbone, strategy._modules
+        strategy._modules = {name: part for name, part in strategy._modules.items() if name != "backbone"}
+
+
+def put_back(strategy: Any) -> None:
+    """Undo ``set_aside``; the parts have their old order."""
+    if "_whole" in strategy.__dict__:
+        del strategy.__dict__["backbone"]
+        strategy._modules = strategy.__dict__.pop("_whole")
+
+
+def _of_others(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks from outside headstart, except one that only reads metrics."""
+    own = ("headstart.", EarlyStopping.__module__)
+    return [one for one in callbacks if not type(one).__module__.startswith(own)]
 
 
 def _own(part: Any, name: str, base: type) -> Callable[..., Any] | None:
