@@ -233,10 +233,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     # ``keep`` comes last, so that its checkpoint holds the other callbacks' state after the same hook.
     keep = KeepProgress(directory / CHECKPOINT_FOLDER, {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
     callbacks = [best, *callbacks, keep]
-    plain = config.copy()
-    plain.trainer = {name: value for name, value in config.trainer.items() if name not in OWN_SETTINGS}
     trainer = make(
-        plain,
+        OmegaConf.create({"trainer": {key: value for key, value in config.trainer.items() if key not in OWN_SETTINGS}}),
         "trainer",
         logger=loggers,
         callbacks=callbacks,
