@@ -46,7 +46,8 @@ class Folder:
     dead: list[Path] = field(default_factory=list)  # broken links in it
     folders: list["Folder"] = field(default_factory=list)  # sorted by name
     same_as: Path | None = None  # the target of a link, if that folder is already counted
-    fixed: bool = True  # whether only its time has to be checked: it has no link, and no file of unknown suffix
+    opened: list[Path] = field(default_factory=list)  # files in it whose content may decide whether they are images
+    linked: bool = False  # whether it holds a link
     facts: dict[str, Any] = field(default_factory=dict)  # derived from the folder and all below it
 
     @property
@@ -79,7 +80,7 @@ def walk(root: Path) -> Folder:
     """Return the folder with everything below it. Raises DataError for a folder that cannot be read.
 
     Links to folders are followed after all real folders. No folder is counted twice, so links may form circles. The
-    last result is returned again if the times of all its folders show that nothing has changed.
+    last result is returned again if the times of its folders show that nothing has changed.
     """
     kept = _WALKED.get(root)
     if kept is not None and _times(kept[0]) == kept[1]:
@@ -88,15 +89,15 @@ def walk(root: Path) -> Folder:
     begun = time.time_ns()
     top = _walked(root)
     times = _times(top)
-    if all(folder.fixed for folder in top.below()) and max(map(max, times)) < begun - JUST:
+    if not any(folder.linked for folder in top.below()) and max(map(max, times)) < begun - JUST:
         _WALKED[root] = top, times
     return top
 
 
 def _times(top: Folder) -> list[tuple[int, int]]:
-    """Return when each folder changed, in nanoseconds; none of them if one is gone."""
+    """Return when each folder and each opened file changed, in nanoseconds; none of these times if one is gone."""
     try:
-        states = [folder.path.stat() for folder in top.below()]
+        states = [path.stat() for folder in top.below() for path in (folder.path, *folder.opened)]
     except OSError:
         return [(time.time_ns(), 0)]
     return [(state.st_mtime_ns, state.st_ctime_ns) for state in states]
@@ -134,7 +135,10 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
             if entry.name.startswith(HIDDEN):
                 continue
             suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            folder.fixed &= not entry.is_symlink() and (suffix in _suffixes() or suffix in MENDS or entry.is_dir())
+            if entry.is_symlink():
+                folder.linked = True
+            elif suffix not in _suffixes() and suffix not in MENDS and not entry.is_dir():
+                folder.opened.append(folder.path / entry.name)
             if _is_folder(entry):
                 below.append((folder.path / entry.name, entry.is_symlink()))
             elif is_image(entry):
