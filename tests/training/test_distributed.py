@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +48,15 @@ ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optim
 def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the other ranks as copies of a warm process, except in tests of their start and end."""
     monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm.popen}))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Use one thread, as each of two processes does on two cores: rounding depends on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, number: int, world: int) -> None:
@@ -148,7 +158,8 @@ def test_alone_a_process_has_every_image(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: list[str], at_once: None) -> None:
+@pytest.mark.usefixtures("at_once", "one_thread")
+def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: list[str]) -> None:
     """Batches of 7 are divided into 4 and 3, and the 36th image of a split is alone in its batch."""
     given = {setting.split("=")[0] for setting in (*ODD, *arguments)}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in given]

@@ -1,11 +1,15 @@
 """Test the embedding of features: the chosen images, their points, and the styles of classes."""
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from headstart.analysis.explain.embedding import check_method, draw_embedding, embed, stratified, style_of
 from headstart.errors import ConfigError, DataError
@@ -71,7 +75,20 @@ def test_wrong_methods_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         check_method("umap")
 
 
-@pytest.mark.slow
+def test_umap_leaves_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run after it in the same process must round its results as before."""
+
+    def fit_transform(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        torch.set_num_threads(before + 1)
+        return features[:, :2]
+
+    before = torch.get_num_threads()
+    reducer = SimpleNamespace(fit_transform=fit_transform)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=lambda **settings: reducer))
+    embed(np.zeros((6, 3), np.float32), np.arange(6), "umap")
+    assert torch.get_num_threads() == before
+
+
 def test_umap_repeats_and_keeps_clusters_apart() -> None:
     pytest.importorskip("umap")
     rng = np.random.default_rng(0)

@@ -96,12 +96,16 @@ def principal_components(features: NDArray[np.float32]) -> tuple[NDArray[np.floa
 def _by_umap(features: NDArray[np.float32]) -> NDArray[np.float64]:
     if len(features) < 5:
         raise DataError(f"--embedding umap needs at least 5 test images, but there are {len(features)}; use pca")
+    import torch
     import umap  # imported here, because numba compiles for seconds
 
     neighbours = min(NEIGHBOURS, len(features) - 1)
     # One thread and a fixed seed give the same points every time.
     reducer = umap.UMAP(n_neighbors=neighbours, init="pca", random_state=0, n_jobs=1)
-    return np.asarray(reducer.fit_transform(features), dtype=np.float64)
+    threads = torch.get_num_threads()
+    points = reducer.fit_transform(features)
+    torch.set_num_threads(threads)  # because numba sets the number for the whole process
+    return np.asarray(points, dtype=np.float64)
 
 
 def embedding_csv(predictions: ClassPredictions, embedding: Embedding) -> str:
