@@ -20,6 +20,7 @@ def code_version(*places: str) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def package_version(package: str) -> str | None:
     """Return the version of a package, or None if it is not installed under this name."""
     try:

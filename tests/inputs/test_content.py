@@ -153,3 +153,23 @@ def test_linked_folders_of_a_set_of_torchvision_count(tmp_path: Path, make_folde
     before = hash_of(data)
     (images / "banded" / "0.jpg").write_bytes(b"another")
     assert hash_of(data) != before
+
+
+def test_a_process_reads_a_file_again_only_if_it_has_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_under_test, "_HASHED", {})
+    images = sorted(root.rglob("*.jpg"))
+    read: list[Path] = []
+    plain = content_under_test.content_hash
+    monkeypatch.setattr(content_under_test, "content_hash", lambda path: read.append(path) or plain(path))
+    first = content_under_test.contents_of(images, "images")
+    assert content_under_test.contents_of(images, "images") == first
+    assert len(read) == 2 * len(images)  # files that have just changed are read each time
+    monkeypatch.setattr(content_under_test, "JUST", -(10**12))
+    content_under_test.contents_of(images, "images")
+    read.clear()
+    assert content_under_test.contents_of(images, "images") == first
+    assert not read
+    rewrite(images[0], b"other")
+    changed = content_under_test.contents_of(images, "images")
+    assert changed[0] != first[0]
+    assert changed[1:] == first[1:]

@@ -1,6 +1,7 @@
 """Test which files count as images, which folders are searched, and how other files are reported."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,35 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(found.DataError, match=r"The folder '.*a' cannot be read: Permission denied"):
         walk(tmp_path)
+
+
+def test_a_folder_is_listed_again_only_if_it_may_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(found, "JUST", -1)  # else a folder that has just changed is never kept
+    root = touched(tmp_path / "root", "a/1.jpg", "b/2.jpg", "b/about.csv")
+    first = walk(root)
+    assert walk(root) is first
+    touched(root, "b/3.jpg")
+    assert names(walk(root)) == ["a/1.jpg", "b/2.jpg", "b/3.jpg"]
+    (root / "a").rename(root / "c")
+    assert names(walk(root)) == ["b/2.jpg", "b/3.jpg", "c/1.jpg"]
+    shutil.rmtree(root / "c")
+    assert names(walk(root)) == ["b/2.jpg", "b/3.jpg"]
+
+
+def test_a_file_that_becomes_an_image_and_a_folder_behind_a_link_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found, "JUST", -1)
+    root = touched(tmp_path / "root", "a/1.jpg", "a/scan")
+    assert names(walk(root)) == ["a/1.jpg"]
+    (root / "a/scan").write_bytes(image(tmp_path / "x.png", "PNG").read_bytes())  # the folder's time stays
+    assert names(walk(root)) == ["a/1.jpg", "a/scan"]
+    (root / "link").symlink_to(touched(tmp_path / "elsewhere", "2.jpg"))
+    assert walk(root).image_count == 3
+    touched(tmp_path / "elsewhere", "3.jpg")
+    assert walk(root).image_count == 4
+
+
+def test_a_folder_that_has_just_changed_is_not_kept(tmp_path: Path) -> None:
+    root = touched(tmp_path, "a/1.jpg")
+    assert walk(root) is not walk(root)

@@ -19,6 +19,7 @@ from headstart.data import Digits
 from headstart.records.curves import CsvCurves, TensorBoardCurves
 from headstart.strategies import Strategy
 from headstart.strategies.scratch import Scratch
+from headstart.training import batch_images
 from headstart.training.batch_images import GAP, SHOWN, first_images, grid, log_batch, to_bytes
 
 
@@ -124,3 +125,19 @@ def test_large_images_are_shrunk_and_a_short_row_is_filled_with_white() -> None:
     drawn = grid(images)
     assert drawn.shape == (2 * 128 + GAP, 4 * 128 + 3 * GAP, 3)
     assert (drawn[128 + GAP :, 128:] == 255).all()
+
+
+def test_equal_first_batches_of_images_without_views_are_drawn_once(tmp_path: Path, monkeypatch) -> None:
+    drawn: list[np.ndarray] = []
+    logged: list[np.ndarray] = []
+    monkeypatch.setattr(batch_images, "grid", lambda images: drawn.append(grid(images)) or drawn[-1])
+    monkeypatch.setattr(batch_images, "_LAST", [None, None])
+    for views, seed, count in ((False, 0, 1), (False, 0, 1), (False, 1, 2), (True, 1, 3), (True, 1, 4), (False, 1, 5)):
+        strategy, data = parts([], seed=seed)
+        if not views:
+            data.train = data.train.without_views()
+        logger = TensorBoardCurves(tmp_path)
+        monkeypatch.setattr(logger, "log_images", lambda tag, image: logged.append(image))
+        log_batch(strategy, data, [logger])
+        assert len(drawn) == count
+        assert np.array_equal(logged[-1], grid(to_bytes(strategy, first_images(strategy, data))))

@@ -40,7 +40,7 @@ from headstart.settings.configs import (
     raised_by_hydra,
     refuse_parts,
 )
-from headstart.settings.early_checks import TRUST, check_early, resolved
+from headstart.settings.early_checks import TRUST, check_early, check_resolved, resolved
 from headstart.settings.folders import conf_folder, split_config_dir, using_folders
 from headstart.sweeps.beginning import Sweep, SweepRefused, end_sweep, follows, own_settings
 from headstart.sweeps.share import is_parallel, known_at_once, remember_gpus, shared
@@ -299,12 +299,13 @@ def start(
     """Start, resume or skip one run in a folder."""
     refuse_parts(overrides)
     config = resolved(config)
-    trusted = check_early(config, overrides)
+    settings = OmegaConf.to_container(config)
+    trusted = check_resolved(settings, overrides)
     with _importing():
         from headstart.settings.targets import check_targets
         from headstart.training.jobs import run_or_skip
 
-        check_targets(OmegaConf.to_container(config), trusted, TRUST)
+        check_targets(settings, trusted, TRUST)
     return run_or_skip(config, folder, choices, overrides, in_sweep)
 
 

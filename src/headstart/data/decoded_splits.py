@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from headstart.inputs.collection import Collection
-from headstart.inputs.decoding import Decoder, content_hash, decode_each
+from headstart.inputs.content import contents_of
+from headstart.inputs.decoding import Decoder
 from headstart.inputs.deep import UnreadableError
 from headstart.inputs.images import content_digest
 from headstart.inputs.reading import DecodedCollection, decode_all
@@ -24,8 +25,7 @@ def decode_or_hash(
     known = seen.known(collection, decoder) if seen is not None else None
     if known is not None:
         with contextlib.suppress(UnreadableError):  # decode_all reports each image
-            one = lambda index: content_hash(collection.images[index])  # noqa: E731
-            contents = list(decode_each(one, len(collection), f"hashing {what}"))
+            contents = contents_of(collection.images, what)
             if content_digest(collection.ids, collection.plain_targets, contents) == known[0]:
                 return DecodedCollection(np.arange(len(collection)), None, contents, {}, known[1])
     decoded = decode_all(collection, decoder, keep, what)

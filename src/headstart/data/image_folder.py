@@ -38,6 +38,16 @@ class ImageFolder(ImageData):
     def collect(self) -> tuple[list[str], dict[str, Collection]]:
         """Return the class names (the class folders of train) and the images of each split. Raises DataError."""
         top = walk(existing_folder(self.root))
+        key = repr((self.splits, self.classes, self.test_split))
+        if key not in top.facts:
+            top.facts[key] = self._collected(top)
+        class_names, found, unused, warnings = top.facts[key]
+        self.not_used += unused
+        self.warnings += warnings
+        return list(class_names), dict(found)
+
+    def _collected(self, top: Folder) -> tuple[list[str], dict[str, Collection], list[str], list[str]]:
+        """Return class names, splits, phrases on parts that are not used, and warnings."""
         if not top.image_count:
             held = files_by_suffix(name for folder in top.below() for name in folder.others)
             raise DataError(
@@ -50,18 +60,16 @@ class ImageFolder(ImageData):
         if not class_names:
             refuse_unlabelled(layout.sources["train"], top)
         used = [folder for of_split in folders.values() for folder in of_split]
-        self.not_used += not_used(top, used, layout.sources)
-        self.warnings += list(_in_two_classes(used, top))
+        unused = not_used(top, used, layout.sources)
+        warnings = list(_in_two_classes(used, top))
         found = {split: self._read(used, top.path, class_names, split) for split, used in folders.items()}
         counts = Counter(class_names[label] for split in found.values() for label in split.targets)
-        self.warnings += suspicious_labels(counts)
+        warnings += suspicious_labels(counts)
         masks = mask_files([path for split in found.values() for path in split.images if isinstance(path, Path)])
         if masks:
             name = relative(masks[0], top)
-            self.warnings.append(
-                f"{images_text(len(masks))} such as '{name}' are named like masks of images beside them"
-            )
-        return class_names, found
+            warnings.append(f"{images_text(len(masks))} such as '{name}' are named like masks of images beside them")
+        return class_names, found, unused, warnings
 
     def _read(self, folders: Sequence[Folder], root: Path, class_names: list[str], split: str) -> Collection:
         paths: list[Path] = []

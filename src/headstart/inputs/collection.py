@@ -1,7 +1,8 @@
 """Define a collection: undecoded images of a source with their names and targets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ class Concatenated(Sequence[Undecoded]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         number = int(np.searchsorted(self.ends, index, side="right"))
         return self.parts[number][int(index) - (int(self.ends[number - 1]) if number else 0)]
+
+    def __iter__(self) -> Iterator[Undecoded]:
+        return chain.from_iterable(self.parts)
 
     def __len__(self) -> int:
         return int(self.ends[-1])

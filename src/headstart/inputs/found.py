@@ -4,11 +4,12 @@ import contextlib
 import functools
 import importlib
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -30,6 +31,8 @@ MENDS = {
 }
 with contextlib.suppress(ImportError):  # at import, because loader processes need it too
     importlib.import_module("pillow_heif").register_heif_opener()
+JUST = 2 * 10**9  # nanoseconds in which a file may change again without a new time, as clocks of disks are coarse
+_WALKED: dict[Path, tuple["Folder", list[tuple[int, int]]]] = {}
 LONGEST_SUFFIX = 10  # characters; "Dr. Smith at work" has no suffix
 
 
@@ -43,6 +46,9 @@ class Folder:
     dead: list[Path] = field(default_factory=list)  # broken links in it
     folders: list["Folder"] = field(default_factory=list)  # sorted by name
     same_as: Path | None = None  # the target of a link, if that folder is already counted
+    opened: list[Path] = field(default_factory=list)  # files in it whose content may decide whether they are images
+    linked: bool = False  # whether it holds a link
+    facts: dict[str, Any] = field(default_factory=dict)  # derived from the folder and all below it
 
     @property
     def name(self) -> str:
@@ -73,8 +79,31 @@ class Folder:
 def walk(root: Path) -> Folder:
     """Return the folder with everything below it. Raises DataError for a folder that cannot be read.
 
-    Links to folders are followed after all real folders. No folder is counted twice, so links may form circles.
+    Links to folders are followed after all real folders. No folder is counted twice, so links may form circles. The
+    last result is returned again if the times of its folders show that nothing has changed.
     """
+    kept = _WALKED.get(root)
+    if kept is not None and _times(kept[0]) == kept[1]:
+        return kept[0]
+    _WALKED.clear()
+    begun = time.time_ns()
+    top = _walked(root)
+    times = _times(top)
+    if not any(folder.linked for folder in top.below()) and max(map(max, times)) < begun - JUST:
+        _WALKED[root] = top, times
+    return top
+
+
+def _times(top: Folder) -> list[tuple[int, int]]:
+    """Return when each folder and each opened file changed, in nanoseconds; none of these times if one is gone."""
+    try:
+        states = [path.stat() for folder in top.below() for path in (folder.path, *folder.opened)]
+    except OSError:
+        return [(time.time_ns(), 0)]
+    return [(state.st_mtime_ns, state.st_ctime_ns) for state in states]
+
+
+def _walked(root: Path) -> Folder:
     top = Folder(root)
     counted: dict[tuple[int, int], Path] = {}
     real, linked = deque([top]), deque[Folder]()
@@ -105,6 +134,11 @@ def _list(folder: Folder) -> list[tuple[Path, bool]]:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith(HIDDEN):
                 continue
+            suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if entry.is_symlink():
+                folder.linked = True
+            elif suffix not in _suffixes() and suffix not in MENDS and not entry.is_dir():
+                folder.opened.append(folder.path / entry.name)
             if _is_folder(entry):
                 below.append((folder.path / entry.name, entry.is_symlink()))
             elif is_image(entry):

@@ -82,7 +82,7 @@ class Images:
 
 def content_digest(ids: Sequence[str], targets: Sequence[int], contents: Sequence[bytes]) -> str:
     """Return one hash of names, targets and contents, in hex."""
-    digest = hashlib.sha256()
-    for name, target, content in zip(ids, targets, contents, strict=True):
-        digest.update(f"{name}\0{target}\0".encode() + content)
-    return digest.hexdigest()
+    entries = zip(ids, targets, contents, strict=True)
+    return hashlib.sha256(
+        b"".join(f"{name}\0{target}\0".encode() + content for name, target, content in entries)
+    ).hexdigest()

@@ -51,16 +51,13 @@ class SeenImages:
         self.facts.put(self._range_key(paths), json.dumps({"files": stamp, "range": astuple(pixel_range)}))
 
     def _range_key(self, paths: Sequence[Path]) -> str:
-        digest = hashlib.sha256(f"range {PIL.__version__} {RULES}".encode())
-        for path in paths:
-            digest.update(b"\0" + os.fsencode(path.absolute()))
-        return digest.hexdigest()
+        names = (f"\0{path.absolute()}" for path in paths)
+        return hashlib.sha256(os.fsencode("".join([f"range {PIL.__version__} {RULES}", *names]))).hexdigest()
 
     def _key(self, collection: Collection, decoder: Decoder) -> str:
-        digest = hashlib.sha256(f"{decoder} {PIL.__version__} {RULES}".encode())
-        for name, target in zip(collection.ids, collection.plain_targets, strict=True):
-            digest.update(f"\0{name}\0{target}".encode())
-        return digest.hexdigest()
+        entries = zip(collection.ids, collection.plain_targets, strict=True)
+        named = (f"\0{name}\0{target}" for name, target in entries)
+        return hashlib.sha256("".join([f"{decoder} {PIL.__version__} {RULES}", *named]).encode()).hexdigest()
 
 
 def stamp_of(paths: Sequence[Path]) -> str:

@@ -54,7 +54,7 @@ class ClassPredictions:
         table.writerow([*FIXED, *self.classes])
         for name, *indices, row in zip(self.ids, self.targets, self.predicted, self.probabilities, strict=True):
             names = (self.classes[int(index)] for index in indices)
-            table.writerow([name, *names, *(f"{value:.12g}" for value in row)])
+            table.writerow([name, *names, *(f"{value:.12g}" for value in row.tolist())])
         return text.getvalue()
 
 

@@ -26,7 +26,7 @@ from headstart.records.names import PACKAGES_FILE, PATCH_FILE
 from headstart.settings.folders import chosen_flags
 from headstart.settings.packages import own_code
 from headstart.settings.targets import own_packages
-from headstart.versions import code_version
+from headstart.versions import code_version, package_version
 
 log = logging.getLogger(__name__)
 PACKAGES = (
@@ -176,13 +176,10 @@ def installed() -> str:
 
 def packages() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    return {
+        "python": platform.python_version(),
+        **{name: package_version(name) or "not installed" for name in PACKAGES},
+    }
 
 
 def hardware() -> dict[str, Any]:

@@ -57,7 +57,11 @@ def check_early(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     ``overrides`` are the settings as typed. Raises a HeadstartError or an error of OmegaConf.
     """
     refuse_parts(overrides)
-    settings: Any = OmegaConf.to_container(resolved(config))
+    return check_resolved(OmegaConf.to_container(resolved(config)), overrides)
+
+
+def check_resolved(settings: Any, overrides: Sequence[str]) -> list[str]:
+    """Check settings without references, as ``check_early`` does."""
     trusted = trusted_packages(settings, overrides)
     check_packages(settings, trusted, TRUST)
     check_settings(settings)

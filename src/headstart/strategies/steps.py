@@ -14,6 +14,7 @@ from headstart.augmentations.mixes import BatchMixing, Mix
 from headstart.backbones import Backbone
 from headstart.inputs.batch import Batch
 from headstart.optimization.divergence import Watch
+from headstart.optimization.plain_steps import put_back, set_aside
 from headstart.seeds import stream
 from headstart.strategies.fitting import Resume, fit_by_gradient
 from headstart.strategies.rates import Rates
@@ -221,9 +222,11 @@ class GradientStrategy(Strategy):
     def on_fit_start(self) -> None:
         """Copy the frozen tensors."""
         self.frozen.remember(self.frozen_tensors())
+        set_aside(self)
 
     def on_fit_end(self) -> None:
         """Compare every frozen tensor with its start, bit for bit."""
+        put_back(self)
         self.frozen.check(self.frozen_tensors())
 
     @contextmanager

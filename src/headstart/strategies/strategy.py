@@ -12,12 +12,13 @@ from torch import Tensor
 from headstart import ranks
 from headstart.augmentations.mixes import BatchMixing, Mix
 from headstart.backbones import Backbone
+from headstart.optimization.clock import EpochClock
+from headstart.optimization.plain_steps import put_back, set_aside
 from headstart.progress import counted_batches
 from headstart.seeds import generator
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.features import Features
 from headstart.strategies import modes
-from headstart.strategies.clock import EpochClock
 from headstart.strategies.frozen import FrozenCheck
 from headstart.strategies.network import HeadedBackbone
 from headstart.strategies.plan import make_plan
@@ -187,11 +188,23 @@ class Strategy(HeadedBackbone):
     def train(self, mode: bool = True) -> "Strategy":
         """Set modes: frozen stages stay in eval mode, and batch norm follows its own mode."""
         super().train(mode)
+        if "backbone" not in self._modules:  # set aside: only the pooling, which has no weights, changes its mode
+            self.backbone.pool.train(mode)
+            return self
         frozen = self.frozen_now()
         stored = frozen if self.batch_norm == "auto" else ()
         statistics = {name: "frozen" if name in stored else own for name, own in self.plan.statistics.items()}
         modes.set_modes(self.backbone.stages, frozen, statistics, mode)
         return self
+
+    def setup(self, stage: str) -> None:
+        """Set a frozen backbone aside before a pass without training."""
+        if stage != "fit":
+            set_aside(self)
+
+    def teardown(self, stage: str) -> None:
+        """Put the backbone back."""
+        put_back(self)
 
     def frozen_tensors(self) -> dict[str, Tensor]:
         """Return, by name, the parameters that are not trained and the statistics that do not change."""

@@ -19,6 +19,7 @@ SHOWN = 16  # images at most, as some views take milliseconds each
 COLUMNS = 4
 SIDE = 128  # pixels per side of an image in the grid, at most, as compressing a grid takes time
 GAP = 2
+_LAST: list[Any] = [None, None]  # what determines the last image, None with views or mixes, and the image
 
 
 def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[CurveLogger]) -> None:
@@ -30,9 +31,14 @@ def log_batch(strategy: Strategy, data: ImageData, loggers: Sequence[CurveLogger
     keeping = [logger for logger in loggers if logger.keeps_images]
     if not keeping:
         return
-    images = grid(to_bytes(strategy, first_images(strategy, data)))
+    of, places = data.train.images, [place for _, place in next(iter(data.train_batches()))[:SHOWN]]
+    scale, plain = (strategy.pixel_scale, strategy.pixel_shift), not strategy.mixes and not data.train.views
+    origin = [[of.contents[place] for place in places], of.decoder, data.train.size, data.signature, scale[0].dtype]
+    origin += [part.tolist() for part in scale]
+    if not plain or _LAST[0] != origin:  # most runs of a sweep begin with the same images
+        _LAST[:] = origin if plain else None, grid(to_bytes(strategy, first_images(strategy, data)))
     for logger in keeping:
-        logger.log_images(TAG, images)
+        logger.log_images(TAG, _LAST[1])
 
 
 @torch.no_grad()

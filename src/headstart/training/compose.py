@@ -1,8 +1,6 @@
 """Make the parts of a run from its settings: data, views and mixes, backbone, strategy, trainer."""
 
-import copy
 import dataclasses
-import json
 import pkgutil
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +15,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from headstart.augmentations import Augmentation, FixedViews, ManifoldMixup, Pipeline
 from headstart.backbones import Backbone
+from headstart.backbones.kept import copy_of_kept
 from headstart.crashes import crash_of
 from headstart.data import ImageData
 from headstart.devices import processes, sharding
 from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.features import FeatureSettings
-from headstart.files import expanded
 from headstart.kinds import Kind, Metric, SeveralKind, kind_in
+from headstart.optimization.plain_steps import take_plain_steps
 from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.records.record import name_of_source
@@ -40,7 +39,6 @@ from headstart.training.checkpoints import AtomicCheckpoints, BestEpoch
 from headstart.training.pruning import pruning_callbacks
 from headstart.training.resume import KeepProgress
 
-_UNTOUCHED: dict[str, Backbone] = {}
 OWN_SETTINGS = ("auto_batch", "keep_memory")  # of the group trainer, but not Lightning's
 WRONG_ARGUMENT = (TypeError, ValueError, ImportError, MisconfigurationException)
 
@@ -125,20 +123,16 @@ def class_of(config: DictConfig, group: str) -> Any:
 
 
 def make_backbone(config: DictConfig) -> Backbone:
-    """Return the network without its classifier, with its weights loaded.
+    """Return the network without its classifier, with its weights loaded."""
 
-    An untouched copy of the last one is cached, as most runs of a sweep start from the same network.
-    """
+    def made() -> Backbone:
+        network: Backbone = make(config, "backbone")
+        if network.weights.source and (name := name_of_source(Path(network.weights.source))):
+            network.weights = dataclasses.replace(network.weights, name=name)
+        return network
+
     settings: Any = OmegaConf.to_container(config.backbone)
-    weights = expanded(str(settings.get("weights")))
-    state = weights.stat() if weights.is_file() else None
-    key = json.dumps([settings, state and [state.st_ino, state.st_mtime_ns, state.st_size]], sort_keys=True)
-    if key not in _UNTOUCHED:
-        _UNTOUCHED.clear()
-        made = _UNTOUCHED[key] = make(config, "backbone")
-        if made.weights.source and (name := name_of_source(Path(made.weights.source))):
-            made.weights = dataclasses.replace(made.weights, name=name)
-    return copy.deepcopy(_UNTOUCHED[key])
+    return copy_of_kept(settings, made)
 
 
 def make_features(config: DictConfig) -> FeatureSettings:
@@ -244,10 +238,8 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
     # ``keep`` comes last, so that its checkpoint holds the other callbacks' state after the same hook.
     keep = KeepProgress(directory / CHECKPOINT_FOLDER, {}, (config.get("sweep") or {}).get("checkpoint_share", 0.05))
     callbacks = [best, *callbacks, keep]
-    plain = config.copy()
-    plain.trainer = {name: value for name, value in config.trainer.items() if name not in OWN_SETTINGS}
     trainer = make(
-        plain,
+        OmegaConf.create({"trainer": {key: value for key, value in config.trainer.items() if key not in OWN_SETTINGS}}),
         "trainer",
         logger=loggers,
         callbacks=callbacks,
@@ -259,6 +251,7 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
         raise ConfigError("trainer.auto_batch works on one device; on several use a smaller dataset.batch_size.")
     _check_trainer(trainer)
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
+    take_plain_steps(trainer)
     return trainer, loggers, keep
 
 

@@ -183,9 +183,10 @@ def _end_early(error: BaseException, manifest: Manifest, directory: Path, stop: 
 
 def _without_trial(config: DictConfig) -> DictConfig:
     """Return the settings without the number of a search's trial, which only the search needs."""
+    if "trial" not in (config.get("sweep") or {}):
+        return config
     kept = config.copy()
-    if kept.get("sweep"):
-        kept.sweep.pop("trial", None)
+    kept.sweep.pop("trial")
     return kept
 
 
