@@ -118,8 +118,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_augmentation(settings)
     check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
-    stages, strategy = (settings.get("head") or {}).get("stages"), settings["strategy"].get("_target_")
-    if "bottleneck" in (stages or []) and strategy == "headstart.strategies.LayerTransfer":
+    stages, strategy = (settings.get("head") or {}).get("stages"), str(settings["strategy"].get("_target_"))
+    if isinstance(stages, list | ListConfig) and "bottleneck" in stages and strategy.endswith(".LayerTransfer"):
         raise ConfigError(
             "head.stages: a bottleneck reads what the whole network learned, and strategy=layer_transfer may start its"
             " upper stages from random weights; choose another strategy."
