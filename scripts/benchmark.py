@@ -20,7 +20,7 @@ def main() -> None:
     """Answer the named questions (default: all) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
-    usual += ["views", "augmented", "allocator"]
+    usual += ["views", "augmented", "allocator", "contrast"]
     names = [*usual, "peers", "gpu", "scale"]
     by_default = "default: all but peers, gpu and scale"
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"any of {', '.join(names)} ({by_default})")
@@ -42,7 +42,7 @@ def main() -> None:
     if unknown := [name for name in options.questions if name not in names]:
         parser.error(f"there is no question {unknown[0]}; choose from {', '.join(names)}")
     import torch  # takes seconds, so only after the arguments are checked
-    from benchmarks import augmentation, frozen, gpu, memory, overhead, peers, probe, report, scale
+    from benchmarks import augmentation, contrast, frozen, gpu, memory, overhead, peers, probe, report, scale
 
     from headstart.records.provenance import hardware
 
@@ -63,6 +63,7 @@ def main() -> None:
         "augmented": partial(augmentation.training, settings, options.rounds),
         "scale": partial(scale.probes, options.rounds),
         "report": partial(report.speed, settings, options.rounds),
+        "contrast": partial(contrast.epoch, settings, options.rounds),
         "allocator": partial(overhead.allocator, settings, options.rounds),
         "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
         "gpu": partial(gpu.all_rows, options.toy),

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
                 if forecast is None:
                     parser.error(f"--labels {labels}: too few for a forecast")
                 for factor in MORE:
-                    outputs = solve(taken(factor * labels, draw), validation, task)
+                    outputs = solve(taken(factor * labels, draw), validation, task)(validation.values)
                     error = float((outputs.argmax(dim=1) != validation.targets).double().mean())
                     one = forecast.at(factor * labels)
                     found[factor].append((one.low <= error <= one.high, one.error - error, one.high - one.low))

@@ -39,6 +39,7 @@ ROOMS = [
     "robustness",
     "models",
     "exporting",
+    "references",
     "training",
     "analysis",
     "advice",

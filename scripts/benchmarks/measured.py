@@ -61,13 +61,14 @@ class Place:
     settings: Sequence[str]
     count: int = field(default=0)
 
-    def train(self, *settings: str) -> Outcome:
-        """Run scripts/train.py with these settings and return its result."""
+    def train(self, *settings: str, command: str = "train") -> Outcome:
+        """Run headstart train, or another ``command`` that makes runs, with these settings and return its result."""
         self.count += 1
         output = self.folder / f"out{self.count}"
-        command = [sys.executable, str(SCRIPTS / "train.py"), *self.settings, *settings]
-        command += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
-        wall = self.run(command)
+        start = [str(SCRIPTS / "train.py")] if command == "train" else ["-m", "headstart", command]
+        command_line = [sys.executable, *start, *self.settings, *settings]
+        command_line += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
+        wall = self.run(command_line)
         runs = [json.loads(path.read_text()) for path in sorted(output.rglob("run.json"))]
         return Outcome(wall, runs, output)
 

@@ -114,6 +114,32 @@ def take_from_leader(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def counts(count: int, device: torch.device) -> list[int]:
+    """Return ``count`` of each process, in the order of their ranks."""
+    if not together():
+        return [count]
+    everyone = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world())]
+    dist.all_gather(everyone, torch.tensor([count], device=device))
+    return [int(one) for one in everyone]
+
+
+def all_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """Return the rows of all processes in the order of their ranks, and where those of this process start.
+
+    Only its own rows pass gradients on. Rows are (N, ...), with another N on each process.
+    """
+    if not together():
+        return rows, 0
+    each = counts(len(rows), rows.device)
+    padded = rows.new_zeros(max(each), *rows.shape[1:])
+    padded[: len(rows)] = rows.detach()
+    everyone = [torch.empty_like(padded) for _ in each]
+    dist.all_gather(everyone, padded)
+    parts = [part[:count] for part, count in zip(everyone, each, strict=True)]
+    parts[rank()] = rows
+    return torch.cat(parts), sum(each[: rank()])
+
+
 def weight(count: int, device: torch.device) -> Tensor | float:
     """Return the factor for the mean loss of this process's ``count`` images.
 

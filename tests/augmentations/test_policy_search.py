@@ -206,7 +206,7 @@ def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, 
 @pytest.mark.slow
 def test_rotation_and_darkness_are_found_and_training_with_them_helps() -> None:
     train, validation, test = shifted_digits()
-    found = search(train, validation, SearchSettings(batch_size=40, measure_steps=60))
+    found = search(train, validation, SearchSettings(batch_size=24, measure_steps=60))
     assert set(list(found.policy.use())[:2]) == {"rotate", "brightness"}, found.policy.use()
     rotated, dimmed = (found.policy.typical(name) for name in ("rotate", "brightness"))
     assert rotated is not None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import toy_backbone
 
-from headstart.backbones import Backbone, MapRows, read_from, read_maps, torchvision_backbone, truncated
+from headstart.backbones import Backbone, MapRows, bottleneck_in, read_from, read_maps, torchvision_backbone, truncated
 from headstart.backbones.readout import Pool
 from headstart.errors import ConfigError
 from headstart.features.prefix import FrozenPrefix
@@ -121,3 +121,47 @@ def test_a_stage_without_a_map_is_refused() -> None:
         read_maps(backbone, [backbone.stage_names[-1]])
     with pytest.raises(ConfigError, match="has no stage 'stage9'"):
         read_maps(toy_backbone(), ["stage9"])
+
+
+def with_bottleneck(**tensors: torch.Tensor) -> Backbone:
+    """Return the toy network, whose last map has 8 x 4 x 4 numbers, with a bottleneck of 5."""
+    backbone = toy_backbone()
+    backbone.bottleneck = tensors.get("weight", torch.randn(5, 128)), torch.arange(5.0)
+    return backbone
+
+
+def test_a_bottleneck_of_the_weights_is_read_without_pooling() -> None:
+    plain = with_bottleneck()
+    found = read_from(plain, ["bottleneck"]).eval()
+    assert found.stage_names == [*plain.stage_names, "bottleneck"]
+    x = images(plain)
+    weight, bias = plain.bottleneck or ()
+    expected = plain.eval().forward_stages(x).flatten(1) @ weight.T + bias
+    torch.testing.assert_close(found(x), expected)
+    joined = read_from(plain, ["bottleneck", "stage3"]).eval()
+    torch.testing.assert_close(joined(x), torch.cat([plain(x), expected], dim=1))
+
+
+def test_the_key_of_features_includes_the_bottleneck() -> None:
+    def key(backbone: Backbone) -> dict:
+        return FrozenPrefix(read_from(backbone, ["bottleneck"]), 5, torch.ones(1, 3, 1, 1), torch.zeros(1)).key()
+
+    one, other = with_bottleneck(weight=torch.zeros(5, 128)), with_bottleneck(weight=torch.ones(5, 128))
+    assert key(one) == key(with_bottleneck(weight=torch.zeros(5, 128)))
+    assert key(one) != key(other)
+
+
+def test_a_bottleneck_that_is_missing_or_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"only weights of objective=autoencoder .*stage0, stage1, stage2, stage3"):
+        read_from(toy_backbone(), ["bottleneck"])
+    with pytest.raises(ConfigError, match=r"reads 64 numbers, .*dataset\.image_size"):
+        read_from(with_bottleneck(weight=torch.zeros(5, 64)), ["bottleneck"])
+
+
+def test_a_bottleneck_is_found_in_checkpoints_alone() -> None:
+    weight, bias = torch.zeros(5, 128), torch.zeros(5)
+    for place in ("head", "backbone.stages.bottleneck"):
+        names = {f"{place}.bottleneck.weight": weight, f"{place}.bottleneck.bias": bias}
+        assert bottleneck_in({"head.other.weight": bias, **names}) == (weight, bias)
+        assert bottleneck_in({**names, f"{place}.bottleneck.bias": torch.zeros(4)}) is None
+    assert bottleneck_in({"neck.bottleneck.weight": weight, "neck.bottleneck.bias": bias}) is None

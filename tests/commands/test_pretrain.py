@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALLEST, TINY, runs_below, trained_run
+from PIL import Image
 from resuming import only_run, rows, scalars, stop_at
 
 from headstart.cli import main
@@ -75,6 +77,26 @@ def test_the_weights_move_and_a_later_run_takes_them(objective: str) -> None:
     assert not weights["missing"]
 
 
+def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    source = only_run("source")
+    reads = ["strategy=linear_probe", "head.stages=[bottleneck]"]
+    used = trained_run(Path("used"), *SMALLEST, *reads, f"backbone.weights={source}")
+    again = trained_run(Path("again"), *SMALLEST, *reads, f"backbone.weights={used}")
+    assert json.loads((again / "run.json").read_text())["provenance"]["weights"]["unused"] == []
+    learned = torch.load(source / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for run in (used, again):
+        state = state_of(run)
+        for name in ("weight", "bias"):
+            taken = state[f"backbone.stages.bottleneck.bottleneck.{name}"]
+            assert torch.equal(taken, learned[f"head.bottleneck.{name}"])
+    predictions = [(run / "predictions.csv").read_text() for run in (used, again)]
+    assert predictions[0] == predictions[1]
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("image.png")
+    assert main(["predict", str(used), "image.png"]) == 0
+    assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
+
+
 def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     for objective, tags in (
         ("contrast", set()),
@@ -118,7 +140,8 @@ def test_sources_are_an_axis_of_a_sweep_and_reports_name_them(capsys: pytest.Cap
     capsys.readouterr()
     assert main(["report", "used"]) == 0
     shown = capsys.readouterr().out
-    assert all(str(name) in shown for name in names)
+    rows = [line.strip() for line in shown.splitlines()]
+    assert all(any(row.startswith(f"{name} ") for row in rows) for name in (*names, "random"))
     assert "sources/" not in shown
     assert main(["report", "sources"]) == 0
     assert "lists other images" not in capsys.readouterr().out
@@ -143,6 +166,9 @@ def test_the_name_of_other_files_stays() -> None:
         (["objective=autoencoder", "augmentation=mixup"], "mixes and augmix.jsd do not fit"),
         (["objective=contrast", "augmentation=crop_resize"], "contrast compares 2 views of each image, and there is 1"),
         (["objective=contrast", "task.method=byol"], "task.method=byol"),
+        (["objective=contrast", "trainer.auto_batch=true"], "contrast compares the images of a whole batch"),
+        (["objective=contrast", "dataset.batch_size=1"], "one of the training images would be alone in its batch"),
+        (["objective=contrast", "dataset.batch_size=47"], "one of the validation images would be alone in its batch"),
         (["objective=contrast", "backbone.weights=runs/none"], "there is no such file"),
         (["objective=relative_patches", "dataset.image_size=16"], "three patches of 6 pixels"),
     ],

@@ -13,9 +13,16 @@ from headstart.reports import read_runs
 @pytest.fixture
 def runs(tmp_path: Path) -> list:
     for seed in range(3):
-        write_run(tmp_path, "scratch", seed, 0.5)
+        write_run(tmp_path, "scratch", seed, 0.5, config={"backbone": {"weights": "imagenet"}})
         write_run(tmp_path, "head_only", seed, 0.8, lr=0.2, augmentation=["crop_resize", "mixup"])
-    write_run(tmp_path, "ridge", 0, 0.8, lr=0.3, config={"optimizer": {"lr": None}, "strategy": {"views": None}})
+    write_run(
+        tmp_path,
+        "ridge",
+        0,
+        0.8,
+        lr=0.3,
+        config={"optimizer": {"lr": None}, "strategy": {"views": None}, "backbone": {"weights": None}},
+    )
     return list(read_runs([tmp_path]).runs)
 
 
@@ -33,6 +40,8 @@ def runs(tmp_path: Path) -> list:
         (["optimizer.lr=0.20"], 3),
         (["optimizer.lr=null"], 1),
         (["strategy=scratch,ridge", "seed=0"], 2),
+        (["weights=null"], 1),
+        (["weights=imagenet,random"], 4),
     ],
 )
 def test_conditions(runs: list, conditions: list[str], count: int) -> None:

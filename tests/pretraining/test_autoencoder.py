@@ -7,14 +7,15 @@ from conftest import toy_backbone
 from headstart.errors import ConfigError
 from headstart.pretraining import Autoencoder
 from headstart.pretraining.autoencoder import ImageDecoder
+from headstart.pretraining.objective import Draws
 from headstart.tasks.heads import LinearHead
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed))
 
 
-IMAGES = torch.randn(3, 3, 16, 16, generator=seeded())
+IMAGES = torch.randn(3, 3, 16, 16, generator=seeded().generator)
 
 
 def test_without_damage_the_input_is_the_image_and_all_pixels_count() -> None:

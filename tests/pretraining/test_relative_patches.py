@@ -5,22 +5,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from headstart.augmentations import CropResize, Pipeline
 from headstart.errors import ConfigError
 from headstart.pretraining import RelativePatches
-from headstart.pretraining.objective import Sample
+from headstart.pretraining.objective import Draws, Sample
 from headstart.pretraining.relative_patches import PLACES, dropped, projected
+from headstart.seeds import generator
 
 SIDE = 48
 CHANCE = 1 / 8
+BLOCK = 32
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed))
 
 
 def smooth_noise(count: int, channels: int = 1) -> torch.Tensor:
     """Return noise whose neighbouring pixels are alike, and that says nothing about places."""
-    noise = torch.randn(count, channels, SIDE, SIDE, generator=seeded())
+    noise = torch.randn(count, channels, SIDE, SIDE, generator=seeded().generator)
     kernel = torch.ones(channels, 1, 3, 3) / 9
     return F.conv2d(F.conv2d(noise, kernel, padding=1, groups=channels), kernel, padding=1, groups=channels)
 
@@ -75,7 +78,7 @@ def by_aberration(patches: torch.Tensor, positions: torch.Tensor) -> torch.Tenso
 def accuracy(task: RelativePatches, images: torch.Tensor, guess) -> float:
     """Return the accuracy of a guess on the second half of the patches, which have the noise of 8 bits."""
     patches, positions = task.pose(images, seeded(1))
-    patches = patches + torch.randn(patches.shape, generator=seeded(2)) * 0.001
+    patches = patches + torch.randn(patches.shape, generator=seeded(2).generator) * 0.001
     half = len(patches) // 2
     return float((guess(patches, positions) == positions)[half:].float().mean())
 
@@ -93,6 +96,40 @@ def test_aberration_is_a_shortcut_unless_colours_are_changed(colour: str, closed
         assert found == pytest.approx(CHANCE, abs=0.05)
     else:
         assert found > 3 * CHANCE
+
+
+def in_blocks(count: int) -> list[np.ndarray]:
+    """Return images (144, 144, 3) of noise with a grid of 32 pixels, as in small JPEGs that are enlarged."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(80, 176, (count, 5, 5, 1)).repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :144, :144]
+    return list((blocks + rng.integers(-8, 8, (*blocks.shape[:3], 3))).astype(np.uint8))
+
+
+def by_the_grid(patches: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Return the place that fits the shift of the grid from patch to patch (N, 2, C, P, P)."""
+    steps = torch.tensor([-51, 0, 51])  # pixels between patches of 34 with a gap of 17
+    directions = []
+    for dim in (-2, -1):
+        edges = patches.diff(dim=dim).abs().mean(dim=(2, -1 if dim == -2 else -2)).argmax(dim=2)  # (N, 2)
+        apart = (edges[:, :1] - edges[:, 1:] - steps + BLOCK // 2).remainder(BLOCK) - BLOCK // 2
+        directions.append(apart.abs().argmin(dim=1) - 1)
+    places = [
+        PLACES.index(place) if place in PLACES else 0
+        for place in zip(*(found.tolist() for found in directions), strict=True)
+    ]
+    return torch.tensor(places)
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_the_grid_of_enlarged_jpegs_is_a_shortcut_unless_crops_are_resized(resized: bool) -> None:
+    images = in_blocks(600)
+    if resized:
+        crop = Pipeline([CropResize()])
+        drawn = [crop.draw(generator("augmentation", 0, 0, n), (144, 144), 144) for n in range(len(images))]
+        images = [crop.apply(image, draw, 144)[0] for image, draw in zip(images, drawn, strict=True)]
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    found = accuracy(RelativePatches(colour="keep"), stacked, by_the_grid)
+    assert found == pytest.approx(CHANCE, abs=0.06) if resized else found > 5 * CHANCE
 
 
 def test_patches_lie_where_their_position_says() -> None:
@@ -117,9 +154,9 @@ def test_the_same_seed_gives_the_same_patches() -> None:
 
 
 def test_one_channel_stays_and_the_others_become_faint_noise() -> None:
-    patches = torch.randn(4, 2, 3, 8, 8, generator=seeded())
+    patches = torch.randn(4, 2, 3, 8, 8, generator=seeded().generator)
     kept = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 2]])
-    made = dropped(patches, kept, torch.randn(patches.shape, generator=seeded(1)))
+    made = dropped(patches, kept, torch.randn(patches.shape, generator=seeded(1).generator))
     for image in range(4):
         for patch in range(2):
             for channel in range(3):
@@ -129,7 +166,7 @@ def test_one_channel_stays_and_the_others_become_faint_noise() -> None:
 
 
 def test_the_projection_leaves_grey_alone_and_removes_green_against_magenta() -> None:
-    grey = torch.randn(2, 2, 1, 4, 4, generator=seeded()).repeat(1, 1, 3, 1, 1)
+    grey = torch.randn(2, 2, 1, 4, 4, generator=seeded().generator).repeat(1, 1, 3, 1, 1)
     assert torch.allclose(projected(grey), grey, atol=1e-6)
     tint = torch.tensor([-1.0, 2.0, -1.0])[:, None, None].expand(1, 2, 3, 4, 4)
     assert projected(tint).abs().max() < 1e-6
@@ -144,7 +181,7 @@ def test_drawn_accuracies_stand_in_the_places_of_the_positions() -> None:
     drawn = task.draw(rows, sample, lambda images: np.zeros((len(images), 6, 6, 3), np.uint8))
     image = drawn["accuracy_by_position"]
     assert [int(image[y, x, 0]) for y, x in ((90, 90), (90, 186), (282, 282))] == [255, 0, 255]
-    assert drawn["patches"].shape == (12, 12, 3)
+    assert drawn["patches"].shape == (2 * 98, 2 * 98, 3)  # enlarged from 6 pixels, with gaps
 
 
 def test_patches_that_do_not_fit_are_refused() -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import made_runs
 import numpy as np
 import pytest
 from conftest import CHECKOUT
+from forking import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,10 +145,10 @@ def test_what_is_wrong_with_reading(word: str, outcome: Any, wrong: str | None) 
 
 
 @pytest.mark.slow
-def test_a_damaged_run() -> None:
+def test_a_damaged_run(warm: Server) -> None:
     options = ["--images", "0", "--configs", "0", "--runs", "1", "--seconds", "60"]
     command = [sys.executable, str(CHECKOUT / "scripts" / "fuzz.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("runs: 1 damaged directories, 0 failures\n")
     for word in fuzz.COMMANDS:

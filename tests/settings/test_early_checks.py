@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from headstart.cli import main
 from headstart.data import CsvFile, Digits, ImageFolder
 from headstart.errors import ConfigError, DataError, HeadstartError, WeightsError
+from headstart.references.computing import REFERENCES as COMPUTED
 from headstart.settings.configs import composed
 from headstart.settings.early_checks import REFERENCES, check_early, check_settings
 from headstart.settings.leaves import is_number, is_whole
 from headstart.settings.rules import check_dataset, existing_folder, existing_images, existing_table, existing_weights
-from headstart.training.references import REFERENCES as COMPUTED
 
 WRONG = {
     "seed=one": r"seed=one: expected a whole number",
@@ -62,6 +62,7 @@ WRONG = {
     "dataset.resize=squash": r"dataset.resize=squash: expected crop, squish or pad. Did you mean 'squish'\?",
     "dataset.bits=0": r"dataset.bits=0: expected a whole number from 1 to 32",
     "references=[raw]": r"There is no reference 'raw'",
+    "references=[sift_pyramids]": r"Did you mean 'sift_pyramid'",
     "backbone.weights=gone.pt": r"backbone.weights=gone.pt: there is no such file",
     "allow_targets=mine": r"allow_targets=mine: expected a list of packages",
     "task._target_=mine.Task": r"task._target_=mine.Task: .*add allow_targets=\[mine\]",
@@ -72,6 +73,7 @@ WRONG = {
     ("settings", "sentence"),
     [
         (["strategy=knn", "dataset.balance=sampler"], r"strategy=knn has none: use dataset.balance=loss"),
+        (["strategy=layer_transfer", "head.stages=[bottleneck]"], r"choose another strategy"),
         (
             ["strategy=linear_probe", "dataset.balance=sampler"],
             r"strategy=linear_probe has none: use dataset.balance=loss",
@@ -81,6 +83,13 @@ WRONG = {
     ],
 )
 def test_what_classifiers_on_features_do_not_take(settings: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        check_early(composed([*TINY, *settings])[0], settings)
+
+
+def test_sift_words_predict_one_label() -> None:
+    settings = ["references=[sift_pyramid]", "task=regression"]
+    sentence = r"^references=\[sift_pyramid\] needs task=classification, not headstart.tasks.Regression; use raw_pixels"
     with pytest.raises(ConfigError, match=sentence):
         check_early(composed([*TINY, *settings])[0], settings)
 

@@ -212,6 +212,29 @@ def test_two_processes_resume_after_a_stop(
     check_equal(only_run("a"), only_run("b"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ["contrast", "task.hidden=0"],  # a hidden layer has batch norm, which sees the share of a process
+        ["autoencoder", "task.masked=0.5", "task.noise=0.2"],
+    ],
+    ids=" ".join,
+)
+def test_two_processes_pretrain_as_one(objective: list[str], at_once: None) -> None:
+    """Images of all processes are compared, and every process draws the numbers of its images."""
+    few = [*TINY[1:], *SMALLEST, STORED, "dataset.counts=[4,3,3]", "dataset.batch_size=10", "optimizer=sgd"]
+    for folder, shared_out in (("one", []), ("two", TWO)):
+        given = [f"objective={objective[0]}", *objective[1:], *few, "optimizer.lr=0.01", *shared_out]
+        assert main(["pretrain", *given, f"output_dir={folder}"]) == 0
+    one, two = (next(Path(folder).rglob("run.json")).parent for folder in ("one", "two"))
+    for row, other in zip(_rows(one / "metrics.csv"), _rows(two / "metrics.csv"), strict=True):
+        scores = {name: float(value) for name, value in row.items() if name.startswith(("train/", "validation/"))}
+        assert {name: float(other[name]) for name in scores} == pytest.approx(scores, abs=1e-4)
+    a, b = (_weights(folder / "checkpoints/best.ckpt") for folder in (one, two))
+    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-4
+
+
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
     return state

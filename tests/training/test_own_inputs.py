@@ -56,6 +56,8 @@ def test_gradient_steps_a_cached_probe_and_the_reference_on_band_arrays(
 def test_what_fits_only_images_is_refused(bands: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *QUICK, "augmentation=crop_resize"]) == 2
     assert "views do not fit the band arrays of" in capsys.readouterr().err
+    assert main(["train", *QUICK, "references=[sift_pyramid]"]) == 2
+    assert "references=[sift_pyramid] reads images, and bandfolder has band arrays; use raw" in capsys.readouterr().err
     np.save(bands / "dim" / "grey.npy", np.zeros((4, 4), np.float32))
     assert main(["train", *QUICK]) == 2
     assert "'dim/grey.npy' cannot be read (it has the shape (4, 4), not (H, W, 5))" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from headstart.strategies.knn import NEIGHBOURS
 from headstart.tasks import Classification
 
 TEMPERATURE = 0.07  # as in strategy=knn
-Solve = Callable[[Features, Features, Classification], Tensor]
-"""A function of training and validation features that returns outputs (N, classes) for validation."""
+Solve = Callable[[Features, Features, Classification], Callable[[Tensor], Tensor]]
+"""A function of training and validation features that returns one of features (N, D): their outputs (N, classes)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SolvedCandidate:
     """Cross-entropy on validation, in nats."""
     seconds: float
     """Time of the features of training and validation images, and of the fit."""
+    answer: Callable[[Tensor], Tensor] = field(repr=False)
+    """Returns outputs (N, classes) for features of its stage (N, D)."""
 
     @property
     def accuracy(self) -> float:
@@ -53,25 +56,29 @@ class SolvedCandidate:
 
 
 def _linear(fit: Callable[[Features, Features, Classification], Probe]) -> Solve:
-    def solve(train: Features, validation: Features, task: Classification) -> Tensor:
+    def solve(train: Features, validation: Features, task: Classification) -> Callable[[Tensor], Tensor]:
         probe = fit(train, validation, task)
-        return in_double(validation).values @ probe.weight.T + probe.bias
+        return lambda values: values.double() @ probe.weight.T + probe.bias
 
     return solve
 
 
-def _votes(train: Features, validation: Features, task: Classification) -> Tensor:
-    """Return the votes of the number of neighbours that is best on validation."""
+def _votes(train: Features, validation: Features, task: Classification) -> Callable[[Tensor], Tensor]:
+    """Choose the number of neighbours that is best on validation."""
     counts = [count for count in NEIGHBOURS if count < len(train.targets)] or [1]
     memory = NearestNeighbours(train.values, train.targets, task.width, counts[-1], TEMPERATURE)
     found = memory.nearest(validation.values, counts[-1])
-    votes = [memory.votes(*found, count) for count in counts]
-    return max(votes, key=lambda one: rank(scored(task, validation=(one, validation.targets)), task))
+
+    def rank_of(count: int) -> Any:
+        return rank(scored(task, validation=(memory.votes(*found, count), validation.targets)), task)
+
+    best = max(counts, key=rank_of)
+    return lambda values: memory.votes(*memory.nearest(values, best), best)
 
 
-def _centroids(train: Features, validation: Features, task: Classification) -> Tensor:
+def _centroids(train: Features, validation: Features, task: Classification) -> Callable[[Tensor], Tensor]:
     weight, bias = nearest_mean(in_double(train).values, train.targets, task.width)
-    return in_double(validation).values @ weight.T + bias
+    return lambda values: values.double() @ weight.T + bias
 
 
 SOLVERS: Mapping[str, Solve] = {
@@ -102,12 +109,13 @@ def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> Solve
         for strategy, solve in SOLVERS.items():
             begun = time.perf_counter()
             with within(f"{name}, {stage}"):
-                outputs = solve(train, validation, task)
+                answer = solve(train, validation, task)
+                outputs = answer(validation.values)
             seconds = reader.seconds_an_image * images + time.perf_counter() - begun
             correct = (outputs.argmax(dim=1) == validation.targets).numpy()
             loss = task.score(outputs, validation.targets)["loss"]
             is_last = stage == list(stages)[-1]
-            candidates.append(SolvedCandidate(name, stage, is_last, strategy, correct, loss, seconds))
+            candidates.append(SolvedCandidate(name, stage, is_last, strategy, correct, loss, seconds, answer))
     return SolvedStages(candidates, stages, task)
 
 

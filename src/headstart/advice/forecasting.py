@@ -59,7 +59,8 @@ def forecast_accuracy(
             errors[seed, place] = errors[0, place]
             continue
         chosen = few_per_class(targets, sizes[place], seed, names)
-        outputs = solve(Features(train.values[chosen], train.targets[chosen]), validation, task)
+        answer = solve(Features(train.values[chosen], train.targets[chosen]), validation, task)
+        outputs = answer(validation.values)
         errors[seed, place] = float((outputs.argmax(dim=1) != validation.targets).double().mean())
     curve = fit_learning_curve(sizes, errors, len(validation.targets), float(counts.mean()))
     return AccuracyForecast(sizes, (1 - errors.mean(axis=0)).tolist(), curve)

@@ -46,6 +46,7 @@ class ImagesToMeasure:
     """None without labels."""
     class_names: Sequence[str] = ()
     """Empty without one class for each image."""
+    test: ImageSplit | None = None
 
 
 def read_data_set(config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
@@ -56,7 +57,7 @@ def read_data_set(config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
     if data.task != "classification":
         return ImagesToMeasure(str(data.name), data.signature, data.train.without_views())
     return ImagesToMeasure(
-        str(data.name), data.signature, data.train.without_views(), data.validation, data.class_names
+        str(data.name), data.signature, data.train.without_views(), data.validation, data.class_names, data.test
     )
 
 
@@ -140,12 +141,14 @@ class StageReader:
     def labelled_stages(self, target: ImagesToMeasure) -> dict[str, tuple[Features, Features]]:
         """Return the features of training and validation images by stage, lowest first. The target has labels."""
         assert target.validation is not None
-        train, validation = (
-            (self.features(what, split), torch.from_numpy(np.asarray(split.targets)))
-            for what, split in ((target.name, target.train), (f"{target.name}, validation", target.validation))
-        )
+        train = self.by_stage(target.name, target.train)
+        validation = self.by_stage(f"{target.name}, validation", target.validation)
+        return {stage: (train[stage], validation[stage]) for stage in train}
 
-        def read(split: tuple[NDArray[np.float32], torch.Tensor], place: slice) -> Features:
-            return Features(torch.from_numpy(np.ascontiguousarray(split[0][:, place])), split[1])
-
-        return {stage: (read(train, place), read(validation, place)) for stage, place in self.columns().items()}
+    def by_stage(self, what: str, split: ImageSplit) -> dict[str, Features]:
+        """Return the features of a split with labels by stage, lowest first."""
+        values, targets = self.features(what, split), torch.from_numpy(np.asarray(split.targets))
+        return {
+            stage: Features(torch.from_numpy(np.ascontiguousarray(values[:, place])), targets)
+            for stage, place in self.columns().items()
+        }

@@ -2,7 +2,7 @@
 
 from headstart.backbones.backbone import Backbone, Preprocessing, WeightsInfo
 from headstart.backbones.efficientnet_lite import efficientnet_lite
-from headstart.backbones.readout import MapRows, read_from, read_maps, truncated
+from headstart.backbones.readout import MapRows, bottleneck_in, read_from, read_maps, truncated
 from headstart.backbones.timm_backbones import timm_backbone
 from headstart.backbones.torchvision_backbones import torchvision_backbone
 
@@ -11,6 +11,7 @@ __all__ = [
     "MapRows",
     "Preprocessing",
     "WeightsInfo",
+    "bottleneck_in",
     "efficientnet_lite",
     "read_from",
     "read_maps",

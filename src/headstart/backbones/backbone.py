@@ -47,8 +47,11 @@ class Backbone(nn.Module):
     stages numbered ``taps``, in rising order and ending with the last stage. By default only the last stage is tapped;
     then ``pool(stages(x))`` is the penultimate output of the original network.
 
-    ``signature`` says what the data set gives.
+    ``signature`` says what the data set gives. ``bottleneck`` has weight and bias of a layer that features may be read
+    from, if they are known before ``weights`` are read again.
     """
+
+    bottleneck: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self,

@@ -1,14 +1,21 @@
 """Choose where features are read: at the top of a backbone, at a lower stage, or at several stages."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from headstart.backbones.backbone import Backbone
+from headstart.backbones.weights import read_tensors
 from headstart.errors import ConfigError, nearest
 from headstart.settings.leaf_table import check_parameters, check_setting
+
+BOTTLENECK = "bottleneck"
+# The layer of an autoencoder in a checkpoint of its pretraining, or in one of a run that read it as a stage.
+IN_CHECKPOINTS = re.compile(r"(head|.*\bstages\.bottleneck)\.bottleneck\.weight")
 
 
 class Pool(nn.Module):
@@ -60,9 +67,13 @@ def read_from(
     """Return the same network with features read from these stages, without the stages above them.
 
     ``stages`` None means the last stage. ``pooling`` None means the backbone's own pooling at the last stage, and the
-    average elsewhere. Raises ConfigError for an unknown stage, and for a pooling where there is nothing to pool.
+    average elsewhere. The stage "bottleneck" is that of an autoencoder, if the weights come from one. Raises
+    ConfigError for an unknown stage, and for a pooling where there is nothing to pool.
     """
     check_setting("head.stages", stages)
+    top, own_pool = backbone.stage_names[-1], backbone.pool
+    if stages is not None and BOTTLENECK in stages and top != BOTTLENECK:
+        backbone = with_bottleneck(backbone)
     names = backbone.stage_names
     if stages is None:
         chosen = [names[-1]]
@@ -82,8 +93,8 @@ def read_from(
         )
     pools: list[nn.Module] = []
     for tap in taps:
-        own = pooling is None and tap == len(names) - 1
-        pools.append(backbone.pool if own else Pool(pooling or "avg", channels_last_dim(shapes[tap]), gem_p))
+        own = pooling is None and names[tap] == top
+        pools.append(own_pool if own else Pool(pooling or "avg", channels_last_dim(shapes[tap]), gem_p))
     kept = [(name, backbone.stages[name]) for name in names[: taps[-1] + 1]]
     pool = pools[0] if len(pools) == 1 else Joined(pools)
     return Backbone(backbone.name, kept, pool, backbone.preprocessing, backbone.weights, taps, backbone.signature)
@@ -142,6 +153,55 @@ def map_shape(shape: Sequence[int]) -> tuple[int, int, int] | None:
         if side > 1 and side * side in (tokens, tokens - 1):
             return channels, side, side
     return None
+
+
+class BottleneckStage(nn.Module):
+    """The narrow layer of an autoencoder as a stage: map the map of the last stage to vectors (N, D)."""
+
+    def __init__(self, shape: tuple[int, ...], weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.rows = MapRows([shape])
+        self.bottleneck = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.bottleneck.weight.copy_(weight)
+            self.bottleneck.bias.copy_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return vectors (N, D)."""
+        vectors: Tensor = self.bottleneck(self.rows(x))
+        return vectors
+
+
+def bottleneck_in(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Return weight (D, K) and bias (D,) of an autoencoder's bottleneck in a checkpoint; None if it has none."""
+    for name, weight in tensors.items():
+        bias = tensors.get(name.removesuffix("weight") + "bias")
+        if IN_CHECKPOINTS.fullmatch(name) and weight.ndim == 2 and bias is not None and bias.shape == weight.shape[:1]:
+            return weight, bias
+    return None
+
+
+def with_bottleneck(backbone: Backbone) -> Backbone:
+    """Return the network with the bottleneck that came with its weights as last stage. Raises ConfigError without."""
+    source, size, top = backbone.weights.source, backbone.preprocessing.image_size, backbone.stage_names[-1]
+    found = backbone.bottleneck
+    if found is None and source is not None and Path(source).is_file():
+        found = next(filter(None, map(bottleneck_in, read_tensors(Path(source)).values())), None)
+    if found is None:
+        raise ConfigError(
+            f"head.stages: only weights of objective=autoencoder bring a bottleneck, and those of {backbone.name}"
+            f" ({backbone.weights.name or 'random'}) do not; choose from {', '.join(backbone.stage_names)}."
+        )
+    shape = backbone.output_shapes()[-1]
+    if map_shape(shape) is None or math.prod(map_shape(shape) or ()) != found[0].shape[1]:
+        raise ConfigError(
+            f"head.stages: the bottleneck of these weights reads {found[0].shape[1]} numbers, and {top} of"
+            f" {backbone.name} does not give as many at {size} x {size} pixels; use the dataset.image_size of its"
+            " pretraining."
+        )
+    stages = [*backbone.stages.items(), (BOTTLENECK, BottleneckStage(shape, *found))]
+    parts = backbone.preprocessing, backbone.weights
+    return Backbone(backbone.name, stages, Pool("avg"), *parts, signature=backbone.signature)
 
 
 def read_maps(backbone: Backbone, stages: Sequence[str] | None = None, most: int = 4) -> Backbone:

@@ -28,6 +28,8 @@ DEEPEST = 8  # levels of nested sub-dictionaries that are searched
 WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # A traced network's checkpoint holds the network's own names behind stage names, which may depend on the image size.
 TRACED = re.compile(r"^backbone\.stages\.[^.]+\.network\.")
+# A bottleneck that a run reads as a stage belongs to its output layers: only ``head.stages`` asks for it.
+BOTTLENECK_STAGE = re.compile(r"^backbone\.stages\.(?=bottleneck\.)")
 
 
 def file_sha256(path: Path) -> str:
@@ -143,7 +145,10 @@ def _option(candidate: Candidate, wanted: Mapping[str, Tensor], what: str, adapt
 def _renamed(groups: Groups, rename: Rename) -> Groups:
     """Remove the insertions of wrappers and traced networks from names, and map old names to current ones."""
     return {
-        path: {rename(TRACED.sub("", WRAPPERS.sub("", name))): tensor for name, tensor in tensors.items()}
+        path: {
+            rename(BOTTLENECK_STAGE.sub("head.", TRACED.sub("", WRAPPERS.sub("", name)))): tensor
+            for name, tensor in tensors.items()
+        }
         for path, tensors in groups.items()
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from headstart.errors import ConfigError
-from headstart.records.keys import resolve_key, value_of, value_text
+from headstart.records.keys import RANDOM, WEIGHTS, resolve_key, value_of, value_text
 from headstart.records.runs import Run
 
 ORDERED: dict[str, Callable[[Any, Any], bool]] = {
@@ -31,6 +31,8 @@ def choose(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
                 " in 'augmentation=none' or 'seed=0,1'."
             )
         key, sign, text = resolve_key(found[1], runs), found[2], found[3].strip()
+        if key == WEIGHTS:
+            text = re.sub(r"(?<![^,\s])null(?![^,\s])", RANDOM, text)
         before = kept
         kept = [run for run in kept if _meets(value_of(run, key), sign, text, condition)]
         if not kept:

@@ -356,7 +356,7 @@ class ImageData(pl.LightningDataModule):
 def view_held_out(data: ImageData, views: int) -> None:
     """Give validation and test images the views of training images, those of epoch 0.
 
-    Raises ConfigError unless there are as many ``views`` of each image.
+    Raises ConfigError unless there are as many ``views`` of each image, and if a batch has a single image.
     """
     if (given := data.train.branches) != views:
         raise ConfigError(
@@ -364,6 +364,13 @@ def view_held_out(data: ImageData, views: int) -> None:
             f" {'is' if given == 1 else 'are'} {given}; use augmentation=two_crops, or"
             f" augmentation.crop_resize.copies={views}."
         )
+    for name, split in {"training": data.train, "validation": data.validation, "test": data.test}.items():
+        count, size = len(split), data.batch_size
+        if (count // -(-count // size) if name == "training" else (count - 1) % size + 1) < 2:
+            raise ConfigError(
+                f"dataset.batch_size={size}: {data.task} compares the images of a batch, and one of the {name} images"
+                " would be alone in its batch; choose another batch size."
+            )
     data.validation, data.test = (
         split.with_views(data.train.views, data.augmentation_seed) for split in (data.validation, data.test)
     )

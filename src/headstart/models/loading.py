@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from headstart.backbones import bottleneck_in
 from headstart.boundary.opening import first_line, open_inside, unreadable
 from headstart.boundary.tensors import MOST_CHECKPOINT, open_network
 from headstart.console import silence_lightning
@@ -43,7 +44,7 @@ def load_model(path: Path, device: str | torch.device = "auto", allowed: Sequenc
     described = read_description(folder)
     state = read_tensors(folder, described)
     check_sizes(described, state)
-    strategy = rebuilt_network(described, allowed)
+    strategy = rebuilt_network(described, state, allowed)
     try:
         strategy.restore(state, lambda name: chosen(described, name))
     except RuntimeError as error:
@@ -94,10 +95,14 @@ def whole_numbers(value: Any) -> Iterator[int]:
         yield value
 
 
-def rebuilt_network(described: ModelDescription, allowed: Sequence[str] = ()) -> Strategy:
-    """Return the network that a description builds, with random weights. Raises ConfigError and DataError."""
+def rebuilt_network(described: ModelDescription, state: Mapping[str, Tensor], allowed: Sequence[str] = ()) -> Strategy:
+    """Return the network that a description builds, with random weights. Raises ConfigError and DataError.
+
+    Of its tensors ``state`` only an autoencoder's bottleneck is used, whose width the description does not have.
+    """
     parts, given = described.network, described.input
     backbone = built_backbone(described, allowed)
+    backbone.bottleneck = bottleneck_in(state)
     backbone.take_inputs(signature_of(described))
     head = built("head", parts["head"], allowed) if "head" in parts else None
     task = built("task", parts["task"], allowed, head=head, **described.given)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from headstart.backbones import Backbone, MapRows, read_maps
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Display, Objective, Sample
+from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Sample, in_lines
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers.pixel_errors import r_squared_of
 from headstart.tasks.heads import LinearHead
@@ -22,7 +22,6 @@ from headstart.tasks.heads import LinearHead
 SMALLEST_MAP = 4  # pixels of a side at the start of the decoder, at least
 WIDEST, NARROWEST = 256, 16  # channels of the decoder
 GROUP = 8  # channels of a group of GroupNorm
-GAP = 2  # pixels between drawn images
 
 
 class LastMap(LinearHead):
@@ -104,16 +103,15 @@ class Autoencoder(Objective):
         settings = self._last_map
         return ImageDecoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return damaged images, and the images with the pixels that count."""
         count, _, height, width = images.shape
         inputs, counts = images, torch.ones_like(images[:, :1])
         if self.noise:
-            drawn = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-            inputs = inputs + self.noise * drawn
+            inputs = inputs + self.noise * draws.normal(images)
         if self.masked:
             cells = (count, 1, -(-height // self.cell), -(-width // self.cell))
-            hidden = _hidden(torch.rand(cells, generator=generator, device=images.device), self.masked)
+            hidden = _hidden(draws.uniform(*cells), self.masked)
             large = hidden.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[..., :height, :width]
             inputs, counts = inputs * ~large, large.to(images.dtype)
         return inputs, torch.cat([images, counts], dim=1)
@@ -142,7 +140,7 @@ class Autoencoder(Objective):
         error = (outputs - images).abs().mean(dim=1).cpu().numpy()
         grey = (255 * np.clip(error / max(float(error.max()), 1e-12), 0, 1)).astype(np.uint8)
         lines = [display(sample.inputs), display(outputs), np.repeat(grey[..., None], 3, axis=3)]
-        return {"reconstructions": _grid(lines)}
+        return {"reconstructions": in_lines(lines)}
 
 
 def _hidden(drawn: Tensor, share: float) -> Tensor:
@@ -151,9 +149,3 @@ def _hidden(drawn: Tensor, share: float) -> Tensor:
     cells = flat.shape[1]
     hidden = min(max(1, round(share * cells)), max(1, cells - 1))
     return (flat.argsort(dim=1).argsort(dim=1) < hidden).reshape(drawn.shape)
-
-
-def _grid(lines: list[Bytes]) -> Bytes:
-    """Return lines of images (N, S, S, 3) as one image on white."""
-    padded = [np.pad(line, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for line in lines]
-    return np.concatenate([np.concatenate(list(line), axis=1) for line in padded], axis=0)

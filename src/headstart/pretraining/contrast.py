@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import ConfigError
+from headstart import ranks
 from headstart.precision import at_least_single
 from headstart.pretraining.monitor import EmbeddingMonitor
-from headstart.pretraining.objective import Objective, Readout, answered
+from headstart.pretraining.objective import Draws, Objective, Readout, answered
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead
 
@@ -26,7 +26,7 @@ LEAST_VARIANCE = 1e-4
 def simclr_loss(pairs: Tensor, temperature: float) -> Tensor:
     """Return the normalised cross-entropy of embeddings (N, 2, K): each view should find the other among 2N - 1.
 
-    This is NT-Xent (arXiv:2002.05709, equation 1). With several processes, each compares the images of its share.
+    This is NT-Xent (arXiv:2002.05709, equation 1).
     """
     views = F.normalize(pairs.transpose(0, 1).flatten(0, 1), dim=1)
     count = len(pairs)
@@ -52,13 +52,12 @@ def vicreg_loss(pairs: Tensor) -> Tensor:
 
 
 class Projector(nn.Module):
-    """Map features of two views (N, 2, D) to embeddings (N, 2, K), through a hidden layer."""
+    """Map features of two views (N, 2, D) to embeddings (N, 2, K), through a hidden layer unless ``hidden`` is 0."""
 
     def __init__(self, feature_dim: int, hidden: int, embedding: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(feature_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, embedding)
-        )
+        below = [nn.Linear(feature_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()] if hidden else []
+        self.layers = nn.Sequential(*below, nn.Linear(hidden or feature_dim, embedding))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return embeddings (N, 2, K) of features (N, 2, D)."""
@@ -92,21 +91,23 @@ class Contrast(Objective):
         """Return the projector, which only pretraining uses."""
         return Projector(feature_dim, self.hidden, self.embedding)
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the views of each image (N, 2, C, S, S), and the numbers of the images, which have no effect."""
         pairs = images.unflatten(0, (self.copies, -1)).transpose(0, 1)
         return pairs, torch.arange(len(pairs), device=images.device)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the loss of the method. Raises ConfigError for a single image, which has nothing to differ from."""
-        if len(outputs) < 2:
-            raise ConfigError(
-                "dataset.batch_size: objective=contrast compares the images of a batch, and one batch has a single"
-                " image; choose another batch size."
-            )
-        pairs = at_least_single(outputs)
+        """Return the loss of the method over the images of all processes.
+
+        Its gradient is multiplied so that the gradient of the whole batch remains once a process weighs its loss by its
+        share of the images, and the trainer averages the processes.
+        """
+        pairs, _ = ranks.all_rows(at_least_single(outputs))
         with torch.autocast(pairs.device.type, enabled=False):
-            return simclr_loss(pairs, self.temperature) if self.method == "simclr" else vicreg_loss(pairs)
+            loss = simclr_loss(pairs, self.temperature) if self.method == "simclr" else vicreg_loss(pairs)
+        if len(pairs) == len(outputs):
+            return loss
+        return loss.detach() + (loss - loss.detach()) * (len(pairs) / len(outputs))
 
     @torch.no_grad()
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -114,12 +115,12 @@ class Contrast(Objective):
 
         Logits are cosines divided by the temperature. The right answer is always number 0.
         """
-        views = F.normalize(at_least_single(outputs).transpose(0, 1).flatten(0, 1), dim=1)
-        count = len(outputs)
-        cosines = views[:count] @ views.T
-        own = torch.arange(count, device=cosines.device)
-        partner = cosines[own, own + count]
-        cosines[own, own] = cosines[own, own + count] = -1
+        pairs, first = ranks.all_rows(at_least_single(outputs))
+        views = F.normalize(pairs.transpose(0, 1).flatten(0, 1), dim=1)
+        cosines = views[first : first + len(outputs)] @ views.T
+        own = torch.arange(len(outputs), device=cosines.device)
+        partner = cosines[own, own + first + len(pairs)]
+        cosines[own, own + first] = cosines[own, own + first + len(pairs)] = -1
         logits = torch.stack([partner, cosines.amax(dim=1)], dim=1) / self.temperature
         return torch.cat([logits, torch.zeros_like(partner)[:, None]], dim=1)
 

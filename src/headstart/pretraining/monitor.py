@@ -9,7 +9,7 @@ from headstart.precision import at_least_single
 from headstart.solvers.centroids import nearest_mean
 
 EPSILON = 1e-7  # of the paper, added to each share
-MOST = 8192  # images of a split that are kept, by each process
+MOST = 8192  # images of a split that are kept
 
 
 def rank_me(embeddings: Tensor) -> float:
@@ -50,18 +50,20 @@ class EmbeddingMonitor:
     """Collects the embeddings, features and labels of an epoch of validation."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._seen: list[tuple[Tensor, ...]] = []
         self._count = 0
 
-    def see(self, features: Tensor, embeddings: Tensor, labels: Tensor) -> None:
-        """Add a batch: features (N, D), embeddings (N, K) and labels (N,)."""
+    def see(self, positions: Tensor, features: Tensor, embeddings: Tensor, labels: Tensor) -> None:
+        """Add a batch: positions (N,), features (N, D), embeddings (N, K) and labels (N,)."""
         if self._count < MOST:
             self._count += len(labels)
-            self._seen.append((at_least_single(features).cpu(), at_least_single(embeddings).cpu(), labels.cpu()))
+            values = positions, at_least_single(features), at_least_single(embeddings), labels
+            self._seen.append(tuple(value.cpu() for value in values))
 
     def compute(self) -> dict[str, float]:
         """Return the numbers of the epoch by name, over the images of all processes; then forget them."""
-        features, embeddings, labels = (torch.cat(parts) for parts in zip(*ranks.gathered(self._seen), strict=True))
+        positions, *values = (torch.cat(parts) for parts in zip(*ranks.gathered(self._seen), strict=True))
+        features, embeddings, labels = (value[positions.argsort()[:MOST]] for value in values)
         self._seen, self._count = [], 0
         found = {"rank_me": rank_me(embeddings), "embedding_deviation": deviation_of(embeddings)}
         if len(labels) > 2 and len(labels.unique()) > 1:

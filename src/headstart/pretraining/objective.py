@@ -1,7 +1,8 @@
 """Define an objective: a task whose inputs and targets are made from images alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from headstart.tasks.heads import LinearHead
 Bytes = NDArray[np.uint8]
 Display = Callable[[Tensor], Bytes]
 """Returns normalised images (N, C, S, S) as bytes (N, S, S, 3)."""
+SIDE_SHOWN, GAP = 96, 2  # pixels: smaller images are drawn larger, up to this side; between drawn images
 
 
 def answered(rows: Tensor) -> float:
@@ -25,9 +27,47 @@ def answered(rows: Tensor) -> float:
     return float((rows[:, :-1].argmax(dim=1) == rows[:, -1].long()).double().mean())
 
 
+def in_lines(lines: Sequence[Bytes]) -> Bytes:
+    """Return lines of images (N, S, S, 3) as one image on white. Small images are enlarged by a whole factor."""
+    factor = max(1, SIDE_SHOWN // lines[0].shape[1])
+    large = [line.repeat(factor, axis=1).repeat(factor, axis=2) for line in lines]
+    padded = [np.pad(line, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for line in large]
+    return np.concatenate([np.concatenate(list(line), axis=1) for line in padded], axis=0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for the images of a batch.
+
+    Several processes get the numbers of one: rows are drawn for the whole batch of ``total`` images, and a process
+    takes those of its share, from row ``first`` on. Without ``total`` its share is the batch.
+    """
+
+    generator: torch.Generator
+    first: int = 0
+    total: int | None = None
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Return standard normal numbers, with the shape (N, ...) and type of a tensor."""
+        return self._rows(torch.randn, len(like), *like.shape[1:], dtype=like.dtype)
+
+    def uniform(self, count: int, *shape: int) -> Tensor:
+        """Return numbers between 0 and 1, (count, *shape)."""
+        return self._rows(torch.rand, count, *shape)
+
+    def below(self, high: int, count: int, *shape: int) -> Tensor:
+        """Return whole numbers from 0 to ``high - 1``, (count, *shape)."""
+        return self._rows(partial(torch.randint, high), count, *shape)
+
+    def _rows(self, draw: Callable[..., Tensor], count: int, *shape: int, **kind: Any) -> Tensor:
+        size = (count if self.total is None else self.total, *shape)
+        rows = draw(size=size, generator=self.generator, device=self.generator.device, **kind)
+        return rows[self.first : self.first + count]
+
+
 @dataclass(frozen=True)
 class Sample:
-    """The first test images of a run: what entered the network, what it gave, and the targets."""
+    """Some test images of a run, evenly spread: what entered the network, what it gave, and the targets."""
 
     inputs: Tensor
     outputs: Tensor
@@ -79,7 +119,7 @@ class Objective:
         """Return the output layers, from features (N, D) or (N, V, D) to outputs (N, ...)."""
         raise NotImplementedError
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return inputs (N, C, S, S) or (N, V, C, S, S), and targets (N, ...), of normalised images.
 
         Images are (copies * N, C, S, S): the first view of every image, then the second of every image.

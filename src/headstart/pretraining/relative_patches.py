@@ -1,8 +1,9 @@
 """Predict where a patch lies around another patch of the same image, among eight positions; chance is 12.5 %.
 
-Paper: Doersch et al. 2015 (arXiv:1505.05192). Two shortcuts solve the task without knowledge of objects: lines and
-colours that continue from patch to patch, and the aberration of lenses, which shifts green against red and blue by the
-place in the image. A gap and jitter close the first, dropped colours the second.
+Paper: Doersch et al. 2015 (arXiv:1505.05192). Three shortcuts solve the task without knowledge of objects: lines and
+colours that continue from patch to patch; the aberration of lenses, which shifts green against red and blue by the
+place in the image; and the grid of JPEG in enlarged images, which is not in the paper. A gap and jitter close the
+first, dropped or projected colours the second, and ``augmentation=crop_resize`` the third.
 
 Command: headstart pretrain objective=relative_patches dataset.image_size=96
 Fails: on textures, which look the same everywhere.
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from headstart.errors import ConfigError
 from headstart.kinds.objectives import POSITIONS
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Display, Objective, Readout, Sample, answered
+from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Readout, Sample, answered, in_lines
 from headstart.settings.leaf_table import check_parameters
 from headstart.tasks.heads import LinearHead
 
@@ -33,7 +34,8 @@ class PatchPair(nn.Module):
 
     def __init__(self, feature_dim: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2 * feature_dim, hidden), nn.ReLU(), nn.Linear(hidden, len(PLACES)))
+        below = [nn.Linear(2 * feature_dim, hidden), nn.ReLU()] if hidden else []
+        self.layers = nn.Sequential(*below, nn.Linear(hidden or 2 * feature_dim, len(PLACES)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (N, 8) of features (N, 2, D)."""
@@ -84,29 +86,25 @@ class RelativePatches(Objective):
                 )
             patch -= 1
 
-    def pose(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return two patches of each image (N, 2, C, P, P), and the numbers of the positions (N,)."""
         count, channels, side = len(images), images.shape[1], images.shape[-1]
         patch, gap, jitter = self.sizes(side)
         device, step = images.device, patch + gap
 
-        def drawn(high: int, *shape: int) -> Tensor:
-            return torch.randint(high, shape, generator=generator, device=device)
-
-        positions = drawn(len(PLACES), count)
+        positions = draws.below(len(PLACES), count)
         free = side - 3 * patch - 2 * gap - 2 * jitter  # every place of the grid of nine patches is as likely
-        centre = jitter + step + drawn(free + 1, count, 2)
+        centre = jitter + step + draws.below(free + 1, count, 2)
         shift = torch.tensor(PLACES, device=device)[positions] * step
         corners = torch.stack([centre, centre + shift], dim=1)  # (N, 2, 2): patch, then row and column
-        corners = corners + drawn(2 * jitter + 1, count, 2, 2) - jitter
+        corners = corners + draws.below(2 * jitter + 1, count, 2, 2) - jitter
         offsets = torch.arange(patch, device=device)
         rows, columns = corners[..., 0, None] + offsets, corners[..., 1, None] + offsets  # (N, 2, P)
         numbers = torch.arange(count, device=device)[:, None, None, None]
         patches = images.permute(0, 2, 3, 1)[numbers, rows[..., :, None], columns[..., None, :]]  # (N, 2, P, P, C)
         patches = patches.permute(0, 1, 4, 2, 3)
         if channels == 3 and self.colour == "drop":
-            noise = torch.randn(patches.shape, generator=generator, device=device, dtype=patches.dtype)
-            patches = dropped(patches, drawn(channels, count, 2), noise)
+            patches = dropped(patches, draws.below(channels, count, 2), draws.normal(patches))
         if channels == 3 and self.colour == "project":
             patches = projected(patches)
         if patch < LEAST_SIDE:
@@ -135,7 +133,7 @@ class RelativePatches(Objective):
         pairs = [display(sample.inputs[:, number]) for number in range(2)]
         return {
             "accuracy_by_position": _grid_of_shares(shares),
-            "patches": np.concatenate([np.concatenate(list(line), axis=1) for line in pairs], axis=0),
+            "patches": in_lines(pairs),
         }
 
 

@@ -1,6 +1,7 @@
 """Train a network by an objective: every stage, from random or given weights."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from headstart.backbones import Backbone
 from headstart.errors import ConfigError
 from headstart.inputs.batch import Batch
 from headstart.precision import at_least_single
-from headstart.pretraining.objective import Bytes, Objective, Sample
+from headstart.pretraining.objective import Bytes, Draws, Objective, Sample
 from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.strategies.steps import GradientStrategy
@@ -27,7 +28,8 @@ class Pretraining(GradientStrategy):
     """Training of every stage by an objective.
 
     The objective makes inputs and targets from the normalised images of each batch. What it draws depends on the seed,
-    the epoch and the batch; for validation and test images, on the seed and the batch.
+    the epoch and the batch; for validation and test images, on the seed and the batch. Several processes draw the
+    numbers of one.
     """
 
     gives_weights_only = True
@@ -45,7 +47,8 @@ class Pretraining(GradientStrategy):
         super().__init__(backbone, task, mixes=mixes, **settings)  # type: ignore[arg-type]
         self.objective: Objective = task
         self.monitor = task.make_monitor()
-        self._sample: Sample | None = None
+        self._samples: list[Sample] = []
+        self._batches_tested = 0
 
     def trained_stages(self) -> list[str]:
         """Return all stages."""
@@ -64,11 +67,18 @@ class Pretraining(GradientStrategy):
 
     @torch.no_grad()
     def posed(self, batch: Batch, *key: int) -> Batch:
-        """Return a batch with the inputs and targets that the objective makes, drawn by the seed and ``key``."""
+        """Return a batch with the inputs and targets that the objective makes, drawn by the seed and ``key``.
+
+        Without a key, the batch is one in order, and the position of its first image is the key.
+        """
         batch = batch.carried_out()
+        shares = ranks.counts(len(batch.positions), batch.inputs.device)
+        first = sum(shares[: ranks.rank()])
         generator = torch.Generator(batch.inputs.device)
-        generator.manual_seed(stream("objective", self.noise_seed, *key, *ranks.key()))
-        inputs, targets = self.objective.pose(self.normalise(batch.inputs), generator)
+        key = key or (HELD_OUT, int(batch.positions[0]) - first)
+        generator.manual_seed(stream("objective", self.noise_seed, *key))
+        draws = Draws(generator, first, sum(shares))
+        inputs, targets = self.objective.pose(self.normalise(batch.inputs), draws)
         return batch._replace(inputs=inputs, targets=targets, views=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -80,13 +90,26 @@ class Pretraining(GradientStrategy):
         posed, features, outputs = self._passed(batch)
         scores.update(outputs, posed.targets, self.objective.loss(outputs, posed.targets))
         if self.monitor is not None and scores is self.validation_scores:
-            self.monitor.see(features.flatten(1), outputs[:, 0], batch.targets)
-        if self._sample is None and scores is self.test_scores:
-            self._sample = Sample(*(part[:SHOWN].detach() for part in (posed.inputs, outputs, posed.targets)))
+            self.monitor.see(batch.positions, features.flatten(1), outputs[:, 0], batch.targets)
+        if scores is self.test_scores:
+            self._keep_samples(posed.inputs, outputs, posed.targets)
         return self.objective.tally(outputs, posed.targets)
 
+    def _keep_samples(self, *parts: Tensor) -> None:
+        """Keep those of a test batch that are among ``SHOWN`` images spread over all test batches."""
+        places = (np.arange(SHOWN) + 0.5) / SHOWN * sum(self.trainer.num_test_batches) - self._batches_tested
+        chosen = (places[(places >= 0) & (places < 1)] * len(parts[0])).astype(int).tolist()
+        self._batches_tested += 1
+        if chosen:
+            self._samples.append(Sample(*(part[chosen].detach() for part in parts)))
+
+    def on_test_epoch_start(self) -> None:
+        """Clear the outputs and images of an earlier pass."""
+        super().on_test_epoch_start()
+        self._samples, self._batches_tested = [], 0
+
     def _passed(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
-        posed = self.posed(batch, HELD_OUT, int(batch.positions[0]))
+        posed = self.posed(batch)
         features = self.features(posed.inputs)
         return posed, features, self.head(features)
 
@@ -106,9 +129,10 @@ class Pretraining(GradientStrategy):
         """Log the test scores, and images of the result on test images."""
         super().on_test_epoch_end()
         keeping = [one for one in self.loggers if isinstance(one, CurveLogger) and one.keeps_images]
-        if not keeping or self._sample is None:
+        if not keeping or not self._samples:
             return
-        for tag, image in self.objective.draw(self.test_outputs, self._sample, self._displayed).items():
+        sample = Sample(*(torch.cat(parts) for parts in zip(*map(astuple, self._samples), strict=True)))
+        for tag, image in self.objective.draw(self.test_outputs, sample, self._displayed).items():
             for logger in keeping:
                 logger.muted = False  # still muted if nothing was left to train
                 logger.log_images(tag, image)

@@ -17,7 +17,8 @@ BASE_KEYS = ("dataset", "backbone", "augmentation", "strategy")
 TASK = "task"  # not a setting: the kind of target with its metric; only runs that share it are compared
 FOLD = "dataset.fold"  # a group averages over folds, as over seeds
 PLACES = ("dataset.root", "dataset.pictures")  # they identify the data if run.json has no hash of them
-WEIGHTS = "backbone.weights"  # a file is shown by the name of its source
+WEIGHTS = "backbone.weights"  # a file is shown by the name of its source, and null as RANDOM
+RANDOM = "random"
 DATA = "dataset.data"  # not a setting: the hash of the data
 # Of settings that always change together, only the one with the earliest group here is shown.
 PREFERRED = ("dataset", "strategy", "optimizer", "scheduler", "trainer", "augmentation", "task", "backbone")
@@ -37,8 +38,9 @@ def value_of(run: RunRecord, key: str) -> Any:
     if key in ("dataset", "backbone", "strategy", "seed"):
         return getattr(run, key)
     value = run.config.get(key, ADDED.get(key) if run.config else None)
-    if key == WEIGHTS and value not in (None, "imagenet"):
-        value = run.get("provenance", "weights", "name") or value
+    if key == WEIGHTS and key in run.config:
+        named = run.get("provenance", "weights", "name") if value not in (None, "imagenet") else None
+        value = named or value or RANDOM
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 

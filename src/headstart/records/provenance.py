@@ -31,7 +31,7 @@ from headstart.versions import code_version, package_version
 log = logging.getLogger(__name__)
 PACKAGES = (
     "headstart torch torchvision pytorch-lightning torchmetrics hydra-core omegaconf timm numpy scipy scikit-learn"
-    " scikit-image pillow tensorboard onnxruntime safetensors threadpoolctl peft"
+    " scikit-image pillow opencv-python-headless tensorboard onnxruntime safetensors threadpoolctl peft"
 ).split()
 STATUS = Path("/proc/self/status")
 PACKAGE = Path(headstart.__file__).resolve().parent

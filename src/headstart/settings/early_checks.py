@@ -31,7 +31,8 @@ from headstart.settings.targets import check_packages, check_targets
 WHERE = one_of("auto", "workers", "device")
 TEST_VIEWS = optional(one_of("flip", "five_crop", "ten_crop"))
 BESIDE_VIEWS = ("where", "policy")  # keys of the group augmentation that are neither view nor mix
-REFERENCES = ("raw_pixels",)  # references that training/references.py computes
+SIFT_PYRAMID = "sift_pyramid"
+REFERENCES = ("raw_pixels", SIFT_PYRAMID)  # references that references/computing.py computes
 TRUST = "allow_targets=[{package}]"  # the argument by which a user trusts a package
 NEEDED = ("dataset", "backbone", "strategy", "task", "optimizer", "scheduler", "trainer", "seeds")  # groups of a run
 OPTIONAL = ("augmentation", "head", "logger", "callbacks", "features", "sweep")
@@ -44,6 +45,7 @@ TRAINER_ELSEWHERE = ("max_steps", "val_check_interval", "check_val_every_n_epoch
 WITHOUT_EFFECT = {"LearningRateFinder": "strategy.lr=auto", "BatchSizeFinder": "trainer.auto_batch=true"}
 FOLDER_CLASS, TABLE_CLASS = "headstart.data.ImageFolder", "headstart.data.CsvFile"
 PRETRAINING = "headstart.pretraining.Pretraining"
+CONTRAST = "headstart.pretraining.Contrast"
 MASK_CLASS = "headstart.masks.ImageMask"
 # Loggers that need a package, which is also the name of the extra and of the file in conf/logger.
 TRACKERS = {f"headstart.trackers.{name.title()}Curves": name for name in ("wandb", "mlflow", "trackio")}
@@ -103,6 +105,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_references(references)
     check_seeds(settings)
     check_needed(settings)
+    task = str(settings["task"].get("_target_"))
+    if SIFT_PYRAMID in references and task != "headstart.tasks.Classification":
+        raise ConfigError(f"references=[{SIFT_PYRAMID}] needs task=classification, not {task}; use raw_pixels.")
     if str(settings["dataset"].get("_target_")).startswith(("headstart.data.", "headstart.masks.")):
         check_dataset(settings["dataset"])
     check_leaves(settings)
@@ -113,13 +118,24 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_augmentation(settings)
     check_masks(settings)
     _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
+    stages, strategy = (settings.get("head") or {}).get("stages"), settings["strategy"].get("_target_")
+    if "bottleneck" in (stages or []) and strategy == "headstart.strategies.LayerTransfer":
+        raise ConfigError(
+            "head.stages: a bottleneck reads what the whole network learned, and strategy=layer_transfer may start its"
+            " upper stages from random weights; choose another strategy."
+        )
     check_places(settings)
 
 
 def check_objective(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Raise ConfigError for groups that only objective=supervised takes."""
+    """Raise ConfigError for groups that only objective=supervised takes, and for contrast on parts of a batch."""
     if settings["strategy"].get("_target_") != PRETRAINING:
         return
+    if settings["task"].get("_target_") == CONTRAST and settings["trainer"].get("auto_batch"):
+        raise ConfigError(
+            "trainer.auto_batch may pass a batch in parts, and objective=contrast compares the images of a whole batch:"
+            " leave it out, and use a smaller dataset.batch_size if memory runs out."
+        )
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
         if group in ("strategy", "task", "head", "test_views", "references") and value not in ("null", "[]"):

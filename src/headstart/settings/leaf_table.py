@@ -202,7 +202,7 @@ TASK = {
     "cell": whole(1, 2**14, such=", such as 8"),
     "method": one_of("simclr", "vicreg"),
     "temperature": POSITIVE,
-    "hidden": whole(1, 65536, such=", such as 512"),
+    "hidden": whole(0, 65536, such=", such as 512"),
     "embedding": whole(2, 65536, such=", such as 128"),
     "patch": optional(whole(6, 2**14, such=", such as 32")),
     "gap": number(0, 10),

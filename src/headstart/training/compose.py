@@ -27,6 +27,7 @@ from headstart.records.curves import CsvCurves, CurveLogger, UnwrittenCurves
 from headstart.records.names import CHECKPOINT_FOLDER, EPOCH_CHECKPOINT
 from headstart.records.record import name_of_source
 from headstart.settings.arguments import check_arguments
+from headstart.settings.early_checks import SIFT_PYRAMID
 from headstart.settings.effects import augmentation_names
 from headstart.settings.rules import check_solved_balance
 from headstart.settings.targets import PACKAGES, line_of
@@ -146,6 +147,10 @@ def make_strategy(config: DictConfig, backbone: Backbone, data: ImageData, augme
     """Return the LightningModule; the task needs to know the data, so they come first."""
     if (augmentation.views or config.get("test_views")) and not data.signature.views:
         raise ConfigError(f"augmentation, test_views: views do not fit the {data.signature.kind}s of {data.name}.")
+    if SIFT_PYRAMID in (config.get("references") or []) and data.signature.kind != "image":
+        raise ConfigError(
+            f"references=[{SIFT_PYRAMID}] reads images, and {data.name} has {data.signature.kind}s; use raw_pixels."
+        )
     if data.gives_masks:
         augmentation.check_labels()
     backbone.take_inputs(data.signature)

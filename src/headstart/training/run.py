@@ -38,6 +38,7 @@ from headstart.records.names import (
     VALIDATION_PREDICTIONS,
 )
 from headstart.records.predictions import write_predictions
+from headstart.references.computing import compute_references
 from headstart.settings import identity
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.strategies.network import in_order
@@ -50,7 +51,6 @@ from headstart.training.late_checks import check_statistics
 from headstart.training.opening import describe_run
 from headstart.training.pixel_results import write_pixels
 from headstart.training.prepare import DescribedRun, RunParts, describe, prepare, settle_process
-from headstart.training.references import compute_references
 from headstart.training.resume import ResumePoint, read_progress
 from headstart.training.reuse import frozen_data
 from headstart.training.unused import unused_settings
@@ -259,7 +259,7 @@ def train_and_test(
     _start_from(parts, resume, _compared_settings(config, manifest.content))
     manifest.when_finished = [logger.end for logger in parts.loggers]
     log_batch(parts.strategy, parts.data, parts.loggers)
-    references = compute_references(config.get("references") or [], parts.data, parts.strategy.task)
+    references = compute_references(config.get("references") or [], parts.data, parts.strategy.task, config.seed)
     parts.keep.begun = time.perf_counter()
     watch = Stopwatch()
     with watch.running():

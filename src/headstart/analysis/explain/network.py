@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from headstart.augmentations import Pipeline
+from headstart.backbones import bottleneck_in
 from headstart.boundary.opening import first_line
 from headstart.data import ImageData
 from headstart.data.batches import FixedShuffleBatches
@@ -200,6 +201,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     augmentation = compose.make_augmentation(config)
     trainer, *_ = compose.make_trainer(config, run.directory)
     backbone = compose.make_backbone(config)
+    backbone.bottleneck = bottleneck_in(content["state_dict"])
     data.prepare(backbone.preprocessing, augmentation.views)
     strategy = compose.make_strategy(config, backbone, data, augmentation)
     rebuilt = Rebuilt(run, data, strategy, trainer, predictions, compose.make_test_views(config))

@@ -1,7 +1,6 @@
-"""Compute scores from the data alone, without a network, for comparison with a run."""
+"""Fit a linear model on the pixels."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,13 +17,12 @@ from headstart.tasks.heads import put_linear
 from headstart.tasks.pixel_probe import scores_of
 from headstart.tasks.task import is_by_pixel
 
-log = logging.getLogger(__name__)
 SIDE = 32  # larger images are reduced to this many pixels a side
 MAP_SIDES = (64, 16, 4)  # the same, for a target at each pixel: the pixel and its surroundings
 
 
-def raw_pixels(data: ImageData, task: Task) -> Mapping[str, float]:
-    """Return the scores of a linear model on the pixels, with its strength chosen on validation.
+def raw_pixels(data: ImageData, task: Task, seed: int) -> Mapping[str, float]:
+    """Return the scores of a linear model on the pixels, with its strength chosen on validation; no use of ``seed``.
 
     Where each pixel has a target, the model sees the pixel and the mean colour of squares around it.
     """
@@ -73,17 +71,3 @@ def _reduced(image: PixelArray, most: int = SIDE) -> NDArray[np.float32]:
         return image.astype(np.float32)
     bands = [Image.fromarray(band).resize((most, most), Image.Resampling.BOX) for band in np.moveaxis(image, 2, 0)]
     return np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2)
-
-
-REFERENCES: dict[str, Callable[[ImageData, Task], Mapping[str, float]]] = {"raw_pixels": raw_pixels}
-
-
-def compute_references(names: Iterable[str], data: ImageData, task: Task) -> dict[str, Mapping[str, float]]:
-    """Return the scores of each reference, by the names of metrics."""
-    found = {}
-    for name in names:
-        found[name] = REFERENCES[name](data, task)
-        metric = data.kind.primary
-        value = metric.text(found[name][f"test/{metric.name}"])
-        log.info("%s, no network: test %s %s", name.replace("_", " "), metric.words, value)
-    return found

@@ -7,13 +7,14 @@ from sklearn.preprocessing import StandardScaler
 
 from headstart.data import Digits
 from headstart.errors import ConfigError
+from headstart.references.computing import compute_references
+from headstart.references.raw_pixels import pixels
 from headstart.settings.early_checks import check_references
 from headstart.tasks import Classification
-from headstart.training.references import compute_references, pixels
 
 
 def test_agrees_with_scikit_learn(digits: Digits) -> None:
-    found = compute_references(["raw_pixels"], digits, Classification(10))["raw_pixels"]
+    found = compute_references(["raw_pixels"], digits, Classification(10), 0)["raw_pixels"]
     train, test = pixels(digits.train), pixels(digits.test)
     assert train.values.shape == (80, 16 * 16 * 3)
     scaler = StandardScaler().fit(train.values.double())
