@@ -128,7 +128,7 @@ def prepare(
     ``data`` may be given if it is already found. With ``every_stage``, head.stages is set to all stages unless it
     names some. The other processes of ``group`` start early, as that takes seconds.
     """
-    check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    check_settings(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     data = data or compose.make_data(config)
     augmentation = compose.make_augmentation(config)
     compose.check_parts(config, augmentation)
