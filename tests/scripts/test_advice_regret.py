@@ -33,7 +33,7 @@ def test_a_row_for_each_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     settings = [setting for setting in TINY if "counts" not in setting]
     targets = [word for most in (4, 5) for word in ("--target", f"dataset=textures dataset.counts=[4,8,{most}]")]
     few = [*settings, "dataset.labels_per_class=3"]
-    arguments = [*few, *targets, "--backbone", " ".join(SMALLEST), "--seeds", "0", "1"]
+    arguments = [*few, *targets, "--backbone", " ".join(SMALLEST), "--seeds", "1"]
     assert script["main"](arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(", seed 1, best: backbone=timm" in line for line in lines) == 2

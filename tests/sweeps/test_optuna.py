@@ -4,8 +4,6 @@ import json
 import math
 import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,6 +15,7 @@ import optuna
 import pytest
 import yaml
 from conftest import SMALLEST, TINY, runs_below
+from forking import Server
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
@@ -407,7 +406,7 @@ def test_a_wrong_search_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_and_started_again() -> None:
+def test_a_search_that_is_killed_and_started_again(warm: Server) -> None:
     """The pruner ends head_only after its first epoch; linear_probe has no epochs, and finishes."""
     command = [
         sys.executable, "-c", COMMAND, "train", "-m", *TINY, *SMALLEST, "hydra/sweeper=optuna",
@@ -415,17 +414,18 @@ def test_a_search_that_is_killed_and_started_again() -> None:
         "hydra.sweeper.pruner=threshold", "+hydra.sweeper.pruner_options.lower=2", "hydra.sweep.dir=search",
         "strategy=head_only,linear_probe", LR, "trainer.max_epochs=3",
     ]  # fmt: skip
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    with Path(os.devnull).open("w") as nowhere:
+        first = warm.popen(command, stdout=nowhere, stderr=nowhere)
     end = time.monotonic() + 120
     while sum(run["status"] != "running" for run in runs_below(Path("search"))) < 3:
         assert time.monotonic() < end
         assert first.poll() is None
         time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGKILL)
+    first.kill()
     first.wait()
     before = [trial for trial in study_in(Path("search"), "headstart").trials if trial.state.is_finished()]
     assert 0 < len(before) < 6
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = warm.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     study = study_in(Path("search"), "headstart")
     assert len(study.trials) == 6

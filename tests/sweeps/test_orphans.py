@@ -81,14 +81,14 @@ def test_a_process_ends_with_the_parent_that_it_works_for(parent: str, last_step
 def test_a_killed_sweep_leaves_no_job(tmp_path: Path) -> None:
     words = [*TINY, *SMALLEST, "-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     words += ["strategy=finetune_all", "trainer.max_epochs=1000", f"output_dir={tmp_path}"]
-    words += ["trainer=ddp", "trainer.devices=2", "dataset.num_workers=1"]
+    words += ["dataset.num_workers=1"]
     with Path("said").open("w") as said:
         command = [sys.executable, "-m", "headstart.cli", "train", *words]
         sweep = subprocess.Popen(command, stdout=said, stderr=said)
     jobs: set[int] = set()
     try:
-        # Two jobs, joblib's tracker of resources, a second process for each job, and a loader for each of the four.
-        assert until(lambda: len(offspring(sweep.pid)) >= 9, LONG), Path("said").read_text()
+        # Two jobs, joblib's tracker of resources, and a loader for each job.
+        assert until(lambda: len(offspring(sweep.pid)) >= 5, LONG), Path("said").read_text()
         jobs = offspring(sweep.pid)
         sweep.kill()
         sweep.wait()

@@ -177,7 +177,7 @@ def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: li
 
 
 @pytest.mark.slow
-def test_a_sharded_run_saves_the_files_of_one_process() -> None:
+def test_a_sharded_run_saves_the_files_of_one_process(at_once: None) -> None:
     """best.ckpt holds complete plain tensors that another run can start from; frozen tensors are unchanged."""
     upper = ["strategy=finetune_upper", "strategy.stages=1", STORED]
     for folder, shared_out in (("one", []), ("two", SHARDED)):
