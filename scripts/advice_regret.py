@@ -71,7 +71,7 @@ def try_all(settings: Sequence[str], backbones: Sequence[str]) -> tuple[Trial, s
         test = reader.by_stage(f"{target.name}, test", target.test)
         for one in try_stages(reader, target, backbone).candidates:
             candidates.append(one)
-            right = one.answer(test[one.stage].values).argmax(dim=1) == test[one.stage].targets
+            right = one.fit()(test[one.stage].values).argmax(dim=1) == test[one.stage].targets
             accuracies[f"{backbone} {one.stage} {one.strategy}"] = float(right.double().mean())
     first = in_order(candidates)[0]
     plain = next(one for one in candidates if one.is_last and one.strategy == "linear_probe")
@@ -94,7 +94,9 @@ def main(arguments: Sequence[str]) -> int:
     with few_warnings():
         for target in options.target:
             for seed in options.seeds:
-                trial, plain = try_all([*options.settings, *target.split(), f"seed={seed}"], options.backbone)
+                trial, plain = try_all(
+                    [*options.settings, *target.split(), f"seed={seed}", f"seeds.split={seed}"], options.backbone
+                )
                 trials.setdefault(target, []).append(trial)
                 names, best = trial.names, int(trial.test.argmax())
                 for what, place in (("advice", trial.advised), ("best", best)):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.advice.candidates import SOLVERS, SolvedCandidate, SolvedStages, in_order, try_stages
+from headstart.advice.candidates import SOLVERS, SolvedCandidate, SolvedStages, folds_for, in_order, try_stages
 from headstart.advice.forecasting import ENOUGH, AccuracyForecast, forecast_accuracy
 from headstart.advice.reading import ImagesToMeasure, StageReader, read_data_set
 from headstart.advice.similarity_tables import number_cell, without_nan
@@ -38,6 +38,9 @@ class Advice:
     target: str
     images: int
     validation_images: int
+    """Images that scored the candidates."""
+    folds: int
+    """Folds of training and validation images together, or 1: the validation split."""
     candidates: Sequence[SolvedCandidate]
     best: Interval
     """Of the best candidate, corrected for the choice; accuracies are fractions of 1."""
@@ -61,6 +64,7 @@ class Advice:
             "target": self.target,
             "images": self.images,
             "validation_images": self.validation_images,
+            "folds": self.folds,
             "settings": list(first.settings),
             "accuracy": {"expected": self.best.mean, "low": self.best.low, "high": self.best.high, "level": LEVEL},
             "seconds": first.seconds,
@@ -102,7 +106,8 @@ def run_advice(configs: Sequence[tuple[str, DictConfig]], given: Sequence[str]) 
         forecast = forecast_accuracy(SOLVERS[first.strategy], *stages.features[first.stage], stages.task)
     labels = int(stages.features[first.stage][0].targets.bincount(minlength=stages.task.num_classes).min())
     best = best_of([one.correct for one in candidates], LEVEL)
-    advice = Advice(target.name, len(target.train), len(target.validation), candidates, best, labels, forecast)
+    scored, folds = len(first.correct), folds_for(target)
+    advice = Advice(target.name, len(target.train), scored, folds, candidates, best, labels, forecast)
     print("\n" + "\n\n".join(paragraphs(advice, given)), flush=True)
     return advice
 
@@ -127,8 +132,8 @@ def paragraphs(advice: Advice, given: Sequence[str]) -> Iterator[str]:
     yield (
         f"Expect an accuracy of {100 * best.mean:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f},"
         f" {100 * LEVEL:.0f} % interval), after {first.seconds:.0f} s for features and fit.\n"
-        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.validation_images} validation"
-        " images."
+        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.validation_images} images,"
+        f" {'those of validation' if advice.folds == 1 else f'held out in {advice.folds} folds'}."
     )
     yield text_table(candidates_table(advice).first(SHOWN))
     if advice.forecast is None:
@@ -158,7 +163,7 @@ def candidates_table(advice: Advice) -> ReportTable:
         Column("backbone", field="backbone"),
         Column("stage", field="stage"),
         Column("strategy", field="strategy"),
-        Column("accuracy", "number", "On validation, %.", "accuracy"),
+        Column("accuracy", "number", "On validation or held-out folds, %.", "accuracy"),
         Column("from", "number", "Lower bound of the 90 % interval.", "low"),
         Column("to", "number", "Upper bound.", "high"),
         Column("seconds", "number", "For features and fit.", "seconds"),

@@ -47,6 +47,8 @@ class ImagesToMeasure:
     class_names: Sequence[str] = ()
     """Empty without one class for each image."""
     test: ImageSplit | None = None
+    validation_is_drawn: bool = False
+    """Whether validation images are a random part of the training images, each by itself."""
 
 
 def read_data_set(config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
@@ -57,8 +59,9 @@ def read_data_set(config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
     if data.task != "classification":
         return ImagesToMeasure(str(data.name), data.signature, data.train.without_views())
     return ImagesToMeasure(
-        str(data.name), data.signature, data.train.without_views(), data.validation, data.class_names, data.test
-    )
+        str(data.name), data.signature, data.train.without_views(), data.validation, data.class_names, data.test,
+        data.validation_is_drawn,
+    )  # fmt: skip
 
 
 def read_folder(folder: Path, config: DictConfig, backbone: Backbone) -> ImagesToMeasure:

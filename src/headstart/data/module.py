@@ -120,6 +120,7 @@ class ImageData(pl.LightningDataModule):
         self.warnings: list[str] = []  # sentences on suspicious images or labels
         self.pixel_range: dict[str, Any] | None = None  # the value of white in images of more than 8 bits
         self.splits_made = ""  # a sentence on splits that the source does not have
+        self.validation_is_drawn = False  # image by image from the training images, so that folds may replace it
         self.fingerprint = ""  # hash of the class names and all splits
         self.split_fingerprints: dict[str, str] = {}  # by split: hash of its ids, targets and contents
 
@@ -278,6 +279,7 @@ class ImageData(pl.LightningDataModule):
             strata, names = self.targets.strata(found["train"].targets, self.class_names)
             check_enough(strata, made, names)
         splits = self._assign(found)
+        self.validation_is_drawn = "validation" in made and found["train"].groups is None
         self.not_used += splits_not_used(found, self.folds, self.test_split)
         fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
         idle = idle_fractions(made, self.folds, fractions)
