@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@contextmanager
+def using_threads(number: int) -> Iterator[None]:
+    """Let torch use this many threads: rounding depends on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Use two threads: with one, rounding of small convolutions depends on the batch size."""
+    with using_threads(2):
+        yield
 
 
 @pytest.fixture

@@ -27,6 +27,9 @@ class Labelled(SimpleNamespace):
         ([40, 40], [10, 10], False, 1),
         ([4000, 4000], [500, 500], True, 1),
         ([40, 2], [10, 1], True, 3),
+        ([116, 115], [29, 29], True, 5),  # 4.98 times the validation images
+        ([10, 10], [40, 40], True, 1),  # few labels: folds of all would train on 80 images instead of 20
+        ([40, 40], [40, 40], True, 2),
     ],
 )
 def test_a_small_drawn_split_is_replaced_by_folds(

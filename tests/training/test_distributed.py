@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import SMALLEST, TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below, using_threads
 from forking import Server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,11 +52,9 @@ def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Use one thread, as each of two processes does on two cores: rounding depends on the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    """Use one thread, as each of two processes does on two cores."""
+    with using_threads(1):
+        yield
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, number: int, world: int) -> None:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,6 @@ def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, 
     [found] = runs_below(folder)
     [curve] = folder.rglob("metrics.csv")
     return found, pd.read_csv(curve)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """Use two threads: with one, rounding of small convolutions depends on the batch size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conftest import SMALLEST, runs_below
 from made_masks import write_masks
 from PIL import Image
@@ -100,15 +99,6 @@ def test_a_run_directory_holds_label_images_and_a_figure(settings: list[str]) ->
     page = (Path("out") / "report.html").read_text()
     assert "Images, truth, predictions and errors" in page
     assert "Classes, the worst first" in page
-
-
-@pytest.fixture
-def two_threads() -> Any:
-    """With one thread, or one image in a batch, convolutions of small images round otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("strategy", ["linear_probe", "head_only"])

@@ -28,6 +28,7 @@ from headstart.tasks import Classification
 
 TEMPERATURE = 0.07  # as in strategy=knn
 FOLDS = 5
+ROUNDING = 0.05  # of folds: the share of validation images is rounded in each class
 ENOUGH_IMAGES = 1000  # of validation; the standard error of an accuracy is at most 1.6 points
 Answer = Callable[[Tensor], Tensor]
 """A function of features (N, D) that returns outputs (N, classes)."""
@@ -129,16 +130,16 @@ def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> Solve
 
 
 def folds_for(target: ImagesToMeasure) -> int:
-    """Return the number of folds of training and validation images together; 1 for the validation split itself."""
+    """Return the number of folds of training and validation images together; 1 for the validation split itself.
+
+    A fit on folds must not see more images than a run trains on, or it would be better than the run.
+    """
     assert target.validation is not None
     if not target.validation_is_drawn or len(target.validation) >= ENOUGH_IMAGES:
         return 1
-    return min(FOLDS, int(np.bincount(_labels(target)).min()))
-
-
-def _labels(target: ImagesToMeasure) -> NDArray[np.int64]:
-    assert target.validation is not None
-    return np.concatenate([np.asarray(split.targets) for split in (target.train, target.validation)])
+    labels = np.concatenate([np.asarray(split.targets) for split in (target.train, target.validation)])
+    most = int(len(labels) / len(target.validation) + ROUNDING)
+    return min(FOLDS, most, int(np.bincount(labels).min()))
 
 
 def _tried(

@@ -20,7 +20,7 @@ HELP = """headstart advise: find the backbone, the stage and the strategy for a 
 It accepts the settings of headstart train for backbone, dataset, features and trainer; backbones= names several.
 The images pass through each frozen network once; features are cached.
 Every strategy that solves its head (linear_probe, ridge, knn, nearest_centroid) is tried at every stage.
-Validation images decide, or five folds if these are few and drawn from training images; test images are not used.
+Validation images decide, or folds if these are few and drawn from training images; test images are not used.
 Fits on fewer labels give a learning curve, which forecasts the accuracy with 2 and 4 times the labels.
 Strategies that train the backbone are not compared.
 Files are written to OUTPUT_DIR/DATE/DATASET-advice, or to --out.
