@@ -109,7 +109,7 @@ def test_a_run_of_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run["backbone"] == f"local-dir:{folder}"
     assert run["provenance"]["weights"]["matched"] == 1
     assert next(path.parent.name for path in Path("o").rglob("run.json")).startswith("textures-my_net-linear_probe-")
-    assert main(["report", "o"]) == 0
+    assert main(["report", "o", "--no-figures"]) == 0
     assert "my net" in capsys.readouterr().out
     assert main([*command, "output_dir=o2", f'backbone.name="local-dir:{folder}x"']) == 2
     assert f"there is no folder '{folder}x'" in capsys.readouterr().err

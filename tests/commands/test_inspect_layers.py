@@ -123,7 +123,7 @@ def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None
     content = {"schema": 1, "status": "finished", "id": "a", "backbone": "b", "dataset": "d", "augmentation": []}
     content |= {"strategy": "scratch", "seed": 0, "metrics": {"test/accuracy": 0.5, "validation/accuracy": 0.5}}
     (run / "run.json").write_text(json.dumps(content))
-    assert main(["report", "out"]) == 0
+    assert main(["report", "out", "--no-figures"]) == 0
     page = Path("out/report/report.md").read_text()
     assert page.startswith("# scratch of b on d, seed 0\n"), "the report of one run"
     assert folder.name not in page

@@ -97,7 +97,7 @@ def test_balanced_classes_weigh_their_images(monkeypatch: pytest.MonkeyPatch) ->
             given.append(sample_weight)
             return super().fit(X, y, sample_weight)
 
-    monkeypatch.setattr(pyramid_module, "SVC", Watched)
+    monkeypatch.setattr("sklearn.svm.SVC", Watched)
     kernel, targets = np.eye(3), torch.tensor([0, 0, 1])
     pyramid_module._fit_svm(kernel, targets, Classification(2, class_weights=[1, 1]), 1)
     assert given[0].tolist() == [0.75, 0.75, 1.5]

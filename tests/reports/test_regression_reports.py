@@ -52,7 +52,7 @@ def test_the_lowest_error_is_reported_as_the_best(tmp_path: Path, capsys: pytest
 def test_one_run_shows_its_largest_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     errors = np.array([0.5, -8.0, 1.0, 0.0])
     write_regression_run(tmp_path / "runs", "scratch", 0, errors, np.ones(3), unit="years")
-    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--no-figures"]) == 0
     said = capsys.readouterr().out
     for text in ("test mae (years)", "2.38 [0.00, ", "RMSE", "R²", "validation 3.00 years in epoch 1"):
         assert text in said
@@ -69,7 +69,7 @@ def test_tasks_stand_side_by_side_and_are_not_compared(tmp_path: Path, capsys: p
         for seed in range(2):
             right = RNG.random(60) < share
             write_tested_run(tmp_path / "runs/classes", strategy, seed, right, id=f"{strategy} {seed}")
-    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--no-figures"]) == 0
     said = capsys.readouterr().out
     assert "classification, accuracy (%)" in said
     assert "regression, mae" in said
@@ -97,5 +97,5 @@ def test_corruptions_of_another_kind_of_run_are_left_alone(tmp_path: Path, capsy
     folder = write_regression_run(tmp_path / "runs", "scratch", 0, RNG.normal(0, 1, 30))
     (folder / "robustness.json").write_text("{}")
     write_regression_run(tmp_path / "runs", "head_only", 0, RNG.normal(0, 1, 30))
-    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--no-figures"]) == 0
     assert "robustness" not in capsys.readouterr().out

@@ -256,13 +256,13 @@ def test_only_runs_of_the_same_outputs_are_compared(capsys: pytest.CaptureFixtur
     ):
         assert main([*COMMON, f"task.parts={{{parts}}}", f"strategy={strategy}"]) == 0
     capsys.readouterr()
-    assert main(["report", "runs", "--out", "out"]) == 0
+    assert main(["report", "runs", "--out", "out", "--no-figures"]) == 0
     rows = list(csv.DictReader(Path("out/comparisons.csv").read_text().splitlines()))
     assert len(rows) == 1
     assert {rows[0]["a"], rows[0]["b"]} == {"ridge", "knn"}
     assert "Runs of different tasks are not compared" in capsys.readouterr().out
     one = next(Path("runs").rglob("*knn*/run.json")).parent
-    assert main(["report", str(one), "--out", "one"]) == 0
+    assert main(["report", str(one), "--out", "one", "--no-figures"]) == 0
     assert {"colour-classes.csv", "light-targets.csv"} <= {path.name for path in Path("one").iterdir()}
 
 
