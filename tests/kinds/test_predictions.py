@@ -17,9 +17,9 @@ def test_the_files_of_a_run_are_read_back(tmp_path: Path) -> None:
     classes = ["id", "target", "a, b", "NA"]  # names that a careless reader would mistake
     targets = np.array([0, 3, 2, 1])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3", "NA"], targets, logits, classes, CLASSES)
+    write_predictions(tmp_path / "p.csv", ["a,1.jpg", 'q"2.jpg', "3\n4", "NA"], targets, logits, classes, CLASSES)
     found = read_class_predictions(tmp_path / "p.csv")
-    assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3", "NA"]
+    assert list(found.ids) == ["a,1.jpg", 'q"2.jpg', "3\n4", "NA"]
     assert list(found.classes) == classes
     assert found.targets.tolist() == targets.tolist()
     assert found.predicted.tolist() == logits.argmax(1).tolist()
@@ -28,7 +28,7 @@ def test_the_files_of_a_run_are_read_back(tmp_path: Path) -> None:
     assert found.images == other.images
     write_predictions(
         tmp_path / "p.csv",
-        ["a,1.jpg", 'q"2.jpg', "3", "NA"],
+        ["a,1.jpg", 'q"2.jpg', "3\n4", "NA"],
         targets[::-1].copy(),
         logits,
         classes,

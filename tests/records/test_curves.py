@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
@@ -57,6 +58,9 @@ def test_learning_rates_come_by_step(tmp_path: Path) -> None:
     train = scalars(tmp_path / "tensorboard" / "train")
     assert train["learning_rate/head"] == [(0, 0.1), (1, 0.2)]
     assert train["learning_rate/backbone"] == [(0, 0.01), (1, 0.02)]
+    (file,) = (tmp_path / "tensorboard" / "train").iterdir()
+    events = [event.step for event in EventFileLoader(str(file)).Load() if event.HasField("summary")]
+    assert events == [0, 1]  # one for all groups
 
 
 def metadata(folder: Path) -> dict[str, bytes]:

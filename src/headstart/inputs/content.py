@@ -72,7 +72,7 @@ def contents_of(images: Sequence[Undecoded], what: str) -> list[bytes]:
 def _state(path: Path) -> tuple[int, int, int, int, str] | None:
     """Return size, times, number and path of a file; None if it cannot be found."""
     try:
-        state = path.stat()
+        state = os.stat(path)  # noqa: PTH116  # faster than Path.stat, for 50,000 files
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, str(path)

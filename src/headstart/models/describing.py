@@ -208,14 +208,17 @@ def _write_unlike(
     images = data.train.without_views()
     device: Any = trainer.strategy.root_device
     before = strategy.device
-    strategy.to(device).eval()
+    strategy.eval()
+    if before != device:
+        strategy.to(device)
     found = []
     for start in range(0, count, data.batch_size):
         some = places[start : start + data.batch_size]
         inputs = images.__getitems__(some.tolist()).inputs if stored is None else stored.take(some)
         with trainer.precision_plugin.forward_context():
             found.append(at_least_single(strategy.features(inputs.to(device), entry)).cpu())
-    strategy.to(before)
+    if before != device:
+        strategy.to(before)
     train = torch.cat(found).half()
     if not train.isfinite().all():
         return None

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -58,6 +59,7 @@ def hinge(logits: Tensor, one_hot: Tensor, weights: Tensor) -> LossResult:
     return value, weights * (-2 * signs * slack), lambda: 2 * weights * (slack > 0)
 
 
+_blas = cache(ThreadpoolController)  # it searches all libraries of the process, which takes 4 ms
 LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
 
 
@@ -135,7 +137,7 @@ def _descend(
     most = max_iterations - done
     options = {"maxiter": most, "maxfun": 2 * most, "gtol": 1e-12, "ftol": 1e-15}
     # With more threads, BLAS of SciPy and of torch wait for each other in every step: 5 to 50 times slower on 2 cores.
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         found: Any = minimize(  # type: ignore[call-overload]
             value_and_gradient, initial, jac=True, method="L-BFGS-B", callback=enough, options=options
         )

@@ -171,7 +171,9 @@ class GradientStrategy(Strategy):
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clear gradients, except for a batch in parts, whose first parts have added theirs already."""
         if self.batch_parts == 1:
-            optimizer.zero_grad()
+            for group in optimizer.param_groups:  # Optimizer.zero_grad would also enter a profiler
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Record the learning rates of this step; the pass is over, so statistics may be changed."""

@@ -75,6 +75,9 @@ class BestEpoch(ModelCheckpoint):
         self.best_loss = state_dict["best_loss"]
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Do nothing, because no epoch is over."""
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save the checkpoint if this epoch is the best."""
         with pl_module.saving_without_frozen():
