@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from headstart.advice.advising import few_warnings
 from headstart.advice.candidates import in_order, try_stages
 from headstart.advice.reading import StageReader, read_data_set
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import probe_settings
 from headstart.statistics.mean_error import mean_interval
 from headstart.tables import table_text
 from headstart.training import compose

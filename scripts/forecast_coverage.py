@@ -20,7 +20,7 @@ from headstart.advice.advising import MORE, few_warnings
 from headstart.advice.candidates import SOLVERS
 from headstart.advice.forecasting import forecast_accuracy
 from headstart.advice.reading import StageReader, read_data_set
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import probe_settings
 from headstart.solvers.features import Features
 from headstart.splits.splits import few_per_class
 from headstart.tables import table_text
