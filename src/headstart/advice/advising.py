@@ -37,8 +37,8 @@ class Advice:
 
     target: str
     images: int
-    validation_images: int
-    """Images that scored the candidates."""
+    held_out_images: int
+    """Images that scored the candidates: those of validation, or all that folds held out."""
     folds: int
     """Folds of training and validation images together, or 1: the validation split."""
     candidates: Sequence[SolvedCandidate]
@@ -63,7 +63,7 @@ class Advice:
         return {
             "target": self.target,
             "images": self.images,
-            "validation_images": self.validation_images,
+            "held_out_images": self.held_out_images,
             "folds": self.folds,
             "settings": list(first.settings),
             "accuracy": {"expected": self.best.mean, "low": self.best.low, "high": self.best.high, "level": LEVEL},
@@ -132,7 +132,7 @@ def paragraphs(advice: Advice, given: Sequence[str]) -> Iterator[str]:
     yield (
         f"Expect an accuracy of {100 * best.mean:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f},"
         f" {100 * LEVEL:.0f} % interval), after {first.seconds:.0f} s for features and fit.\n"
-        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.validation_images} images,"
+        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.held_out_images} images,"
         f" {'those of validation' if advice.folds == 1 else f'held out in {advice.folds} folds'}."
     )
     yield text_table(candidates_table(advice).first(SHOWN))
