@@ -3,14 +3,15 @@
     python scripts/advice_regret.py dataset.image_size=64 --target dataset=textures --target dataset=digits \\
         --backbone backbone=efficientnet_lite0 --backbone backbone=efficientnet_lite1 --seeds 0 1 2
 
-``--target`` and ``--backbone`` hold the settings of one data set and one backbone, separated by spaces; other settings
-are for all. Each seed draws other validation images and, with ``dataset.labels_per_class``, other labels. Every
-strategy that solves its head is tried at every stage of every backbone. The regret of a choice is its test accuracy,
-subtracted from that of the best candidate; both are means over the seeds. One half of the test images finds the best
-candidate, and the other half scores it, so it does not look better than it is. Both halves score, and the regrets of 20
-splits into halves are averaged. Two choices need no measurement on the data set: linear_probe at the last stage of the
-first backbone, and the candidate that is best on average over the other data sets. The last rows are the mean over the
-data sets and its 90 % interval by Student's t.
+``--target`` and ``--backbone`` hold the settings of one data set and one backbone, separated by spaces; other
+settings are for all. Each seed draws other validation images and, with ``dataset.labels_per_class``, other labels.
+The candidates are those of ``headstart advise``. The regret of a choice is its test accuracy, subtracted from that of
+the best candidate; both are means over the seeds. One half of the test images finds the best candidate, and the other
+half scores it, so it does not look better than it is. Both halves score, and the regrets of 20 splits into halves are
+averaged. So many test images may still miss the best candidate, and the regret may be too small; "at most" is the
+regret against the best on all test images, which is too large. Two choices need no measurement on the data set:
+linear_probe at the last stage of the first backbone, and the candidate that is best on average over the other data
+sets. The last rows are the mean over the data sets and its 90 % interval by Student's t.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from headstart.tables import table_text
 from headstart.training import compose
 from headstart.training.prepare import run_settings, settle_process
 
-CHOICES = ("advice", "linear_probe", "best elsewhere")
+CHOICES = ("advice", "linear_probe", "best elsewhere", "advice, at most")
 SPLITS = 20  # of the test images into halves
 
 
@@ -74,7 +75,10 @@ def halves(trials: Sequence[Trial], splits: int = SPLITS) -> Iterator[tuple[NDAr
 
 
 def regrets(trials: Mapping[str, Sequence[Trial]], plain: str) -> dict[str, dict[str, float]]:
-    """Return the mean regret over the seeds of each choice by data set; ``plain`` names the usual candidate."""
+    """Return the mean regret over the seeds of each choice by data set; ``plain`` names the usual candidate.
+
+    "advice, at most" compares with the best candidate on all test images, which looks better than it is.
+    """
     means = {target: np.mean([trial.accuracies for trial in several], axis=0) for target, several in trials.items()}
     found = {}
     for target, several in trials.items():
@@ -92,6 +96,8 @@ def regrets(trials: Mapping[str, Sequence[Trial]], plain: str) -> dict[str, dict
             ]))
             for choice, places in chosen.items()
         }  # fmt: skip
+        advised = np.mean([trial.accuracies[trial.advised] for trial in several])
+        found[target]["advice, at most"] = float(means[target].max() - advised)
     return found
 
 
@@ -105,14 +111,14 @@ def try_all(settings: Sequence[str], backbones: Sequence[str]) -> tuple[Trial, s
         target = read_data_set(config, network)
         assert target.test is not None
         reader = StageReader(config, network, target.signature)
-        test = reader.by_stage(f"{target.name}, test", target.test)
+        test = reader.by_stage(f"{target.name}, test", target.test, joined=True)
+        labels = dict(zip(target.test.ids, map(int, target.test.targets), strict=True))
         for one in try_stages(reader, target, backbone).candidates:
             candidates.append(one)
             answers = one.fit()(test[one.stage].values).argmax(dim=1)
             right[f"{backbone} {one.stage} {one.strategy}"] = (answers == test[one.stage].targets).numpy()
     first = in_order(candidates)[0]
-    plain = next(one for one in candidates if one.is_last and one.strategy == "linear_probe")
-    labels = dict(zip(target.test.ids, map(int, target.test.targets), strict=True))
+    plain = next(one for one in candidates if not one.read and one.strategy == "linear_probe")
     trial = Trial([*right], [*map(id, candidates)].index(id(first)), np.array([*right.values()]), labels)
     return trial, f"{plain.backbone} {plain.stage} linear_probe"
 
@@ -144,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
     for word in ("mean", "low", "high"):
         columns = [mean_interval([[regret[choice]] for regret in found.values()], 0.9) for choice in CHOICES]
         rows.append([word, *(f"{100 * getattr(column, word):.2f}" for column in columns)])
-    print(table_text(["regret in points", *CHOICES], rows, [False, True, True, True]))
+    print(table_text(["regret in points", *CHOICES], rows, [False, *[True] * len(CHOICES)]))
     return 0
 
 

@@ -20,7 +20,7 @@ from headstart.files import write_atomically
 from headstart.report_table import Cell, Column, ReportTable, count_cell, share_cell
 from headstart.reports.renderers.csv import csv_table
 from headstart.reports.renderers.text import text_table
-from headstart.statistics.accuracy import accuracy_interval
+from headstart.statistics.accuracy import score_interval
 from headstart.statistics.best_of import LEAST, best_of
 from headstart.statistics.intervals import Interval
 from headstart.training import compose
@@ -170,7 +170,7 @@ def candidates_table(advice: Advice) -> ReportTable:
     ]
     rows = []
     for one in advice.candidates:
-        interval = accuracy_interval([one.correct], LEVEL)
+        interval = score_interval(one.accuracy, 0.0, 1, len(one.correct), level=LEVEL)
         shares = [share_cell(share) for share in (one.accuracy, interval.low, interval.high)]
         rows.append([Cell(one.backbone), Cell(one.stage), Cell(one.strategy), *shares, number_cell(one.seconds, 1)])
     return ReportTable("candidates", "Candidates", "", columns, rows)

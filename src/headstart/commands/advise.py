@@ -14,8 +14,10 @@ HELP = """headstart advise: find the backbone, the stage and the strategy for a 
 
 It accepts the settings of headstart train for backbone, dataset, features and trainer; backbones= names several.
 The images pass through each frozen network once; features are cached.
-Every strategy that solves its head (linear_probe, ridge, knn, nearest_centroid) is tried at every stage.
+Every strategy that solves its head (linear_probe, ridge, knn, nearest_centroid) is tried,
+at every stage and at all stages joined.
 Validation images decide, or folds if these are few and drawn from training images; test images are not used.
+A strength or number of neighbours is scored on images that did not choose it.
 Fits on fewer labels give a learning curve, which forecasts the accuracy with 2 and 4 times the labels.
 Strategies that train the backbone are not compared.
 Files are written to OUTPUT_DIR/DATE/DATASET-advice, or to --out.
