@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from headstart.advice.advising import few_warnings
-from headstart.advice.candidates import in_order, try_stages
+from headstart.advice.candidates import advised, in_order, try_stages
 from headstart.advice.reading import StageReader, read_data_set
 from headstart.commands.measuring import probe_settings
 from headstart.splits.splits import fold_of
@@ -117,9 +117,9 @@ def try_all(settings: Sequence[str], backbones: Sequence[str]) -> tuple[Trial, s
             candidates.append(one)
             answers = one.fit()(test[one.stage].values).argmax(dim=1)
             right[f"{backbone} {one.stage} {one.strategy}"] = (answers == test[one.stage].targets).numpy()
-    first = in_order(candidates)[0]
+    chosen = advised(in_order(candidates))
     plain = next(one for one in candidates if not one.read and one.strategy == "linear_probe")
-    trial = Trial([*right], [*map(id, candidates)].index(id(first)), np.array([*right.values()]), labels)
+    trial = Trial([*right], [*map(id, candidates)].index(id(chosen)), np.array([*right.values()]), labels)
     return trial, f"{plain.backbone} {plain.stage} linear_probe"
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.advice import candidates
-from headstart.advice.candidates import folds_for, scored_elsewhere
+from headstart.advice.candidates import SolvedCandidate, advised, folds_for, in_order, scored_elsewhere
+from headstart.analysis.layer_report import JOINED
 from headstart.solvers.features import Features
 from headstart.tasks import Classification
 
@@ -30,6 +31,7 @@ class Labelled(SimpleNamespace):
         ([116, 115], [29, 29], True, 5),  # 4.98 times the validation images
         ([10, 10], [40, 40], True, 1),  # few labels: folds of all would train on 80 images instead of 20
         ([40, 40], [40, 40], True, 2),
+        ([500, 500], [500, 500], True, 2),  # as with labels_per_class=500
     ],
 )
 def test_a_small_drawn_split_is_replaced_by_folds(
@@ -90,3 +92,24 @@ def test_many_useless_strengths_look_no_better_than_one(parts: int) -> None:
     train, validation = Features(torch.zeros(240, 1), targets[:240]), Features(torch.zeros(60, 1), targets[240:])
     scores = [candidates._tried(solve, train, validation, Classification(2), parts)[0].mean() for _ in range(100)]
     assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
+
+
+def candidate(stage: str, *wrong: int, backbone: str = "resnet", strategy: str = "ridge") -> SolvedCandidate:
+    """Return a candidate that is right on all of 100 images but those between two numbers."""
+    correct = ~np.isin(np.arange(100), np.arange(*wrong))
+    return SolvedCandidate(backbone, stage, [], strategy, correct.astype(float), 0.0, 0.0, lambda: torch.clone)
+
+
+@pytest.mark.parametrize(
+    ("joined", "expected"),
+    [
+        (candidate(JOINED, 5, 15), JOINED),
+        (candidate(JOINED, 5, 16), JOINED),  # a lead of 0.01 with a standard error of 0.033
+        (candidate(JOINED, 0, 15), "stage3"),  # 0.05 with 0.022
+        (candidate(JOINED, 5, 16, backbone="vit"), "stage3"),
+        (candidate(JOINED, 5, 16, strategy="knn"), "stage3"),
+    ],
+)
+def test_joined_stages_replace_a_stage_that_is_hardly_better(joined: SolvedCandidate, expected: str) -> None:
+    chosen = advised(in_order([candidate("stage3", 0, 10), joined, candidate("stage4", 20, 40)]))
+    assert chosen.stage == expected

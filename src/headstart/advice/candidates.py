@@ -1,7 +1,7 @@
 """Try every strategy that solves its head, at every stage of a backbone and at all joined, on cached features.
 
-Few validation images cannot tell many candidates apart. So a small validation split that was drawn from the training
-images is replaced by folds of both together: every image is held out once.
+Few validation images cannot tell many candidates apart. So a validation split that was drawn from few training images
+is replaced by folds of both together: every image is held out once.
 
 A strategy chooses its strength on held-out images and then looks too good on them, and the more strengths it has, the
 more so. Candidates are compared without this advantage: the strength that is best on one fold is scored on the others.
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.advice.reading import ImagesToMeasure, StageReader
+from headstart.analysis.layer_report import JOINED
 from headstart.progress import within
 from headstart.seeds import generator
 from headstart.solvers.centroids import nearest_mean
@@ -33,7 +34,7 @@ from headstart.tasks import Classification
 TEMPERATURE = 0.07  # as in strategy=knn
 FOLDS = 5
 ROUNDING = 0.05  # of folds: the share of validation images is rounded in each class
-ENOUGH_IMAGES = 1000  # of validation; the standard error of an accuracy is at most 1.6 points
+ENOUGH_IMAGES = 5000  # of training and validation: fits on folds of more take long, and a fifth of them tells enough
 Answer = Callable[[Tensor], Tensor]
 """A function of features (N, D) that returns outputs (N, classes)."""
 Solve = Callable[[Features, Features, Classification], Iterator[Answer]]
@@ -153,9 +154,9 @@ def folds_for(target: ImagesToMeasure) -> int:
     A fit on folds must not see more images than a run trains on, or it would be better than the run.
     """
     assert target.validation is not None
-    if not target.validation_is_drawn or len(target.validation) >= ENOUGH_IMAGES:
-        return 1
     labels = np.concatenate([np.asarray(split.targets) for split in (target.train, target.validation)])
+    if not target.validation_is_drawn or len(labels) >= ENOUGH_IMAGES:
+        return 1
     most = int(len(labels) / len(target.validation) + ROUNDING)
     return min(FOLDS, most, int(np.bincount(labels).min()))
 
@@ -210,3 +211,18 @@ def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], fl
 def in_order(candidates: list[SolvedCandidate]) -> list[SolvedCandidate]:
     """Return the candidates, best first: by accuracy, then loss."""
     return sorted(candidates, key=lambda one: (-one.accuracy, one.loss))
+
+
+def advised(candidates: Sequence[SolvedCandidate]) -> SolvedCandidate:
+    """Return the candidate to use, from those of ``in_order``: the best one, or all its stages joined.
+
+    The joined stages of the same backbone, with the same strategy, replace a stage that is better by no more than one
+    standard error of the difference. They hold the features of that stage, so images unlike those of validation depend
+    less on a stage that was best by chance.
+    """
+    best = candidates[0]
+    for one in candidates:
+        if (one.backbone, one.stage, one.strategy) == (best.backbone, JOINED, best.strategy):
+            lead = best.correct - one.correct
+            return one if lead.mean() <= lead.std() / len(lead) ** 0.5 else best
+    return best
