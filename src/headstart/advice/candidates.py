@@ -1,4 +1,4 @@
-"""Try every strategy that solves its head, at every stage of a backbone and at all joined, on cached features.
+"""Try every strategy that solves its head at every stage of a backbone, and at all joined, on cached features.
 
 Few validation images cannot tell many candidates apart. So a validation split that was drawn from few training images
 is replaced by folds of both together: every image is held out once.
@@ -38,7 +38,10 @@ ENOUGH_IMAGES = 5000  # of training and validation: fits on folds of more take l
 Answer = Callable[[Tensor], Tensor]
 """A function of features (N, D) that returns outputs (N, classes)."""
 Solve = Callable[[Features, Features, Classification], Iterator[Answer]]
-"""A function of training and validation features that yields the answer of each strength, the strongest first."""
+"""A function of training and validation features that yields the answer of each strength.
+
+The strongest comes first; the numbers of neighbours count as strengths.
+"""
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,9 @@ def folds_for(target: ImagesToMeasure) -> int:
 def _tried(
     solve: Solve, train: Features, validation: Features, task: Classification, parts: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the shares and the mean loss of ``scored_elsewhere``, with the halves of validation as folds if it is one.
+    """Return the results of ``scored_elsewhere``; one part means validation, whose halves then serve as folds.
 
-    No image takes part in the fit or in the choice of the strength that score it.
+    No image is scored by a fit that has seen it, or with a strength because it was best on that image.
     """
     if parts == 1:
         found = _outcomes(solve(train, validation, task), validation)
@@ -187,14 +190,16 @@ Outcomes = tuple[NDArray[np.bool_], NDArray[np.float64]]
 
 
 def _outcomes(answers: Iterator[Answer], held_out: Features) -> Outcomes:
-    outputs = [answer(held_out.values).double() for answer in answers]
-    right = [(one.argmax(dim=1) == held_out.targets).numpy() for one in outputs]
-    losses = [F.cross_entropy(one, held_out.targets, reduction="none").numpy() for one in outputs]
+    right, losses = [], []
+    for answer in answers:
+        outputs = answer(held_out.values).double()
+        right.append((outputs.argmax(dim=1) == held_out.targets).numpy())
+        losses.append(F.cross_entropy(outputs, held_out.targets, reduction="none").numpy())
     return np.array(right), np.array(losses)
 
 
 def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], float]:
-    """Return for each image the share of right answers, (N,), and the mean loss, each image in the order of the folds.
+    """Return the share of right answers for each image, (N,), fold by fold, and the mean loss.
 
     On each fold one strength is best, by accuracy, then loss. The strengths of the other folds answer for an image.
     """
