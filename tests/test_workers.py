@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import subprocess
 import sys
 from multiprocessing import Process
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import PREPROCESSING, SIZE
+from forking import Server
 from torch.utils.data import DataLoader, Dataset
 
 from headstart.crashes import crash_of, happens_again
@@ -180,15 +180,16 @@ def test_all_workers_are_ended() -> None:
 
 
 @pytest.mark.slow
-def test_too_few_files_end_the_command_in_one_sentence(make_folder: Any, tmp_path: Path) -> None:
+def test_too_few_files_end_the_command_in_one_sentence(make_folder: Any, tmp_path: Path, warm: Server) -> None:
     root = make_folder({"train/a": 40, "train/b": 40, "validation/a": 4, "validation/b": 4, "test/a": 4, "test/b": 4})
     words = [
         "train", "dataset=image_folder", f"dataset.root={root}", "dataset.image_size=32", "dataset.num_workers=2",
         "backbone=timm", "backbone.name=test_efficientnet", "backbone.weights=null", "strategy=finetune_all",
         "trainer.max_epochs=1", "trainer.accelerator=cpu", f"output_dir={tmp_path / 'runs'}",
     ]  # fmt: skip
-    command = f"ulimit -n 26; exec {sys.executable} -m headstart.cli {' '.join(words)}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (26, 26))"
+    code = f"{limit}\nimport sys; from headstart.cli import main; sys.exit(main({words!r}))"
+    done = warm.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     lines = done.stderr.splitlines()
     assert (done.returncode, [line for line in lines if "Traceback" in line]) == (1, []), done.stderr
     assert [line for line in lines if "too many files are open" in line.lower()] == lines[-1:], done.stderr

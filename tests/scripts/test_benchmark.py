@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import SMALLEST
 from forking import Server
 
 from headstart.reports import analyse, read_runs
@@ -44,7 +45,7 @@ def test_commands_are_measured_with_a_cold_and_a_warm_cache(
     from benchmarks import measured
 
     monkeypatch.setattr(measured, "subprocess", SimpleNamespace(run=warm.run))
-    tiny = ["--set", "dataset.counts=[4,2,2]", "backbone.weights=null", "dataset.num_workers=0"]
+    tiny = ["--set", "dataset.counts=[4,2,2]", "backbone.weights=null", "dataset.num_workers=0", *SMALLEST]
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "head_only", "--size", "32", "--rounds", "1", *tiny])
     benchmark.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]

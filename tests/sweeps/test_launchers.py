@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ COMMAND = "import sys; from headstart.cli import main; sys.exit(main(sys.argv[1:
 
 
 def sweep(
-    launcher: str, tmp_path: Path, run: Callable[..., Any], strategies: Sequence[str] = STRATEGIES
+    launcher: str, tmp_path: Path, warm: Server, strategies: Sequence[str] = STRATEGIES
 ) -> tuple[dict[str, Any], str]:
-    """Run a sweep in a separate process; return the metrics of each strategy and the output."""
+    """Run a sweep in a copied process; return the metrics of each strategy and the output."""
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
     settings = [*TINY, *SMALLEST, "-m", f"strategy={','.join(strategies)}", f"hydra/launcher={launcher}"]
     command = [sys.executable, "-c", COMMAND, "train", *settings, f"output_dir={launcher}"]
-    done = run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = warm.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     runs = runs_below(Path(launcher))
     print(f"{launcher}: {len(runs)} runs in {time.perf_counter() - started:.0f} s")
@@ -35,10 +35,10 @@ def sweep(
 
 @pytest.mark.slow
 def test_every_launcher_gives_the_same_numbers(tmp_path: Path, warm: Server) -> None:
-    expected, _ = sweep("basic", tmp_path, warm.run)
+    expected, _ = sweep("basic", tmp_path, warm)
     assert set(expected) == set(STRATEGIES)
     for launcher, strategies in (("joblib", STRATEGIES), ("submitit_local", STRATEGIES[:1]), ("ray", STRATEGIES[1:])):
-        found, said = sweep(launcher, tmp_path, subprocess.run, strategies)
+        found, said = sweep(launcher, tmp_path, warm, strategies)
         assert found == {name: expected[name] for name in strategies}, launcher
         assert "ConfigStore schema" not in said  # Hydra warns where a name is told in two places
     assert not re.search("raylet", subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALLEST, TINY
+from forking import Server
 
 from headstart import orphans
 
@@ -78,13 +79,13 @@ def test_a_process_ends_with_the_parent_that_it_works_for(parent: str, last_step
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_leaves_no_job(tmp_path: Path) -> None:
+def test_a_killed_sweep_leaves_no_job(tmp_path: Path, warm: Server) -> None:
     words = [*TINY, *SMALLEST, "-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     words += ["strategy=finetune_all", "trainer.max_epochs=1000", f"output_dir={tmp_path}"]
     words += ["dataset.num_workers=1"]
     with Path("said").open("w") as said:
         command = [sys.executable, "-m", "headstart.cli", "train", *words]
-        sweep = subprocess.Popen(command, stdout=said, stderr=said)
+        sweep = warm.popen(command, stdout=said, stderr=said)
     jobs: set[int] = set()
     try:
         # Two jobs, joblib's tracker of resources, and a loader for each job.

@@ -46,7 +46,7 @@ ODD = ["dataset.counts=[6,3,3]", "dataset.batch_size=7", "optimizer=sgd", "optim
 
 @pytest.fixture
 def at_once(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start the other ranks as copies of a warm process, except in tests of their start and end."""
+    """Start the other ranks as copies of a warm process, except in a test of their start and end."""
     monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm.popen}))
 
 
@@ -177,7 +177,7 @@ def test_two_processes_give_the_results_of_one(trainer: list[str], arguments: li
 @pytest.mark.slow
 def test_a_sharded_run_saves_the_files_of_one_process(at_once: None) -> None:
     """best.ckpt holds complete plain tensors that another run can start from; frozen tensors are unchanged."""
-    upper = ["strategy=finetune_upper", "strategy.stages=1", STORED]
+    upper = [*SMALLEST, "strategy=finetune_upper", "strategy.stages=1", STORED]
     for folder, shared_out in (("one", []), ("two", SHARDED)):
         assert main(["train", *TINY[1:], *ODD, *upper, *shared_out, f"output_dir={folder}"]) == 0
     one, two = (_weights(next(Path(folder).rglob("best.ckpt"))) for folder in ("one", "two"))
@@ -188,7 +188,14 @@ def test_a_sharded_run_saves_the_files_of_one_process(at_once: None) -> None:
     assert all(torch.equal(one[name], two[name]) for name in frozen)
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
     weights = next(Path("two").rglob("best.ckpt")).absolute()
-    single = [*ODD, "strategy=head_only", f"backbone.weights={weights}", "output_dir=three", "trainer.max_epochs=1"]
+    single = [
+        *SMALLEST,
+        *ODD,
+        "strategy=head_only",
+        f"backbone.weights={weights}",
+        "output_dir=three",
+        "trainer.max_epochs=1",
+    ]
     assert main(["train", *TINY[1:3], "trainer.accelerator=cpu", *single]) == 0
     three = _weights(next(Path("three").rglob("best.ckpt")))
     assert all(torch.equal(tensor, two[name]) for name, tensor in three.items() if name.startswith("backbone."))
@@ -267,7 +274,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    at_once: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     children: list[processes.Child] = []
     proceed = processes.Child.proceed
@@ -293,10 +300,10 @@ def test_a_process_that_dies_ends_the_run_in_one_sentence(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the children of a process")
-def test_no_process_outlives_a_run_that_is_killed() -> None:
+def test_no_process_outlives_a_run_that_is_killed(warm: Server) -> None:
     command = f"from headstart.cli import main; main({['train', *TINY, *TWO, 'trainer.max_epochs=1000']!r})"
     with Path("said.txt").open("w") as said:
-        run = subprocess.Popen([sys.executable, "-c", command], stdout=said, stderr=said)
+        run = warm.popen([sys.executable, "-c", command], stdout=said, stderr=said)
     started = Path(f"/proc/{run.pid}/task/{run.pid}/children")
     try:
         _wait_for(lambda: " 2/1000: " in Path("said.txt").read_text())

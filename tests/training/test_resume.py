@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALLEST, TINY, runs_below
+from forking import Server
 from resuming import Killed, check_equal, only_run, stop_at
 
 from headstart.cli import main
@@ -126,7 +126,7 @@ def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
+def test_a_signal_to_all_processes_of_a_run_waits_for_the_step(warm: Server) -> None:
     """`timeout` and clusters also send the signal to the processes that load images."""
     settings = ["augmentation=crop_resize", "dataset.num_workers=2", "trainer.max_epochs=1000", "strategy=finetune_all"]
     few = [
@@ -134,8 +134,9 @@ def test_a_signal_to_all_processes_of_a_run_waits_for_the_step() -> None:
         for setting in (*TINY, *SMALLEST)
         if not setting.startswith(("dataset.num_workers", "trainer.max_epochs"))
     ]
-    code = f"import sys; from headstart.cli import main; sys.exit(main({['train', *few, *settings, 'output_dir=b']!r}))"
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    call = f"main({['train', *few, *settings, 'output_dir=b']!r})"
+    code = f"import os, sys; os.setsid(); from headstart.cli import main; sys.exit({call})"
+    run = warm.popen([sys.executable, "-c", code])
     try:
         end = time.monotonic() + 120
         while not list(Path("b").rglob("metrics.csv")):

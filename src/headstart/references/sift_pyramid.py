@@ -9,13 +9,12 @@ Fails: with few labels, and where colour decides, because it reads grey images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from headstart.data import ImageData, ImageSplit
@@ -25,6 +24,9 @@ from headstart.inputs.signature import RGB, Signature
 from headstart.seeds import generator
 from headstart.solvers.probe import rank, scored
 from headstart.tasks import Task
+
+if TYPE_CHECKING:  # scikit-learn is loaded only by this reference
+    from sklearn.svm import SVC
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint16]
@@ -123,6 +125,8 @@ def find_vocabulary(sift: DenseSift, train: ImageSplit, seed: int) -> Floats:
     sample = [
         sift.describe_item(train, int(index))[rng.choice(len(sift.places), each, replace=False)] for index in chosen
     ]
+    from sklearn.cluster import KMeans
+
     means = KMeans(WORDS, init="random", n_init=1, max_iter=25, random_state=int(rng.integers(2**32)))
     return np.asarray(means.fit(np.concatenate(sample)).cluster_centers_, dtype=np.float32)
 
@@ -169,8 +173,10 @@ def _kernels(words: Words, places: NDArray[np.float64], known: Floats) -> Iterat
         yield intersections(pyramids(words[start : start + BLOCK], places, WORDS), known)
 
 
-def _fit_svm(kernel: NDArray[np.float64], targets: torch.Tensor, task: Task, strength: float) -> list[SVC]:
+def _fit_svm(kernel: NDArray[np.float64], targets: torch.Tensor, task: Task, strength: float) -> list["SVC"]:
     """Return one SVM for each class."""
+    from sklearn.svm import SVC
+
     weights = task.weights_of(targets)
     weighed = None if weights is None else weights.numpy()
     labels = targets.numpy()
@@ -180,7 +186,7 @@ def _fit_svm(kernel: NDArray[np.float64], targets: torch.Tensor, task: Task, str
     ]
 
 
-def _decide(fits: Sequence[Sequence[SVC]], kernels: Iterator[NDArray[np.float64]]) -> list[torch.Tensor]:
+def _decide(fits: Sequence[Sequence["SVC"]], kernels: Iterator[NDArray[np.float64]]) -> list[torch.Tensor]:
     """Return the margins (M, classes) of each fit."""
     found = [[np.stack([one.decision_function(rows) for one in fit], axis=1) for fit in fits] for rows in kernels]
     return [torch.from_numpy(np.concatenate(blocks)) for blocks in zip(*found, strict=True)]
