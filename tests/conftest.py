@@ -23,6 +23,7 @@ import torch
 from forking import warm as warm
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.connectors import callback_connector
 from torch import nn
 
 from headstart.backbones import Backbone, Preprocessing, WeightsInfo
@@ -38,6 +39,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     threads = max(1, usable_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
+
+# Callbacks of other installed packages: searching all packages takes 40 ms a trainer.
+callback_connector._load_external_callbacks = lambda group: []
 
 # Searching a million imported objects for garbage takes a tenth of a test's time.
 gc.set_threshold(50_000, 20, 50)

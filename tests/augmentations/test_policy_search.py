@@ -183,7 +183,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return apply("brightness", apply("rotate", images, angles), 0.3 + 0.4 * chance[2])
 
 
-def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, seed: int, epochs: int = 12) -> float:
+def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, seed: int, epochs: int = 6) -> float:
     """Return the test accuracy of a small network trained from scratch with the policy."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -206,7 +206,7 @@ def accuracy_on(train: SearchImages, test: SearchImages, policy: Policy | None, 
 @pytest.mark.slow
 def test_rotation_and_darkness_are_found_and_training_with_them_helps() -> None:
     train, validation, test = shifted_digits()
-    found = search(train, validation, SearchSettings(batch_size=24, measure_steps=60))
+    found = search(train, validation, SearchSettings(batch_size=24, epochs=8, measure_steps=40))
     assert set(list(found.policy.use())[:2]) == {"rotate", "brightness"}, found.policy.use()
     rotated, dimmed = (found.policy.typical(name) for name in ("rotate", "brightness"))
     assert rotated is not None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import TINY, answer_of, runs_below
+from conftest import SMALLEST, TINY, answer_of, runs_below
 
 from headstart.augmentations.learned.policy import OperationChoice, Policy, read_policy, write_policy
 from headstart.augmentations.learned.search import SearchSettings
@@ -54,7 +54,7 @@ def test_a_policy_is_written_repeated_and_trained_with(capsys: pytest.CaptureFix
 
 def test_a_run_trains_with_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
     write_policy(Path("a.json"), Policy((((OperationChoice("rotate", 1.0, 1.0, 20.0),),),)))
-    fast = [*TINY, "strategy=finetune_all", "logger=csv", "trainer.max_epochs=1", "augmentation=learned"]
+    fast = [*TINY, *SMALLEST, "strategy=finetune_all", "logger=csv", "trainer.max_epochs=1", "augmentation=learned"]
     assert main(["train", *fast, "augmentation.policy=a.json", "output_dir=o"]) == 0
     (run,) = runs_below(Path("o"))
     assert run["status"] == "finished"

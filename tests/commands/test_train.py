@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, answer_of, runs_below
+from conftest import SMALLEST, TINY, answer_of, runs_below
 
 from headstart.cli import main
 from headstart.commands.train import flags_first
@@ -98,7 +98,7 @@ def _check_one_sentence(output: Any, sentence: str) -> None:
 def test_a_sweep_continues_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # wide enough for names in one piece
     sweep = ["-m", "strategy=linear_probe,scratch", "augmentation=mixup", "output_dir=o", "debug=fast"]
-    assert main(["train", *TINY, *sweep]) == 1
+    assert main(["train", *TINY, *SMALLEST, *sweep]) == 1
     assert {run["strategy"]: run["status"] for run in runs_below(Path("o"))} == {
         "linear_probe": "failed",
         "scratch": "finished",
@@ -108,7 +108,7 @@ def test_a_sweep_continues_after_a_failure(monkeypatch: pytest.MonkeyPatch, caps
     table = output.err[output.err.index("what went wrong") :]
     assert "strategy=linear_probe" in table
     assert "dataset.counts" not in table  # the same in all jobs
-    assert "textures-efficientnet_lite0-linear_probe" in table
+    assert "textures-test_efficientnet-linear_probe" in table
 
 
 def test_a_bug_shows_its_traceback_and_ends_with_1(
@@ -118,7 +118,7 @@ def test_a_bug_shows_its_traceback_and_ends_with_1(
         raise ZeroDivisionError("deep inside")
 
     monkeypatch.setattr("headstart.tasks.Classification.loss", broken)
-    assert main(["train", *TINY, "output_dir=o"]) == 1
+    assert main(["train", *TINY, *SMALLEST, "output_dir=o"]) == 1
     assert "Traceback" in capsys.readouterr().err
     (found,) = runs_below(Path("o"))
     assert found["status"] == "failed"
@@ -132,7 +132,7 @@ def test_an_interrupted_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("headstart.strategies.GradientStrategy.on_train_epoch_end", stop)
     monkeypatch.setattr("signal.signal", lambda *args: None)  # Lightning would ignore Ctrl-C from here on
-    assert main(["train", *TINY, "output_dir=o"]) == 130
+    assert main(["train", *TINY, *SMALLEST, "output_dir=o"]) == 130
     (found,) = runs_below(Path("o"))
     assert found["status"] == "interrupted"
     assert found["error"]["type"] == "Interrupted"
@@ -159,7 +159,7 @@ def test_flags_may_stand_anywhere() -> None:
 
 def test_nothing_that_was_on_disk_is_lost() -> None:
     for _ in range(2):
-        assert main(["train", *TINY, "debug=fast", "output_dir=o"]) == 0
+        assert main(["train", *TINY, *SMALLEST, "debug=fast", "output_dir=o"]) == 0
     found = runs_below(Path("o"))
     assert len(found) == 2
     assert found[0]["id"] == found[1]["id"]
@@ -170,6 +170,6 @@ def test_the_global_generator_does_not_matter() -> None:
     metrics = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        assert main(["train", *TINY, "strategy=scratch", "debug=fast", f"output_dir=o{seed}"]) == 0
+        assert main(["train", *TINY, *SMALLEST, "strategy=scratch", "debug=fast", f"output_dir=o{seed}"]) == 0
         metrics.append(runs_below(Path(f"o{seed}"))[0]["metrics"])
     assert metrics[0] == metrics[1]

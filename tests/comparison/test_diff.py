@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from complete_runs import write_complete_run
-from conftest import TINY, answer_of
+from conftest import SMALLEST, TINY, answer_of
 from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import write_regression_run
@@ -251,7 +251,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(
 
 def test_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for into, rest in (("a", []), ("b", ["optimizer.lr=0.01", "dataset.num_workers=1"])):
-        assert main(["train", *TINY, "trainer.max_epochs=1", f"output_dir={into}", *rest]) == 0
+        assert main(["train", *TINY, *SMALLEST, "trainer.max_epochs=1", f"output_dir={into}", *rest]) == 0
     a, b = (next(Path(into).rglob("run.json")).parent for into in "ab")
     found = sections(a, b)
     assert {row.name: bool(row.note) for row in found["settings"].rows} == {

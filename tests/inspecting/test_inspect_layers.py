@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, answer_of, runs_below
+from conftest import SMALLEST, TINY, answer_of, runs_below
 from matplotlib.colors import to_rgb
 
 from headstart.analysis.layer_probes import StageProbe
@@ -17,7 +17,7 @@ from headstart.analysis.layer_report import TEST, VALIDATION, draw_layers, layer
 from headstart.cli import main
 from headstart.features import keeping
 
-SMALL = [*TINY, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
+SMALL = [*TINY, *SMALLEST, "strategy.l2=[10,1,0.1,0.01]", "output_dir=out"]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
 
@@ -55,13 +55,13 @@ def test_a_second_call_finds_the_features_of_the_first(computed: list[int], caps
     assert computed == [12 * 6, 12 * 4, 12 * 4], "each image once, for all stages together"
     output = capsys.readouterr().out
     described = "12 classes (brick, cat, coffee, ...), 72 training, 48 validation and 48 test images"
-    assert f"efficientnet_lite0 on textures: {described}" in output
+    assert f"test_efficientnet on textures: {described}" in output
     assert "random weights" in output
 
     computed.clear()
     second = layers("strategy.loss=hinge")
     assert computed == [], "another loss needs no other features"
-    assert second.name == f"{first.name}-2" == "textures-efficientnet_lite0-layers-2"
+    assert second.name == f"{first.name}-2" == "textures-test_efficientnet-layers-2"
     assert read(first) != read(second)
 
     for folder in (first, second):
@@ -77,7 +77,7 @@ def test_a_second_call_finds_the_features_of_the_first(computed: list[int], caps
     assert list(rows) == [*STAGES, "all joined"]
     widths = [row["features"] for row in rows.values()]
     assert widths[-1] == sum(widths[:-1])
-    assert widths[-2] == 1280
+    assert widths[-2] == 256
     best = max(STAGES, key=lambda stage: (rows[stage]["validation/accuracy"], -rows[stage]["validation/loss"]))
     validation, test = (100 * rows[best][f"{split}/accuracy"] for split in ("validation", "test"))
     assert f"\n{best} transfers best: validation {validation:.1f} %, test {test:.1f} %\n" in output

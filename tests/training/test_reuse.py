@@ -35,7 +35,6 @@ def trained(*settings: str, into: str = "features.dir=kept") -> tuple[dict[str, 
         ("mobilenet_v3_small", "head_only", "auto"),
         ("resnet18", "head_only", "onnxruntime"),
         ("efficientnet_lite0", "finetune_upper", "auto"),
-        ("resnet18", "finetune_upper", "auto"),
     ],
 )
 def test_stored_features_change_nothing(backbone: str, strategy: str, engine: str, two_threads: None) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import TINY, runs_below
+from conftest import SMALLEST, TINY, runs_below
 from sklearn.metrics import accuracy_score, log_loss
 
 from headstart.backbones import efficientnet_lite
@@ -108,7 +108,7 @@ def test_the_epoch_is_the_best_on_validation(finished: Path) -> None:
 @pytest.mark.parametrize("strategy", ["finetune_all", "linear_probe"])
 def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(strategy: str) -> None:
     extra = ["augmentation=[crop_resize,augmix,mixup]", "dataset.num_workers=1"] if strategy == "finetune_all" else []
-    extra = [*extra, f"strategy={strategy}", "dataset.labels_per_class=4"]
+    extra = [*SMALLEST, *extra, f"strategy={strategy}", "dataset.labels_per_class=4"]
     paths = [train(*extra, f"seed={seed}", into=str(number)) for number, seed in enumerate((0, 0, 1))]
     one, same, other = (json.loads((path / "run.json").read_text()) for path in paths)
     assert one["metrics"] == same["metrics"]
@@ -139,18 +139,19 @@ def test_test_images_are_read_once_and_last(source: type, stored: str, monkeypat
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         plain = getattr(source, name)
         monkeypatch.setattr(source, name, lambda self, *args, n=name, f=plain: (seen.append(n), f(self, *args))[1])
-    train("strategy=head_only", f"features.enabled={stored}")
+    train(*SMALLEST, "strategy=head_only", f"features.enabled={stored}")
     assert seen.count("test_dataloader") == 1
     assert seen[-1] == "test_dataloader"
 
 
 def test_strategies_are_compared_in_pairs() -> None:
-    assert main(["train", *TINY, "-m", "output_dir=o", "strategy=scratch,head_only", "dataset.labels_per_class=3"]) == 0
+    few = [*TINY, *SMALLEST, "dataset.labels_per_class=3"]
+    assert main(["train", *few, "-m", "output_dir=o", "strategy=scratch,head_only"]) == 0
     one, other = runs_below(Path("o"))
     assert one["provenance"]["dataset_fingerprint"] == other["provenance"]["dataset_fingerprint"]
     ids = [pd.read_csv(path)["id"].tolist() for path in sorted(Path("o").rglob("predictions.csv"))]
     assert ids[0] == ids[1]
-    assert main(["train", *TINY, "output_dir=p", "seed=1", "dataset.labels_per_class=3"]) == 0
+    assert main(["train", *few, "output_dir=p", "seed=1"]) == 0
     # another seed takes other training images, but the same validation and test images
     assert runs_below(Path("p"))[0]["provenance"]["dataset_fingerprint"] != one["provenance"]["dataset_fingerprint"]
     assert pd.read_csv(next(Path("p").rglob("predictions.csv")))["id"].tolist() == ids[0]
