@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from headstart.analysis.audit.audit import AuditResult, audit_images
 from headstart.analysis.audit.duplicates import duplicate_pairs
 from headstart.analysis.audit.pooled import pooled_images
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import probe_settings
 from headstart.seeds import generator
 from headstart.solvers.label_quality import Labels, Shares
 from headstart.training.prepare import prepare, run_settings, settle_process

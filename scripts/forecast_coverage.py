@@ -17,10 +17,10 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from headstart.advice.advising import MORE, few_warnings
-from headstart.advice.candidates import SOLVERS
+from headstart.advice.candidates import SOLVERS, fit_best
 from headstart.advice.forecasting import forecast_accuracy
 from headstart.advice.reading import StageReader, read_data_set
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import probe_settings
 from headstart.solvers.features import Features
 from headstart.splits.splits import few_per_class
 from headstart.tables import table_text
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
                 if forecast is None:
                     parser.error(f"--labels {labels}: too few for a forecast")
                 for factor in MORE:
-                    outputs = solve(taken(factor * labels, draw), validation, task)(validation.values)
+                    outputs = fit_best(solve, taken(factor * labels, draw), validation, task)(validation.values)
                     error = float((outputs.argmax(dim=1) != validation.targets).double().mean())
                     one = forecast.at(factor * labels)
                     found[factor].append((one.low <= error <= one.high, one.error - error, one.high - one.low))

@@ -44,6 +44,7 @@ ROOMS = [
     "analysis",
     "advice",
     "commands",
+    "inspecting",
     "api",
 ]
 LARGEST_CLASS = 300  # lines

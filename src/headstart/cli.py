@@ -46,7 +46,7 @@ COMMANDS = {
     "explain": "headstart.commands.explain:explain",
     "reproduce": "headstart.commands.reproduce:reproduce",
     "diff": "headstart.commands.diff:diff",
-    "inspect": "headstart.commands.inspect:inspect",
+    "inspect": "headstart.inspecting.network:inspect",
     "audit": "headstart.commands.audit:audit",
     "similarity": "headstart.commands.similarity:similarity",
     "advise": "headstart.commands.advise:advise",
@@ -55,8 +55,8 @@ COMMANDS = {
 }
 # The other commands that begin with inspect.
 INSPECT = {
-    "layers": "headstart.commands.inspect_layers:inspect_layers",
-    "augmentation": "headstart.commands.inspect_augmentation:inspect_augmentation",
+    "layers": "headstart.inspecting.layers:inspect_layers",
+    "augmentation": "headstart.inspecting.augmentation:inspect_augmentation",
 }
 
 

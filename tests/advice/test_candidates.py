@@ -1,6 +1,6 @@
 """Test on which images candidates are compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.advice import candidates
-from headstart.advice.candidates import folds_for
+from headstart.advice.candidates import SolvedCandidate, advised, folds_for, in_order, scored_elsewhere
+from headstart.analysis.layer_report import JOINED
 from headstart.solvers.features import Features
 from headstart.tasks import Classification
 
@@ -30,6 +31,7 @@ class Labelled(SimpleNamespace):
         ([116, 115], [29, 29], True, 5),  # 4.98 times the validation images
         ([10, 10], [40, 40], True, 1),  # few labels: folds of all would train on 80 images instead of 20
         ([40, 40], [40, 40], True, 2),
+        ([500, 500], [500, 500], True, 2),  # as with labels_per_class=500
     ],
 )
 def test_a_small_drawn_split_is_replaced_by_folds(
@@ -47,7 +49,7 @@ def test_every_image_is_held_out_once(parts: int, expected: int) -> None:
     targets = torch.arange(50) % 2
     asked: list[float] = []
 
-    def solve(known: Features, held_out: Features, task: Classification) -> Callable[[Tensor], Tensor]:
+    def solve(known: Features, held_out: Features, task: Classification) -> Iterator[Callable[[Tensor], Tensor]]:
         assert set(known.values.flatten().tolist()) | set(held_out.values.flatten().tolist()) == set(range(50))
 
         def answer(of: Tensor) -> Tensor:
@@ -57,10 +59,57 @@ def test_every_image_is_held_out_once(parts: int, expected: int) -> None:
                 torch.where(seen, targets[of.flatten().long()], 1 - targets[of.flatten().long()]), 2
             ).double()
 
-        return answer
+        yield answer
 
     train, validation = Features(values[:40], targets[:40]), Features(values[40:], targets[40:])
     correct, loss = candidates._tried(solve, train, validation, Classification(2), parts)
-    assert correct.tolist() == [False] * expected
+    assert correct.tolist() == [0.0] * expected
     assert sorted(asked) == list(range(50 - expected, 50))
     assert loss == pytest.approx(np.log(1 + np.e))  # logits 0 and 1, the wrong way
+
+
+def test_the_strength_of_one_fold_is_scored_on_the_others() -> None:
+    right = [[[1, 1], [0, 1]], [[0, 0, 1], [1, 1, 0]], [[0], [0]]]  # by fold and strength
+    loss = [[[9, 9], [1, 1]], [[1, 2, 3], [4, 5, 6]], [[7], [6]]]
+    folds = [(np.array(fold) == 1, np.array(losses, float)) for fold, losses in zip(right, loss, strict=True)]
+    correct, mean = scored_elsewhere(folds)  # chosen: the first; the second; the second, with the lower loss
+    assert correct.tolist() == [0, 1, 0.5, 0.5, 0.5, 0]
+    assert mean == pytest.approx((1 + 1 + (1 + 4 + 2 + 5 + 3 + 6) / 2 + (7 + 6) / 2) / 6)
+    fewer = [folds[0], tuple(part[:1] for part in folds[1]), folds[2]]
+    assert scored_elsewhere(fewer)[0].tolist() == [0.5, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+def test_many_useless_strengths_look_no_better_than_one(parts: int) -> None:
+    """The best of 20 guesses is far above one half on the images that choose it."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(300) % 2
+
+    def solve(known: Features, held_out: Features, task: Classification) -> Iterator[Callable[[Tensor], Tensor]]:
+        for _ in range(20):
+            yield lambda values: torch.rand(len(values), 2, generator=generator)
+
+    train, validation = Features(torch.zeros(240, 1), targets[:240]), Features(torch.zeros(60, 1), targets[240:])
+    scores = [candidates._tried(solve, train, validation, Classification(2), parts)[0].mean() for _ in range(100)]
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
+
+
+def candidate(stage: str, *wrong: int, backbone: str = "resnet", strategy: str = "ridge") -> SolvedCandidate:
+    """Return a candidate that is right on all of 100 images but those between two numbers."""
+    correct = ~np.isin(np.arange(100), np.arange(*wrong))
+    return SolvedCandidate(backbone, stage, [], strategy, correct.astype(float), 0.0, 0.0, lambda: torch.clone)
+
+
+@pytest.mark.parametrize(
+    ("joined", "expected"),
+    [
+        (candidate(JOINED, 5, 15), JOINED),
+        (candidate(JOINED, 5, 16), JOINED),  # a lead of 0.01 with a standard error of 0.033
+        (candidate(JOINED, 0, 15), "stage3"),  # 0.05 with 0.022
+        (candidate(JOINED, 5, 16, backbone="vit"), "stage3"),
+        (candidate(JOINED, 5, 16, strategy="knn"), "stage3"),
+    ],
+)
+def test_joined_stages_replace_a_stage_that_is_hardly_better(joined: SolvedCandidate, expected: str) -> None:
+    chosen = advised(in_order([candidate("stage3", 0, 10), joined, candidate("stage4", 20, 40)]))
+    assert chosen.stage == expected

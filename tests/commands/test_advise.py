@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALLEST, TINY, answer_of, runs_below
+from omegaconf import OmegaConf
 
+from headstart.advice.candidates import try_stages
+from headstart.advice.reading import StageReader, read_data_set
+from headstart.analysis.layer_report import JOINED
 from headstart.cli import main
+from headstart.commands.measuring import probe_settings
+from headstart.training import compose
+from headstart.training.prepare import run_settings
 
 SETTINGS = [
     *(setting for setting in TINY if "counts" not in setting),
@@ -27,13 +34,23 @@ def test_a_candidate_is_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["strategy"] for row in rows} == {"linear_probe", "ridge", "knn", "nearest_centroid"}
     accuracies = [float(row["accuracy"]) for row in rows]
     assert accuracies == sorted(accuracies, reverse=True)
-    last = rows[-1]["stage"]
-    chosen = {row["strategy"]: row for row in rows if row["stage"] == last}
-    for strategy, row in chosen.items():
-        assert main(["train", *SETTINGS, f"strategy={strategy}", f"head.stages=[{last}]", "logger=csv"]) == 0
-        (run,) = [run for run in runs_below(Path("out")) if run["strategy"] == strategy]
-        assert float(row["accuracy"]) == pytest.approx(run["metrics"]["validation/accuracy"]), strategy
-        assert float(row["low"]) < float(row["accuracy"]) < float(row["high"])
+    assert all(float(row["low"]) < float(row["accuracy"]) < float(row["high"]) for row in rows)
+    config = OmegaConf.create(run_settings(probe_settings(SETTINGS, "advise")[0]))
+    network = compose.make_backbone(config)
+    target = read_data_set(config, network)
+    reader = StageReader(config, network, target.signature)
+    test = reader.by_stage("test", target.test, joined=True)
+    tried = try_stages(reader, target, "smallest")
+    assert len(tried.candidates) == len(rows)
+    last = [one for one in tried.candidates if not one.read]
+    assert len(last) == 4
+    for one in [*last, *(one for one in tried.candidates if one.stage == JOINED and one.strategy in ("ridge", "knn"))]:
+        own = f"{one.strategy}-{len(one.read)}"
+        assert main(["train", *SETTINGS, *one.settings[1:], f"output_dir={own}", "logger=csv"]) == 0
+        (run,) = runs_below(Path(own))
+        for split, features in (("validation", tried.features[one.stage][1]), ("test", test[one.stage])):
+            right = one.fit()(features.values).argmax(dim=1) == features.targets
+            assert float(right.double().mean()) == pytest.approx(run["metrics"][f"{split}/accuracy"]), one
 
     content = json.loads(Path("advice/advice.json").read_text())
     assert content["accuracy"]["expected"] <= accuracies[0] + 0.02

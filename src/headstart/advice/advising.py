@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.advice.candidates import SOLVERS, SolvedCandidate, SolvedStages, folds_for, in_order, try_stages
+from headstart.advice.candidates import SOLVERS, SolvedCandidate, SolvedStages, advised, folds_for, in_order, try_stages
 from headstart.advice.forecasting import ENOUGH, AccuracyForecast, forecast_accuracy
 from headstart.advice.reading import ImagesToMeasure, StageReader, read_data_set
 from headstart.advice.similarity_tables import number_cell, without_nan
@@ -20,7 +20,7 @@ from headstart.files import write_atomically
 from headstart.report_table import Cell, Column, ReportTable, count_cell, share_cell
 from headstart.reports.renderers.csv import csv_table
 from headstart.reports.renderers.text import text_table
-from headstart.statistics.accuracy import accuracy_interval
+from headstart.statistics.accuracy import score_interval
 from headstart.statistics.best_of import LEAST, best_of
 from headstart.statistics.intervals import Interval
 from headstart.training import compose
@@ -33,17 +33,18 @@ MORE = (2, 4)  # times the labels
 
 @dataclass(frozen=True)
 class Advice:
-    """The candidates, best first, and a forecast for the first one."""
+    """The candidates, best first, the one to use, and a forecast for it."""
 
     target: str
     images: int
-    validation_images: int
-    """Images that scored the candidates."""
+    held_out_images: int
+    """Images that scored the candidates: those of validation, or all that folds held out."""
     folds: int
     """Folds of training and validation images together, or 1: the validation split."""
     candidates: Sequence[SolvedCandidate]
-    best: Interval
-    """Of the best candidate, corrected for the choice; accuracies are fractions of 1."""
+    chosen: SolvedCandidate
+    expected: Interval
+    """Of the chosen candidate, corrected for the choice; accuracies are fractions of 1."""
     labels: int
     """Training images of the smallest class."""
     forecast: AccuracyForecast | None
@@ -59,15 +60,19 @@ class Advice:
 
     def values(self) -> dict:
         """Return the advice as values for JSON."""
-        first = self.candidates[0]
         return {
             "target": self.target,
             "images": self.images,
-            "validation_images": self.validation_images,
+            "held_out_images": self.held_out_images,
             "folds": self.folds,
-            "settings": list(first.settings),
-            "accuracy": {"expected": self.best.mean, "low": self.best.low, "high": self.best.high, "level": LEVEL},
-            "seconds": first.seconds,
+            "settings": list(self.chosen.settings),
+            "accuracy": {
+                "expected": self.expected.mean,
+                "low": self.expected.low,
+                "high": self.expected.high,
+                "level": LEVEL,
+            },
+            "seconds": self.chosen.seconds,
             "labels_per_class": self.labels,
             "forecast": None
             if self.forecast is None
@@ -101,15 +106,21 @@ def run_advice(configs: Sequence[tuple[str, DictConfig]], given: Sequence[str]) 
         assert target is not None
         assert target.validation is not None
         candidates = in_order([one for stages in solved.values() for one in stages.candidates])
-        first = candidates[0]
-        stages = solved[first.backbone]
-        forecast = forecast_accuracy(SOLVERS[first.strategy], *stages.features[first.stage], stages.task)
-    labels = int(stages.features[first.stage][0].targets.bincount(minlength=stages.task.num_classes).min())
-    best = best_of([one.correct for one in candidates], LEVEL)
-    scored, folds = len(first.correct), folds_for(target)
-    advice = Advice(target.name, len(target.train), scored, folds, candidates, best, labels, forecast)
+        chosen = advised(candidates)
+        stages = solved[chosen.backbone]
+        forecast = forecast_accuracy(SOLVERS[chosen.strategy], *stages.features[chosen.stage], stages.task)
+    labels = int(stages.features[chosen.stage][0].targets.bincount(minlength=stages.task.num_classes).min())
+    scored, folds = len(chosen.correct), folds_for(target)
+    expected = expected_accuracy(candidates, chosen)
+    advice = Advice(target.name, len(target.train), scored, folds, candidates, chosen, expected, labels, forecast)
     print("\n" + "\n\n".join(paragraphs(advice, given)), flush=True)
     return advice
+
+
+def expected_accuracy(candidates: Sequence[SolvedCandidate], chosen: SolvedCandidate) -> Interval:
+    """Return the accuracy of the best candidate, corrected for the choice, less its lead over the chosen one."""
+    best, lead = best_of([one.correct for one in candidates], LEVEL), candidates[0].accuracy - chosen.accuracy
+    return Interval(best.mean - lead, max(0.0, best.low - lead), best.high - lead, LEVEL)
 
 
 @contextmanager
@@ -126,15 +137,20 @@ def few_warnings() -> Iterator[None]:
 
 def paragraphs(advice: Advice, given: Sequence[str]) -> Iterator[str]:
     """Yield the advice in words and tables."""
-    first, best = advice.candidates[0], advice.best
+    chosen, best, expected = advice.chosen, advice.candidates[0], advice.expected
     settings = [one for one in given if not one.startswith("backbone=")]
-    yield f"headstart train {shlex.join([*settings, *first.settings])}"
+    yield f"headstart train {shlex.join([*settings, *chosen.settings])}"
     yield (
-        f"Expect an accuracy of {100 * best.mean:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f},"
-        f" {100 * LEVEL:.0f} % interval), after {first.seconds:.0f} s for features and fit.\n"
-        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.validation_images} images,"
+        f"Expect an accuracy of {100 * expected.mean:.1f} % ({100 * expected.low:.1f} to {100 * expected.high:.1f},"
+        f" {100 * LEVEL:.0f} % interval), after {chosen.seconds:.0f} s for features and fit.\n"
+        f"It is corrected for choosing the best of {len(advice.candidates)} on {advice.held_out_images} images,"
         f" {'those of validation' if advice.folds == 1 else f'held out in {advice.folds} folds'}."
     )
+    if chosen is not best:
+        yield (
+            f"{best.stage} alone is {100 * (best.accuracy - chosen.accuracy):.1f} points better: within one standard"
+            " error, so all stages are joined."
+        )
     yield text_table(candidates_table(advice).first(SHOWN))
     if advice.forecast is None:
         yield (f"A forecast needs {ENOUGH} labels in each class or more, and the smallest class has {advice.labels}.")
@@ -170,7 +186,7 @@ def candidates_table(advice: Advice) -> ReportTable:
     ]
     rows = []
     for one in advice.candidates:
-        interval = accuracy_interval([one.correct], LEVEL)
+        interval = score_interval(one.accuracy, 0.0, 1, len(one.correct), level=LEVEL)
         shares = [share_cell(share) for share in (one.accuracy, interval.low, interval.high)]
         rows.append([Cell(one.backbone), Cell(one.stage), Cell(one.strategy), *shares, number_cell(one.seconds, 1)])
     return ReportTable("candidates", "Candidates", "", columns, rows)

@@ -1,27 +1,32 @@
-"""Try every strategy that solves its head, at every stage of a backbone, on cached features.
+"""Try every strategy that solves its head at every stage of a backbone, and at all joined, on cached features.
 
-Few validation images cannot tell many candidates apart. So a small validation split that was drawn from the training
-images is replaced by folds of both together: every image is held out once.
+Few validation images cannot tell many candidates apart. So a validation split that was drawn from few training images
+is replaced by folds of both together: every image is held out once.
+
+A strategy chooses its strength on held-out images and then looks too good on them, and the more strengths it has, the
+more so. Candidates are compared without this advantage: the strength that is best on one fold is scored on the others.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from headstart.advice.reading import ImagesToMeasure, StageReader
+from headstart.analysis.layer_report import JOINED
 from headstart.progress import within
+from headstart.seeds import generator
 from headstart.solvers.centroids import nearest_mean
 from headstart.solvers.features import Features, in_double, joined
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Probe, rank, scored
-from headstart.solvers.probe_fit import fit_probe
-from headstart.solvers.ridge import fit_ridge
+from headstart.solvers.probe_fit import probe_path
+from headstart.solvers.ridge import ridge_path
 from headstart.splits.splits import fold_of
 from headstart.strategies.knn import NEIGHBOURS
 from headstart.tasks import Classification
@@ -29,11 +34,14 @@ from headstart.tasks import Classification
 TEMPERATURE = 0.07  # as in strategy=knn
 FOLDS = 5
 ROUNDING = 0.05  # of folds: the share of validation images is rounded in each class
-ENOUGH_IMAGES = 1000  # of validation; the standard error of an accuracy is at most 1.6 points
+ENOUGH_IMAGES = 5000  # of training and validation: fits on folds of more take long, and a fifth of them tells enough
 Answer = Callable[[Tensor], Tensor]
 """A function of features (N, D) that returns outputs (N, classes)."""
-Solve = Callable[[Features, Features, Classification], Answer]
-"""A function of training features, and of validation features that choose its strength."""
+Solve = Callable[[Features, Features, Classification], Iterator[Answer]]
+"""A function of training and validation features that yields the answer of each strength.
+
+The strongest comes first; the numbers of neighbours count as strengths.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,11 @@ class SolvedCandidate:
 
     backbone: str
     stage: str
-    is_last: bool
-    """Whether it is the last stage of the backbone, as in a run without head.stages."""
+    read: Sequence[str]
+    """The stages for head.stages; empty for the last stage, which a run reads by default."""
     strategy: str
-    correct: NDArray[np.bool_] = field(repr=False)
-    """Whether each of these images is right, (N,)."""
+    correct: NDArray[np.float64] = field(repr=False)
+    """For each of these images the share of the chosen strengths that are right, (N,)."""
     loss: float
     """Mean cross-entropy of the images, in nats."""
     seconds: float
@@ -62,42 +70,52 @@ class SolvedCandidate:
     @property
     def settings(self) -> list[str]:
         """Return the settings of a run."""
-        stage = [] if self.is_last else [f"head.stages=[{self.stage}]"]
+        stage = [f"head.stages=[{','.join(self.read)}]"] if self.read else []
         return [f"backbone={self.backbone}", f"strategy={self.strategy}", *stage]
 
 
-def _linear(fit: Callable[[Features, Features, Classification], Probe]) -> Solve:
-    def solve(train: Features, validation: Features, task: Classification) -> Answer:
-        probe = fit(train, validation, task)
-        return lambda values: values.double() @ probe.weight.T + probe.bias
+def _linear(path: Callable[[Features, Features, Classification], Iterator[Probe]]) -> Solve:
+    def solve(train: Features, validation: Features, task: Classification) -> Iterator[Answer]:
+        for probe in path(train, validation, task):
+            yield partial(_outputs, probe.weight, probe.bias)
 
     return solve
 
 
-def _votes(train: Features, validation: Features, task: Classification) -> Answer:
-    """Choose the number of neighbours that is best on validation."""
+def _outputs(weight: Tensor, bias: Tensor, values: Tensor) -> Tensor:
+    return values.double() @ weight.T + bias
+
+
+def _votes(train: Features, validation: Features, task: Classification) -> Iterator[Answer]:
+    """Yield the votes of each number of neighbours."""
     counts = [count for count in NEIGHBOURS if count < len(train.targets)] or [1]
     memory = NearestNeighbours(train.values, train.targets, task.width, counts[-1], TEMPERATURE)
-    found = memory.nearest(validation.values, counts[-1])
+    nearest = lru_cache(1)(partial(memory.nearest, count=counts[-1]))
 
-    def rank_of(count: int) -> Any:
-        return rank(scored(task, validation=(memory.votes(*found, count), validation.targets)), task)
+    def answer(count: int, values: Tensor) -> Tensor:
+        return memory.votes(*nearest(values), count)
 
-    best = max(counts, key=rank_of)
-    return lambda values: memory.votes(*memory.nearest(values, best), best)
+    yield from (partial(answer, count) for count in counts)
 
 
-def _centroids(train: Features, validation: Features, task: Classification) -> Answer:
-    weight, bias = nearest_mean(in_double(train).values, train.targets, task.width)
-    return lambda values: values.double() @ weight.T + bias
+def _centroids(train: Features, validation: Features, task: Classification) -> Iterator[Answer]:
+    yield partial(_outputs, *nearest_mean(in_double(train).values, train.targets, task.width))
 
 
 SOLVERS: Mapping[str, Solve] = {
-    "linear_probe": _linear(fit_probe),
-    "ridge": _linear(fit_ridge),
+    "linear_probe": _linear(probe_path),
+    "ridge": _linear(ridge_path),
     "knn": _votes,
     "nearest_centroid": _centroids,
 }
+
+
+def fit_best(solve: Solve, train: Features, validation: Features, task: Classification) -> Answer:
+    """Return the answer of the strength that is best on validation, as in a run."""
+    return max(
+        solve(train, validation, task),
+        key=lambda answer: rank(scored(task, validation=(answer(validation.values), validation.targets)), task),
+    )
 
 
 @dataclass(frozen=True)
@@ -111,9 +129,13 @@ class SolvedStages:
 
 
 def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> SolvedStages:
-    """Solve each strategy at each stage. The target has labels; ``name`` is that of the backbone's config."""
+    """Solve each strategy at each stage and at all joined, which come last.
+
+    The target has labels; ``name`` is that of the backbone's config.
+    """
     task = Classification(len(target.class_names))
-    stages = reader.labelled_stages(target)
+    names = list(reader.columns())
+    stages = reader.labelled_stages(target, joined=True)
     images = sum(len(split.targets) for split in next(iter(stages.values())))
     parts = folds_for(target)
     candidates = []
@@ -123,9 +145,9 @@ def try_stages(reader: StageReader, target: ImagesToMeasure, name: str) -> Solve
             with within(f"{name}, {stage}"):
                 correct, loss = _tried(solve, train, validation, task, parts)
             seconds = reader.seconds_an_image * images + (time.perf_counter() - begun) / parts
-            fit = partial(solve, train, validation, task)
-            is_last = stage == list(stages)[-1]
-            candidates.append(SolvedCandidate(name, stage, is_last, strategy, correct, loss, seconds, fit))
+            fit = partial(fit_best, solve, train, validation, task)
+            read = names if stage not in names else [stage] if stage != names[-1] else []
+            candidates.append(SolvedCandidate(name, stage, read, strategy, correct, loss, seconds, fit))
     return SolvedStages(candidates, stages, task)
 
 
@@ -135,33 +157,77 @@ def folds_for(target: ImagesToMeasure) -> int:
     A fit on folds must not see more images than a run trains on, or it would be better than the run.
     """
     assert target.validation is not None
-    if not target.validation_is_drawn or len(target.validation) >= ENOUGH_IMAGES:
-        return 1
     labels = np.concatenate([np.asarray(split.targets) for split in (target.train, target.validation)])
+    if not target.validation_is_drawn or len(labels) >= ENOUGH_IMAGES:
+        return 1
     most = int(len(labels) / len(target.validation) + ROUNDING)
     return min(FOLDS, most, int(np.bincount(labels).min()))
 
 
 def _tried(
     solve: Solve, train: Features, validation: Features, task: Classification, parts: int
-) -> tuple[NDArray[np.bool_], float]:
-    """Return which images are right when ``solve`` has not seen them, and their mean loss."""
-    splits = [(train, validation)]
-    if parts > 1:
-        pooled, names = joined(train, validation), [str(number) for number in range(task.num_classes)]
-        places = [fold_of(pooled.targets.numpy(), parts, fold, 0, names) for fold in range(parts)]
-        splits = [
-            (Features(pooled.values[stay], pooled.targets[stay]), Features(pooled.values[off], pooled.targets[off]))
-            for stay, off in places
-        ]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the results of ``scored_elsewhere``; one part means validation, whose halves then serve as folds.
+
+    No image is scored by a fit that has seen it, or with a strength because it was best on that image.
+    """
+    if parts == 1:
+        found = _outcomes(solve(train, validation, task), validation)
+        halves = np.array_split(generator("advice halves", 0).permutation(len(validation.targets)), 2)
+        return scored_elsewhere([(found[0][:, half], found[1][:, half]) for half in halves])
+    pooled, names = joined(train, validation), [str(number) for number in range(task.num_classes)]
+    outcomes = []
+    for fold in range(parts):
+        stay, off = fold_of(pooled.targets.numpy(), parts, fold, 0, names)
+        held_out = Features(pooled.values[off], pooled.targets[off])
+        answers = solve(Features(pooled.values[stay], pooled.targets[stay]), held_out, task)
+        outcomes.append(_outcomes(answers, held_out))
+    return scored_elsewhere(outcomes)
+
+
+Outcomes = tuple[NDArray[np.bool_], NDArray[np.float64]]
+"""Whether each image of a fold is right, and its loss, both by strength, (S, N)."""
+
+
+def _outcomes(answers: Iterator[Answer], held_out: Features) -> Outcomes:
+    right, losses = [], []
+    for answer in answers:
+        outputs = answer(held_out.values).double()
+        right.append((outputs.argmax(dim=1) == held_out.targets).numpy())
+        losses.append(F.cross_entropy(outputs, held_out.targets, reduction="none").numpy())
+    return np.array(right), np.array(losses)
+
+
+def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], float]:
+    """Return the share of right answers for each image, (N,), fold by fold, and the mean loss.
+
+    On each fold one strength is best, by accuracy, then loss. The strengths of the other folds answer for an image.
+    """
+    chosen = [max(range(len(right)), key=lambda one: (right[one].mean(), -loss[one].mean())) for right, loss in folds]
     correct, losses = [], []
-    for known, held_out in splits:
-        outputs = solve(known, held_out, task)(held_out.values)
-        correct.append((outputs.argmax(dim=1) == held_out.targets).numpy())
-        losses.append(task.score(outputs, held_out.targets)["loss"])
-    return np.concatenate(correct), float(np.average(losses, weights=[len(part) for part in correct]))
+    for fold, (right, loss) in enumerate(folds):
+        # A fit on fewer images may have tried fewer numbers of neighbours.
+        others = [min(one, len(right) - 1) for one in chosen[:fold] + chosen[fold + 1 :]]
+        correct.append(right[others].mean(axis=0))
+        losses.append(loss[others].mean(axis=0))
+    return np.concatenate(correct), float(np.concatenate(losses).mean())
 
 
 def in_order(candidates: list[SolvedCandidate]) -> list[SolvedCandidate]:
     """Return the candidates, best first: by accuracy, then loss."""
     return sorted(candidates, key=lambda one: (-one.accuracy, one.loss))
+
+
+def advised(candidates: Sequence[SolvedCandidate]) -> SolvedCandidate:
+    """Return the candidate to use, from those of ``in_order``: the best one, or all its stages joined.
+
+    The joined stages of the same backbone, with the same strategy, replace a stage that is better by no more than one
+    standard error of the difference. They hold the features of that stage, so images unlike those of validation depend
+    less on a stage that was best by chance.
+    """
+    best = candidates[0]
+    for one in candidates:
+        if (one.backbone, one.stage, one.strategy) == (best.backbone, JOINED, best.strategy):
+            lead = best.correct - one.correct
+            return one if lead.mean() <= lead.std() / len(lead) ** 0.5 else best
+    return best

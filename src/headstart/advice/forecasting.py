@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.advice.candidates import Solve
+from headstart.advice.candidates import Solve, fit_best
 from headstart.progress import counted
 from headstart.solvers.features import Features
 from headstart.solvers.learning_curve import Forecast, LearningCurve, fit_learning_curve
@@ -59,7 +59,7 @@ def forecast_accuracy(
             errors[seed, place] = errors[0, place]
             continue
         chosen = few_per_class(targets, sizes[place], seed, names)
-        answer = solve(Features(train.values[chosen], train.targets[chosen]), validation, task)
+        answer = fit_best(solve, Features(train.values[chosen], train.targets[chosen]), validation, task)
         outputs = answer(validation.values)
         errors[seed, place] = float((outputs.argmax(dim=1) != validation.targets).double().mean())
     curve = fit_learning_curve(sizes, errors, len(validation.targets), float(counts.mean()))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from headstart.analysis.layer_probes import stage_widths
+from headstart.analysis.layer_report import JOINED
 from headstart.backbones import Backbone, read_from
 from headstart.data import ImageData, ImageFolder, ImageSplit
 from headstart.data.decoded_splits import decode_or_hash
@@ -141,17 +142,23 @@ class StageReader:
         values: Any = rows.take(np.arange(len(split))).float().cpu().numpy()
         return np.asarray(values)
 
-    def labelled_stages(self, target: ImagesToMeasure) -> dict[str, tuple[Features, Features]]:
-        """Return the features of training and validation images by stage, lowest first. The target has labels."""
+    def labelled_stages(self, target: ImagesToMeasure, joined: bool = False) -> dict[str, tuple[Features, Features]]:
+        """Return the features of training and validation images as ``by_stage`` does. The target has labels."""
         assert target.validation is not None
-        train = self.by_stage(target.name, target.train)
-        validation = self.by_stage(f"{target.name}, validation", target.validation)
+        train = self.by_stage(target.name, target.train, joined)
+        validation = self.by_stage(f"{target.name}, validation", target.validation, joined)
         return {stage: (train[stage], validation[stage]) for stage in train}
 
-    def by_stage(self, what: str, split: ImageSplit) -> dict[str, Features]:
-        """Return the features of a split with labels by stage, lowest first."""
+    def by_stage(self, what: str, split: ImageSplit, joined: bool = False) -> dict[str, Features]:
+        """Return the features of a split with labels by stage, lowest first.
+
+        With ``joined``, ``JOINED`` has the features of all stages side by side, if there are several.
+        """
         values, targets = self.features(what, split), torch.from_numpy(np.asarray(split.targets))
+        columns = self.columns()
+        if joined and len(columns) > 1:
+            columns[JOINED] = slice(0, values.shape[1])
         return {
             stage: Features(torch.from_numpy(np.ascontiguousarray(values[:, place])), targets)
-            for stage, place in self.columns().items()
+            for stage, place in columns.items()
         }

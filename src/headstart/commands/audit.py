@@ -1,18 +1,14 @@
 """headstart audit: find likely wrong labels, duplicates and outliers in a data set."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from headstart.commands.explain import Parser
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import ResultFolder, probe_settings, settings_and_out
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
-from headstart.files import check_writable, write_atomically
+from headstart.files import write_atomically
 from headstart.records.names import SETTINGS_FILE
-from headstart.settings.identity import make_run_directory, readable_name
 from headstart.settings.sources import short_name
 
 FILES = (SETTINGS_FILE, "audit.csv", "audit.html", "images.csv")
@@ -43,15 +39,11 @@ def audit(arguments: Sequence[str]) -> int:
 
 
 def _audit_and_print(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="headstart audit", add_help=False, allow_abbrev=False)
-    parser.add_argument("settings", nargs="*")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_intermixed_args(list(arguments))
-    if (task := _given_task(options.settings)) not in ("classification", None):
+    given, out = settings_and_out(arguments, "audit")
+    if (task := _given_task(given)) not in ("classification", None):
         raise ConfigError(f"task={task}: an audit needs one label an image; use task=classification.")
-    config, choices = probe_settings(options.settings, "audit")
-    output = Path(options.out or str(config.output_dir))
-    check_writable(output, f"choose another {'--out' if options.out else 'output_dir'}", FILES if options.out else ())
+    config, choices = probe_settings(given, "audit")
+    results = ResultFolder(config, out, FILES)
     from headstart.analysis.audit.audit import audit_images
     from headstart.analysis.audit.duplicates import duplicate_pairs
     from headstart.analysis.audit.files import audit_csv, images_csv, pictures_folder, suggestions, summary_lines
@@ -64,7 +56,7 @@ def _audit_and_print(arguments: Sequence[str]) -> None:
     settle_process()
     config = OmegaConf.create(run_settings(config))
     with show_log():
-        parts = prepare(config, output)
+        parts = prepare(config, results.path)
         if parts.strategy.task.kind != "classification":
             raise ConfigError(f"An audit needs one label an image, and task={parts.data.task} has none.")
         describe_parts(parts)
@@ -74,10 +66,7 @@ def _audit_and_print(arguments: Sequence[str]) -> None:
     print("\n" + "\n".join(lines), flush=True)
     backbone = str(config.backbone.get("name") or choices["backbone"])
     dataset = str(parts.data.name)
-    folder = options.out or make_run_directory(
-        output / time.strftime("%Y-%m-%d"), readable_name(dataset, short_name(backbone), "audit")
-    )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = results.make(dataset, short_name(backbone), "audit")
     found = suggestions(result)
     write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "audit.csv", audit_csv(result, found))

@@ -1,16 +1,11 @@
 """headstart similarity: measure how far a data set is from what the weights of a backbone know."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from headstart.advice.asked import folder_of, refuse_idle, split_source
-from headstart.commands.explain import Parser
-from headstart.commands.inspect_layers import probe_settings
+from headstart.commands.measuring import ResultFolder, probe_settings, settings_and_out
 from headstart.commands.train import answered
-from headstart.files import check_writable
 from headstart.records.names import SETTINGS_FILE
-from headstart.settings.identity import make_run_directory, readable_name
 
 FILES = (SETTINGS_FILE, "similarity.json", "similarity.csv", "stages.csv")
 HELP = """headstart similarity: measure how far a data set is from what the weights of a backbone know
@@ -42,11 +37,8 @@ def similarity(arguments: Sequence[str]) -> int:
 
 
 def _measure_and_print(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="headstart similarity", add_help=False, allow_abbrev=False)
-    parser.add_argument("settings", nargs="*")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_intermixed_args(list(arguments))
-    own, of_source = split_source(options.settings)
+    given, out = settings_and_out(arguments, "similarity")
+    own, of_source = split_source(given)
     refuse_idle(own)
     target_folder, own = folder_of(own)
     config, _ = probe_settings(own, "similarity")
@@ -56,13 +48,10 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
         beside = [argument for argument in own if not argument.lstrip("+~").startswith("dataset")]
         size = f"dataset.image_size={config.dataset.image_size}"
         source_config, _ = probe_settings([*beside, size, *of_source], "similarity")
-    output = Path(options.out or str(config.output_dir))
-    check_writable(output, f"choose another {'--out' if options.out else 'output_dir'}", FILES if options.out else ())
+    results = ResultFolder(config, out, FILES)
     from headstart.advice.similarity_run import run_similarity
 
     found = run_similarity(config, source_config, (target_folder, source_folder))
-    folder = options.out or make_run_directory(
-        output / time.strftime("%Y-%m-%d"), readable_name(found.target, found.backbone, "similarity")
-    )
+    folder = results.make(found.target, found.backbone, "similarity")
     found.write(folder)
     print(f"\nwritten to {folder}")

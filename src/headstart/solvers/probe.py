@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -72,6 +72,24 @@ def rank(row: dict[str, float], task: ProbeTask) -> tuple[float, float]:
     """
     value, loss = row[f"validation/{task.primary}"], row["validation/loss"]
     return value if task.higher_is_better else -value, -math.inf if math.isnan(loss) else -loss
+
+
+def best_on_path(path: Iterable[Probe], task: ProbeTask, on_row: OnRow = ignore) -> Probe:
+    """Return the fit with the best primary metric on validation, then the lowest loss; of equal ones the first.
+
+    ``path`` starts with the strongest strength. ``on_row`` gets the number and the scores of each fit. Raises
+    ValueError for an empty path.
+    """
+    best: Probe | None = None
+    rows = []
+    for probe in path:
+        on_row(probe.number, probe.scores)
+        rows.append(probe.scores)
+        if best is None or rank(probe.scores, task) > rank(best.scores, task):
+            best = probe
+    if best is None:
+        raise ValueError("A fit needs at least one strength.")
+    return replace(best, end=end_of(rows, best.number, task))
 
 
 def end_of(rows: Sequence[dict[str, float]], best: int, task: ProbeTask) -> str:

@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear
-from headstart.solvers.probe import OnRow, Probe, ProbeTask, end_of, ignore, rank, scored, warn_of_end
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
@@ -32,19 +31,27 @@ def fit_probe(
     loss: str = "logistic",
     on_row: OnRow = ignore,
 ) -> Probe:
-    """Fit each strength; return the fit with the best primary metric on validation, then the lowest loss.
+    """Return the best fit of ``probe_path`` on validation. ``on_row`` gets the number and the scores of each."""
+    return best_on_path(probe_path(train, validation, task, strengths, loss), task, on_row)
 
-    Targets are classes (N,), or independent labels (N, K), which share the strength. Strengths are fitted from the
-    strongest to the weakest; each fit starts from the previous solution. ``loss`` is "logistic" or "hinge". Images are
-    weighted in the fit, but not in the scores. ``on_row`` gets the number and the scores of each strength.
+
+def probe_path(
+    train: Features,
+    validation: Features,
+    task: ProbeTask,
+    strengths: Sequence[float] = STRENGTHS,
+    loss: str = "logistic",
+) -> Iterator[Probe]:
+    """Yield the fit of each strength, from the strongest to the weakest; each starts from the previous solution.
+
+    Targets are classes (N,), or independent labels (N, K), which share the strength. ``loss`` is "logistic" or "hinge".
+    Images are weighted in the fit, but not in the scores; validation changes only these.
 
     ``MemoryFits`` solves small problems, ``BlockFits`` those of at least ``LARGE`` products. Their optimum is the same.
     """
     strengths = sorted((float(strength) for strength in strengths), reverse=True)
     weights = task.weights_of(train.targets)
     function = bernoulli if loss == "logistic" and train.targets.ndim == 2 else LOSSES[loss]
-    best: Probe | None = None
-    rows = []
     with ProgressLine(f"{loss} fit", len(strengths), "strengths") as progress:
         progress.note = "principal axes"
         fits = kind_of_fit(train, task.width)(train, validation, task.width, function, weights)
@@ -56,15 +63,8 @@ def fit_probe(
             note(0)
             if not fits.fit(strength, on_iteration=note):
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fits.iterations)
-            row = {"l2": strength} | fits.scores(task)
-            on_row(number, row)
-            rows.append(row)
-            if best is None or rank(row, task) > rank(best.scores, task):
-                best = Probe(*fits.linear_map(), number, row)
+            yield Probe(*fits.linear_map(), number, {"l2": strength} | fits.scores(task))
             progress.advance()
-    if best is None:
-        raise ValueError("fit_probe needs at least one strength.")
-    return replace(best, end=end_of(rows, best.number, task))
 
 
 class MemoryFits:

@@ -1,7 +1,6 @@
 """Solve ridge regression on fixed features, with one decomposition for all strengths."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from headstart.progress import counted
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.probe import OnRow, Probe, ProbeTask, end_of, ignore, rank, scored, warn_of_end
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored, warn_of_end
 
 STRENGTHS = (10000, 3160, 1000, 316, 100, 31.6, 10, 3.16, 1, 0.316, 0.1, 0.0316, 0.01)
 
@@ -21,13 +20,17 @@ def fit_ridge(
     strengths: Sequence[float] = STRENGTHS,
     on_row: OnRow = ignore,
 ) -> Probe:
-    """Solve for each strength; return the solution with the best primary metric on validation, then the lowest loss.
+    """Return the best solution of ``ridge_path`` on validation. ``on_row`` gets the number and the scores of each."""
+    best = best_on_path(ridge_path(train, validation, task, strengths), task, on_row)
+    warn_of_end(best.end, best.scores["l2"])
+    return best
 
-    ``on_row`` gets the number, 0 for the strongest, and the scores of each strength.
-    """
+
+def ridge_path(
+    train: Features, validation: Features, task: ProbeTask, strengths: Sequence[float] = STRENGTHS
+) -> Iterator[Probe]:
+    """Yield the solution for each strength, strongest first; validation determines the scale of the outputs."""
     train, validation = in_double(train), in_double(validation)
-    best: Probe | None = None
-    rows: list[dict[str, float]] = []
     solutions = solve(train.values, task.regress_on(train.targets), strengths, task.weights_of(train.targets))
     for number, (strength, weight, bias) in enumerate(counted(solutions, "ridge", len(strengths), "strengths")):
         held_out = validation.values @ weight.T + bias
@@ -35,15 +38,7 @@ def fit_ridge(
         fitted = scale * (train.values @ weight.T + bias)
         row = {"l2": strength}
         row |= scored(task, train=(fitted, train.targets), validation=(scale * held_out, validation.targets))
-        on_row(number, row)
-        rows.append(row)
-        if best is None or rank(row, task) > rank(best.scores, task):
-            best = Probe(scale * weight, scale * bias, number, row, scale=scale)
-    if best is None:
-        raise ValueError("fit_ridge needs at least one strength.")
-    end = end_of(rows, best.number, task)
-    warn_of_end(end, best.scores["l2"])
-    return replace(best, end=end)
+        yield Probe(scale * weight, scale * bias, number, row, scale=scale)
 
 
 def solve(

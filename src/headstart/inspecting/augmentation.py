@@ -1,19 +1,17 @@
 """headstart inspect augmentation: draw augmented training images in a grid, and list the steps in a table."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from headstart.commands.measuring import ResultFolder
 from headstart.commands.train import answered
 from headstart.errors import ConfigError
-from headstart.files import check_writable, write_atomically
+from headstart.files import write_atomically
 from headstart.records.names import SETTINGS_FILE
 from headstart.settings.configs import composed
 from headstart.settings.early_checks import check_settings, resolved_and_checked
 from headstart.settings.effects import augmentation_names
-from headstart.settings.identity import make_run_directory, readable_name
 from headstart.tables import table_text
 
 HELP = """headstart inspect augmentation: draw augmented training images in a grid
@@ -44,8 +42,7 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     if not augmentation_names(config.augmentation):
         raise ConfigError("augmentation=none changes nothing; choose another, such as augmentation=crop_resize.")
-    output = Path(str(config.output_dir))
-    check_writable(output, "choose another output_dir")
+    results = ResultFolder(config)
     from headstart.analysis.augmented_images import draw_views, grid_files
     from headstart.augmentations import ManifoldMixup
     from headstart.training import compose
@@ -70,7 +67,7 @@ def _draw_and_print(arguments: Sequence[str]) -> None:
     name = str(data.name)
     size = backbone.preprocessing.image_size
     title = f"{name}, {size} px: {' > '.join(augmentation.names)}"
-    folder = make_run_directory(output / time.strftime("%Y-%m-%d"), readable_name(name, "augmentation"))
+    folder = results.make(name, "augmentation")
     write_atomically(folder / SETTINGS_FILE, OmegaConf.to_yaml(config))
     write_atomically(folder / "augmentation.txt", f"{table}\n")
     for file, content in grid_files(drawn, title).items():

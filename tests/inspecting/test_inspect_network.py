@@ -9,7 +9,7 @@ import torch
 from conftest import answer_of
 
 from headstart.cli import main
-from headstart.commands.inspect import amount
+from headstart.inspecting.network import amount
 from headstart.settings.configs import choices
 from headstart.tables import share_text
 
@@ -56,15 +56,15 @@ def test_what_strategies_train(printed: str) -> None:
 def test_a_strategy_that_refuses_the_network_gives_its_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from headstart.commands import inspect
     from headstart.errors import ConfigError
+    from headstart.inspecting import network
 
-    def shares(name: str, arguments: list[str]) -> inspect.Shares:
+    def shares(name: str, arguments: list[str]) -> network.Shares:
         if name == "scratch":
             raise ConfigError("It does not suit.")
-        return inspect.Shares(name, {"stem": 1.0, "extra": 0.5, "head": 1.0})
+        return network.Shares(name, {"stem": 1.0, "extra": 0.5, "head": 1.0})
 
-    monkeypatch.setattr(inspect, "_shares", shares)
+    monkeypatch.setattr(network, "_shares", shares)
     assert main(["inspect", *SMALL]) == 0
     output = capsys.readouterr()
     assert "\nscratch: It does not suit.\n" in output.out
@@ -76,9 +76,9 @@ def test_a_strategy_that_refuses_the_network_gives_its_reason(
 def test_the_size_is_that_of_the_weights_unless_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from headstart.commands import inspect
+    from headstart.inspecting import network
 
-    monkeypatch.setattr(inspect, "_shares", lambda name, arguments: inspect.Shares(name, {"head": 1.0}))
+    monkeypatch.setattr(network, "_shares", lambda name, arguments: network.Shares(name, {"head": 1.0}))
     for setting, size in (("seed=1", 224), ("dataset=digits", 64), ("backbone.image_size=96", 96)):
         assert main(["inspect", "backbone=resnet18", setting]) == 0
         assert f"{size} x {size} pixels" in capsys.readouterr().out
@@ -116,9 +116,9 @@ def test_help_answers_without_torch() -> None:
 
 
 def test_inspecting_leaves_the_global_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headstart.commands import inspect
+    from headstart.inspecting import network
 
-    monkeypatch.setattr(inspect, "_shares", lambda name, arguments: inspect.Shares(name, {"head": 1.0}))
+    monkeypatch.setattr(network, "_shares", lambda name, arguments: network.Shares(name, {"head": 1.0}))
     state = torch.get_rng_state()
     assert main(["inspect", *SMALL]) == 0
     assert torch.equal(torch.get_rng_state(), state)

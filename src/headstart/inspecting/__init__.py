@@ -1,0 +1,1 @@
+"""The commands of ``headstart inspect``: one file a command."""
