@@ -48,11 +48,9 @@ def test_files_are_written_and_repeat(run: Path, capsys: pytest.CaptureFixture[s
             assert min(image.size) > 300
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert main(["explain", str(run / "run.json"), "--images", "3"]) == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert main(["explain", str(run), "--images", "3", "--stage", "stage1"]) == 0
-    assert (folder / "mistakes.png").read_bytes() == before["mistakes.png"]
-    assert (folder / "grad_cam.png").read_bytes() != before["grad_cam.png"]
+    assert main(["explain", str(run / "run.json"), "--images", "3", "--stage", "stage1"]) == 0
+    changed = {path.name for path in folder.iterdir() if path.read_bytes() != before[path.name]}
+    assert changed == {f"grad_cam{form}" for form in (".png", ".pdf", "-dark.png")}
 
 
 def test_a_run_that_cannot_be_explained_is_named_and_the_others_are_explained(
