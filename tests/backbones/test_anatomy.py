@@ -1,6 +1,8 @@
 """Test the anatomy of networks against published figures and against gradients."""
 
 import copy
+import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -42,10 +44,15 @@ def small(*stages: nn.Module, size: int = 97) -> Backbone:
     return Backbone("small", named, pool, replace(PREPROCESSING, image_size=size), WeightsInfo())
 
 
-def make(name: str, **kwargs: Any) -> Backbone:
-    return (efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone)(
-        name, weights=None, **kwargs
-    )
+@functools.cache
+def make(name: str) -> Backbone:
+    return (efficientnet_lite if name.startswith("efficientnet_lite") else torchvision_backbone)(name, weights=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_networks() -> Iterator[None]:
+    yield
+    make.cache_clear()
 
 
 def totals(backbone: Backbone, parts: list[StageAnatomy], classes: int = 0) -> tuple[int, float]:
@@ -55,7 +62,7 @@ def totals(backbone: Backbone, parts: list[StageAnatomy], classes: int = 0) -> t
 
 
 def test_vgg16_is_the_published_one() -> None:
-    backbone = torchvision_backbone("vgg16", weights=None)
+    backbone = make("vgg16")
     parts = anatomy(backbone)
     for part, (name, output, stride, field, parameters, multiply_adds) in zip(parts, VGG16, strict=True):
         assert (part.name, part.output, part.stride, part.receptive_field) == (name, output, stride, field)
@@ -66,7 +73,7 @@ def test_vgg16_is_the_published_one() -> None:
 
 
 def test_resnet50_is_the_published_one() -> None:
-    backbone = torchvision_backbone("resnet50", weights=None)
+    backbone = copy.deepcopy(make("resnet50"))
     parts = anatomy(backbone)
     assert totals(backbone, parts, classes=1000) == (25_557_032, pytest.approx(4.09e9, rel=0.001))
     assert [part.stride for part in parts] == [4, 4, 8, 16, 32, None]
@@ -88,7 +95,7 @@ def test_receptive_fields(name: str) -> None:
 @pytest.mark.parametrize("name", list(CUTS))
 def test_the_librarys_own_figures(name: str) -> None:
     meta = torchvision.models.get_model_weights(name).DEFAULT.meta
-    backbone = torchvision_backbone(name, weights=None)
+    backbone = make(name)
     parameters, multiply_adds = totals(backbone, anatomy(backbone), classes=1000)
     assert parameters == meta["num_params"]
     assert multiply_adds / 1e9 == pytest.approx(meta["_ops"], abs=0.0006)

@@ -40,11 +40,10 @@ def test_there_are_enough_and_no_two_share_a_name() -> None:
 
 @pytest.mark.slow
 def test_a_pair_of_a_kind() -> None:
-    chosen = ("full disk", "closed standard output", "output that nobody reads", "a line break in the path")
+    chosen = ("full disk", "output that nobody reads", "a line break in the path")
     only = [word for name in chosen for word in ("--only", name)]
     arguments = [sys.executable, str(CHECKOUT / "scripts/environments.py"), *only, "--command", "report"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
-    assert "| closed standard output | streams | result |" in done.stdout
     assert "| output that nobody reads | streams | silent (141) |" in done.stdout
     assert "| a line break in the path | paths | result |" in done.stdout
