@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import headstart as hs
 from headstart.cli import main as headstart
@@ -72,8 +73,9 @@ def main(arguments: Sequence[str]) -> int:
         common = [*options.settings, *target.split(), "strategy=linear_probe", f"output_dir={options.output}"]
         scores: dict[str, list[float]] = {source: [] for source in weights}
         for number, seed in enumerate(options.seeds):
-            tried = [None if several[number] is None else str(several[number]) for several in weights.values()]
-            for source, run in zip(weights, hs.sweep(*common, seed=seed, **{"backbone.weights": tried}), strict=True):
+            runs = [several[number] for several in weights.values()]
+            tried: dict[str, Any] = {"seed": seed, "backbone.weights": [run and str(run) for run in runs]}
+            for source, run in zip(weights, hs.sweep(*common, **tried), strict=True):
                 scores[source].append(100 * run.metrics["test/accuracy"])
         titles = ["weights", "test accuracy", "over random", f"over {options.objective[0].split()[0]}"]
         print(f"\n{target}\n" + table_text(titles, rows(scores), [False, True, True, True]), flush=True)
