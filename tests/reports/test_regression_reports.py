@@ -90,9 +90,8 @@ def test_a_setting_is_drawn_against_the_error(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert "## Test mean absolute error by lr" in (tmp_path / "out/report.md").read_text()
     assert (tmp_path / "out/figures/by-lr-1.png").is_file()
-    assert (
-        main(["report", str(tmp_path / "runs"), "--tune", "lr", "--out", str(tmp_path / "tuned"), "--no-figures"]) == 0
-    )
+    tuned = ["--tune", "lr", "--out", str(tmp_path / "tuned"), "--no-figures"]
+    assert main(["report", str(tmp_path / "runs"), *tuned]) == 0
 
 
 def test_corruptions_of_another_kind_of_run_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
