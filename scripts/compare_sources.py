@@ -28,8 +28,11 @@ def pretrained(settings: Sequence[str], folder: Path) -> Path:
     """Return the run of a pretraining in a folder of its own, which is started unless it is finished."""
     if code := headstart(["pretrain", "-m", *settings, f"output_dir={folder}"]):
         sys.exit(code)
-    (run,) = (path.parent for path in folder.rglob("run.json"))
-    return run
+    found = hs.runs(folder)
+    finished = found[found.status == "finished"].directory.tolist()
+    if len(finished) > 1:
+        sys.exit(f"{folder} holds runs with other settings; choose another --output.")
+    return Path(finished[0])
 
 
 def rows(scores: dict[str, list[float]]) -> list[list[str]]:

@@ -1,7 +1,10 @@
 """Test that weights of objectives are compared with random weights on other data sets."""
 
 import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from conftest import CHECKOUT, SMALLEST, TINY
 
@@ -30,6 +33,17 @@ def test_every_target_has_a_row_for_each_source(capsys: pytest.CaptureFixture[st
         place = lines.index(target)
         named = [line.split("  ")[0].strip() for line in lines[place + 3 : place + 5]]
         assert named == ["random", "contrast task.hidden=0"]
+
+
+def test_runs_with_other_settings_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = script["pretrained"].__globals__
+    frame = pd.DataFrame({"status": ["failed", "finished", "finished"], "directory": ["a", "b", "c"]})
+    monkeypatch.setitem(known, "headstart", lambda words: 0)
+    monkeypatch.setitem(known, "hs", SimpleNamespace(runs=lambda folder: frame[:2]))
+    assert script["pretrained"]([], Path("out")) == Path("b")
+    monkeypatch.setitem(known, "hs", SimpleNamespace(runs=lambda folder: frame))
+    with pytest.raises(SystemExit, match="out holds runs with other settings; choose another --output"):
+        script["pretrained"]([], Path("out"))
 
 
 def test_one_seed_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
