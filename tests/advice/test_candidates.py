@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.advice import candidates
-from headstart.advice.candidates import SolvedCandidate, advised, folds_for, in_order, scored_elsewhere
+from headstart.advice.candidates import (
+    ScoredCandidate,
+    SolvedCandidate,
+    advised,
+    folds_for,
+    in_order,
+    scored_elsewhere,
+)
 from headstart.analysis.layer_report import JOINED
 from headstart.solvers.features import Features
 from headstart.tasks import Classification
@@ -113,3 +120,28 @@ def candidate(stage: str, *wrong: int, backbone: str = "resnet", strategy: str =
 def test_joined_stages_replace_a_stage_that_is_hardly_better(joined: SolvedCandidate, expected: str) -> None:
     chosen = advised(in_order([candidate("stage3", 0, 10), joined, candidate("stage4", 20, 40)]))
     assert chosen.stage == expected
+
+
+def tuned(*wrong: int) -> ScoredCandidate:
+    """Return a trained candidate that is right on all of 100 images but those between two numbers."""
+    correct = ~np.isin(np.arange(100), np.arange(*wrong))
+    return ScoredCandidate("resnet", "stage4", [], "finetune_all", correct.astype(float), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("trained", "solved", "expected"),
+    [
+        (tuned(5, 15), [candidate("stage3", 0, 20)], "finetune_all"),  # a lead of 0.1 with a standard error of 0.03
+        (tuned(5, 15), [candidate("stage3", 0, 11)], "ridge stage3"),  # 0.01 with 0.03
+        (tuned(0, 20), [candidate("stage3", 0, 11)], "ridge stage3"),
+        (tuned(5, 15), [candidate("stage3", 0, 11), candidate(JOINED, 0, 12)], "ridge all joined"),  # 0.02 with 0.028
+        (tuned(5, 15), [candidate("stage3", 0, 11), candidate(JOINED, 0, 20)], "ridge stage3"),
+        # Joined stages are close enough to the best stage (0.01 with 0.036), but not to the trained one.
+        (tuned(5, 10), [candidate("stage3", 13, 24), candidate(JOINED, 5, 17)], "finetune_all"),
+    ],
+)
+def test_training_must_be_better_by_more_than_one_standard_error(
+    trained: ScoredCandidate, solved: list[SolvedCandidate], expected: str
+) -> None:
+    chosen = advised(in_order([trained, *solved]))
+    assert expected in f"{chosen.strategy} {chosen.stage}"

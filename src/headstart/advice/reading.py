@@ -114,8 +114,8 @@ class StageReader:
         self.prefix.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         accelerator = str(config.trainer.get("accelerator", "auto"))
         self.device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-        self.seconds_an_image = 0.0
-        """Time that computing the features of one image takes, as far as known."""
+        self.seconds_an_image = float("inf")
+        """Time that computing the features of one image takes; few images take longer each, so the shortest counts."""
         self.autocast = AUTOCAST.get(str(config.trainer.get("precision", "32-true")))
 
     @property
@@ -136,7 +136,7 @@ class StageReader:
         keeper = Keeper(self.prefix, self.settings, self.store, self.device, self.autocast, split, len(split))
         keeper.keeping = self.settings.enabled
         kept = keeper.get(what, split)
-        rows, self.seconds_an_image = kept.rows, max(self.seconds_an_image, kept.seconds_a_row)
+        rows, self.seconds_an_image = kept.rows, min(self.seconds_an_image, kept.seconds_a_row)
         if rows is None:
             raise DataError(f"The features of {what} need more memory than features.memory_limit allows; raise it.")
         values: Any = rows.take(np.arange(len(split))).float().cpu().numpy()
