@@ -16,6 +16,7 @@ from headstart.advice.candidates import (
     advised,
     folds_for,
     in_order,
+    scored_by_halves,
     scored_elsewhere,
 )
 from headstart.analysis.layer_report import JOINED
@@ -84,6 +85,13 @@ def test_the_strength_of_one_fold_is_scored_on_the_others() -> None:
     assert mean == pytest.approx((1 + 1 + (1 + 4 + 2 + 5 + 3 + 6) / 2 + (7 + 6) / 2) / 6)
     fewer = [folds[0], tuple(part[:1] for part in folds[1]), folds[2]]
     assert scored_elsewhere(fewer)[0].tolist() == [0.5, 1, 0, 0, 1, 0]
+
+
+def test_halves_keep_the_order_of_the_images() -> None:
+    wrong = np.isin(np.arange(40), [3, 4, 30])
+    correct, loss = scored_by_halves((np.array([~wrong, ~wrong]), np.array([np.arange(40.0), np.arange(40.0)])))
+    assert correct.tolist() == (~wrong).tolist()
+    assert loss == pytest.approx(19.5)
 
 
 @pytest.mark.parametrize("parts", [1, 5])

@@ -15,7 +15,7 @@ from conftest import SMALLEST, TINY
 from omegaconf import DictConfig
 
 from headstart.advice import trained
-from headstart.advice.candidates import fold_positions, halved, scored_elsewhere
+from headstart.advice.candidates import fold_positions, scored_by_halves
 from headstart.cli import main
 from headstart.errors import HeadstartError
 from headstart.interrupt import Interrupted
@@ -34,7 +34,7 @@ def settings_of(*own: str) -> DictConfig:
 @pytest.mark.parametrize("own", [["strategy=finetune_all"], ["strategy=lp_ft", "augmentation=flip_crop"]])
 def test_each_epoch_is_that_of_a_run(own: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
-    monkeypatch.setattr(trained, "halved", lambda one: found.append(one) or halved(one))
+    monkeypatch.setattr(trained, "scored_by_halves", lambda one: found.append(one) or scored_by_halves(one))
     candidate = trained.try_trained("smallest", "stage4", own[0].partition("=")[2], settings_of(*own), 1)
     ((right, loss),) = found
     assert main(["train", *SETTINGS, *own, "output_dir=run"]) == 0
@@ -42,7 +42,7 @@ def test_each_epoch_is_that_of_a_run(own: Sequence[str], monkeypatch: pytest.Mon
         epochs = list(csv.DictReader(file))
     assert right.mean(axis=1) == pytest.approx([float(epoch["validation/accuracy"]) for epoch in epochs])
     assert loss.mean(axis=1) == pytest.approx([float(epoch["validation/loss"]) for epoch in epochs], rel=1e-4)
-    assert candidate.correct.tolist() == scored_elsewhere(halved(found[0]))[0].tolist()
+    assert candidate.correct.tolist() == scored_by_halves(found[0])[0].tolist()
     assert candidate.seconds > 0
     assert candidate.settings == ["backbone=smallest", own[0]]
     assert not list(Path("out").glob("[!.]*"))  # only cached features

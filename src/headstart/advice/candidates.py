@@ -178,7 +178,7 @@ def _tried(
     No image is scored by a fit that has seen it, or with a strength because it was best on that image.
     """
     if parts == 1:
-        return scored_elsewhere(halved(_outcomes(solve(train, validation, task), validation)))
+        return scored_by_halves(_outcomes(solve(train, validation, task), validation))
     pooled = joined(train, validation)
     folds = []
     for fold in range(parts):
@@ -212,21 +212,26 @@ def outcomes_of(outputs: Iterable[Tensor], targets: Tensor) -> Outcomes:
     return np.array(right), np.array(losses)
 
 
-def halved(found: Outcomes) -> list[Outcomes]:
-    """Return the outcomes of the validation split as those of two folds, its halves."""
-    halves = np.array_split(generator("advice halves", 0).permutation(found[0].shape[1]), 2)
-    return [(found[0][:, half], found[1][:, half]) for half in halves]
+def scored_by_halves(found: Outcomes) -> tuple[NDArray[np.float64], float]:
+    """Return what ``scored_elsewhere`` returns for two halves of the images, in the order of the images."""
+    right, loss = found
+    order = generator("advice halves", 0).permutation(right.shape[1])
+    halves = np.array_split(order, 2)
+    scored, mean = scored_elsewhere([(right[:, half], loss[:, half]) for half in halves])
+    correct = np.empty_like(scored)
+    correct[order] = scored
+    return correct, mean
 
 
 def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], float]:
     """Return the share of right answers for each image, (N,), fold by fold, and the mean loss.
 
-    On each fold one strength or epoch is best, by accuracy, then loss. Those of the other folds answer for an image.
+    On each fold one strength or epoch is best, by accuracy, then loss. That of each other fold answers for an image.
     """
     chosen = [max(range(len(right)), key=lambda one: (right[one].mean(), -loss[one].mean())) for right, loss in folds]
     correct, losses = [], []
     for fold, (right, loss) in enumerate(folds):
-        # A fit may have tried fewer numbers of neighbours, on fewer images, or fewer epochs, if it stopped early.
+        # A fit on fewer images may have tried fewer numbers of neighbours.
         others = [min(one, len(right) - 1) for one in chosen[:fold] + chosen[fold + 1 :]]
         correct.append(right[others].mean(axis=0))
         losses.append(loss[others].mean(axis=0))

@@ -1,7 +1,8 @@
 """Train by gradient steps on the images that compare the solved candidates, and score every epoch on held-out images.
 
-A run keeps the epoch that is best on its held-out images, and looks too good on them. Epochs are treated as the
-strengths of a solved head: the epoch that is best on one fold is scored on the others.
+A run keeps the epoch that is best on its held-out images, and looks too good on them. So one half of the held-out
+images of a training chooses the epoch, and the other half scores it. The epoch that is best on another fold would not
+do: it belongs to another training, and the same epoch of two trainings may differ by several points.
 """
 
 import logging
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from headstart.advice.candidates import Outcomes, ScoredCandidate, fold_positions, halved, outcomes_of, scored_elsewhere
+from headstart.advice.candidates import Outcomes, ScoredCandidate, fold_positions, outcomes_of, scored_by_halves
 from headstart.console import errors_only
 from headstart.crashes import crash_of
 from headstart.data import ImageData, ImageSplit
@@ -45,7 +46,7 @@ def try_trained(backbone: str, stage: str, strategy: str, settings: DictConfig, 
     """
     config = OmegaConf.create(run_settings(settings))
     data = compose.make_data(config)
-    found, seconds = [], []
+    correct, losses, seconds = [], [], []
     pool: FoldImages | None = None
     for fold in range(folds):
         name = f"{strategy}, fold {fold + 1} of {folds}" if folds > 1 else strategy
@@ -61,10 +62,13 @@ def try_trained(backbone: str, stage: str, strategy: str, settings: DictConfig, 
                 pool.hold_out(parts.data, folds, fold)
             outcomes, took = _trained(parts)
         log.info("%s: trained in %.1f s", name, took)
-        found.append(outcomes)
+        right, loss = scored_by_halves(outcomes)
+        correct.append(right)
+        losses.append(loss)
         seconds.append(took)
-    correct, loss = scored_elsewhere(found if folds > 1 else halved(found[0]))
-    return ScoredCandidate(backbone, stage, [], strategy, correct, loss, float(np.mean(seconds)))
+    scored = np.concatenate(correct)
+    mean = float(np.average(losses, weights=[len(right) for right in correct]))
+    return ScoredCandidate(backbone, stage, [], strategy, scored, mean, float(np.mean(seconds)))
 
 
 def _trained(parts: RunParts) -> tuple[Outcomes, float]:
