@@ -112,6 +112,19 @@ def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     assert all("" not in line.split(",") for line in lines)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_averaged_weights_get_the_statistics_of_what_the_objective_shows(objective: str) -> None:
+    assert pretrained(objective, "a", "callbacks=swa", "callbacks.swa.start=0", "trainer.max_epochs=1") == 0
+    state = state_of(only_run("a"))
+    assert 0 < float(state["backbone.stages.stem.network.bn1.running_var"].mean()) < 10  # as of normalised pixels
+
+
+@pytest.mark.parametrize("objective", ["autoencoder", "relative_patches"])
+def test_several_views_of_an_image_are_separate_images(objective: str) -> None:
+    views = ["augmentation=crop_resize", "augmentation.crop_resize.copies=2"]
+    assert pretrained(objective, "a", *views, "trainer.max_epochs=1") == 0
+
+
 def test_a_supervised_source_is_a_plain_run() -> None:
     assert main(["pretrain", "objective=supervised", *FAST, "output_dir=a"]) == 0
     assert main(["train", "strategy=scratch", *FAST, "output_dir=b"]) == 0
