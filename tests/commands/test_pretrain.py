@@ -184,6 +184,7 @@ def test_the_name_of_other_files_stays() -> None:
         (["objective=contrast", "dataset.batch_size=47"], "one of the validation images would be alone in its batch"),
         (["objective=contrast", "backbone.weights=runs/none"], "there is no such file"),
         (["objective=relative_patches", "dataset.image_size=16"], "three patches of 6 pixels"),
+        (["objective=autoencoder", "task.masked=0.5", "task.cell=32"], "task.cell=32: a cell hides the whole image"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_sentence(
