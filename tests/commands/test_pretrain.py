@@ -97,6 +97,13 @@ def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
     assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
 
 
+def test_a_run_with_an_adapter_behind_the_bottleneck_is_evaluated() -> None:
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    reads = ["strategy=adapters", "head.stages=[bottleneck]", "trainer.max_epochs=1"]
+    used = trained_run(Path("used"), *SMALLEST, *reads, f"backbone.weights={only_run('source')}")
+    assert main(["evaluate", str(used)]) == 0
+
+
 def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     for objective, tags in (
         ("contrast", set()),
