@@ -116,7 +116,7 @@ class LogsInSteps(HeadOnly):
     """Logs a number in each step, as a user's strategy may."""
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        self.log("train/step", float(batch_idx), on_step=False, on_epoch=True)
+        self.log("train/step", float(batch_idx), on_step=False, on_epoch=True, batch_size=1)
         return super().training_step(batch, batch_idx)
 
 
