@@ -13,16 +13,16 @@ from pathlib import Path
 
 from benchmarks.measured import Row
 
-PEERS = ["plain", "fastai", "transformers", "timm"]
+PEERS = ["plain", "fastai", "transformers", "timm", "arithmetic"]
 
 
 def main() -> None:
     """Answer the named questions (default: all) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = ["head_only", "linear_probe", "finetune_upper", "sweep", "memory", "overhead", "report"]
-    usual += ["views", "augmented", "allocator", "contrast"]
-    names = [*usual, "peers", "gpu", "scale"]
-    by_default = "default: all but peers, gpu and scale"
+    usual += ["views", "augmented", "allocator", "contrast", "first"]
+    names = [*usual, "peers", "gpu", "scale", "bf16"]
+    by_default = "default: all but peers, gpu, scale and bf16"
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"any of {', '.join(names)} ({by_default})")
     parser.add_argument("--root", help="class folders below train and test; default: the embedded textures")
     parser.add_argument("--backbone", default="efficientnet_lite0")
@@ -32,9 +32,11 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more settings of headstart train")
     peers_only = parser.add_argument_group("options of peers, which takes --root, --batch, --rounds and --set, too")
     peers_only.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS, help="libraries (default: all)")
-    peers_only.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 224], help="sides of the images")
+    peers_only.add_argument(
+        "--sizes", nargs="+", type=int, default=[64, 128, 224], help="sides of the images; also of bf16"
+    )
     networks = ["efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"]
-    peers_only.add_argument("--backbones", nargs="+", default=networks, help="of headstart or timm")
+    peers_only.add_argument("--backbones", nargs="+", default=networks, help="of headstart or timm; also of bf16")
     peers_only.add_argument("--images", type=int, default=640, help="training images at most")
     peers_only.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--toy", action="store_true", help="gpu: the same code at toy size, on any machine")
@@ -42,7 +44,7 @@ def main() -> None:
     if unknown := [name for name in options.questions if name not in names]:
         parser.error(f"there is no question {unknown[0]}; choose from {', '.join(names)}")
     import torch  # takes seconds, so only after the arguments are checked
-    from benchmarks import augmentation, contrast, frozen, gpu, memory, overhead, peers, probe, report, scale
+    from benchmarks import augmentation, bf16, contrast, frozen, gpu, memory, overhead, peers, probe, report, scale
 
     from headstart.records.provenance import hardware
 
@@ -56,6 +58,7 @@ def main() -> None:
     questions: dict[str, Callable[[], Iterable[Row]]] = {
         "head_only": partial(frozen.head_only, settings, options.rounds),
         "linear_probe": partial(probe.linear_probe, settings, options.rounds),
+        "first": partial(probe.first_result, settings, options.rounds),
         "finetune_upper": partial(frozen.finetune_upper, settings, options.rounds),
         "sweep": partial(frozen.sweep, settings, options.rounds),
         "memory": partial(memory.flat, settings, options.rounds),
@@ -66,6 +69,7 @@ def main() -> None:
         "contrast": partial(contrast.epoch, settings, options.rounds),
         "allocator": partial(overhead.allocator, settings, options.rounds),
         "overhead": partial(overhead.finetune_all, options.size, options.batch, max(2, options.rounds)),
+        "bf16": partial(bf16.frozen, options.backbones, options.sizes, options.rounds),
         "gpu": partial(gpu.all_rows, options.toy),
         "peers": partial(
             peers.finetune_all,
@@ -83,7 +87,7 @@ def main() -> None:
     machine = hardware()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{machine['threads']} threads, no GPU"
     asked = options.questions or usual
-    if not {"peers", "gpu"}.issuperset(asked):  # their rows name their networks
+    if not {"peers", "gpu", "bf16"}.issuperset(asked):  # their rows name their networks
         print(f"{options.backbone}, {options.size} px; ", end="")
     print(f"{machine['processor']}, {device}; torch {torch.__version__}\n")
     print("| ratio | measured | aim | figures |\n|---|---:|---:|---|")

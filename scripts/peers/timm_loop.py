@@ -15,16 +15,8 @@ def main(path: str) -> None:
     work = Work.read(path)
     network = work.network().to(device())
     train, held_out = loader(work, "train"), loader(work, "val")
-    steps = work.epochs * len(train)
     optimizer = create_optimizer_v2(network, opt="adamw", lr=work.rate, weight_decay=work.decay)
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        num_epochs=work.epochs,
-        warmup_epochs=int(WARMUP * steps),
-        warmup_prefix=True,
-        updates_per_epoch=len(train),
-        step_on_epochs=False,
-    )
+    scheduler = schedule(optimizer, work.epochs * len(train))
     update, accuracy = 0, 0.0
     for _ in range(work.epochs):
         network.train()
@@ -37,6 +29,20 @@ def main(path: str) -> None:
             scheduler.step_update(update)
         accuracy = accuracy_of(network, held_out)
     work.report(accuracy)
+
+
+def schedule(optimizer: Any, steps: int) -> Any:
+    """Return timm's cosine schedule after a warmup. Its epochs are steps, so the warmup may end within an epoch."""
+    rise = int(WARMUP * steps)
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        num_epochs=steps - rise,
+        warmup_epochs=rise,
+        warmup_prefix=True,
+        step_on_epochs=False,
+        updates_per_epoch=1,
+    )
+    return scheduler
 
 
 def loader(work: Work, split: str) -> Any:

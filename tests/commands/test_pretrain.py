@@ -97,6 +97,13 @@ def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
     assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
 
 
+def test_a_run_with_an_adapter_behind_the_bottleneck_is_evaluated() -> None:
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    reads = ["strategy=adapters", "head.stages=[bottleneck]", "trainer.max_epochs=1"]
+    used = trained_run(Path("used"), *SMALLEST, *reads, f"backbone.weights={only_run('source')}")
+    assert main(["evaluate", str(used)]) == 0
+
+
 def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     for objective, tags in (
         ("contrast", set()),
@@ -110,6 +117,19 @@ def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     assert watched <= set(header.split(","))
     assert len(lines) == 2
     assert all("" not in line.split(",") for line in lines)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_averaged_weights_get_the_statistics_of_what_the_objective_shows(objective: str) -> None:
+    assert pretrained(objective, "a", "callbacks=swa", "callbacks.swa.start=0", "trainer.max_epochs=1") == 0
+    state = state_of(only_run("a"))
+    assert 0 < float(state["backbone.stages.stem.network.bn1.running_var"].mean()) < 10  # as of normalised pixels
+
+
+@pytest.mark.parametrize("objective", ["autoencoder", "relative_patches"])
+def test_several_views_of_an_image_are_separate_images(objective: str) -> None:
+    views = ["augmentation=crop_resize", "augmentation.crop_resize.copies=2"]
+    assert pretrained(objective, "a", *views, "trainer.max_epochs=1") == 0
 
 
 def test_a_supervised_source_is_a_plain_run() -> None:
@@ -171,6 +191,7 @@ def test_the_name_of_other_files_stays() -> None:
         (["objective=contrast", "dataset.batch_size=47"], "one of the validation images would be alone in its batch"),
         (["objective=contrast", "backbone.weights=runs/none"], "there is no such file"),
         (["objective=relative_patches", "dataset.image_size=16"], "three patches of 6 pixels"),
+        (["objective=autoencoder", "task.masked=0.5", "task.cell=32"], "task.cell=32: a cell hides the whole image"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_sentence(

@@ -76,6 +76,12 @@ def test_a_source_that_is_the_target_is_nearer_than_another() -> None:
     assert float(rows["kernel"]) == pytest.approx(other["kernel"]["mean"])
 
 
+def test_a_source_is_resized_and_cropped_as_the_target() -> None:
+    resizing = ["dataset.image_size=null", "dataset.crop_fraction=0.5", "dataset.resize=crop"]
+    same = similarity("source=textures", "source.counts=[6,4,4]", "backbone.image_size=32", *resizing)
+    assert same["frechet"]["value"] == pytest.approx(0, abs=1e-6)
+
+
 def test_folders_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
     dark, bright = folder_of_images("it's dark", 12), folder_of_images("bright", 15, 90)
     found = similarity(f"dataset={dark}", f"source={bright}", base=WITHOUT_COUNTS)
@@ -116,6 +122,7 @@ def test_imagenet_weights_bring_statistics_and_a_classifier() -> None:
         (["head=mlp"], r"head=mlp: every stage is read"),
         (["augmentation=mixup"], r"augmentation=mixup: similarity passes over the images once"),
         (["source=empty"], r"The folder 'empty' holds no image"),
+        (["test_views=flip"], r"test_views=flip: similarity makes no use of it; use test_views=null"),
     ],
 )
 def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,6 +218,34 @@ def test_bf16_is_close_and_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> 
     assert engine(images(engine.batch)).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("speed", "precision", "wanted", "expected"),
+    [
+        (4.0, "auto", "auto", "torch_bf16"),
+        (1.0, "auto", "auto", "onnxruntime"),
+        (2.5, "auto", "torch", "torch_bf16"),  # faster than PyTorch at full precision
+        (4.0, "float32", "auto", "onnxruntime"),
+    ],
+)
+def test_only_auto_takes_bfloat16_where_it_is_fastest(
+    speed: float, precision: str, wanted: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    timed = fake(monkeypatch, {"torch": 2.0, "onnxruntime": 3.0, "torch_bf16": speed})
+    assert EngineChoice(work_of(prefix_of(toy_backbone())), wanted, precision).name == expected
+    assert ("torch_bf16" in timed) == (precision == "auto")
+
+
+def test_a_choice_of_bfloat16_stays_out_of_full_precision_and_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    fake(monkeypatch, {"torch": 2.0, "onnxruntime": 3.0, "torch_bf16": 4.0})
+    work = work_of(prefix_of(toy_backbone()))
+    assert EngineChoice(work, "auto", "auto").name == "torch_bf16"
+    assert EngineChoice(work, "auto").name == "onnxruntime"
+    assert EngineChoice(work_of(prefix_of(toy_backbone(), 3)), "auto", "auto").name == "torch"
+    assert EngineChoice(work_of(prefix_of(toy_backbone()), count=10), "auto", "auto").name == "torch"
+
+
 def test_bf16_is_refused_where_it_is_not_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "fast_bf16", lambda device: False)
     work = work_of(prefix_of(toy_backbone()))

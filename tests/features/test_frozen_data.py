@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from headstart.augmentations import CropResize, Pipeline, View
 from headstart.data import Digits
-from headstart.features import FeatureSettings
+from headstart.features import FeatureSettings, choice
 from headstart.features.frozen_data import FrozenData
 from headstart.features.keeping import Keeper
 from headstart.features.loaders import FeatureBatches
@@ -93,3 +93,16 @@ def test_the_record_says_hit_or_miss_and_what_was_saved(tmp_path: Path) -> None:
     assert again["hit"]
     assert again["splits"]["validation"]["found"] == validation["rows"]
     assert again["seconds_saved"] >= 0
+
+
+@pytest.mark.parametrize(("precision", "computed"), [("float32", "float32"), ("bf16", "bfloat16")])
+def test_the_record_states_precision_and_error(
+    precision: str, computed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    frozen = frozen_of(tmp_path, precision=precision)
+    list(frozen.val_dataloader())
+    record = frozen.record()
+    assert record["precision"] == computed
+    assert (record["error"] > 1e-5) == (precision == "bf16")
+    assert record["error"] < choice.HALF

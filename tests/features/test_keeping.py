@@ -17,7 +17,7 @@ from forking import Server
 from headstart.augmentations import AugMix, CropResize, Pipeline, View
 from headstart.data import Digits, ImageSplit
 from headstart.errors import ConfigError, HeadstartError
-from headstart.features import FeatureSettings, keeping, store
+from headstart.features import FeatureSettings, choice, keeping, store
 from headstart.features.choice import BF16
 from headstart.features.keeping import Keeper
 from headstart.features.prefix import FrozenPrefix, reference
@@ -105,12 +105,30 @@ def test_another_subset_computes_only_what_is_new(tmp_path: Path) -> None:
         {"seed": 1},
         {"stop": 3},
         {"engine": "onnxruntime"},
+        {"precision": "bf16"},
     ],
 )
-def test_other_weights_stages_or_engines_share_nothing(other: dict, tmp_path: Path) -> None:
+def test_other_weights_stages_engines_or_precisions_share_nothing(
+    other: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
     data = digits_of()
     keeper_of(tmp_path, data).get("train", data.train)
     assert keeper_of(tmp_path, data, **other).get("train", data.train).found == 0
+
+
+def test_auto_at_full_precision_has_the_features_of_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits_of()
+    default = keeper_of(tmp_path, data).get("train", data.train)
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    monkeypatch.setattr(choice, "speed", lambda engine, work: float(engine.name == "torch"))
+    monkeypatch.setattr(choice, "WORTH_TIMING", 1)
+    auto = keeper_of(tmp_path / "other", data, precision="auto").get("train", data.train)
+    assert auto.found == 0
+    assert np.array_equal(values_of(auto.rows), values_of(default.rows))
+    assert keeper_of(tmp_path, data, precision="auto").get("train", data.train).found == 80
 
 
 def test_preprocessing_and_code_are_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

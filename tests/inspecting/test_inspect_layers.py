@@ -139,6 +139,7 @@ def test_a_report_ignores_the_folder(capsys: pytest.CaptureFixture[str]) -> None
         (["backbone=resnet18,resnet50"], r"one value for each setting"),
         (["strategy=knn"], r"strategy=knn: inspect layers fits linear probes; .*use strategy=linear_probe"),
         (["augmentation=[crop_resize,mixup]"], r"augmentation=crop_resize,mixup: .* use augmentation=none"),
+        (["references=[raw_pixels]"], r"inspect layers makes no use of it; use references=\[\]"),
         (["debug=fast"], r"trainer.limit_train_batches: inspect layers uses all images"),
         (["strategy.l2=[-1]"], r"strategy.l2=\[-1\]: expected one or more numbers above 0"),
         (["head=mlp", "head.dropout=0"], r"use head=linear, not head=mlp"),

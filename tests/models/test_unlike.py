@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from conftest import SMALLEST
 
 from headstart.cli import main
 from headstart.models.loading import load_model
-from headstart.models.unlike import KEPT, SeenFeatures, described_unlike, distances_to, sample_size
+from headstart.models.unlike import KEPT, SeenFeatures, described_unlike, distances_to, sample_size, watched_head
 
 
 def test_the_distance_is_that_to_the_neighbour_of_this_number() -> None:
@@ -44,6 +46,16 @@ def test_a_pass_keeps_an_even_sample() -> None:
     assert KEPT <= len(values) < 2 * KEPT
     assert values[-1] > 9_990
     assert np.diff(values).max() <= 8  # float16 rounds
+
+
+def test_a_run_that_gives_weights_only_keeps_no_features() -> None:
+    for gives_weights_only, kept in ((True, 0), (False, 3)):
+        strategy: Any = SimpleNamespace(
+            task=SimpleNamespace(by_pixel=False), gives_weights_only=gives_weights_only, head=torch.nn.Identity()
+        )
+        with watched_head(strategy) as seen:
+            strategy.head(torch.zeros(3, 8))
+        assert len(seen.rows) == kept
 
 
 def test_the_sample_is_bounded() -> None:

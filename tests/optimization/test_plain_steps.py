@@ -12,6 +12,7 @@ from conftest import SMALLEST, make_strategy, make_trainer, trained_run
 from headstart.optimization import plain_steps
 from headstart.optimization.plain_steps import PlainSteps, put_back, set_aside, take_plain_steps
 from headstart.strategies import FinetuneUpper, HeadOnly
+from headstart.training.checkpoints import BestEpoch
 
 SPEEDS = ("samples_per_second", "seconds")
 STATE = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step")
@@ -80,10 +81,18 @@ class CountsSteps(pl.Callback):
         assert "backbone" in dict(pl_module.named_children())
 
 
-def test_a_callback_of_a_user_is_called_after_every_step(tmp_path: Path, digits: Any) -> None:
-    trainer, counts = make_trainer(tmp_path, epochs=2), CountsSteps()
-    trainer.callbacks.append(counts)
+def plain_trainer(folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
+    """Return a trainer of two epochs that takes plain steps, unless these callbacks prevent it."""
+    trainer = make_trainer(folder, epochs=2)
+    best = BestEpoch(folder / "checkpoints", "epoch", monitor="validation/accuracy", mode="max", save_weights_only=True)
+    trainer.callbacks[:] = [best, *callbacks]
     take_plain_steps(trainer)
+    return trainer
+
+
+def test_a_callback_of_a_user_is_called_after_every_step(tmp_path: Path, digits: Any) -> None:
+    counts = CountsSteps()
+    trainer = plain_trainer(tmp_path, counts)
     make_strategy(HeadOnly).fit(trainer, digits)
     assert counts.steps == trainer.global_step == 2 * len(digits.train_dataloader())
 
@@ -101,3 +110,17 @@ def test_only_a_frozen_backbone_is_set_aside_and_it_returns_in_its_place(tmp_pat
         assert not strategy.backbone.stages["stage0"].training
         put_back(strategy)
         assert list(strategy.state_dict()) == before
+
+
+class LogsInSteps(HeadOnly):
+    """Logs a number in each step, as a user's strategy may."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.log("train/step", float(batch_idx), on_step=False, on_epoch=True, batch_size=1)
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_strategy_of_a_user_may_log_in_a_step(tmp_path: Path, digits: Any) -> None:
+    trainer = plain_trainer(tmp_path)
+    make_strategy(LogsInSteps).fit(trainer, digits)
+    assert trainer.logged_metrics["train/step"] == (len(digits.train_dataloader()) - 1) / 2

@@ -46,6 +46,14 @@ def test_hidden_cells_are_grey_and_only_they_count() -> None:
     assert task.primary_of(task.tally(wrong_elsewhere, targets)) == 1
 
 
+def test_a_batch_in_parts_has_the_loss_of_the_batch() -> None:
+    task = Autoencoder(masked=0.5, cell=6)  # the last cells are smaller
+    _, targets = task.pose(IMAGES, seeded())
+    assert len(targets[:, 3].flatten(1).sum(dim=1).unique()) > 1
+    parts = [float(task.loss(torch.zeros(1, 3, *IMAGES.shape[2:]), one[None])) for one in targets]
+    assert float(task.loss(torch.zeros_like(IMAGES), targets)) == pytest.approx(sum(parts) / len(parts))
+
+
 def test_the_mean_of_the_pixels_has_an_r2_of_0_and_the_image_of_1() -> None:
     task = Autoencoder()
     _, targets = task.pose(IMAGES, seeded())

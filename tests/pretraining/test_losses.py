@@ -58,9 +58,15 @@ def test_the_metric_is_the_share_of_views_that_find_their_other_view() -> None:
     embeddings[0, 1] = embeddings[1, 1]  # the other view of the first image looks like the second image
     task = Contrast()
     rows = task.tally(embeddings, torch.arange(4))
-    assert (rows[:, 0] > rows[:, 1]).tolist() == [False, False, True, True]
+    assert (rows[:, 1] > rows[:, 0]).tolist() == [False, False, True, True]
     assert task.primary_of(rows[2:]) == 1
     assert task.score(rows, torch.zeros(4)) == {"accuracy": pytest.approx(task.primary_of(rows))}
+
+
+def test_a_collapse_finds_no_other_view() -> None:
+    for collapsed in (torch.ones(4, 2, 4), torch.zeros(4, 2, 4)):
+        task = Contrast()
+        assert task.primary_of(task.tally(collapsed, torch.arange(4))) == 0
 
 
 def test_rank_me_counts_directions() -> None:
@@ -79,6 +85,8 @@ def test_the_probe_finds_separate_classes_and_no_others() -> None:
     noise = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     assert probe_accuracy(noise + 10 * labels[:, None], labels) == 1
     assert probe_accuracy(noise, labels) < 0.8
+    alternating = torch.arange(40) % 2
+    assert probe_accuracy(noise + 10 * alternating[:, None], alternating) == 1
 
 
 def test_the_monitor_forgets_after_each_epoch() -> None:

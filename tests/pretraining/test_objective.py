@@ -22,6 +22,15 @@ def test_shares_draw_the_numbers_of_the_whole_batch() -> None:
         assert len(whole.unique()) > 1
 
 
+def test_shares_of_several_views_hold_all_views_of_their_items() -> None:
+    whole, one, other = (
+        Draws(torch.Generator().manual_seed(0), first, 5, views=2).normal(torch.zeros(2 * count, 3))
+        for first, count in ((0, 5), (0, 3), (3, 2))
+    )
+    both = [part.unflatten(0, (2, -1)) for part in (one, other)]
+    assert torch.equal(torch.cat(both, dim=1).flatten(0, 1), whole)
+
+
 def test_numbers_lie_where_they_should() -> None:
     normal, uniform, below = drawn(count=2000)
     assert abs(float(normal.mean())) < 0.05

@@ -86,3 +86,30 @@ def test_views_are_compared_with_torchvisions(warm: Server) -> None:
     assert [aim for _, _, aim in rows if aim] == ["5", "3", "2", "2"]
     assert len(rows) == 10
     assert all(float(ratio) > 0 for _, ratio, _ in rows)
+
+
+@pytest.mark.slow
+def test_bfloat16_is_compared_with_full_precision(warm: Server) -> None:
+    code = (
+        "from benchmarks import bf16; bf16.fast_bf16 = lambda device: True;"
+        " print(*bf16.frozen(['test_efficientnet'], [32], 1, 0.01), sep='\\n')"
+    )
+    pattern = r"'test_efficientnet, 32 px: bfloat16 / (torch|onnxruntime) at float32', ratio='(.*?)'.*error (.*?)'"
+    [(_, ratio, error)] = re.findall(pattern, printed_by(warm, code))
+    assert float(ratio) > 0
+    assert 1e-6 < float(error) < 0.03
+
+
+@pytest.mark.slow
+def test_the_first_result_is_compared_with_its_imports(warm: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measured times mean nothing here, as the commands run in copied processes."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmarks import measured, probe
+
+    monkeypatch.setattr(measured, "subprocess", SimpleNamespace(run=warm.run))
+    tiny = ["dataset=textures", "dataset.image_size=32", "dataset.counts=[4,2,2]", "dataset.num_workers=0"]
+    tiny += [*SMALLEST, "backbone.weights=null"]
+    cold, again = probe.first_result(tiny, 1)
+    assert cold.what == "linear_probe, whole command, nothing cached / importing torch"
+    assert float(cold.ratio) > 0
+    assert float(again.ratio) > 0

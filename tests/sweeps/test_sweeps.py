@@ -208,6 +208,16 @@ def test_a_larger_sweep_includes_the_runs_of_a_smaller_one() -> None:
     assert {path.parent.name == "larger" for path in find_run_directories(["o/larger"])} == {True, False}
 
 
+def test_a_finished_run_without_the_wanted_references_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    probe = [setting.replace("head_only,linear_probe", "linear_probe") for setting in SWEEP]
+    assert main(probe) == 0
+    for said in ("runs again: no raw_pixels in", "skipped: finished before"):
+        assert main([*probe, "references=[raw_pixels]"]) == 0
+        assert said in capsys.readouterr().out
+    assert main(probe) == 0
+    assert [len(run["references"]) for run in runs_below(Path("o"))] == [0, 1]
+
+
 def test_all_runs_are_repeated_if_asked() -> None:
     assert main(SWEEP) == 0
     assert main([*SWEEP, "sweep.skip_finished=false"]) == 0

@@ -14,8 +14,9 @@ from headstart.errors import ConfigError, nearest
 from headstart.settings.leaf_table import check_parameters, check_setting
 
 BOTTLENECK = "bottleneck"
-# The layer of an autoencoder in a checkpoint of its pretraining, or in one of a run that read it as a stage.
-IN_CHECKPOINTS = re.compile(r"(head|.*\bstages\.bottleneck)\.bottleneck\.weight")
+# The layer of an autoencoder in a checkpoint of its pretraining, or in one of a run that read it as a stage, where an
+# adapter may follow it.
+IN_CHECKPOINTS = re.compile(r"(head|.*\bstages\.bottleneck(\.block)?)\.bottleneck\.weight")
 
 
 class Pool(nn.Module):

@@ -15,6 +15,7 @@ from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
 
 STRATEGY = "linear_probe"
+WITHOUT_USE = {"references": "[]", "test_views": "null"}  # settings, and their values that change nothing
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
@@ -60,6 +61,9 @@ def probe_settings(arguments: Sequence[str], command: str) -> tuple[DictConfig, 
             f"augmentation={','.join(names)}: {command} passes over the images once, without augmentation; use"
             " augmentation=none."
         )
+    for name, nothing in WITHOUT_USE.items():
+        if config.get(name):
+            raise ConfigError(f"{name}={config[name]}: {command} makes no use of it; use {name}={nothing}.")
     for name in LIMITS:
         if name in config.trainer:
             raise ConfigError(

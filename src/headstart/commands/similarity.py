@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
+
 from headstart.advice.asked import folder_of, refuse_idle, split_source
 from headstart.commands.measuring import ResultFolder, probe_settings, settings_and_out
 from headstart.commands.train import answered
@@ -46,8 +48,7 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
     if of_source:
         source_folder, of_source = folder_of(of_source)
         beside = [argument for argument in own if not argument.lstrip("+~").startswith("dataset")]
-        size = f"dataset.image_size={config.dataset.image_size}"
-        source_config, _ = probe_settings([*beside, size, *of_source], "similarity")
+        source_config, _ = probe_settings([*beside, *_resizing(config.dataset), *of_source], "similarity")
     results = ResultFolder(config, out, FILES)
     from headstart.advice.similarity_run import run_similarity
 
@@ -55,3 +56,10 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
     folder = results.make(found.target, found.backbone, "similarity")
     found.write(folder)
     print(f"\nwritten to {folder}")
+
+
+def _resizing(target: DictConfig) -> list[str]:
+    """Return settings that resize and crop the images of the source as those of the target."""
+    found = {"image_size": target.image_size, **{name: target.get(name) for name in ("crop_fraction", "resize")}}
+    given = {name: value for name, value in found.items() if name == "image_size" or value not in (None, "crop")}
+    return [f"dataset.{name}={'null' if value is None else value}" for name, value in given.items()]

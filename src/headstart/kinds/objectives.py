@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is f
 
 POSITIONS = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 """The positions of a patch around another, in the order of their numbers."""
-VIEWS = ("other view", "another image")
+VIEWS = ("another image", "other view")
 """The answers to which image is nearest to a view."""
 
 

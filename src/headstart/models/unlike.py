@@ -54,9 +54,9 @@ class SeenFeatures:
 
 @contextmanager
 def watched_head(strategy: Strategy) -> Iterator[SeenFeatures]:
-    """Collect what enters the head inside this context; nothing for maps, which are too large."""
+    """Collect what enters the head inside this context; nothing for maps, which are too large, or without a model."""
     seen = SeenFeatures()
-    if strategy.task.by_pixel:
+    if strategy.task.by_pixel or strategy.gives_weights_only:
         yield seen
         return
     hook = strategy.head.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0]))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
@@ -13,10 +13,6 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 
 STEP_HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")  # of callbacks
 OTHER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward")  # which plain steps do not call
-MODULE_HOOKS = (
-    *OTHER_HOOKS, "on_train_batch_end", "optimizer_step", "lr_scheduler_step", "backward",
-    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
-)  # fmt: skip
 
 
 class PlainSteps(_TrainingEpochLoop):
@@ -24,7 +20,8 @@ class PlainSteps(_TrainingEpochLoop):
 
     A step is plain if it is on the CPU, in 32 bits, not the last of its epoch and not the first after a resume. It is
     the same computation in the same order, and it sets the same counters, so that checkpoints do not change. Lightning
-    takes all other steps, and every step if a callback from outside headstart or the trainer's settings may take part.
+    takes all other steps, and every step if a strategy or callback from outside headstart or the trainer's settings may
+    take part.
     """
 
     def advance(self, data_fetcher: Any) -> None:
@@ -48,9 +45,9 @@ class PlainSteps(_TrainingEpochLoop):
             and isinstance(trainer.num_training_batches, int)
             and trainer.val_check_interval == 1.0
             and all(one.frequency == 1 and not one.reduce_on_plateau for one in schedules)
-            and not any(_own(callback, name, Callback) for name in OTHER_HOOKS for callback in callbacks)
-            and not any(_own(callback, name, Callback) for name in STEP_HOOKS for callback in of_others)
-            and not any(_own(trainer.lightning_module, name, LightningModule) for name in MODULE_HOOKS)
+            and not any(_own(callback, name) for name in OTHER_HOOKS for callback in callbacks)
+            and not any(_own(callback, name) for name in STEP_HOOKS for callback in of_others)
+            and type(trainer.lightning_module).__module__.startswith("headstart.")  # another one may log in a step
         )
 
     def _take(self, data_fetcher: Any) -> None:
@@ -60,7 +57,7 @@ class PlainSteps(_TrainingEpochLoop):
         loss: Any = None
         schedules = [one.scheduler for one in trainer.lr_scheduler_configs if one.interval == "step"]
         started, stepping, ended = (
-            [hook for callback in trainer.callbacks if (hook := _own(callback, name, Callback))] for name in STEP_HOOKS
+            [hook for callback in trainer.callbacks if (hook := _own(callback, name))] for name in STEP_HOOKS
         )
         epoch, clip = trainer.current_epoch, trainer.gradient_clip_val
 
@@ -137,6 +134,6 @@ def _of_others(callbacks: Sequence[Callback]) -> list[Callback]:
     return [one for one in callbacks if not type(one).__module__.startswith(own)]
 
 
-def _own(part: Any, name: str, base: type) -> Callable[..., Any] | None:
-    """Return the hook of a part if its class defines one, as those of the ``base`` do nothing."""
-    return None if getattr(type(part), name) is getattr(base, name) else getattr(part, name)
+def _own(callback: Callback, name: str) -> Callable[..., Any] | None:
+    """Return the hook of a callback if its class defines one, as those of Lightning's ``Callback`` do nothing."""
+    return None if getattr(type(callback), name) is getattr(Callback, name) else getattr(callback, name)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.backbones import Backbone, MapRows, read_maps
+from headstart.errors import ConfigError
 from headstart.precision import at_least_single
 from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Sample, in_lines
 from headstart.settings.leaf_table import check_parameters
@@ -101,6 +102,10 @@ class Autoencoder(Objective):
     def layers(self, feature_dim: int) -> nn.Module:
         """Return the bottleneck and the decoder."""
         settings = self._last_map
+        if self.masked and self.cell >= settings.size:
+            raise ConfigError(
+                f"task.cell={self.cell}: a cell hides the whole image of {settings.size} pixels; choose smaller cells."
+            )
         return ImageDecoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
 
     def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -117,10 +122,11 @@ class Autoencoder(Objective):
         return inputs, torch.cat([images, counts], dim=1)
 
     def loss(self, outputs: Tensor, targets: Tensor, training: bool = False) -> Tensor:
-        """Return the mean squared error over the pixels that count."""
+        """Return the squared error, averaged over the pixels that count of each image, then over images."""
         outputs = at_least_single(outputs)
         images, counts = targets[:, :-1].to(outputs.dtype), targets[:, -1:].to(outputs.dtype)
-        return ((outputs - images).square() * counts).sum() / (counts.sum() * images.shape[1])
+        errors = ((outputs - images).square() * counts).flatten(1).sum(dim=1)
+        return (errors / (counts.flatten(1).sum(dim=1) * images.shape[1])).mean()
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sums over the pixels of each image that count, float64 (N, 5); see ``pixel_errors``."""

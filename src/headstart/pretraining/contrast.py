@@ -111,9 +111,10 @@ class Contrast(Objective):
 
     @torch.no_grad()
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return rows (N, 3) of two logits and 0: of a first view's other view, and of its nearest other image.
+        """Return rows (N, 3) of two logits and 1: of a first view's nearest other image, and of its other view.
 
-        Logits are cosines divided by the temperature. The right answer is always number 0.
+        Logits are cosines divided by the temperature. The right answer is always number 1, so that equal logits, as
+        after a collapse, count as wrong.
         """
         pairs, first = ranks.all_rows(at_least_single(outputs))
         views = F.normalize(pairs.transpose(0, 1).flatten(0, 1), dim=1)
@@ -121,8 +122,8 @@ class Contrast(Objective):
         own = torch.arange(len(outputs), device=cosines.device)
         partner = cosines[own, own + first + len(pairs)]
         cosines[own, own + first] = cosines[own, own + first + len(pairs)] = -1
-        logits = torch.stack([partner, cosines.amax(dim=1)], dim=1) / self.temperature
-        return torch.cat([logits, torch.zeros_like(partner)[:, None]], dim=1)
+        logits = torch.stack([cosines.amax(dim=1), partner], dim=1) / self.temperature
+        return torch.cat([logits, torch.ones_like(partner)[:, None]], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:
         """Return the share of first views that are nearer to their other view than to any other image."""

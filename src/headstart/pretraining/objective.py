@@ -39,13 +39,15 @@ def in_lines(lines: Sequence[Bytes]) -> Bytes:
 class Draws:
     """Random numbers for the images of a batch.
 
-    Several processes get the numbers of one: rows are drawn for the whole batch of ``total`` images, and a process
-    takes those of its share, from row ``first`` on. Without ``total`` its share is the batch.
+    Several processes get the numbers of one: rows are drawn for the whole batch of ``total`` items, and a process
+    takes those of its share, from item ``first`` on. Without ``total`` its share is the batch. With several ``views``,
+    the rows of the first view of every item come first, then those of the second.
     """
 
     generator: torch.Generator
     first: int = 0
     total: int | None = None
+    views: int = 1
 
     def normal(self, like: Tensor) -> Tensor:
         """Return standard normal numbers, with the shape (N, ...) and type of a tensor."""
@@ -60,9 +62,10 @@ class Draws:
         return self._rows(partial(torch.randint, high), count, *shape)
 
     def _rows(self, draw: Callable[..., Tensor], count: int, *shape: int, **kind: Any) -> Tensor:
-        size = (count if self.total is None else self.total, *shape)
+        items = count // self.views
+        size = (self.views, items if self.total is None else self.total, *shape)
         rows = draw(size=size, generator=self.generator, device=self.generator.device, **kind)
-        return rows[self.first : self.first + count]
+        return rows[:, self.first : self.first + items].flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,13 @@ class Pretraining(GradientStrategy):
         generator = torch.Generator(batch.inputs.device)
         key = key or (HELD_OUT, int(batch.positions[0]) - first)
         generator.manual_seed(stream("objective", self.noise_seed, *key))
-        draws = Draws(generator, first, sum(shares))
+        draws = Draws(generator, first, sum(shares), batch.views)
         inputs, targets = self.objective.pose(self.normalise(batch.inputs), draws)
         return batch._replace(inputs=inputs, targets=targets, views=1)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        return super().training_step(self.posed(batch, TRAINING, self.current_epoch, batch_idx), batch_idx)
+    def entering(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return a training batch with the inputs and targets that the objective makes."""
+        return self.posed(batch, TRAINING, self.current_epoch, batch_idx)
 
     def evaluate(self, batch: Batch, scores: EpochScores) -> Tensor:
         """Return the tallies of a batch, and add them to the scores."""

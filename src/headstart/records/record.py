@@ -154,6 +154,12 @@ class RunRecord:
         """Return the finite numbers among the metrics; shares such as accuracies are fractions of 1."""
         return finite_numbers(self.content.get("metrics"))
 
+    @cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Return the scores of simple predictors on the same data, by their names."""
+        found = self.get("references")
+        return {str(name): finite_numbers(scores) for name, scores in found.items()} if isinstance(found, dict) else {}
+
     @property
     def task(self) -> str:
         """Return what two runs share that may be compared: the task, and its metric if it is not the usual one."""

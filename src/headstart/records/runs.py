@@ -35,12 +35,6 @@ class Run(RunRecord):
         """Return what the run cost: seconds, bytes, parameters."""
         return {name: value for name, value in finite_numbers(self.get("cost")).items() if is_cost(value)}
 
-    @cached_property
-    def references(self) -> dict[str, dict[str, float]]:
-        """Return the scores of simple predictors on the same data, by their names."""
-        found = self.get("references")
-        return {str(name): finite_numbers(scores) for name, scores in found.items()} if isinstance(found, dict) else {}
-
     @property
     def skipped(self) -> int:
         """Return how many images could not be read and were left out."""

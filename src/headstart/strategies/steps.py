@@ -104,9 +104,13 @@ class GradientStrategy(Strategy):
         seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed  # takes 0.4 ms
         seed(stream("noise", self.noise_seed, self.current_epoch, batch_idx, *ranks.key()))
 
+    def entering(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return a training batch as it enters the network, before mixing."""
+        return batch.carried_out()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch after mixing, with the views' consistency and the strategy's penalty."""
-        batch = batch.carried_out()
+        batch = self.entering(batch, batch_idx)
         inputs, targets, views, count = batch.inputs, batch.targets, batch.views, len(batch.positions)
         if not self.consistency:  # then each view is a separate item
             targets, views = targets.repeat(views) if views > 1 and not self.task.by_pixel else targets, 1

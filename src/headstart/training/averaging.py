@@ -14,7 +14,7 @@ from headstart.devices.shares import like, local, whole
 from headstart.errors import ConfigError
 from headstart.progress import counted_batches
 from headstart.settings.leaf_table import check_setting
-from headstart.strategies import Strategy
+from headstart.strategies import GradientStrategy
 from headstart.strategies.modes import batch_norms, estimate_statistics
 
 
@@ -75,7 +75,7 @@ class AveragedWeights(pl.Callback):
     def end_of_epoch(self, trainer: pl.Trainer) -> None:
         """Update the average after the last step of an epoch."""
 
-    def settle(self, trainer: pl.Trainer, strategy: Strategy) -> None:
+    def settle(self, trainer: pl.Trainer, strategy: GradientStrategy) -> None:
         """Change the network after it has received the average."""
 
     def move_average(self, share: float) -> None:
@@ -143,7 +143,7 @@ class StochasticAverage(AveragedWeights):
         if trainer.current_epoch >= int(self.start * (trainer.max_epochs or 1)):
             self.move_average(1 / (self.updates + 1))
 
-    def settle(self, trainer: pl.Trainer, strategy: Strategy) -> None:
+    def settle(self, trainer: pl.Trainer, strategy: GradientStrategy) -> None:
         """Estimate the statistics of the average network."""
         strategy.clock.stop()  # the pass below is no training
         if self._loader is None:
@@ -151,14 +151,14 @@ class StochasticAverage(AveragedWeights):
             with ranks.alone():
                 self._loader = data.train_dataloader()
         batches = islice(counted_batches(self._loader, "statistics of the average"), trainer.num_training_batches)  # type: ignore[arg-type]
-        with trainer.precision_plugin.forward_context():
+        with trainer.precision_plugin.forward_context(), ranks.alone():
             strategy.train()  # to see which statistics change
             moving = [layer for layer in batch_norms(strategy) if layer.training and layer.track_running_stats]
-            here = (batch.to(strategy.device).carried_out() for batch in batches)
+            here = (strategy.entering(batch.to(strategy.device), number) for number, batch in enumerate(batches))
             estimate_statistics(strategy, moving, ((batch.inputs, batch.entry) for batch in here))
 
 
-def moving_tensors(strategy: Strategy) -> dict[str, Tensor]:
+def moving_tensors(strategy: GradientStrategy) -> dict[str, Tensor]:
     """Return what training changes, by its name in a checkpoint: trained parameters and moving statistics."""
     frozen = {f"backbone.stages.{name}" for name in strategy.frozen_tensors()}
     return {name: tensor for name, tensor in strategy.state_dict(keep_vars=True).items() if name not in frozen}

@@ -119,18 +119,23 @@ def _earlier_result(
 ) -> Result | None:
     """Return the result of an earlier run that makes this one unnecessary, or None.
 
-    That run is finished, or running in a process that this one does not follow, or was pruned in the same trial of the
-    same search.
+    That run is finished and has all wanted references, or is running in a process that this one does not follow, or
+    was pruned in the same trial of the same search.
     """
     own = code_of_parts(described.config).get("own_code", {})
     trial = [override for override in overrides if override.startswith(TRIAL)]
+    wanted = set(described.config.get("references") or [])
     changed: RunRecord | None = None
+    incomplete = ""
     for run in reversed(found):
         if run.status == "pruned" and trial and trial[0] in (run.get("provenance", "overrides") or []):
             return Result("pruned", run.directory, _score(run))
         if run.status == "finished" and policy.skip_finished:
             if (run.get("provenance", "own_code") or {}) != own:
                 changed = changed or run
+                continue
+            if lacking := wanted.difference(run.references):
+                incomplete = f"runs again: no {' and '.join(sorted(lacking))} in {run.directory}"
                 continue
             same = run.get("provenance", "source_sha256") == git_state()["source_sha256"]
             other = "" if same else ", with another version of headstart"
@@ -141,6 +146,8 @@ def _earlier_result(
             return Result("elsewhere", run.directory, _score(run))
     if changed is not None:
         print(f"runs again: the code of {', '.join(own)} has changed since {changed.directory}")
+    elif incomplete:
+        print(incomplete)
     return None
 
 
