@@ -26,7 +26,7 @@ from headstart.crashes import crash_of
 from headstart.data import ImageData, ImageSplit
 from headstart.inputs.collection import ChosenImages, Concatenated
 from headstart.inputs.images import Images
-from headstart.interrupt import Interrupted, current, listening
+from headstart.interrupt import Interrupted, listening
 from headstart.progress import within
 from headstart.strategies.network import in_order
 from headstart.training import compose
@@ -94,10 +94,6 @@ class EpochOutputs(pl.Callback):
     def __init__(self) -> None:
         self.epochs: list[Tensor] = []
         self._batches: list[tuple[Tensor, Tensor]] = []
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Handle signals again, as Lightning has just replaced the handlers."""
-        current().listen()
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
