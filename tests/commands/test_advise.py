@@ -118,6 +118,8 @@ def test_strategies_that_train_are_compared_on_the_same_folds(
         (["backbones=[resnet18]", "backbone=resnet18"], r"leave backbone= out"),
         (["backbones=[resnet5]"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["strategy=ridge"], r"strategy=ridge: every stage is read"),
+        (["dataset.balance=loss"], r"dataset.balance=loss: all images have the same weight here"),
+        (["trainer.accelerator=gpu"], r"trainer.accelerator=gpu: PyTorch finds no GPU here; use auto or cpu"),
         (["strategy.lr=0.1"], r"strategy.lr=0.1: every stage is read"),
         (["trained=[]"], r"trained=\[\]: expected different names"),
         (["trained=[ridge]"], r"ridge solves its head, so it is compared already"),
@@ -128,7 +130,10 @@ def test_strategies_that_train_are_compared_on_the_same_folds(
         (["trained=[finetune_all]", "trainer.auto_batch=true"], r"trainer.auto_batch: advise trains whole batches"),
     ],
 )
-def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_settings(
+    settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["advise", *TINY, *settings]) == 2
     output = capsys.readouterr()
     assert re.search(sentence, output.err), output.err

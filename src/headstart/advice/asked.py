@@ -42,6 +42,8 @@ def split_source(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def refuse_idle(arguments: Sequence[str], used: Collection[str] = ()) -> None:
     """Raise ConfigError for a setting that would have no effect; those of the groups in ``used`` have one."""
     for argument in arguments:
+        if key_of(argument) == "dataset.balance" and not argument.endswith("=none"):
+            raise ConfigError(f"{argument}: all images have the same weight here; leave this setting out.")
         if group_of(argument) in IDLE and (group_of(argument) not in used or key_of(argument) == "strategy"):
             raise ConfigError(
                 f"{argument}: every stage is read with the backbone's own pooling and probed with the default"

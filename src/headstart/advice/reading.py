@@ -16,7 +16,7 @@ from headstart.analysis.layer_report import JOINED
 from headstart.backbones import Backbone, read_from
 from headstart.data import ImageData, ImageFolder, ImageSplit
 from headstart.data.decoded_splits import decode_or_hash
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 from headstart.features.keeping import Keeper
 from headstart.features.prefix import FrozenPrefix
 from headstart.features.store import IMAGES, Store
@@ -113,6 +113,8 @@ class StageReader:
         self.prefix = FrozenPrefix(self.backbone, len(self.backbone.stages), normalisation.scale, normalisation.shift)
         self.prefix.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         accelerator = str(config.trainer.get("accelerator", "auto"))
+        if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; use auto or cpu.")
         self.device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         self.seconds_an_image = float("inf")
         """Time that computing the features of one image takes; few images take longer each, so the shortest counts."""
