@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from headstart.advice.advising import few_warnings
 from headstart.advice.candidates import advised, in_order, try_stages
 from headstart.advice.reading import StageReader, read_data_set
 from headstart.commands.measuring import probe_settings
+from headstart.console import errors_only
 from headstart.splits.splits import fold_of
 from headstart.statistics.mean_error import mean_interval
 from headstart.tables import table_text
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("give two --target or more: each is compared with the others")
     settle_process()
     trials: dict[str, list[Trial]] = {}
-    with few_warnings():
+    with errors_only("headstart.solvers"):
         for target in options.target:
             for seed in options.seeds:
                 trial, plain = try_all(

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 from omegaconf import OmegaConf
 
-from headstart.advice.advising import MORE, few_warnings
+from headstart.advice.advising import MORE
 from headstart.advice.candidates import SOLVERS, fit_best
 from headstart.advice.forecasting import forecast_accuracy
 from headstart.advice.reading import StageReader, read_data_set
 from headstart.commands.measuring import probe_settings
+from headstart.console import errors_only
 from headstart.solvers.features import Features
 from headstart.splits.splits import few_per_class
 from headstart.tables import table_text
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         return Features(train.values[chosen], train.targets[chosen])
 
     rows = []
-    with few_warnings():
+    with errors_only("headstart.solvers"):
         for labels in options.labels:
             found: dict[int, list[tuple[bool, float, float]]] = {factor: [] for factor in MORE}
             for draw in range(100, 100 + options.draws):

@@ -81,3 +81,15 @@ def silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in INTENDED:
         warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def errors_only(name: str) -> Iterator[None]:
+    """Hide the information and the warnings of the loggers below ``name`` inside this context."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.advice import candidates
-from headstart.advice.candidates import SolvedCandidate, advised, folds_for, in_order, scored_elsewhere
+from headstart.advice.candidates import (
+    ScoredCandidate,
+    SolvedCandidate,
+    advised,
+    folds_for,
+    in_order,
+    scored_by_halves,
+    scored_elsewhere,
+)
 from headstart.analysis.layer_report import JOINED
 from headstart.solvers.features import Features
 from headstart.tasks import Classification
@@ -79,6 +87,13 @@ def test_the_strength_of_one_fold_is_scored_on_the_others() -> None:
     assert scored_elsewhere(fewer)[0].tolist() == [0.5, 1, 0, 0, 1, 0]
 
 
+def test_halves_keep_the_order_of_the_images() -> None:
+    wrong = np.isin(np.arange(40), [3, 4, 30])
+    correct, loss = scored_by_halves((np.array([~wrong, ~wrong]), np.array([np.arange(40.0), np.arange(40.0)])))
+    assert correct.tolist() == (~wrong).tolist()
+    assert loss == pytest.approx(19.5)
+
+
 @pytest.mark.parametrize("parts", [1, 5])
 def test_many_useless_strengths_look_no_better_than_one(parts: int) -> None:
     """The best of 20 guesses is far above one half on the images that choose it."""
@@ -113,3 +128,28 @@ def candidate(stage: str, *wrong: int, backbone: str = "resnet", strategy: str =
 def test_joined_stages_replace_a_stage_that_is_hardly_better(joined: SolvedCandidate, expected: str) -> None:
     chosen = advised(in_order([candidate("stage3", 0, 10), joined, candidate("stage4", 20, 40)]))
     assert chosen.stage == expected
+
+
+def tuned(*wrong: int) -> ScoredCandidate:
+    """Return a trained candidate that is right on all of 100 images but those between two numbers."""
+    correct = ~np.isin(np.arange(100), np.arange(*wrong))
+    return ScoredCandidate("resnet", "stage4", [], "finetune_all", correct.astype(float), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("trained", "solved", "expected"),
+    [
+        (tuned(5, 15), [candidate("stage3", 0, 20)], "finetune_all"),  # a lead of 0.1 with a standard error of 0.03
+        (tuned(5, 15), [candidate("stage3", 0, 11)], "ridge stage3"),  # 0.01 with 0.03
+        (tuned(0, 20), [candidate("stage3", 0, 11)], "ridge stage3"),
+        (tuned(5, 15), [candidate("stage3", 0, 11), candidate(JOINED, 0, 12)], "ridge all joined"),  # 0.02 with 0.028
+        (tuned(5, 15), [candidate("stage3", 0, 11), candidate(JOINED, 0, 20)], "ridge stage3"),
+        # Joined stages are close enough to the best stage (0.01 with 0.036), but not to the trained one.
+        (tuned(5, 10), [candidate("stage3", 13, 24), candidate(JOINED, 5, 17)], "finetune_all"),
+    ],
+)
+def test_training_must_be_better_by_more_than_one_standard_error(
+    trained: ScoredCandidate, solved: list[SolvedCandidate], expected: str
+) -> None:
+    chosen = advised(in_order([trained, *solved]))
+    assert expected in f"{chosen.strategy} {chosen.stage}"

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,37 @@ def test_several_backbones_and_too_few_labels(capsys: pytest.CaptureFixture[str]
         assert {row["backbone"] for row in csv.DictReader(lines)} == {"efficientnet_lite0", "efficientnet_lite1"}
     assert file.parent.name == "textures-advice"
     assert not (file.parent / "forecast.csv").exists()
+    assert "were not compared; add trained=[finetune_all] for that." in output
+    assert re.search(r"finetune_all would train for about \d+ s, in 2 epochs of 3 steps of .* of 24 images", output)
+    assert not list(Path("out").rglob("*.ckpt"))
+
+
+def test_strategies_that_train_are_compared_on_the_same_folds(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder({"red": 12, "blue": 12})
+    settings = [*(one for one in TINY if "counts" not in one), *SMALLEST, "dataset=image_folder", "output_dir=out"]
+    settings += [
+        f"dataset.root={folder}",
+        "augmentation=flip_crop",
+        "strategy.lr=0.01",
+        "dataset.validation_fraction=0.5",
+    ]
+    assert main(["advise", *settings, "--out", "advice", "trained=[head_only,finetune_all]"]) == 0
+    output = capsys.readouterr().out
+    assert "would train" not in output
+    assert re.search("(head_only|finetune_all) is .* points (better|worse) than ", output)
+    assert "finetune_all, fold 2 of 2: trained in " in output
+    content = json.loads(Path("advice/advice.json").read_text())
+    assert content["folds"] == 2
+    with Path("advice/candidates.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["strategy"] in ("head_only", "finetune_all")]
+    assert [row["strategy"] for row in rows] == [one["settings"][1][9:] for one in content["trained"]]
+    for row, one in zip(rows, content["trained"], strict=True):
+        assert (float(row["accuracy"]), float(row["seconds"])) == pytest.approx((one["accuracy"], one["seconds"]))
+        assert float(row["seconds"]) > 0
+    assert {path.name for path in Path("advice").iterdir()} == {"advice.json", "candidates.csv"}
+    assert {path.name for path in Path("out").iterdir()} == {".features"}
 
 
 @pytest.mark.parametrize(
@@ -86,9 +118,22 @@ def test_several_backbones_and_too_few_labels(capsys: pytest.CaptureFixture[str]
         (["backbones=[resnet18]", "backbone=resnet18"], r"leave backbone= out"),
         (["backbones=[resnet5]"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["strategy=ridge"], r"strategy=ridge: every stage is read"),
+        (["dataset.balance=loss"], r"dataset.balance=loss: all images have the same weight here"),
+        (["trainer.accelerator=gpu"], r"trainer.accelerator=gpu: PyTorch finds no GPU here; use auto or cpu"),
+        (["strategy.lr=0.1"], r"strategy.lr=0.1: every stage is read"),
+        (["trained=[]"], r"trained=\[\]: expected different names"),
+        (["trained=[ridge]"], r"ridge solves its head, so it is compared already"),
+        (["trained=[wise_ft]"], r"use lp_ft"),
+        (["trained=[finetune_al]"], r"There is no strategy 'finetune_al'. Did you mean 'finetune_all'\?"),
+        (["trained=[finetune_all]", "strategy=lp_ft"], r"strategy=lp_ft: every stage is read"),
+        (["trained=[finetune_all]", "head=mlp"], r"head=mlp: every stage is read"),
+        (["trained=[finetune_all]", "trainer.auto_batch=true"], r"trainer.auto_batch: advise trains whole batches"),
     ],
 )
-def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_settings(
+    settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["advise", *TINY, *settings]) == 2
     output = capsys.readouterr()
     assert re.search(sentence, output.err), output.err

@@ -1,13 +1,30 @@
 """Understand the settings of similarity and advise that Hydra does not know. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from headstart.errors import ConfigError
 from headstart.files import expanded
 from headstart.settings.configs import choices
+from headstart.settings.early_checks import SOLVED
 
 IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger", "references")
+OF_TRAINING = ("augmentation", "strategy", "optimizer", "scheduler", "callbacks")  # no solved head uses them
+MIXING = "wise_ft"  # changes the network after its last epoch
+
+
+@dataclass(frozen=True)
+class AskedBackbone:
+    """A backbone to try, by the name of its config."""
+
+    name: str
+    solved: DictConfig
+    """The settings of the candidates that solve their head."""
+    trained: Mapping[str, DictConfig]
+    """The settings of a run for each strategy that trains."""
 
 
 def split_source(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -22,14 +39,31 @@ def split_source(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, [f"dataset{one.removeprefix('source')}" for one in of_source]
 
 
-def refuse_idle(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for a setting that would have no effect."""
+def refuse_idle(arguments: Sequence[str], used: Collection[str] = ()) -> None:
+    """Raise ConfigError for a setting that would have no effect; those of the groups in ``used`` have one."""
     for argument in arguments:
-        if argument.lstrip("+~").partition("=")[0].partition(".")[0] in IDLE:
+        if key_of(argument) == "dataset.balance" and not argument.endswith("=none"):
+            raise ConfigError(f"{argument}: all images have the same weight here; leave this setting out.")
+        if group_of(argument) in IDLE and (group_of(argument) not in used or key_of(argument) == "strategy"):
             raise ConfigError(
                 f"{argument}: every stage is read with the backbone's own pooling and probed with the default"
                 " strengths; leave this setting out."
             )
+
+
+def key_of(argument: str) -> str:
+    """Return the key of a setting: "trainer.max_epochs" for "trainer.max_epochs=5"."""
+    return argument.lstrip("+~").partition("=")[0]
+
+
+def group_of(argument: str) -> str:
+    """Return the group of a setting: "trainer" for "trainer.max_epochs=5"."""
+    return key_of(argument).partition(".")[0]
+
+
+def without_training(arguments: Sequence[str]) -> list[str]:
+    """Return the settings that candidates with a solved head use, too."""
+    return [one for one in arguments if group_of(one) not in OF_TRAINING]
 
 
 def folder_of(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -48,13 +82,37 @@ def split_backbones(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Raises ConfigError for an empty list, a name that occurs twice, and a backbone beside the list.
     """
-    listed = [one for one in arguments if one.startswith("backbones=")]
-    others = [one for one in arguments if one not in listed]
+    names, others = _split_list(arguments, "backbones", "[efficientnet_lite0,resnet50]")
+    if names and any(one.startswith("backbone=") for one in others):
+        raise ConfigError(f"backbones=[{','.join(names)}] lists all backbones: leave backbone= out.")
+    return names or [""], others
+
+
+def split_trained(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the strategies that "trained=[a,b]" lists, and the other settings.
+
+    Raises ConfigError for an empty list, a name that occurs twice, and a strategy whose epochs cannot be compared.
+    """
+    names, others = _split_list(arguments, "trained", "[finetune_all,lp_ft]")
+    for name in names:
+        if name in SOLVED.values():
+            raise ConfigError(f"trained=[{name}]: {name} solves its head, so it is compared already; leave it out.")
+        if name == MIXING:
+            raise ConfigError(
+                f"trained=[{name}]: {name} chooses a mix of weights on held-out images after its last epoch, and only"
+                " epochs are compared; use lp_ft, which trains the same network."
+            )
+    if names and any(key_of(one) == "trainer.auto_batch" for one in others):
+        raise ConfigError("trainer.auto_batch: advise trains whole batches; use a smaller dataset.batch_size instead.")
+    return names, others
+
+
+def _split_list(arguments: Sequence[str], key: str, example: str) -> tuple[list[str], list[str]]:
+    """Return the names of the last "key=[a,b]", none without one, and the other arguments."""
+    listed = [one for one in arguments if one.startswith(f"{key}=")]
     if not listed:
-        return [""], others
+        return [], list(arguments)
     names = [name.strip() for name in listed[-1].partition("=")[2].strip("[]").split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f"{listed[-1]}: expected different names, as in backbones=[efficientnet_lite0,resnet50].")
-    if any(one.startswith("backbone=") for one in others):
-        raise ConfigError(f"{listed[-1]} lists all backbones: leave backbone= out.")
-    return names, others
+        raise ConfigError(f"{listed[-1]}: expected different names, as in {key}={example}.")
+    return names, [one for one in arguments if one not in listed]

@@ -8,7 +8,7 @@ more so. Candidates are compared without this advantage: the strength that is be
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -45,7 +45,7 @@ The strongest comes first; the numbers of neighbours count as strengths.
 
 
 @dataclass(frozen=True)
-class SolvedCandidate:
+class ScoredCandidate:
     """A backbone, a stage and a strategy, with its result on validation or on the folds that replace it."""
 
     backbone: str
@@ -54,13 +54,11 @@ class SolvedCandidate:
     """The stages for head.stages; empty for the last stage, which a run reads by default."""
     strategy: str
     correct: NDArray[np.float64] = field(repr=False)
-    """For each of these images the share of the chosen strengths that are right, (N,)."""
+    """For each of these images the share of the chosen strengths or epochs that are right, (N,)."""
     loss: float
     """Mean cross-entropy of the images, in nats."""
     seconds: float
     """Time of the features of training and validation images, and of the fit."""
-    fit: Callable[[], Answer] = field(repr=False)
-    """Fits the head of a run: on the training images, with validation to choose its strength."""
 
     @property
     def accuracy(self) -> float:
@@ -72,6 +70,14 @@ class SolvedCandidate:
         """Return the settings of a run."""
         stage = [f"head.stages=[{','.join(self.read)}]"] if self.read else []
         return [f"backbone={self.backbone}", f"strategy={self.strategy}", *stage]
+
+
+@dataclass(frozen=True)
+class SolvedCandidate(ScoredCandidate):
+    """A candidate whose head is computed from features."""
+
+    fit: Callable[[], Answer] = field(repr=False)
+    """Fits the head of a run: on the training images, with validation to choose its strength."""
 
 
 def _linear(path: Callable[[Features, Features, Classification], Iterator[Probe]]) -> Solve:
@@ -172,36 +178,55 @@ def _tried(
     No image is scored by a fit that has seen it, or with a strength because it was best on that image.
     """
     if parts == 1:
-        found = _outcomes(solve(train, validation, task), validation)
-        halves = np.array_split(generator("advice halves", 0).permutation(len(validation.targets)), 2)
-        return scored_elsewhere([(found[0][:, half], found[1][:, half]) for half in halves])
-    pooled, names = joined(train, validation), [str(number) for number in range(task.num_classes)]
-    outcomes = []
+        return scored_by_halves(_outcomes(solve(train, validation, task), validation))
+    pooled = joined(train, validation)
+    folds = []
     for fold in range(parts):
-        stay, off = fold_of(pooled.targets.numpy(), parts, fold, 0, names)
+        stay, off = fold_positions(pooled.targets.numpy(), parts, fold)
         held_out = Features(pooled.values[off], pooled.targets[off])
         answers = solve(Features(pooled.values[stay], pooled.targets[stay]), held_out, task)
-        outcomes.append(_outcomes(answers, held_out))
-    return scored_elsewhere(outcomes)
+        folds.append(_outcomes(answers, held_out))
+    return scored_elsewhere(folds)
+
+
+def fold_positions(targets: NDArray[np.int64], folds: int, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return positions outside and inside a fold of training and validation images, which are joined in this order."""
+    return fold_of(targets, folds, fold, 0, [str(number) for number in range(targets.max() + 1)])
 
 
 Outcomes = tuple[NDArray[np.bool_], NDArray[np.float64]]
-"""Whether each image of a fold is right, and its loss, both by strength, (S, N)."""
+"""Whether each image of a fold is right, and its loss, both by strength or epoch, (S, N)."""
 
 
 def _outcomes(answers: Iterator[Answer], held_out: Features) -> Outcomes:
+    return outcomes_of((answer(held_out.values) for answer in answers), held_out.targets)
+
+
+def outcomes_of(outputs: Iterable[Tensor], targets: Tensor) -> Outcomes:
+    """Return the outcomes of the outputs (N, classes) of each strength or epoch."""
     right, losses = [], []
-    for answer in answers:
-        outputs = answer(held_out.values).double()
-        right.append((outputs.argmax(dim=1) == held_out.targets).numpy())
-        losses.append(F.cross_entropy(outputs, held_out.targets, reduction="none").numpy())
+    for logits in outputs:
+        logits = logits.double()
+        right.append((logits.argmax(dim=1) == targets).numpy())
+        losses.append(F.cross_entropy(logits, targets, reduction="none").numpy())
     return np.array(right), np.array(losses)
+
+
+def scored_by_halves(found: Outcomes) -> tuple[NDArray[np.float64], float]:
+    """Return what ``scored_elsewhere`` returns for two halves of the images, in the order of the images."""
+    right, loss = found
+    order = generator("advice halves", 0).permutation(right.shape[1])
+    halves = np.array_split(order, 2)
+    scored, mean = scored_elsewhere([(right[:, half], loss[:, half]) for half in halves])
+    correct = np.empty_like(scored)
+    correct[order] = scored
+    return correct, mean
 
 
 def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], float]:
     """Return the share of right answers for each image, (N,), fold by fold, and the mean loss.
 
-    On each fold one strength is best, by accuracy, then loss. The strengths of the other folds answer for an image.
+    On each fold one strength or epoch is best, by accuracy, then loss. That of each other fold answers for an image.
     """
     chosen = [max(range(len(right)), key=lambda one: (right[one].mean(), -loss[one].mean())) for right, loss in folds]
     correct, losses = [], []
@@ -213,21 +238,40 @@ def scored_elsewhere(folds: Sequence[Outcomes]) -> tuple[NDArray[np.float64], fl
     return np.concatenate(correct), float(np.concatenate(losses).mean())
 
 
-def in_order(candidates: list[SolvedCandidate]) -> list[SolvedCandidate]:
+def in_order(candidates: Sequence[ScoredCandidate]) -> list[ScoredCandidate]:
     """Return the candidates, best first: by accuracy, then loss."""
     return sorted(candidates, key=lambda one: (-one.accuracy, one.loss))
 
 
-def advised(candidates: Sequence[SolvedCandidate]) -> SolvedCandidate:
-    """Return the candidate to use, from those of ``in_order``: the best one, or all its stages joined.
+def advised(candidates: Sequence[ScoredCandidate]) -> ScoredCandidate:
+    """Return the candidate to use, from those of ``in_order``.
 
-    The joined stages of the same backbone, with the same strategy, replace a stage that is better by no more than one
-    standard error of the difference. They hold the features of that stage, so images unlike those of validation depend
-    less on a stage that was best by chance.
+    It is the first of these that is worse than the best candidate by no more than one standard error of the difference:
+    the joined stages with the strategy and the backbone of the best solved candidate; the best solved candidate; the
+    best candidate. Joined stages hold the features of each stage, so images unlike those of validation depend less on a
+    stage that was best by chance. A solved head takes less time than training.
     """
-    best = candidates[0]
-    for one in candidates:
-        if (one.backbone, one.stage, one.strategy) == (best.backbone, JOINED, best.strategy):
-            lead = best.correct - one.correct
-            return one if lead.mean() <= lead.std() / len(lead) ** 0.5 else best
-    return best
+    best, solved = candidates[0], solved_of(candidates)[0]
+    joined = [
+        one
+        for one in candidates
+        if (one.backbone, one.stage, one.strategy) == (solved.backbone, JOINED, solved.strategy)
+    ]
+    return next(one for one in (*joined, solved, best) if not is_better(best, one))
+
+
+def solved_of(candidates: Sequence[ScoredCandidate]) -> list[SolvedCandidate]:
+    """Return the candidates whose head is computed from features."""
+    return [one for one in candidates if isinstance(one, SolvedCandidate)]
+
+
+def is_better(one: ScoredCandidate, other: ScoredCandidate) -> bool:
+    """Return whether a candidate is better than another by more than one standard error of the difference."""
+    lead, error = lead_over(one, other)
+    return lead > error
+
+
+def lead_over(one: ScoredCandidate, other: ScoredCandidate) -> tuple[float, float]:
+    """Return the difference of two accuracies, fractions of 1, and its standard error over the images."""
+    lead = one.correct - other.correct
+    return float(lead.mean()), float(lead.std() / len(lead) ** 0.5)

@@ -16,7 +16,7 @@ from headstart.analysis.layer_report import JOINED
 from headstart.backbones import Backbone, read_from
 from headstart.data import ImageData, ImageFolder, ImageSplit
 from headstart.data.decoded_splits import decode_or_hash
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 from headstart.features.keeping import Keeper
 from headstart.features.prefix import FrozenPrefix
 from headstart.features.store import IMAGES, Store
@@ -113,9 +113,11 @@ class StageReader:
         self.prefix = FrozenPrefix(self.backbone, len(self.backbone.stages), normalisation.scale, normalisation.shift)
         self.prefix.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         accelerator = str(config.trainer.get("accelerator", "auto"))
+        if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; use auto or cpu.")
         self.device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-        self.seconds_an_image = 0.0
-        """Time that computing the features of one image takes, as far as known."""
+        self.seconds_an_image = float("inf")
+        """Time that computing the features of one image takes; few images take longer each, so the shortest counts."""
         self.autocast = AUTOCAST.get(str(config.trainer.get("precision", "32-true")))
 
     @property
@@ -136,7 +138,7 @@ class StageReader:
         keeper = Keeper(self.prefix, self.settings, self.store, self.device, self.autocast, split, len(split))
         keeper.keeping = self.settings.enabled
         kept = keeper.get(what, split)
-        rows, self.seconds_an_image = kept.rows, max(self.seconds_an_image, kept.seconds_a_row)
+        rows, self.seconds_an_image = kept.rows, min(self.seconds_an_image, kept.seconds_a_row)
         if rows is None:
             raise DataError(f"The features of {what} need more memory than features.memory_limit allows; raise it.")
         values: Any = rows.take(np.arange(len(split))).float().cpu().numpy()

@@ -79,9 +79,9 @@ class HeadedBackbone(pl.LightningModule):
         outputs = torch.cat([self(part, batch.entry) for part in parts])
         return self.task.mean_over_views(outputs.unflatten(0, (views, -1)))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of the validation split."""
-        self.evaluate(batch, self.validation_scores)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Score a batch of the validation split; return its outputs, for callbacks."""
+        return self.evaluate(batch, self.validation_scores)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""

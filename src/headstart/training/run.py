@@ -263,7 +263,7 @@ def train_and_test(
     parts.keep.begun = time.perf_counter()
     watch = Stopwatch()
     with watch.running():
-        cached, at_start = _cached_features(parts)
+        cached, at_start = cached_features(parts)
     views = compose.make_test_views(config)
     if cached is not None and views is None:  # needed by the test pass, but an error should come before training
         cached.keeper.check(parts.data.test)
@@ -334,7 +334,7 @@ def _start_from(parts: RunParts, resume: ResumePoint | None, settings: Mapping[s
         log.info("resumes from its checkpoint: %s", resume)
 
 
-def _cached_features(parts: RunParts) -> tuple[FrozenData | None, FrozenData | None]:
+def cached_features(parts: RunParts) -> tuple[FrozenData | None, FrozenData | None]:
     """Return the data with outputs of the frozen prefix, and the data with features of the untrained network."""
     strategy, data, trainer = parts.strategy, parts.data, parts.trainer
     device: Any = trainer.strategy.root_device
