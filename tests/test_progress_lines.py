@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from headstart import progress
 from headstart.inputs.batch import Batch
 from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
-from headstart.solvers import linear_fit, probe_fit
+from headstart.solvers import block_fit, linear_fit, probe_fit
 from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
@@ -223,6 +223,26 @@ def test_a_fit_in_blocks_shows_strength_and_iteration(
     assert lines[0] == "logistic fit: 0 of 2 strengths (0 %), 0:30 so far, l2=1, iteration 0"
     assert lines[1].endswith("l2=1, iteration 1")
     assert any(line.startswith("logistic fit: 1 of 2") and "l2=0.1, iteration" in line for line in lines)
+
+
+def test_a_fit_in_blocks_shows_how_far_a_long_pass_is(
+    screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, logistic = features(), linear_fit.LOSSES["logistic"]
+
+    def slow(*args):
+        clock[0] += BETWEEN_LINES
+        progress._OPEN[-1].show(clock[0])
+        return logistic(*args)
+
+    monkeypatch.setitem(linear_fit.LOSSES, "logistic", slow)
+    monkeypatch.setattr(probe_fit, "LARGE", 1)
+    monkeypatch.setattr(block_fit, "BLOCK", 1)  # blocks of 64 images
+    fit_probe(train, train, Classification(20), [1.0])
+    count = len(train.targets)
+    lines = screen.getvalue().splitlines()
+    assert lines[0].endswith("l2=1, iteration 0")
+    assert lines[1].endswith(f"l2=1, iteration 0, {100 * 64 / count:.0f} % of its images")
 
 
 def test_neighbours_are_counted_by_chunks() -> None:

@@ -5,6 +5,8 @@ Other sizes: python -m benchmarks.scale --images 50000 --features 1280 --classes
 
 import argparse
 import json
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from benchmarks.measured import SCRIPTS, Row, median
 
 SIZES = ((50_000, 1280, 10), (20_000, 1280, 1000))  # images, features, classes
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)
+LONGEST = 600  # CPU seconds; a fit that takes more is ended and shown as unfinished
 
 
 def probes(rounds: int, sizes: Sequence[tuple[int, int, int]] = SIZES) -> list[Row]:
@@ -24,25 +27,33 @@ def probes(rounds: int, sizes: Sequence[tuple[int, int, int]] = SIZES) -> list[R
     return [row for size in sizes for row in compared(*size, rounds)]
 
 
-def compared(images: int, features: int, classes: int, rounds: int) -> list[Row]:
-    """Compare fits of one size, each in a process of its own."""
+def compared(images: int, features: int, classes: int, rounds: int, longest: int = LONGEST) -> list[Row]:
+    """Compare fits of one size, each in a process of its own; others than ours end after ``longest`` CPU seconds."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
     for _ in range(rounds):
         for name in FITS:
             command = [sys.executable, "-m", "benchmarks.scale", "--fit", name, "--images", str(images)]
             command += ["--features", str(features), "--classes", str(classes)]
-            done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    seconds = {name: median([run["seconds"] for run in runs]) for name, runs in found.items()}
+            command += [] if name == "ours" else ["--longest", str(longest)]
+            done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True)
+            if done.returncode != -signal.SIGXCPU:
+                done.check_returncode()
+                found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    seconds = {name: median([run["seconds"] for run in runs]) for name, runs in found.items() if runs}
     size = f"{images:,} x {features:,}, {classes:,} classes"
     rows = []
     for name in ("scikit-learn", "torch"):
+        what = f"linear probe, {size}: {name} / headstart"
+        if name not in seconds:
+            figures = f"unfinished after {longest} s / {seconds['ours']:.1f} s for {len(STRENGTHS)} strengths"
+            rows.append(Row(what, f"above {longest / seconds['ours']:.1f}", "1.5", figures))
+            continue
         gaps = [
             other / own - 1 for own, other in zip(*(found[one][0]["values"] for one in ("ours", name)), strict=True)
         ]
         rows.append(
             Row(
-                f"linear probe, {size}: {name} / headstart",
+                what,
                 f"{seconds[name] / seconds['ours']:.1f}",
                 "1.5",
                 f"{seconds[name]:.1f} s / {seconds['ours']:.1f} s for {len(STRENGTHS)} strengths; its objectives are"
@@ -50,14 +61,15 @@ def compared(images: int, features: int, classes: int, rounds: int) -> list[Row]
             )
         )
     held = images * features * 4 / 1e6
-    peaks = {name: median([run["bytes"] for run in runs]) / 1e6 for name, runs in found.items()}
+    peaks = {name: median([run["bytes"] for run in runs]) / 1e6 for name, runs in found.items() if runs}
+    others = ", ".join(f"{name} {peak:.0f} MB" for name, peak in peaks.items() if name != "ours")
     return [
         *rows,
         Row(
             f"the same: memory of the fit / features of {held:.0f} MB",
             f"{peaks['ours'] / held:.2f}",
             "below 1",
-            f"{peaks['ours']:.0f} MB; scikit-learn {peaks['scikit-learn']:.0f} MB, torch {peaks['torch']:.0f} MB",
+            "; ".join(filter(None, [f"{peaks['ours']:.0f} MB", others])),
         ),
     ]
 
@@ -143,8 +155,11 @@ FITS: dict[str, Callable[[Any, Any, int], list[Any]]] = {
 }  # fmt: skip
 
 
-def measure(name: str, images: int, features: int, classes: int) -> dict[str, Any]:
-    """Return seconds and peak memory of one fit, and the objective of each strength in float64."""
+def measure(name: str, images: int, features: int, classes: int, longest: int | None) -> dict[str, Any]:
+    """Return CPU seconds and peak memory of one fit, and the objective of each strength in float64.
+
+    The process ends if the fit takes more than ``longest`` CPU seconds.
+    """
     import sklearn.linear_model  # noqa: F401
     from torch.nn import functional as F
 
@@ -156,9 +171,12 @@ def measure(name: str, images: int, features: int, classes: int) -> dict[str, An
     values, targets = made(images, features, classes)
     provenance.reset_peak_memory()
     before = provenance.peak_memory("cpu")
-    began = time.perf_counter()
+    began, limits = time.process_time(), resource.getrlimit(resource.RLIMIT_CPU)  # other work may share the machine
+    if longest is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(began) + longest, limits[1]))
     maps = FITS[name](values, targets, classes)
-    seconds, peak = time.perf_counter() - began, provenance.peak_memory("cpu")
+    seconds, peak = time.process_time() - began, provenance.peak_memory("cpu")
+    resource.setrlimit(resource.RLIMIT_CPU, limits)
     std = standardisation(values)[1]
     objectives = []
     for l2, (weight, bias) in zip(STRENGTHS, maps, strict=True):
@@ -177,10 +195,11 @@ if __name__ == "__main__":
     parser.add_argument("--features", type=int, default=1280)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--longest", type=int)
     options = parser.parse_args()
     size = (options.images, options.features, options.classes)
     if options.fit:
-        print(json.dumps(measure(options.fit, *size)))
+        print(json.dumps(measure(options.fit, *size, options.longest)))
     else:
-        for row in compared(*size, options.rounds):
+        for row in compared(*size, options.rounds, options.longest or LONGEST):
             print(f"| {row.what} | {row.ratio} | {row.aim} | {row.figures} |")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.solvers import block_fit, probe_fit
-from headstart.solvers.block_fit import BlockFits, block_standardisation
+from headstart.solvers.block_fit import BlockFits, CurvatureSums, block_standardisation
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import LOSSES, Loss, LossResult, bernoulli, logistic
@@ -121,19 +121,70 @@ def test_scores_do_not_depend_on_blocks() -> None:
 
 
 def test_many_classes_are_never_held_for_all_images() -> None:
-    """Logits and one-hot targets of all images would be 600 x 500 numbers."""
+    """Logits of all images would be 600 x 500 numbers; there are no one-hot targets."""
     sizes = []
 
-    def seen(logits: Tensor, one_hot: Tensor, weights: Tensor) -> LossResult:
-        sizes.append((logits.shape, one_hot.shape, weights.shape))
-        return logistic(logits, one_hot, weights)
+    def seen(logits: Tensor, targets: Tensor, weights: Tensor) -> LossResult:
+        sizes.append((logits.shape, targets.shape, weights.shape))
+        return logistic(logits, targets, weights)
 
     train = made(600, 20, 500)
     fits = BlockFits(train, train, 500, seen)
     assert fits.fit(0.1)
     rows = {shapes[0] for shapes in sizes}
     assert rows == {(64, 500), (24, 500)}, "at least 64 rows, so that products stay fast"
-    assert {shapes[1:] for shapes in sizes} == {((64, 500), (64, 1)), ((24, 500), (24, 1))}
+    assert {shapes[1:] for shapes in sizes} == {((64,), (64, 1)), ((24,), (24, 1))}
+
+
+def test_many_classes_with_few_images_take_few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their curvature comes from their own images, and it changes on the way from strength to strength."""
+    draw = torch.Generator().manual_seed(0)
+    targets = torch.arange(300) % 100
+    centres = torch.randn(100, 60, generator=draw)
+    train = Features(centres[targets] + torch.randn(300, 60, generator=draw), targets)
+
+    def iterations() -> int:
+        fits = BlockFits(train, train, 100, logistic)
+        assert fits.fit(0.1)
+        assert fits.fit(0.001)
+        return fits.iterations
+
+    found = iterations()
+    assert found < 25
+    for name, value in (("AGAIN", -1), ("OWN", 0)):
+        with monkeypatch.context() as changed:
+            changed.setattr(block_fit, name, value)
+            assert iterations() > 1.5 * found
+
+
+def test_the_inverse_is_that_of_the_approximate_hessian() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 5, generator=draw).double()
+    curvature = torch.rand(40, 3, generator=draw).double() ** 4
+    sums = CurvatureSums(3, x.new_ones(5), 40)
+    sums.add(0, x[:25], curvature[:25])
+    sums.add(25, x[25:], curvature[25:])
+    found = sums.result(lambda places: x[places])
+    gradient = torch.randn(3, 6, generator=draw).double()
+    step = found.inverse(0.1)(gradient)
+    ones = torch.cat([x, torch.ones(40, 1)], dim=1)
+    whole = curvature.sum(dim=1)
+    shared = ones.T @ (whole[:, None] * ones) / whole.sum()  # moments that all classes share
+    for number in range(3):
+        own = curvature[:, number].topk(8).indices
+        rest = curvature[:, number].sum() - curvature[own, number].sum()
+        hessian = rest * shared + ones[own].T @ (curvature[own, number, None] * ones[own])
+        hessian = hessian / 40 + 0.1 * torch.diag(torch.tensor([1.0] * 5 + [0.0]))
+        torch.testing.assert_close(hessian @ step[number], gradient[number], rtol=1e-8, atol=1e-8)
+
+
+def test_an_iteration_shows_how_far_its_pass_is() -> None:
+    train, told = made(600, 20, 4), []
+    fits = BlockFits(train, train, 4, logistic)
+    fits.fit(0.1, on_iteration=lambda number, share: told.append((number, share)))
+    assert told[:6] == [(0, pytest.approx(block / 6)) for block in range(6)], "blocks of 100 images"
+    assert (1, 0.0) in told
+    assert told.index((1, 0.0)) > told.index((0, pytest.approx(5 / 6)))
 
 
 def test_each_fit_starts_on_the_line_through_earlier_ones() -> None:

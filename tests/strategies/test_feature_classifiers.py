@@ -23,6 +23,7 @@ from headstart.data import Digits
 from headstart.errors import ConfigError
 from headstart.features import FeatureSettings
 from headstart.features.extract import extract
+from headstart.solvers import blocks
 from headstart.solvers.features import Features, joined
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import balanced_weights
@@ -249,3 +250,25 @@ def test_a_refit_takes_both_splits_and_the_setting_that_was_chosen(
     assert (ours != once.head(images.values).argmax(dim=1)).any()
     if cls is Knn:
         assert torch.equal(refitted.head.memory, alone.head.memory)
+
+
+def test_votes_are_scored_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The votes of all images for all classes are never held together."""
+    train, validation = some_features(300, 0), some_features(200, 1)
+    rows: list[list[dict[str, float]]] = [[], []]
+    most = []
+    votes = NearestNeighbours.votes
+
+    def seen(self: NearestNeighbours, cosines: torch.Tensor, labels: torch.Tensor, count: int) -> torch.Tensor:
+        most.append(len(cosines))
+        return votes(self, cosines, labels, count)
+
+    for number, limit in enumerate((blocks.BLOCK, 4 * 64)):
+        monkeypatch.setattr(blocks, "BLOCK", limit)
+        monkeypatch.setattr(NearestNeighbours, "votes", seen)
+        most.clear()
+        strategy = make_strategy(Knn, task=Classification(4))
+        strategy.compute_head(train, validation, lambda _, row, into=rows[number]: into.append(row))
+    assert max(most) == 64
+    for found, expected in zip(*rows, strict=True):
+        assert found == pytest.approx(expected, rel=1e-12)

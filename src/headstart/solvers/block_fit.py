@@ -13,33 +13,97 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headstart.solvers.blocks import LazyRows, blocks_of
 from headstart.solvers.centroids import usable_deviation
 from headstart.solvers.features import Features, where_double
-from headstart.solvers.linear_fit import SPAN, Loss, LossResult
-from headstart.solvers.probe import ProbeTask
+from headstart.solvers.linear_fit import SPAN, Loss, LossResult, hinge
+from headstart.solvers.probe import ProbeTask, scored_by_blocks
 
-BLOCK = 2**20  # numbers in a block of features or of logits
+BLOCK = 2**20  # numbers in a block of features; one of logits may have twice as many
 PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
 GAP = 1e-7  # fraction of the objective: the fit ends if the next step promises less
 SAMPLED = 8  # images per feature for the approximate Hessian; more save few steps
 MOST_ITERATIONS = 1000  # for each strength
-FEW = 7  # iterations; after a fit with more, the Hessian is approximated again
+AGAIN = 2  # iterations; the Hessian is then approximated again, as the start of a fit may be far from its end
+FEW = 7  # iterations; after a fit with more, it is approximated for the next one
+OWN = 8  # images of each class whose curvature the approximate Hessian has exactly
+OnIteration = Callable[[int, float], None]  # gets the finished iterations, and the share of images in the current pass
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """An approximate Hessian of the mean loss: for each class, a multiple of the same moments of the features."""
+    """An approximate Hessian of the mean loss, a block for each class.
+
+    A block is the sum over the images of most curvature, and for all others a multiple of moments that classes share.
+    """
 
     centre: Tensor  # (D,), the mean of the features, weighted by the curvature of the loss of each image
     axes: Tensor  # (D, D), the principal axes about the centre, in columns
     moments: Tensor  # (D,), along the axes
     factors: Tensor  # (classes, 1)
+    own: Tensor  # (classes, OWN, D + 1), images along the axes, and 1, times the root of their curvature
 
-    def newton_step(self, gradient: Tensor, l2: float) -> Tensor:
-        """Return the inverse of the Hessian, with an L2 penalty of the weights, times the gradient (classes, D + 1)."""
-        slope, of_bias = gradient[:, :-1], gradient[:, -1:]
-        weight = ((slope - of_bias * self.centre) @ self.axes / (self.factors * self.moments + l2)) @ self.axes.T
-        return torch.cat([weight, of_bias / self.factors - (weight @ self.centre)[:, None]], dim=1)
+    def inverse(self, l2: float) -> Callable[[Tensor], Tensor]:
+        """Return a function that multiplies a gradient (classes, D + 1) by the inverse of the Hessian.
+
+        ``l2`` is the penalty of the weights. The images are added by the formula of Woodbury.
+        """
+        diagonal = torch.cat([self.factors * self.moments + l2, self.factors], dim=1)
+        products = self.own @ (self.own / diagonal[:, None]).mT
+        ones = products.new_ones(products.shape[:2])  # a little more keeps the sum positive definite despite rounding
+        ones += 100 * torch.finfo(ones.dtype).eps * products.diagonal(dim1=1, dim2=2).sum(dim=1, keepdim=True)
+        roots = torch.linalg.cholesky(products + ones.diag_embed())
+
+        def newton_step(gradient: Tensor) -> Tensor:
+            of_bias = gradient[:, -1:]
+            along = torch.cat([(gradient[:, :-1] - of_bias * self.centre) @ self.axes, of_bias], dim=1) / diagonal
+            shares = torch.cholesky_solve(self.own @ along[..., None], roots)
+            along -= (self.own.mT @ shares)[..., 0] / diagonal
+            weight = along[:, :-1] @ self.axes.T
+            return torch.cat([weight, along[:, -1:] - (weight @ self.centre)[:, None]], dim=1)
+
+        return newton_step
+
+
+class CurvatureSums:
+    """Sums over images that give a ``Curvature``: factors from all images, moments from a sample.
+
+    Features are divided by ``std`` here.
+    """
+
+    def __init__(self, classes: int, std: Tensor, count: int) -> None:
+        size = len(std)
+        self.std, self.count, self.every = std, count, max(1, count // (SAMPLED * size))
+        self.factors, self.centre = std.new_zeros(classes), torch.zeros_like(std)
+        self.moments, self.total = std.new_zeros(size, size), 0.0
+        self.most = std.new_empty(0, classes)  # the largest curvatures of each class
+        self.places = std.new_empty(0, classes, dtype=torch.long)  # of their images
+
+    def add(self, first: int, x: Tensor, curvature: Tensor) -> None:
+        """Add images from place ``first`` on: their features and second derivatives of the loss (images, classes)."""
+        self.factors += curvature.sum(dim=0)
+        self.most, found = torch.cat([self.most, curvature]).topk(min(OWN, len(self.most) + len(x)), dim=0)
+        places = torch.arange(first, first + len(x), device=x.device)[:, None].expand(curvature.shape)
+        self.places = torch.cat([self.places, places]).gather(0, found)
+        weights, x = curvature[:: self.every].sum(dim=1), x[:: self.every] / self.std
+        self.centre += weights @ x
+        self.total += float(weights.sum())
+        weighted = weights.sqrt()[:, None] * x
+        self.moments.addmm_(weighted.T, weighted)
+
+    def result(self, images: Callable[[Tensor], Tensor]) -> Curvature:
+        """Return the curvature of the mean loss; ``images`` gives the features of images by their places."""
+        total = max(self.total, 1e-30)
+        centre = self.centre / total
+        moments, axes = torch.linalg.eigh(self.moments / total - centre.outer(centre))
+        factors = (self.factors - self.most.sum(dim=0)).clamp(min=0) / self.count
+        factors = factors.clamp(min=1e-3 * float(self.factors.mean()) / self.count + 1e-12)[:, None]
+        roots, places = (self.most.T / self.count).sqrt()[..., None], self.places.T
+        own = axes.new_empty(*places.shape, len(axes) + 1)
+        for classes in blocks_of(len(own), own[0].numel(), BLOCK):
+            x = (images(places[classes].flatten()) / self.std - centre) @ axes
+            own[classes] = roots[classes] * F.pad(x, (0, 1), value=1.0).view(own[classes].shape)
+        return Curvature(centre, axes, moments.clamp_min(0), factors, own)
 
 
 class BlockFits:
@@ -56,42 +120,48 @@ class BlockFits:
         self.mean, self.std = (array.to(values) for array in block_standardisation(values))
         self.weights = values.new_ones(1).expand(len(values)) if weights is None else weights.to(values)
         self.parameters = values.new_zeros(classes, values.shape[1] + 1)  # weights and bias of standardised features
+        cheap = len(values) * classes > 4 * values.shape[1] ** 2  # to approximate a Hessian, beside some passes
+        # The second derivative of the hinge jumps, so a look on the way misleads.
+        self._again = AGAIN if cheap and loss is not hinge else -1
         self.iterations = 0
         self.value = math.inf  # of the objective
         self._curvature: Curvature | None = None
         self._fitted: list[tuple[float, Tensor]] = []  # logarithms of the last two strengths, and their parameters
+        self._on_iteration: OnIteration = lambda number, share: None
 
-    def fit(self, l2: float, on_iteration: Callable[[int], None] = lambda number: None) -> bool:
+    def fit(self, l2: float, on_iteration: OnIteration = lambda number, share: None) -> bool:
         """Minimise the objective for one strength; return whether the minimum was reached.
 
         L-BFGS (Liu & Nocedal 1989) corrects an approximate Hessian. It starts from the line through the solutions for
         the last two strengths.
         """
         parameters = self._extrapolated(math.log(l2))
-        if self._curvature is None or self.iterations > FEW:
-            self._curvature = self._measure_curvature(parameters)
-        curvature = self._curvature
-        value, gradient = self._objective(parameters, l2)
+        self._on_iteration, last, self.iterations = on_iteration, self.iterations, 0
+        value, gradient = self._objective(parameters, l2, measure=self._curvature is None or last > FEW)
+        assert self._curvature is not None
+        invert = self._curvature.inverse(l2)
         pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=PAIRS)
         values = [value]
-        self.iterations, converged = 0, False
+        converged = False
         while self.iterations < MOST_ITERATIONS:
-            step = _direction(gradient, pairs, lambda slope: curvature.newton_step(slope, l2))
+            step = _direction(gradient, pairs, invert)
             promised = _dot(gradient, step)
             rounded = len(values) > SPAN and values[-1 - SPAN] - value <= GAP * value
             if converged := promised / 2 <= GAP * value or rounded:
                 break
-            moved, found = self._search(parameters, step, promised, value, l2)
+            moved, found = self._search(parameters, step, promised, value, l2, self.iterations == self._again)
             if found is None:  # rounding hides any further descent
                 converged = math.isfinite(value)
                 break
+            if self.iterations == self._again:
+                invert = self._curvature.inverse(l2)
             change = found[1] - gradient
             if (product := _dot(moved - parameters, change)) > 0:
                 pairs.append((moved - parameters, change, product))
             parameters, (value, gradient) = moved, found
             values.append(value)
             self.iterations += 1
-            on_iteration(self.iterations)
+            on_iteration(self.iterations, 0.0)
         self.parameters, self.value = parameters, value
         self._fitted = [*self._fitted[-1:], (math.log(l2), parameters)]
         return converged
@@ -103,55 +173,51 @@ class BlockFits:
 
     def scores(self, task: ProbeTask) -> dict[str, float]:
         """Return loss and primary metric of the last fit, named "SPLIT/NAME"."""
-        row: dict[str, float] = {}
-        for name, split in (("train", self.train), ("validation", self.validation)):
-            loss, tallies = 0.0, []
-            for rows, x in self._blocks(split.values):
-                outputs, targets = self._outputs(self.parameters, x), split.targets[rows]
-                loss += float(task.loss(outputs.double(), targets)) * len(x)
-                tallies.append(task.tally(outputs, targets))
-            row |= {f"{name}/loss": loss / len(split.values)}
-            row |= {f"{name}/{task.primary}": task.primary_of(torch.cat(tallies))}
-        return row
+        scaled, bias = self.parameters[:, :-1] / self.std, self.parameters[:, -1]
 
-    def _blocks(self, values: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the place and the centred features of each block; they are not divided by the deviation."""
-        for rows in _places(values, len(self.parameters)):
-            yield rows, values[rows].to(self.mean) - self.mean
+        def outputs(split: Features) -> tuple[LazyRows, Tensor]:
+            return LazyRows(lambda rows: F.linear(self._centred(split.values[rows]), scaled, bias)), split.targets
 
-    def _outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        return F.linear(x, parameters[:, :-1] / self.std, parameters[:, -1])
+        return scored_by_blocks(task, train=outputs(self.train), validation=outputs(self.validation))
 
-    def _losses(self, parameters: Tensor) -> Iterator[tuple[Tensor, LossResult]]:
-        """Yield the centred features and the results of the loss for each block of training images."""
+    def _centred(self, values: Tensor) -> Tensor:
+        """Return centred features; they are not divided by the deviation."""
+        return values.to(self.mean) - self.mean
+
+    def _losses(self, parameters: Tensor) -> Iterator[tuple[slice, Tensor, LossResult]]:
+        """Yield the place, the centred features and the results of the loss for each block of training images."""
         scaled, bias = parameters[:, :-1] / self.std, parameters[:, -1]
-        for rows, x in self._blocks(self.train.values):
-            targets = self.train.targets[rows]
-            if targets.ndim == 1:
-                targets = x.new_zeros(len(x), len(parameters)).scatter_(1, targets[:, None], 1)
-            weights = self.weights[rows].reshape(len(x), -1)
-            yield x, self.loss(F.linear(x, scaled, bias), targets.to(x), weights)
+        count = len(self.train.values)
+        for rows in blocks_of(count, max(len(self.mean), len(parameters) // 2), BLOCK):
+            self._on_iteration(self.iterations, rows.start / count)
+            x, targets = self._centred(self.train.values[rows]), self.train.targets[rows]
+            targets = targets if targets.ndim == 1 else targets.to(x)
+            yield rows, x, self.loss(F.linear(x, scaled, bias), targets, self.weights[rows].reshape(len(x), -1))
 
-    def _objective(self, parameters: Tensor, l2: float) -> tuple[float, Tensor]:
-        """Return the objective and its gradient (classes, D + 1)."""
-        weight = parameters[:, :-1]
+    def _objective(self, parameters: Tensor, l2: float, measure: bool = False) -> tuple[float, Tensor]:
+        """Return the objective and its gradient (classes, D + 1); ``measure`` the curvature in the same pass."""
+        weight, count = parameters[:, :-1], len(self.train.values)
         total, slopes, of_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(parameters[:, -1:])
-        for x, (value, slope, _) in self._losses(parameters):
+        sums = CurvatureSums(len(parameters), self.std, count) if measure else None
+        for rows, x, (value, slope, second) in self._losses(parameters):
             total += float(value) * len(x)
             slopes.addmm_(slope.T, x)
             of_bias += slope.sum(dim=0)[:, None]
-        count = len(self.train.values)
+            if sums is not None:
+                sums.add(rows.start, x, second())
+        if sums is not None:
+            self._curvature = sums.result(lambda places: self._centred(self.train.values[places]))
         gradient = torch.cat([slopes / (count * self.std) + l2 * weight, of_bias / count], dim=1)
         return total / count + 0.5 * l2 * _dot(weight, weight), gradient
 
     def _search(
-        self, parameters: Tensor, step: Tensor, promised: float, value: float, l2: float
+        self, parameters: Tensor, step: Tensor, promised: float, value: float, l2: float, measure: bool
     ) -> tuple[Tensor, tuple[float, Tensor] | None]:
         """Return the first of ever shorter steps that lowers the objective, or None below 1e-6 of the step."""
         size = 1.0
         while size > 1e-6:
             moved = parameters - size * step
-            found = self._objective(moved, l2)
+            found = self._objective(moved, l2, measure)
             if found[0] <= value * (1 + GAP) - 1e-4 * size * promised:  # a change below GAP may be rounding
                 return moved, found
             fall = size * promised  # of the tangent; the parabola through both values has its minimum here
@@ -165,44 +231,16 @@ class BlockFits:
         further = (log_l2 - second) / (second - first) if first != second else 0.0
         return later + min(1.0, max(0.0, further)) * (later - earlier)
 
-    def _measure_curvature(self, parameters: Tensor) -> Curvature:
-        """Return the curvature at these parameters: factors from all images, moments from a sample."""
-        size = len(self.mean)
-        every = max(1, len(self.train.values) // (SAMPLED * size))
-        factors, centre = torch.zeros_like(parameters[:, 0]), torch.zeros_like(self.mean)
-        moments = centre.new_zeros(size, size)
-        total = 0.0
-        for x, (_, _, second) in self._losses(parameters):
-            curvature = second()
-            factors += curvature.sum(dim=0)
-            weights, x = curvature[::every].sum(dim=1), x[::every] / self.std
-            centre += weights @ x
-            total += float(weights.sum())
-            weighted = weights.sqrt()[:, None] * x
-            moments.addmm_(weighted.T, weighted)
-        centre /= max(total, 1e-30)
-        found, axes = torch.linalg.eigh(moments / max(total, 1e-30) - centre.outer(centre))
-        factors = factors / len(self.train.values)
-        factors = factors.clamp(min=1e-3 * float(factors.mean()) + 1e-12)
-        return Curvature(centre, axes, found.clamp_min(0), factors[:, None])
-
 
 def block_standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the result of ``standardisation``, from two passes over blocks of the features (N, D)."""
     mean = torch.zeros_like(values[0], dtype=torch.float64)
     variance = torch.zeros_like(mean)
-    for rows in _places(values):
+    for rows in blocks_of(len(values), values.shape[1], BLOCK):
         mean += values[rows].sum(dim=0, dtype=torch.float64) / len(values)
-    for rows in _places(values):
+    for rows in blocks_of(len(values), values.shape[1], BLOCK):
         variance += (values[rows].double() - mean).square().sum(dim=0) / len(values)
     return mean, usable_deviation(mean, variance.sqrt())
-
-
-def _places(values: Tensor, classes: int = 1) -> Iterator[slice]:
-    """Yield the rows of each block."""
-    rows = max(64, BLOCK // max(values.shape[1], classes))
-    for start in range(0, len(values), rows):
-        yield slice(start, min(start + rows, len(values)))
 
 
 def _direction(

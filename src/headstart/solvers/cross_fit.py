@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.progress import ProgressLine
+from headstart.solvers.blocks import blocks_of, share_of
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.linear_fit import Fit, fit_linear
 from headstart.solvers.probe_fit import principal_axes
@@ -48,7 +49,9 @@ def cross_fit(
             strength = _choose(known, labels, held_out, classes, strengths)
             chosen.append(strength)
             fit = fit_linear(known, labels, classes, strength)
-            probabilities[~outside] = fit.logits(x[~outside]).softmax(dim=1)
+            inside = torch.nonzero(~outside)[:, 0]
+            for rows in blocks_of(len(inside), classes):
+                probabilities[inside[rows]] = fit.logits(x[inside[rows]]).softmax(dim=1)
             progress.advance()
     return CrossFit(probabilities, chosen)
 
@@ -65,8 +68,15 @@ def _choose(x: Tensor, targets: Tensor, held_out: Tensor, classes: int, strength
     fit: Fit | None = None
     for strength in sorted(strengths, reverse=True):
         fit = fit_linear(x[~held_out], targets[~held_out], classes, strength, fit)
-        loss = float(F.cross_entropy(fit.logits(x[held_out]), targets[held_out]))
+        loss = _cross_entropy(fit, x[held_out], targets[held_out])
         if loss > lowest:
             break
         best, lowest = strength, loss
     return best
+
+
+def _cross_entropy(fit: Fit, x: Tensor, targets: Tensor) -> float:
+    return sum(
+        share_of(rows, len(x)) * float(F.cross_entropy(fit.logits(x[rows]), targets[rows]))
+        for rows in blocks_of(len(x), len(fit.weight))
+    )

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from headstart.solvers.blocks import Matrix, blocks_of, share_of
 
 log = logging.getLogger(__name__)
 OnRow = Callable[[int, dict[str, float]], None]
@@ -22,7 +25,7 @@ class ProbeTask(Protocol):
     def regress_on(self, targets: Tensor) -> Tensor:
         """Return the targets of a least-squares fit, float64 (N, K)."""
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return the factor for least-squares outputs that gives the lowest loss and changes no prediction."""
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
@@ -60,9 +63,23 @@ def ignore(number: int, row: dict[str, float]) -> None:
     """Do nothing with a row of scores."""
 
 
-def scored(task: ProbeTask, **splits: tuple[Tensor, Tensor]) -> dict[str, float]:
+def scored(task: ProbeTask, **splits: tuple[Matrix, Tensor]) -> dict[str, float]:
     """Return the scores of (outputs, targets) of each split, named "SPLIT/NAME"."""
-    return {f"{split}/{name}": value for split, pair in splits.items() for name, value in task.score(*pair).items()}
+    each = {split: task.score(outputs[:], targets) for split, (outputs, targets) in splits.items()}
+    return {f"{split}/{name}": value for split, row in each.items() for name, value in row.items()}
+
+
+def scored_by_blocks(task: ProbeTask, **splits: tuple[Matrix, Tensor]) -> dict[str, float]:
+    """Return the loss and the primary metric of each split as ``scored`` does, from blocks of rows of the outputs."""
+    row: dict[str, float] = {}
+    for split, (outputs, targets) in splits.items():
+        loss, tallies = 0.0, []
+        for rows in blocks_of(len(targets), task.width):
+            found, own = outputs[rows], targets[rows]
+            loss += share_of(rows, len(targets)) * float(task.loss(found.double(), own))
+            tallies.append(task.tally(found, own))
+        row |= {f"{split}/loss": loss, f"{split}/{task.primary}": task.primary_of(torch.cat(tallies))}
+    return row
 
 
 def rank(row: dict[str, float], task: ProbeTask) -> tuple[float, float]:

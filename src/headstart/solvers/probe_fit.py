@@ -9,11 +9,12 @@ from torch import Tensor
 
 from headstart.progress import ProgressLine
 from headstart.solvers.block_fit import BlockFits
+from headstart.solvers.blocks import linear_rows
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear
-from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored, warn_of_end
+from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored_by_blocks, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
@@ -57,12 +58,14 @@ def probe_path(
         fits = kind_of_fit(train, task.width)(train, validation, task.width, function, weights)
         for number, strength in enumerate(strengths):
 
-            def note(iteration: int, strength: float = strength) -> None:
-                progress.note = f"l2={strength:.3g}, iteration {iteration}"
+            def note(iteration: int, share: float = 0.0, strength: float = strength) -> None:
+                images = f", {100 * share:.0f} % of its images" if share else ""
+                progress.note = f"l2={strength:.3g}, iteration {iteration}{images}"
 
             note(0)
             if not fits.fit(strength, on_iteration=note):
                 log.warning("The fit at l2=%g stopped after %d iterations.", strength, fits.iterations)
+            progress.note = f"l2={strength:.3g}, scores"
             yield Probe(*fits.linear_map(), number, {"l2": strength} | fits.scores(task))
             progress.advance()
 
@@ -100,10 +103,11 @@ class MemoryFits:
     def scores(self, task: ProbeTask) -> dict[str, float]:
         """Return loss and primary metric of the last fit, named "SPLIT/NAME"."""
         assert self.last is not None
-        return scored(
+        weight, bias = self.last.weight, self.last.bias
+        return scored_by_blocks(
             task,
-            train=(self.last.logits(self.x), self.train.targets),
-            validation=(self.last.logits(self.held_out), self.validation.targets),
+            train=(linear_rows(self.x, weight, bias), self.train.targets),
+            validation=(linear_rows(self.held_out, weight, bias), self.validation.targets),
         )
 
     def linear_map(self) -> tuple[Tensor, Tensor]:

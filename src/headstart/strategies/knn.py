@@ -18,10 +18,12 @@ from torch import Tensor
 from headstart.progress import ProgressLine, counted
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
+from headstart.solvers.blocks import LazyRows
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
-from headstart.solvers.probe import OnRow, rank, scored
+from headstart.solvers.probe import OnRow, rank, scored, scored_by_blocks
 from headstart.strategies.solved import SolvedStrategy
+from headstart.tasks import Several
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50, 100)
 
@@ -55,11 +57,12 @@ class Knn(SolvedStrategy):
         with ProgressLine("nearest neighbours", len(train.targets) + len(validation.targets)) as progress:
             own = memory.nearest(train.values, candidates[-1], itself, progress.advance)
             held_out = memory.nearest(validation.values, candidates[-1], on_chunk=progress.advance)
+        score = scored if isinstance(self.task, Several) else scored_by_blocks  # ``scored`` also scores each output
         rows = []
         for number, count in enumerate(counted(candidates, "votes", len(candidates), "candidates")):
-            votes, held_out_votes = memory.votes(*own, count), memory.votes(*held_out, count)
+            votes, held_out_votes = (_lazy_votes(memory, count, *nearest) for nearest in (own, held_out))
             row = {"neighbours": float(count)}
-            row |= scored(self.task, train=(votes, train.targets), validation=(held_out_votes, validation.targets))
+            row |= score(self.task, train=(votes, train.targets), validation=(held_out_votes, validation.targets))
             on_row(number, row)
             rows.append(row)
         best = max(range(len(rows)), key=lambda number: rank(rows[number], self.task))
@@ -81,3 +84,7 @@ class Knn(SolvedStrategy):
         assert isinstance(head, NearestNeighbours)
         again = self.task.make_neighbours(images.values, images.targets, head.neighbours, head.temperature)
         self.head = again.to(images.values.device)
+
+
+def _lazy_votes(memory: NearestNeighbours, count: int, cosines: Tensor, labels: Tensor) -> LazyRows:
+    return LazyRows(lambda rows: memory.votes(cosines[rows], labels[rows], count))

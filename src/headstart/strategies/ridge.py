@@ -17,7 +17,7 @@ from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import as_list
 from headstart.solvers.features import Features, in_double
 from headstart.solvers.probe import OnRow, Probe
-from headstart.solvers.ridge import STRENGTHS, fit_ridge, solve
+from headstart.solvers.ridge import STRENGTHS, fit_ridge, regressed_on, solve
 from headstart.strategies.solved import SolvedStrategy
 from headstart.tasks import Task
 from headstart.tasks.heads import put_linear
@@ -66,7 +66,7 @@ class Ridge(SolvedStrategy):
         for name, task, own in parts_of(self.task, in_double(images)):
             strength, scale = self.chosen[name]
             ((_, weight, bias),) = solve(
-                own.values, task.regress_on(own.targets), [strength], task.weights_of(own.targets)
+                own.values, regressed_on(task, own.targets), [strength], task.weights_of(own.targets)
             )
             solved.append((scale * weight, scale * bias))
         put_linear(self.head, *map(torch.cat, zip(*solved, strict=True)))

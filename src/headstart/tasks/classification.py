@@ -11,6 +11,7 @@ from headstart.kinds import KINDS
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import Probe
@@ -120,7 +121,7 @@ class Classification:
         """Return one-hot targets, float64 (N, classes)."""
         return F.one_hot(targets, self.num_classes).double()
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return the factor for the outputs that gives the lowest cross-entropy."""
         return centroids.best_scale(outputs, targets)
 

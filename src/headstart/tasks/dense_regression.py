@@ -11,6 +11,7 @@ from headstart.errors import ConfigError
 from headstart.kinds import KINDS
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.pixel_errors import error_tallies, r_squared_of
 from headstart.solvers.probe import OnRow, Probe, ignore
@@ -110,7 +111,7 @@ class DenseRegression:
         """Return the numbers of P pixels, (P,), as float64 (P, 1)."""
         return targets.double()[:, None]
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return 1, as outputs are in the unit of the targets."""
         return 1.0
 

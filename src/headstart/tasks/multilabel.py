@@ -12,7 +12,8 @@ from headstart.kinds import KINDS
 from headstart.kinds.per_image import mean_average_precision
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
-from headstart.solvers.centroids import SCALES
+from headstart.solvers import centroids
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours, NeighbourMean
 from headstart.solvers.probe import Probe
@@ -110,9 +111,9 @@ class Multilabel:
         """Return 1 for a label that an image has and -1 for one that it lacks, float64 (N, K)."""
         return 2 * targets.double() - 1
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return the factor for the outputs that gives the lowest cross-entropy."""
-        return min(SCALES, key=lambda scale: float(self.loss(scale * outputs, targets)))
+        return centroids.best_scale(outputs, targets, self.loss)
 
     def weights_of(self, targets: Tensor) -> Tensor | None:
         """Return weights (N, K) that balance the positives and negatives of each label; None if not ``balanced``."""

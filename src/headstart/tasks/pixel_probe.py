@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from headstart.progress import ProgressLine
 from headstart.seeds import generator
 from headstart.solvers import ridge
+from headstart.solvers.blocks import linear_rows
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
@@ -53,7 +54,7 @@ def fit_pixels(
         for number, (strength, weight, bias) in enumerate(_path(task, sample, strengths, loss)):
             scale = 1.0
             if held_out is not None:  # least-squares outputs are no logits, so they are scaled
-                scale = task.best_scale(held_out.values @ weight.T + bias, held_out.targets)
+                scale = task.best_scale(linear_rows(held_out.values, weight, bias), held_out.targets)
             put_linear(head, scale * weight, scale * bias)
             row = {"l2": strength}
             for split, features in (("train", train), ("validation", validation)):
@@ -74,7 +75,7 @@ def _path(task: "PixelTask", sample: Features, strengths: Sequence[float], loss:
     """Yield the solution of each strength for unscaled features, strongest first."""
     weights = task.weights_of(sample.targets)
     if loss == RIDGE:
-        yield from ridge.solve(sample.values, task.regress_on(sample.targets), strengths, weights)
+        yield from ridge.solve(sample.values, ridge.regressed_on(task, sample.targets), strengths, weights)
         return
     mean, std = standardisation(sample.values)
     x = (sample.values - mean) / std

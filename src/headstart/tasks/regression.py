@@ -12,6 +12,7 @@ from headstart.kinds import KINDS
 from headstart.kinds.per_image import mean_r_squared
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours, NeighbourMean
 from headstart.solvers.probe import Probe
@@ -135,7 +136,7 @@ class Regression:
         """Return the numbers, float64 (N, K)."""
         return targets.double()
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return 1, as outputs are in the unit of the targets."""
         return 1.0
 

@@ -11,6 +11,7 @@ from headstart.kinds import KINDS
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.solvers import centroids
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.overlaps import mean_iou, tallies_of
 from headstart.solvers.probe import OnRow, Probe, ignore
@@ -136,7 +137,7 @@ class Segmentation:
         """Return the classes of P pixels, (P,), as one-hot float64 (P, C)."""
         return F.one_hot(targets, self.num_classes).double()
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return the factor for the outputs of P pixels, (P, C), that gives the lowest cross-entropy."""
         return centroids.best_scale(outputs, targets)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from headstart.precision import at_least_single
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.parts import SEVERAL, given_parts, given_primary, given_weights
+from headstart.solvers.blocks import Matrix
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe import OnRow, Probe, ignore
@@ -176,7 +177,7 @@ class Several:
         """Return the targets of a least-squares fit for all outputs side by side, float64."""
         return torch.cat([part.task.regress_on(_hard(part, targets)) for part in self.parts], dim=1)
 
-    def best_scale(self, outputs: Tensor, targets: Tensor) -> float:
+    def best_scale(self, outputs: Matrix, targets: Tensor) -> float:
         """Return 1, as ``fit_parts`` scales each output on its own."""
         return 1.0
 
