@@ -45,11 +45,15 @@ OUR_IMPORTS = "headstart.commands.train, headstart.training.jobs, headstart.trai
 
 @dataclass(frozen=True)
 class Peer:
-    """Another library: its name in the table, its module in scripts/peers, and what headstart does not install."""
+    """Another side: its name in the table, its module in scripts/peers, and what headstart does not install.
+
+    Without ``learns`` it only computes, so it has no accuracy and no aim.
+    """
 
     label: str
     module: str
     packages: Sequence[str] = ()
+    learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ PEERS = {
         "Hugging Face Trainer", "transformers_trainer", "transformers accelerate tokenizers regex psutil".split()
     ),
     "timm": Peer("timm's loop", "timm_loop"),
-    "arithmetic": Peer("the arithmetic alone", "arithmetic"),
+    "arithmetic": Peer("the arithmetic alone", "arithmetic", learns=False),
 }
 
 
@@ -123,12 +127,11 @@ def rows_of(
         theirs = timed[name]
         seconds = f"{seconds_of(theirs)} / {seconds_of(ours)}"
         learned = f"validation accuracy {100 * theirs[-1].accuracy:.1f} % / {100 * ours[-1].accuracy:.1f} %"
-        bound = name == "arithmetic"
         yield Row(
             f"{backbone}, {work.size} px: {peer.label} / headstart",
             f"{median([b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]):.2f}",
-            "" if bound else "2.0" if work.size < 224 else "1.5",
-            seconds if bound else f"{seconds}; {learned}",
+            ("2.0" if work.size < 224 else "1.5") if peer.learns else "",
+            f"{seconds}; {learned}" if peer.learns else seconds,
         )
 
 

@@ -119,7 +119,7 @@ def test_strategies_that_train_are_compared_on_the_same_folds(
         (["backbones=[resnet5]"], r"There is no backbone 'resnet5'. Did you mean 'resnet50'\?"),
         (["strategy=ridge"], r"strategy=ridge: every stage is read"),
         (["dataset.balance=loss"], r"dataset.balance=loss: all images have the same weight here"),
-        (["trainer.accelerator=gpu"], r"trainer.accelerator=gpu: PyTorch finds no GPU here; use auto or cpu"),
+        (["trainer.accelerator=gpu"], r"trainer.accelerator=gpu: PyTorch finds no CUDA GPU here; use auto or cpu"),
         (["strategy.lr=0.1"], r"strategy.lr=0.1: every stage is read"),
         (["trained=[]"], r"trained=\[\]: expected different names"),
         (["trained=[ridge]"], r"ridge solves its head, so it is compared already"),

@@ -11,7 +11,7 @@ from headstart.files import expanded
 from headstart.settings.configs import choices
 from headstart.settings.early_checks import SOLVED
 
-IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger", "references")
+IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger")
 OF_TRAINING = ("augmentation", "strategy", "optimizer", "scheduler", "callbacks")  # no solved head uses them
 MIXING = "wise_ft"  # changes the network after its last epoch
 

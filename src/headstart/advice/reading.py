@@ -114,7 +114,7 @@ class StageReader:
         self.prefix.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         accelerator = str(config.trainer.get("accelerator", "auto"))
         if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; use auto or cpu.")
+            raise ConfigError(f"trainer.accelerator={accelerator}: PyTorch finds no CUDA GPU here; use auto or cpu.")
         self.device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         self.seconds_an_image = float("inf")
         """Time that computing the features of one image takes; few images take longer each, so the shortest counts."""
