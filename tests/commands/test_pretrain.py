@@ -119,6 +119,18 @@ def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     assert all("" not in line.split(",") for line in lines)
 
 
+def test_a_callback_watches_the_numbers_of_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    stops = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=9"]
+    keeps = ["+callbacks.best._target_=pytorch_lightning.callbacks.ModelCheckpoint", "+callbacks.best.dirpath=kept"]
+    keeps += ["+callbacks.best.monitor=validation/rank_me", "+callbacks.best.mode=max"]
+    stops += ["callbacks.early_stopping.monitor=validation/probe_accuracy"]
+    assert pretrained("contrast", "a", *stops, *keeps, "trainer.max_epochs=3") == 0
+    assert len((only_run("a") / "metrics.csv").read_text().splitlines()) == 3  # a header and two epochs
+    assert len(list(Path("kept").iterdir())) == 1
+    assert pretrained("autoencoder", "b", *stops) == 2
+    assert "validation/probe_accuracy: this run logs no such number" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_averaged_weights_get_the_statistics_of_what_the_objective_shows(objective: str) -> None:
     assert pretrained(objective, "a", "callbacks=swa", "callbacks.swa.start=0", "trainer.max_epochs=1") == 0

@@ -279,7 +279,7 @@ TRAINER = {
 }  # fmt: skip
 CALLBACKS = {  # of each callback
     "monitor": optional(Leaf(
-        lambda value: bool(re.fullmatch(r"(train|validation)/\w+|learning_rate/.+|samples_per_second", str(value))),
+        lambda value: bool(re.fullmatch(r"(train|validation|learning_rate)/.+|samples_per_second", str(value))),
         f"a number logged each epoch: the primary metric such as validation/accuracy, {', '.join(LOGGED)}", LOGGED,
     )),
     "mode": optional(one_of("min", "max")),

@@ -152,7 +152,7 @@ def prepare(
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     warn_of_corners(config, data)
-    check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
+    check_monitors(trainer.callbacks, strategy, data)  # type: ignore[attr-defined]
     check_limits(trainer, data)
     check_shares(data, strategy, trainer.world_size)
     check_sharding(strategy, trainer.strategy, trainer.world_size)
