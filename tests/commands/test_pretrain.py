@@ -11,8 +11,10 @@ from PIL import Image
 from resuming import only_run, rows, scalars, stop_at
 
 from headstart.cli import main
+from headstart.data import ImageData
 from headstart.records.record import name_of_source
 from headstart.settings.configs import choices, group_names
+from headstart.training import jobs
 
 OBJECTIVES = {
     "autoencoder": ["task.noise=0.2", "task.masked=0.5", "task.decoder=transposed"],
@@ -213,6 +215,29 @@ def test_wrong_settings_are_refused_in_one_sentence(
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("headstart:")]
     assert len(shown) == 1
     assert expected in shown[0]
+
+
+@pytest.mark.parametrize("size", ["32", "null"])  # null: the size of the network, 160
+@pytest.mark.parametrize(
+    ("objective", "settings", "expected"),
+    [
+        ("relative_patches", ["task.patch=60"], "three patches of 60 pixels"),
+        ("autoencoder", ["task.cell=160"], "task.cell=160: a cell hides the whole image"),
+    ],
+)
+def test_images_that_are_too_small_are_refused_before_one_is_read(
+    size: str,
+    objective: str,
+    settings: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageData, "prepare", lambda *arguments: pytest.fail("images are read"))
+    if size != "null":
+        monkeypatch.setattr(jobs, "run_or_skip", lambda *arguments: pytest.fail("a run is made"))
+    assert pretrained(objective, "a", f"dataset.image_size={size}", *settings) == 2
+    assert expected in capsys.readouterr().err
 
 
 def test_train_has_no_objective_and_predict_says_why_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
+from headstart.patch_grid import patch_sizes
 from headstart.settings.configs import refuse_parts
 from headstart.settings.effects import flatten
 from headstart.settings.leaf_table import ANY_GROUP, SEED, TRAINER, check_leaves
@@ -117,7 +118,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_callbacks(settings)
     check_augmentation(settings)
     check_masks(settings)
-    _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
+    check_image_size(settings["task"], settings["backbone"].get("image_size"))
+    if name := SOLVED.get(str(settings["strategy"].get("_target_")).removeprefix("headstart.strategies.")):
+        check_solved_balance(settings["dataset"].get("balance", "none"), name)
     stages, strategy = (settings.get("head") or {}).get("stages"), str(settings["strategy"].get("_target_"))
     if isinstance(stages, list | ListConfig) and "bottleneck" in stages and strategy.endswith(".LayerTransfer"):
         raise ConfigError(
@@ -125,6 +128,14 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             " upper stages from random weights; choose another strategy."
         )
     check_places(settings)
+
+
+def check_image_size(task: Mapping[str, Any], side: int | None) -> None:
+    """Raise ConfigError if patches or cells of an objective do not fit images of ``side`` pixels; None is unknown."""
+    if side and {"patch", "gap", "jitter"} <= task.keys():
+        patch_sizes(side, task["patch"], task["gap"], task["jitter"])
+    if side and task.get("masked") and task.get("cell", 0) >= side:
+        raise ConfigError(f"task.cell={task['cell']}: a cell hides the whole image of {side} pixels; use smaller ones.")
 
 
 def check_objective(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -272,12 +283,6 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
             f" allow_targets=[{','.join(wanted)}] to the command."
         )
     return wanted
-
-
-def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Raise ConfigError for settings of the data set that do not affect a solved strategy."""
-    if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
-        check_solved_balance(balance, name)
 
 
 def check_places(settings: Mapping[str, Any]) -> None:

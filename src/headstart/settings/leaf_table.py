@@ -37,13 +37,7 @@ LOGGED = (  # each epoch, besides the primary metric of training and validation
     "train/loss",
     "samples_per_second",
 )
-LIBRARIES = (
-    "headstart",
-    "torch",
-    "pytorch_lightning",
-    "torchvision",
-    "timm",
-)  # the table holds only for classes of these packages
+LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the table holds for their classes
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
