@@ -104,3 +104,11 @@ def test_the_numbers_that_exist_are_known_from_the_labels(labels: list[int]) -> 
     monitor, given = EmbeddingMonitor(), torch.tensor(labels)
     monitor.see(torch.arange(len(labels)), torch.eye(len(labels)), torch.eye(len(labels)), given)
     assert list(monitor.compute()) == watched(given)
+
+
+def test_only_simclr_has_a_temperature() -> None:
+    def logits(method: str, temperature: float) -> torch.Tensor:
+        return Contrast(method, temperature).tally(pairs(), torch.arange(5))
+
+    assert torch.equal(logits("vicreg", 0.1), logits("vicreg", 0.5))
+    assert not torch.equal(logits("simclr", 0.1), logits("simclr", 0.5))
