@@ -240,10 +240,28 @@ def test_images_that_are_too_small_are_refused_before_one_is_read(
     assert expected in capsys.readouterr().err
 
 
-def test_train_has_no_objective_and_predict_says_why_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_has_no_objective(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "objective=contrast"]) == 2
     assert "There is no setting 'objective'" in capsys.readouterr().err
-    assert pretrained("relative_patches", "a") == 0
+
+
+def test_commands_that_use_predictions_say_what_a_pretraining_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrained("relative_patches", "a", "trainer.max_epochs=1") == 0
+    run = only_run("a")
     Path("image.png").write_bytes(b"")
-    assert main(["predict", str(only_run("a")), "image.png"]) == 2
-    assert "gives weights only" in capsys.readouterr().err
+    capsys.readouterr()
+    for words in (
+        ["predict", str(run), "image.png"],
+        ["export", str(run), "--to", "onnx"],
+        ["evaluate", str(run)],
+        ["evaluate", str(run), "--corruptions", "fog"],
+        ["explain", str(run)],
+    ):
+        assert main(words) == 2, words
+        (shown,) = capsys.readouterr().err.splitlines()
+        assert "this is a pretraining, which gives weights only" in shown
+        assert f"{run.name}, and use that run." in shown
+    assert main(["card", str(run)]) == 0
+    card = capsys.readouterr().out
+    assert "headstart train backbone.weights=" in card
+    assert not [words for words in ("headstart predict", "headstart evaluate", "Outputs") if words in card]
