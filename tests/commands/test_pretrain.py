@@ -12,6 +12,7 @@ from resuming import only_run, rows, scalars, stop_at
 
 from headstart.cli import main
 from headstart.data import ImageData
+from headstart.inspecting import network
 from headstart.records.record import name_of_source
 from headstart.settings.configs import choices, group_names
 from headstart.training import jobs
@@ -97,6 +98,22 @@ def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("image.png")
     assert main(["predict", str(used), "image.png"]) == 0
     assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
+
+
+def test_inspect_shows_the_bottleneck_and_the_strategies_that_a_run_refuses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "choices", lambda group: ["finetune_all", "layer_transfer", "scratch"])
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    capsys.readouterr()
+    reads = ["head.stages=[bottleneck]", "dataset.image_size=32", f"backbone.weights={only_run('source')}"]
+    assert main(["inspect", *SMALLEST, *reads]) == 0
+    stages, strategies = capsys.readouterr().out.split("What each strategy")
+    lines = {line.split()[0]: line.split() for line in stages.splitlines() if line.strip()}
+    assert lines["bottleneck"][1] == "16"
+    assert f"{1000 * 17:,}" in lines["classifier"]
+    refused = {line.partition(": ")[0] for line in strategies.splitlines() if ": head.stages: " in line}
+    assert refused == {"scratch", "layer_transfer"}
 
 
 def test_a_run_with_an_adapter_behind_the_bottleneck_is_evaluated() -> None:

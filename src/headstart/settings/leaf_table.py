@@ -32,11 +32,7 @@ from headstart.settings.leaves import (
     whole,
 )
 
-LOGGED = (  # each epoch, besides the primary metric of training and validation
-    "validation/loss",
-    "train/loss",
-    "samples_per_second",
-)
+LOGGED = ("validation/loss", "train/loss", "samples_per_second")  # each epoch, besides the primary metric
 LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the table holds for their classes
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
