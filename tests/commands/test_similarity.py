@@ -129,11 +129,14 @@ def test_imagenet_weights_bring_statistics_and_a_classifier() -> None:
         (["source=empty", "source.root=x"], r"source.root=x: source=empty reads all .* or use source=image_folder"),
         (["source=empty", "+source.bits=12"], r"source.bits=12: source=empty reads all images below the folder"),
         (["dataset=textures", "dataset=empty"], r"dataset=textures and dataset=empty: expected one data set"),
+        (["dataset=a.csv"], r"dataset=a.csv: expected a data set or a folder .* use dataset=csv dataset.root=a.csv"),
+        (["source=a.csv"], r"source=a.csv: expected a data set or a folder .* use source=csv source.root=a.csv"),
         (["test_views=flip"], r"test_views=flip: similarity makes no use of it; use test_views=null"),
     ],
 )
 def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
+    Path("a.csv").write_text("path,label\n")
     base = WITHOUT_COUNTS if "dataset=empty" in settings else TEXTURES
     assert main(["similarity", *base, *settings]) == 2
     output = capsys.readouterr()

@@ -70,13 +70,17 @@ def without_training(arguments: Sequence[str]) -> list[str]:
 def folder_of(arguments: Sequence[str], word: str = "dataset") -> tuple[Path | None, list[str]]:
     """Return the folder that "dataset=" names, or None if it names a data set, and settings that Hydra understands.
 
-    ``word`` is what the user typed for "dataset". Raises ConfigError for settings that a folder without labels does
-    not have.
+    ``word`` is what the user typed for "dataset". Raises ConfigError for a file, and for settings that a folder
+    without labels does not have.
     """
     named = [one.partition("=")[2] for one in arguments if one.startswith("dataset=")]
     if not named or named[-1] in choices("dataset"):
         return None, list(arguments)
     given, folder = f"{word}={named[-1]}", expanded(named[-1])
+    if folder.is_file():
+        raise ConfigError(
+            f"{given}: expected a data set or a folder of images; for a list use {word}=csv {word}.root={named[-1]}."
+        )
     if not folder.is_dir():
         return None, list(arguments)
     if len(named) > 1:
