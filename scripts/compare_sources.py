@@ -1,17 +1,19 @@
-"""Measure what weights from unlabelled images gain over random weights, on data sets that they never saw.
+"""Measure what weights of one's own gain over random weights, on data sets that they never saw.
 
     python scripts/compare_sources.py backbone=timm backbone.name=test_efficientnet dataset.image_size=32 \\
         --source "dataset=fashion_mnist dataset.root=fashion-mnist" --target dataset=digits --target dataset=textures \\
         --objective "contrast trainer.max_epochs=5" --objective "autoencoder trainer.max_epochs=10" --seeds 0 1 2
 
 ``--source``, ``--target`` and ``--objective`` hold the settings of one data set or objective, separated by spaces;
-other settings are for all. Each seed pretrains with every objective, and linear_probe reads the frozen network on every
-target, beside random weights of the same seed. A row has the mean test accuracy, the mean difference to random weights
-and to the first objective, and 95 % intervals of the differences over the seeds by Student's t. Runs are written to
-``--output``; the same command again skips those that are finished.
+other settings are for all. Each seed pretrains with every objective. Then every strategy (``--strategy``, by default
+linear_probe) learns every target from these weights, from random ones of the same seed, and from ``--weights``, such as
+imagenet. A row has the mean test accuracy, the mean difference to random weights and to the first objective, and 95 %
+intervals of the differences over the seeds by Student's t. Runs are written to ``--output``; the same command again
+skips those that are finished.
 """
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from headstart.statistics.mean_error import mean_interval
 from headstart.tables import table_text
 
 
-def pretrained(settings: Sequence[str], folder: Path) -> Path:
+def pretrained(settings: Sequence[str], folder: Path) -> str:
     """Return the run of a pretraining in a folder of its own, which is started unless it is finished."""
     if code := headstart(["pretrain", "-m", *settings, f"output_dir={folder}"]):
         sys.exit(code)
@@ -32,7 +34,7 @@ def pretrained(settings: Sequence[str], folder: Path) -> Path:
     finished = found[found.status == "finished"].directory.tolist()
     if len(finished) > 1:
         sys.exit(f"{folder} holds runs with other settings; choose another --output.")
-    return Path(finished[0])
+    return str(finished[0])
 
 
 def rows(scores: dict[str, list[float]]) -> list[list[str]]:
@@ -58,12 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--source", required=True)
     for name in ("target", "objective"):
         parser.add_argument(f"--{name}", action="append", required=True)
+    parser.add_argument("--strategy", action="append")
+    parser.add_argument("--weights", nargs="+", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/sources"))
     options = parser.parse_intermixed_args(arguments)
     if len(options.seeds) < 2:
         parser.error("expected two seeds or more, as the intervals are over seeds")
-    weights: dict[str, list[Path | None]] = {"random": [None] * len(options.seeds)}
+    weights: dict[str, list[str | None]] = {"random": [None] * len(options.seeds)}
     for objective in options.objective:
         weights[objective] = [
             pretrained(
@@ -72,16 +76,18 @@ def main(arguments: Sequence[str]) -> int:
             )
             for seed in options.seeds
         ]
-    for target in options.target:
-        common = [*options.settings, *target.split(), "strategy=linear_probe", f"output_dir={options.output}"]
+    weights |= {given: [given] * len(options.seeds) for given in options.weights}
+    titles = ["weights", "test accuracy", "over random", f"over {options.objective[0].split()[0]}"]
+    for target, strategy in itertools.product(options.target, options.strategy or ["linear_probe"]):
+        common = [*options.settings, *target.split(), f"strategy={strategy}", f"output_dir={options.output}"]
         scores: dict[str, list[float]] = {source: [] for source in weights}
         for number, seed in enumerate(options.seeds):
-            runs = [several[number] for several in weights.values()]
-            tried: dict[str, Any] = {"seed": seed, "backbone.weights": [run and str(run) for run in runs]}
+            taken = [several[number] for several in weights.values()]
+            tried: dict[str, Any] = {"seed": seed, "backbone.weights": taken}
             for source, run in zip(weights, hs.sweep(*common, **tried), strict=True):
                 scores[source].append(100 * run.metrics["test/accuracy"])
-        titles = ["weights", "test accuracy", "over random", f"over {options.objective[0].split()[0]}"]
-        print(f"\n{target}\n" + table_text(titles, rows(scores), [False, True, True, True]), flush=True)
+        table = table_text(titles, rows(scores), [False, True, True, True])
+        print(f"\n{target}, {strategy}\n{table}", flush=True)
     return 0
 
 

@@ -1,12 +1,17 @@
 """Test that weights of objectives are compared with random weights on other data sets."""
 
+import itertools
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import timm
+import torch
 from conftest import CHECKOUT, SMALLEST, TINY
+
+import headstart as hs
 
 script = runpy.run_path(str(CHECKOUT / "scripts" / "compare_sources.py"))
 SETTINGS = [setting for setting in (*TINY, *SMALLEST) if "counts" not in setting]
@@ -21,18 +26,22 @@ def test_differences_are_paired_by_seed() -> None:
     assert third[3] == "-4.0 (-6.5 to -1.5)"
 
 
-def test_every_target_has_a_row_for_each_source(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_target_and_strategy_has_a_row_for_each_source(capsys: pytest.CaptureFixture[str]) -> None:
     source = ["--source", "dataset=textures dataset.counts=[2,2,2] trainer.max_epochs=1"]
-    own = "dataset=textures strategy.l2=[1] dataset.counts="
-    targets = [word for most in (3, 4) for word in ("--target", f"{own}[{most},2,2]")]
-    objective = ["--objective", "contrast task.hidden=0"]
-    arguments = [*SETTINGS, *source, *targets, *objective, "--seeds", "0", "1", "--output", "out"]
+    targets = [f"dataset=textures trainer.max_epochs=1 dataset.counts=[{most},2,2]" for most in (3, 4)]
+    named = [word for target in targets for word in ("--target", target)]
+    named += ["--strategy", "linear_probe", "--strategy", "head_only"]
+    given = ["--objective", "contrast task.hidden=0", "--weights", "given.pt"]
+    torch.save(timm.create_model("test_efficientnet", num_classes=0).state_dict(), "given.pt")
+    arguments = [*SETTINGS, *source, *named, *given, "--seeds", "0", "1", "--output", "out"]
     assert script["main"](arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    for target in targets[1::2]:
-        place = lines.index(target)
-        named = [line.split("  ")[0].strip() for line in lines[place + 3 : place + 5]]
-        assert named == ["random", "contrast task.hidden=0"]
+    for target, strategy in itertools.product(targets, ("linear_probe", "head_only")):
+        place = lines.index(f"{target}, {strategy}")
+        sources = [line.split("  ")[0].strip() for line in lines[place + 3 : place + 6]]
+        assert sources == ["random", "contrast task.hidden=0", "given.pt"]
+    strategies = hs.runs("out").strategy.value_counts()
+    assert strategies["linear_probe"] == strategies["head_only"] == 2 * 2 * 3  # targets, seeds and weights
 
 
 def test_runs_with_other_settings_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +49,7 @@ def test_runs_with_other_settings_are_not_taken(monkeypatch: pytest.MonkeyPatch)
     frame = pd.DataFrame({"status": ["failed", "finished", "finished"], "directory": ["a", "b", "c"]})
     monkeypatch.setitem(known, "headstart", lambda words: 0)
     monkeypatch.setitem(known, "hs", SimpleNamespace(runs=lambda folder: frame[:2]))
-    assert script["pretrained"]([], Path("out")) == Path("b")
+    assert script["pretrained"]([], Path("out")) == "b"
     monkeypatch.setitem(known, "hs", SimpleNamespace(runs=lambda folder: frame))
     with pytest.raises(SystemExit, match="out holds runs with other settings; choose another --output"):
         script["pretrained"]([], Path("out"))

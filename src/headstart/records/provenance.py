@@ -170,7 +170,8 @@ def _name(part: bytes) -> str:
 @functools.cache
 def installed() -> str:
     """Return a line name==version for every installed distribution, sorted by name."""
-    found = {f"{one.name}=={one.version}" for one in importlib.metadata.distributions() if one.name}
+    headers = [one.metadata for one in importlib.metadata.distributions()]  # name and version parse the file anew
+    found = {f"{one['Name']}=={one['Version']}" for one in headers if one["Name"]}
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
 
 
